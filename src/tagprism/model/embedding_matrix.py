@@ -1,0 +1,72 @@
+"""The head: pooled features to an embedding matrix, and the ranking matrix made of it. Knows only tensors."""
+
+from __future__ import annotations
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from tagprism.model.max_similarity import max_similarity
+
+
+class EmbeddingMatrix(nn.Module):
+    """Linear map of pooled features to M principal embedding vectors.
+
+    Args:
+        features: C, length of the feature vector.
+        vectors: M, principal vectors per image.
+        dimension: D, length of a label vector.
+
+    Source: arXiv 2105.05926, section 3.2; the authors' flat output is D-major, ours is (B, M, D).
+    """
+
+    def __init__(self, features: int, vectors: int, dimension: int) -> None:
+        super().__init__()
+        self.vectors, self.dimension = vectors, dimension
+        self.linear = nn.Linear(features, vectors * dimension, bias=False)
+
+    def forward(self, features: Float[Tensor, "B C"]) -> Float[Tensor, "B M D"]:
+        """Embedding matrices of a batch of feature vectors."""
+        matrices: Tensor = self.linear(features)
+        return matrices.unflatten(1, (self.vectors, self.dimension))
+
+
+class RankingMatrix(nn.Module):
+    """Append what makes scores comparable between images: `[A_m / sd, -mu / sd]`.
+
+    `mu` and `sd` are the mean and the (population) deviation of the image's raw scores over the seen labels. A query is
+    `[w, 1]`, so that one max dot product is the standardised score. With `standardise=False` the column is 0 and the
+    score is the authors' raw one.
+
+    Args:
+        seen_vectors: (L, D) vectors of the labels trained on, L at least 2.
+        standardise: whether to standardise.
+    """
+
+    def __init__(self, seen_vectors: Float[Tensor, "L D"], *, standardise: bool = True) -> None:
+        super().__init__()
+        self.standardise = standardise
+        self.register_buffer("seen_vectors", seen_vectors, persistent=False)
+
+    def forward(self, matrices: Float[Tensor, "B M D"]) -> Float[Tensor, "B M D1"]:
+        """Ranking matrices (B, M, D + 1) of embedding matrices (B, M, D)."""
+        if not self.standardise:
+            return torch.cat([matrices, torch.zeros_like(matrices[..., :1])], dim=-1)
+        scores, _ = max_similarity(matrices, self.get_buffer("seen_vectors").to(matrices.dtype))  # (B, L)
+        mean = scores.mean(dim=1)[:, None, None]
+        deviation = scores.std(dim=1, correction=0).clamp_min(1e-6)[:, None, None]
+        shift = (-mean / deviation).expand(-1, matrices.shape[1], 1)
+        return torch.cat([matrices / deviation, shift], dim=-1)
+
+
+class Network(nn.Module):
+    """The whole way of a picture: pixels -> features -> embedding matrix -> ranking matrix; this is what is exported."""
+
+    def __init__(self, backbone: nn.Module, head: EmbeddingMatrix, ranking: RankingMatrix) -> None:
+        super().__init__()
+        self.backbone, self.head, self.ranking = backbone, head, ranking
+
+    def forward(self, pixels: Float[Tensor, "B 3 H W"]) -> Float[Tensor, "B M D1"]:
+        """Ranking matrices of prepared pixels."""
+        matrices: Tensor = self.ranking(self.head(self.backbone(pixels)))
+        return matrices

@@ -1,0 +1,146 @@
+"""The semantic diversity loss: rank positives above negatives within each image. Knows only tensors."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+import torch
+from jaxtyping import Float, Integer
+from torch import Tensor, nn
+from torch.nn import functional
+
+from tagprism.errors import InputError
+from tagprism.model.max_similarity import max_similarity
+
+
+class SemanticDiversityLoss(nn.Module):
+    """Pairwise ranking loss over the best row per label, weighted by label diversity, with a variance regulariser.
+
+    Per image with positives P and negatives N::
+
+        L_rank = 1/|P| * sum_{p in P} sum_{n in N} softplus(s_n - s_p)        (softplus(-s_p) where N is empty)
+        weight = 1 + sum_d var_{p in P}(w_p[d])                               (1 where |P| = 1)
+        L_reg  = sum_d var_m(A[m, d])                                         (0 where M = 1)
+        loss   = 2 * ((1 - lam) * weight * L_rank + lam * L_reg)              (weight * L_rank where lam is None)
+
+    and the mean over all B images. An image without positives adds 0 and stays in the denominator, so that the mean of
+    equal shards is the mean of the whole batch.
+
+    Args:
+        label_vectors: (L, D) vectors of the labels trained on; constants of the loss.
+        regulariser_weight: lam in [0, 1], or None for the ranking part alone.
+        diversity_weighting: whether to weight images by the diversity of their labels.
+        normaliser: `positives` divides by |P| (authors' code), `pairs` by |P| * max(|N|, 1).
+        unlabelled: what target -1 means: `negative` (authors' code), or `ignore`, which leaves it out; an image whose
+            targets are only positive and unknown is then skipped like one without positives, and counted.
+
+    Attributes:
+        skipped_images: images skipped so far for want of explicit negatives.
+
+    Raises:
+        InputError: an argument out of range.
+
+    Source: arXiv 2105.05926, equations 2 to 6; constants as in the authors' released code.
+    """
+
+    label_vectors: Tensor
+
+    def __init__(
+        self,
+        label_vectors: Float[Tensor, "L D"],
+        regulariser_weight: float | None = 0.3,
+        diversity_weighting: bool = True,
+        normaliser: Literal["positives", "pairs"] = "positives",
+        unlabelled: Literal["negative", "ignore"] = "negative",
+    ) -> None:
+        super().__init__()
+        if regulariser_weight is not None and not 0 <= regulariser_weight <= 1:
+            raise InputError(f"is {regulariser_weight}, not between 0 and 1.", where="regulariser_weight")
+        if normaliser not in ("positives", "pairs"):
+            raise InputError(f"is `{normaliser}`, not `positives` or `pairs`.", where="normaliser")
+        if unlabelled not in ("negative", "ignore"):
+            raise InputError(f"is `{unlabelled}`, not `negative` or `ignore`.", where="unlabelled")
+        self.register_buffer("label_vectors", label_vectors, persistent=False)
+        self.regulariser_weight = regulariser_weight
+        self.diversity_weighting = diversity_weighting
+        self.normaliser = normaliser
+        self.unlabelled = unlabelled
+        self.skipped_images = 0
+
+    def forward(self, matrices: Float[Tensor, "B M D"], targets: Integer[Tensor, "B L"]) -> Float[Tensor, ""]:
+        """Mean loss of a batch.
+
+        Args:
+            matrices: (B, M, D) embedding matrices; half precision is computed in float32.
+            targets: (B, L) 1 positive, 0 negative, -1 unknown.
+
+        Returns:
+            A scalar of at least 0, in float32 (float64 for float64 matrices), with a gradient path to `matrices`.
+        """
+        if targets.shape != (len(matrices), len(self.label_vectors)):
+            raise InputError(f"has shape {tuple(targets.shape)}, not (images, labels).", where="targets")
+        with torch.autocast(matrices.device.type, enabled=False):
+            return self._loss(matrices.to(torch.promote_types(matrices.dtype, torch.float32)), targets)
+
+    def _loss(self, matrices: Tensor, targets: Tensor) -> Tensor:
+        vectors = self.label_vectors.to(matrices.dtype)
+        positive = targets == 1  # (B, L)
+        negative = targets == 0 if self.unlabelled == "ignore" else ~positive
+        positives, negatives = positive.sum(1), negative.sum(1)  # (B,)
+        counted = positives > 0
+        if self.unlabelled == "ignore":
+            without = counted & (negatives == 0) & (positives < targets.shape[1])
+            self.skipped_images += int(without.sum())
+            counted = counted & ~without
+        image, label = (positive & counted[:, None]).nonzero(as_tuple=True)  # T positive pairs of the batch
+        share = counted / positives.clamp_min(1).to(matrices.dtype)
+        if self.normaliser == "pairs":
+            share = share / negatives.clamp_min(1)
+        if self.diversity_weighting:
+            share = share * _diversity_weight(vectors[label], image, positives)
+
+        scores: Tensor = _WinnerScores.apply(matrices, vectors)  # (B, L)
+        own = scores[image, label]  # (T,)
+        margins = (scores[image] - own[:, None]).masked_fill(~negative[image], -torch.inf)  # (T, L)
+        terms = functional.softplus(margins).sum(1) + functional.softplus(-own) * (negatives[image] == 0)
+        ranking = (terms * share[image]).sum() / len(matrices)
+        if self.regulariser_weight is None:
+            return ranking
+        lam = self.regulariser_weight
+        return 2 * ((1 - lam) * ranking + lam * _row_variance(matrices, counted))
+
+
+def _diversity_weight(vectors: Tensor, image: Tensor, positives: Tensor) -> Tensor:
+    """1 + summed unbiased variance of each image's positive label vectors (T, D), for B images -> (B,)."""
+    count = positives.to(vectors.dtype)
+    mean = vectors.new_zeros(len(positives), vectors.shape[1]).index_add_(0, image, vectors)
+    mean /= count.clamp_min(1)[:, None]
+    squares = (vectors - mean[image]).square().sum(1)  # two passes: no cancellation
+    total = torch.zeros_like(count).index_add_(0, image, squares)
+    return 1 + total / (count - 1).clamp_min(1)
+
+
+def _row_variance(matrices: Tensor, counted: Tensor) -> Tensor:
+    """Summed unbiased variance of the M rows, mean over the batch with uncounted images as 0."""
+    if matrices.shape[1] == 1:
+        return matrices.sum() * 0
+    return (matrices.var(dim=1).sum(1) * counted).sum() / len(matrices)
+
+
+class _WinnerScores(torch.autograd.Function):
+    """`max_similarity` that remembers the winners alone: the gradient of a label flows through one row."""
+
+    @staticmethod
+    def forward(ctx: Any, matrices: Tensor, vectors: Tensor) -> Tensor:
+        scores, winners = max_similarity(matrices, vectors)
+        ctx.save_for_backward(winners, vectors)
+        ctx.rows = matrices.shape[1]
+        return scores
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None]:
+        winners, vectors = ctx.saved_tensors
+        (gradient,) = gradients
+        routed = gradient.new_zeros(gradient.shape[0], ctx.rows, gradient.shape[1])  # (B, M, L)
+        routed.scatter_(1, winners[:, None], gradient[:, None])
+        return routed @ vectors, None

@@ -47,6 +47,8 @@ class Backbone(nn.Module):
         network = _create(name, weights)
         classifier = network.get_classifier()
         self.classifier = classifier if weights == "pretrained" and isinstance(classifier, nn.Linear) else None
+        if self.classifier is not None:
+            self.classifier.requires_grad_(False)
         network.reset_classifier(0, "avg")
         self.name, self.network = name, network
         self.features = int(getattr(network, "head_hidden_size", None) or network.num_features)

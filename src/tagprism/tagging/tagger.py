@@ -1,0 +1,196 @@
+"""Pictures and words in, tags out: a bundle put to use. Needs no torch; knows neither data sets nor training."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import Float32
+
+from tagprism.errors import InputError, PictureError
+from tagprism.images.decode import MAX_PIXELS
+from tagprism.images.preprocess import Preprocess
+from tagprism.images.stream import pixel_batches
+from tagprism.labels.encoders import load_encoder
+from tagprism.labels.label_space import LabelSpace
+from tagprism.labels.vocabulary import Vocabulary
+from tagprism.model.bundle import VOCABULARY, Bundle
+from tagprism.model.max_similarity import max_similarity_numpy
+from tagprism.progress import Progress, silent
+
+_BATCH = 32
+_Path = str | os.PathLike[str]
+
+
+@dataclass(frozen=True)
+class Tag:
+    """One label of one picture.
+
+    Args:
+        label: the word or phrase.
+        score: comparable between pictures where the bundle is standardised.
+        probability: calibrated probability, or None where the bundle has no calibration.
+        vector: which principal vector won, 0..M-1.
+    """
+
+    label: str
+    score: float
+    probability: float | None
+    vector: int
+
+
+@dataclass(frozen=True)
+class ImageTags:
+    """The tags of one picture, best first; or why it has none.
+
+    Args:
+        path: as it was given.
+        tags: best first; empty with an error.
+        error: why the picture could not be used, or None.
+    """
+
+    path: Path
+    tags: tuple[Tag, ...]
+    error: PictureError | None = None
+
+
+class Tagger:
+    """A model in use.
+
+    Args:
+        bundle: an opened bundle.
+    """
+
+    def __init__(self, bundle: Bundle) -> None:
+        self.bundle = bundle
+        self.vocabulary = Vocabulary.load(bundle.path / VOCABULARY)
+        self.preprocess = Preprocess.model_validate(bundle.config.preprocess)
+
+    @cached_property
+    def label_space(self) -> LabelSpace | None:
+        """The transform and encoders of the training, or None where the bundle has no `text/`."""
+        text = self.bundle.text
+        if text is None:
+            return None
+        encoders = {name: load_encoder(text / folder) for name, folder in self.bundle.config.encoders.items()}
+        return LabelSpace.load(text, encoders)
+
+    def embed(self, labels: Sequence[str]) -> Float32[np.ndarray, "L D"]:
+        """Vectors (L, D) of words and phrases: stored ones where the vocabulary has them, else by the text encoders.
+
+        Raises:
+            InputError: phrases that nothing here can embed, with the nearest known ones.
+        """
+        vectors = dict(zip(self.vocabulary.names, self.vocabulary.vectors, strict=True))
+        new = [label for label in labels if label not in vectors]
+        if new:
+            if self.label_space is None:
+                near = {label: ", ".join(self.vocabulary.nearest_names(label, 3)) for label in new[:10]}
+                raise InputError(
+                    f"no vector for {'; '.join(f'`{label}` (near: {names})' for label, names in near.items())}.",
+                    where=str(self.bundle.path),
+                    remedy="This bundle has no text encoders: use words of its vocabulary.",
+                )
+            vectors |= dict(zip(new, self.label_space.embed(new).vectors, strict=True))
+        return np.stack([vectors[label] for label in labels]).astype(np.float32)
+
+    def matrices(
+        self, paths: Sequence[_Path], *, max_pixels: int = MAX_PIXELS, progress: Progress = silent
+    ) -> Iterator[tuple[int, Float32[np.ndarray, "M D1"] | PictureError, str]]:
+        """Ranking matrices of pictures, in order, each with the SHA-256 of the picture's bytes ('' with an error).
+
+        Args:
+            paths: N picture files.
+            max_pixels: cap on the size of a picture.
+            progress: told of every picture.
+
+        Yields:
+            (place in `paths`, (M, D+1) matrix or the reason why there is none, digest).
+        """
+        with progress("looking at pictures", len(paths)) as advance:
+            for batch in pixel_batches(paths, self.preprocess, _BATCH, max_pixels=max_pixels):
+                outcomes: list[tuple[int, Float32[np.ndarray, "M D1"] | PictureError, str]] = [
+                    (row, error, "") for row, error in batch.errors
+                ]
+                if batch.rows:
+                    outcomes += zip(batch.rows, self.bundle.matrices(batch.pixels), batch.digests, strict=True)
+                outcomes.sort(key=lambda item: item[0])
+                advance(len(outcomes))
+                yield from outcomes
+
+    def tag(
+        self,
+        paths: Iterable[_Path],
+        labels: Sequence[str] | None = None,
+        top_k: int | None = 10,
+        min_probability: float | None = None,
+    ) -> list[ImageTags]:
+        """Tag picture files.
+
+        Args:
+            paths: picture files.
+            labels: words to choose from; the bundle's vocabulary when None.
+            top_k: tags per picture at most; None for all.
+            min_probability: least probability of a tag, 0..1; needs a calibrated bundle.
+
+        Returns:
+            One row per path, in order; a picture that cannot be used carries its error.
+
+        Raises:
+            InputError: words without a vector, or a probability asked of a bundle without calibration.
+        """
+        return list(self.tag_each(list(paths), labels, top_k, min_probability))
+
+    def tag_each(
+        self,
+        paths: Sequence[_Path],
+        labels: Sequence[str] | None = None,
+        top_k: int | None = 10,
+        min_probability: float | None = None,
+        *,
+        max_pixels: int = MAX_PIXELS,
+        progress: Progress = silent,
+    ) -> Iterator[ImageTags]:
+        """Tag picture files one after the other, in bounded memory; arguments and errors as for `tag`."""
+        if min_probability is not None:
+            raise InputError(
+                "this bundle is not calibrated, so it has no probabilities.",
+                where=str(self.bundle.path),
+                remedy="Leave --min-probability away and use --top-k.",
+            )
+        names = tuple(labels) if labels is not None else self.vocabulary.names
+        if not names:
+            raise InputError("there are no labels to choose from.", remedy="Give at least one word.")
+        queries = label_queries(self.embed(names))
+        for place, outcome, _ in self.matrices(paths, max_pixels=max_pixels, progress=progress):
+            path = Path(paths[place])
+            if isinstance(outcome, PictureError):
+                yield ImageTags(path, (), outcome)
+            else:
+                yield ImageTags(path, _best(outcome, queries, names, top_k))
+
+
+def load(run_or_bundle: _Path) -> Tagger:
+    """Open a RUN or a BUNDLE for use.
+
+    Raises:
+        InputError: it is neither, or damaged.
+    """
+    return Tagger(Bundle(Path(run_or_bundle)))
+
+
+def label_queries(vectors: Float32[np.ndarray, "L D"]) -> Float32[np.ndarray, "L D1"]:
+    """Queries `[w, 1]` for ranking matrices."""
+    return np.concatenate([vectors, np.ones((len(vectors), 1), np.float32)], axis=1)
+
+
+def _best(
+    matrix: Float32[np.ndarray, "M D1"], queries: Float32[np.ndarray, "L D1"], names: Sequence[str], top_k: int | None
+) -> tuple[Tag, ...]:
+    scores, winners = max_similarity_numpy(matrix[None], queries)
+    order = np.argsort(-scores[0], kind="stable")[:top_k]
+    return tuple(Tag(names[i], float(scores[0, i]), None, int(winners[0, i])) for i in order)

@@ -1,0 +1,151 @@
+"""Features of pictures, computed once and kept: one vector per picture bytes, preprocessing and backbone weights.
+
+The cache is an SQLite file per backbone and preprocessing: safe against `kill -9`, against two runs at once, and shared by all
+runs. Knows neither labels nor heads.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from jaxtyping import Float32, Int64
+
+from tagprism.errors import InputError, PictureError
+from tagprism.files import cache_dir, machine_errors, replaced_whole
+from tagprism.images.digests import digest_pictures
+from tagprism.images.preprocess import Preprocess
+from tagprism.images.stream import pixel_batches
+from tagprism.model.backbones import Backbone
+from tagprism.model.export import export_onnx
+from tagprism.model.onnx_model import OnnxModel
+from tagprism.progress import Progress, silent
+
+_BATCH = 32
+Pixels = Float32[np.ndarray, "B 3 H W"]
+
+
+@dataclass(frozen=True)
+class Features:
+    """Features of those pictures of a list that could be used.
+
+    Args:
+        rows: (n,) their places in the list, rising.
+        vectors: (n, C) feature vectors.
+        digests: n SHA-256 of the files' bytes.
+        errors: (place, error) of the others.
+    """
+
+    rows: Int64[np.ndarray, " n"]
+    vectors: Float32[np.ndarray, "n C"]
+    digests: tuple[str, ...]
+    errors: tuple[tuple[int, PictureError], ...]
+
+
+class FeatureCache:
+    """Feature vectors by the SHA-256 of a picture's bytes, on disk."""
+
+    def __init__(self, path: Path, size: int) -> None:
+        with machine_errors(path):
+            self._connection = sqlite3.connect(path, timeout=60, isolation_level=None)
+        self._connection.execute("PRAGMA journal_mode=WAL")
+        self._connection.execute("CREATE TABLE IF NOT EXISTS features (digest BLOB PRIMARY KEY, vector BLOB)")
+        self._bytes = 4 * size
+
+    def get(self, digests: Iterable[str]) -> dict[str, Float32[np.ndarray, " C"]]:
+        """The vectors that are there, by digest."""
+        found = {}
+        for digest in set(digests):
+            row = self._connection.execute(
+                "SELECT vector FROM features WHERE digest = ?", (bytes.fromhex(digest),)
+            ).fetchone()
+            if row is not None and len(row[0]) == self._bytes:
+                found[digest] = np.frombuffer(row[0], np.float32)
+        return found
+
+    def put(self, digests: Sequence[str], vectors: Float32[np.ndarray, "B C"]) -> None:
+        """Keep a batch of vectors; they are on disk when this returns."""
+        rows = [
+            (bytes.fromhex(digest), vector.astype(np.float32).tobytes())
+            for digest, vector in zip(digests, vectors, strict=True)
+        ]
+        self._connection.execute("BEGIN")
+        self._connection.executemany("INSERT OR REPLACE INTO features VALUES (?, ?)", rows)
+        self._connection.execute("COMMIT")
+
+    def close(self) -> None:
+        """Close the file."""
+        self._connection.close()
+
+
+def compute_features(
+    files: Sequence[Path], backbone: Backbone, preprocess: Preprocess, progress: Progress = silent
+) -> Features:
+    """Pooled features of pictures, from the cache where they are there.
+
+    Args:
+        files: picture files.
+        backbone: gives (B, C) features.
+        preprocess: what is done to each picture first.
+        progress: told of pictures read and computed.
+
+    Returns:
+        Features of every picture that can be used; the others are listed with their reason.
+
+    Raises:
+        InputError: none of the pictures can be used.
+    """
+    digests, errors = digest_pictures(files, progress)
+    weights = backbone.weights_digest()
+    cache = FeatureCache(cache_dir("features") / f"{weights[:16]}-{preprocess.digest[:16]}.sqlite", backbone.features)
+    try:
+        known = cache.get(digests.values())
+        wanted = {digest: row for row, digest in reversed(digests.items()) if digest not in known}
+        missing = sorted(wanted.values())  # each content once, at its first place
+        failed: dict[str, PictureError] = {}
+        if missing:
+            network = _engine(backbone, preprocess, weights)
+            with progress("computing features", len(missing)) as advance:
+                for batch in pixel_batches([files[row] for row in missing], preprocess, _BATCH):
+                    if batch.rows:
+                        vectors = network(batch.pixels)
+                        cache.put(batch.digests, vectors)
+                        known.update(zip(batch.digests, vectors, strict=True))
+                    failed.update({digests[missing[place]]: error for place, error in batch.errors})
+                    advance(len(batch.rows) + len(batch.errors))
+    finally:
+        cache.close()
+    errors += [(row, failed[digest]) for row, digest in digests.items() if digest in failed]
+    rows = [row for row, digest in digests.items() if digest in known]
+    if not rows:
+        first = f" The first: {errors[0][1]}" if errors else ""
+        raise InputError(f"none of {len(files)} pictures can be used.{first}")
+    return Features(
+        np.asarray(rows, np.int64),
+        np.stack([known[digests[row]] for row in rows]),
+        tuple(digests[row] for row in rows),
+        tuple(sorted(errors, key=lambda item: item[0])),
+    )
+
+
+def _engine(backbone: Backbone, preprocess: Preprocess, weights: str) -> Callable[[Pixels], Pixels]:
+    """The fastest way to run the backbone here: torch on a GPU, else ONNX Runtime (twice torch's speed on a CPU)."""
+    if torch.cuda.is_available():
+        network = backbone.eval().cuda()
+
+        def run(pixels: Pixels) -> Pixels:
+            with torch.inference_mode():
+                output: Pixels = network(torch.from_numpy(pixels).cuda()).float().cpu().numpy()
+            return output
+
+        return run
+    size = (preprocess.height, preprocess.width)
+    path = cache_dir("backbones") / f"{weights[:16]}-{size[0]}x{size[1]}.onnx"
+    if not path.exists():
+        with replaced_whole(path) as beside:
+            export_onnx(backbone, size, beside)
+    return OnnxModel(path)

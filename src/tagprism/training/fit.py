@@ -1,0 +1,188 @@
+"""Run the training of a prepared recipe with Lightning, from the start or from where it was interrupted."""
+
+from __future__ import annotations
+
+import logging
+import math
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import lightning
+import torch
+from lightning.pytorch.callbacks import Callback
+from lightning.pytorch.loggers import CSVLogger
+from torch import nn
+
+from tagprism.errors import InputError
+from tagprism.model.embedding_matrix import EmbeddingMatrix, Network, RankingMatrix
+from tagprism.progress import Advance, Progress, silent
+from tagprism.training.augment import Augmentation
+from tagprism.training.batches import FeatureBatches, InOrder, PixelBatches, PlacedLoader, TrainingOrder
+from tagprism.training.diversity_loss import SemanticDiversityLoss
+from tagprism.training.module import Checkpoints, EmbeddingTrainer, averaging
+from tagprism.training.prepare import Part, Prepared
+
+_PRECISIONS: dict[str, Any] = {"32": "32-true", "bf16": "bf16-mixed", "fp16": "16-mixed"}
+
+
+@dataclass(frozen=True)
+class Fitted:
+    """A trained network and what happened on the way.
+
+    Args:
+        network: pixels -> ranking matrices, in evaluation mode, on the CPU.
+        failed: pictures that could not be opened during end-to-end training: key -> (code, message).
+        skipped_images: times an image was skipped for want of explicit negatives.
+        validation_mAP: of the weights that were kept; None without validation.
+    """
+
+    network: Network
+    failed: dict[str, tuple[str, str]]
+    skipped_images: int
+    validation_mAP: float | None  # noqa: N815
+
+
+def fit(prepared: Prepared, folder: Path, progress: Progress = silent) -> Fitted:
+    """Train the head on features, or the whole network on pixels.
+
+    Args:
+        prepared: from `prepare`.
+        folder: for checkpoints and the log; a `last.ckpt` there is continued.
+        progress: told how many batches are done.
+
+    Raises:
+        InputError: a precision that this machine has not.
+    """
+    recipe = prepared.recipe
+    training = recipe.training
+    if training.precision == "fp16" and not torch.cuda.is_available():
+        raise InputError("fp16 needs a GPU.", where="training.precision", remedy="Use bf16 or 32.")
+    torch.manual_seed(recipe.seed)
+    vectors = torch.tensor(prepared.seen_vectors)
+    head = EmbeddingMatrix(prepared.backbone.features, recipe.model.vectors, vectors.shape[1])
+    ranking = RankingMatrix(vectors, standardise=recipe.model.standardise)
+    trained: nn.Module = head
+    if training.end_to_end:
+        trained = nn.Sequential(prepared.backbone, head).to(memory_format=torch.channels_last)
+    module = EmbeddingTrainer(
+        trained, SemanticDiversityLoss(vectors, **recipe.loss.model_dump()), ranking, training, recipe.seed
+    )
+    last, best = folder / "last.ckpt", folder / "best.ckpt"
+    first = _read(last)["batches_done"] if last.exists() else 0
+    loader, order = _training_loader(prepared, first)
+    validation = _validation_loader(prepared)
+    with _quiet_lightning(), progress("training", len(order)) as advance:
+        advance(first)
+        trainer = _trainer(prepared, folder, order, validation is not None, advance, first)
+        _run(trainer, module, loader, validation, last if first else None)
+    kept = trainer.callback_metrics.get("validation_mAP")
+    value = None if kept is None else float(kept)
+    if training.choose == "best" and best.exists():
+        checkpoint = _read(best)
+        module.load_state_dict(checkpoint["state_dict"])
+        value = max(state["best"] for name, state in checkpoint["callbacks"].items() if name == "Checkpoints")
+    network = Network(prepared.backbone, head, ranking).cpu().eval().to(memory_format=torch.contiguous_format)
+    return Fitted(network, module.failed, module.loss.skipped_images, value)
+
+
+def _trainer(
+    prepared: Prepared, folder: Path, order: TrainingOrder, validates: bool, advance: Advance, first: int
+) -> lightning.Trainer:
+    training = prepared.recipe.training
+    whole_steps = lambda batches: math.ceil(batches / training.accumulate) * training.accumulate  # noqa: E731
+    validation_every = whole_steps(order.batches_per_epoch) if validates else 0
+    every = whole_steps(training.checkpoint_steps or order.batches_per_epoch)
+    callbacks: list[Callback] = [averaging(training.ema)] if training.ema else []
+    callbacks += [Checkpoints(folder, every, validation_every), _Advance(advance)]
+    return lightning.Trainer(
+        accelerator="auto",
+        devices=1,
+        max_epochs=1,  # all passes are one stream, so that a place in it is one number
+        val_check_interval=min(validation_every, len(order)) if validates else None,
+        check_val_every_n_epoch=None if validates else 1,
+        limit_val_batches=1.0 if validates else 0,
+        accumulate_grad_batches=training.accumulate,
+        precision=_PRECISIONS[training.precision],
+        callbacks=callbacks,
+        logger=CSVLogger(str(folder), name="log", version=f"from_batch_{first}"),
+        log_every_n_steps=max(1, order.batches_per_epoch // 4),
+        num_sanity_val_steps=0,
+        enable_checkpointing=False,  # the Checkpoints callback writes them
+        enable_progress_bar=False,
+        enable_model_summary=False,
+    )
+
+
+def _run(
+    trainer: lightning.Trainer,
+    module: EmbeddingTrainer,
+    loader: PlacedLoader,
+    validation: PlacedLoader | None,
+    checkpoint: Path | None,
+) -> None:
+    try:
+        trainer.fit(module, loader, validation, ckpt_path=checkpoint, weights_only=True)
+    except SystemExit as stop:  # Lightning exits on Ctrl-C
+        raise KeyboardInterrupt from stop
+
+
+def _training_loader(prepared: Prepared, first: int) -> tuple[PlacedLoader, TrainingOrder]:
+    recipe, part = prepared.recipe, prepared.train
+    order = TrainingOrder(len(part.keys), recipe.training.batch_size, recipe.training.epochs, recipe.seed, first)
+    augmentation = Augmentation(recipe.augment, prepared.preprocess)
+    return _loader(prepared, part, order, augmentation), order
+
+
+def _validation_loader(prepared: Prepared) -> PlacedLoader | None:
+    part = prepared.validation
+    if not part.keys:
+        return None
+    return _loader(prepared, part, InOrder(len(part.keys), 4 * prepared.recipe.training.batch_size), None)
+
+
+def _loader(
+    prepared: Prepared, part: Part, order: TrainingOrder | InOrder, augmentation: Augmentation | None
+) -> PlacedLoader:
+    if part.features is not None:
+        return PlacedLoader(FeatureBatches(part.features, part.targets), order)
+    recipe = prepared.recipe
+    data = PixelBatches(part.files, part.keys, part.targets, prepared.preprocess, augmentation, recipe.seed)
+    return PlacedLoader(data, order, recipe.training.workers)
+
+
+def _read(checkpoint: Path) -> dict[str, Any]:
+    try:
+        values: dict[str, Any] = torch.load(checkpoint, map_location="cpu", weights_only=True)
+    except (OSError, RuntimeError, ValueError, EOFError) as error:
+        raise InputError(
+            f"is not a checkpoint that can be read ({error}).", where=str(checkpoint), remedy="Delete it to start over."
+        ) from error
+    return values
+
+
+class _Advance(Callback):
+    def __init__(self, advance: Advance) -> None:
+        self._advance = advance
+
+    def on_train_batch_end(self, *_arguments: Any, **_named: Any) -> None:
+        self._advance(1)
+
+
+@contextmanager
+def _quiet_lightning() -> Iterator[None]:
+    """Lightning's advice (more workers, a GPU that is not there) is for its own users, not for ours."""
+    loggers = [logging.getLogger(name) for name in ("lightning.pytorch", "lightning.fabric")]
+    levels = [logger.level for logger in loggers]
+    for logger in loggers:
+        logger.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", module="lightning")
+            yield
+    finally:
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.setLevel(level)

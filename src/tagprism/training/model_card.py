@@ -1,0 +1,72 @@
+"""The README.md of a bundle: what the model is, what it was made from, what it can do and where it fails."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from jinja2 import Environment, StrictUndefined
+
+from tagprism.training.fit import Fitted
+from tagprism.training.prepare import Prepared
+
+_LICENCES = {
+    "openclipart": "drawings of Open Clip Art as packaged by Debian, marked public domain by their authors",
+    "tagged": "a folder of tagged pictures of the user; its licence is the user's to state",
+}
+
+_CARD = """\
+# {{ recipe.name }}
+
+**Data and licences.** Trained on {{ origin.training_images }} pictures ({{ licence }}) with
+{{ split.seen | length }} labels. Backbone `{{ recipe.model.backbone }}` ({{ recipe.model.weights }} weights, ImageNet-1k; research
+use of ImageNet applies where it does). Label vectors: {{ parts }}.
+
+A tagprism bundle: it turns a picture into {{ recipe.model.vectors }} principal embedding vectors and ranks any word or phrase against
+them, also words it was never trained on. Use it with `tagprism tag PICTURES --model THIS_FOLDER`.
+
+| | |
+|---|---|
+| method | Semantic Diversity Learning, arXiv 2105.05926 |
+| M, D | {{ recipe.model.vectors }}, {{ dimension }} |
+| scores | {{ "standardised per image over the seen labels" if recipe.model.standardise else "raw dot products" }} |
+| trained | {{ "end to end" if recipe.training.end_to_end else "head on frozen features" }}, seed {{ recipe.seed }} |
+| split | {{ split.name }} ({{ split.seen | length }} seen, {{ split.unseen | length }} unseen labels) |
+| validation mAP over seen labels | {{ "%.1f" | format(fitted.validation_mAP) if fitted.validation_mAP is not none else "no validation part" }} |
+| commit | {{ origin.commit or "installed package" }} |
+| tagprism | {{ origin.versions.tagprism }} |
+
+## Limits
+
+- Scores rank; they are not probabilities. This bundle carries no calibration.
+- A word is understood by its word vector alone: a word of two meanings gets a mixture of both.
+- Unseen words are ranked clearly worse than seen ones; measure it on your own pictures with `tagprism evaluate`.
+- Pictures unlike the training pictures get unreliable tags.
+- Not for decisions about people. Labels carry the biases of those who wrote them.
+
+## Seen labels
+
+{{ split.seen | join(", ") }}
+"""
+
+
+def model_card(prepared: Prepared, fitted: Fitted, origin: dict[str, Any]) -> str:
+    """Markdown of the model card.
+
+    Args:
+        prepared: what the run started from.
+        fitted: what came out.
+        origin: from `provenance`.
+    """
+    template = Environment(undefined=StrictUndefined, autoescape=False, keep_trailing_newline=True).from_string(_CARD)  # noqa: S701
+    parts = ", ".join(
+        f"`{part.encoder}`{' centred' if part.centre else ''}" for part in prepared.recipe.labels.parts
+    )
+    return template.render(
+        recipe=prepared.recipe,
+        split=prepared.split,
+        fitted=fitted,
+        origin=origin,
+        dimension=prepared.space.dimension,
+        parts=parts,
+        licence=_LICENCES.get(origin["data_kind"], "see the data set's own licence"),
+    )

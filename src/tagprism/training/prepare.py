@@ -1,0 +1,168 @@
+"""Everything a run needs before its first step: label vectors, pictures' parts, targets, features. Trains nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import Float32, Int8
+
+from tagprism.datasets.splits import Split, hold_out_validation
+from tagprism.datasets.table import ImageTable
+from tagprism.errors import InputError, PictureError
+from tagprism.images.digests import digest_pictures
+from tagprism.images.preprocess import Preprocess
+from tagprism.labels.encoder_sources import encoder_folder
+from tagprism.labels.encoders import LabelEncoder, load_encoder
+from tagprism.labels.label_space import LabelSpace
+from tagprism.labels.vocabulary import Role, Vocabulary
+from tagprism.model.backbones import Backbone
+from tagprism.progress import Progress, silent
+from tagprism.training.features import compute_features
+from tagprism.training.recipe import LabelTable, Recipe
+
+
+@dataclass(frozen=True)
+class Part:
+    """Pictures of one part of a split, those that can be used.
+
+    Args:
+        keys: n names.
+        files: n paths.
+        digests: n SHA-256 of the bytes.
+        targets: (n, L) over the seen labels.
+        features: (n, C), or None in end-to-end training.
+    """
+
+    keys: tuple[str, ...]
+    files: tuple[Path, ...]
+    digests: tuple[str, ...]
+    targets: Int8[np.ndarray, "n L"]
+    features: Float32[np.ndarray, "n C"] | None
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """What training starts from."""
+
+    recipe: Recipe
+    split: Split
+    encoders: Mapping[str, Path]
+    space: LabelSpace
+    vocabulary: Vocabulary
+    backbone: Backbone
+    preprocess: Preprocess
+    train: Part
+    validation: Part
+    skipped: tuple[tuple[str, PictureError], ...]
+
+    @property
+    def seen_vectors(self) -> Float32[np.ndarray, "L D"]:
+        """Vectors of the seen labels, in the order of the targets' columns."""
+        return self.vocabulary.select(self.split.seen).vectors
+
+
+def prepare(recipe: Recipe, table: ImageTable, split: Split, progress: Progress = silent) -> Prepared:
+    """Embed the labels, carve out validation, read targets, and compute features if the backbone is frozen.
+
+    Args:
+        recipe: all settings.
+        table: the pictures.
+        split: which labels are seen, which pictures train.
+        progress: told how far it is.
+
+    Raises:
+        InputError: labels without vectors, a split without training positives, unknown labels without a policy.
+    """
+    if len(split.seen) < 2:
+        raise InputError(f"has {len(split.seen)} seen label(s); training ranks at least 2.", where=split.name)
+    space, vocabulary, encoders = embed_labels(recipe.labels, recipe.seed, split)
+    if not split.val and recipe.training.validation:
+        split = hold_out_validation(split, recipe.training.validation, recipe.seed)
+    backbone = Backbone(recipe.model.backbone, recipe.model.weights)
+    preprocess = make_preprocess(recipe, backbone)
+    frozen = backbone if not recipe.training.end_to_end else None
+    train, skipped = _part(table, split.train, split.seen, frozen, preprocess, progress)
+    validation, more = _part(table, split.val, split.seen, frozen, preprocess, progress)
+    _check_targets(train.targets, recipe)
+    return Prepared(
+        recipe, split, encoders, space, vocabulary, backbone, preprocess, train, validation, (*skipped, *more)
+    )
+
+
+def embed_labels(labels: LabelTable, seed: int, split: Split) -> tuple[LabelSpace, Vocabulary, dict[str, Path]]:
+    """Fit the label space on the seen labels and embed seen and unseen ones.
+
+    Returns:
+        The space, the vocabulary, and the folder of each encoder by the encoder's id.
+
+    Raises:
+        UnknownPhrasesError: labels that no encoder knows, with the nearest known words.
+    """
+    folders = {part.encoder: encoder_folder(part.encoder) for part in labels.parts}
+    encoders: dict[str, LabelEncoder] = {name: load_encoder(folder) for name, folder in folders.items()}
+    space = LabelSpace.fit(labels.parts, encoders, split.seen, unseen=split.unseen, reduce=labels.reduce, seed=seed)
+    names = (*split.seen, *split.unseen)
+    vectors = space.embed(names).vectors
+    roles: tuple[Role, ...] = ("seen",) * len(split.seen) + ("unseen",) * len(split.unseen)
+    ids = {encoders[name].id: folder for name, folder in folders.items()}
+    return space, Vocabulary(names, vectors, roles), ids
+
+
+def make_preprocess(recipe: Recipe, backbone: Backbone) -> Preprocess:
+    """How pictures are prepared for a backbone under a recipe."""
+    size = recipe.model.image_size
+    height, width = (size, size) if size else backbone.image_size
+    plain = not recipe.model.normalise_pixels
+    return Preprocess.model_validate(
+        {
+            "height": height,
+            "width": width,
+            "resize": recipe.model.resize,
+            "interpolation": "bilinear" if backbone.interpolation == "bilinear" else "bicubic",
+            "mean": (0.0, 0.0, 0.0) if plain else backbone.mean,
+            "std": (1.0, 1.0, 1.0) if plain else backbone.std,
+        }
+    )
+
+
+def _part(
+    table: ImageTable,
+    keys: tuple[str, ...],
+    seen: tuple[str, ...],
+    frozen: Backbone | None,
+    preprocess: Preprocess,
+    progress: Progress,
+) -> tuple[Part, list[tuple[str, PictureError]]]:
+    if not keys:
+        return Part((), (), (), np.zeros((0, len(seen)), np.int8), None), []
+    places = table.rows_of(keys)
+    files = [table.files[int(row)] for row in places]
+    if frozen is not None:
+        found = compute_features(files, frozen, preprocess, progress)
+        rows, digests, features, errors = found.rows, found.digests, found.vectors, list(found.errors)
+    else:
+        read, errors = digest_pictures(files, progress)
+        rows, digests, features = np.asarray(list(read), np.int64), tuple(read.values()), None
+    if not len(rows):
+        raise InputError(f"none of {len(keys)} pictures can be read. The first: {errors[0][1]}")
+    part = Part(
+        tuple(keys[row] for row in rows),
+        tuple(files[row] for row in rows),
+        digests,
+        table.targets(places[rows], seen),
+        features,
+    )
+    return part, [(keys[row], error) for row, error in errors]
+
+
+def _check_targets(targets: Int8[np.ndarray, "n L"], recipe: Recipe) -> None:
+    if not (targets == 1).any():
+        raise InputError("no training picture has any of the seen labels.", remedy="Check the split and the labels.")
+    if recipe.loss.unlabelled == "ignore" and not (targets == 0).any():
+        raise InputError(
+            "the data have no explicit negatives, and `loss.unlabelled` is `ignore`: there is nothing to rank against.",
+            remedy='Set loss.unlabelled = "negative", or give negatives in labels.json.',
+        )

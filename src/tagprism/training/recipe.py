@@ -1,0 +1,149 @@
+"""A recipe: every choice of a training run, read from TOML and validated. Knows nothing of how they are carried out."""
+
+from __future__ import annotations
+
+import tomllib
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+
+from tagprism.errors import InputError
+from tagprism.labels.label_space import SpacePart
+
+
+class _Table(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class LabelTable(_Table):
+    """`[labels]`: how words become label vectors."""
+
+    parts: tuple[SpacePart, ...] = Field(default=(SpacePart(encoder="minilm"),), min_length=1)
+    reduce: int | None = Field(default=None, ge=1, description="size after reduction; all dimensions when absent")
+
+
+class ModelTable(_Table):
+    """`[model]`: backbone, head and how pictures are prepared."""
+
+    backbone: str = "tf_efficientnet_lite0"
+    weights: str = Field(default="pretrained", description="pretrained, random, or a .safetensors file")
+    vectors: int = Field(default=7, ge=1, description="M, principal vectors per image")
+    standardise: bool = Field(default=True, description="scores standardised per image over the seen labels")
+    image_size: int | None = Field(default=None, ge=16, description="pixels a side; the backbone's own when absent")
+    resize: Literal["squash", "crop", "pad"] = "squash"
+    normalise_pixels: bool = Field(default=True, description="the backbone's mean and deviation; authors: pixels/255")
+
+
+class LossTable(_Table):
+    """`[loss]`: options of SemanticDiversityLoss."""
+
+    regulariser_weight: float | None = Field(default=0.3, ge=0, le=1, description='lam, or "none"')
+    diversity_weighting: bool = True
+    normaliser: Literal["positives", "pairs"] = "positives"
+    unlabelled: Literal["negative", "ignore"] = "negative"
+
+    @field_validator("regulariser_weight", mode="before")
+    @classmethod
+    def _none(cls, value: Any) -> Any:
+        return None if value == "none" else value  # TOML has no null
+
+
+class AugmentTable(_Table):
+    """`[augment]`: random changes of training pictures, for end-to-end training only."""
+
+    crop_scale: float = Field(default=1.0, gt=0, le=1, description="smallest share of the area a random crop keeps")
+    flip: float = Field(default=0.0, ge=0, le=1, description="probability of a left-right flip")
+    rand_augment: bool = Field(default=False, description="RandAugment, 2 operations of magnitude 9")
+    cutout: float = Field(default=0.0, ge=0, le=1, description="side of the blanked square, as a share of the picture")
+
+
+class TrainingTable(_Table):
+    """`[training]`: schedule, optimiser and what is chosen on validation."""
+
+    end_to_end: bool = Field(default=False, description="train the whole network; else the head on frozen features")
+    epochs: int = Field(default=10, ge=1)
+    batch_size: int = Field(default=32, ge=1)
+    accumulate: int = Field(default=1, ge=1, description="batches whose gradients make one step")
+    learning_rate: float = Field(default=1e-3, gt=0, description="peak of the OneCycle schedule")
+    warm_up: float = Field(default=0.1, gt=0, lt=1, description="share of the steps before the peak (pct_start)")
+    weight_decay: float = Field(default=3e-4, ge=0, description="not applied to 1-D parameters")
+    precision: Literal["32", "bf16", "fp16"] = "32"
+    ema: float | None = Field(default=None, gt=0, lt=1, description="decay of the averaged weights; none when absent")
+    validation: float = Field(default=0.1, ge=0, lt=1, description="share of the training pictures kept to choose by")
+    choose: Literal["best", "last"] = Field(default="last", description="weights kept: best validation mAP, or last")
+    batch_norm: Literal["train", "evaluation"] = Field(default="train", description="mode of the backbone's batch norm")
+    workers: int = Field(default=2, ge=0, description="processes that decode pictures in end-to-end training")
+    checkpoint_steps: int | None = Field(default=None, ge=1, description="steps between checkpoints; an epoch if absent")
+
+
+class Recipe(_Table):
+    """All settings of one run.
+
+    Raises:
+        InputError: through `load_recipe`, for unknown keys and values out of range.
+    """
+
+    name: str = Field(min_length=1)
+    seed: int = Field(default=0, ge=0, lt=2**32)
+    labels: LabelTable = LabelTable()
+    model: ModelTable = ModelTable()
+    loss: LossTable = LossTable()
+    augment: AugmentTable = AugmentTable()
+    training: TrainingTable = TrainingTable()
+
+
+def load_recipe(path: Path, overrides: tuple[str, ...] = ()) -> Recipe:
+    """Read a recipe and apply `key=value` overrides.
+
+    Args:
+        path: a TOML file.
+        overrides: `model.vectors=1` and so on; the value is TOML (`"text"`, `true`, `[...]`), or a bare word.
+
+    Raises:
+        InputError: no such file, not TOML, an unknown key, a value of the wrong type or out of range.
+    """
+    try:
+        values = tomllib.loads(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"cannot be read ({error}).", where=str(path), remedy="Name a recipe file.") from error
+    except tomllib.TOMLDecodeError as error:
+        raise InputError(f"is not valid TOML: {error}.", where=str(path)) from error
+    return make_recipe(override(values, overrides), where=str(path))
+
+
+def make_recipe(values: dict[str, Any], *, where: str) -> Recipe:
+    """Validate plain values into a recipe; `where` names their origin in errors."""
+    try:
+        return Recipe.model_validate(values)
+    except ValidationError as error:
+        lines = [f"`{'.'.join(map(str, item['loc']))}`: {item['msg']}" for item in error.errors()]
+        raise InputError(
+            f"the recipe has {len(lines)} unusable setting(s): {'; '.join(lines)}.",
+            where=where,
+            remedy="`tagprism train RECIPE --print-config` shows every setting.",
+        ) from error
+
+
+def override(values: dict[str, Any], overrides: tuple[str, ...]) -> dict[str, Any]:
+    """A copy of nested values with `a.b=value` applied."""
+    result = {key: dict(value) if isinstance(value, dict) else value for key, value in values.items()}
+    for text in overrides:
+        path, found, value = text.partition("=")
+        keys = path.strip().split(".")
+        if not found or not all(keys) or len(keys) > 2:
+            raise InputError(f"`{text}` is not of the form key=value, such as model.vectors=1.", where="--set")
+        table = result
+        for key in keys[:-1]:
+            table = table.setdefault(key, {})
+            if not isinstance(table, dict):
+                raise InputError(f"`{path}`: `{key}` is not a table.", where="--set")
+        table[keys[-1]] = _toml_value(value.strip())
+    return result
+
+
+def _toml_value(text: str) -> Any:
+    try:
+        return tomllib.loads(f"value = {text}")["value"]
+    except tomllib.TOMLDecodeError:
+        return text  # a bare word

@@ -1,0 +1,162 @@
+"""From recipe, pictures and split to a finished RUN: `recipe.toml`, `checkpoints/`, `weights.safetensors`, `bundle/`."""
+
+from __future__ import annotations
+
+import shutil
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import tomli_w
+from safetensors.torch import load_file, save_file
+
+from tagprism.datasets.splits import Split
+from tagprism.datasets.table import ImageTable
+from tagprism.errors import InputError, NothingToDoError
+from tagprism.files import link_or_copy, replaced_whole, write_json, write_text
+from tagprism.model.bundle import CARD, MODEL, TEXT, VOCABULARY, write_config, write_trained_on
+from tagprism.model.embedding_matrix import EmbeddingMatrix, Network, RankingMatrix
+from tagprism.model.export import export_onnx
+from tagprism.progress import Progress, silent
+from tagprism.provenance import made_with
+from tagprism.training.fit import Fitted, fit
+from tagprism.training.model_card import model_card
+from tagprism.training.prepare import Prepared, prepare
+from tagprism.training.recipe import Recipe, load_recipe
+
+RECIPE, WEIGHTS, CHECKPOINTS, SKIPPED = "recipe.toml", "weights.safetensors", "checkpoints", "skipped.json"
+
+
+def train(
+    recipe: Recipe,
+    table: ImageTable,
+    split: Split,
+    out: Path,
+    *,
+    limit: int | None = None,
+    progress: Progress = silent,
+) -> dict[str, tuple[str, str]]:
+    """Train a model and write it as a RUN; an interrupted run of the same recipe and data is continued.
+
+    Args:
+        recipe: all settings.
+        table: the pictures.
+        split: which labels are seen, which pictures train.
+        out: folder of the RUN.
+        limit: train on the first so many pictures only (a dry run).
+        progress: told how far it is.
+
+    Returns:
+        The pictures that could not be used: key -> (code, message). They are in `skipped.json` too.
+
+    Raises:
+        InputError: something given cannot be used, or `out` holds another run.
+        NothingToDoError: the run is finished already.
+    """
+    if limit is not None:
+        split = replace(split, name=f"{split.name}, first {limit}", train=split.train[:limit], val=split.val[:limit])
+    _claim(out, recipe, table, split)
+    prepared = prepare(recipe, table, split, progress)
+    fitted = fit(prepared, out / CHECKPOINTS, progress)
+    skipped = {key: (error.code, error.message) for key, error in prepared.skipped} | fitted.failed
+    skipped |= {one.key: (one.code, one.message) for one in table.skipped}
+    write_json(out / SKIPPED, skipped)
+    with replaced_whole(out / WEIGHTS) as beside:
+        save_file(fitted.network.state_dict(), beside)
+    with progress("writing the bundle", 1) as advance, replaced_whole(out / "bundle") as folder:
+        folder.mkdir()
+        write_bundle(folder, prepared, fitted, provenance(recipe, table, prepared))
+        advance(1)
+    return skipped
+
+
+def recipe_toml(recipe: Recipe) -> str:
+    """The recipe with every setting, as TOML that `load_recipe` reads back equal."""
+    values = recipe.model_dump(mode="json", exclude_none=True)
+    if recipe.loss.regulariser_weight is None:
+        values["loss"]["regulariser_weight"] = "none"
+    return tomli_w.dumps(values)
+
+
+def provenance(recipe: Recipe, table: ImageTable, prepared: Prepared) -> dict[str, Any]:
+    """What a result must say about its origin."""
+    return {
+        **made_with(),
+        "recipe": recipe.model_dump(mode="json"),
+        "seed": recipe.seed,
+        "data": table.digest,
+        "data_kind": table.kind.partition(":")[0],
+        "split": prepared.split.name,
+        "split_digest": prepared.split.digest,
+        "vocabulary": prepared.vocabulary.digest,
+        "backbone_weights": prepared.backbone.weights_digest(),
+        "training_images": len(prepared.train.keys),
+        "validation_images": len(prepared.validation.keys),
+    }
+
+
+def write_bundle(folder: Path, prepared: Prepared, fitted: Fitted, origin: dict[str, Any]) -> None:
+    """Write everything needed to use the model into an empty folder."""
+    size = (prepared.preprocess.height, prepared.preprocess.width)
+    export_onnx(fitted.network, size, folder / MODEL)
+    prepared.vocabulary.save(folder / VOCABULARY)
+    write_trained_on(folder, frozenset(prepared.train.digests) | frozenset(prepared.validation.digests))
+    text = folder / TEXT
+    text.mkdir()
+    prepared.space.save(text)
+    names = {}
+    for encoder, source in prepared.encoders.items():
+        names[encoder] = source.name
+        (text / source.name).mkdir(exist_ok=True)
+        for file in source.iterdir():
+            if not (text / source.name / file.name).exists():
+                link_or_copy(file, text / source.name / file.name)
+    recipe = prepared.recipe
+    write_config(
+        folder,
+        {
+            "name": recipe.name,
+            "vectors": recipe.model.vectors,
+            "dimension": prepared.space.dimension,
+            "standardised": recipe.model.standardise,
+            "preprocess": prepared.preprocess.model_dump(mode="json"),
+            "encoders": names,
+            "label_space": prepared.space.digest,
+            "seen": prepared.split.seen,
+            "provenance": origin | {"validation_mAP": fitted.validation_mAP},
+        },
+    )
+    write_text(folder / CARD, model_card(prepared, fitted, origin))
+
+
+def load_network(run: Path, recipe: Recipe, prepared_vectors: Any, backbone: Any) -> Network:
+    """The trained torch network of a RUN, for `evaluate --engine torch`."""
+    head = EmbeddingMatrix(backbone.features, recipe.model.vectors, prepared_vectors.shape[1])
+    network = Network(backbone, head, RankingMatrix(prepared_vectors, standardise=recipe.model.standardise))
+    network.load_state_dict(load_file(run / WEIGHTS))
+    return network.eval()
+
+
+def _claim(out: Path, recipe: Recipe, table: ImageTable, split: Split) -> None:
+    """Make the RUN folder, or check that it is an unfinished run of the same recipe, data and split."""
+    identity = {"data": table.digest, "split": split.digest}
+    stored = out / RECIPE
+    if stored.exists():
+        same = load_recipe(stored) == recipe and (out / "data.json").read_text(encoding="utf-8") == _text(identity)
+        if not same:
+            raise InputError(
+                "holds a run of another recipe, data set or split.", where=str(out), remedy="Choose another --out."
+            )
+        if (out / "bundle").is_dir():
+            raise NothingToDoError(
+                "this run is finished.", where=str(out), remedy="Delete the folder to train again, or evaluate it."
+            )
+    elif out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise InputError("exists and is not a run.", where=str(out), remedy="Choose another --out.")
+    shutil.rmtree(out / "bundle", ignore_errors=True)
+    write_text(out / "data.json", _text(identity))
+    write_text(stored, recipe_toml(recipe))
+
+
+def _text(value: dict[str, str]) -> str:
+    return "".join(f"{key} {digest}\n" for key, digest in value.items())

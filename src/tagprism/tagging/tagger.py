@@ -63,10 +63,14 @@ class Tagger:
 
     Args:
         bundle: an opened bundle.
+
+    Attributes:
+        network: pixels (B, 3, H, W) -> ranking matrices (B, M, D+1); the bundle's ONNX model unless replaced.
     """
 
     def __init__(self, bundle: Bundle) -> None:
         self.bundle = bundle
+        self.network = bundle.matrices
         self.vocabulary = Vocabulary.load(bundle.path / VOCABULARY)
         self.preprocess = Preprocess.model_validate(bundle.config.preprocess)
 
@@ -117,7 +121,7 @@ class Tagger:
                     (row, error, "") for row, error in batch.errors
                 ]
                 if batch.rows:
-                    outcomes += zip(batch.rows, self.bundle.matrices(batch.pixels), batch.digests, strict=True)
+                    outcomes += zip(batch.rows, self.network(batch.pixels), batch.digests, strict=True)
                 outcomes.sort(key=lambda item: item[0])
                 advance(len(outcomes))
                 yield from outcomes

@@ -8,14 +8,13 @@ from pathlib import Path
 from typing import Any
 
 import tomli_w
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 
 from tagprism.datasets.splits import Split
 from tagprism.datasets.table import ImageTable
 from tagprism.errors import InputError, NothingToDoError
 from tagprism.files import link_or_copy, replaced_whole, write_json, write_text
 from tagprism.model.bundle import CARD, MODEL, TEXT, VOCABULARY, write_config, write_trained_on
-from tagprism.model.embedding_matrix import EmbeddingMatrix, Network, RankingMatrix
 from tagprism.model.export import export_onnx
 from tagprism.progress import Progress, silent
 from tagprism.provenance import made_with
@@ -127,14 +126,6 @@ def write_bundle(folder: Path, prepared: Prepared, fitted: Fitted, origin: dict[
         },
     )
     write_text(folder / CARD, model_card(prepared, fitted, origin))
-
-
-def load_network(run: Path, recipe: Recipe, prepared_vectors: Any, backbone: Any) -> Network:
-    """The trained torch network of a RUN, for `evaluate --engine torch`."""
-    head = EmbeddingMatrix(backbone.features, recipe.model.vectors, prepared_vectors.shape[1])
-    network = Network(backbone, head, RankingMatrix(prepared_vectors, standardise=recipe.model.standardise))
-    network.load_state_dict(load_file(run / WEIGHTS))
-    return network.eval()
 
 
 def _claim(out: Path, recipe: Recipe, table: ImageTable, split: Split) -> None:

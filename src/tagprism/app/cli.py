@@ -1,0 +1,151 @@
+"""The command line: arguments to calls. Every command imports what it needs when it runs, so that `--help` is quick."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+import tagprism
+from tagprism.app import console
+from tagprism.app.commands_data import app as data_app
+from tagprism.app.commands_labels import app as labels_app
+from tagprism.app.options import Data, Limit, Model, Quiet, Sets, Split
+
+app = typer.Typer(
+    name="tagprism",
+    help="Tag and find pictures with your own words, also words no model was trained on.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+app.add_typer(labels_app, name="labels")
+app.add_typer(data_app, name="data")
+
+
+def _version(asked: bool) -> None:
+    if asked:
+        print(f"tagprism {tagprism.__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Show it.")] = False,
+) -> None:
+    """Tag and find pictures with your own words, also words no model was trained on."""
+
+
+@app.command()
+def train(
+    recipe: Annotated[Path, typer.Argument(help="Recipe, a TOML file.")],
+    data: Data = "",
+    split: Split = None,
+    out: Annotated[Path | None, typer.Option(help="Folder of the RUN to write.")] = None,
+    sets: Sets = None,
+    limit: Limit = None,
+    print_config: Annotated[bool, typer.Option("--print-config", help="Print every setting and stop.")] = False,
+    quiet: Quiet = False,
+) -> int:
+    """Train a model and write it as a RUN with a bundle in it; run again to continue an interrupted one."""
+    console.require_extra("train", "torch")
+    from tagprism.app import training_commands
+
+    return training_commands.train(recipe, data, split, out, tuple(sets or ()), limit, print_config, quiet)
+
+
+@app.command()
+def evaluate(
+    model: Annotated[Path, typer.Argument(help="RUN or BUNDLE.")],
+    data: Data,
+    split: Split = None,
+    format: Annotated[Literal["table", "json"], typer.Option(help="What to print.")] = "table",  # noqa: A002
+    report: Annotated[Path | None, typer.Option(help="Write a self-contained HTML report here.")] = None,
+    k: Annotated[list[int] | None, typer.Option(help="Labels per image for P, R, F1; may be repeated.")] = None,
+    unknown: Annotated[
+        Literal["ignore", "negative"], typer.Option(help="What an unverified label counts as.")
+    ] = "ignore",
+    engine: Annotated[Literal["onnx", "torch"], typer.Option(help="torch needs a RUN and [train].")] = "onnx",
+    allow_leak: Annotated[bool, typer.Option("--allow-leak", help="Measure on what was trained on, marked so.")] = False,
+    limit: Limit = None,
+    quiet: Quiet = False,
+) -> int:
+    """Measure a model on the test pictures of a split: ZSL and GZSL, with chance, constant and ceiling lines."""
+    from tagprism.app import evaluate_command
+
+    return evaluate_command.evaluate(
+        model, data, split, format, report, tuple(k or (3, 5)), unknown, engine, allow_leak, limit, quiet
+    )
+
+
+@app.command()
+def compare(
+    recipe: Annotated[Path, typer.Argument(help="Recipe, the first row of the table.")],
+    data: Data,
+    split: Split = None,
+    variants: Annotated[Path | None, typer.Option(help="TOML file of further rows: [[variant]] name, set.")] = None,
+    baselines: Annotated[bool, typer.Option("--baselines", help="Add ConSE and ridge.")] = False,
+    supervised: Annotated[bool, typer.Option("--supervised", help="Add the model trained on unseen labels too.")] = False,
+    pseudo_unseen: Annotated[
+        float | None,
+        typer.Option(help="Choose settings without test data: this share of the seen labels plays the unseen ones."),
+    ] = None,
+    out: Annotated[Path | None, typer.Option(help="Folder to keep every result in; run again to continue.")] = None,
+    format: Annotated[Literal["table", "json", "markdown"], typer.Option(help="What to print.")] = "table",  # noqa: A002
+    sets: Sets = None,
+    quiet: Quiet = False,
+) -> int:
+    """Train and measure several recipes on the same pictures; over all splits of a file when none is chosen."""
+    console.require_extra("train", "torch")
+    from tagprism.app import compare_command
+
+    return compare_command.compare(
+        recipe, data, split, variants, baselines, supervised, pseudo_unseen, out, format, tuple(sets or ()), quiet
+    )
+
+
+@app.command()
+def tag(
+    paths: Annotated[list[Path], typer.Argument(help="Pictures and folders.")],
+    model: Model,
+    labels: Annotated[Path | None, typer.Option(help="Words to choose from, one a line; else the vocabulary.")] = None,
+    top_k: Annotated[int | None, typer.Option("--top-k", min=1, help="Tags per picture at most.")] = 10,
+    min_probability: Annotated[float | None, typer.Option(min=0, max=1, help="Needs a calibrated bundle.")] = None,
+    format: Annotated[Literal["table", "jsonl", "csv"], typer.Option(help="What to print.")] = "table",  # noqa: A002
+    max_pixels: Annotated[int | None, typer.Option(min=1, help="Skip pictures with more pixels.")] = None,
+    quiet: Quiet = False,
+) -> int:
+    """Tag pictures with your own words or the model's vocabulary."""
+    from tagprism.app import tag_command
+
+    return tag_command.tag(paths, model, labels, top_k, min_probability, format, max_pixels, quiet)
+
+
+@app.command()
+def demo(
+    data: Annotated[str, typer.Option(help="openclipart, or tagged:DIR with --split.")] = "openclipart",
+    split: Split = None,
+    out: Annotated[Path, typer.Option(help="Folder for runs and report.")] = Path("demo"),
+    quiet: Quiet = False,
+) -> int:
+    """Do the whole job once on real pictures and write demo/report.html."""
+    console.require_extra("train", "torch")
+    from tagprism.app import demo_command
+
+    return demo_command.demo(data, split, out, quiet)
+
+
+@app.command()
+def doctor(quiet: Quiet = False) -> int:
+    """Say what is installed, what is cached and what this machine can do."""
+    from tagprism.app import doctor_command
+
+    return doctor_command.doctor()
+
+
+def main() -> None:
+    """Entry point: run the command line and exit with its code."""
+    sys.exit(console.run(lambda: app(standalone_mode=False)))

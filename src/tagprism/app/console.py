@@ -1,0 +1,109 @@
+"""The terminal: progress bars and talk on stderr, data on stdout, errors as sentences and exit codes."""
+
+from __future__ import annotations
+
+import errno
+import importlib.util
+import os
+import sys
+import traceback
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+
+import click
+from rich.console import Console
+from rich.markup import escape
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from tagprism.errors import InputError, TagprismError
+from tagprism.progress import Advance, silent
+from tagprism.progress import Progress as ProgressProtocol
+
+OK, BUG, UNUSABLE, SKIPPED, REFUSED, INTERRUPTED = 0, 1, 2, 4, 6, 130
+talk = Console(stderr=True, highlight=False, soft_wrap=True)
+data = Console(highlight=False)
+
+
+def progress(quiet: bool) -> ProgressProtocol:
+    """Progress bars on stderr; nothing when quiet."""
+    return silent if quiet else _bars
+
+
+@contextmanager
+def _bars(what: str, total: int) -> Iterator[Advance]:
+    columns = (
+        TextColumn("{task.description:<20}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeRemainingColumn(elapsed_when_finished=True),
+    )
+    with Progress(*columns, console=talk) as bars:
+        task = bars.add_task(what, total=total)
+        yield lambda count: bars.advance(task, count)
+
+
+def say(text: str, *, quiet: bool = False) -> None:
+    """A line of talk on stderr."""
+    if not quiet:
+        talk.print(escape(text))
+
+
+def report_skipped(skipped: Iterable[tuple[str, str]]) -> int:
+    """List pictures that were skipped, each with its reason; the exit code is 4 when there are any, else 0."""
+    listed = list(skipped)
+    for name, reason in listed:
+        talk.print(f"[yellow]skipped[/] {escape(repr(name)[1:-1])}: {escape(reason)}")
+    if listed:
+        talk.print(f"{len(listed)} picture(s) skipped.")
+    return SKIPPED if listed else OK
+
+
+def require_extra(extra: str, module: str) -> None:
+    """Explain a missing extra.
+
+    Raises:
+        InputError: the module is not installed.
+    """
+    if importlib.util.find_spec(module) is None:
+        raise InputError(
+            f"this command needs the extra `{extra}`, which is not installed.",
+            remedy=f'Install it with: pip install "tagprism[{extra}]"',
+        )
+
+
+def run(command: Callable[[], object]) -> int:
+    """Call a command and turn what it raises into a message and an exit code."""
+    try:
+        result = command()
+        sys.stdout.flush()
+        return result if isinstance(result, int) else OK
+    except TagprismError as error:
+        talk.print(f"[bold red]error[/] {escape(str(error))}")
+        return error.exit_code
+    except click.exceptions.Exit as stop:
+        return stop.exit_code
+    except click.ClickException as error:
+        error.show()
+        return UNUSABLE
+    except (KeyboardInterrupt, click.Abort):
+        talk.print("interrupted; run the same command again to continue.")
+        return INTERRUPTED
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # the reader left: no second complaint at exit
+        return OK
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM):
+            talk.print(f"[bold red]error[/] the machine refused: {escape(str(error))}")
+            return REFUSED
+        return _bug()
+    except Exception:
+        return _bug()
+
+
+def _bug() -> int:
+    talk.print(escape(traceback.format_exc()), style="dim")
+    talk.print(
+        "[bold red]error[/] this is a bug in tagprism. Please report it with the lines above and the output of "
+        "`tagprism doctor`."
+    )
+    return BUG

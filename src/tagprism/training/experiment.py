@@ -1,0 +1,132 @@
+"""Train and measure without writing a RUN: what comparisons, ablations and the demo are made of. Frozen features only."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+import torch
+from jaxtyping import Bool, Float32, Int8
+
+from tagprism.datasets.splits import Split
+from tagprism.datasets.table import ImageTable
+from tagprism.errors import InputError
+from tagprism.evaluation.evaluate import evaluate_matrices
+from tagprism.evaluation.metrics import UnknownPolicy
+from tagprism.evaluation.protocols import Evaluation
+from tagprism.model.embedding_matrix import RankingMatrix
+from tagprism.progress import Progress, silent
+from tagprism.training.baselines import conse, ridge
+from tagprism.training.features import Features, compute_features
+from tagprism.training.fit import fit
+from tagprism.training.prepare import Prepared, prepare
+from tagprism.training.recipe import Recipe
+
+BASELINES = ("ConSE", "ridge")
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """One data set and split; every method is measured on the same test pictures.
+
+    Args:
+        table: the pictures.
+        split: seen and unseen labels, training and test pictures.
+        ks: labels per image for precision, recall and F1.
+        unknown: what an unverified label counts as.
+        progress: told how far it is.
+    """
+
+    table: ImageTable
+    split: Split
+    ks: tuple[int, ...] = (3, 5)
+    unknown: UnknownPolicy = "ignore"
+    progress: Progress = silent
+
+    @cached_property
+    def names(self) -> tuple[str, ...]:
+        """L labels, seen ones first."""
+        return (*self.split.seen, *self.split.unseen)
+
+    @cached_property
+    def unseen(self) -> Bool[np.ndarray, " L"]:
+        """(L,) true for unseen labels."""
+        return np.arange(len(self.names)) >= len(self.split.seen)
+
+    def test_features(self, prepared: Prepared) -> Features:
+        """Features of the test pictures that can be used."""
+        places = self.table.rows_of(self.split.test)
+        files = [self.table.files[int(row)] for row in places]
+        return compute_features(files, prepared.backbone, prepared.preprocess, self.progress)
+
+    def targets(self, features: Features) -> Int8[np.ndarray, "N L"]:
+        """Targets of the test pictures that can be used."""
+        return self.table.targets(self.table.rows_of(self.split.test)[features.rows], self.names)
+
+    def train(self, recipe: Recipe, *, supervised: bool = False) -> tuple[Evaluation, Float32[np.ndarray, "N M D1"]]:
+        """Train a recipe and measure it.
+
+        Args:
+            recipe: with a frozen backbone.
+            supervised: train on the unseen labels too: what a model reaches that has seen everything.
+
+        Returns:
+            The numbers, and the ranking matrices of the test pictures.
+
+        Raises:
+            InputError: an end-to-end recipe, or anything `prepare` refuses.
+        """
+        if recipe.training.end_to_end:
+            raise InputError("comparisons train on frozen features.", remedy="Use `tagprism train` and `evaluate`.")
+        split = replace(self.split, seen=self.names, unseen=()) if supervised else self.split
+        prepared = prepare(recipe, self.table, split, self.progress)
+        with tempfile.TemporaryDirectory() as folder:
+            network = fit(prepared, Path(folder), self.progress).network
+        features = self.test_features(prepared)
+        with torch.inference_mode():
+            matrices = network.ranking(network.head(torch.from_numpy(features.vectors))).numpy()
+        return self._measure(matrices, prepared, features), matrices
+
+    def baseline(self, method: str, recipe: Recipe) -> Evaluation:
+        """Measure one of `BASELINES` on the features and label vectors of a recipe."""
+        prepared = prepare(recipe, self.table, self.split, self.progress)
+        features = self.test_features(prepared)
+        if method == "ConSE":
+            vectors = conse(features.vectors, prepared.backbone, prepared.space)
+        elif method == "ridge":
+            train = prepared.train
+            assert train.features is not None, "baselines use frozen features"
+            vectors = ridge(train.features, train.targets, prepared.seen_vectors, features.vectors)
+        else:
+            raise InputError(f"there is no baseline `{method}`.", remedy=f"Choose one of: {', '.join(BASELINES)}.")
+        ranking = RankingMatrix(torch.tensor(prepared.seen_vectors), standardise=recipe.model.standardise)
+        return self._measure(ranking(torch.from_numpy(vectors)).numpy(), prepared, features)
+
+    def _measure(
+        self, matrices: Float32[np.ndarray, "N M D1"], prepared: Prepared, features: Features
+    ) -> Evaluation:
+        return evaluate_matrices(
+            matrices,
+            self.names,
+            prepared.vocabulary.select(self.names).vectors,
+            self.unseen,
+            self.targets(features),
+            ks=self.ks,
+            unknown=self.unknown,
+            label_encoder=" + ".join(prepared.space.encoders),
+        )
+
+
+def mean_and_spread(values: Sequence[float]) -> tuple[float, float | None]:
+    """Mean and standard deviation over splits (None for a single one)."""
+    return float(np.mean(values)), float(np.std(values, ddof=1)) if len(values) > 1 else None
+
+
+def mean_and_error(differences: Sequence[float]) -> tuple[float, float | None]:
+    """Mean of paired differences and its standard error (None for a single one)."""
+    mean, spread = mean_and_spread(differences)
+    return mean, None if spread is None else float(spread / np.sqrt(len(differences)))

@@ -1,0 +1,43 @@
+"""The torch network of a finished RUN, for `evaluate --engine torch`: the check that the bundle computes the same."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import torch
+from jaxtyping import Float32
+from safetensors.torch import load_file
+
+from tagprism.labels.vocabulary import Vocabulary
+from tagprism.model.backbones import Backbone
+from tagprism.model.embedding_matrix import EmbeddingMatrix, Network, RankingMatrix
+from tagprism.training.recipe import load_recipe
+from tagprism.training.train import RECIPE, WEIGHTS
+
+Matrices = Callable[[Float32[np.ndarray, "B 3 H W"]], Float32[np.ndarray, "B M D1"]]
+
+
+def torch_matrices(run: Path, vocabulary: Vocabulary) -> Matrices:
+    """A function from pixels to ranking matrices by the RUN's torch weights.
+
+    Args:
+        run: a finished RUN.
+        vocabulary: of its bundle; the seen labels' vectors are part of the network.
+    """
+    recipe = load_recipe(run / RECIPE)
+    backbone = Backbone(recipe.model.backbone, "random")
+    seen = torch.tensor(vocabulary.select(vocabulary.seen).vectors)
+    head = EmbeddingMatrix(backbone.features, recipe.model.vectors, seen.shape[1])
+    network = Network(backbone, head, RankingMatrix(seen, standardise=recipe.model.standardise))
+    weights = load_file(run / WEIGHTS)
+    network.load_state_dict({name: value for name, value in weights.items() if "backbone.classifier" not in name})
+    network.eval()
+
+    def matrices(pixels: Float32[np.ndarray, "B 3 H W"]) -> Float32[np.ndarray, "B M D1"]:
+        with torch.inference_mode():
+            result: Float32[np.ndarray, "B M D1"] = network(torch.from_numpy(pixels)).numpy()
+        return result
+
+    return matrices

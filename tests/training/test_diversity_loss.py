@@ -1,0 +1,156 @@
+"""The loss against the authors' numbers, a slow obvious version, and its edges."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor
+from torch.nn import functional
+
+from tagprism.errors import InputError
+from tagprism.training.diversity_loss import SemanticDiversityLoss
+
+CASES = ["coco48_m2", "nus925_m7", "nus925_m7_large", "nus100_m3_noreg", "one_positive_each"]
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_agrees_with_the_authors(shared: Path, name: str) -> None:
+    case = next(c for c in json.loads((shared / "golden/official_loss.json").read_text()) if c["name"] == name)
+    with np.load(shared / "golden/official_loss.npz", allow_pickle=False) as stored:
+        part = {key.split("/")[1]: stored[key] for key in stored.files if key.split("/")[0] == name}
+    flat = torch.tensor(part["flat_output"], dtype=torch.float64, requires_grad=True)
+    matrices = flat.view(len(flat), 300, case["M"]).mT  # the authors' order is D-major
+    loss = SemanticDiversityLoss(torch.tensor(part["label_vectors"], dtype=torch.float64), case["lam"])
+    value = loss(matrices, torch.tensor(part["targets"]))
+    value.backward()
+    assert value.item() == pytest.approx(float(part["loss"]), rel=1e-6)
+    np.testing.assert_allclose(flat.grad.numpy(), part["grad"], rtol=1e-6, atol=1e-6 * np.abs(part["grad"]).max())
+
+
+def slow(matrices: Tensor, targets: Tensor, vectors: Tensor, loss: SemanticDiversityLoss) -> Tensor:
+    """The equations, one image and one pair at a time."""
+    total = matrices.new_zeros(())
+    for matrix, target in zip(matrices, targets, strict=True):
+        scores = torch.stack([torch.stack([row @ w for row in matrix]).max() for w in vectors])
+        positive = (target == 1).nonzero().flatten()
+        negative = (target == 0 if loss.unlabelled == "ignore" else target != 1).nonzero().flatten()
+        if not len(positive):
+            continue
+        if loss.unlabelled == "ignore" and not len(negative) and (target == -1).any():
+            continue
+        rank = matrices.new_zeros(())
+        for p in positive:
+            if not len(negative):
+                rank = rank + functional.softplus(-scores[p])
+            for n in negative:
+                rank = rank + functional.softplus(scores[n] - scores[p])
+        rank = rank / len(positive)
+        if loss.normaliser == "pairs":
+            rank = rank / max(len(negative), 1)
+        if loss.diversity_weighting and len(positive) > 1:
+            rank = rank * (1 + vectors[positive].var(dim=0).sum())
+        spread = matrix.var(dim=0).sum() if len(matrix) > 1 else matrices.new_zeros(())
+        lam = loss.regulariser_weight
+        total = total + (rank if lam is None else 2 * ((1 - lam) * rank + lam * spread))
+    return total / len(matrices)
+
+
+@settings(max_examples=120, deadline=None)
+@given(
+    sizes=st.tuples(st.integers(1, 4), st.integers(1, 4), st.integers(1, 5), st.integers(1, 7)),
+    lam=st.sampled_from([None, 0.0, 0.3, 1.0]),
+    diversity=st.booleans(),
+    normaliser=st.sampled_from(["positives", "pairs"]),
+    unlabelled=st.sampled_from(["negative", "ignore"]),
+    seed=st.integers(0, 2**31),
+)
+def test_equals_the_slow_version(
+    sizes: tuple[int, int, int, int], lam: float | None, diversity: bool, normaliser: str, unlabelled: str, seed: int
+) -> None:
+    B, M, D, L = sizes
+    draw = torch.Generator().manual_seed(seed)
+    vectors = torch.randn(L, D, generator=draw, dtype=torch.float64)
+    matrices = torch.randn(B, M, D, generator=draw, dtype=torch.float64, requires_grad=True)
+    targets = torch.randint(-1, 2, (B, L), generator=draw)
+    loss = SemanticDiversityLoss(vectors, lam, diversity, normaliser, unlabelled)  # type: ignore[arg-type]
+    value = loss(matrices, targets)
+    (gradient,) = torch.autograd.grad(value, matrices)
+    expected = slow(matrices, targets, vectors, loss)
+    wanted = torch.autograd.grad(expected, matrices)[0] if expected.requires_grad else torch.zeros_like(matrices)
+    torch.testing.assert_close(value, expected.detach(), rtol=1e-10, atol=1e-12, check_dtype=False)
+    torch.testing.assert_close(gradient, wanted, rtol=1e-9, atol=1e-10)
+    assert value.item() >= 0
+
+
+def test_gradient_by_finite_differences() -> None:
+    torch.manual_seed(0)
+    loss = SemanticDiversityLoss(torch.randn(6, 4, dtype=torch.float64))
+    targets = torch.tensor([[1, 0, 0, 1, -1, 0], [0, 0, 1, 0, 0, 0]])
+    assert torch.autograd.gradcheck(lambda a: loss(a, targets), torch.randn(2, 3, 4, dtype=torch.float64).requires_grad_())
+
+
+def test_batch_without_positives_is_zero_with_a_gradient() -> None:
+    matrices = torch.randn(3, 2, 4, requires_grad=True)
+    value = SemanticDiversityLoss(torch.randn(5, 4))(matrices, torch.zeros(3, 5, dtype=torch.long))
+    value.backward()
+    assert value.item() == 0
+    assert matrices.grad is not None and not matrices.grad.any()
+
+
+def test_mean_of_equal_shards_is_the_whole() -> None:
+    torch.manual_seed(1)
+    loss = SemanticDiversityLoss(torch.randn(5, 4))
+    matrices, targets = torch.randn(6, 2, 4), torch.randint(0, 2, (6, 5))
+    targets[0] = 0
+    whole, halves = loss(matrices, targets), [loss(matrices[i : i + 3], targets[i : i + 3]) for i in (0, 3)]
+    torch.testing.assert_close(whole, torch.stack(halves).mean())
+
+
+def test_ignored_images_are_counted() -> None:
+    loss = SemanticDiversityLoss(torch.randn(3, 4), unlabelled="ignore")
+    value = loss(torch.randn(2, 2, 4), torch.tensor([[1, -1, -1], [-1, -1, -1]]))
+    assert value.item() == 0
+    assert loss.skipped_images == 1
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16, torch.float32])
+def test_large_margins_stay_finite(dtype: torch.dtype) -> None:
+    matrices = (torch.randn(4, 3, 8) * 100).to(dtype).requires_grad_()
+    targets = torch.randint(0, 2, (4, 6))
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        value = SemanticDiversityLoss(torch.randn(6, 8))(matrices, targets)
+    value.backward()
+    assert value.dtype == torch.float32
+    assert torch.isfinite(value) and torch.isfinite(matrices.grad).all()
+
+
+def test_ties_go_to_the_lowest_row() -> None:
+    matrices = torch.ones(1, 3, 2, requires_grad=True)
+    SemanticDiversityLoss(torch.eye(2), None)(matrices, torch.tensor([[1, 0]])).backward()
+    assert matrices.grad is not None
+    assert matrices.grad[0, 0].abs().sum() > 0
+    assert not matrices.grad[0, 1:].any()
+
+
+@pytest.mark.parametrize(
+    ("options", "names"),
+    [
+        ({"regulariser_weight": 1.5}, "regulariser_weight"),
+        ({"normaliser": "images"}, "normaliser"),
+        ({"unlabelled": "unknown"}, "unlabelled"),
+    ],
+)
+def test_bad_options(options: dict[str, object], names: str) -> None:
+    with pytest.raises(InputError, match=names):
+        SemanticDiversityLoss(torch.randn(3, 2), **options)  # type: ignore[arg-type]
+
+
+def test_targets_of_another_size() -> None:
+    with pytest.raises(InputError, match="targets"):
+        SemanticDiversityLoss(torch.randn(3, 2))(torch.randn(2, 1, 2), torch.zeros(2, 4, dtype=torch.long))

@@ -1,0 +1,294 @@
+"""The label space: raw label vectors to those that the model trains against, fitted once, applied alike ever after.
+
+Knows no images and no training; its encoders are given.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeAlias
+
+import numpy as np
+from jaxtyping import Bool, Float32
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+
+from tagprism.errors import InputError
+from tagprism.files import digest_bytes
+from tagprism.labels.encoder_card import unit_rows
+from tagprism.labels.encoders import LabelEncoder
+from tagprism.labels.phrases import normalise_phrase
+from tagprism.labels.tensor_file import read_tensors, tensor_bytes, write_tensors
+from tagprism.labels.word_table import WordTable
+
+SPACE_FILE = "label_space.safetensors"
+_KIND, _VERSION = "label space", 1
+_NAMED = 10  # phrases that an error names at most
+_Encoded: TypeAlias = tuple[Float32[np.ndarray, "L _"], Bool[np.ndarray, " L"]]  # unit vectors; which are known
+
+
+class SpacePart(BaseModel):
+    """One encoder's share of a label space.
+
+    Args:
+        encoder: name of the encoder (`minilm`, `glove100`, `file:PATH`, ...).
+        template: text around a phrase, for sentence encoders; holds `{}` once.
+        centre: subtract the mean over the seen labels.
+        weight: length of this part before the parts are joined, above 0.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    encoder: str
+    template: str = "{}"
+    centre: bool = False
+    weight: float = Field(default=1.0, gt=0, allow_inf_nan=False)
+
+    @field_validator("template")
+    @classmethod
+    def _holds_the_phrase_once(cls, template: str) -> str:
+        if template.count("{}") != 1:
+            raise ValueError("must hold {} once, where the phrase goes")
+        return template
+
+
+class UnknownPhrasesError(InputError):
+    """Phrases that no encoder of the label space knows.
+
+    Args:
+        nearest: each unknown phrase with known words that are spelt like it.
+    """
+
+    def __init__(self, nearest: Mapping[str, Sequence[str]]) -> None:
+        self.nearest = {phrase: tuple(words) for phrase, words in nearest.items()}
+        listed = [
+            f"`{phrase}`" + (f" (nearest known: {', '.join(words)})" if words else "")
+            for phrase, words in list(self.nearest.items())[:_NAMED]
+        ]
+        more = f" and {len(self.nearest) - _NAMED} more" if len(self.nearest) > _NAMED else ""
+        super().__init__(
+            f"no encoder knows {', '.join(listed)}{more}.",
+            where="labels",
+            remedy="Mend the spelling, use another word, or add a sentence encoder such as `minilm`.",
+        )
+
+
+@dataclass(frozen=True, eq=False)
+class Embedding:
+    """Label vectors of some phrases.
+
+    Args:
+        vectors: (L, D) unit vectors.
+        missing: phrases that some, but not all, encoders lack, each with those encoders' ids.
+    """
+
+    vectors: Float32[np.ndarray, "L D"]
+    missing: dict[str, tuple[str, ...]]
+
+
+class LabelSpace:
+    """A fitted transform from phrases to unit label vectors; make it with `fit` or `load`.
+
+    Per part: the encoder's unit vector; minus the mean over the seen labels that have one, and unit again (`centre`);
+    times the weight; zeros where the encoder lacks the phrase. Then the parts are joined to one unit vector, and
+    `reduce` maps it on a basis of the seen labels, unit again.
+
+    Args:
+        parts: the parts, with `encoder` the encoder's id.
+        encoders: the encoders by id.
+        means: per part the mean over the seen labels, or zeros.
+        basis: (joined size, D) with orthonormal columns, or None.
+    """
+
+    def __init__(
+        self,
+        parts: Sequence[SpacePart],
+        encoders: Mapping[str, LabelEncoder],
+        means: Sequence[np.ndarray],
+        basis: Float32[np.ndarray, "J D"] | None,
+    ) -> None:
+        self.parts, self.encoders = tuple(parts), dict(encoders)
+        self._means, self._basis = tuple(means), basis
+
+    @classmethod
+    def fit(
+        cls,
+        parts: Sequence[SpacePart],
+        encoders: Mapping[str, LabelEncoder],
+        seen: Sequence[str],
+        *,
+        unseen: Sequence[str] = (),
+        reduce: int | None = None,
+        seed: int = 0,
+    ) -> LabelSpace:
+        """Fit the transform on the seen labels of a run.
+
+        Args:
+            parts: at least one.
+            encoders: an encoder for every `part.encoder`.
+            seen: the labels that the model trains on.
+            unseen: the labels kept out; only used to make sure that none of them is among the seen ones.
+            reduce: size D of the result, from 1 to the rank of the seen labels' vectors; None keeps all.
+            seed: of the random rotation that follows the reduction (Adam is not rotation-invariant, so axes that mean
+                something would help or harm by accident).
+
+        Returns:
+            The space; `parts` then name the encoders by their ids.
+
+        Raises:
+            InputError: no parts, an encoder is not given, a template for a word table, a label on both sides, fewer
+                than two seen labels where `centre` is set, or `reduce` out of range.
+            UnknownPhrasesError: a seen label that no encoder knows.
+        """
+        if both := sorted({normalise_phrase(name) for name in seen} & {normalise_phrase(name) for name in unseen}):
+            raise InputError(
+                f"{len(both)} labels are both seen and unseen, among them `{both[0]}`.",
+                where="label space",
+                remedy="A label space is never fitted on unseen labels: take them off one side.",
+            )
+        chosen = [_encoder_of(part, encoders) for part in parts]
+        if not chosen:
+            raise InputError("a label space needs at least one part.", where="label space")
+        by_id = {encoder.id: encoder for encoder in chosen}
+        named = [part.model_copy(update={"encoder": its.id}) for part, its in zip(parts, chosen, strict=True)]
+        encoded = [_encode(part, encoder, seen) for part, encoder in zip(named, chosen, strict=True)]
+        means = [_seen_mean(part, *its) for part, its in zip(named, encoded, strict=True)]
+        space = cls(named, by_id, means, None)
+        vectors = space._join(seen, encoded).vectors  # also refuses seen labels that no encoder knows
+        return space if reduce is None else cls(named, by_id, means, _rotated_basis(vectors, reduce, seed))
+
+    @property
+    def dimension(self) -> int:
+        """Size D of a label vector."""
+        return sum(len(mean) for mean in self._means) if self._basis is None else int(self._basis.shape[1])
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 of the transform: parts, encoder ids, means and basis."""
+        return digest_bytes(tensor_bytes(_KIND, _VERSION, self._header(), self._tensors()))
+
+    def embed(self, phrases: Sequence[str]) -> Embedding:
+        """Label vectors of phrases, whether trained on or not.
+
+        Args:
+            phrases: L phrases.
+
+        Returns:
+            Their unit vectors, and which encoders lacked which phrase.
+
+        Raises:
+            UnknownPhrasesError: phrases that no encoder knows.
+        """
+        return self._join(phrases, [_encode(part, self.encoders[part.encoder], phrases) for part in self.parts])
+
+    def _join(self, phrases: Sequence[str], encoded: Sequence[_Encoded]) -> Embedding:
+        blocks = [
+            part.weight * unit_rows(np.where(known[:, None], units - mean, np.float32(0)))
+            for part, mean, (units, known) in zip(self.parts, self._means, encoded, strict=True)
+        ]
+        vectors = unit_rows(np.concatenate(blocks, axis=1))
+        if self._basis is not None:
+            vectors = unit_rows(vectors @ self._basis)
+        if unknown := [phrase for phrase, size in zip(phrases, np.abs(vectors).max(axis=1), strict=True) if not size]:
+            raise UnknownPhrasesError({phrase: self._nearest(phrase) for phrase in unknown})
+        lacking = {
+            phrase: tuple(part.encoder for part, (_, known) in zip(self.parts, encoded, strict=True) if not known[row])
+            for row, phrase in enumerate(phrases)
+        }
+        return Embedding(vectors, {phrase: ids for phrase, ids in lacking.items() if ids})
+
+    def save(self, folder: Path) -> None:
+        """Write the transform (not the encoders) as `label_space.safetensors` into a folder."""
+        write_tensors(folder / SPACE_FILE, _KIND, _VERSION, self._header(), self._tensors())
+
+    @classmethod
+    def load(cls, folder: Path, encoders: Mapping[str, LabelEncoder]) -> LabelSpace:
+        """Read what `save` wrote.
+
+        Args:
+            folder: where `label_space.safetensors` is.
+            encoders: encoders by id, all that the space uses; more are ignored.
+
+        Returns:
+            The space.
+
+        Raises:
+            InputError: the file is absent or damaged, or an encoder is not given or has another vector size.
+        """
+        path = folder / SPACE_FILE
+        header, tensors = read_tensors(path, _KIND, _VERSION)
+        try:
+            parts = [SpacePart.model_validate(part) for part in header["parts"]]
+            means = [tensors[f"mean_{at}"] for at in range(len(parts))]
+        except (KeyError, ValidationError) as error:
+            raise InputError(f"damaged ({error}).", where=str(path), remedy="Copy or make it again.") from error
+        used = {part.encoder: _encoder_of(part, encoders) for part in parts}
+        for part, mean in zip(parts, means, strict=True):
+            if used[part.encoder].dimension != len(mean):
+                sizes = f"{used[part.encoder].dimension} numbers, the label space wants {len(mean)}"
+                raise InputError(f"the vectors of encoder {part.encoder} have {sizes}.", where=str(path))
+        return cls(parts, used, means, tensors.get("basis"))
+
+    def _nearest(self, phrase: str) -> list[str]:
+        near = [word for encoder in self.encoders.values() for word in encoder.nearest_known(phrase, 3)]
+        return list(dict.fromkeys(near))[:3]
+
+    def _header(self) -> dict[str, Any]:
+        return {"parts": [part.model_dump() for part in self.parts]}
+
+    def _tensors(self) -> dict[str, np.ndarray]:
+        means = {f"mean_{at}": mean for at, mean in enumerate(self._means)}
+        return means if self._basis is None else {**means, "basis": self._basis}
+
+
+def _encoder_of(part: SpacePart, encoders: Mapping[str, LabelEncoder]) -> LabelEncoder:
+    if part.encoder not in encoders:
+        given = ", ".join(sorted(encoders)) or "none"
+        raise InputError(f"encoder `{part.encoder}` is not given (given: {given}).", where="label space")
+    encoder = encoders[part.encoder]
+    if part.template != "{}" and isinstance(encoder, WordTable):
+        raise InputError(
+            f"a template is for sentence encoders; `{part.encoder}` averages words, also those of the template.",
+            where="label space",
+            remedy="Leave `template` out of this part.",
+        )
+    return encoder
+
+
+def _encode(part: SpacePart, encoder: LabelEncoder, phrases: Sequence[str]) -> _Encoded:
+    """The encoder's vectors of the phrases in their template, and which phrases it knows."""
+    texts = [part.template.replace("{}", phrase) if normalise_phrase(phrase) else "" for phrase in phrases]
+    units = encoder.encode(texts)
+    return units, np.asarray(units.any(axis=1))
+
+
+def _seen_mean(
+    part: SpacePart, units: Float32[np.ndarray, "L E"], known: Bool[np.ndarray, " L"]
+) -> Float32[np.ndarray, " E"]:
+    if not part.centre:
+        return np.zeros(units.shape[1], dtype=np.float32)
+    if known.sum() < 2:
+        raise InputError(
+            f"centring needs two seen labels or more that `{part.encoder}` knows; there are {int(known.sum())}.",
+            where="label space",
+            remedy="Set `centre = false` for this part.",
+        )
+    return np.asarray(units[known].mean(axis=0, dtype=np.float64), dtype=np.float32)
+
+
+def _rotated_basis(vectors: Float32[np.ndarray, "L J"], size: int, seed: int) -> Float32[np.ndarray, "J D"]:
+    """The strongest directions of the seen labels (not centred: the parts are, where asked), randomly rotated."""
+    _, strengths, directions = np.linalg.svd(vectors.astype(np.float64), full_matrices=False)
+    floor = strengths.max(initial=0.0) * max(vectors.shape) * np.finfo(np.float32).eps
+    rank = int((strengths > floor).sum())
+    if not 1 <= size <= rank:
+        raise InputError(
+            f"reduce = {size} is not between 1 and {rank}, the rank of the seen labels' vectors.",
+            where="label space",
+            remedy="Choose a smaller size, or leave `reduce` out.",
+        )
+    # QR of a Gaussian matrix with the signs of R's diagonal taken out is uniform over the rotations and reflections.
+    rotation, upper = np.linalg.qr(np.random.default_rng(seed).standard_normal((size, size)))
+    rotation *= np.sign(np.diag(upper))
+    return np.asarray(directions[:size].T @ rotation, dtype=np.float32)

@@ -1,0 +1,127 @@
+"""Label phrases as text: one spelling to compare by, and the spellings that mean the same label. Knows no vectors."""
+
+from __future__ import annotations
+
+import itertools
+import re
+import tomllib
+import unicodedata
+from functools import lru_cache
+from importlib.resources import files
+
+_DASHES = str.maketrans(dict.fromkeys("\u2010\u2011\u2012\u2013\u2014\u2015\u2212", "-"))
+_APOSTROPHES = str.maketrans({"\u2018": "'", "\u2019": "'", "\u02bc": "'"})
+_INVISIBLE = str.maketrans(dict.fromkeys("\u00ad\u200b\u2060\ufeff"))  # soft hyphen, zero-width space, joiner, BOM
+
+_FORMS = tomllib.loads(files("tagprism.labels").joinpath("word_forms.toml").read_text(encoding="utf-8"))
+_PLURALS_OF: dict[str, list[str]] = _FORMS["irregular"]
+_SINGULAR_OF = {plural: singular for singular, plurals in _PLURALS_OF.items() for plural in plurals}
+_COMPOUNDING: list[str] = _FORMS["endings"]["of_compounds"]
+_NOT_OF_MAN, _NOT_OF_MEN = frozenset(_FORMS["endings"]["not_man"]), frozenset(_FORMS["endings"]["not_men"])
+_PLURALS_ALL_THE_SAME = frozenset(_FORMS["endings"]["plural_ics"] + _FORMS["endings"]["plural_us_is"])
+_ONE_FORM = frozenset(word for words in _FORMS["one_form"].values() for word in words)
+_LONGEST_MIXED = 4  # words; a longer phrase gets the evenly spaced, hyphened and joined spellings only
+
+
+def normalise_phrase(text: str) -> str:
+    """The spelling by which phrases are compared and looked up.
+
+    Unicode compatibility form and case folding (NFKC), typographic dashes and apostrophes as `-` and `'`, invisible
+    characters dropped, underscores and slashes as spaces, hyphens kept inside a word only, white space collapsed;
+    what is no character (a byte of a file name that is not UTF-8) becomes U+FFFD.
+
+    Args:
+        text: any text; may be empty.
+
+    Returns:
+        The normalised phrase, empty when nothing is left; normalising it again changes nothing.
+    """
+    decomposed = re.sub("[\ud800-\udfff]", "\ufffd", text)
+    for form in ("NFD", "NFKD"):  # the Unicode standard's compatibility caseless matching (definition D146)
+        decomposed = unicodedata.normalize(form, decomposed).casefold()
+    plain = unicodedata.normalize("NFKC", decomposed).translate(_INVISIBLE).translate(_DASHES).translate(_APOSTROPHES)
+    words = (word.strip("-") for word in re.split(r"[\s_/\\]+", plain))
+    return " ".join(word for word in words if word)
+
+
+@lru_cache(maxsize=65536)
+def variants(phrase: str) -> frozenset[str]:
+    """All spellings of a phrase that certainly mean the same label, normalised, itself included.
+
+    The last word in singular and plural (safe rules and a list of irregular words: `glasses` is no plural of `glass`,
+    `news` none of `new`, `people` none of `person`), and words apart, hyphened or joined (`ice cream`, `ice-cream`,
+    `icecream`). A joined spelling cannot be taken apart again: see `same_label`.
+
+    Args:
+        phrase: the label.
+
+    Returns:
+        Normalised spellings.
+    """
+    words = [word for word in re.split("[ -]", normalise_phrase(phrase)) if word]
+    if not words:
+        return frozenset({normalise_phrase(phrase)})
+    forms = {words[-1]} | _singulars(words[-1]) | _plurals(words[-1])
+    gaps = len(words) - 1
+    even = ((mark,) * gaps for mark in (" ", "-", ""))
+    ways = itertools.product((" ", "-", ""), repeat=gaps) if len(words) <= _LONGEST_MIXED else even
+    heads = ["".join(itertools.chain(*zip(words, way, strict=False))) for way in ways]
+    return frozenset({head + form for head in heads for form in forms} | {normalise_phrase(phrase)})
+
+
+def same_label(a: str, b: str) -> bool:
+    """Whether two phrases are spellings of one label: one is among the variants of the other.
+
+    Args:
+        a: a label.
+        b: another label.
+
+    Returns:
+        True when they are the same but for case, number of the last word, or hyphen, space or joining.
+    """
+    return normalise_phrase(b) in variants(a) or normalise_phrase(a) in variants(b)
+
+
+def _singulars(word: str) -> set[str]:
+    """Words that `word` may be the plural of; empty when it is none, or when that is not certain."""
+    if word in _ONE_FORM:
+        return set()
+    if word in _SINGULAR_OF:
+        return {_SINGULAR_OF[word]}
+    for ending in _COMPOUNDING:
+        plural = _PLURALS_OF[ending][0]
+        if word.endswith(plural) and word not in _NOT_OF_MEN:
+            return {word.removesuffix(plural) + ending} - _NOT_OF_MAN
+    return {
+        stem for stem in _regular_stems(word) if len(stem) >= 3 and stem not in _ONE_FORM and not _is_irregular(stem)
+    }
+
+
+def _is_irregular(word: str) -> bool:
+    """Whether `word` never takes an -s: its plural is irregular, or it is one itself."""
+    compound = word not in _NOT_OF_MAN and word.endswith(tuple(_COMPOUNDING))
+    return compound or word in _PLURALS_OF or word in _SINGULAR_OF
+
+
+def _regular_stems(word: str) -> set[str]:
+    """What may be left when the ending of a regular plural is undone: `berries` gives `berry`, `horses` `horse`."""
+    if not word.endswith("s") or (word.endswith(("ss", "us", "is", "ics")) and word not in _PLURALS_ALL_THE_SAME):
+        return set()
+    stem = word.removesuffix("s")
+    stems = set()
+    if not re.search("(s|x|z|ch|sh|[^aeiou]y)$", stem):
+        stems.add(stem)
+    if re.search("(s|x|z|ch|sh|o)es$", word):
+        stems.add(word.removesuffix("es"))
+    if re.search("[^aeiou]ies$", word):
+        stems.add(word.removesuffix("ies") + "y")
+    return stems
+
+
+def _plurals(word: str) -> set[str]:
+    """Plurals of `word`: exactly the words of which it is a singular, so that the relation holds both ways."""
+    if _singulars(word):
+        return set()  # already a plural
+    compounds = [word.removesuffix(end) + _PLURALS_OF[end][0] for end in _COMPOUNDING if word.endswith(end)]
+    regular = [word + "s", word + "es", word.removesuffix("y") + "ies"]
+    return {plural for plural in (*_PLURALS_OF.get(word, ()), *compounds, *regular) if word in _singulars(plural)}

@@ -1,0 +1,179 @@
+"""The vocabulary: label names, their vectors, which were seen in training, and aliases. Knows no encoder."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Literal, TypeAlias, get_args
+
+import numpy as np
+from jaxtyping import Float32
+from rapidfuzz import fuzz, process
+
+from tagprism.errors import InputError
+from tagprism.files import digest_bytes
+from tagprism.labels.phrases import normalise_phrase
+from tagprism.labels.tensor_file import read_tensors, tensor_bytes, write_tensors
+
+Role: TypeAlias = Literal["seen", "unseen", "other"]
+_KIND, _VERSION = "vocabulary", 1
+
+
+@dataclass(frozen=True, eq=False)
+class Vocabulary:
+    """The labels that images are ranked against; names and aliases are unique after `normalise_phrase`.
+
+    Args:
+        names: L label names, as people shall read them.
+        vectors: float32 (L, D), one finite vector per name; kept as a read-only copy.
+        roles: per name `seen` (trained on), `unseen` (kept out of training, evaluated) or `other`.
+        aliases: other spellings of some of the names.
+
+    Raises:
+        InputError: sizes differ, a vector is not finite, or two spellings are the same.
+    """
+
+    names: tuple[str, ...]
+    vectors: Float32[np.ndarray, "L D"]
+    roles: tuple[Role, ...]
+    aliases: dict[str, tuple[str, ...]] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:  # noqa: D105
+        if not len(self.names) == len(self.vectors) == len(self.roles):
+            counts = f"{len(self.names)} names, {len(self.vectors)} vectors and {len(self.roles)} roles"
+            raise InputError(f"{counts} do not fit together.", where="vocabulary")
+        broken = [
+            name for name, fine in zip(self.names, np.isfinite(self.vectors).all(axis=1), strict=True) if not fine
+        ]
+        if broken:
+            raise InputError(f"the vector of `{broken[0]}` holds NaN or infinity.", where="vocabulary")
+        vectors = np.array(self.vectors, dtype=np.float32)
+        vectors.flags.writeable = False
+        object.__setattr__(self, "vectors", vectors)
+        _ = self._rows  # finds spellings that are given twice
+
+    @cached_property
+    def _rows(self) -> dict[str, int]:
+        """Row of every normalised name and alias."""
+        if strangers := sorted(set(self.aliases) - set(self.names)):
+            raise InputError(f"aliases are given for `{strangers[0]}`, which is not a name.", where="vocabulary")
+        rows: dict[str, int] = {}
+        for row, name in enumerate(self.names):
+            for spelling in dict.fromkeys(normalise_phrase(text) for text in (name, *self.aliases.get(name, ()))):
+                if not spelling:
+                    raise InputError(f"a spelling of name {row + 1} (`{name}`) is empty.", where="vocabulary")
+                if spelling in rows:
+                    raise InputError(
+                        f"`{spelling}` is given twice: for `{self.names[rows[spelling]]}` and for `{name}`.",
+                        where="vocabulary",
+                        remedy="Keep one of them.",
+                    )
+                rows[spelling] = row
+        return rows
+
+    @property
+    def dimension(self) -> int:
+        """Size D of a label vector."""
+        return int(self.vectors.shape[1])
+
+    @property
+    def seen(self) -> tuple[str, ...]:
+        """Names of the labels that were trained on."""
+        return self.names_of("seen")
+
+    @property
+    def unseen(self) -> tuple[str, ...]:
+        """Names of the labels that were kept out of training."""
+        return self.names_of("unseen")
+
+    def names_of(self, role: Role) -> tuple[str, ...]:
+        """Names of the labels with a role, in order."""
+        return tuple(name for name, its in zip(self.names, self.roles, strict=True) if its == role)
+
+    @cached_property
+    def digest(self) -> str:
+        """SHA-256 of names, roles, aliases and vectors: equal for equal vocabularies."""
+        return digest_bytes(tensor_bytes(_KIND, _VERSION, self._header(), {"vectors": self.vectors}))
+
+    def index(self, name: str) -> int:
+        """Row of a label.
+
+        Args:
+            name: a name or an alias, in any case and spacing.
+
+        Returns:
+            Its row in `names` and `vectors`.
+
+        Raises:
+            InputError: it is not in the vocabulary; the nearest names are given.
+        """
+        row = self._rows.get(normalise_phrase(name))
+        if row is None:
+            near = ", ".join(self.nearest_names(name, 3))
+            remedy = f"Nearest names: {near}." if near else None
+            raise InputError(f"`{name}` is not in the vocabulary.", remedy=remedy)
+        return row
+
+    def select(self, names: Sequence[str]) -> Vocabulary:
+        """The vocabulary of some of the labels, in the given order.
+
+        Args:
+            names: names or aliases.
+
+        Returns:
+            A vocabulary with the labels' own names, vectors, roles and aliases.
+
+        Raises:
+            InputError: one is not in the vocabulary, or is named twice.
+        """
+        rows = [self.index(name) for name in names]
+        chosen = tuple(self.names[row] for row in rows)
+        aliases = {name: self.aliases[name] for name in chosen if name in self.aliases}
+        return Vocabulary(chosen, self.vectors[rows], tuple(self.roles[row] for row in rows), aliases)
+
+    def nearest_names(self, phrase: str, n: int = 3) -> list[str]:
+        """Names that are spelt most like a phrase.
+
+        Args:
+            phrase: any text.
+            n: how many at most.
+
+        Returns:
+            Names, the most alike first; ties in vocabulary order.
+        """
+        found = process.extract(normalise_phrase(phrase), list(self._rows), scorer=fuzz.ratio, limit=None)
+        rows = dict.fromkeys(self._rows[spelling] for spelling, _, _ in found)
+        return [self.names[row] for row in rows][:n]
+
+    def save(self, path: Path) -> None:
+        """Write the vocabulary as safetensors, whole or not at all."""
+        write_tensors(path, _KIND, _VERSION, self._header(), {"vectors": self.vectors})
+
+    @classmethod
+    def load(cls, path: Path) -> Vocabulary:
+        """Read what `save` wrote.
+
+        Args:
+            path: the file.
+
+        Returns:
+            The vocabulary.
+
+        Raises:
+            InputError: the file is absent, damaged, of another kind or of a newer format.
+        """
+        header, tensors = read_tensors(path, _KIND, _VERSION)
+        try:
+            if unknown := sorted(set(header["roles"]) - set(get_args(Role))):
+                known = ", ".join(get_args(Role))
+                raise InputError(f"unknown role `{unknown[0]}`; known are {known}.", where=str(path))
+            aliases = {name: tuple(others) for name, others in header["aliases"].items()}
+            return cls(tuple(header["names"]), tensors["vectors"], tuple(header["roles"]), aliases)
+        except KeyError as error:
+            raise InputError(f"the vocabulary lacks {error}.", where=str(path), remedy="Make it again.") from error
+
+    def _header(self) -> dict[str, object]:
+        aliases = {name: list(others) for name, others in self.aliases.items()}
+        return {"names": list(self.names), "roles": list(self.roles), "aliases": aliases}

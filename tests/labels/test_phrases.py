@@ -1,0 +1,189 @@
+"""Phrases: one normal spelling, and only safe merges."""
+
+from __future__ import annotations
+
+import itertools
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tagprism.labels.phrases import normalise_phrase, same_label, variants
+
+WORDS = st.text(alphabet="abcdefghijklmnopqrstuvwxyz", min_size=1, max_size=9)
+PHRASES = st.lists(WORDS, min_size=1, max_size=6).flatmap(
+    lambda words: st.sampled_from([" ", "-", "_"]).map(lambda mark: mark.join(words))
+)
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("  Polar   Bear\n", "polar bear"),
+        ("north_america", "north america"),
+        ("shop/store", "shop store"),
+        ("animals\\dog", "animals dog"),
+        ("T-Shirt", "t-shirt"),
+        ("ice – cream", "ice cream"),
+        ("close\u2010up", "close-up"),
+        ("women\u2019s", "women's"),
+        ("STRASSE", "strasse"),
+        ("Straße", "strasse"),
+        ("ﬁsh", "fish"),
+        ("cafe\u0301", "café"),
+        ("zero\u200bwidth", "zerowidth"),
+        ("tree_-_map", "tree map"),
+        ("北京", "北京"),
+        ("", ""),
+        ("__", ""),
+        (" - ", ""),
+    ],
+)
+def test_normalise(text: str, expected: str) -> None:
+    assert normalise_phrase(text) == expected
+
+
+@given(st.text(st.characters()))
+def test_normalising_twice_changes_nothing(text: str) -> None:
+    once = normalise_phrase(text)
+    assert normalise_phrase(once) == once
+    assert once == " ".join(once.split())
+    assert once.encode().decode() == once
+
+
+@given(PHRASES)
+def test_case_does_not_matter(phrase: str) -> None:
+    assert normalise_phrase(phrase.upper()) == normalise_phrase(phrase.title()) == normalise_phrase(phrase)
+
+
+def test_bytes_that_are_no_text() -> None:
+    assert normalise_phrase("caf\udce9") == "caf\ufffd"
+
+
+@pytest.mark.parametrize(
+    ("a", "b"),
+    [
+        ("dog", "dogs"),
+        ("Dog", "dog"),
+        ("bus", "buses"),
+        ("church", "churches"),
+        ("box", "boxes"),
+        ("dress", "dresses"),
+        ("horse", "horses"),
+        ("house", "houses"),
+        ("berry", "berries"),
+        ("cookie", "cookies"),
+        ("key", "keys"),
+        ("tie", "ties"),
+        ("bee", "bees"),
+        ("shoe", "shoes"),
+        ("potato", "potatoes"),
+        ("photo", "photos"),
+        ("glove", "gloves"),
+        ("menu", "menus"),
+        ("taxi", "taxis"),
+        ("virus", "viruses"),
+        ("comic", "comics"),
+        ("man", "men"),
+        ("woman", "women"),
+        ("human", "humans"),
+        ("fireman", "firemen"),
+        ("specimen", "specimens"),
+        ("child", "children"),
+        ("grandchild", "grandchildren"),
+        ("leaf", "leaves"),
+        ("wolf", "wolves"),
+        ("mouse", "mice"),
+        ("foot", "feet"),
+        ("tooth", "teeth"),
+        ("goose", "geese"),
+        ("knife", "knives"),
+        ("scarf", "scarves"),
+        ("scarf", "scarfs"),
+        ("cactus", "cacti"),
+        ("person", "persons"),
+        ("ice cream", "icecream"),
+        ("ice cream", "ice-creams"),
+        ("T-shirt", "t shirts"),
+        ("tshirts", "t-shirt"),
+        ("north_america", "northamerica"),
+        ("polar bears", "polarbear"),
+        ("man made lake", "man-made lakes"),
+        ("snow man", "snowmen"),
+    ],
+)
+def test_same_label(a: str, b: str) -> None:
+    assert same_label(a, b)
+    assert same_label(b, a)
+
+
+@pytest.mark.parametrize(
+    ("a", "b"),
+    [
+        ("glass", "glasses"),
+        ("glass", "sunglasses"),
+        ("sunglass", "sunglasses"),
+        ("new", "news"),
+        ("bu", "bus"),
+        ("ga", "gas"),
+        ("len", "lens"),
+        ("gras", "grass"),
+        ("person", "people"),
+        ("arm", "arms"),
+        ("wood", "woods"),
+        ("cloth", "clothes"),
+        ("short", "shorts"),
+        ("physic", "physics"),
+        ("tenni", "tennis"),
+        ("viru", "virus"),
+        ("species", "specie"),
+        ("leave", "leaves"),
+        ("plan", "planes"),
+        ("car", "cares"),
+        ("human", "humen"),
+        ("woman", "womans"),
+        ("specimen", "speciman"),
+        ("olife", "olives"),
+        ("men", "mens"),
+        ("dog", "cat"),
+        ("dogs house", "dog house"),
+        ("princess", "princes"),
+        ("", "s"),
+    ],
+)
+def test_different_labels(a: str, b: str) -> None:
+    assert not same_label(a, b)
+    assert not same_label(b, a)
+
+
+def test_the_variants_of_two_words_are_number_times_spelling() -> None:
+    assert variants("Ice_Cream") == {head + form for head in ("ice ", "ice-", "ice") for form in ("cream", "creams")}
+
+
+def test_a_long_phrase_gets_the_even_spellings_only() -> None:
+    assert variants("a b c d e f") == {"a b c d e f", "a-b-c-d-e-f", "abcdef"}
+    mixed = variants("a b c dxx")
+    expected = {"a" + x + "b" + y + "c" + z + "dxx" for x, y, z in itertools.product((" ", "-", ""), repeat=3)}
+    assert expected <= mixed
+
+
+def test_variants_of_nothing() -> None:
+    assert variants(" _ ") == {""}
+
+
+@given(PHRASES)
+def test_a_phrase_is_its_own_variant_and_variants_are_normal(phrase: str) -> None:
+    assert normalise_phrase(phrase) in variants(phrase)
+    assert all(normalise_phrase(spelling) == spelling for spelling in variants(phrase))
+
+
+@given(WORDS)
+def test_being_plural_holds_both_ways(word: str) -> None:
+    for other in variants(word) - {word}:
+        assert word in variants(other)
+
+
+@given(PHRASES, PHRASES)
+def test_same_label_is_symmetric(a: str, b: str) -> None:
+    assert same_label(a, b) == same_label(b, a)
+    assert same_label(a, a)

@@ -1,0 +1,93 @@
+"""A small made-up world: pictures of coloured shapes, their labels, word vectors, a recipe. Made anew for each test run."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+from PIL import Image, ImageDraw
+
+COLOURS = {"red": (220, 40, 40), "green": (40, 200, 60), "blue": (50, 70, 220), "yellow": (230, 220, 40)}
+SHAPES = ("circle", "square", "triangle", "cross")
+LABELS = (*COLOURS, *SHAPES)
+UNSEEN = ("yellow", "cross")
+
+RECIPE = """
+name = "small"
+seed = 3
+[labels]
+parts = [{{ encoder = "file:{words}", centre = true }}]
+[model]
+backbone = "test_efficientnet.r160_in1k"
+weights = "random"
+image_size = 64
+vectors = 3
+[augment]
+crop_scale = 0.5
+flip = 0.5
+rand_augment = true
+cutout = 0.3
+[training]
+epochs = 3
+batch_size = 8
+validation = 0.25
+"""
+
+
+def draw(path: Path, colour: str, shape: str, seed: int) -> None:
+    """One shape at a random place on grey noise."""
+    random = np.random.default_rng(seed)
+    image = Image.fromarray(random.integers(90, 160, (72, 96, 3), dtype=np.uint8))
+    pen, (x, y), size = ImageDraw.Draw(image), random.integers(8, 40, 2).tolist(), int(random.integers(18, 30))
+    box, fill = (x, y, x + size, y + size), COLOURS[colour]
+    if shape == "circle":
+        pen.ellipse(box, fill=fill)
+    elif shape == "square":
+        pen.rectangle(box, fill=fill)
+    elif shape == "triangle":
+        pen.polygon([(x, y + size), (x + size, y + size), (x + size // 2, y)], fill=fill)
+    else:
+        pen.rectangle((x, y + size // 3, x + size, y + 2 * size // 3), fill=fill)
+        pen.rectangle((x + size // 3, y, x + 2 * size // 3, y + size), fill=fill)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    image.save(path)
+
+
+def make_pictures(folder: Path, copies: int = 4) -> Path:
+    """`tagged:` folder of every colour with every shape, `copies` times, and `split.json` with two unseen labels."""
+    labels = {}
+    for number in range(copies):
+        for colour in COLOURS:
+            for shape in SHAPES:
+                key = f"{number}/{colour}_{shape}.png"
+                draw(folder / "images" / key, colour, shape, seed=len(labels))
+                labels[key] = [colour, shape]
+    keys = list(labels)
+    train = [key for place, key in enumerate(keys) if place % 3]
+    split = {
+        "seen": [label for label in LABELS if label not in UNSEEN],
+        "unseen": list(UNSEEN),
+        "train": train,
+        "test": [key for key in keys if key not in set(train)],
+    }
+    (folder / "labels.json").write_text(json.dumps(labels))
+    (folder / "split.json").write_text(json.dumps(split))
+    return folder
+
+
+def make_words(path: Path) -> Path:
+    """Word vectors in GloVe's text format, for the labels and some more."""
+    random = np.random.default_rng(0)
+    words = (*LABELS, "orange", "star", "circles")
+    lines = (f"{word} {' '.join(f'{value:.4f}' for value in random.standard_normal(12))}" for word in words)
+    path.write_text("\n".join(lines) + "\n")
+    return path
+
+
+def make_recipe(folder: Path) -> Path:
+    """A recipe over `make_words` with a tiny random backbone."""
+    words = make_words(folder / "words.txt")
+    recipe = folder / "small.toml"
+    recipe.write_text(RECIPE.format(words=words.as_posix()))
+    return recipe

@@ -53,7 +53,9 @@ def bare_product(matrices: Tensor, targets: Tensor, vectors: Tensor) -> Tensor:
     return (matrices @ vectors.T).sum()
 
 
-def once(method: Callable[[Tensor, Tensor, Tensor], Tensor], data: tuple[Tensor, Tensor, Tensor]) -> tuple[float, float]:
+def once(
+    method: Callable[[Tensor, Tensor, Tensor], Tensor], data: tuple[Tensor, Tensor, Tensor]
+) -> tuple[float, float]:
     """Seconds of one forward and backward, and the loss."""
     data[0].grad = None
     start = time.perf_counter()

@@ -1,4 +1,4 @@
-"""A small made-up world: pictures of coloured shapes, their labels, word vectors, a recipe. Made anew for each test run."""
+"""A small made-up world: pictures of coloured shapes, their labels, word vectors and a recipe."""
 
 from __future__ import annotations
 

@@ -92,7 +92,8 @@ def test_gradient_by_finite_differences() -> None:
     torch.manual_seed(0)
     loss = SemanticDiversityLoss(torch.randn(6, 4, dtype=torch.float64))
     targets = torch.tensor([[1, 0, 0, 1, -1, 0], [0, 0, 1, 0, 0, 0]])
-    assert torch.autograd.gradcheck(lambda a: loss(a, targets), torch.randn(2, 3, 4, dtype=torch.float64).requires_grad_())
+    matrices = torch.randn(2, 3, 4, dtype=torch.float64, requires_grad=True)
+    assert torch.autograd.gradcheck(lambda a: loss(a, targets), matrices)
 
 
 def test_batch_without_positives_is_zero_with_a_gradient() -> None:

@@ -62,14 +62,16 @@ def evaluate(
     model: Annotated[Path, typer.Argument(help="RUN or BUNDLE.")],
     data: Data,
     split: Split = None,
-    format: Annotated[Literal["table", "json"], typer.Option(help="What to print.")] = "table",  # noqa: A002
+    format: Annotated[Literal["table", "json"], typer.Option(help="What to print.")] = "table",
     report: Annotated[Path | None, typer.Option(help="Write a self-contained HTML report here.")] = None,
     k: Annotated[list[int] | None, typer.Option(help="Labels per image for P, R, F1; may be repeated.")] = None,
     unknown: Annotated[
         Literal["ignore", "negative"], typer.Option(help="What an unverified label counts as.")
     ] = "ignore",
     engine: Annotated[Literal["onnx", "torch"], typer.Option(help="torch needs a RUN and [train].")] = "onnx",
-    allow_leak: Annotated[bool, typer.Option("--allow-leak", help="Measure on what was trained on, marked so.")] = False,
+    allow_leak: Annotated[
+        bool, typer.Option("--allow-leak", help="Measure on what was trained on, marked so.")
+    ] = False,
     limit: Limit = None,
     quiet: Quiet = False,
 ) -> int:
@@ -88,13 +90,15 @@ def compare(
     split: Split = None,
     variants: Annotated[Path | None, typer.Option(help="TOML file of further rows: [[variant]] name, set.")] = None,
     baselines: Annotated[bool, typer.Option("--baselines", help="Add ConSE and ridge.")] = False,
-    supervised: Annotated[bool, typer.Option("--supervised", help="Add the model trained on unseen labels too.")] = False,
+    supervised: Annotated[
+        bool, typer.Option("--supervised", help="Add the model trained on unseen labels too.")
+    ] = False,
     pseudo_unseen: Annotated[
         float | None,
         typer.Option(help="Choose settings without test data: this share of the seen labels plays the unseen ones."),
     ] = None,
     out: Annotated[Path | None, typer.Option(help="Folder to keep every result in; run again to continue.")] = None,
-    format: Annotated[Literal["table", "json", "markdown"], typer.Option(help="What to print.")] = "table",  # noqa: A002
+    format: Annotated[Literal["table", "json", "markdown"], typer.Option(help="What to print.")] = "table",
     sets: Sets = None,
     quiet: Quiet = False,
 ) -> int:
@@ -114,7 +118,7 @@ def tag(
     labels: Annotated[Path | None, typer.Option(help="Words to choose from, one a line; else the vocabulary.")] = None,
     top_k: Annotated[int | None, typer.Option("--top-k", min=1, help="Tags per picture at most.")] = 10,
     min_probability: Annotated[float | None, typer.Option(min=0, max=1, help="Needs a calibrated bundle.")] = None,
-    format: Annotated[Literal["table", "jsonl", "csv"], typer.Option(help="What to print.")] = "table",  # noqa: A002
+    format: Annotated[Literal["table", "jsonl", "csv"], typer.Option(help="What to print.")] = "table",
     max_pixels: Annotated[int | None, typer.Option(min=1, help="Skip pictures with more pixels.")] = None,
     quiet: Quiet = False,
 ) -> int:

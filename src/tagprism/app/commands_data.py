@@ -16,7 +16,7 @@ app = typer.Typer(help="Data sets: info, fetch.", no_args_is_help=True)
 def info(
     data: Annotated[str, typer.Argument(help="openclipart or tagged:DIR.")],
     split: Annotated[str | None, typer.Option("--split", help="Check this split too, FILE or FILE#2.")] = None,
-    format: Annotated[Literal["table", "json"], typer.Option(help="What to print.")] = "table",  # noqa: A002
+    format: Annotated[Literal["table", "json"], typer.Option(help="What to print.")] = "table",
 ) -> int:
     """Count pictures, labels and positives, and check a split; exit code 4 when pictures would be skipped."""
     from rich.table import Table

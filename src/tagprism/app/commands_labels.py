@@ -30,14 +30,15 @@ def make(
     from tagprism.labels.encoders import load_encoder
     from tagprism.labels.label_space import LabelSpace, SpacePart
     from tagprism.labels.phrase_list import read_phrases
-    from tagprism.labels.vocabulary import Vocabulary
+    from tagprism.labels.vocabulary import Role, Vocabulary
 
     phrases = read_phrases(words)
     names = encoder or ["minilm"]
     encoders = {name: load_encoder(encoder_folder(name)) for name in names}
     space = LabelSpace.fit([SpacePart(encoder=name, centre=centre) for name in names], encoders, phrases)
     embedding = space.embed(phrases)
-    vocabulary = Vocabulary(tuple(phrases), embedding.vectors, ("other",) * len(phrases))
+    roles: list[Role] = ["other"] * len(phrases)
+    vocabulary = Vocabulary(tuple(phrases), embedding.vectors, tuple(roles))
     vocabulary.save(out)
     for phrase, lacking in embedding.missing.items():
         console.say(f"{', '.join(lacking)} lacks `{phrase}`")
@@ -64,8 +65,8 @@ def check(words: Words, encoder: Encoders = None) -> int:
     for row in checks:
         for finding in row.findings:
             if finding.status != "found":
-                cells = (row.phrase, finding.encoder, finding.status, *map(", ".join, (finding.missing_words, finding.nearest)))
-                table.add_row(*map(escape, cells))
+                lists = [", ".join(some) for some in (finding.missing_words, finding.nearest)]
+                table.add_row(*map(escape, (row.phrase, finding.encoder, finding.status, *lists)))
     if table.row_count:
         console.data.print(table)
     unusable = [row.phrase for row in checks if not row.usable]

@@ -28,7 +28,7 @@ _YARDSTICKS = {"chance": "chance_{}", "constant": "constant_{}", "ceiling": "cei
 
 @dataclass(frozen=True)
 class Method:
-    """One row: a recipe trained as it is, trained on the unseen labels too, or a baseline on its features and vectors."""
+    """One row: a recipe as it is, trained on the unseen labels too, or a baseline on its features and vectors."""
 
     name: str
     recipe: Recipe
@@ -44,7 +44,7 @@ def compare(
     supervised: bool,
     pseudo: float | None,
     out: Path | None,
-    format: Literal["table", "json", "markdown"],  # noqa: A002
+    format: Literal["table", "json", "markdown"],
     sets: tuple[str, ...],
     quiet: bool,
 ) -> int:
@@ -156,7 +156,9 @@ def summarise(results: dict[str, list[dict[str, Any]]]) -> list[dict[str, Any]]:
     for name, pattern in _YARDSTICKS.items():
         row = {"method": name}
         for task, column in _COLUMNS:
-            values = [run[task][pattern.format(column)] for run in results[first] if pattern.format(column) in run[task]]
+            values = [
+                run[task][pattern.format(column)] for run in results[first] if pattern.format(column) in run[task]
+            ]
             if values:
                 mean, spread = mean_and_spread(values)
                 row[f"{task} {column}"] = {"mean": mean, "sd": spread}

@@ -24,7 +24,7 @@ def evaluate(
     model: Path,
     data: str,
     split: str | None,
-    format: Literal["table", "json"],  # noqa: A002
+    format: Literal["table", "json"],
     report: Path | None,
     ks: tuple[int, ...],
     unknown: Literal["ignore", "negative"],
@@ -83,9 +83,7 @@ def make_report(tagger: Tagger, measured: Measured, origin: dict[str, Any]) -> R
         lead="Zero-shot multi-label ranking: how well words that were never trained on are ranked.",
         facts=facts(origin),
         methods={config.name: [measured.evaluation]},
-        showcase=showcase(
-            measured.evaluation, measured.matrices, measured.vectors, measured.targets, measured.files
-        ),
+        showcase=showcase(measured.evaluation, measured.matrices, measured.vectors, measured.targets, measured.files),
     )
 
 

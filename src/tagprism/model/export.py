@@ -61,6 +61,8 @@ def _check(module: nn.Module, image_size: tuple[int, int], path: Path, tolerance
             expected = module(torch.from_numpy(pixels)).numpy()
         difference = float(np.abs(onnx(pixels) - expected).max())
         if not difference <= tolerance * max(1.0, float(np.abs(expected).max())):
-            raise InputError(f"the exported ONNX model differs from the torch model by {difference:.2g}.", where=str(path))
+            raise InputError(
+                f"the exported ONNX model differs from the torch model by {difference:.2g}.", where=str(path)
+            )
         worst = max(worst, difference)
     return worst

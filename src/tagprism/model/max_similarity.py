@@ -53,8 +53,7 @@ def max_similarity_numpy(
     products = (rows @ label_vectors.astype(np.float32, copy=False).T).reshape(B, M, -1)  # (B, M, L)
     scores = products[:, 0].copy()
     winners = np.zeros(scores.shape, np.uint8 if M <= 256 else np.int64)
-    for m in range(1, M):  # M comparisons of whole arrays: several times faster than argmax over a middle axis
-        better = products[:, m] > scores
-        np.copyto(scores, products[:, m], where=better)
-        winners[better] = m
+    for m in range(1, M):  # M passes over whole arrays: several times faster than argmax over a middle axis
+        np.maximum(winners, (products[:, m] > scores) * winners.dtype.type(m), out=winners)  # m rises: the last winner
+        np.maximum(scores, products[:, m], out=scores)
     return scores, winners

@@ -1,0 +1,1 @@
+"""Training: recipe, features, loss, loop, run. Needs the extra `train`."""

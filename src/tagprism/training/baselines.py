@@ -8,7 +8,7 @@ from __future__ import annotations
 import numpy as np
 import torch
 from jaxtyping import Float32, Int8
-from timm.data import ImageNetInfo
+from timm.data.imagenet_info import ImageNetInfo
 
 from tagprism.errors import InputError
 from tagprism.evaluation.metrics import mean_average_precision
@@ -88,7 +88,9 @@ def ridge(
     held = np.arange(len(inputs)) % 10 == 9
     grid = [10.0**power for power in range(-4, 4)]
     quality = [
-        mean_average_precision(_solve(inputs[~held], wanted[~held], inputs[held], penalty) @ seen_vectors.T, marks[held])
+        mean_average_precision(
+            _solve(inputs[~held], wanted[~held], inputs[held], penalty) @ seen_vectors.T, marks[held]
+        )
         for penalty in grid
     ]
     best = grid[int(np.argmax(quality))]

@@ -1,4 +1,4 @@
-"""Batches for training: one finite stream over all epochs, that starts anywhere. Knows neither labels' words nor networks."""
+"""Batches for training: one finite stream over all epochs, that starts anywhere. Knows no words and no networks."""
 
 from __future__ import annotations
 
@@ -64,7 +64,9 @@ class TrainingOrder(Sampler[Place]):
         """Yield the batches from `first` on."""
         for epoch in range(self._first // self.batches_per_epoch, self._epochs):
             order = epoch_order(self._pictures, seed=self._seed, epoch=epoch)
-            begin = self._first - epoch * self.batches_per_epoch if epoch == self._first // self.batches_per_epoch else 0
+            begin = (
+                self._first - epoch * self.batches_per_epoch if epoch == self._first // self.batches_per_epoch else 0
+            )
             for batch in range(begin, self.batches_per_epoch):
                 rows = order[batch * self._batch_size : (batch + 1) * self._batch_size]
                 yield Place(epoch, tuple(rows.tolist()))

@@ -64,7 +64,7 @@ class SemanticDiversityLoss(nn.Module):
         self.regulariser_weight = regulariser_weight
         self.diversity_weighting = diversity_weighting
         self.normaliser = normaliser
-        self.unlabelled = unlabelled
+        self.unlabelled: Literal["negative", "ignore"] = unlabelled
         self.skipped_images = 0
 
     def forward(self, matrices: Float[Tensor, "B M D"], targets: Integer[Tensor, "B L"]) -> Float[Tensor, ""]:

@@ -1,4 +1,4 @@
-"""Train and measure without writing a RUN: what comparisons, ablations and the demo are made of. Frozen features only."""
+"""Train and measure without writing a RUN: what comparisons and the demo are made of. Frozen features only."""
 
 from __future__ import annotations
 
@@ -106,9 +106,7 @@ class Experiment:
         ranking = RankingMatrix(torch.tensor(prepared.seen_vectors), standardise=recipe.model.standardise)
         return self._measure(ranking(torch.from_numpy(vectors)).numpy(), prepared, features)
 
-    def _measure(
-        self, matrices: Float32[np.ndarray, "N M D1"], prepared: Prepared, features: Features
-    ) -> Evaluation:
+    def _measure(self, matrices: Float32[np.ndarray, "N M D1"], prepared: Prepared, features: Features) -> Evaluation:
         return evaluate_matrices(
             matrices,
             self.names,

@@ -1,7 +1,7 @@
 """Features of pictures, computed once and kept: one vector per picture bytes, preprocessing and backbone weights.
 
-The cache is an SQLite file per backbone and preprocessing: safe against `kill -9`, against two runs at once, and shared by all
-runs. Knows neither labels nor heads.
+The cache is an SQLite file per backbone and preprocessing: safe against `kill -9`, against two runs at
+once, and shared by all runs. Knows neither labels nor heads.
 """
 
 from __future__ import annotations

@@ -93,9 +93,8 @@ def _trainer(
     prepared: Prepared, folder: Path, order: TrainingOrder, validates: bool, advance: Advance, first: int
 ) -> lightning.Trainer:
     training = prepared.recipe.training
-    whole_steps = lambda batches: math.ceil(batches / training.accumulate) * training.accumulate  # noqa: E731
-    validation_every = whole_steps(order.batches_per_epoch) if validates else 0
-    every = whole_steps(training.checkpoint_steps or order.batches_per_epoch)
+    validation_every = _whole_steps(order.batches_per_epoch, training.accumulate) if validates else 0
+    every = _whole_steps(training.checkpoint_steps or order.batches_per_epoch, training.accumulate)
     callbacks: list[Callback] = [averaging(training.ema)] if training.ema else []
     callbacks += [Checkpoints(folder, every, validation_every), _Advance(advance)]
     return lightning.Trainer(
@@ -115,6 +114,11 @@ def _trainer(
         enable_progress_bar=False,
         enable_model_summary=False,
     )
+
+
+def _whole_steps(batches: int, accumulate: int) -> int:
+    """Batches rounded up to whole optimiser steps: between them gradients are pending that no checkpoint keeps."""
+    return math.ceil(batches / accumulate) * accumulate
 
 
 def _run(

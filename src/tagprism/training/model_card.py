@@ -18,11 +18,11 @@ _CARD = """\
 # {{ recipe.name }}
 
 **Data and licences.** Trained on {{ origin.training_images }} pictures ({{ licence }}) with
-{{ split.seen | length }} labels. Backbone `{{ recipe.model.backbone }}` ({{ recipe.model.weights }} weights, ImageNet-1k; research
-use of ImageNet applies where it does). Label vectors: {{ parts }}.
+{{ split.seen | length }} labels. Backbone `{{ recipe.model.backbone }}` ({{ recipe.model.weights }} weights, ImageNet-1k;
+research use of ImageNet applies where it does). Label vectors: {{ parts }}.
 
-A tagprism bundle: it turns a picture into {{ recipe.model.vectors }} principal embedding vectors and ranks any word or phrase against
-them, also words it was never trained on. Use it with `tagprism tag PICTURES --model THIS_FOLDER`.
+A tagprism bundle: it turns a picture into {{ recipe.model.vectors }} principal embedding vectors and ranks any word or
+phrase against them, also words it was never trained on. Use it with `tagprism tag PICTURES --model THIS_FOLDER`.
 
 | | |
 |---|---|
@@ -31,7 +31,7 @@ them, also words it was never trained on. Use it with `tagprism tag PICTURES --m
 | scores | {{ "standardised per image over the seen labels" if recipe.model.standardise else "raw dot products" }} |
 | trained | {{ "end to end" if recipe.training.end_to_end else "head on frozen features" }}, seed {{ recipe.seed }} |
 | split | {{ split.name }} ({{ split.seen | length }} seen, {{ split.unseen | length }} unseen labels) |
-| validation mAP over seen labels | {{ "%.1f" | format(fitted.validation_mAP) if fitted.validation_mAP is not none else "no validation part" }} |
+| validation mAP over seen labels | {{ validation }} |
 | commit | {{ origin.commit or "installed package" }} |
 | tagprism | {{ origin.versions.tagprism }} |
 
@@ -57,10 +57,9 @@ def model_card(prepared: Prepared, fitted: Fitted, origin: dict[str, Any]) -> st
         fitted: what came out.
         origin: from `provenance`.
     """
-    template = Environment(undefined=StrictUndefined, autoescape=False, keep_trailing_newline=True).from_string(_CARD)  # noqa: S701
-    parts = ", ".join(
-        f"`{part.encoder}`{' centred' if part.centre else ''}" for part in prepared.recipe.labels.parts
-    )
+    template = Environment(undefined=StrictUndefined, autoescape=False, keep_trailing_newline=True).from_string(_CARD)
+    value = fitted.validation_mAP
+    parts = ", ".join(f"`{part.encoder}`{' centred' if part.centre else ''}" for part in prepared.recipe.labels.parts)
     return template.render(
         recipe=prepared.recipe,
         split=prepared.split,
@@ -68,5 +67,6 @@ def model_card(prepared: Prepared, fitted: Fitted, origin: dict[str, Any]) -> st
         origin=origin,
         dimension=prepared.space.dimension,
         parts=parts,
+        validation="no validation part" if value is None else f"{value:.1f}",
         licence=_LICENCES.get(origin["data_kind"], "see the data set's own licence"),
     )

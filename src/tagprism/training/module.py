@@ -79,8 +79,11 @@ class EmbeddingTrainer(lightning.LightningModule):
         scores = torch.cat([scores for scores, _ in self._validation]).numpy()
         targets = torch.cat([targets for _, targets in self._validation]).numpy()
         self._validation.clear()
-        unknown = "ignore" if self.loss.unlabelled == "ignore" else "negative"
-        value = mean_average_precision(scores, targets, unknown=unknown) if (targets == 1).any() else float("nan")
+        value = (
+            mean_average_precision(scores, targets, unknown=self.loss.unlabelled)
+            if (targets == 1).any()
+            else float("nan")
+        )
         self.log("validation_mAP", value, prog_bar=True)
 
     def configure_optimizers(self) -> Any:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import torch
 from jaxtyping import Float32, Int8
 
 from tagprism.datasets.splits import Split, hold_out_validation
@@ -81,6 +82,7 @@ def prepare(recipe: Recipe, table: ImageTable, split: Split, progress: Progress 
     space, vocabulary, encoders = embed_labels(recipe.labels, recipe.seed, split)
     if not split.val and recipe.training.validation:
         split = hold_out_validation(split, recipe.training.validation, recipe.seed)
+    torch.manual_seed(recipe.seed)  # a random backbone must be the same one after a resume
     backbone = Backbone(recipe.model.backbone, recipe.model.weights)
     preprocess = make_preprocess(recipe, backbone)
     frozen = backbone if not recipe.training.end_to_end else None
@@ -106,7 +108,9 @@ def embed_labels(labels: LabelTable, seed: int, split: Split) -> tuple[LabelSpac
     space = LabelSpace.fit(labels.parts, encoders, split.seen, unseen=split.unseen, reduce=labels.reduce, seed=seed)
     names = (*split.seen, *split.unseen)
     vectors = space.embed(names).vectors
-    roles: tuple[Role, ...] = ("seen",) * len(split.seen) + ("unseen",) * len(split.unseen)
+    seen: Role = "seen"
+    unseen: Role = "unseen"
+    roles = (seen,) * len(split.seen) + (unseen,) * len(split.unseen)
     ids = {encoders[name].id: folder for name, folder in folders.items()}
     return space, Vocabulary(names, vectors, roles), ids
 

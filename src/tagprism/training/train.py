@@ -1,4 +1,4 @@
-"""From recipe, pictures and split to a finished RUN: `recipe.toml`, `checkpoints/`, `weights.safetensors`, `bundle/`."""
+"""From recipe, pictures and split to a finished RUN: recipe, checkpoints, weights and bundle in one folder."""
 
 from __future__ import annotations
 

@@ -1,0 +1,237 @@
+"""Which labels are seen and unseen, and which pictures train, choose and test. Knows no vectors and no pictures.
+
+A split file is JSON: `{"seen": [...], "unseen": [...], "train": [...], "test": [...]}` with an optional `"val"`, or a
+list of such objects, chosen as `FILE#2` (counted from 0). Pictures are named by their keys in the data set.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from tagprism.datasets.json_file import read_json
+from tagprism.datasets.table import ImageTable, first_ten
+from tagprism.errors import InputError
+from tagprism.files import digest_bytes, digest_json
+from tagprism.labels.phrases import normalise_phrase, variants
+
+_FORM = 'Write {"seen": [], "unseen": [], "train": [], "test": []}, "val" optional, or a list of such objects.'
+_REQUIRED = ("seen", "unseen", "train", "test")
+_REMARKS = {"name", "seed", "source", "comment"}  # allowed and not used
+
+
+@dataclass(frozen=True)
+class Split:
+    """A division of labels and of pictures.
+
+    Args:
+        name: for people: the file and the number.
+        seen: labels to train on.
+        unseen: labels never trained on.
+        train: keys of the pictures to train on.
+        val: keys of the pictures to choose a model by; part of nothing else, may be empty.
+        test: keys of the pictures to measure on.
+    """
+
+    name: str
+    seen: tuple[str, ...]
+    unseen: tuple[str, ...]
+    train: tuple[str, ...]
+    val: tuple[str, ...]
+    test: tuple[str, ...]
+
+    @cached_property
+    def digest(self) -> str:
+        """SHA-256 over the labels and keys (not the name), 64 hex digits."""
+        return digest_json(self.to_json())
+
+    def to_json(self) -> dict[str, list[str]]:
+        """The object that a split file holds."""
+        return {part: list(getattr(self, part)) for part in ("seen", "unseen", "train", "val", "test")}
+
+
+def split_names(file: str) -> list[str]:
+    """Names of the splits in a file, as `load_split` takes them.
+
+    Raises:
+        InputError: when the file is not a split file.
+    """
+    value = read_json(Path(file), remedy=_FORM)
+    if isinstance(value, list):
+        return [f"{file}#{number}" for number in range(len(value))]
+    return [file]
+
+
+def load_split(spec: str, table: ImageTable) -> Split:
+    """Read a split and check it against a data set.
+
+    Pictures that the data set itself skips (see `ImageTable.skipped`) are left out of the split.
+
+    Args:
+        spec: `FILE`, or `FILE#2` for the third of a list.
+        table: the data set that it divides.
+
+    Returns:
+        The split.
+
+    Raises:
+        InputError: naming up to ten offenders: unknown labels or pictures, a label on both sides (also as plural or
+            other spelling), a picture in two parts, empty parts, wrong types, a number out of range.
+    """
+    path, number = _parse(spec)
+    value, name = _chosen(read_json(path, remedy=_FORM), path, number)
+    parts = _typed(value, name)
+    skipped = {one.key for one in table.skipped}
+    for part in ("train", "val", "test"):
+        parts[part] = [key for key in parts[part] if key not in skipped]
+    split = Split(path.name if number is None else f"{path.name}#{number}", **{k: tuple(v) for k, v in parts.items()})
+    check_split(split, table, where=name)
+    return split
+
+
+def check_split(split: Split, table: ImageTable, *, where: str) -> None:
+    """Refuse a split that does not fit a data set or does not keep its sides apart.
+
+    Args:
+        split: to be checked.
+        table: the data set.
+        where: what to call the split in messages.
+
+    Raises:
+        InputError: as for `load_split`.
+    """
+    for part in _REQUIRED:
+        if not getattr(split, part):
+            raise InputError(f"'{part}' is empty.", where=where, remedy=_FORM)
+    known_labels, known_keys = set(table.labels), set(table.keys)
+    for part, known, kind in (
+        *((part, known_labels, "labels") for part in ("seen", "unseen")),
+        *((part, known_keys, "pictures") for part in ("train", "val", "test")),
+    ):
+        _refuse((name for name in getattr(split, part) if name not in known), f"'{part}' names unknown {kind}", where)
+    both = [f"{seen} / {unseen}" for unseen, seen in shared_labels(split.seen, split.unseen)]
+    _refuse(both, "labels are on both sides (same word, plural or spelling)", where)
+    for labels_or_keys in ((*split.seen, *split.unseen), (*split.train, *split.val, *split.test)):
+        twice = [name for name, times in Counter(labels_or_keys).items() if times > 1]
+        _refuse(twice, "named twice, in one part or in two", where)
+
+
+def shared_labels(seen: Iterable[str], unseen: Iterable[str]) -> list[tuple[str, str]]:
+    """Pairs (unseen, seen) that are the same label by `labels.phrases.same_label`, in linear time."""
+    spelled = {normalise_phrase(label): label for label in seen}
+    any_spelling = {form: label for label in spelled.values() for form in variants(label)}
+    pairs = []
+    for label in unseen:
+        same = any_spelling.get(normalise_phrase(label))
+        same = same or next((spelled[form] for form in sorted(variants(label)) if form in spelled), None)
+        if same is not None:
+            pairs.append((label, same))
+    return pairs
+
+
+def hold_out_validation(split: Split, fraction: float, seed: int) -> Split:
+    """Move a part of the training pictures to validation.
+
+    Whether a picture moves depends on the seed and its key alone, so every process and every later version of the data
+    set agrees.
+
+    Args:
+        split: without a validation part.
+        fraction: expected part of `train` that moves, between 0 and 1.
+        seed: another seed, another part.
+
+    Returns:
+        The same split with `val` filled.
+
+    Raises:
+        InputError: when it has a validation part already, or the fraction leaves one of the two empty.
+    """
+    if split.val:
+        raise InputError("the split has a validation part already.", where=split.name)
+    moved = frozenset(key for key in split.train if seeded_draw(seed, key) < fraction)
+    train = tuple(key for key in split.train if key not in moved)
+    if not train or not moved:
+        remedy = "Choose another fraction, or give more pictures."
+        raise InputError(
+            f"{fraction} of {len(split.train)} pictures leaves a part empty.", where=split.name, remedy=remedy
+        )
+    return replace(split, train=train, val=tuple(key for key in split.train if key in moved))
+
+
+def pseudo_unseen(split: Split, fraction: float, seed: int) -> Split:
+    """A split to choose settings by: some seen labels play the unseen ones, the validation pictures the test.
+
+    The true unseen labels and the true test pictures are in no part of it.
+
+    Args:
+        split: with a validation part.
+        fraction: part of the seen labels that become unseen, between 0 and 1; other spellings of one come along.
+        seed: another seed, another part.
+
+    Returns:
+        A split without validation part, named after both.
+
+    Raises:
+        InputError: when there is no validation part, or no label is left on a side.
+    """
+    if not split.val:
+        remedy = "Use hold_out_validation first."
+        raise InputError("the split has no validation part.", where=split.name, remedy=remedy)
+    drawn = sorted(split.seen, key=lambda label: seeded_draw(seed, label))[: round(fraction * len(split.seen))]
+    unseen = {*drawn, *(label for label, _ in shared_labels(drawn, split.seen))}
+    seen = tuple(label for label in split.seen if label not in unseen)
+    if not seen or not unseen:
+        raise InputError(f"{fraction} of {len(split.seen)} seen labels leaves a side empty.", where=split.name)
+    chosen = tuple(label for label in split.seen if label in unseen)
+    return Split(f"{split.name}, pseudo-unseen {seed}", seen, chosen, split.train, (), split.val)
+
+
+def seeded_draw(seed: int, name: str) -> float:
+    """A number in [0, 1) that depends on nothing but its arguments."""
+    return int(digest_bytes(f"{seed}\0{name}".encode("utf-8", "surrogatepass"))[:13], 16) / 16**13
+
+
+def _parse(spec: str) -> tuple[Path, int | None]:
+    file, mark, number = spec.rpartition("#")
+    if mark and number.isdecimal() and not Path(spec).exists():
+        return Path(file), int(number)
+    return Path(spec), None
+
+
+def _chosen(value: Any, path: Path, number: int | None) -> tuple[Any, str]:
+    if not isinstance(value, list):
+        if number:
+            raise InputError("it holds one split, not a list.", where=str(path), remedy=f"Name it as {path}.")
+        return value, str(path)
+    if number is None and len(value) == 1:
+        number = 0
+    if number is None or number >= len(value):
+        remedy = f"Choose one from {path}#0 to {path}#{len(value) - 1}." if value else _FORM
+        raise InputError(f"it holds {len(value)} splits.", where=str(path), remedy=remedy)
+    return value[number], f"{path}#{number}"
+
+
+def _typed(value: Any, where: str) -> dict[str, list[str]]:
+    if not isinstance(value, dict):
+        raise InputError("a split must be an object.", where=where, remedy=_FORM)
+    missing = [part for part in _REQUIRED if part not in value]
+    if missing:
+        raise InputError(f"parts are missing: {first_ten(missing)}.", where=where, remedy=_FORM)
+    _refuse(value.keys() - {*_REQUIRED, "val"} - _REMARKS, "unknown parts", where)
+    parts: dict[str, list[str]] = {}
+    for part in (*_REQUIRED, "val"):
+        names = value.get(part, [])
+        if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+            raise InputError(f"'{part}' must be a list of names.", where=where, remedy=_FORM)
+        parts[part] = names
+    return parts
+
+
+def _refuse(names: Iterable[str], complaint: str, where: str) -> None:
+    listed: Sequence[str] = sorted(names)
+    if listed:
+        raise InputError(f"{complaint}: {first_ten(listed)}.", where=where, remedy="Mend the split file.")

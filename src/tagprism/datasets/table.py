@@ -1,0 +1,247 @@
+"""What every data set becomes: pictures with positive, negative and unknown labels. Opens no picture.
+
+Labels are kept as ragged rows, never as a dense pictures x labels array: Open Images has 9 million x 7,600.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Literal, overload
+
+import numpy as np
+from jaxtyping import Int8, Int32, Int64, Integer
+
+from tagprism.errors import InputError
+
+
+def first_ten(names: Iterable[str]) -> str:
+    """Names for a message: the first ten in quotes, and how many more there are."""
+    listed = list(names)
+    more = f" and {len(listed) - 10} more" if len(listed) > 10 else ""
+    return ", ".join(f"'{name}'" for name in listed[:10]) + more
+
+
+@dataclass(frozen=True)
+class Ragged:
+    """A list of integer rows of different lengths, stored end to end.
+
+    Args:
+        starts: (N+1,) row i is `columns[starts[i]:starts[i+1]]`; begins with 0, never falls.
+        columns: all rows one after the other.
+    """
+
+    starts: Int64[np.ndarray, " N1"]
+    columns: Int32[np.ndarray, " values"]
+
+    @classmethod
+    def from_rows(cls, rows: Iterable[Sequence[int]]) -> Ragged:
+        """Store rows of integers."""
+        lengths: list[int] = []
+        columns: list[int] = []
+        for row in rows:
+            lengths.append(len(row))
+            columns.extend(row)
+        starts = np.concatenate([[0], np.cumsum(lengths, dtype=np.int64)]).astype(np.int64)
+        return cls(starts, np.asarray(columns, dtype=np.int32))
+
+    def __len__(self) -> int:
+        """Number of rows."""
+        return len(self.starts) - 1
+
+    def __getitem__(self, row: int) -> Int32[np.ndarray, " values"]:
+        """Values of one row."""
+        return self.columns[self.starts[row] : self.starts[row + 1]]
+
+    def gather(
+        self, rows: Integer[np.ndarray, " R"]
+    ) -> tuple[Int64[np.ndarray, " values"], Int32[np.ndarray, " values"]]:
+        """Values of several rows, in the order asked.
+
+        Returns:
+            places: for each value, which of the asked rows (0..R-1) it belongs to; values: the values.
+        """
+        begin = self.starts[rows]
+        lengths = self.starts[rows + 1] - begin
+        places = np.repeat(np.arange(len(rows), dtype=np.int64), lengths)
+        before = np.cumsum(lengths) - lengths
+        return places, self.columns[np.arange(len(places)) + np.repeat(begin - before, lengths)]
+
+
+@dataclass(frozen=True)
+class SkippedPicture:
+    """A picture the data set names that cannot be used.
+
+    Args:
+        key: its name in the data set.
+        code: short stable word: `missing`, `unreadable`, `no_labels`.
+        message: the sentence for people.
+    """
+
+    key: str
+    code: str
+    message: str
+
+
+@dataclass(frozen=True)
+class FilesBelow(Sequence[Path]):
+    """Paths made when they are asked for; nine million `Path` objects would take gigabytes.
+
+    Args:
+        root: folder of all the files.
+        keys: names below it, with forward slashes.
+    """
+
+    root: Path
+    keys: tuple[str, ...]
+
+    def __len__(self) -> int:
+        """Number of files."""
+        return len(self.keys)
+
+    @overload
+    def __getitem__(self, place: int) -> Path: ...
+    @overload
+    def __getitem__(self, place: slice) -> FilesBelow: ...
+    def __getitem__(self, place: int | slice) -> Path | FilesBelow:
+        """Path at one place, or the files of a slice."""
+        return FilesBelow(self.root, self.keys[place]) if isinstance(place, slice) else self.root / self.keys[place]
+
+
+@dataclass(frozen=True, eq=False)
+class ImageTable:
+    """Pictures and what is known of their labels.
+
+    Args:
+        kind: the data set's kind, as in `tagged:DIR`.
+        files: N paths.
+        keys: N unique names of the pictures, as split files use them (relative, forward slashes).
+        labels: L unique label names.
+        positive: per picture, the places in `labels` of those it has.
+        negative: per picture, the places of those it surely has not.
+        unlisted: what a label in neither list means: absent (`negative`) or not looked for (`unknown`).
+        skipped: pictures that the data set names and that cannot be used.
+    """
+
+    kind: str
+    files: Sequence[Path]
+    keys: tuple[str, ...]
+    labels: tuple[str, ...]
+    positive: Ragged
+    negative: Ragged
+    unlisted: Literal["negative", "unknown"]
+    skipped: tuple[SkippedPicture, ...] = field(default=())
+
+    def __post_init__(self) -> None:
+        """Refuse a table whose parts do not fit each other."""
+        sizes = {len(self.files), len(self.keys), len(self.positive), len(self.negative)}
+        if len(sizes) != 1:
+            raise InputError(f"files, keys, positive and negative differ in length: {sorted(sizes)}.", where=self.kind)
+        for name, names in (("pictures", self.keys), ("labels", self.labels)):
+            if len(set(names)) != len(names):
+                twice = [one for one, times in Counter(names).items() if times > 1]
+                raise InputError(f"{name} are named twice: {first_ten(twice)}.", where=self.kind)
+        for columns in (self.positive.columns, self.negative.columns):
+            if len(columns) and not 0 <= columns.min() <= columns.max() < len(self.labels):
+                raise InputError(f"a label place is outside 0..{len(self.labels) - 1}.", where=self.kind)
+
+    def __len__(self) -> int:
+        """Number of pictures N."""
+        return len(self.keys)
+
+    @cached_property
+    def _row(self) -> dict[str, int]:
+        return {key: row for row, key in enumerate(self.keys)}
+
+    @cached_property
+    def _column(self) -> dict[str, int]:
+        return {label: column for column, label in enumerate(self.labels)}
+
+    def rows_of(self, keys: Sequence[str]) -> Int64[np.ndarray, " R"]:
+        """Rows of pictures by key.
+
+        Raises:
+            InputError: for keys that are not in the table, naming ten.
+        """
+        unknown = [key for key in keys if key not in self._row]
+        if unknown:
+            raise InputError(f"no such pictures: {first_ten(unknown)}.", where=self.kind)
+        return np.asarray([self._row[key] for key in keys], dtype=np.int64)
+
+    def columns_of(self, labels: Sequence[str]) -> Int64[np.ndarray, " C"]:
+        """Places in `labels` of labels by name.
+
+        Raises:
+            InputError: for labels that are not in the table, naming ten.
+        """
+        unknown = [label for label in labels if label not in self._column]
+        if unknown:
+            raise InputError(f"no such labels: {first_ten(unknown)}.", where=self.kind)
+        return np.asarray([self._column[label] for label in labels], dtype=np.int64)
+
+    def targets(
+        self, rows: Sequence[int] | Integer[np.ndarray, " R"], labels: Sequence[str]
+    ) -> Int8[np.ndarray, "R C"]:
+        """What is known of some labels in some pictures.
+
+        Args:
+            rows: R rows of the table, any order.
+            labels: C label names, each once.
+
+        Returns:
+            (R, C) int8: 1 has it, 0 has it not, -1 unknown.
+
+        Raises:
+            InputError: for an unknown label or one asked twice.
+        """
+        columns = self.columns_of(labels)
+        if len(set(labels)) != len(labels):
+            raise InputError("a label is asked for twice.", where=self.kind)
+        asked = np.full(len(self.labels), -1, dtype=np.int64)
+        asked[columns] = np.arange(len(columns))
+        wanted = np.asarray(rows, dtype=np.int64)
+        found = np.full((len(wanted), len(columns)), 0 if self.unlisted == "negative" else -1, dtype=np.int8)
+        for ragged, value in ((self.negative, 0), (self.positive, 1)):
+            places, values = ragged.gather(wanted)
+            column = asked[values]
+            found[places[column >= 0], column[column >= 0]] = value
+        return found
+
+    def label_counts(self) -> Int64[np.ndarray, " L"]:
+        """Number of pictures that have each label, (L,)."""
+        return np.bincount(self.positive.columns, minlength=len(self.labels)).astype(np.int64)
+
+    def info(self) -> dict[str, int | float | str]:
+        """Counts that describe the data set, ready for JSON."""
+        per_picture = np.diff(self.positive.starts)
+        per_label = self.label_counts()
+        return {
+            "kind": self.kind,
+            "pictures": len(self),
+            "labels": len(self.labels),
+            "positives": len(self.positive.columns),
+            "negatives": len(self.negative.columns),
+            "unlisted": self.unlisted,
+            "positives_per_picture": float(per_picture.mean()) if len(self) else 0.0,
+            "pictures_without_positive": int((per_picture == 0).sum()),
+            "labels_without_positive": int((per_label == 0).sum()),
+            "smallest_label": int(per_label.min(initial=len(self))),
+            "largest_label": int(per_label.max(initial=0)),
+            "skipped": len(self.skipped),
+            "digest": self.digest,
+        }
+
+    @cached_property
+    def digest(self) -> str:
+        """SHA-256 over keys, labels and targets (not over the pictures' bytes), 64 hex digits."""
+        digest = hashlib.sha256(f"table 1\0{self.unlisted}\0{len(self)}\0{len(self.labels)}".encode())
+        for names in (self.keys, self.labels):
+            digest.update("\0".join(names).encode("utf-8", "surrogatepass"))
+        for ragged in (self.positive, self.negative):
+            digest.update(ragged.starts.astype("<i8").tobytes())
+            digest.update(ragged.columns.astype("<i4").tobytes())
+        return digest.hexdigest()

@@ -1,0 +1,303 @@
+"""Evaluate stored ranking matrices against labels, streaming over images. Knows nothing of training or files."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Bool, Float, Float32, Float64, Int8, Int64
+
+from tagprism.errors import InputError
+from tagprism.evaluation.metrics import (
+    ImageSet,
+    UnknownPolicy,
+    check_finite,
+    checked_targets,
+    constant_hits,
+    expected_average_precision,
+    hits_at_k,
+    mean_of_known,
+    micro_scores,
+)
+from tagprism.evaluation.protocols import AtK, Evaluation, Figures, LabelResult, Task, TaskResult
+from tagprism.evaluation.ranking import average_precision_of_ranks, best_labels, images_before
+from tagprism.model.max_similarity import max_similarity_numpy
+
+CHUNK = 128  # images scored at once: their products with 1000 labels stay in the processor's cache
+BLOCK_SCORES = (
+    2**27
+)  # scores held at once (float32: 512 MB); more labels than that go through the matrices block by block
+
+
+@dataclass(frozen=True)
+class _Counts:
+    """What the targets alone say about one task."""
+
+    images: Int64[np.ndarray, " S"]  # the image set, ascending
+    positives: Int64[np.ndarray, " L"]
+    known: Int64[np.ndarray, " L"]
+    positives_of_image: Int64[np.ndarray, " S"]
+    known_of_image: Int64[np.ndarray, " S"]
+
+
+def score_matrices(
+    matrices: Float[np.ndarray, "N M D1"], vectors: Float[np.ndarray, "L D"]
+) -> Float32[np.ndarray, "N L"]:
+    """Scores of labels for ranking matrices, streamed over the images.
+
+    Args:
+        matrices: (N, M, D+1) ranking matrices, in memory or memory-mapped, float16 or float32.
+        vectors: (L, D) label vectors.
+
+    Returns:
+        (N, L) scores, comparable between images.
+
+    Raises:
+        InputError: the sizes do not fit, or a score is not finite.
+    """
+    scores = np.empty((len(matrices), len(vectors)), np.float32)
+    for rows, chunk in _score_chunks(matrices, _queries(matrices, vectors)):
+        scores[rows] = chunk
+    return scores
+
+
+def evaluate_matrices(
+    matrices: Float[np.ndarray, "N M D1"],
+    names: Sequence[str],
+    vectors: Float[np.ndarray, "L D"],
+    unseen: Bool[np.ndarray, " L"],
+    targets: Int8[np.ndarray, "N L"],
+    *,
+    ks: Sequence[int] = (3, 5),
+    unknown: UnknownPolicy = "ignore",
+    label_encoder: str = "",
+    leak: bool = False,
+) -> Evaluation:
+    """Measure ZSL and GZSL on both image sets, with the chance, constant and ceiling lines.
+
+    Args:
+        matrices: (N, M, D+1) ranking matrices of the test images, in memory or memory-mapped, float16 or float32; the
+            query of a label is `[w, 1]`.
+        names: L label names, seen and unseen, in the order of `vectors`.
+        vectors: (L, D) label vectors.
+        unseen: (L,) true for labels kept out of training.
+        targets: (N, L) int8 of 1 positive, 0 negative, -1 unknown.
+        ks: labels per image for precision, recall and F1; a K above the number of a task's labels is left out of that
+            task (its keys are absent), never clipped.
+        unknown: leave unknown pairs out (`ignore`) or count them as negatives (`negative`, the authors' way).
+        label_encoder: named in the result.
+        leak: mark the result as measured on what was trained on.
+
+    Returns:
+        The evaluation; every number percent and unrounded.
+
+    Raises:
+        InputError: sizes do not fit, no label is unseen, no image has an unseen label, a K below 1, a score that is not
+            finite.
+
+    Source: arXiv 2105.05926, section 4.
+    """
+    names, ks = tuple(names), tuple(sorted(set(ks)))
+    targets = checked_targets(targets, unknown)
+    _check_sizes(matrices, names, vectors, unseen, targets, ks)
+    queries = _queries(matrices, vectors)
+    tasks: dict[Task, Int64[np.ndarray, " K"]] = {"zsl": np.flatnonzero(unseen), "gzsl": np.arange(len(names))}
+    results: dict[Task, TaskResult] = {}
+    values: dict[Task, dict[int, tuple[float, float]]] = {}
+    for task, labels in tasks.items():
+        part = targets if len(labels) == len(names) else targets[:, labels]
+        results[task], pairs = _evaluate_task(matrices, queries[labels], part, ks)
+        values[task] = dict(zip(labels.tolist(), pairs, strict=True))
+    positives = _count(targets, np.arange(len(targets))).positives
+    rows = tuple(
+        LabelResult(
+            name,
+            bool(unseen[i]),
+            int(positives[i]),
+            average_precision={task: pairs[i][0] for task, pairs in values.items() if i in pairs},
+            chance={task: pairs[i][1] for task, pairs in values.items() if i in pairs},
+        )
+        for i, name in enumerate(names)
+    )
+    return Evaluation(results["zsl"], results["gzsl"], rows, ks, unknown, label_encoder, leak)
+
+
+def _evaluate_task(
+    matrices: Float[np.ndarray, "N M D1"],
+    queries: Float32[np.ndarray, "L D1"],
+    targets: Int8[np.ndarray, "N L"],
+    ks: tuple[int, ...],
+) -> tuple[TaskResult, list[tuple[float, float]]]:
+    """Measure one task on both image sets; and each label's average precision and chance on the labelled one."""
+    ks = tuple(k for k in ks if k <= len(queries))
+    has_label = targets.max(axis=1) == 1
+    labelled, everything = _count(targets, np.flatnonzero(has_label)), _count(targets, np.arange(len(targets)))
+    hits, within, overall = _stream(matrices, queries, targets, has_label, max(ks, default=0))
+    result = TaskResult(
+        labelled=_figures("labelled", labelled, targets, hits, within, ks),
+        all_images=_figures("all", everything, targets, hits, overall, ks),
+    )
+    chance = expected_average_precision(labelled.known, labelled.positives)
+    return result, list(zip(within.tolist(), chance.tolist(), strict=True))
+
+
+def _stream(
+    matrices: Float[np.ndarray, "N M D1"],
+    queries: Float32[np.ndarray, "L D1"],
+    targets: Int8[np.ndarray, "N L"],
+    has_label: Bool[np.ndarray, " N"],
+    k: int,
+) -> tuple[Bool[np.ndarray, "N K"], Float64[np.ndarray, " L"], Float64[np.ndarray, " L"]]:
+    """Score every image, block by block of labels.
+
+    Returns:
+        hits (N, K) among each image's K best labels; average precisions (L,) among the labelled images; among all.
+    """
+    N, L = targets.shape
+    best, best_scores = np.full((N, k), -1, np.int64), np.full((N, k), -np.inf, np.float32)
+    within, overall = np.empty(L), np.empty(L)
+    width, all_known = max(1, BLOCK_SCORES // N), bool(targets.min() >= 0)
+    for start in range(0, L, width):
+        block = slice(start, min(start + width, L))
+        scores = np.empty((block.stop - start, N), np.float32)
+        marks = np.empty(scores.shape, np.int8)
+        for rows, chunk in _score_chunks(matrices, queries[block]):
+            scores[:, rows], marks[:, rows] = chunk.T, targets[rows, block].T
+            allowed = chunk if all_known else np.where(targets[rows, block] >= 0, chunk, -np.inf)
+            best[rows], best_scores[rows] = _better(best[rows], best_scores[rows], allowed, start)
+        within[block], overall[block] = _average_precisions(scores, marks, has_label)
+    return hits_at_k(best, targets), within, overall
+
+
+def _better(
+    best: Int64[np.ndarray, "B K"],
+    best_scores: Float32[np.ndarray, "B K"],
+    scores: Float32[np.ndarray, "B L"],
+    start: int,
+) -> tuple[Int64[np.ndarray, "B K"], Float32[np.ndarray, "B K"]]:
+    """Merge each image's best labels so far with those of the next block, whose first label is `start`."""
+    k = best.shape[1]
+    added, added_scores = best_labels(scores, min(k, scores.shape[1]))
+    labels = np.concatenate(
+        [best, np.where(added >= 0, added + start, -1)], axis=1
+    )  # earlier labels first: they win ties
+    places, values = best_labels(np.concatenate([best_scores, added_scores], axis=1), k)
+    return np.where(places >= 0, np.take_along_axis(labels, np.maximum(places, 0), axis=1), -1), values
+
+
+def _average_precisions(
+    scores: Float32[np.ndarray, "L N"], marks: Int8[np.ndarray, "L N"], has_label: Bool[np.ndarray, " N"]
+) -> tuple[Float64[np.ndarray, " L"], Float64[np.ndarray, " L"]]:
+    """Average precision of each label among the labelled images and among all, percent; sorts run on all processors."""
+    sides = np.flatnonzero(has_label), np.flatnonzero(~has_label)
+
+    def of_label(label: int) -> tuple[float, float]:
+        own, mark = scores[label], marks[label]
+        positive = np.flatnonzero(mark == 1)
+        inside, outside = (side[mark[side] >= 0] for side in sides) if mark.min() < 0 else sides
+        within = 1 + images_before(own[inside], inside, own[positive], positive)
+        overall = within + images_before(own[outside], outside, own[positive], positive)
+        return average_precision_of_ranks(within), average_precision_of_ranks(overall)
+
+    with ThreadPoolExecutor(os.cpu_count()) as threads:
+        pairs = np.array(list(threads.map(of_label, range(len(scores)))))
+    return 100 * pairs[:, 0], 100 * pairs[:, 1]
+
+
+def _figures(
+    image_set: ImageSet,
+    counts: _Counts,
+    targets: Int8[np.ndarray, "N L"],
+    hits: Bool[np.ndarray, "N K"],
+    precisions: Float64[np.ndarray, " L"],
+    ks: tuple[int, ...],
+) -> Figures:
+    """Put the numbers of one image set together."""
+    positives = int(counts.positives.sum())
+    constant = np.zeros(hits.shape[1], np.int64)
+    for rows in _slices(len(counts.images)):
+        constant += constant_hits(targets[counts.images[rows]], counts.positives, hits.shape[1]).sum(axis=0)
+    model = hits[counts.images].sum(axis=0)
+    lines: dict[str, dict[int, AtK]] = {"at_k": {}, "constant": {}, "ceiling": {}}
+    for k in ks:
+        best = np.minimum(counts.positives_of_image, k).sum()
+        predicted = int(np.minimum(counts.known_of_image, k).sum())
+        for line, found in (("at_k", model[:k].sum()), ("constant", constant[:k].sum()), ("ceiling", best)):
+            lines[line][k] = AtK(*micro_scores(int(found), predicted, positives))
+    return Figures(
+        image_set=image_set,
+        images=len(counts.images),
+        labels=len(precisions),
+        labels_without_positive=int((counts.positives == 0).sum()),
+        positives_per_image=positives / len(counts.images),
+        mean_ap=mean_of_known(precisions),
+        weighted_ap=mean_of_known(precisions, counts.positives),
+        chance_ap=mean_of_known(expected_average_precision(counts.known, counts.positives)),
+        **lines,
+    )
+
+
+def _count(targets: Int8[np.ndarray, "N L"], images: Int64[np.ndarray, " S"]) -> _Counts:
+    """Count positives and known targets of some images, chunk by chunk."""
+    by_label = np.zeros((2, targets.shape[1]), np.int64)
+    by_image = np.zeros((2, len(images)), np.int64)
+    for rows in _slices(len(images)):
+        part = targets[images[rows]]
+        for i, marked in enumerate((part == 1, part >= 0)):
+            by_label[i] += np.count_nonzero(marked, axis=0)
+            by_image[i, rows] = np.count_nonzero(marked, axis=1)
+    return _Counts(images, by_label[0], by_label[1], by_image[0], by_image[1])
+
+
+def _queries(matrices: Float[np.ndarray, "N M D1"], vectors: Float[np.ndarray, "L D"]) -> Float32[np.ndarray, "L D1"]:
+    """Label queries `[w, 1]` for ranking matrices."""
+    if matrices.ndim != 3 or vectors.ndim != 2 or matrices.shape[2] != vectors.shape[1] + 1:
+        raise InputError(
+            f"ranking matrices {matrices.shape} must have the shape (images, M, D+1) "
+            f"and label vectors {vectors.shape} the shape (labels, D).",
+            remedy="Evaluate with the label space that the model was trained in.",
+        )
+    return np.concatenate([vectors, np.ones((len(vectors), 1))], axis=1).astype(np.float32)
+
+
+def _score_chunks(
+    matrices: Float[np.ndarray, "N M D1"], queries: Float32[np.ndarray, "L D1"]
+) -> Iterator[tuple[slice, Float32[np.ndarray, "B L"]]]:
+    """Scores of a few images at a time, checked to be finite."""
+    for rows in _slices(len(matrices)):
+        scores, _ = max_similarity_numpy(np.asarray(matrices[rows]), queries)
+        check_finite(scores, rows.start)
+        yield rows, scores
+
+
+def _slices(n: int) -> Iterator[slice]:
+    return (slice(start, min(start + CHUNK, n)) for start in range(0, n, CHUNK))
+
+
+def _check_sizes(
+    matrices: Float[np.ndarray, "N M D1"],
+    names: tuple[str, ...],
+    vectors: Float[np.ndarray, "L D"],
+    unseen: Bool[np.ndarray, " L"],
+    targets: Int8[np.ndarray, "N L"],
+    ks: tuple[int, ...],
+) -> None:
+    if targets.shape != (len(matrices), len(names)) or len(vectors) != len(names) or len(unseen) != len(names):
+        raise InputError(
+            f"{len(matrices)} matrices, {len(names)} names, {len(vectors)} vectors, {len(unseen)} seen/unseen marks "
+            f"and targets {targets.shape} do not fit; targets must have the shape (matrices, names)."
+        )
+    if min(ks, default=1) < 1:
+        raise InputError(f"K must be at least 1, not {min(ks)}.")
+    if not unseen.any():
+        raise InputError(
+            "no label is unseen, so there is nothing to rank.", remedy="Choose a split with unseen labels."
+        )
+    if not (targets[:, unseen] == 1).any():
+        raise InputError(
+            "no test image has any of the unseen labels, so nothing can be measured.",
+            remedy="Check that the split belongs to this data set.",
+        )

@@ -1,0 +1,296 @@
+"""Multi-label metrics in percent, for arrays or tensors held in memory. Knows nothing of models, names or files.
+
+Every metric validates, then counts, then computes. Targets are 1 positive, 0 negative, -1 unknown. With
+`unknown="ignore"` an unknown image is left out of that label's ranking and the label out of that image's top K; with
+`unknown="negative"` it counts as a negative. Ties are broken stably: of equal scores the lower index (of image or
+label) comes first.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Literal, get_args
+
+import numpy as np
+from jaxtyping import Bool, Float, Float64, Int8, Int64, Shaped
+
+from tagprism.errors import InputError
+from tagprism.evaluation.ranking import average_precision_of_ranks, best_labels, images_before
+
+ImageSet = Literal["labelled", "all"]
+UnknownPolicy = Literal["ignore", "negative"]
+EmptyPolicy = Literal["exclude", "zero"]
+
+
+def average_precisions(scores: Any, targets: Any, *, unknown: UnknownPolicy = "ignore") -> Float64[np.ndarray, " L"]:
+    """Average precision of each label over the images: the mean, over its positives, of the precision at that place.
+
+    Args:
+        scores: (N, L) finite numbers, higher is better, comparable between images.
+        targets: (N, L) of 1, 0 and -1. Every image given is ranked; to leave out those without positives, select the
+            rows with `labelled_images` beforehand.
+        unknown: what -1 means.
+
+    Returns:
+        (L,) percent; NaN where a label has no positive.
+
+    Raises:
+        InputError: shapes differ, a score is not finite, a target is something else.
+    """
+    scores, targets = _checked_scores(scores, targets, unknown)
+    return np.array([_average_precision(scores[:, label], targets[:, label]) for label in range(scores.shape[1])]) * 100
+
+
+def mean_average_precision(
+    scores: Any, targets: Any, *, empty: EmptyPolicy = "exclude", unknown: UnknownPolicy = "ignore"
+) -> float:
+    """Mean of `average_precisions` over the labels.
+
+    Args:
+        scores: (N, L), see `average_precisions`; every image given is ranked.
+        targets: (N, L) of 1, 0 and -1.
+        empty: labels without positives are left out (`exclude`) or count as 0 (`zero`, as the authors' code does).
+        unknown: what -1 means.
+
+    Returns:
+        Percent; NaN when every label is left out.
+
+    Raises:
+        InputError: as `average_precisions`.
+
+    Source: `empty="zero"` over labelled images is the mAP of Alibaba-MIIL/ZS_SDL.
+    """
+    _check_choice("empty", empty, EmptyPolicy)
+    values = average_precisions(scores, targets, unknown=unknown)
+    return mean_of_known(np.nan_to_num(values) if empty == "zero" else values)
+
+
+def weighted_mean_average_precision(scores: Any, targets: Any, *, unknown: UnknownPolicy = "ignore") -> float:
+    """Mean of `average_precisions` weighted by the positives of each label; percent, NaN without any positive.
+
+    Args:
+        scores: (N, L), see `average_precisions`; every image given is ranked.
+        targets: (N, L) of 1, 0 and -1.
+        unknown: what -1 means.
+
+    Raises:
+        InputError: as `average_precisions`.
+    """
+    values = average_precisions(scores, targets, unknown=unknown)
+    return mean_of_known(values, (checked_targets(targets, unknown) == 1).sum(axis=0))
+
+
+def expected_average_precision(n: Any, positives: Any) -> Float64[np.ndarray, " ..."]:
+    """Exact mean of the average precision over all orders of a list: the chance level of a label.
+
+    Place k holds a positive with probability P/n, and then (k-1)(P-1)/(n-1) positives are expected before it, so
+    `E[AP] = (H_n + (n - H_n) (P-1)/(n-1)) / n` with the harmonic number `H_n`. (P/n, often quoted, is too low.)
+
+    Args:
+        n: lengths of the lists, one or an array of any shape.
+        positives: positives in each, at most `n`.
+
+    Returns:
+        Percent, in the common shape; NaN without positives.
+    """
+    n, positives = np.broadcast_arrays(n, positives)
+    harmonic = np.concatenate([[0.0], np.cumsum(1.0 / np.arange(1, int(n.max(initial=0)) + 1))])[n]
+    mean = (harmonic + (n - harmonic) * (positives - 1) / np.maximum(n - 1, 1)) / np.maximum(n, 1)
+    return np.asarray(np.where(positives > 0, 100 * mean, np.nan), dtype=np.float64)
+
+
+def chance_mean_average_precision(targets: Any, *, unknown: UnknownPolicy = "ignore") -> float:
+    """Mean average precision that a random ranking of the images has on average, over the labels with a positive.
+
+    Args:
+        targets: (N, L) of 1, 0 and -1; every image given is ranked.
+        unknown: what -1 means.
+
+    Returns:
+        Percent; NaN without any positive.
+
+    Raises:
+        InputError: a target is something else.
+    """
+    targets = checked_targets(targets, unknown)
+    return mean_of_known(expected_average_precision((targets >= 0).sum(axis=0), (targets == 1).sum(axis=0)))
+
+
+def precision_recall_f1_at_k(
+    scores: Any, targets: Any, k: int, *, image_set: ImageSet = "labelled", unknown: UnknownPolicy = "ignore"
+) -> dict[str, float]:
+    """Micro-averaged precision, recall and F1 of each image's K best labels.
+
+    `TP = sum_i |top K of i & positives of i|`, `P = TP / (K N)`, `R = TP / positives`, `F1` their harmonic mean. An
+    image with fewer than K labels that are not ignored gets only those, and counts with those in the denominator of P.
+
+    Args:
+        scores: (N, L) finite numbers, higher is better.
+        targets: (N, L) of 1, 0 and -1.
+        k: labels given to an image, 1 to L.
+        image_set: score the images with a positive (`labelled`, the authors' way) or `all`.
+        unknown: what -1 means.
+
+    Returns:
+        Percent under "P@k", "R@k", "F1@k" with the number in place of k; NaN where there is nothing to divide by.
+
+    Raises:
+        InputError: as `average_precisions`, or `k` is not between 1 and L.
+
+    Source: arXiv 2105.05926, section 4; Alibaba-MIIL/ZS_SDL.
+    """
+    scores, targets = _checked_scores(scores, targets, unknown)
+    images = _images_at_k(targets, k, image_set)
+    scores, targets = scores[images], targets[images]
+    best, _ = best_labels(np.where(targets >= 0, scores, -np.inf), k)
+    return _at_k(k, targets, hits_at_k(best, targets).sum())
+
+
+def constant_at_k(
+    targets: Any, k: int, *, image_set: ImageSet = "labelled", unknown: UnknownPolicy = "ignore"
+) -> dict[str, float]:
+    """Score the K most frequent labels of these very targets, the same for every image.
+
+    A yardstick, not a method: it has seen the test labels. Arguments, keys and errors as `precision_recall_f1_at_k`.
+    """
+    targets = checked_targets(targets, unknown)
+    targets = targets[_images_at_k(targets, k, image_set)]
+    return _at_k(k, targets, constant_hits(targets, (targets == 1).sum(axis=0), k).sum())
+
+
+def ceiling_at_k(
+    targets: Any, k: int, *, image_set: ImageSet = "labelled", unknown: UnknownPolicy = "ignore"
+) -> dict[str, float]:
+    """Give the best that `precision_recall_f1_at_k` can be: every image gets its positives first.
+
+    Arguments, keys and errors as `precision_recall_f1_at_k`.
+    """
+    targets = checked_targets(targets, unknown)
+    targets = targets[_images_at_k(targets, k, image_set)]
+    return _at_k(k, targets, np.minimum((targets == 1).sum(axis=1), k).sum())
+
+
+def precision_recall_curve(
+    scores: Any, targets: Any, *, unknown: UnknownPolicy = "ignore"
+) -> tuple[Float64[np.ndarray, " P"], Float64[np.ndarray, " P"]]:
+    """Recall and precision of one label at each of its positives, down the ranking of the images.
+
+    Args:
+        scores: (N,) finite numbers, higher is better.
+        targets: (N,) of 1, 0 and -1.
+        unknown: what -1 means.
+
+    Returns:
+        recall (P,), rising to 100, and precision (P,), both percent; P is the number of positives, and the mean of the
+        precision is the average precision.
+
+    Raises:
+        InputError: as `average_precisions`.
+    """
+    scores, targets = _checked_scores(np.asarray(as_array(scores))[:, None], as_array(targets)[:, None], unknown)
+    ranks = np.sort(_positive_ranks(scores[:, 0], targets[:, 0]))
+    found = np.arange(1, len(ranks) + 1)
+    return 100 * found / max(len(ranks), 1), 100 * found / ranks
+
+
+def labelled_images(targets: Any) -> Bool[np.ndarray, " N"]:
+    """Mark the images with at least one positive among the labels of (N, L) targets: the image set `labelled`."""
+    return np.asarray((as_array(targets) == 1).any(axis=1))
+
+
+def micro_scores(hits: int, predicted: int, positives: int) -> tuple[float, float, float]:
+    """Precision, recall and F1 in percent from counts; NaN where there is nothing to divide by."""
+    parts = ((hits, predicted), (hits, positives), (2 * hits, predicted + positives))
+    precision, recall, f1 = (100 * top / bottom if bottom else float("nan") for top, bottom in parts)
+    return precision, recall, f1
+
+
+def mean_of_known(values: Float64[np.ndarray, " L"], weights: Any = None) -> float:
+    """Mean (weighted if asked) over the entries that are not NaN; NaN when there are none."""
+    known = ~np.isnan(values)
+    if not known.any():
+        return float("nan")
+    return float(np.average(values[known], weights=None if weights is None else np.asarray(weights)[known]))
+
+
+def hits_at_k(labels: Int64[np.ndarray, "B k"], targets: Int8[np.ndarray, "B L"]) -> Bool[np.ndarray, "B k"]:
+    """Mark which of each image's best labels (-1: none) are positives of it."""
+    hits: Bool[np.ndarray, "B k"] = (np.take_along_axis(targets, np.maximum(labels, 0), axis=1) == 1) & (labels >= 0)
+    return hits
+
+
+def constant_hits(
+    targets: Int8[np.ndarray, "B L"], frequency: Int64[np.ndarray, " L"], k: int
+) -> Bool[np.ndarray, "B k"]:
+    """Mark which of the K most frequent labels, the same for every image but for ignored ones, are its positives."""
+    common = np.where(targets >= 0, frequency.astype(np.float32), -np.inf)
+    return hits_at_k(best_labels(common, k)[0], targets)
+
+
+def as_array(values: Any) -> Shaped[np.ndarray, " ..."]:
+    """Numpy array of an array, a nested list or a tensor of any device (float16 and bfloat16 are widened)."""
+    if hasattr(values, "detach"):  # a torch tensor, told by its shape because this package must not import torch
+        values = values.detach().cpu()
+        values = (values.float() if "float16" in str(values.dtype) else values).numpy()
+    array = np.asarray(values)
+    return array.astype(np.float32) if array.dtype == np.float16 else array
+
+
+def checked_targets(targets: Any, unknown: UnknownPolicy) -> Int8[np.ndarray, "N L"]:
+    """Targets as int8 with only the -1 that are to be ignored left; raises `InputError` for anything but 1, 0, -1."""
+    _check_choice("unknown", unknown, UnknownPolicy)
+    array = as_array(targets)
+    if array.ndim != 2:
+        raise InputError(f"targets must have the shape (images, labels), not {array.shape}.")
+    small = array.astype(np.int8, copy=False)
+    if array.size and ((array.dtype != np.int8 and (small != array).any()) or small.min() < -1 or small.max() > 1):
+        raise InputError("targets must be 1 (positive), 0 (negative) or -1 (unknown).")
+    return np.maximum(small, 0) if unknown == "negative" and array.size and small.min() < 0 else small
+
+
+def _checked_scores(
+    scores: Any, targets: Any, unknown: UnknownPolicy
+) -> tuple[Float[np.ndarray, "N L"], Int8[np.ndarray, "N L"]]:
+    checked, array = checked_targets(targets, unknown), as_array(scores)
+    if array.shape != checked.shape:
+        raise InputError(f"scores {array.shape} and targets {checked.shape} must have the same shape (images, labels).")
+    array = array if array.dtype.kind == "f" else array.astype(np.float64)
+    check_finite(array)
+    return array, checked
+
+
+def check_finite(scores: Float[np.ndarray, "N L"], first_image: int = 0) -> None:
+    """Raise `InputError` naming the first image and label whose score is NaN or infinite."""
+    if not np.isfinite(scores).all():
+        image, label = np.argwhere(~np.isfinite(scores))[0]
+        raise InputError(
+            f"the score of image {first_image + image} for label {label} is {scores[image, label]}, not finite.",
+            remedy="Find out where the model or its features overflowed; such scores cannot be ranked.",
+        )
+
+
+def _check_choice(name: str, value: str, choices: Any) -> None:
+    if value not in get_args(choices):
+        raise InputError(f"{name} must be one of {', '.join(get_args(choices))}, not {value!r}.")
+
+
+def _images_at_k(targets: Int8[np.ndarray, "N L"], k: int, image_set: ImageSet) -> Any:
+    """Check K and the image set, and give the index that selects the images."""
+    _check_choice("image_set", image_set, ImageSet)
+    if not 1 <= k <= targets.shape[1]:
+        raise InputError(f"k is {k}, but must be from 1 to the number of labels, {targets.shape[1]}.")
+    return labelled_images(targets) if image_set == "labelled" else slice(None)
+
+
+def _at_k(k: int, targets: Int8[np.ndarray, "N L"], hits: Any) -> dict[str, float]:
+    predicted = np.minimum((targets >= 0).sum(axis=1), k).sum()
+    scores = micro_scores(int(hits), int(predicted), int((targets == 1).sum()))
+    return {f"{name}@{k}": score for name, score in zip(("P", "R", "F1"), scores, strict=True)}
+
+
+def _positive_ranks(scores: Float[np.ndarray, " N"], targets: Int8[np.ndarray, " N"]) -> Int64[np.ndarray, " P"]:
+    known, positive = np.flatnonzero(targets >= 0), np.flatnonzero(targets == 1)
+    return 1 + images_before(scores[known], known, scores[positive], positive)
+
+
+def _average_precision(scores: Float[np.ndarray, " N"], targets: Int8[np.ndarray, " N"]) -> float:
+    return average_precision_of_ranks(_positive_ranks(scores, targets))

@@ -1,0 +1,203 @@
+"""The two tasks, what a result is made of, and its JSON. Knows nothing of models or of how numbers are computed."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from tagprism.evaluation.metrics import ImageSet, UnknownPolicy
+
+Task = Literal["zsl", "gzsl"]
+TASKS: tuple[Task, Task] = ("zsl", "gzsl")
+TASK_TITLES: dict[Task, str] = {"zsl": "ranks the unseen labels only", "gzsl": "ranks seen and unseen labels together"}
+
+
+@dataclass(frozen=True)
+class AtK:
+    """Micro-averaged precision, recall and F1 of the K best labels, percent."""
+
+    precision: float
+    recall: float
+    f1: float
+
+
+@dataclass(frozen=True)
+class Figures:
+    """The numbers of one task on one image set, all in percent, beside the lines that give them a meaning.
+
+    Args:
+        image_set: `labelled` (images with a positive among the evaluated labels) or `all`.
+        images: scored images.
+        labels: evaluated labels.
+        labels_without_positive: how many of them have no positive and are left out of `mAP` and `chance_mAP`.
+        positives_per_image: mean over the scored images.
+        mean_ap: mean average precision; `weighted_ap`: weighted by positives; `chance_ap`: of a random ranking.
+        at_k: the model; `constant`: always the K most frequent test labels; `ceiling`: the best possible.
+    """
+
+    image_set: ImageSet
+    images: int
+    labels: int
+    labels_without_positive: int
+    positives_per_image: float
+    mean_ap: float
+    weighted_ap: float
+    chance_ap: float
+    at_k: dict[int, AtK]
+    constant: dict[int, AtK]
+    ceiling: dict[int, AtK]
+
+    def to_json(self) -> dict[str, Any]:
+        """Flat JSON object with the keys of the result format; unrounded."""
+        row: dict[str, Any] = {
+            "image_set": self.image_set,
+            "images": self.images,
+            "labels": self.labels,
+            "labels_without_positive": self.labels_without_positive,
+            "positives_per_image": self.positives_per_image,
+            "mAP": self.mean_ap,
+            "mAP_weighted": self.weighted_ap,
+            "chance_mAP": self.chance_ap,
+        }
+        for prefix, line in (("", self.at_k), ("constant_", self.constant), ("ceiling_", self.ceiling)):
+            for k, at in line.items():
+                row |= {f"{prefix}P@{k}": at.precision, f"{prefix}R@{k}": at.recall, f"{prefix}F1@{k}": at.f1}
+        return row
+
+    @classmethod
+    def from_json(cls, row: Mapping[str, Any]) -> Figures:
+        """Read back what `to_json` gave."""
+        lines: dict[str, dict[int, AtK]] = {"": {}, "constant_": {}, "ceiling_": {}}
+        for prefix, line in lines.items():
+            for k in (int(key.partition("@")[2]) for key in row if key.startswith(f"{prefix}F1@")):
+                line[k] = AtK(*(row[f"{prefix}{name}@{k}"] for name in ("P", "R", "F1")))
+        return cls(
+            row["image_set"],
+            row["images"],
+            row["labels"],
+            row["labels_without_positive"],
+            row["positives_per_image"],
+            row["mAP"],
+            row["mAP_weighted"],
+            row["chance_mAP"],
+            *lines.values(),
+        )
+
+
+@dataclass(frozen=True)
+class TaskResult:
+    """One task on both image sets."""
+
+    labelled: Figures
+    all_images: Figures
+
+    def to_json(self) -> dict[str, Any]:
+        """JSON object of the default image set, with the other one under `all`."""
+        return self.labelled.to_json() | {"all": self.all_images.to_json()}
+
+    @classmethod
+    def from_json(cls, row: Mapping[str, Any]) -> TaskResult:
+        """Read back what `to_json` gave."""
+        return cls(Figures.from_json(row), Figures.from_json(row["all"]))
+
+
+@dataclass(frozen=True)
+class LabelResult:
+    """One label: its average precision among the labelled images of each task, beside chance, in percent.
+
+    Both are NaN without positives.
+
+    Args:
+        label: its name.
+        unseen: whether it was kept out of training.
+        positives: images that have it.
+        average_precision: by task; an unseen label has both tasks, a seen one only `gzsl`.
+        chance: what a random ranking has on average, by task.
+    """
+
+    label: str
+    unseen: bool
+    positives: int
+    average_precision: dict[Task, float]
+    chance: dict[Task, float]
+
+    def to_json(self) -> dict[str, Any]:
+        """JSON object; an average precision that does not exist is null."""
+        row: dict[str, Any] = {"label": self.label, "unseen": self.unseen, "positives": self.positives}
+        for task, value in self.average_precision.items():
+            row |= {f"AP_{task}": _or_null(value), f"chance_{task}": _or_null(self.chance[task])}
+        return row
+
+    @classmethod
+    def from_json(cls, row: Mapping[str, Any]) -> LabelResult:
+        """Read back what `to_json` gave."""
+        tasks = [task for task in TASKS if f"AP_{task}" in row]
+        precision, chance = ({task: _or_nan(row[f"{name}_{task}"]) for task in tasks} for name in ("AP", "chance"))
+        return cls(row["label"], row["unseen"], row["positives"], precision, chance)
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """Everything measured about one model on one test set.
+
+    Args:
+        zsl: ranking the unseen labels only; `gzsl`: seen and unseen together.
+        per_label: one row per label, in the order of the vocabulary.
+        ks: the K in use; a K above the number of a task's labels is left out of that task.
+        unknown: what an unverified label (-1) counted as.
+        label_encoder: what turned labels into vectors.
+        leak: whether test images or unseen labels were trained on and the user allowed it.
+    """
+
+    zsl: TaskResult
+    gzsl: TaskResult
+    per_label: tuple[LabelResult, ...]
+    ks: tuple[int, ...]
+    unknown: UnknownPolicy
+    label_encoder: str = ""
+    leak: bool = False
+
+    def task(self, name: Task) -> TaskResult:
+        """The result of a task by its short name."""
+        return self.zsl if name == "zsl" else self.gzsl
+
+    def to_json(self) -> dict[str, Any]:
+        """JSON object: `zsl`, `gzsl`, `protocol`, `per_label` and `leak`; percent, unrounded."""
+        return {
+            "zsl": self.zsl.to_json(),
+            "gzsl": self.gzsl.to_json(),
+            "protocol": {
+                "image_set": self.zsl.labelled.image_set,
+                "unknown": self.unknown,
+                "ks": list(self.ks),
+                "label_encoder": self.label_encoder,
+                "labels_without_positive": "left out of mAP",
+                "ties": "lower index first",
+            },
+            "per_label": [row.to_json() for row in self.per_label],
+            "leak": self.leak,
+        }
+
+    @classmethod
+    def from_json(cls, value: Mapping[str, Any]) -> Evaluation:
+        """Read back what `to_json` gave; further keys are left alone."""
+        protocol = value["protocol"]
+        return cls(
+            TaskResult.from_json(value["zsl"]),
+            TaskResult.from_json(value["gzsl"]),
+            tuple(LabelResult.from_json(row) for row in value["per_label"]),
+            tuple(protocol["ks"]),
+            protocol["unknown"],
+            protocol["label_encoder"],
+            value["leak"],
+        )
+
+
+def _or_null(value: float) -> float | None:
+    return None if math.isnan(value) else value
+
+
+def _or_nan(value: float | None) -> float:
+    return math.nan if value is None else value

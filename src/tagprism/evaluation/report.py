@@ -1,0 +1,163 @@
+"""The report: one HTML file with everything in it, no outside host, no script. Knows only results and pictures."""
+
+from __future__ import annotations
+
+import base64
+import io
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from functools import lru_cache
+from pathlib import Path
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from PIL import Image
+
+from tagprism.errors import PictureError
+from tagprism.evaluation.protocols import TASK_TITLES, Evaluation, LabelResult, Task
+from tagprism.evaluation.showcase import Curve, Ranking, Showcase
+from tagprism.evaluation.table import Comparison, Methods, compare
+from tagprism.files import write_text
+from tagprism.images.decode import open_picture
+
+THUMBNAIL = 168  # pixels: sharp at the 84 to 132 CSS pixels shown, about 6 kB each
+PLOT_WIDTH, PLOT_HEIGHT = 200.0, 120.0  # of a precision-recall plot, in its own units
+MOST_BARS = 60  # labels shown in one list of bars; more are folded
+NOTHING_SHOWN = Showcase((), (), ())
+
+
+@dataclass(frozen=True)
+class Tag:
+    """One tag of a picture: its label, the number shown with it, and whether no one trained on it."""
+
+    label: str
+    value: str = ""
+    unseen: bool = False
+
+
+@dataclass(frozen=True)
+class TaggedPicture:
+    """A picture and the tags the model gave it; `note` is one line below (such as its own keywords)."""
+
+    path: Path
+    tags: tuple[Tag, ...]
+    note: str = ""
+
+
+@dataclass(frozen=True)
+class Report:
+    """What a report shows; an empty part leaves its section out.
+
+    Args:
+        title: heading of the page.
+        lead: one or two plain sentences below it.
+        facts: provenance as (name, value): recipe, seed, versions, digests, commit, data and its licence.
+        methods: see `table.compare`; the first one is the model that the rest of the report shows.
+        showcase: curves and rankings of some unseen labels.
+        tagged: pictures with their tags.
+        found: rankings by search queries.
+    """
+
+    title: str
+    lead: str
+    facts: tuple[tuple[str, str], ...] = ()
+    methods: Methods = field(default_factory=dict)
+    showcase: Showcase = NOTHING_SHOWN
+    tagged: tuple[TaggedPicture, ...] = ()
+    found: tuple[Ranking, ...] = ()
+
+
+@dataclass(frozen=True)
+class Bar:
+    """One label's average precision as a bar, with a mark at its chance level."""
+
+    label: str
+    value: float
+    chance: float
+    positives: int
+
+
+@dataclass(frozen=True)
+class Plot:
+    """A precision-recall curve as an SVG path."""
+
+    curve: Curve
+    line: str
+    area: str
+    chance_y: float
+
+
+def write_report(path: Path, report: Report) -> None:
+    """Write the report whole or not at all; names and captions are escaped, pictures embedded as small JPEGs.
+
+    Args:
+        path: the HTML file; about 8 kB per picture shown.
+        report: what it shows.
+
+    Raises:
+        InputError: the methods cannot be compared.
+        MachineError: the file cannot be written.
+    """
+    write_text(path, render_report(report))
+
+
+def render_report(report: Report) -> str:
+    """The HTML of a report; see `write_report`. A picture that cannot be read is shown as its reason."""
+    first = next(iter(report.methods.values()), ())
+    evaluation = first[0] if first else None
+    environment = Environment(
+        loader=PackageLoader("tagprism.evaluation"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.globals.update(thumbnail=lru_cache(maxsize=None)(thumbnail))
+    return environment.get_template("report.html.j2").render(
+        report=report,
+        comparison=compare(report.methods) if report.methods else Comparison((), (), ()),
+        evaluation=evaluation,
+        task_titles=TASK_TITLES,
+        unseen_bars=_bars(evaluation, unseen=True, task="zsl"),
+        seen_bars=_bars(evaluation, unseen=False, task="gzsl"),
+        plots=[_plot(curve) for curve in report.showcase.curves],
+        plot_size=(PLOT_WIDTH, PLOT_HEIGHT),
+        most_bars=MOST_BARS,
+    )
+
+
+def thumbnail(path: Path) -> tuple[str, str]:
+    """A small picture for a page.
+
+    Returns:
+        A `data:` address and an empty reason; or an empty address and the reason why the picture cannot be shown.
+    """
+    try:
+        picture = open_picture(path, draft_size=(THUMBNAIL, THUMBNAIL))
+    except PictureError as error:
+        return "", error.message
+    picture.thumbnail((THUMBNAIL, THUMBNAIL), Image.Resampling.LANCZOS)
+    data = io.BytesIO()
+    picture.save(data, "JPEG", quality=82, optimize=True)
+    return "data:image/jpeg;base64," + base64.b64encode(data.getvalue()).decode("ascii"), ""
+
+
+def _bars(evaluation: Evaluation | None, *, unseen: bool, task: Task) -> list[Bar]:
+    """Labels with a positive, best first."""
+    rows: Sequence[LabelResult] = evaluation.per_label if evaluation else ()
+    bars = [
+        Bar(row.label, row.average_precision[task], row.chance[task], row.positives)
+        for row in rows
+        if row.unseen == unseen and row.positives
+    ]
+    return sorted(bars, key=lambda bar: (-bar.value, bar.label))
+
+
+def _plot(curve: Curve) -> Plot:
+    """Draw a curve: from the first positive's precision at recall 0, one point per positive."""
+    recall, precision = [0.0, *curve.recall.tolist()], [float(curve.precision[0]), *curve.precision.tolist()]
+    points = [
+        f"{r / 100 * PLOT_WIDTH:.1f},{(1 - p / 100) * PLOT_HEIGHT:.1f}" for r, p in zip(recall, precision, strict=True)
+    ]
+    line = "M" + "L".join(points)
+    area = f"{line}L{PLOT_WIDTH:g},{PLOT_HEIGHT:g}L0,{PLOT_HEIGHT:g}Z"
+    return Plot(curve, line, area, (1 - curve.chance / 100) * PLOT_HEIGHT)

@@ -1,0 +1,110 @@
+"""An sRGB picture -> the array a network takes. Knows neither files nor networks; travels with the weights."""
+
+from __future__ import annotations
+
+import math
+from typing import Annotated, Literal
+
+import numpy as np
+from jaxtyping import Float32
+from PIL import Image
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from tagprism.files import digest_json
+
+_FILTERS = {"bilinear": Image.Resampling.BILINEAR, "bicubic": Image.Resampling.BICUBIC}
+_Side = Annotated[int, Field(ge=1, le=4096)]
+_Fraction = Annotated[float, Field(ge=0.0, le=1.0)]
+_Deviation = Annotated[float, Field(gt=0.0)]
+_Byte = Annotated[int, Field(ge=0, le=255)]
+
+
+class Preprocess(BaseModel):
+    """How a picture becomes pixels: size, way of resizing, and normalisation `(pixel / 255 - mean) / std`.
+
+    Args:
+        height: output height in pixels.
+        width: output width in pixels.
+        resize: `squash` ignores the aspect ratio (the authors' way), `crop` fills the output and cuts the middle out,
+            `pad` fits the whole picture in and fills the rest with `pad_color`.
+        crop_pct: part of the resized picture that is kept, the middle of it; 1.0 keeps all. Not for `pad`.
+        interpolation: filter of the resize, always antialiased.
+        mean: per channel, in 0..1.
+        std: per channel, above 0, same scale; (1, 1, 1) with mean (0, 0, 0) gives plain 0..1 pixels.
+        pad_color: RGB 0..255 around a padded picture.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    height: _Side
+    width: _Side
+    resize: Literal["squash", "crop", "pad"] = "squash"
+    crop_pct: Annotated[float, Field(gt=0.0, le=1.0)] = 1.0
+    interpolation: Literal["bilinear", "bicubic"] = "bicubic"
+    mean: tuple[_Fraction, _Fraction, _Fraction]
+    std: tuple[_Deviation, _Deviation, _Deviation]
+    pad_color: tuple[_Byte, _Byte, _Byte] = (128, 128, 128)
+
+    @model_validator(mode="after")
+    def _pad_keeps_all(self) -> Preprocess:
+        if self.resize == "pad" and self.crop_pct != 1.0:
+            raise ValueError("crop_pct must be 1.0 when resize is 'pad', which keeps the whole picture")
+        return self
+
+    @property
+    def draft_size(self) -> tuple[int, int]:
+        """(width, height) below which a picture must not be decoded, for `open_picture`.
+
+        Twice what the resize needs: the decoder's own shrinking is rougher than the filter that follows it.
+        """
+        return math.ceil(2 * self.width / self.crop_pct), math.ceil(2 * self.height / self.crop_pct)
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 over every setting; features computed under different digests are different."""
+        return digest_json(self.model_dump(mode="json"))
+
+    def resized(self, image: Image.Image) -> Image.Image:
+        """The resized and cropped or padded picture, before it becomes numbers (augmentation starts here)."""
+        size = (self.width, self.height)
+        if self.resize == "pad":
+            scale = min(self.width / image.width, self.height / image.height)
+            inner = (max(1, round(image.width * scale)), max(1, round(image.height * scale)))
+            padded = Image.new("RGB", size, self.pad_color)
+            padded.paste(
+                image.resize(inner, _FILTERS[self.interpolation]),
+                ((self.width - inner[0]) // 2, (self.height - inner[1]) // 2),
+            )
+            return padded
+        # Only the part that is kept is resized: a 1 x 100,000 strip, cropped after a resize, would fill the memory.
+        return image.resize(size, _FILTERS[self.interpolation], box=self._kept(image.width, image.height))
+
+    def _kept(self, width: int, height: int) -> tuple[float, float, float, float]:
+        """Box (left, top, right, bottom) of the source that ends up in the output."""
+        if self.resize == "squash":
+            kept_width, kept_height = width * self.crop_pct, height * self.crop_pct
+        else:
+            scale = max(self.width / width, self.height / height) / self.crop_pct
+            kept_width, kept_height = min(self.width / scale, width), min(self.height / scale, height)
+        left, top = (width - kept_width) / 2, (height - kept_height) / 2
+        return left, top, min(left + kept_width, width), min(top + kept_height, height)
+
+    def normalised(self, image: Image.Image) -> Float32[np.ndarray, "3 H W"]:
+        """Pixels of a picture that has the output size already, normalised, channels first."""
+        pixels = np.asarray(image, dtype=np.uint8).transpose(2, 0, 1).astype(np.float32, order="C")  # (3, H, W)
+        scale = 1.0 / (255.0 * np.asarray(self.std))
+        shift = -np.asarray(self.mean) / np.asarray(self.std)
+        pixels *= scale.astype(np.float32)[:, None, None]
+        pixels += shift.astype(np.float32)[:, None, None]
+        return pixels
+
+    def apply(self, image: Image.Image) -> Float32[np.ndarray, "3 H W"]:
+        """Turn one picture into the network's input.
+
+        Args:
+            image: mode RGB, any size.
+
+        Returns:
+            (3, height, width) float32, normalised, red first.
+        """
+        return self.normalised(self.resized(image))

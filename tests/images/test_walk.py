@@ -1,0 +1,105 @@
+"""Finding pictures: order, links, loops, hidden and unreadable things."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from tagprism.images import walk
+from tagprism.images.walk import find_pictures, picture_extensions
+
+
+def touch(root: Path, *names: str) -> None:
+    for name in names:
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / name).touch()
+
+
+def below(root: Path, found: list[Path]) -> list[str]:
+    return [path.relative_to(root).as_posix() for path in found]
+
+
+def test_folders_are_read_in_order_and_only_pictures_taken(tmp_path: Path) -> None:
+    touch(
+        tmp_path, "b/2.jpg", "b/10.JPG", "a.png", "c.txt", "B.gif", "b/deep/er/x.webp", "é.tiff", "movie.mpg", "x.eps"
+    )
+    assert below(tmp_path, find_pictures([tmp_path])) == [
+        *("B.gif", "a.png", "b/10.JPG", "b/2.jpg", "b/deep/er/x.webp", "é.tiff"),
+    ]
+
+
+def test_named_files_are_taken_as_they_are(tmp_path: Path) -> None:
+    touch(tmp_path, "no_extension", "b.jpg")
+    names = [tmp_path / "b.jpg", tmp_path / "no_extension", tmp_path / "missing.jpg", tmp_path / "missing.jpg"]
+    assert find_pictures(names) == names[:3]
+    assert find_pictures([str(tmp_path / "b.jpg"), tmp_path]) == [tmp_path / "b.jpg"]
+
+
+def test_hidden_entries_are_left_out_unless_named(tmp_path: Path) -> None:
+    touch(tmp_path, ".hidden.jpg", ".thumbnails/a.jpg", "._b.jpg", "c.jpg")
+    assert below(tmp_path, find_pictures([tmp_path])) == ["c.jpg"]
+    assert below(tmp_path, find_pictures([tmp_path / ".thumbnails", tmp_path / ".hidden.jpg"])) == [
+        ".thumbnails/a.jpg",
+        ".hidden.jpg",
+    ]
+
+
+def test_each_real_file_comes_once(tmp_path: Path) -> None:
+    touch(tmp_path, "a/x.jpg", "b/y.jpg")
+    (tmp_path / "b" / "again.jpg").symlink_to(tmp_path / "a" / "x.jpg")
+    (tmp_path / "c").symlink_to(tmp_path / "a", target_is_directory=True)
+    assert below(tmp_path, find_pictures([tmp_path])) == ["a/x.jpg", "b/y.jpg"]
+    assert below(tmp_path, find_pictures([tmp_path / "b", tmp_path / "a"])) == ["b/again.jpg", "b/y.jpg"]
+    assert below(tmp_path, find_pictures([tmp_path / "c"])) == ["c/x.jpg"]
+
+
+def test_loops_end(tmp_path: Path) -> None:
+    touch(tmp_path, "a/x.jpg")
+    (tmp_path / "a" / "up").symlink_to(tmp_path, target_is_directory=True)
+    (tmp_path / "itself.jpg").symlink_to(tmp_path / "itself.jpg")
+    found = below(tmp_path, find_pictures([tmp_path]))
+    assert found == ["a/x.jpg", "itself.jpg"]
+
+
+def test_broken_links_and_pipes_are_listed_so_that_they_are_reported(tmp_path: Path) -> None:
+    (tmp_path / "broken.jpg").symlink_to(tmp_path / "gone.jpg")
+    os.mkfifo(tmp_path / "pipe.png")
+    assert below(tmp_path, find_pictures([tmp_path])) == ["broken.jpg", "pipe.png"]
+
+
+def test_folder_that_cannot_be_listed_is_reported_itself(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    touch(tmp_path, "shut/x.jpg", "z.jpg")
+    listdir = os.listdir
+
+    def refuse(path: Path) -> list[str]:
+        if Path(path).name == "shut":
+            raise PermissionError(13, "Permission denied")
+        return listdir(path)
+
+    monkeypatch.setattr(walk.os, "listdir", refuse)
+    assert below(tmp_path, find_pictures([tmp_path])) == ["shut", "z.jpg"]
+
+
+def test_names_that_are_not_utf8_survive(tmp_path: Path) -> None:
+    name = os.fsdecode(b"\xff\xfe.jpg")
+    try:
+        touch(tmp_path, name)
+    except OSError:
+        pytest.skip("this file system takes UTF-8 names only")
+    assert below(tmp_path, find_pictures([tmp_path])) == [name]
+
+
+def test_extensions_are_those_of_pictures() -> None:
+    assert {".jpg", ".jpeg", ".png", ".webp", ".gif", ".tif", ".mpo", ".avif"} <= picture_extensions()
+    assert not {".eps", ".mpg", ".pdf", ".h5", ".txt"} & picture_extensions()
+
+
+def test_deep_trees_do_not_recurse(tmp_path: Path) -> None:
+    path = tmp_path
+    for _ in range(300):
+        path = path / "d"
+    path.mkdir(parents=True)
+    (path / "x.jpg").touch()
+    assert find_pictures([tmp_path]) == [path / "x.jpg"]

@@ -5,7 +5,7 @@ import re
 import sys
 from pathlib import Path
 
-SECTIONS = ("methods", "labels", "curves", "best", "worst", "tagged", "found", "facts")
+SECTIONS = ("methods", "tagged", "found", "labels", "curves", "rankings", "provenance")
 
 
 def main() -> int:

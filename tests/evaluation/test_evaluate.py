@@ -28,6 +28,7 @@ from tagprism.evaluation.metrics import (
     precision_recall_f1_at_k,
     weighted_mean_average_precision,
 )
+from tagprism.evaluation.protocols import Evaluation
 
 Problem = Any  # of conftest.py
 MakeProblem = Callable[..., Problem]
@@ -209,3 +210,10 @@ def test_the_room_needs_no_torch_and_no_training() -> None:
         "print([name for name in sys.modules if name.split('.')[0] == 'torch' or name == 'tagprism.training'])"
     )
     assert subprocess.check_output([sys.executable, "-c", code], text=True).strip() == "[]"
+
+
+@pytest.mark.parametrize("unknown", [0.0, 0.3])
+def test_a_result_is_read_back_from_its_json(make_problem: Callable[..., Any], unknown: float) -> None:
+    evaluation = make_problem(unknown=unknown).evaluate(ks=(1, 3), label_encoder="minilm", leak=True)
+    again = Evaluation.from_json(json.loads(json.dumps(evaluation.to_json())))
+    assert json.dumps(again.to_json()) == json.dumps(evaluation.to_json())

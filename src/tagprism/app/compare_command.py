@@ -9,21 +9,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from rich.table import Table
-
 from tagprism.app import console
 from tagprism.app.open_data import open_data
 from tagprism.datasets.registry import open_dataset
 from tagprism.datasets.splits import Split, hold_out_validation, load_split, pseudo_unseen, split_names
 from tagprism.datasets.table import ImageTable
 from tagprism.errors import InputError
+from tagprism.evaluation.protocols import Evaluation
+from tagprism.evaluation.table import comparison_markdown, comparison_table
 from tagprism.files import digest_json, write_json
 from tagprism.provenance import made_with
-from tagprism.training.experiment import BASELINES, Experiment, mean_and_error, mean_and_spread
+from tagprism.training.experiment import BASELINES, Experiment
 from tagprism.training.recipe import Recipe, load_recipe
-
-_COLUMNS = (("zsl", "mAP"), ("zsl", "F1@3"), ("gzsl", "mAP"), ("gzsl", "F1@3"))
-_YARDSTICKS = {"chance": "chance_{}", "constant": "constant_{}", "ceiling": "ceiling_{}"}
 
 
 @dataclass(frozen=True)
@@ -52,29 +49,33 @@ def compare(
     methods = _methods(recipe, variants, baselines, supervised, sets)
     table, splits = _splits(data, split)
     if pseudo is not None:
-        splits = [choosing_split(one, pseudo) for one in splits]
-    results: dict[str, list[dict[str, Any]]] = {method.name: [] for method in methods}
+        splits = [drawn for one in splits for drawn in choosing_splits(one, pseudo)]
+    results: dict[str, list[Evaluation]] = {method.name: [] for method in methods}
     for one in splits:
-        experiment = Experiment(table, one, progress=console.progress(quiet))
+        experiment = Experiment(table, one, ks=(3,), progress=console.progress(quiet))
         for method in methods:
             console.say(f"{one.name}: {method.name}", quiet=quiet)
-            results[method.name].append(_result(experiment, method, out))
-    summary = summarise(results)
+            results[method.name].append(run_method(experiment, method, out))
     if format == "json":
-        found = {"methods": summary, "results": results, "provenance": _origin(table, splits)}
-        json.dump(found, sys.stdout, indent=2)
+        found = {name: [evaluation.to_json() for evaluation in evaluations] for name, evaluations in results.items()}
+        json.dump({"methods": found, "provenance": _origin(table, splits)}, sys.stdout, indent=2)
         sys.stdout.write("\n")
     elif format == "markdown":
-        sys.stdout.write(markdown(summary))
+        sys.stdout.write(comparison_markdown(results))
     else:
-        console.data.print(_table(summary, f"{data}, {len(splits)} split(s)"))
+        console.data.print(comparison_table(results, title=f"{table.kind.partition(':')[0]}, {len(splits)} split(s)"))
     return console.report_skipped((one.key, one.message) for one in table.skipped)
 
 
-def choosing_split(split: Split, share: float) -> Split:
-    """The split to choose settings by: validation pictures, and seen labels that play the unseen ones."""
+def choosing_splits(split: Split, share: float) -> list[Split]:
+    """Splits to choose settings by: validation pictures as test, seen labels that play the unseen ones, drawn five times.
+
+    Args:
+        split: the true split; none of its unseen labels and test pictures is used.
+        share: part of the seen labels that play the unseen ones.
+    """
     held = split if split.val else hold_out_validation(split, 0.2, seed=0)
-    return pseudo_unseen(held, share, seed=0)
+    return [pseudo_unseen(held, share, seed) for seed in range(5)]
 
 
 def _splits(data: str, split: str | None) -> tuple[ImageTable, list[Split]]:
@@ -114,93 +115,31 @@ def _read_variants(path: Path) -> list[tuple[str, tuple[str, ...]]]:
         raise InputError(f"is not a file of variants ({error}).", where=str(path), remedy=form) from error
 
 
-def _result(experiment: Experiment, method: Method, out: Path | None) -> dict[str, Any]:
-    """Measure, or read what an earlier call measured with the same recipe, data and split."""
+def run_method(experiment: Experiment, method: Method, kept_in: Path | None) -> Evaluation:
+    """Measure a method, or read what an earlier call measured with the same recipe, data and split.
+
+    Args:
+        experiment: data and split.
+        method: what to measure.
+        kept_in: folder of results, one JSON file each; None keeps nothing.
+    """
     identity = {
         "kind": method.kind,
         "recipe": method.recipe.model_dump(mode="json") | {"name": ""},
         "data": experiment.table.digest,
         "split": experiment.split.digest,
+        "ks": experiment.ks,
     }
-    kept = out / f"{digest_json(identity)[:24]}.json" if out is not None else None
-    if kept is not None and kept.is_file():
-        stored: dict[str, Any] = json.loads(kept.read_text(encoding="utf-8"))
-        return stored
+    file = kept_in / f"{digest_json(identity)[:24]}.json" if kept_in is not None else None
+    if file is not None and file.is_file():
+        return Evaluation.from_json(json.loads(file.read_text(encoding="utf-8")))
     if method.kind in BASELINES:
         evaluation = experiment.baseline(method.kind, method.recipe)
     else:
-        evaluation, _ = experiment.train(method.recipe, supervised=method.kind == "supervised")
-    result = evaluation.to_json() | {"method": method.name, "provenance": identity | made_with()}
-    if kept is not None:
-        write_json(kept, result)
-    return result
-
-
-def summarise(results: dict[str, list[dict[str, Any]]]) -> list[dict[str, Any]]:
-    """Per method and column: mean and spread over splits, and the paired difference to the first method.
-
-    Args:
-        results: per method its result JSON per split, in the same order of splits.
-    """
-    first = next(iter(results))
-    rows = []
-    for name, runs in results.items():
-        row: dict[str, Any] = {"method": name}
-        for task, column in _COLUMNS:
-            values = [run[task][column] for run in runs]
-            reference = [run[task][column] for run in results[first]]
-            mean, spread = mean_and_spread(values)
-            difference, error = mean_and_error([a - b for a, b in zip(values, reference, strict=True)])
-            row[f"{task} {column}"] = {"mean": mean, "sd": spread, "difference": difference, "se": error}
-        rows.append(row)
-    for name, pattern in _YARDSTICKS.items():
-        row = {"method": name}
-        for task, column in _COLUMNS:
-            values = [
-                run[task][pattern.format(column)] for run in results[first] if pattern.format(column) in run[task]
-            ]
-            if values:
-                mean, spread = mean_and_spread(values)
-                row[f"{task} {column}"] = {"mean": mean, "sd": spread}
-        rows.append(row)
-    return rows
-
-
-def _cells(row: dict[str, Any], several: bool) -> list[str]:
-    cells = []
-    for task, column in _COLUMNS:
-        cell = row.get(f"{task} {column}")
-        text = "" if cell is None else f"{cell['mean']:.1f}"
-        if cell is not None and several:
-            text += f" ± {cell['sd']:.1f}"
-        if cell is not None and several and cell.get("se"):
-            text += f" ({cell['difference']:+.1f} ± {cell['se']:.1f})"
-        cells.append(text)
-    return cells
-
-
-def _several(summary: list[dict[str, Any]]) -> bool:
-    return summary[0]["zsl mAP"]["sd"] is not None
-
-
-def _table(summary: list[dict[str, Any]], title: str) -> Table:
-    several = _several(summary)
-    caption = "mean ± sd over splits (paired difference to the first row ± standard error)" if several else None
-    table = Table(title=title, caption=caption)
-    table.add_column("percent")
-    for task, column in _COLUMNS:
-        table.add_column(f"{task.upper()} {column}", justify="right")
-    for row in summary:
-        table.add_row(row["method"], *_cells(row, several), style="dim" if row["method"] in _YARDSTICKS else None)
-    return table
-
-
-def markdown(summary: list[dict[str, Any]]) -> str:
-    """The table as Markdown."""
-    head = ["percent", *(f"{task.upper()} {column}" for task, column in _COLUMNS)]
-    lines = [head, ["---"] + ["---:"] * len(_COLUMNS)]
-    lines += [[row["method"], *_cells(row, _several(summary))] for row in summary]
-    return "".join(f"| {' | '.join(cells)} |\n" for cells in lines)
+        evaluation = experiment.train(method.recipe, supervised=method.kind == "supervised")
+    if file is not None:
+        write_json(file, evaluation.to_json() | {"method": method.name, "provenance": identity | made_with()})
+    return evaluation
 
 
 def _origin(table: ImageTable, splits: list[Split]) -> dict[str, Any]:

@@ -23,34 +23,20 @@ from collections.abc import Iterable, Mapping, Sequence
 from tagprism.labels.phrases import normalise_phrase, variants
 
 NOISE = frozenset(
-    {
+    word
+    for words in (
         # the file system, the library's web site, scripts that wrote a Perl reference for a keyword
-        *(
-            "hash",
-            "unsorted",
-            "special",
-            "miscellany",
-            "signs and symbols",
-            "openclipart",
-            "clipart",
-            "svg",
-            "examples",
-        ),
-        *(
-            "samples",
-            "image",
-            "illustration",
-            "vectorized",
-            "cd cover openclipart",
-            "cd label openclipart",
-            "gradients",
-        ),
+        ("hash", "unsorted", "special", "miscellany", "signs and symbols", "openclipart", "clipart", "svg", "examples"),
+        ("samples", "image", "illustration", "vectorized", "cd cover openclipart", "cd label openclipart", "gradients"),
+        # the folders of four decks of playing cards
+        ("bordered", "ornamental", "simple", "white"),
         # icon themes and the folders in which programs look for their icons
-        *("theme", "lemon theme icon", "icon", "icons", "appicon", "action", "actions", "application", "applications"),
-        *("filesystem", "mimetypes", "mime-types", "device", "devices"),
+        ("theme", "lemon theme icon", "icon", "icons", "appicon", "action", "actions", "application", "applications"),
+        ("filesystem", "mimetypes", "mime-types", "device", "devices"),
         # what the drawing was meant for
-        *("menu", "webpage", "stock"),
-    }
+        ("menu", "webpage", "stock"),
+    )
+    for word in words
 )
 """Normalised keywords that are dropped (rule 2)."""
 

@@ -35,9 +35,11 @@ class Comparison:
 def compare(methods: Methods) -> Comparison:
     """Lay out methods against chance, constant and ceiling, on labelled images.
 
+    With several splits a cell is mean ± standard deviation, and from the second method on, in brackets, the paired
+    difference to the first method ± its standard error.
+
     Args:
-        methods: by name, the evaluations of a method, one per split in the same order for every method; with several
-            splits a cell is mean ± standard deviation.
+        methods: by name, the evaluations of a method, one per split in the same order for every method.
 
     Raises:
         InputError: no evaluation, or methods measured on different test sets.
@@ -52,7 +54,7 @@ def compare(methods: Methods) -> Comparison:
             columns.append(f"{task.upper()} F1@{k}")
             readers.append((task, k))
     model = [
-        Row(name, "method", tuple(_cell(evaluations, *reader, _of_model) for reader in readers))
+        Row(name, "method", tuple(_cell(evaluations, *reader, _of_model, first) for reader in readers))
         for name, evaluations in methods.items()
     ]
     yardsticks = [
@@ -104,14 +106,47 @@ def _f1(line: Mapping[int, AtK], k: int) -> float | None:
     return line[k].f1 if k else None
 
 
-def _cell(evaluations: Sequence[Evaluation], task: Task, k: int, read: Callable[[Figures, int], float | None]) -> str:
-    """Mean of one number over the splits, and its spread when there are several."""
-    values = [read(evaluation.task(task).labelled, k) for evaluation in evaluations]
-    known = [value for value in values if value is not None]
+def comparison_markdown(methods: Methods) -> str:
+    """Table of `compare` as Markdown, with its captions below.
+
+    Args:
+        methods: see `compare`.
+
+    Raises:
+        InputError: as `compare`.
+    """
+    comparison = compare(methods)
+    lines = [("percent", *comparison.columns), ("---", *("---:" for _ in comparison.columns))]
+    lines += [(row.name, *row.cells) for row in comparison.rows]
+    table = "".join(f"| {' | '.join(cells)} |\n" for cells in lines)
+    return table + "".join(f"\n{caption}\n" for caption in comparison.captions)
+
+
+def _cell(
+    evaluations: Sequence[Evaluation],
+    task: Task,
+    k: int,
+    read: Callable[[Figures, int], float | None],
+    reference: Sequence[Evaluation] | None = None,
+) -> str:
+    """Mean of one number over the splits; with several, its spread and how far it is from the reference's, paired."""
+
+    def numbers(of: Sequence[Evaluation]) -> list[float]:
+        values = [read(evaluation.task(task).labelled, k) for evaluation in of]
+        return [value for value in values if value is not None]
+
+    known = numbers(evaluations)
     if not known:
         return ""
-    spread = f" ± {statistics.stdev(known):.1f}" if len(known) > 1 else ""
-    return f"{statistics.fmean(known):.1f}{spread}"
+    text = f"{statistics.fmean(known):.1f}"
+    if len(known) == 1:
+        return text
+    text += f" ± {statistics.stdev(known):.1f}"
+    if reference is None or reference is evaluations:
+        return text
+    differences = [ours - theirs for ours, theirs in zip(known, numbers(reference), strict=True)]
+    error = statistics.stdev(differences) / len(differences) ** 0.5
+    return f"{text} ({statistics.fmean(differences):+.1f} ± {error:.1f})"
 
 
 def _caption(evaluations: Sequence[Evaluation], task: Task) -> str:

@@ -40,7 +40,7 @@ class Vocabulary:
     roles: tuple[Role, ...]
     aliases: dict[str, tuple[str, ...]] = field(default_factory=dict)
 
-    def __post_init__(self) -> None:  # noqa: D105
+    def __post_init__(self) -> None:
         if not len(self.names) == len(self.vectors) == len(self.roles):
             counts = f"{len(self.names)} names, {len(self.vectors)} vectors and {len(self.roles)} roles"
             raise InputError(f"{counts} do not fit together.", where="vocabulary")

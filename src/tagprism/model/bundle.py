@@ -1,7 +1,8 @@
 """A bundle: the folder that everything needs to use a model, and nothing needs more. Knows its own files only.
 
 `model.onnx` (pixels -> ranking matrices), `vocabulary.safetensors`, `config.json`, `trained_on.safetensors`
-(digests of the training pictures, for the leak check), `README.md` (model card) and optionally `text/` (encoders and label space).
+(digests of the training pictures, for the leak check), `README.md` (model card)
+and optionally `text/` (encoders and label space).
 """
 
 from __future__ import annotations

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -70,7 +70,7 @@ class Tagger:
 
     def __init__(self, bundle: Bundle) -> None:
         self.bundle = bundle
-        self.network = bundle.matrices
+        self.network: Callable[[np.ndarray], np.ndarray] = bundle.matrices
         self.vocabulary = Vocabulary.load(bundle.path / VOCABULARY)
         self.preprocess = Preprocess.model_validate(bundle.config.preprocess)
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -67,15 +66,12 @@ class Experiment:
         """Targets of the test pictures that can be used."""
         return self.table.targets(self.table.rows_of(self.split.test)[features.rows], self.names)
 
-    def train(self, recipe: Recipe, *, supervised: bool = False) -> tuple[Evaluation, Float32[np.ndarray, "N M D1"]]:
+    def train(self, recipe: Recipe, *, supervised: bool = False) -> Evaluation:
         """Train a recipe and measure it.
 
         Args:
             recipe: with a frozen backbone.
             supervised: train on the unseen labels too: what a model reaches that has seen everything.
-
-        Returns:
-            The numbers, and the ranking matrices of the test pictures.
 
         Raises:
             InputError: an end-to-end recipe, or anything `prepare` refuses.
@@ -89,7 +85,7 @@ class Experiment:
         features = self.test_features(prepared)
         with torch.inference_mode():
             matrices = network.ranking(network.head(torch.from_numpy(features.vectors))).numpy()
-        return self._measure(matrices, prepared, features), matrices
+        return self._measure(matrices, prepared, features)
 
     def baseline(self, method: str, recipe: Recipe) -> Evaluation:
         """Measure one of `BASELINES` on the features and label vectors of a recipe."""
@@ -117,14 +113,3 @@ class Experiment:
             unknown=self.unknown,
             label_encoder=" + ".join(prepared.space.encoders),
         )
-
-
-def mean_and_spread(values: Sequence[float]) -> tuple[float, float | None]:
-    """Mean and standard deviation over splits (None for a single one)."""
-    return float(np.mean(values)), float(np.std(values, ddof=1)) if len(values) > 1 else None
-
-
-def mean_and_error(differences: Sequence[float]) -> tuple[float, float | None]:
-    """Mean of paired differences and its standard error (None for a single one)."""
-    mean, spread = mean_and_spread(differences)
-    return mean, None if spread is None else float(spread / np.sqrt(len(differences)))

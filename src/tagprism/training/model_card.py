@@ -18,8 +18,8 @@ _CARD = """\
 # {{ recipe.name }}
 
 **Data and licences.** Trained on {{ origin.training_images }} pictures ({{ licence }}) with
-{{ split.seen | length }} labels. Backbone `{{ recipe.model.backbone }}` ({{ recipe.model.weights }} weights, ImageNet-1k;
-research use of ImageNet applies where it does). Label vectors: {{ parts }}.
+{{ split.seen | length }} labels. Backbone `{{ recipe.model.backbone }}` ({{ recipe.model.weights }} weights,
+ImageNet-1k; research use of ImageNet applies where it does). Label vectors: {{ parts }}.
 
 A tagprism bundle: it turns a picture into {{ recipe.model.vectors }} principal embedding vectors and ranks any word or
 phrase against them, also words it was never trained on. Use it with `tagprism tag PICTURES --model THIS_FOLDER`.

@@ -10,10 +10,10 @@ Rivals, each on the same random data:
 from __future__ import annotations
 
 import argparse
-import gc
 import platform
 import statistics
-import threading
+import subprocess
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -24,6 +24,7 @@ from torch import Tensor
 from tagprism.training.diversity_loss import SemanticDiversityLoss
 
 LAM = 0.3
+Method = Callable[[Tensor, Tensor, Tensor], Tensor]
 
 
 def loop_over_images(scores: Tensor, matrices: Tensor, targets: Tensor, vectors: Tensor) -> Tensor:
@@ -53,9 +54,7 @@ def bare_product(matrices: Tensor, targets: Tensor, vectors: Tensor) -> Tensor:
     return (matrices @ vectors.T).sum()
 
 
-def once(
-    method: Callable[[Tensor, Tensor, Tensor], Tensor], data: tuple[Tensor, Tensor, Tensor]
-) -> tuple[float, float]:
+def once(method: Method, data: tuple[Tensor, Tensor, Tensor]) -> tuple[float, float]:
     """Seconds of one forward and backward, and the loss."""
     data[0].grad = None
     start = time.perf_counter()
@@ -64,25 +63,57 @@ def once(
     return time.perf_counter() - start, loss.item()
 
 
-def peak_bytes(work: Callable[[], object]) -> int:
-    """Largest growth of the resident set while `work` runs, sampled every half millisecond."""
-    gc.collect()
-    page = 4096
-    resident = lambda: int(Path("/proc/self/statm").read_text().split()[1]) * page  # noqa: E731
-    before = peak = resident()
-    done = threading.Event()
+def peak_bytes(name: str, labels: int) -> int:
+    """Growth of the peak resident set over one forward and backward, in a process of its own."""
+    command = [sys.executable, __file__, "--peak-of", name, "--labels", str(labels)]
+    return int(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
 
-    def watch() -> None:
-        nonlocal peak
-        while not done.wait(0.0005):
-            peak = max(peak, resident())
 
-    watcher = threading.Thread(target=watch)
-    watcher.start()
-    work()
-    done.set()
-    watcher.join()
-    return peak - before
+def status_bytes(field: str) -> int:
+    """A size from /proc/self/status, in bytes."""
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return next(int(line.split()[1]) * 1024 for line in lines if line.startswith(f"{field}:"))
+
+
+def make_data(labels: int) -> tuple[Tensor, Tensor, Tensor]:
+    """Random matrices (32, 7, 300), targets with about four positives an image, and unit label vectors."""
+    torch.manual_seed(0)
+    vectors = torch.nn.functional.normalize(torch.randn(labels, 300))
+    matrices = (torch.randn(32, 7, 300) * 0.3).requires_grad_()
+    targets = (torch.rand(32, labels) < 3 / labels).long()
+    targets[torch.arange(32), torch.randint(labels, (32,))] = 1
+    return matrices, targets, vectors
+
+
+def make_methods(vectors: Tensor) -> dict[str, Method]:
+    """Ours and the rivals."""
+    loss = SemanticDiversityLoss(vectors, LAM)
+    return {
+        "tagprism": lambda matrices, targets, vectors: loss(matrices, targets),
+        "(a) authors' way": authors_way,
+        "(b) product + loop": product_and_loop,
+        "(c) bare product": bare_product,
+    }
+
+
+def compare(labels: int, rounds: int) -> None:
+    """Print one table."""
+    data = make_data(labels)
+    methods = make_methods(data[2])
+    values = {name: once(method, data)[1] for name, method in methods.items()}  # warm-up
+    for name in ("(a) authors' way", "(b) product + loop"):
+        assert abs(values[name] - values["tagprism"]) < 1e-4 * values["tagprism"], values
+    seconds: dict[str, list[float]] = {name: [] for name in methods}
+    for step in range(rounds):
+        for name, method in methods.items():
+            if name != "(a) authors' way" or step < 5:  # seconds each: five are enough
+                seconds[name].append(once(method, data)[0])
+    medians = {name: statistics.median(times) for name, times in seconds.items()}
+    print(f"\nL={labels}: {'':<16}{'ms':>10}{'times ours':>12}{'peak MB':>10}")
+    for name, median in medians.items():
+        ratio, peak = median / medians["tagprism"], peak_bytes(name, labels) / 1e6
+        print(f"  {name:<22}{median * 1e3:>10.2f}{ratio:>12.2f}{peak:>10.1f}")
+    print(f"  ours / bare product: {medians['tagprism'] / medians['(c) bare product']:.2f}")
 
 
 def main() -> None:
@@ -90,37 +121,19 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--rounds", type=int, default=15)
     parser.add_argument("--labels", type=int, nargs="+", default=[925, 7186])
+    parser.add_argument("--peak-of", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
+    if arguments.peak_of:
+        once(make_methods(torch.ones(3, 300))["(c) bare product"], make_data(3))  # what torch itself needs
+        data = make_data(arguments.labels[0])
+        Path("/proc/self/clear_refs").write_text("5")  # Linux: forget the peak so far
+        before = status_bytes("VmRSS")
+        once(make_methods(data[2])[arguments.peak_of], data)
+        print(status_bytes("VmHWM") - before)
+        return
     print(f"torch {torch.__version__}, {torch.get_num_threads()} threads, {platform.machine()}, B=32 M=7 D=300, seed 0")
     for labels in arguments.labels:
-        torch.manual_seed(0)
-        vectors = torch.nn.functional.normalize(torch.randn(labels, 300))
-        matrices = (torch.randn(32, 7, 300) * 0.3).requires_grad_()
-        targets = (torch.rand(32, labels) < 3 / labels).long()
-        targets[torch.arange(32), torch.randint(labels, (32,))] = 1
-        data = (matrices, targets, vectors)
-        loss = SemanticDiversityLoss(vectors, LAM)
-        methods: dict[str, Callable[[Tensor, Tensor, Tensor], Tensor]] = {
-            "tagprism": lambda matrices, targets, vectors, loss=loss: loss(matrices, targets),
-            "(a) authors' way": authors_way,
-            "(b) product + loop": product_and_loop,
-            "(c) bare product": bare_product,
-        }
-        values = {name: once(method, data)[1] for name, method in methods.items()}  # warm-up
-        for name in ("(a) authors' way", "(b) product + loop"):
-            assert abs(values[name] - values["tagprism"]) < 1e-4 * values["tagprism"], values
-        seconds: dict[str, list[float]] = {name: [] for name in methods}
-        for step in range(arguments.rounds):
-            for name, method in methods.items():
-                if name != "(a) authors' way" or step < 5:  # seconds each: five are enough
-                    seconds[name].append(once(method, data)[0])
-        medians = {name: statistics.median(values) for name, values in seconds.items()}
-        memory = {name: peak_bytes(lambda method=method: once(method, data)) for name, method in methods.items()}
-        print(f"\nL={labels}: {'':<16}{'ms':>10}{'times ours':>12}{'peak MB':>10}")
-        for name in methods:
-            ratio = medians[name] / medians["tagprism"]
-            print(f"  {name:<22}{medians[name] * 1e3:>10.2f}{ratio:>12.2f}{memory[name] / 1e6:>10.1f}")
-        print(f"  ours / bare product: {medians['tagprism'] / medians['(c) bare product']:.2f}")
+        compare(labels, arguments.rounds)
 
 
 if __name__ == "__main__":

@@ -1,10 +1,16 @@
-"""What every test shares: the data beside the repository, where it is present."""
+"""What every test shares: shapes checked at run time, and the data beside the repository, where it is present."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
+import jaxtyping
 import pytest
+
+# Every annotated shape and type is checked while the tests run; to be installed before anything of tagprism is imported.
+_CHECKED = ("model", "training.diversity_loss", "training.features", "training.baselines", "evaluation", "labels")
+_CHECKED += ("images", "datasets", "tagging")
+jaxtyping.install_import_hook([f"tagprism.{room}" for room in _CHECKED], "beartype.beartype")
 
 SHARED = Path(__file__).resolve().parents[2] / "shared"
 

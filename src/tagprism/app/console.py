@@ -10,7 +10,7 @@ import traceback
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 
-import click
+import typer
 from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
@@ -20,6 +20,8 @@ from tagprism.progress import Advance, silent
 from tagprism.progress import Progress as ProgressProtocol
 
 OK, BUG, UNUSABLE, SKIPPED, REFUSED, INTERRUPTED = 0, 1, 2, 4, 6, 130
+# typer brings click under its own roof in some versions; this is the base of all that a command line can get wrong.
+_ClickException: type[typer.BadParameter] = next(kind for kind in typer.BadParameter.__mro__ if kind.__name__ == "ClickException")
 talk = Console(stderr=True, highlight=False, soft_wrap=True)
 data = Console(highlight=False)
 
@@ -80,12 +82,10 @@ def run(command: Callable[[], object]) -> int:
     except TagprismError as error:
         talk.print(f"[bold red]error[/] {escape(str(error))}")
         return error.exit_code
-    except click.exceptions.Exit as stop:
-        return stop.exit_code
-    except click.ClickException as error:
+    except _ClickException as error:
         error.show()
         return UNUSABLE
-    except (KeyboardInterrupt, click.Abort):
+    except (KeyboardInterrupt, typer.Abort):
         talk.print("interrupted; run the same command again to continue.")
         return INTERRUPTED
     except BrokenPipeError:

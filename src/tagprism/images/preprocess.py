@@ -7,12 +7,13 @@ from typing import Annotated, Literal
 
 import numpy as np
 from jaxtyping import Float32
-from PIL import Image
+from PIL import Image, ImageChops
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from tagprism.files import digest_json
 
 _FILTERS = {"bilinear": Image.Resampling.BILINEAR, "bicubic": Image.Resampling.BICUBIC}
+_SAME = 8  # grey levels within which a border counts as one colour: JPEG and antialiasing are not exact
 _Side = Annotated[int, Field(ge=1, le=4096)]
 _Fraction = Annotated[float, Field(ge=0.0, le=1.0)]
 _Deviation = Annotated[float, Field(gt=0.0)]
@@ -32,6 +33,7 @@ class Preprocess(BaseModel):
         mean: per channel, in 0..1.
         std: per channel, above 0, same scale; (1, 1, 1) with mean (0, 0, 0) gives plain 0..1 pixels.
         pad_color: RGB 0..255 around a padded picture.
+        trim: first cut off a border of one colour, as drawings on an empty page have it.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -44,6 +46,7 @@ class Preprocess(BaseModel):
     mean: tuple[_Fraction, _Fraction, _Fraction]
     std: tuple[_Deviation, _Deviation, _Deviation]
     pad_color: tuple[_Byte, _Byte, _Byte] = (128, 128, 128)
+    trim: bool = False
 
     @model_validator(mode="after")
     def _pad_keeps_all(self) -> Preprocess:
@@ -66,6 +69,8 @@ class Preprocess(BaseModel):
 
     def resized(self, image: Image.Image) -> Image.Image:
         """The resized and cropped or padded picture, before it becomes numbers (augmentation starts here)."""
+        if self.trim:
+            image = _trimmed(image)
         size = (self.width, self.height)
         if self.resize == "pad":
             scale = min(self.width / image.width, self.height / image.height)
@@ -108,3 +113,12 @@ class Preprocess(BaseModel):
             (3, height, width) float32, normalised, red first.
         """
         return self.normalised(self.resized(image))
+
+
+def _trimmed(image: Image.Image) -> Image.Image:
+    """The part of a picture that differs from its top left corner; all of it when nothing does."""
+    corner = image.getpixel((0, 0))
+    assert isinstance(corner, tuple)  # mode RGB
+    difference = ImageChops.difference(image, Image.new("RGB", image.size, corner)).convert("L")
+    box = difference.point([255 if value > _SAME else 0 for value in range(256)]).getbbox()
+    return image.crop(box) if box else image

@@ -125,6 +125,7 @@ def make_preprocess(recipe: Recipe, backbone: Backbone) -> Preprocess:
             "height": height,
             "width": width,
             "resize": recipe.model.resize,
+            "trim": recipe.model.trim,
             "interpolation": "bilinear" if backbone.interpolation == "bilinear" else "bicubic",
             "mean": (0.0, 0.0, 0.0) if plain else backbone.mean,
             "std": (1.0, 1.0, 1.0) if plain else backbone.std,

@@ -32,6 +32,7 @@ class ModelTable(_Table):
     standardise: bool = Field(default=True, description="scores standardised per image over the seen labels")
     image_size: int | None = Field(default=None, ge=16, description="pixels a side; the backbone's own when absent")
     resize: Literal["squash", "crop", "pad"] = "squash"
+    trim: bool = Field(default=False, description="cut off a border of one colour first, for drawings on a page")
     normalise_pixels: bool = Field(default=True, description="the backbone's mean and deviation; authors: pixels/255")
 
 

@@ -1,4 +1,4 @@
-"""What every test shares: shapes checked at run time, and the data beside the repository, where it is present."""
+"""What every test shares: shapes checked at run time, a small trained run, and the data beside the repository."""
 
 from __future__ import annotations
 
@@ -12,6 +12,9 @@ _CHECKED = ("model", "training.diversity_loss", "training.features", "training.b
 _CHECKED += ("images", "datasets", "tagging")
 jaxtyping.install_import_hook([f"tagprism.{room}" for room in _CHECKED], "beartype.beartype")
 
+from tests.command_line import tagprism  # noqa: E402
+from tests.small_world import World, make_world  # noqa: E402
+
 SHARED = Path(__file__).resolve().parents[2] / "shared"
 
 
@@ -23,8 +26,28 @@ def shared() -> Path:
     return SHARED
 
 
-@pytest.fixture(autouse=True)
-def own_cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture(scope="session")
+def cache_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Cache folder shared by one test session, never the user's own."""
-    root = tmp_path_factory.getbasetemp().parent / "tagprism-cache"
-    monkeypatch.setenv("TAGPRISM_CACHE", str(root))
+    return tmp_path_factory.getbasetemp().parent / "tagprism-cache"
+
+
+@pytest.fixture(autouse=True)
+def own_cache(cache_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Use the cache of the tests."""
+    monkeypatch.setenv("TAGPRISM_CACHE", str(cache_folder))
+
+
+@pytest.fixture
+def no_type_checks(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let values of a wrong type or shape reach the function, as they do outside the tests."""
+    monkeypatch.setattr(jaxtyping.config, "jaxtyping_disable", True)
+
+
+@pytest.fixture(scope="session")
+def world(tmp_path_factory: pytest.TempPathFactory, cache_folder: Path) -> World:
+    """A small world with a run that the real command line trained on its split 0."""
+    world = make_world(tmp_path_factory.mktemp("world"))
+    trained = tagprism(*world.train_arguments(), "--quiet", environment={"TAGPRISM_CACHE": str(cache_folder)})
+    assert (trained.returncode, trained.stdout, trained.stderr) == (0, b"", b"")
+    return world

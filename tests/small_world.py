@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -91,3 +92,63 @@ def make_recipe(folder: Path) -> Path:
     recipe = folder / "small.toml"
     recipe.write_text(RECIPE.format(words=words.as_posix()))
     return recipe
+
+
+@dataclass(frozen=True)
+class World:
+    """A data set, a recipe and the place of a run trained on split 0.
+
+    Args:
+        folder: holds all of it.
+    """
+
+    folder: Path
+
+    @property
+    def data(self) -> Path:
+        """The `tagged:` folder."""
+        return self.folder / "data"
+
+    @property
+    def recipe(self) -> Path:
+        """The recipe."""
+        return self.folder / "small.toml"
+
+    @property
+    def words(self) -> Path:
+        """The word vectors."""
+        return self.folder / "words.txt"
+
+    @property
+    def run(self) -> Path:
+        """The trained run."""
+        return self.folder / "run"
+
+    def on(self, number: int = 0, data: Path | None = None) -> tuple[str, ...]:
+        """Arguments that name the data and one of the two splits."""
+        data = data or self.data
+        return "--data", f"tagged:{data}", "--split", f"{data}/splits.json#{number}"
+
+    def train_arguments(self, out: Path | None = None, data: Path | None = None) -> tuple[str, ...]:
+        """Arguments that train the recipe on split 0."""
+        return "train", str(self.recipe), *self.on(0, data), "--out", str(out or self.run)
+
+    def pictures(self) -> list[Path]:
+        """All pictures, sorted."""
+        return sorted((self.data / "images").rglob("*.png"))
+
+
+def make_world(folder: Path) -> World:
+    """Pictures, words, a recipe and `splits.json` of two splits; no run yet."""
+    data = make_pictures(folder / "data")
+    make_recipe(folder)
+    first = json.loads((data / "split.json").read_text())
+    unseen = ["green", "square"]
+    other = {
+        "seen": [label for label in LABELS if label not in unseen],
+        "unseen": unseen,
+        "train": first["test"],
+        "test": first["train"],
+    }
+    (data / "splits.json").write_text(json.dumps([first, other]))
+    return World(folder)

@@ -15,9 +15,10 @@ from uuid import uuid4
 
 import platformdirs
 
-from tagprism.errors import MachineError
+from tagprism.errors import InputError, MachineError
 
 _REFUSALS = {errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EPERM, errno.EROFS}
+_NO_PLACE = {errno.ENOTDIR, errno.EISDIR, errno.EEXIST, errno.ENAMETOOLONG}  # a path that cannot be what is asked of it
 
 
 def cache_dir(*parts: str) -> Path:
@@ -31,13 +32,15 @@ def cache_dir(*parts: str) -> Path:
 
 @contextmanager
 def machine_errors(path: Path) -> Iterator[None]:
-    """Turn a full disk or a forbidden folder into a `MachineError` that names the path."""
+    """Turn a full disk or a forbidden folder into a `MachineError`, an impossible path into an `InputError`."""
     try:
         yield
     except OSError as error:
+        reason = os.strerror(error.errno or 0)
+        if error.errno in _NO_PLACE:
+            raise InputError(f"cannot be written ({reason}).", where=str(path), remedy="Name another path.") from error
         if error.errno not in _REFUSALS:
             raise
-        reason = os.strerror(error.errno or 0)
         raise MachineError(
             f"cannot write ({reason}).", where=str(path), remedy="Free space, mend the permission or write elsewhere."
         ) from error
@@ -54,6 +57,7 @@ def replaced_whole(path: Path) -> Iterator[Path]:
         path.parent.mkdir(parents=True, exist_ok=True)
         try:
             yield beside
+            _let_read(beside)
             if beside.is_dir() and path.is_dir():
                 old = path.with_name(f".{path.name}.{uuid4().hex[:8]}.old")
                 path.rename(old)
@@ -68,6 +72,15 @@ def replaced_whole(path: Path) -> Iterator[Path]:
                 beside.unlink(missing_ok=True)
 
 
+def _let_read(path: Path) -> None:
+    """Give files the mode that the umask asks for: safetensors writes them for their owner alone."""
+    umask = os.umask(0)
+    os.umask(umask)
+    for file in path.rglob("*") if path.is_dir() else [path]:
+        if file.is_file() and file.stat().st_nlink == 1:
+            file.chmod(0o666 & ~umask)
+
+
 def write_text(path: Path, text: str) -> None:
     """Write a UTF-8 text file whole or not at all."""
     with replaced_whole(path) as beside:
@@ -75,8 +88,8 @@ def write_text(path: Path, text: str) -> None:
 
 
 def write_json(path: Path, value: Any) -> None:
-    """Write JSON (two-space indent, trailing newline) whole or not at all."""
-    write_text(path, json.dumps(value, indent=2, ensure_ascii=False) + "\n")
+    """Write JSON (two-space indent, trailing newline; ASCII, so that any file name survives) whole or not at all."""
+    write_text(path, json.dumps(value, indent=2) + "\n")
 
 
 def digest_bytes(data: bytes) -> str:

@@ -5,18 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-import jaxtyping
 import numpy as np
 import pytest
 
 from tagprism.evaluation.evaluate import evaluate_matrices
 from tagprism.evaluation.protocols import Evaluation
-
-
-@pytest.fixture
-def no_type_checks(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let values of a wrong type or shape reach the function, as they do outside the tests."""
-    monkeypatch.setattr(jaxtyping.config, "jaxtyping_disable", True)
 
 
 @dataclass(frozen=True)

@@ -51,8 +51,8 @@ def in_memory(scores: np.ndarray, targets: np.ndarray, unknown: UnknownPolicy) -
     for k in KS:
         if k <= targets.shape[1]:
             numbers |= precision_recall_f1_at_k(scores, marks, k, image_set="all")
-            numbers |= {f"ceiling_{key}": value for key, value in ceiling_at_k(marks, k, image_set="all").items()}
-            numbers[f"constant_F1@{k}"] = constant_at_k(marks, k, image_set="all")[f"F1@{k}"]
+            for line, figures in (("constant", constant_at_k), ("ceiling", ceiling_at_k)):
+                numbers |= {f"{line}_{key}": value for key, value in figures(marks, k, image_set="all").items()}
     return numbers
 
 
@@ -116,8 +116,7 @@ def test_the_json_names_its_protocol_and_every_number(problem: Problem) -> None:
         "ties": "lower index first",
     }
     assert result["leak"] is False
-    parts = ("P", "R", "F1", "constant_F1", "ceiling_F1", "ceiling_P", "ceiling_R")
-    at_k = {f"{part}@{k}" for part in parts for k in (3, 5)}
+    at_k = {f"{line}{part}@{k}" for line in ("", "constant_", "ceiling_") for part in ("P", "R", "F1") for k in (3, 5)}
     plain = {"image_set", "images", "labels", "labels_without_positive", "positives_per_image"}
     keys = plain | {"mAP", "mAP_weighted", "chance_mAP"} | at_k
     for task in ("zsl", "gzsl"):

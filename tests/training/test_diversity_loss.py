@@ -139,6 +139,7 @@ def test_ties_go_to_the_lowest_row() -> None:
     assert not matrices.grad[0, 1:].any()
 
 
+@pytest.mark.usefixtures("no_type_checks")
 @pytest.mark.parametrize(
     ("options", "names"),
     [

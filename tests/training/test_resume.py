@@ -15,12 +15,12 @@ import pytest
 from tests.small_world import make_pictures, make_recipe
 
 MODES = {
-    "frozen": ["training.checkpoint_steps=1", "training.epochs=40", "training.choose=best"],
+    "frozen": ["training.checkpoint_batches=1", "training.epochs=40", "training.choose=best"],
     "end_to_end": [
         "training.end_to_end=true",
         "training.workers=2",
         "training.ema=0.9",
-        "training.checkpoint_steps=1",
+        "training.checkpoint_batches=1",
         "training.epochs=8",
         "training.accumulate=2",
     ],

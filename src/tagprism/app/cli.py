@@ -68,7 +68,7 @@ def evaluate(
     unknown: Annotated[
         Literal["ignore", "negative"], typer.Option(help="What an unverified label counts as.")
     ] = "ignore",
-    engine: Annotated[Literal["onnx", "torch"], typer.Option(help="torch needs a RUN and [train].")] = "onnx",
+    engine: Annotated[Literal["onnx", "torch"], typer.Option(help=r"torch needs a RUN and \[train].")] = "onnx",
     allow_leak: Annotated[
         bool, typer.Option("--allow-leak", help="Measure on what was trained on, marked so.")
     ] = False,
@@ -88,7 +88,7 @@ def compare(
     recipe: Annotated[Path, typer.Argument(help="Recipe, the first row of the table.")],
     data: Data,
     split: Split = None,
-    variants: Annotated[Path | None, typer.Option(help="TOML file of further rows: [[variant]] name, set.")] = None,
+    variants: Annotated[Path | None, typer.Option(help="TOML file of further rows: `variant` tables.")] = None,
     baselines: Annotated[bool, typer.Option("--baselines", help="Add ConSE and ridge.")] = False,
     supervised: Annotated[
         bool, typer.Option("--supervised", help="Add the model trained on unseen labels too.")

@@ -51,11 +51,13 @@ def compare(
     if pseudo is not None:
         splits = [drawn for one in splits for drawn in choosing_splits(one, pseudo)]
     results: dict[str, list[Evaluation]] = {method.name: [] for method in methods}
+    skipped = {one.key: one.message for one in table.skipped}
     for one in splits:
         experiment = Experiment(table, one, ks=(3,), progress=console.progress(quiet))
         for method in methods:
             console.say(f"{one.name}: {method.name}", quiet=quiet)
             results[method.name].append(run_method(experiment, method, out))
+        skipped |= experiment.skipped
     if format == "json":
         found = {name: [evaluation.to_json() for evaluation in evaluations] for name, evaluations in results.items()}
         json.dump({"methods": found, "provenance": _origin(table, splits)}, sys.stdout, indent=2)
@@ -64,11 +66,11 @@ def compare(
         sys.stdout.write(comparison_markdown(results))
     else:
         console.data.print(comparison_table(results, title=f"{table.kind.partition(':')[0]}, {len(splits)} split(s)"))
-    return console.report_skipped((one.key, one.message) for one in table.skipped)
+    return console.report_skipped(sorted(skipped.items()))
 
 
 def choosing_splits(split: Split, share: float) -> list[Split]:
-    """Splits to choose settings by: validation pictures as test, seen labels that play the unseen ones, drawn five times.
+    """Five splits to choose settings by: validation pictures as test, some seen labels that play the unseen ones.
 
     Args:
         split: the true split; none of its unseen labels and test pictures is used.
@@ -116,7 +118,7 @@ def _read_variants(path: Path) -> list[tuple[str, tuple[str, ...]]]:
 
 
 def run_method(experiment: Experiment, method: Method, kept_in: Path | None) -> Evaluation:
-    """Measure a method, or read what an earlier call measured with the same recipe, data and split.
+    """Measure a method, or read what an earlier call measured with the same code, recipe, data and split.
 
     Args:
         experiment: data and split.
@@ -128,17 +130,29 @@ def run_method(experiment: Experiment, method: Method, kept_in: Path | None) -> 
         "recipe": method.recipe.model_dump(mode="json") | {"name": ""},
         "data": experiment.table.digest,
         "split": experiment.split.digest,
+        "pictures": experiment.pictures_digest,
         "ks": experiment.ks,
+        "version": made_with()["versions"]["tagprism"],
+        "commit": made_with()["commit"],
     }
     file = kept_in / f"{digest_json(identity)[:24]}.json" if kept_in is not None else None
     if file is not None and file.is_file():
-        return Evaluation.from_json(json.loads(file.read_text(encoding="utf-8")))
+        try:
+            stored = json.loads(file.read_text(encoding="utf-8"))
+            experiment.skipped.update(stored["skipped"])
+            return Evaluation.from_json(stored)
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            remedy = "Delete it: it is measured again."
+            raise InputError(
+                f"is not a result that can be read ({error!r}).", where=str(file), remedy=remedy
+            ) from error
     if method.kind in BASELINES:
         evaluation = experiment.baseline(method.kind, method.recipe)
     else:
         evaluation = experiment.train(method.recipe, supervised=method.kind == "supervised")
     if file is not None:
-        write_json(file, evaluation.to_json() | {"method": method.name, "provenance": identity | made_with()})
+        more = {"method": method.name, "skipped": experiment.skipped, "provenance": identity | made_with()}
+        write_json(file, evaluation.to_json() | more)
     return evaluation
 
 

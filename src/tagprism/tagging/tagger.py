@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 from jaxtyping import Float32
+from pydantic import ValidationError
 
 from tagprism.errors import InputError, PictureError
 from tagprism.images.decode import MAX_PIXELS
@@ -72,7 +73,14 @@ class Tagger:
         self.bundle = bundle
         self.network: Callable[[np.ndarray], np.ndarray] = bundle.matrices
         self.vocabulary = Vocabulary.load(bundle.path / VOCABULARY)
-        self.preprocess = Preprocess.model_validate(bundle.config.preprocess)
+        try:
+            self.preprocess = Preprocess.model_validate(bundle.config.preprocess)
+        except ValidationError as error:
+            raise InputError(
+                f"its preprocessing cannot be used: {error.errors()[0]['msg']}.",
+                where=str(bundle.path),
+                remedy="Copy the bundle again, or update tagprism.",
+            ) from error
 
     @cached_property
     def label_space(self) -> LabelSpace | None:
@@ -159,7 +167,7 @@ class Tagger:
         max_pixels: int = MAX_PIXELS,
         progress: Progress = silent,
     ) -> Iterator[ImageTags]:
-        """Tag picture files one after the other, in bounded memory; arguments and errors as for `tag`."""
+        """Tag picture files one after the other, in bounded memory; arguments and errors (at once) as for `tag`."""
         if min_probability is not None:
             raise InputError(
                 "this bundle is not calibrated, so it has no probabilities.",
@@ -170,12 +178,16 @@ class Tagger:
         if not names:
             raise InputError("there are no labels to choose from.", remedy="Give at least one word.")
         queries = label_queries(self.embed(names))
-        for place, outcome, _ in self.matrices(paths, max_pixels=max_pixels, progress=progress):
-            path = Path(paths[place])
-            if isinstance(outcome, PictureError):
-                yield ImageTags(path, (), outcome)
-            else:
-                yield ImageTags(path, _best(outcome, queries, names, top_k))
+
+        def rows() -> Iterator[ImageTags]:
+            for place, outcome, _ in self.matrices(paths, max_pixels=max_pixels, progress=progress):
+                path = Path(paths[place])
+                if isinstance(outcome, PictureError):
+                    yield ImageTags(path, (), outcome)
+                else:
+                    yield ImageTags(path, _best(outcome, queries, names, top_k))
+
+        return rows()
 
 
 def load(run_or_bundle: _Path) -> Tagger:

@@ -80,7 +80,8 @@ class SemanticDiversityLoss(nn.Module):
         if targets.shape != (len(matrices), len(self.label_vectors)):
             raise InputError(f"has shape {tuple(targets.shape)}, not (images, labels).", where="targets")
         with torch.autocast(matrices.device.type, enabled=False):
-            return self._loss(matrices.to(torch.promote_types(matrices.dtype, torch.float32)), targets)
+            matrices = matrices.to(torch.promote_types(matrices.dtype, torch.float32))
+            return self._loss(matrices, targets) if len(matrices) else matrices.sum()  # none: all pictures were damaged
 
     def _loss(self, matrices: Tensor, targets: Tensor) -> Tensor:
         vectors = self.label_vectors.to(matrices.dtype)

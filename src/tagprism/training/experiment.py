@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tempfile
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 
@@ -17,6 +17,8 @@ from tagprism.errors import InputError
 from tagprism.evaluation.evaluate import evaluate_matrices
 from tagprism.evaluation.metrics import UnknownPolicy
 from tagprism.evaluation.protocols import Evaluation
+from tagprism.files import digest_json
+from tagprism.images.digests import digest_pictures
 from tagprism.model.embedding_matrix import RankingMatrix
 from tagprism.progress import Progress, silent
 from tagprism.training.baselines import conse, ridge
@@ -38,6 +40,9 @@ class Experiment:
         ks: labels per image for precision, recall and F1.
         unknown: what an unverified label counts as.
         progress: told how far it is.
+
+    Attributes:
+        skipped: pictures met so far that could not be used: key -> reason.
     """
 
     table: ImageTable
@@ -45,6 +50,7 @@ class Experiment:
     ks: tuple[int, ...] = (3, 5)
     unknown: UnknownPolicy = "ignore"
     progress: Progress = silent
+    skipped: dict[str, str] = field(default_factory=dict)
 
     @cached_property
     def names(self) -> tuple[str, ...]:
@@ -56,11 +62,20 @@ class Experiment:
         """(L,) true for unseen labels."""
         return np.arange(len(self.names)) >= len(self.split.seen)
 
+    @cached_property
+    def pictures_digest(self) -> str:
+        """SHA-256 over the bytes of all pictures of the split, in order."""
+        keys = (*self.split.train, *self.split.val, *self.split.test)
+        digests, _ = digest_pictures([self.table.files[int(row)] for row in self.table.rows_of(keys)], self.progress)
+        return digest_json(digests)
+
     def test_features(self, prepared: Prepared) -> Features:
         """Features of the test pictures that can be used."""
         places = self.table.rows_of(self.split.test)
         files = [self.table.files[int(row)] for row in places]
-        return compute_features(files, prepared.backbone, prepared.preprocess, self.progress)
+        features = compute_features(files, prepared.backbone, prepared.preprocess, self.progress)
+        self.skipped.update({self.split.test[row]: error.message for row, error in features.errors})
+        return features
 
     def targets(self, features: Features) -> Int8[np.ndarray, "N L"]:
         """Targets of the test pictures that can be used."""
@@ -79,7 +94,7 @@ class Experiment:
         if recipe.training.end_to_end:
             raise InputError("comparisons train on frozen features.", remedy="Use `tagprism train` and `evaluate`.")
         split = replace(self.split, seen=self.names, unseen=()) if supervised else self.split
-        prepared = prepare(recipe, self.table, split, self.progress)
+        prepared = self._prepare(recipe, split)
         with tempfile.TemporaryDirectory() as folder:
             network = fit(prepared, Path(folder), self.progress).network
         features = self.test_features(prepared)
@@ -89,7 +104,7 @@ class Experiment:
 
     def baseline(self, method: str, recipe: Recipe) -> Evaluation:
         """Measure one of `BASELINES` on the features and label vectors of a recipe."""
-        prepared = prepare(recipe, self.table, self.split, self.progress)
+        prepared = self._prepare(recipe, self.split)
         features = self.test_features(prepared)
         if method == "ConSE":
             vectors = conse(features.vectors, prepared.backbone, prepared.space)
@@ -101,6 +116,11 @@ class Experiment:
             raise InputError(f"there is no baseline `{method}`.", remedy=f"Choose one of: {', '.join(BASELINES)}.")
         ranking = RankingMatrix(torch.tensor(prepared.seen_vectors), standardise=recipe.model.standardise)
         return self._measure(ranking(torch.from_numpy(vectors)).numpy(), prepared, features)
+
+    def _prepare(self, recipe: Recipe, split: Split) -> Prepared:
+        prepared = prepare(recipe, self.table, split, self.progress)
+        self.skipped.update({key: error.message for key, error in prepared.skipped})
+        return prepared
 
     def _measure(self, matrices: Float32[np.ndarray, "N M D1"], prepared: Prepared, features: Features) -> Evaluation:
         return evaluate_matrices(

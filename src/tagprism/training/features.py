@@ -7,7 +7,8 @@ once, and shared by all runs. Knows neither labels nor heads.
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,7 +16,7 @@ import numpy as np
 import torch
 from jaxtyping import Float32, Int64
 
-from tagprism.errors import InputError, PictureError
+from tagprism.errors import InputError, MachineError, PictureError
 from tagprism.files import cache_dir, machine_errors, replaced_whole
 from tagprism.images.digests import digest_pictures
 from tagprism.images.preprocess import Preprocess
@@ -47,22 +48,47 @@ class Features:
 
 
 class FeatureCache:
-    """Feature vectors by the SHA-256 of a picture's bytes, on disk."""
+    """Feature vectors by the SHA-256 of a picture's bytes, on disk.
+
+    Args:
+        path: the file; made when absent.
+        size: C; vectors of another size are taken for absent.
+
+    Raises:
+        MachineError: the file is damaged, or cannot be read or written; by every method.
+    """
 
     def __init__(self, path: Path, size: int) -> None:
-        with machine_errors(path):
+        self._path, self._bytes = path, 4 * size
+        with self._machine_errors():
             self._connection = sqlite3.connect(path, timeout=60, isolation_level=None)
-        self._connection.execute("PRAGMA journal_mode=WAL")
-        self._connection.execute("CREATE TABLE IF NOT EXISTS features (digest BLOB PRIMARY KEY, vector BLOB)")
-        self._bytes = 4 * size
+        try:
+            with self._machine_errors():
+                self._connection.execute("PRAGMA journal_mode=WAL")
+                self._connection.execute("CREATE TABLE IF NOT EXISTS features (digest BLOB PRIMARY KEY, vector BLOB)")
+        except MachineError:
+            self.close()
+            raise
+
+    @contextmanager
+    def _machine_errors(self) -> Iterator[None]:
+        try:
+            with machine_errors(self._path):
+                yield
+        except sqlite3.Error as error:
+            remedy = "Free space or mend the permission; if the file is damaged, delete it: it is computed again."
+            raise MachineError(
+                f"the cache of features fails ({error}).", where=str(self._path), remedy=remedy
+            ) from error
 
     def get(self, digests: Iterable[str]) -> dict[str, Float32[np.ndarray, " C"]]:
         """The vectors that are there, by digest."""
         found = {}
         for digest in set(digests):
-            row = self._connection.execute(
-                "SELECT vector FROM features WHERE digest = ?", (bytes.fromhex(digest),)
-            ).fetchone()
+            with self._machine_errors():
+                row = self._connection.execute(
+                    "SELECT vector FROM features WHERE digest = ?", (bytes.fromhex(digest),)
+                ).fetchone()
             if row is not None and len(row[0]) == self._bytes:
                 found[digest] = np.frombuffer(row[0], np.float32)
         return found
@@ -73,9 +99,10 @@ class FeatureCache:
             (bytes.fromhex(digest), vector.astype(np.float32).tobytes())
             for digest, vector in zip(digests, vectors, strict=True)
         ]
-        self._connection.execute("BEGIN")
-        self._connection.executemany("INSERT OR REPLACE INTO features VALUES (?, ?)", rows)
-        self._connection.execute("COMMIT")
+        with self._machine_errors():
+            self._connection.execute("BEGIN")
+            self._connection.executemany("INSERT OR REPLACE INTO features VALUES (?, ?)", rows)
+            self._connection.execute("COMMIT")
 
     def close(self) -> None:
         """Close the file."""
@@ -101,7 +128,9 @@ def compute_features(
     """
     digests, errors = digest_pictures(files, progress)
     weights = backbone.weights_digest()
-    cache = FeatureCache(cache_dir("features") / f"{weights[:16]}-{preprocess.digest[:16]}.sqlite", backbone.features)
+    engine = "torch" if torch.cuda.is_available() else "onnx"  # the last bits differ: never mixed in one run
+    name = f"{weights[:16]}-{preprocess.digest[:16]}-{engine}.sqlite"
+    cache = FeatureCache(cache_dir("features") / name, backbone.features)
     try:
         known = cache.get(digests.values())
         wanted = {digest: row for row, digest in reversed(digests.items()) if digest not in known}

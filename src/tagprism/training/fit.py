@@ -55,7 +55,7 @@ def fit(prepared: Prepared, folder: Path, progress: Progress = silent) -> Fitted
         progress: told how many batches are done.
 
     Raises:
-        InputError: a precision that this machine has not.
+        InputError: a precision that this machine has not; no training picture can be opened.
     """
     recipe = prepared.recipe
     training = recipe.training
@@ -79,8 +79,13 @@ def fit(prepared: Prepared, folder: Path, progress: Progress = silent) -> Fitted
         advance(first)
         trainer = _trainer(prepared, folder, order, validation is not None, advance, first)
         _run(trainer, module, loader, validation, last if first else None)
+    if module.failed.keys() >= set(prepared.train.keys):
+        key, (_, message) = next(iter(module.failed.items()))
+        raise InputError(
+            f"none of {len(prepared.train.keys)} training pictures can be used. The first: {key}: {message}"
+        )
     kept = trainer.callback_metrics.get("validation_mAP")
-    value = None if kept is None else float(kept)
+    value = None if kept is None or kept.isnan() else float(kept)  # NaN: no validation picture has a seen label
     if training.choose == "best" and best.exists():
         checkpoint = _read(best)
         module.load_state_dict(checkpoint["state_dict"])
@@ -94,7 +99,7 @@ def _trainer(
 ) -> lightning.Trainer:
     training = prepared.recipe.training
     validation_every = _whole_steps(order.batches_per_epoch, training.accumulate) if validates else 0
-    every = _whole_steps(training.checkpoint_steps or order.batches_per_epoch, training.accumulate)
+    every = _whole_steps(training.checkpoint_batches or order.batches_per_epoch, training.accumulate)
     callbacks: list[Callback] = [averaging(training.ema)] if training.ema else []
     callbacks += [Checkpoints(folder, every, validation_every), _Advance(advance)]
     return lightning.Trainer(

@@ -14,12 +14,17 @@ _LICENCES = {
     "tagged": "a folder of tagged pictures of the user; its licence is the user's to state",
 }
 
+_WEIGHTS = {
+    "pretrained": "pretrained on ImageNet-1k, whose pictures are for research; see the weights' own licence",
+    "random": "from random weights",
+}
+
 _CARD = """\
 # {{ recipe.name }}
 
 **Data and licences.** Trained on {{ origin.training_images }} pictures ({{ licence }}) with
-{{ split.seen | length }} labels. Backbone `{{ recipe.model.backbone }}` ({{ recipe.model.weights }} weights,
-ImageNet-1k; research use of ImageNet applies where it does). Label vectors: {{ parts }}.
+{{ split.seen | length }} labels. Backbone `{{ recipe.model.backbone }}`
+({{ weights }}). Label vectors: {{ parts }}.
 
 A tagprism bundle: it turns a picture into {{ recipe.model.vectors }} principal embedding vectors and ranks any word or
 phrase against them, also words it was never trained on. Use it with `tagprism tag PICTURES --model THIS_FOLDER`.
@@ -58,15 +63,16 @@ def model_card(prepared: Prepared, fitted: Fitted, origin: dict[str, Any]) -> st
         origin: from `provenance`.
     """
     template = Environment(undefined=StrictUndefined, autoescape=False, keep_trailing_newline=True).from_string(_CARD)
-    value = fitted.validation_mAP
-    parts = ", ".join(f"`{part.encoder}`{' centred' if part.centre else ''}" for part in prepared.recipe.labels.parts)
+    recipe, value = prepared.recipe, fitted.validation_mAP
+    parts = ", ".join(f"`{part.encoder}`{' centred' if part.centre else ''}" for part in recipe.labels.parts)
     return template.render(
-        recipe=prepared.recipe,
+        recipe=recipe,
         split=prepared.split,
         fitted=fitted,
         origin=origin,
         dimension=prepared.space.dimension,
         parts=parts,
+        weights=_WEIGHTS.get(recipe.model.weights, "weights of the user's own"),
         validation="no validation part" if value is None else f"{value:.1f}",
         licence=_LICENCES.get(origin["data_kind"], "see the data set's own licence"),
     )

@@ -94,11 +94,11 @@ class EmbeddingTrainer(lightning.LightningModule):
             {"params": [p for p in parameters if p.ndim <= 1], "weight_decay": 0.0},
         ]
         optimizer = torch.optim.Adam([g for g in groups if g["params"]], lr=self._training.learning_rate, fused=True)
+        steps, warm_up = int(self.trainer.estimated_stepping_batches), self._training.warm_up
+        if warm_up * steps == 1:  # torch divides by the length of the warm-up, here 0 steps: let it begin at the peak
+            warm_up *= 1 - 1e-9
         schedule = torch.optim.lr_scheduler.OneCycleLR(
-            optimizer,
-            self._training.learning_rate,
-            total_steps=int(self.trainer.estimated_stepping_batches),
-            pct_start=self._training.warm_up,
+            optimizer, self._training.learning_rate, total_steps=steps, pct_start=warm_up
         )
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 

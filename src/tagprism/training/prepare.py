@@ -82,6 +82,12 @@ def prepare(recipe: Recipe, table: ImageTable, split: Split, progress: Progress 
     space, vocabulary, encoders = embed_labels(recipe.labels, recipe.seed, split)
     if not split.val and recipe.training.validation:
         split = hold_out_validation(split, recipe.training.validation, recipe.seed)
+    if recipe.training.choose == "best" and not split.val:
+        raise InputError(
+            "the best weights cannot be chosen without validation pictures.",
+            where="training.choose",
+            remedy='Set training.validation above 0, or training.choose = "last".',
+        )
     torch.manual_seed(recipe.seed)  # a random backbone must be the same one after a resume
     backbone = Backbone(recipe.model.backbone, recipe.model.weights)
     preprocess = make_preprocess(recipe, backbone)

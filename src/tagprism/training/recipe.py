@@ -13,7 +13,7 @@ from tagprism.labels.label_space import SpacePart
 
 
 class _Table(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
 class LabelTable(_Table):
@@ -75,8 +75,8 @@ class TrainingTable(_Table):
     choose: Literal["best", "last"] = Field(default="last", description="weights kept: best validation mAP, or last")
     batch_norm: Literal["train", "evaluation"] = Field(default="train", description="mode of the backbone's batch norm")
     workers: int = Field(default=2, ge=0, description="processes that decode pictures in end-to-end training")
-    checkpoint_steps: int | None = Field(
-        default=None, ge=1, description="steps between checkpoints; an epoch if absent"
+    checkpoint_batches: int | None = Field(
+        default=None, ge=1, description="batches between checkpoints; an epoch if absent"
     )
 
 

@@ -8,8 +8,10 @@ from pathlib import Path
 import numpy as np
 import torch
 from jaxtyping import Float32
+from safetensors import SafetensorError
 from safetensors.torch import load_file
 
+from tagprism.errors import InputError
 from tagprism.labels.vocabulary import Vocabulary
 from tagprism.model.backbones import Backbone
 from tagprism.model.embedding_matrix import EmbeddingMatrix, Network, RankingMatrix
@@ -25,14 +27,20 @@ def torch_matrices(run: Path, vocabulary: Vocabulary) -> Matrices:
     Args:
         run: a finished RUN.
         vocabulary: of its bundle; the seen labels' vectors are part of the network.
+
+    Raises:
+        InputError: the weights are damaged or belong to another recipe.
     """
     recipe = load_recipe(run / RECIPE)
     backbone = Backbone(recipe.model.backbone, "random")
     seen = torch.tensor(vocabulary.select(vocabulary.seen).vectors)
     head = EmbeddingMatrix(backbone.features, recipe.model.vectors, seen.shape[1])
     network = Network(backbone, head, RankingMatrix(seen, standardise=recipe.model.standardise))
-    weights = load_file(run / WEIGHTS)
-    network.load_state_dict({name: value for name, value in weights.items() if "backbone.classifier" not in name})
+    try:
+        weights = load_file(run / WEIGHTS)
+        network.load_state_dict({name: value for name, value in weights.items() if "backbone.classifier" not in name})
+    except (SafetensorError, RuntimeError) as error:
+        raise InputError(f"does not hold this run's weights ({error}).", where=str(run / WEIGHTS)) from error
     network.eval()
 
     def matrices(pixels: Float32[np.ndarray, "B 3 H W"]) -> Float32[np.ndarray, "B M D1"]:

@@ -133,7 +133,8 @@ def _claim(out: Path, recipe: Recipe, table: ImageTable, split: Split) -> None:
     identity = {"data": table.digest, "split": split.digest}
     stored = out / RECIPE
     if stored.exists():
-        same = load_recipe(stored) == recipe and (out / "data.json").read_text(encoding="utf-8") == _text(identity)
+        data = out / "data.json"
+        same = load_recipe(stored) == recipe and data.is_file() and data.read_text(encoding="utf-8") == _text(identity)
         if not same:
             raise InputError(
                 "holds a run of another recipe, data set or split.", where=str(out), remedy="Choose another --out."

@@ -1,0 +1,117 @@
+"""`tagprism evaluate`: engines, reports, leaks, damaged test pictures."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+from pathlib import Path
+
+import pytest
+
+from tests.app.conftest import Cli
+from tests.small_world import LABELS, World
+
+
+def test_torch_and_onnx_agree(cli: Cli, world: World) -> None:
+    results = {}
+    for engine in ("onnx", "torch"):
+        done = cli("evaluate", world.run, *world.on(0), "--format", "json", "--engine", engine, "--k", 1)
+        assert done.code == 0
+        results[engine] = json.loads(done.out)
+        assert results[engine].pop("provenance")["engine"] == engine
+        for task in ("zsl", "gzsl"):
+            del results[engine][task]["all"], results[engine]["protocol" if task == "zsl" else "per_label"]
+    for task in ("zsl", "gzsl"):
+        assert results["torch"][task] == pytest.approx(results["onnx"][task], rel=1e-3)
+
+
+def test_the_report_is_self_contained(cli: Cli, world: World, tmp_path: Path) -> None:
+    report = tmp_path / "new/report.html"
+    done = cli("evaluate", world.run, *world.on(0), "--report", report)
+    assert done.code == 0
+    assert str(report) in done.err and str(report) not in done.out
+    html = report.read_text()
+    assert not re.search(r"""(src|href)\s*=\s*["']?(https?:|//|file:|\.)|url\((?!["']?data:)|@import|<link""", html)
+    assert "data:image/" in html
+    for word in ("chance", "ceiling", "constant", "seed 3", "yellow", "cross"):
+        assert word in html
+
+
+def test_a_bundle_alone_is_enough(cli: Cli, world: World, tmp_path: Path) -> None:
+    shutil.copytree(world.run / "bundle", tmp_path / "moved")
+    ours, run = (cli("evaluate", model, *world.on(0), "--format", "json") for model in (tmp_path / "moved", world.run))
+    assert ours.code == 0
+    assert json.loads(ours.out) == json.loads(run.out)
+    cli("evaluate", tmp_path / "moved", *world.on(0), "--engine", "torch").refused("needs a RUN")
+
+
+def test_limit_takes_the_first_test_pictures(cli: Cli, world: World) -> None:
+    done = cli("evaluate", world.run, *world.on(0), "--format", "json", "--limit", 7)
+    assert json.loads(done.out)["gzsl"]["all"]["images"] == 7
+
+
+def test_another_split_is_refused_and_names_pictures_and_labels(cli: Cli, world: World) -> None:
+    done = cli("evaluate", world.run, *world.on(1), "--format", "json")
+    done.refused("42 of 42 test images were trained on", "and 32 more", "'green', 'square'", "--allow-leak")
+    first = json.loads((world.data / "splits.json").read_text())[1]["test"][0]
+    assert first in done.err
+
+
+def test_allow_leak_measures_and_marks_the_result(cli: Cli, world: World) -> None:
+    done = cli("evaluate", world.run, *world.on(1), "--format", "json", "--allow-leak")
+    assert done.code == 0
+    assert json.loads(done.out)["leak"] is True
+    assert "leak" in cli("evaluate", world.run, *world.on(1), "--allow-leak").out.lower()
+    honest = cli("evaluate", world.run, *world.on(0), "--format", "json", "--allow-leak")
+    assert json.loads(honest.out)["leak"] is False
+
+
+def test_a_plural_of_a_trained_label_is_refused(cli: Cli, world: World, tmp_path: Path) -> None:
+    data = tmp_path / "data"
+    shutil.copytree(world.data, data)
+    labels = json.loads((data / "labels.json").read_text())
+    plural = {key: ["circles" if name == "circle" else name for name in names] for key, names in labels.items()}
+    (data / "labels.json").write_text(json.dumps(plural))
+    split = json.loads((data / "split.json").read_text())
+    split["seen"].remove("circle")
+    split["unseen"] = ["yellow", "circles"]
+    split["seen"].append("cross")
+    (data / "splits.json").write_text(json.dumps([split]))
+    cli("evaluate", world.run, *world.on(0, data)).refused("1 labels called unseen", "'circles' as 'circle'")
+
+
+def test_damaged_test_pictures_are_left_out_and_listed(cli: Cli, world: World, tmp_path: Path) -> None:
+    data = tmp_path / "data"
+    shutil.copytree(world.data, data)
+    test = json.loads((data / "split.json").read_text())["test"]
+    (data / "images" / test[0]).write_bytes(b"no picture")
+    (data / "images" / test[1]).unlink()
+    done = cli("evaluate", world.run, *world.on(0, data), "--format", "json")
+    assert done.code == 4
+    assert json.loads(done.out)["gzsl"]["all"]["images"] == 20
+    assert f"skipped {test[0]}: The file is not a picture" in done.err
+    assert f"skipped {test[1]}: There is no such file" in done.err
+    for key in test[2:]:
+        (data / "images" / key).write_bytes(b"")
+    cli("evaluate", world.run, *world.on(0, data)).refused("none of 21 test pictures can be used", test[0])
+
+
+def test_nothing_to_measure_is_an_error(cli: Cli, world: World) -> None:
+    cli("evaluate", world.run, *world.on(0), "--k", 0).refused("K must be at least 1")
+    cli("evaluate", world.run, *world.on(0), "--limit", 1).refused("unseen labels")
+
+
+def test_labels_that_nobody_knows_are_an_error(cli: Cli, world: World, tmp_path: Path) -> None:
+    data = tmp_path / "data"
+    shutil.copytree(world.data, data)
+    for name in ("labels.json", "splits.json"):
+        (data / name).write_text((data / name).read_text().replace("yellow", "yelow"))
+    cli("evaluate", world.run, *world.on(0, data)).refused("no encoder knows `yelow`", "yellow")
+
+
+def test_the_table_lists_the_yardsticks(cli: Cli, world: World) -> None:
+    done = cli("evaluate", world.run, *world.on(0))
+    assert done.code == 0
+    for word in ("small", "chance", "constant", "ceiling", "ZSL mAP", "GZSL mAP", f"{len(LABELS)} labels"):
+        assert word in done.out

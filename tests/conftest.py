@@ -7,7 +7,7 @@ from pathlib import Path
 import jaxtyping
 import pytest
 
-# Every annotated shape and type is checked while the tests run; to be installed before anything of tagprism is imported.
+# Shapes and types are checked while the tests run; to be installed before anything of tagprism is imported.
 _CHECKED = ("model", "training.diversity_loss", "training.features", "training.baselines", "evaluation", "labels")
 _CHECKED += ("images", "datasets", "tagging")
 jaxtyping.install_import_hook([f"tagprism.{room}" for room in _CHECKED], "beartype.beartype")

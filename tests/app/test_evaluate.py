@@ -18,12 +18,12 @@ def test_torch_and_onnx_agree(cli: Cli, world: World) -> None:
     for engine in ("onnx", "torch"):
         done = cli("evaluate", world.run, *world.on(0), "--format", "json", "--engine", engine, "--k", 1)
         assert done.code == 0
-        results[engine] = json.loads(done.out)
-        assert results[engine].pop("provenance")["engine"] == engine
-        for task in ("zsl", "gzsl"):
-            del results[engine][task]["all"], results[engine]["protocol" if task == "zsl" else "per_label"]
-    for task in ("zsl", "gzsl"):
-        assert results["torch"][task] == pytest.approx(results["onnx"][task], rel=1e-3)
+        result = json.loads(done.out)
+        assert result["provenance"]["engine"] == engine
+        numbers = {(task, key): value for task in ("zsl", "gzsl") for key, value in result[task].items()}
+        results[engine] = {key: value for key, value in numbers.items() if isinstance(value, float)}
+    assert len(results["onnx"]) >= 20
+    assert results["torch"] == pytest.approx(results["onnx"], rel=1e-3)
 
 
 def test_the_report_is_self_contained(cli: Cli, world: World, tmp_path: Path) -> None:
@@ -62,7 +62,9 @@ def test_allow_leak_measures_and_marks_the_result(cli: Cli, world: World) -> Non
     done = cli("evaluate", world.run, *world.on(1), "--format", "json", "--allow-leak")
     assert done.code == 0
     assert json.loads(done.out)["leak"] is True
-    assert "leak" in cli("evaluate", world.run, *world.on(1), "--allow-leak").out.lower()
+    assert "MEASURED ON WHAT WAS TRAINED ON" in " ".join(
+        cli("evaluate", world.run, *world.on(1), "--allow-leak").out.split()
+    )
     honest = cli("evaluate", world.run, *world.on(0), "--format", "json", "--allow-leak")
     assert json.loads(honest.out)["leak"] is False
 

@@ -46,7 +46,7 @@ def _findings() -> Iterator[tuple[str, str, bool]]:
         free = shutil.disk_usage(path).free / 1e9
         used = sum(file.stat().st_size for file in path.rglob("*") if file.is_file()) / 1e9
         yield "cache", f"{path}: {used:.2f} GB used, {free:.0f} GB free", free > 1
+        clipart = find_openclipart()
+        yield "Open Clip Art", str(clipart) if clipart else "not here; `tagprism data fetch openclipart`", True
     except TagprismError as error:
         yield "cache", str(error), False
-    clipart = find_openclipart()
-    yield "Open Clip Art", str(clipart) if clipart else "not here; `tagprism data fetch openclipart`", True

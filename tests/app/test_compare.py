@@ -1,0 +1,112 @@
+"""`tagprism compare`: rows, splits, results that are kept."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+
+from tagprism.training.experiment import Experiment
+from tests.app.conftest import Cli
+from tests.small_world import World
+
+VARIANTS = """
+[[variant]]
+name = "M=1"
+set = ["model.vectors=1"]
+[[variant]]
+name = "raw"
+set = ["model.standardise=false"]
+"""
+
+
+@pytest.fixture
+def variants(tmp_path: Path) -> Path:
+    path = tmp_path / "variants.toml"
+    path.write_text(VARIANTS)
+    return path
+
+
+def test_every_recipe_on_every_split_and_a_second_time_without_training(
+    cli: Cli, world: World, variants: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    named = ("compare", world.recipe, "--data", f"tagged:{world.data}", "--split", world.data / "splits.json")
+    command = (*named, "--variants", variants, "--supervised", "--out", tmp_path / "kept")
+    first = cli(*command, "--format", "json", "--quiet")
+    assert (first.code, first.err) == (0, "")
+    methods = json.loads(first.out)["methods"]
+    assert {name: len(results) for name, results in methods.items()} == dict.fromkeys(
+        ("small", "M=1", "raw", "supervised"), 2
+    )
+    assert len({json.dumps(results[0]["gzsl"]) for results in methods.values()}) == 4  # four methods, four results
+
+    def refuse(*_: object, **__: object) -> None:
+        raise AssertionError("trained again")
+
+    monkeypatch.setattr(Experiment, "train", refuse)
+    again = cli(*command, "--format", "json", "--quiet")
+    assert json.loads(again.out)["methods"] == methods
+    table = cli(*command, "--quiet")
+    assert all(name in table.out for name in (*methods, "chance", "ceiling", "±"))
+    markdown = cli(*command, "--quiet", "--format", "markdown")
+    assert markdown.out.startswith("| percent |") and "| M=1 |" in markdown.out
+    (spoilt, *_) = sorted((tmp_path / "kept").iterdir())
+    spoilt.write_text("{}")
+    cli(*command, "--quiet").refused(spoilt.name, "Delete it")
+
+
+def test_compare_says_what_evaluate_says(cli: Cli, world: World) -> None:
+    compared = cli("compare", world.recipe, *world.on(0), "--format", "json", "--quiet")
+    evaluated = cli("evaluate", world.run, *world.on(0), "--format", "json", "--quiet", "--k", 3)
+    ours, theirs = json.loads(compared.out)["methods"]["small"][0], json.loads(evaluated.out)
+    assert ours["gzsl"]["mAP"] == pytest.approx(theirs["gzsl"]["mAP"], rel=1e-3)
+    assert ours["zsl"]["mAP"] == pytest.approx(theirs["zsl"]["mAP"], rel=1e-3)
+
+
+def test_damaged_pictures_are_listed_also_when_results_were_kept(cli: Cli, world: World, tmp_path: Path) -> None:
+    data = tmp_path / "data"
+    shutil.copytree(world.data, data)
+    split = json.loads((data / "split.json").read_text())
+    damaged = split["train"][0], split["test"][0]
+    for key in damaged:
+        (data / "images" / key).write_bytes(b"no picture")
+    command = ("compare", world.recipe, *world.on(0, data), "--out", tmp_path / "kept", "--quiet")
+    for _ in range(2):
+        done = cli(*command)
+        assert done.code == 4
+        assert all(f"skipped {key}: The file is not a picture" in done.err for key in damaged)
+
+
+def test_settings_are_chosen_without_test_pictures(cli: Cli, world: World) -> None:
+    done = cli("compare", world.recipe, *world.on(0), "--pseudo-unseen", 0.3, "--format", "json", "--quiet")
+    assert done.code == 0
+    found = json.loads(done.out)
+    (results,) = found["methods"].values()
+    assert len(results) == len(found["provenance"]["splits"]) == 5
+    assert all(result["zsl"]["labels"] == 2 and result["gzsl"]["labels"] == 6 for result in results)
+
+
+def test_conse_needs_an_imagenet_classifier(cli: Cli, world: World) -> None:
+    cli("compare", world.recipe, *world.on(0), "--baselines", "--quiet").refused("ConSE needs", "ImageNet-1k")
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("variant = 3", ("[[variant]]",)),
+        ('[[variant]]\nname = "x"', ("set", "[[variant]]")),
+        ("[[variant", ("not a file of variants",)),
+        ('[[variant]]\nname = "small"\nset = []', ("same name",)),
+        ('[[variant]]\nname = "x"\nset = ["model.vektors=1"]', ("model.vektors",)),
+    ],
+)
+def test_bad_variants(text: str, words: tuple[str, ...], cli: Cli, world: World, variants: Path) -> None:
+    variants.write_text(text)
+    cli("compare", world.recipe, *world.on(0), "--variants", variants).refused(*words)
+
+
+def test_end_to_end_recipes_are_refused(cli: Cli, world: World) -> None:
+    done = cli("compare", world.recipe, *world.on(0), "--set", "training.end_to_end=true", "--quiet")
+    done.refused("frozen features", "tagprism train")

@@ -1,0 +1,49 @@
+"""What is raised becomes an exit code and a sentence."""
+
+from __future__ import annotations
+
+import errno
+from typing import NoReturn
+
+import pytest
+import typer
+
+from tagprism.app import console
+from tagprism.errors import InputError, MachineError, NothingToDoError, PictureError
+
+CASES = [
+    (InputError("is odd.", where="a.toml", remedy="Mend it."), 2, "error a.toml: is odd. Mend it."),
+    (NothingToDoError("all done."), 3, "error all done."),
+    (MachineError("refuses."), 6, "error refuses."),
+    (PictureError("corrupt", "It is damaged.", where="[red].png"), 4, "error [red].png: It is damaged."),
+    (OSError(errno.ENOSPC, "No space left on device"), 6, "the machine refused"),
+    (PermissionError(errno.EACCES, "Permission denied", "x"), 6, "the machine refused"),
+    (KeyboardInterrupt(), 130, "continue"),
+    (typer.Abort(), 130, "continue"),
+    (ZeroDivisionError("by nought"), 1, "report it"),
+    (OSError(errno.EBADF, "Bad file descriptor"), 1, "report it"),
+]
+
+
+@pytest.mark.parametrize(("error", "code", "words"), CASES, ids=lambda case: type(case).__name__)
+def test_exit_codes(error: BaseException, code: int, words: str, capsys: pytest.CaptureFixture[str]) -> None:
+    def command() -> NoReturn:
+        raise error
+
+    assert console.run(command) == code
+    written = capsys.readouterr()
+    assert written.out == ""
+    assert words in written.err
+    assert ("Traceback" in written.err) == (code == 1)
+
+
+@pytest.mark.parametrize(("result", "code"), [(None, 0), (0, 0), (4, 4), ("text", 0)])
+def test_the_commands_own_exit_code(result: object, code: int) -> None:
+    assert console.run(lambda: result) == code
+
+
+def test_skipped_pictures_are_counted(capsys: pytest.CaptureFixture[str]) -> None:
+    assert console.report_skipped([]) == 0
+    assert capsys.readouterr().err == ""
+    assert console.report_skipped([("a\nb [x].png", "It is damaged.")]) == 4
+    assert capsys.readouterr().err == "skipped a\\nb [x].png: It is damaged.\n1 picture(s) skipped.\n"

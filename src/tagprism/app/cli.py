@@ -10,8 +10,8 @@ import typer
 
 import tagprism
 from tagprism.app import console
-from tagprism.app.commands_data import app as data_app
-from tagprism.app.commands_labels import app as labels_app
+from tagprism.app.data_commands import app as data_app
+from tagprism.app.labels_commands import app as labels_app
 from tagprism.app.options import Data, Limit, Model, Quiet, Sets, Split
 
 app = typer.Typer(
@@ -52,9 +52,9 @@ def train(
 ) -> int:
     """Train a model and write it as a RUN with a bundle in it; run again to continue an interrupted one."""
     console.require_extra("train", "torch")
-    from tagprism.app import training_commands
+    from tagprism.app import train_command
 
-    return training_commands.train(recipe, data, split, out, tuple(sets or ()), limit, print_config, quiet)
+    return train_command.train(recipe, data, split, out, tuple(sets or ()), limit, print_config, quiet)
 
 
 @app.command()

@@ -14,6 +14,7 @@ from typing import Any
 import timm
 import torch
 from jaxtyping import Float
+from safetensors import SafetensorError
 from timm.data.config import resolve_model_data_config
 from torch import Tensor, nn
 
@@ -84,7 +85,7 @@ def _create(name: str, weights: str) -> Any:
             )
         try:
             return timm.create_model(name, checkpoint_path=str(path))
-        except RuntimeError as error:
+        except (RuntimeError, SafetensorError) as error:
             raise InputError(f"does not hold the weights of {name}: {error}", where=weights) from error
     if name in _WHEELS:
         network = timm.create_model(name)

@@ -149,6 +149,7 @@ def compute_features(
     finally:
         cache.close()
     errors += [(row, failed[digest]) for row, digest in digests.items() if digest in failed]
+    errors.sort(key=lambda item: item[0])
     rows = [row for row, digest in digests.items() if digest in known]
     if not rows:
         first = f" The first: {errors[0][1]}" if errors else ""
@@ -157,7 +158,7 @@ def compute_features(
         np.asarray(rows, np.int64),
         np.stack([known[digests[row]] for row in rows]),
         tuple(digests[row] for row in rows),
-        tuple(sorted(errors, key=lambda item: item[0])),
+        tuple(errors),
     )
 
 

@@ -19,7 +19,7 @@ from tagprism.evaluation.metrics import UnknownPolicy
 from tagprism.evaluation.protocols import Evaluation
 from tagprism.files import digest_json
 from tagprism.images.digests import digest_pictures
-from tagprism.model.embedding_matrix import RankingMatrix
+from tagprism.model.embedding_matrix import EmbeddingMatrix, RankingMatrix
 from tagprism.progress import Progress, silent
 from tagprism.training.baselines import conse, ridge
 from tagprism.training.features import Features, compute_features
@@ -51,6 +51,7 @@ class Experiment:
     unknown: UnknownPolicy = "ignore"
     progress: Progress = silent
     skipped: dict[str, str] = field(default_factory=dict)
+    _heads: dict[str, EmbeddingMatrix] = field(default_factory=dict, init=False, repr=False)
 
     @cached_property
     def names(self) -> tuple[str, ...]:
@@ -95,12 +96,23 @@ class Experiment:
             raise InputError("comparisons train on frozen features.", remedy="Use `tagprism train` and `evaluate`.")
         split = replace(self.split, seen=self.names, unseen=()) if supervised else self.split
         prepared = self._prepare(recipe, split)
-        with tempfile.TemporaryDirectory() as folder:
-            network = fit(prepared, Path(folder), self.progress).network
+        head = self._fitted_head(prepared)
+        ranking = RankingMatrix(torch.tensor(prepared.seen_vectors), standardise=recipe.model.standardise)
         features = self.test_features(prepared)
         with torch.inference_mode():
-            matrices = network.ranking(network.head(torch.from_numpy(features.vectors))).numpy()
+            matrices = ranking(head(torch.from_numpy(features.vectors))).numpy()
         return self._measure(matrices, prepared, features)
+
+    def _fitted_head(self, prepared: Prepared) -> EmbeddingMatrix:
+        """Train, or take the head of an earlier recipe that differs in name and standardisation alone."""
+        values = prepared.recipe.model_dump(mode="json", exclude={"name"})
+        if prepared.recipe.training.choose == "last":
+            del values["model"]["standardise"]  # it changes how matrices are ranked, not how they are trained
+        key = digest_json([values, prepared.split.digest])
+        if key not in self._heads:
+            with tempfile.TemporaryDirectory() as folder:
+                self._heads[key] = fit(prepared, Path(folder), self.progress).network.head
+        return self._heads[key]
 
     def baseline(self, method: str, recipe: Recipe) -> Evaluation:
         """Measure one of `BASELINES` on the features and label vectors of a recipe."""

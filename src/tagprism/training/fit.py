@@ -99,9 +99,14 @@ def _trainer(
 ) -> lightning.Trainer:
     training = prepared.recipe.training
     validation_every = _whole_steps(order.batches_per_epoch, training.accumulate) if validates else 0
-    every = _whole_steps(training.checkpoint_batches or order.batches_per_epoch, training.accumulate)
+    chosen = training.checkpoint_batches
+    every = _whole_steps(chosen, training.accumulate) if chosen is not None else None
+    keep_best = training.choose == "best"
     callbacks: list[Callback] = [averaging(training.ema)] if training.ema else []
-    callbacks += [Checkpoints(folder, every, validation_every), _Advance(advance)]
+    callbacks += [
+        Checkpoints(folder, every, validation_every, training.accumulate, keep_best=keep_best),
+        _Advance(advance),
+    ]
     return lightning.Trainer(
         accelerator="auto",
         devices=1,

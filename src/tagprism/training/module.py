@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,9 @@ from tagprism.model.max_similarity import max_similarity
 from tagprism.training.batches import Batch
 from tagprism.training.diversity_loss import SemanticDiversityLoss
 from tagprism.training.recipe import TrainingTable
+
+
+_SECONDS_BETWEEN = 30.0  # between checkpoints, unless the recipe says otherwise
 
 
 class EmbeddingTrainer(lightning.LightningModule):
@@ -116,19 +120,26 @@ class EmbeddingTrainer(lightning.LightningModule):
 
 
 class Checkpoints(Callback):
-    """Write `last.ckpt` every so many batches and after each validation, `best.ckpt` when validation is best so far.
+    """Write `last.ckpt` now and then, and `best.ckpt` when validation is best so far.
 
-    A checkpoint that falls on a validation is written after it, so that a resumed run never skips one.
+    A checkpoint that falls on a validation is written after it, so that a resumed run never skips one; none is written
+    between the batches of one optimiser step, whose gradients no checkpoint keeps.
 
     Args:
         folder: where to.
-        every: batches between checkpoints; a multiple of the batches per step, or gradients would be lost.
-        validation_every: batches between validations, 0 for none; likewise.
+        every: batches between checkpoints; None writes one every half minute, which costs little and loses little.
+        validation_every: batches between validations, 0 for none.
+        accumulate: batches of one optimiser step; `every` and `validation_every` are multiples of it.
+        keep_best: whether `best.ckpt` is wanted.
     """
 
-    def __init__(self, folder: Path, every: int, validation_every: int) -> None:
+    def __init__(
+        self, folder: Path, every: int | None, validation_every: int, accumulate: int, *, keep_best: bool
+    ) -> None:
         self._folder, self._every, self._validation_every = folder, every, validation_every
+        self._accumulate, self._keep_best = accumulate, keep_best
         self._best = -np.inf
+        self._saved_at = time.monotonic()
 
     def on_train_batch_end(
         self, trainer: lightning.Trainer, pl_module: lightning.LightningModule, outputs: Any, batch: Any, batch_idx: int
@@ -136,19 +147,27 @@ class Checkpoints(Callback):
         """Write between validations."""
         done = batch_idx + 1
         validates = self._validation_every and done % self._validation_every == 0
-        if done % self._every == 0 and not validates:
-            self._save(trainer, "last.ckpt")
+        if self._is_due(done) and not validates:
+            self._save_last(trainer)
 
     def on_validation_end(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
         """Write after a validation."""
         value = float(trainer.callback_metrics["validation_mAP"])
         if value > self._best:
             self._best = value
-            self._save(trainer, "best.ckpt")
-        self._save(trainer, "last.ckpt")
+            if self._keep_best:
+                trainer.save_checkpoint(self._folder / "best.ckpt")  # Lightning writes beside and renames
+        if self._every is not None or self._is_due(0):
+            self._save_last(trainer)
 
-    def _save(self, trainer: lightning.Trainer, name: str) -> None:
-        trainer.save_checkpoint(self._folder / name)  # Lightning writes beside and renames
+    def _is_due(self, done: int) -> bool:
+        if self._every is not None:
+            return done % self._every == 0
+        return done % self._accumulate == 0 and time.monotonic() - self._saved_at > _SECONDS_BETWEEN
+
+    def _save_last(self, trainer: lightning.Trainer) -> None:
+        trainer.save_checkpoint(self._folder / "last.ckpt")
+        self._saved_at = time.monotonic()
 
     def state_dict(self) -> dict[str, Any]:
         """The best validation so far."""

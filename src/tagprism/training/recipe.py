@@ -76,7 +76,7 @@ class TrainingTable(_Table):
     batch_norm: Literal["train", "evaluation"] = Field(default="train", description="mode of the backbone's batch norm")
     workers: int = Field(default=2, ge=0, description="processes that decode pictures in end-to-end training")
     checkpoint_batches: int | None = Field(
-        default=None, ge=1, description="batches between checkpoints; an epoch if absent"
+        default=None, ge=1, description="batches between checkpoints; half a minute if absent"
     )
 
 

@@ -21,7 +21,6 @@ from tagprism.training.batches import Batch
 from tagprism.training.diversity_loss import SemanticDiversityLoss
 from tagprism.training.recipe import TrainingTable
 
-
 _SECONDS_BETWEEN = 30.0  # between checkpoints, unless the recipe says otherwise
 
 

@@ -28,7 +28,7 @@ def shared() -> Path:
 
 @pytest.fixture(scope="session")
 def cache_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Cache folder shared by one test session, never the user's own."""
+    """Cache folder of the tests, never the user's own; it outlives a session, as encoders take long to make."""
     return tmp_path_factory.getbasetemp().parent / "tagprism-cache"
 
 

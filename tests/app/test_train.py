@@ -162,9 +162,10 @@ def test_a_folder_that_cannot_be_written_exits_with_6(
 def test_a_damaged_cache_of_features_is_named(
     cli: Cli, world: World, tmp_path: Path, cache_folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    shutil.copytree(cache_folder, tmp_path / "cache")
-    for file in (tmp_path / "cache/features").iterdir():
-        file.write_bytes(b"this is no database " * 500)
+    damaged = tmp_path / "cache/features"
+    damaged.mkdir(parents=True)
+    for file in (cache_folder / "features").glob("*.sqlite"):
+        (damaged / file.name).write_bytes(b"this is no database " * 500)
     monkeypatch.setenv("TAGPRISM_CACHE", str(tmp_path / "cache"))
     done = cli(*world.train_arguments(tmp_path / "run"), "--quiet")
     done.refused("not a database", ".sqlite", "delete it", code=6)

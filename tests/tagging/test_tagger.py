@@ -1,0 +1,95 @@
+"""The tagger as a Python library."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import tagprism
+from tagprism.errors import InputError
+from tagprism.images.decode import open_picture
+from tagprism.tagging.tagger import Tagger
+from tests.odd_pictures import DAMAGED, USABLE, draw_odd_pictures
+from tests.small_world import LABELS, UNSEEN, World
+
+
+@pytest.fixture
+def tagger(world: World) -> Tagger:
+    return tagprism.load(world.run)
+
+
+def test_tags_are_the_largest_products_best_first(tagger: Tagger, world: World) -> None:
+    picture = world.pictures()[3]
+    (row,) = tagger.tag([picture], top_k=None)
+    assert (row.path, row.error) == (picture, None)
+    matrix = tagger.network(
+        tagger.preprocess.apply(open_picture(picture, draft_size=tagger.preprocess.draft_size))[None]
+    )[0]
+    vectors = tagger.vocabulary.vectors
+    products = matrix[:, :-1] @ vectors.T + matrix[:, -1:]  # (M, L)
+    order = np.argsort(-products.max(axis=0), kind="stable")
+    assert [tag.label for tag in row.tags] == [tagger.vocabulary.names[place] for place in order]
+    np.testing.assert_allclose([tag.score for tag in row.tags], products.max(axis=0)[order], rtol=1e-4, atol=1e-5)
+    assert [tag.vector for tag in row.tags] == products.argmax(axis=0)[order].tolist()
+
+
+def test_scores_of_seen_labels_have_mean_0_and_deviation_1_in_every_picture(tagger: Tagger, world: World) -> None:
+    seen = [label for label in LABELS if label not in UNSEEN]
+    for row in tagger.tag(world.pictures()[:5], seen, top_k=None):
+        scores = np.array([tag.score for tag in row.tags])
+        assert abs(scores.mean()) < 1e-3
+        assert scores.std() == pytest.approx(1, abs=1e-3)
+
+
+def test_every_path_has_a_row_in_order(tagger: Tagger, world: World, tmp_path: Path) -> None:
+    paths = [str(path) for path in (*draw_odd_pictures(tmp_path), world.pictures()[0], tmp_path / "missing.png")] * 8
+    found = tagger.tag(paths, top_k=1)
+    assert [str(row.path) for row in found] == paths
+    codes = [*DAMAGED.values(), *(None for _ in USABLE), None, "missing"] * 8
+    assert [row.error.code if row.error else None for row in found] == codes
+    assert all(bool(row.tags) == (row.error is None) for row in found)
+
+
+def test_new_words_go_through_the_space_of_the_training(tagger: Tagger) -> None:
+    known, new = tagger.embed(["red"]), tagger.embed(["RED", "orange"])
+    assert tagger.label_space is not None
+    np.testing.assert_allclose(new[0], known[0], atol=1e-4)
+    np.testing.assert_allclose(np.linalg.norm(new, axis=1), 1, atol=1e-5)
+    np.testing.assert_array_equal(tagger.embed(["orange", "red"]), np.stack([new[1], known[0]]))
+    stored = tagger.label_space.embed(tagger.vocabulary.names).vectors
+    np.testing.assert_allclose(stored, tagger.vocabulary.vectors, atol=1e-4)
+
+
+def test_errors_come_before_the_first_row(tagger: Tagger, world: World) -> None:
+    with pytest.raises(InputError, match="square"):
+        tagger.tag_each(world.pictures(), ["sqare"])
+    with pytest.raises(InputError, match="not calibrated"):
+        tagger.tag_each(world.pictures(), min_probability=0.5)
+    with pytest.raises(InputError, match="no labels"):
+        tagger.tag_each(world.pictures(), [])
+
+
+def test_without_text_an_unknown_phrase_names_the_nearest_words(world: World, tmp_path: Path) -> None:
+    bundle = tmp_path / "bundle"
+    shutil.copytree(world.run / "bundle", bundle, ignore=shutil.ignore_patterns("text"))
+    config = json.loads((bundle / "config.json").read_text())
+    config["digests"] = {name: value for name, value in config["digests"].items() if not name.startswith("text/")}
+    (bundle / "config.json").write_text(json.dumps(config))
+    tagger = tagprism.load(bundle)
+    assert tagger.label_space is None
+    assert tagger.embed(["red", "cross"]).shape == (2, 12)
+    with pytest.raises(InputError, match=r"`trangle` \(near: triangle.*vocabulary"):
+        tagger.embed(["red", "trangle"])
+
+
+def test_nothing_to_tag_is_no_error(tagger: Tagger) -> None:
+    assert tagger.tag([]) == []
+
+
+def test_top_k_above_the_labels_gives_all(tagger: Tagger, world: World) -> None:
+    (row,) = tagger.tag(world.pictures()[:1], ["red", "star"], top_k=10)
+    assert {tag.label for tag in row.tags} == {"red", "star"}

@@ -93,3 +93,8 @@ def test_nothing_to_tag_is_no_error(tagger: Tagger) -> None:
 def test_top_k_above_the_labels_gives_all(tagger: Tagger, world: World) -> None:
     (row,) = tagger.tag(world.pictures()[:1], ["red", "star"], top_k=10)
     assert {tag.label for tag in row.tags} == {"red", "star"}
+
+
+def test_a_single_path_is_one_picture(tagger: Tagger, world: World) -> None:
+    picture = world.pictures()[0]
+    assert tagger.tag(str(picture)) == tagger.tag(picture) == tagger.tag([picture])

@@ -136,7 +136,7 @@ class Tagger:
 
     def tag(
         self,
-        paths: Iterable[_Path],
+        paths: Iterable[_Path] | _Path,
         labels: Sequence[str] | None = None,
         top_k: int | None = 10,
         min_probability: float | None = None,
@@ -144,7 +144,7 @@ class Tagger:
         """Tag picture files.
 
         Args:
-            paths: picture files.
+            paths: picture files, or a single one.
             labels: words to choose from; the bundle's vocabulary when None.
             top_k: tags per picture at most; None for all.
             min_probability: least probability of a tag, 0..1; needs a calibrated bundle.
@@ -155,7 +155,8 @@ class Tagger:
         Raises:
             InputError: words without a vector, or a probability asked of a bundle without calibration.
         """
-        return list(self.tag_each(list(paths), labels, top_k, min_probability))
+        files = [paths] if isinstance(paths, str | os.PathLike) else list(paths)
+        return list(self.tag_each(files, labels, top_k, min_probability))
 
     def tag_each(
         self,

@@ -10,7 +10,7 @@ from tagprism.training.fit import Fitted
 from tagprism.training.prepare import Prepared
 
 _LICENCES = {
-    "openclipart": "drawings of Open Clip Art as packaged by Debian, marked public domain by their authors",
+    "openclipart": "drawings of Open Clip Art as packaged by Debian, nearly all marked public domain by their authors",
     "tagged": "a folder of tagged pictures of the user; its licence is the user's to state",
 }
 

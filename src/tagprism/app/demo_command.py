@@ -63,8 +63,8 @@ def demo(data: str, split: str | None, out: Path, quiet: bool) -> int:
     report = Report(
         title=f"tagprism demo: {table.kind.partition(':')[0]}",
         lead=f"A model trained on {len(chosen.seen)} keywords ranks {len(chosen.unseen)} others it has never been "
-        "trained on, tags pictures with words of your own, and finds pictures by them. Beside it: the single vector, ConSE, "
-        "ridge regression, and `supervised`, the same model trained on the unseen keywords too.",
+        "trained on, tags pictures with words of your own, and finds pictures by them. Beside it: the single vector, "
+        "ConSE, ridge regression, and `supervised`, the same model trained on the unseen keywords too.",
         facts=facts(origin),
         methods=methods,
         showcase=showcase(measured.evaluation, measured.matrices, measured.vectors, measured.targets, measured.files),

@@ -47,3 +47,8 @@ def test_skipped_pictures_are_counted(capsys: pytest.CaptureFixture[str]) -> Non
     assert capsys.readouterr().err == ""
     assert console.report_skipped([("a\nb [x].png", "It is damaged.")]) == 4
     assert capsys.readouterr().err == "skipped a\\nb [x].png: It is damaged.\n1 picture(s) skipped.\n"
+
+
+def test_ctrl_c_that_typer_has_caught_says_how_to_go_on(capsys: pytest.CaptureFixture[str]) -> None:
+    assert console.run(lambda: console.INTERRUPTED) == 130
+    assert "run the same command again" in capsys.readouterr().err

@@ -80,6 +80,8 @@ def run(command: Callable[[], object]) -> int:
     try:
         result = command()
         sys.stdout.flush()
+        if result == INTERRUPTED:  # newer versions of typer catch Ctrl-C themselves and give its code
+            return _interrupted()
         return result if isinstance(result, int) else OK
     except TagprismError as error:
         talk.print(f"[bold red]error[/] {escape(str(error))}")
@@ -88,8 +90,7 @@ def run(command: Callable[[], object]) -> int:
         error.show()
         return UNUSABLE
     except (KeyboardInterrupt, typer.Abort):
-        talk.print("interrupted; run the same command again to continue.")
-        return INTERRUPTED
+        return _interrupted()
     except BrokenPipeError:
         return _reader_left()
     except SystemExit as stop:
@@ -103,6 +104,11 @@ def run(command: Callable[[], object]) -> int:
         return _bug()
     except Exception:
         return _bug()
+
+
+def _interrupted() -> int:
+    talk.print("interrupted; run the same command again to continue.")
+    return INTERRUPTED
 
 
 def _reader_left() -> int:

@@ -17,7 +17,8 @@ import platformdirs
 
 from tagprism.errors import InputError, MachineError
 
-_REFUSALS = {errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EPERM, errno.EROFS}
+REFUSALS = {errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EPERM, errno.EROFS}
+"""Error numbers with which a machine says no, whatever was asked of it."""
 _NO_PLACE = {errno.ENOTDIR, errno.EISDIR, errno.EEXIST, errno.ENAMETOOLONG}  # a path that cannot be what is asked of it
 
 
@@ -39,7 +40,7 @@ def machine_errors(path: Path) -> Iterator[None]:
         reason = os.strerror(error.errno or 0)
         if error.errno in _NO_PLACE:
             raise InputError(f"cannot be written ({reason}).", where=str(path), remedy="Name another path.") from error
-        if error.errno not in _REFUSALS:
+        if error.errno not in REFUSALS:
             raise
         raise MachineError(
             f"cannot write ({reason}).", where=str(path), remedy="Free space, mend the permission or write elsewhere."

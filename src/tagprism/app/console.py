@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import importlib.util
 import os
 import sys
@@ -16,6 +15,7 @@ from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from tagprism.errors import InputError, TagprismError
+from tagprism.files import REFUSALS
 from tagprism.progress import Advance, silent
 from tagprism.progress import Progress as ProgressProtocol
 
@@ -98,7 +98,7 @@ def run(command: Callable[[], object]) -> int:
             return _reader_left()
         raise
     except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM):
+        if error.errno in REFUSALS:
             talk.print(f"[bold red]error[/] the machine refused: {escape(str(error))}")
             return REFUSED
         return _bug()

@@ -15,7 +15,7 @@ from pydantic import ValidationError
 from tagprism.errors import InputError, PictureError
 from tagprism.images.decode import MAX_PIXELS
 from tagprism.images.preprocess import Preprocess
-from tagprism.images.stream import pixel_batches
+from tagprism.images.stream import look_at
 from tagprism.labels.encoders import load_encoder
 from tagprism.labels.label_space import LabelSpace
 from tagprism.labels.vocabulary import Vocabulary
@@ -23,7 +23,6 @@ from tagprism.model.bundle import VOCABULARY, Bundle
 from tagprism.model.max_similarity import max_similarity_numpy
 from tagprism.progress import Progress, silent
 
-_BATCH = 32
 _Path = str | os.PathLike[str]
 
 
@@ -124,15 +123,10 @@ class Tagger:
             (place in `paths`, (M, D+1) matrix or the reason why there is none, digest).
         """
         with progress("looking at pictures", len(paths)) as advance:
-            for batch in pixel_batches(paths, self.preprocess, _BATCH, max_pixels=max_pixels):
-                outcomes: list[tuple[int, Float32[np.ndarray, "M D1"] | PictureError, str]] = [
-                    (row, error, "") for row, error in batch.errors
-                ]
-                if batch.rows:
-                    outcomes += zip(batch.rows, self.network(batch.pixels), batch.digests, strict=True)
-                outcomes.sort(key=lambda item: item[0])
-                advance(len(outcomes))
-                yield from outcomes
+            seen = look_at(paths, self.preprocess, self.network, max_pixels=max_pixels)
+            for place, one in enumerate(seen):
+                advance(1)
+                yield place, one.output, one.digest
 
     def tag(
         self,

@@ -10,6 +10,7 @@ import sqlite3
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -20,13 +21,14 @@ from tagprism.errors import InputError, MachineError, PictureError
 from tagprism.files import cache_dir, machine_errors, replaced_whole
 from tagprism.images.digests import digest_pictures
 from tagprism.images.preprocess import Preprocess
-from tagprism.images.stream import pixel_batches
+from tagprism.images.stream import BATCH, look_at
 from tagprism.model.backbones import Backbone
 from tagprism.model.export import export_onnx
 from tagprism.model.onnx_model import OnnxModel
 from tagprism.progress import Progress, silent
 
-_BATCH = 32
+_KEPT_AT_ONCE = 32  # vectors written to disk together
+_BATCH = 32 if torch.cuda.is_available() else BATCH
 Pixels = Float32[np.ndarray, "B 3 H W"]
 
 
@@ -138,14 +140,15 @@ def compute_features(
         failed: dict[str, PictureError] = {}
         if missing:
             network = _engine(backbone, preprocess, weights)
+            results = look_at([files[row] for row in missing], preprocess, network, batch_size=_BATCH)
             with progress("computing features", len(missing)) as advance:
-                for batch in pixel_batches([files[row] for row in missing], preprocess, _BATCH):
-                    if batch.rows:
-                        vectors = network(batch.pixels)
-                        cache.put(batch.digests, vectors)
-                        known.update(zip(batch.digests, vectors, strict=True))
-                    failed.update({digests[missing[place]]: error for place, error in batch.errors})
-                    advance(len(batch.rows) + len(batch.errors))
+                while kept := list(islice(zip(missing, results, strict=False), _KEPT_AT_ONCE)):
+                    vectors = {one.digest: one.output for _, one in kept if not isinstance(one.output, PictureError)}
+                    failed |= {digests[row]: one.output for row, one in kept if isinstance(one.output, PictureError)}
+                    if vectors:
+                        cache.put(list(vectors), np.stack(list(vectors.values())))
+                    known |= vectors
+                    advance(len(kept))
     finally:
         cache.close()
     errors += [(row, failed[digest]) for row, digest in digests.items() if digest in failed]
@@ -178,4 +181,4 @@ def _engine(backbone: Backbone, preprocess: Preprocess, weights: str) -> Callabl
     if not path.exists():
         with replaced_whole(path) as beside:
             export_onnx(backbone, size, beside)
-    return OnnxModel(path)
+    return OnnxModel(path, threads=1)

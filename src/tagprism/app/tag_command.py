@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Literal, NamedTuple
 
 from tagprism.app import console
-from tagprism.app.continued_file import ContinuedFile
+from tagprism.app.continued_file import ContinuedFile, finished
 from tagprism.app.inputs import Inputs
 from tagprism.app.tag_output import FORMATS, TagTable
 from tagprism.errors import InputError, PictureError
@@ -135,8 +135,11 @@ def _without_file(job: _Job) -> Iterable[ImageTags]:
 
 
 def _write_file(job: _Job, out: Path, kind: str) -> int:
-    format = FORMATS[kind]
-    with ContinuedFile(out, job.command(kind), format.header.encode()) as file:
+    format, command = FORMATS[kind], job.command(kind)
+    if whole := finished(out, command, job.inputs):
+        console.say(f"{out} is complete: {whole.rows:,} pictures", quiet=job.quiet)
+        return whole.skipped
+    with ContinuedFile(out, command, format.header.encode()) as file:
         done = file.resume(job.inputs)
         if done:
             console.say(f"continuing after {done:,} of {job.inputs.count:,} pictures", quiet=job.quiet)

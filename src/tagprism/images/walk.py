@@ -75,13 +75,13 @@ class _Folder:
         path: as reached.
         real: resolved.
         names: entries left to do, the next one last.
-        special: names of those that are folders or links.
+        special: those that are folders (True) or links (False).
     """
 
     path: str
     real: str
     names: list[str]
-    special: set[str]
+    special: dict[str, bool]
 
 
 class _Walk:
@@ -109,7 +109,7 @@ class _Walk:
             if name not in folder.special:
                 if _key(os.path.join(folder.real, name)) not in self._files:
                     yield path
-            elif os.path.isdir(path):
+            elif folder.special[name] or os.path.isdir(path):
                 yield from self._enter(path, waiting)
             elif _is_picture_name(name) and self._is_new(path):
                 yield path
@@ -119,14 +119,15 @@ class _Walk:
         key = _key(real)
         if key in self._folders or key in self._files:
             return
-        names, special = [], set()
+        names, special = [], {}
         try:
             with os.scandir(path) as entries:
                 for entry in entries:
                     if entry.name.startswith("."):
                         continue
-                    if entry.is_symlink() or entry.is_dir(follow_symlinks=False):
-                        special.add(entry.name)
+                    is_folder = entry.is_dir(follow_symlinks=False)
+                    if is_folder or entry.is_symlink():
+                        special[entry.name] = is_folder
                     elif not _is_picture_name(entry.name):
                         continue
                     names.append(entry.name)

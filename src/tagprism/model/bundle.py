@@ -20,7 +20,7 @@ from safetensors.numpy import load_file, save_file
 
 from tagprism.errors import InputError
 from tagprism.files import digest_file, write_json
-from tagprism.model.onnx_model import OUTPUT, PLACES, OnnxModel
+from tagprism.model.onnx_model import OnnxModel
 
 FORMAT = 1
 MODEL, VOCABULARY, CONFIG, TRAINED_ON, CARD, TEXT = (
@@ -134,8 +134,7 @@ class Bundle:
                 where=str(self.path),
                 remedy="Train with a backbone that averages its last map, such as tf_efficientnet_lite0.",
             )
-        matrices, places = self.model.outputs(pixels, (OUTPUT, PLACES))
-        return matrices, places
+        return self.model.placed(pixels)
 
     @cached_property
     def trained_images(self) -> frozenset[str]:

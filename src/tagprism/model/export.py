@@ -7,29 +7,24 @@ import warnings
 from pathlib import Path
 
 import numpy as np
+import onnx
 import torch
 from jaxtyping import Float32
 from torch import nn
 
 from tagprism.errors import InputError
-from tagprism.model.onnx_model import OUTPUT, OnnxModel
+from tagprism.model.onnx_model import ASKED, OUTPUT, PLACES, OnnxModel
+from tagprism.model.places import PlacedNetwork
 
 
-def export_onnx(
-    module: nn.Module,
-    image_size: tuple[int, int],
-    path: Path,
-    *,
-    outputs: tuple[str, ...] = (OUTPUT,),
-    tolerance: float = 1e-3,
-) -> float:
-    """Write a module from pixels (B, 3, H, W) to one or more tensors as ONNX and check the file against the module.
+def export_onnx(module: nn.Module, image_size: tuple[int, int], path: Path, *, tolerance: float = 1e-3) -> float:
+    """Write a module from pixels (B, 3, H, W) to one tensor as ONNX and check the file against the module.
 
     Args:
-        module: put into evaluation mode; its input is one pixel tensor.
+        module: put into evaluation mode; its input is one pixel tensor. A `PlacedNetwork` gets its second input and
+            output too; the input is optional in the file.
         image_size: (H, W) of the pixels.
         path: the `.onnx` file to write.
-        outputs: a name for each tensor that the module returns.
         tolerance: largest difference allowed, relative to the output's largest magnitude.
 
     Returns:
@@ -39,43 +34,54 @@ def export_onnx(
         InputError: the module cannot be exported, or the file gives other numbers than the module.
     """
     module = module.eval().cpu()
-    example = torch.zeros(2, 3, *image_size)
-    batch = torch.export.Dim("batch", min=1, max=4096)
+    placed = isinstance(module, PlacedNetwork)
+    example = (torch.zeros(2, 3, *image_size), torch.arange(2))
+    sizes = ({0: torch.export.Dim("batch", min=1, max=4096)}, {0: torch.export.Dim("asked", max=4096)})
     logging.getLogger("onnxscript").setLevel(logging.ERROR)  # its optimiser talks about folded constants
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # torch's exporter deprecates its own internals
         torch.onnx.export(
             module,
-            (example,),
+            example if placed else example[:1],
             str(path),
-            input_names=["pixels"],
-            output_names=list(outputs),
-            dynamic_shapes=({0: batch},),
+            input_names=["pixels", ASKED] if placed else ["pixels"],
+            output_names=[OUTPUT, PLACES] if placed else [OUTPUT],
+            dynamic_shapes=sizes if placed else sizes[:1],
             dynamo=True,
             external_data=False,
             optimize=True,
             verbose=False,
         )
-    return _check(module, image_size, path, outputs, tolerance)
+    if placed:
+        _make_asking_optional(path)
+    return _check(module, image_size, path, tolerance)
 
 
-def _check(
-    module: nn.Module, image_size: tuple[int, int], path: Path, outputs: tuple[str, ...], tolerance: float
-) -> float:
-    onnx = OnnxModel(path)
+def _make_asking_optional(path: Path) -> None:
+    """Give the input that asks for places a default: none. (An initializer of an input's name is its default.)"""
+    model = onnx.load(path)
+    model.graph.initializer.append(onnx.numpy_helper.from_array(np.zeros(0, np.int64), ASKED))
+    onnx.save(model, path)
+
+
+def _check(module: nn.Module, image_size: tuple[int, int], path: Path, tolerance: float) -> float:
+    model = OnnxModel(path)
     generator = np.random.default_rng(0)
     worst = 0.0
     for size in (1, 3):
         pixels: Float32[np.ndarray, "B 3 H W"] = generator.standard_normal((size, 3, *image_size), dtype=np.float32)
+        found, expected = [model(pixels)], []
         with torch.inference_mode():
-            result = module(torch.from_numpy(pixels))
-        expected = result if isinstance(result, tuple) else (result,)
-        for name, wanted, found in zip(outputs, expected, onnx.outputs(pixels, outputs), strict=True):
-            difference = float(np.abs(found - wanted.numpy()).max())
-            if not difference <= tolerance * max(1.0, float(wanted.abs().max())):
+            if isinstance(module, PlacedNetwork):
+                expected = [tensor.numpy() for tensor in module(torch.from_numpy(pixels), torch.arange(size))]
+                found = [found[0], model.placed(pixels)[1]]
+            else:
+                expected = [module(torch.from_numpy(pixels)).numpy()]
+        for one, wanted in zip(found, expected, strict=True):
+            difference = float(np.abs(one - wanted).max())
+            if not difference <= tolerance * max(1.0, float(np.abs(wanted).max())):
                 raise InputError(
-                    f"`{name}` of the exported ONNX model differs from the torch model by {difference:.2g}.",
-                    where=str(path),
+                    f"the exported ONNX model differs from the torch model by {difference:.2g}.", where=str(path)
                 )
             worst = max(worst, difference)
     return worst

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -11,8 +10,12 @@ from jaxtyping import Float32
 
 from tagprism.errors import InputError
 
-OUTPUT, PLACES = "output", "places"
-"""Names of a network's outputs: what it is for, and what each place of the picture adds to it."""
+OUTPUT, PLACES, ASKED = "output", "places", "asked"
+"""A network's first output; the second one, what each place adds to it; and the input that asks for it.
+
+`asked` holds the images of the batch whose places are wanted, none by default: ONNX Runtime computes every output,
+also one that nobody fetches (its `only_execute_path_to_fetches` is for training builds alone).
+"""
 
 
 class OnnxModel:
@@ -36,14 +39,15 @@ class OnnxModel:
             raise InputError(f"is not an ONNX model that can be run ({error}).", where=str(path)) from error
         (self._input,) = (item.name for item in self._session.get_inputs())
 
-        self._only_asked = onnxruntime.RunOptions()
-        self._only_asked.only_execute_path_to_fetches = True  # an output that is not asked for costs nothing
 
     def __call__(self, pixels: Float32[np.ndarray, "B 3 H W"]) -> Float32[np.ndarray, "B ..."]:
         """The model's `output` for a batch of prepared pixels."""
-        return self.outputs(pixels, (OUTPUT,))[0]
+        output: np.ndarray = self._session.run([OUTPUT], {self._input: pixels})[0]
+        return output
 
-    def outputs(self, pixels: Float32[np.ndarray, "B 3 H W"], names: Sequence[str]) -> list[np.ndarray]:
-        """The named outputs, in this order; nothing else is computed."""
-        found: list[np.ndarray] = self._session.run(list(names), {self._input: pixels}, self._only_asked)
-        return found
+    def placed(
+        self, pixels: Float32[np.ndarray, "B 3 H W"]
+    ) -> tuple[Float32[np.ndarray, "B M D1"], Float32[np.ndarray, "B P M D"]]:
+        """`output` and `places` of a batch, for a model that has both."""
+        output, places = self._session.run([OUTPUT, PLACES], {self._input: pixels, ASKED: np.arange(len(pixels))})
+        return output, places

@@ -6,7 +6,7 @@ The head is linear: `A_m = H_m mean_p f_p = sum_p (1/P) H_m f_p`. Knows only ten
 from __future__ import annotations
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int64
 from torch import Tensor, nn
 
 from tagprism.model.backbones import Backbone
@@ -66,6 +66,7 @@ class PlacedNetwork(nn.Module):
     """A network with a second output: what each place adds to the ranking matrix's first D columns.
 
     The last column, and whatever else is added to a matrix without a place, is the rest: score - sum over places.
+    Places are computed for those images of a batch that are asked for: by default none, which costs nothing.
 
     Args:
         network: whose backbone passed `find_places`.
@@ -76,12 +77,15 @@ class PlacedNetwork(nn.Module):
         super().__init__()
         self.network, self.places = network, places[0] * places[1]
 
-    def forward(self, pixels: Float[Tensor, "B 3 H W"]) -> tuple[Float[Tensor, "B M D1"], Float[Tensor, "B P M D"]]:
-        """Ranking matrices, and each place's share of them, row by row of the feature map."""
+    def forward(
+        self, pixels: Float[Tensor, "B 3 H W"], asked: Int64[Tensor, " A"]
+    ) -> tuple[Float[Tensor, "B M D1"], Float[Tensor, "A P M D"]]:
+        """Ranking matrices, and each place's share of those asked for, row by row of the feature map."""
         backbone, head, ranking = self.network.backbone, self.network.head, self.network.ranking
         found = backbone.network.forward_features(pixels)
         matrices = head(backbone.network.forward_head(found))
         mean, deviation = ranking.moments(matrices)
-        rows = feature_map(found, backbone.features, self.places).flatten(0, 1)  # (B * P, C): the head's own product
-        shares = head(rows).view(-1, self.places, head.vectors, head.dimension)
-        return ranking.standardised(matrices, mean, deviation), shares / (self.places * deviation[:, None])
+        rows = feature_map(found.index_select(0, asked), backbone.features, self.places)  # (A, P, C)
+        shares = head(rows.flatten(0, 1)).view(-1, self.places, head.vectors, head.dimension)  # one weight, two uses
+        divisor = self.places * deviation.index_select(0, asked)[..., None]
+        return ranking.standardised(matrices, mean, deviation), shares / divisor

@@ -16,7 +16,6 @@ from tagprism.errors import InputError, NothingToDoError
 from tagprism.files import link_or_copy, replaced_whole, write_json, write_text
 from tagprism.model.bundle import CARD, MODEL, TEXT, VOCABULARY, write_config, write_trained_on
 from tagprism.model.export import export_onnx
-from tagprism.model.onnx_model import OUTPUT, PLACES
 from tagprism.model.places import PlacedNetwork, find_places
 from tagprism.progress import Progress, silent
 from tagprism.provenance import made_with
@@ -100,10 +99,7 @@ def write_bundle(folder: Path, prepared: Prepared, fitted: Fitted, origin: dict[
     """Write everything needed to use the model into an empty folder."""
     size = (prepared.preprocess.height, prepared.preprocess.width)
     places = find_places(prepared.backbone, size)
-    if places is None:
-        export_onnx(fitted.network, size, folder / MODEL)
-    else:
-        export_onnx(PlacedNetwork(fitted.network, places), size, folder / MODEL, outputs=(OUTPUT, PLACES))
+    export_onnx(PlacedNetwork(fitted.network, places) if places else fitted.network, size, folder / MODEL)
     prepared.vocabulary.save(folder / VOCABULARY)
     write_trained_on(folder, frozenset(prepared.train.digests) | frozenset(prepared.validation.digests))
     text = folder / TEXT

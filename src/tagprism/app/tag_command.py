@@ -14,6 +14,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from tagprism.app import console
+from tagprism.app.explain_output import explained
 from tagprism.errors import NothingToDoError
 from tagprism.images.decode import MAX_PIXELS
 from tagprism.images.walk import find_pictures
@@ -30,6 +31,7 @@ def tag(
     format: Literal["table", "jsonl", "csv"],
     max_pixels: int | None,
     quiet: bool,
+    explain: Path | None = None,
 ) -> int:
     """Tag and print; the exit code is 4 when pictures were skipped."""
     tagger = load(model)
@@ -45,6 +47,8 @@ def tag(
         max_pixels=max_pixels or MAX_PIXELS,
         progress=console.progress(quiet),
     )
+    if explain is not None:
+        rows = explained(rows, explain, tagger, words, paths, max_pixels=max_pixels or MAX_PIXELS)
     errors: list[tuple[str, str]] = []
     _WRITERS[format](_noting_errors(rows, errors))
     return console.report_skipped(errors)

@@ -119,21 +119,31 @@ class Bundle:
         """Ranking matrices (B, M, D + 1) of prepared pixels."""
         return self.model(pixels)
 
-    def placed_matrices(
-        self, pixels: Float32[np.ndarray, "B 3 H W"]
-    ) -> tuple[Float32[np.ndarray, "B M D1"], Float32[np.ndarray, "B P M D"]]:
-        """Ranking matrices, and what each of the h * w places adds to their first D columns.
+    @property
+    def places(self) -> tuple[int, int]:
+        """(h, w) places of a picture that a tag can come from.
 
         Raises:
-            InputError: this bundle's network does not say so.
+            InputError: this bundle's network does not say where anything comes from.
         """
         if self.config.places is None:
             raise InputError(
-                "cannot say which place of a picture a tag comes from: the features of its backbone are not the plain "
-                "mean of a feature map (or the bundle was made before this was recorded).",
+                "cannot say where in a picture a tag comes from: its backbone's features are not the plain mean of a "
+                "feature map, or an older tagprism made it.",
                 where=str(self.path),
                 remedy="Train with a backbone that averages its last map, such as tf_efficientnet_lite0.",
             )
+        return self.config.places
+
+    def placed_matrices(
+        self, pixels: Float32[np.ndarray, "B 3 H W"]
+    ) -> tuple[Float32[np.ndarray, "B M D1"], Float32[np.ndarray, "B P M D"]]:
+        """Ranking matrices, and what each of the h * w places (row by row) adds to their first D columns.
+
+        Raises:
+            InputError: as `places`.
+        """
+        _ = self.places
         return self.model.placed(pixels)
 
     @cached_property

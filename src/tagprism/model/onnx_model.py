@@ -39,7 +39,6 @@ class OnnxModel:
             raise InputError(f"is not an ONNX model that can be run ({error}).", where=str(path)) from error
         (self._input,) = (item.name for item in self._session.get_inputs())
 
-
     def __call__(self, pixels: Float32[np.ndarray, "B 3 H W"]) -> Float32[np.ndarray, "B ..."]:
         """The model's `output` for a batch of prepared pixels."""
         output: np.ndarray = self._session.run([OUTPUT], {self._input: pixels})[0]

@@ -34,8 +34,8 @@ def find_places(backbone: Backbone, image_size: tuple[int, int]) -> tuple[int, i
     try:
         with torch.inference_mode():
             backbone.eval()
-            found = backbone.network.forward_features(pixels)
-            pooled = backbone.network.forward_head(found)
+            found = backbone.last_map(pixels)
+            pooled = backbone.pooled(found)
     finally:
         backbone.train(was_training)
     if not isinstance(found, Tensor):
@@ -82,8 +82,9 @@ class PlacedNetwork(nn.Module):
     ) -> tuple[Float[Tensor, "B M D1"], Float[Tensor, "A P M D"]]:
         """Ranking matrices, and each place's share of those asked for, row by row of the feature map."""
         backbone, head, ranking = self.network.backbone, self.network.head, self.network.ranking
-        found = backbone.network.forward_features(pixels)
-        matrices = head(backbone.network.forward_head(found))
+        assert isinstance(backbone, Backbone)
+        found = backbone.last_map(pixels)
+        matrices = head(backbone.pooled(found))
         mean, deviation = ranking.moments(matrices)
         rows = feature_map(found.index_select(0, asked), backbone.features, self.places)  # (A, P, C)
         shares = head(rows.flatten(0, 1)).view(-1, self.places, head.vectors, head.dimension)  # one weight, two uses

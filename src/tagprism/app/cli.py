@@ -14,6 +14,7 @@ from tagprism.app import console
 from tagprism.app.data_commands import app as data_app
 from tagprism.app.labels_commands import app as labels_app
 from tagprism.app.options import Data, Limit, Model, Quiet, Sets, Split
+from tagprism.errors import InputError
 
 app = typer.Typer(
     name="tagprism",
@@ -145,13 +146,16 @@ def tag(
             min=1, help="Skip pictures with more pixels; a JPEG may have twice as many. \\[default: 178956970]"
         ),
     ] = None,
+    explain: Annotated[
+        Path | None, typer.Option(help="Folder for pictures that show where each tag comes from.")
+    ] = None,
     quiet: Quiet = False,
 ) -> int:
     """Tag pictures with your own words or the model's vocabulary."""
     from tagprism.app import tag_command
 
     cut = tag_command.Cut(top_k, min_probability)
-    return tag_command.tag(paths, model, labels, cut, format, out, null, max_pixels, quiet)
+    return tag_command.tag(paths, model, labels, cut, format, out, null, max_pixels, explain, quiet)
 
 
 @app.command()
@@ -169,8 +173,26 @@ def demo(
 
 
 @app.command()
-def doctor(quiet: Quiet = False) -> int:
-    """Say what is installed, what is cached and what this machine can do."""
+def doctor(
+    photos: Annotated[list[Path] | None, typer.Argument(help="Pictures and folders to measure --bundle on.")] = None,
+    bundle: Annotated[
+        Path | None, typer.Option(help="RUN or BUNDLE: measure whether its vectors have collapsed.")
+    ] = None,
+    data: Annotated[
+        str | None, typer.Option("--data", help="Measure on a data set: openclipart or tagged:DIR.")
+    ] = None,
+    split: Split = None,
+    limit: Limit = None,
+    format: Annotated[Literal["table", "json"], typer.Option(help="What to print about a bundle.")] = "table",
+    quiet: Quiet = False,
+) -> int:
+    """Say what is installed, what is cached and what this machine can do; or how diverse a model's vectors are."""
+    if bundle is not None:
+        from tagprism.app import collapse_command
+
+        return collapse_command.collapse(bundle, photos or [], data, split, limit, format, quiet)
+    if photos or data:
+        raise InputError("the model to measure is missing.", remedy="Name it: --bundle RUN_OR_BUNDLE.")
     from tagprism.app import doctor_command
 
     return doctor_command.doctor()

@@ -32,9 +32,10 @@ class Inputs:
             raise NothingToDoError("there are no pictures.", where=", ".join(paths))
 
     def __iter__(self) -> Iterator[str]:
-        return each_picture(self._named())
+        return each_picture(self.named())
 
-    def _named(self) -> Iterator[str]:
+    def named(self) -> Iterator[str]:
+        """Files and folders as they were given, patterns expanded."""
         for path in self._paths:
             if path == "-":
                 yield from self._from_list()

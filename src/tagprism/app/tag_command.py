@@ -11,6 +11,7 @@ from typing import Literal, NamedTuple
 
 from tagprism.app import console
 from tagprism.app.continued_file import ContinuedFile, finished
+from tagprism.app.explain_output import explained
 from tagprism.app.inputs import Inputs
 from tagprism.app.tag_output import FORMATS, TagTable
 from tagprism.errors import InputError, PictureError
@@ -49,6 +50,7 @@ def tag(
     out: Path | None,
     null: bool,
     max_pixels: int | None,
+    explain: Path | None,
     quiet: bool,
 ) -> int:
     """Tag and print; the exit code is 4 when pictures were skipped."""
@@ -58,7 +60,7 @@ def tag(
     tagger = load(model)
     words = read_phrases(labels) if labels is not None else None
     cut = cut.filled_in(table=format == "table", calibrated=tagger.calibrated)
-    job = _Job(tagger, words, cut, max_pixels or MAX_PIXELS, Inputs(paths, null=null), quiet)
+    job = _Job(tagger, words, cut, max_pixels or MAX_PIXELS, Inputs(paths, null=null), explain, quiet)
     skipped = _print(job, format) if out is None else _write_file(job, out, format)
     if skipped:
         console.talk.print(f"{skipped:,} picture(s) skipped.")
@@ -79,11 +81,12 @@ class _Job(NamedTuple):
     cut: Cut
     max_pixels: int
     inputs: Inputs
+    explain: Path | None
     quiet: bool
 
     def rows(self, done: int = 0) -> Iterator[ImageTags]:
         """The rows of the pictures after the first `done`; words that cannot be used are an error at once."""
-        return self.tagger.tag_each(
+        rows = self.tagger.tag_each(
             islice(self.inputs, done, None),
             self.words,
             self.cut.top_k,
@@ -92,6 +95,10 @@ class _Job(NamedTuple):
             max_pixels=self.max_pixels,
             progress=console.progress(self.quiet),
         )
+        if self.explain is None:
+            return rows
+        given = self.inputs.named()
+        return explained(rows, self.explain, self.tagger, self.words, given, max_pixels=self.max_pixels)
 
     def command(self, format: str) -> dict[str, object]:
         """All that the rows depend on but the pictures."""

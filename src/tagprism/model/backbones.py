@@ -62,7 +62,15 @@ class Backbone(nn.Module):
 
     def forward(self, pixels: Float[Tensor, "B 3 H W"]) -> Float[Tensor, "B C"]:
         """Pooled features of prepared pixels."""
-        features: Tensor = self.network(pixels)
+        return self.pooled(self.last_map(pixels))
+
+    def last_map(self, pixels: Float[Tensor, "B 3 H W"]) -> Any:
+        """What is pooled: mostly a tensor (B, C, h, w), but each family of networks has a form of its own."""
+        return self.network.forward_features(pixels)
+
+    def pooled(self, found: Any) -> Float[Tensor, "B C"]:
+        """Pooled features of a last map."""
+        features: Tensor = self.network.forward_head(found)
         return features
 
     def weights_digest(self) -> str:

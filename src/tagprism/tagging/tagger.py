@@ -82,6 +82,11 @@ class Tagger:
                 remedy="Copy the bundle again, or update tagprism.",
             ) from error
 
+    @property
+    def calibrated(self) -> bool:
+        """Whether tags have probabilities."""
+        return False
+
     @cached_property
     def label_space(self) -> LabelSpace | None:
         """The transform and encoders of the training, or None where the bundle has no `text/`."""

@@ -6,6 +6,7 @@ import json
 import os
 import sys
 from collections.abc import Iterable, Iterator
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -146,16 +147,12 @@ def _row(line: bytes, where: str) -> ImageTags:
 def write_keywords(source: Source, naming: Naming, dry_run: bool, quiet: bool) -> int:
     """Write (or only show) the keywords; the exit code is 4 when pictures were skipped, 6 when the machine refused."""
     command = {**source.command, "limits": vars(source.limits), "sidecar": naming}
-    journal = None if dry_run else Journal(command)
-    run = _Run(source, naming, journal)
-    try:
+    with nullcontext() if dry_run else Journal(command) as journal:
+        run = _Run(source, naming, journal)
         for row in source.rows:
             run.take(row)
         if journal is not None:
             journal.finish()
-    finally:
-        if journal is not None:
-            journal.close()
     if run.both:
         other = "photo.xmp" if naming == "photo.jpg.xmp" else "photo.jpg.xmp"
         hint = f"{run.both} new one(s) stand beside a {other} of the same photo, which some programs read instead"

@@ -58,10 +58,10 @@ class Entry:
 
 
 class Journal:
-    """The journal of one run, open for writing; closing it without `finish` leaves it to be continued.
+    """The journal of one run, to be used with `with`; left without `finish` it is continued by the same run again.
 
-    A run with the same command as the last one continues that one's journal if it did not finish, so that one undo
-    takes back both.
+    A run with the same command as the last one continues that one's journal if that one did not finish, so that one
+    undo takes back both.
 
     Args:
         command: what was asked, as JSON.
@@ -85,6 +85,13 @@ class Journal:
             else:
                 file.close()
 
+    def __enter__(self) -> Journal:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._file is not None:
+            self._file.close()
+
     def record(self, path: Path, before: bytes | None, mtime_ns: int | None, after: bytes) -> Path:
         """Put on disk what is needed to take a change back; call before changing the file.
 
@@ -101,13 +108,6 @@ class Journal:
         """Note that the run is complete; a run that changed nothing has no journal."""
         if self._file is not None:
             self._write({"finished": _now()})
-        self.close()
-
-    def close(self) -> None:
-        """Let go of the journal."""
-        if self._file is not None:
-            self._file.close()
-            self._file = None
 
     def _write(self, line: dict[str, Any]) -> None:
         if self._file is None:

@@ -33,9 +33,10 @@ def cache_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(autouse=True)
-def own_cache(cache_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Use the cache of the tests."""
+def own_cache(cache_folder: Path, tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Use the cache of the tests, and a folder of journals that is never the user's own."""
     monkeypatch.setenv("TAGPRISM_CACHE", str(cache_folder))
+    monkeypatch.setenv("TAGPRISM_STATE", str(tmp_path_factory.getbasetemp() / "tagprism-state"))
 
 
 @pytest.fixture

@@ -12,6 +12,7 @@ import typer
 import tagprism
 from tagprism.app import console
 from tagprism.app.data_commands import app as data_app
+from tagprism.app.keywords_commands import app as keywords_app
 from tagprism.app.labels_commands import app as labels_app
 from tagprism.app.options import Data, Limit, Model, Quiet, Sets, Split
 from tagprism.errors import InputError
@@ -26,6 +27,7 @@ app = typer.Typer(
 )
 app.add_typer(labels_app, name="labels")
 app.add_typer(data_app, name="data")
+app.add_typer(keywords_app, name="keywords")
 
 
 def _version(asked: bool) -> None:
@@ -156,6 +158,18 @@ def tag(
 
     cut = tag_command.Cut(top_k, min_probability)
     return tag_command.tag(paths, model, labels, cut, format, out, null, max_pixels, explain, quiet)
+
+
+@app.command()
+def undo(
+    journal: Annotated[str | None, typer.Argument(help="Name of a run, as --list shows it; else the last one.")] = None,
+    list_runs: Annotated[bool, typer.Option("--list", help="List the runs that wrote keywords.")] = False,
+    quiet: Quiet = False,
+) -> int:
+    """Take back a run of `keywords write`: every sidecar gets its bytes back, new ones are removed."""
+    from tagprism.app import undo_command
+
+    return undo_command.list_runs() if list_runs else undo_command.undo(journal, quiet)
 
 
 @app.command()

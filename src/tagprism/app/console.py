@@ -75,13 +75,13 @@ def say_skipped(name: str, reason: str) -> None:
     talk.print(f"[yellow]skipped[/] {escape(printable(name))}: {escape(printable(reason))}")
 
 
-def report_skipped(skipped: Iterable[tuple[str, str]]) -> int:
-    """List pictures that were skipped, each with its reason; the exit code is 4 when there are any, else 0."""
+def report_skipped(skipped: Iterable[tuple[str, str]], what: str = "picture") -> int:
+    """List what was skipped, each with its reason; the exit code is 4 when there is any, else 0."""
     listed = list(skipped)
     for name, reason in listed:
         say_skipped(name, reason)
     if listed:
-        talk.print(f"{len(listed)} picture(s) skipped.")
+        talk.print(f"{len(listed)} {what}(s) skipped.")
     return SKIPPED if listed else OK
 
 

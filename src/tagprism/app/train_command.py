@@ -8,8 +8,8 @@ from pathlib import Path
 from tagprism.app import console
 from tagprism.app.open_data import open_data
 from tagprism.errors import InputError
-from tagprism.training.processes import Processes, launch, this_process
-from tagprism.training.recipe import load_recipe
+from tagprism.training.processes import LostPeerError, Processes, launch, this_process
+from tagprism.training.recipe import Recipe, load_recipe
 from tagprism.training.train import recipe_toml
 from tagprism.training.train import train as train_run
 
@@ -38,10 +38,20 @@ def train(
         _check(processes, devices, nodes)
     elif (devices or 1) * (nodes or 1) > 1:
         return launch(devices or 1, nodes or 1)
-    quiet = quiet or not processes.is_main
+    try:
+        return _train(processes, resolved, data, split, out, limit, quiet or not processes.is_main)
+    except LostPeerError as error:
+        if processes.launcher_tells:
+            return error.exit_code
+        raise
+
+
+def _train(
+    processes: Processes, recipe: Recipe, data: str, split: str | None, out: Path, limit: int | None, quiet: bool
+) -> int:
     with processes.main_first("data"):
         table, chosen = open_data(data, split)
-    done = train_run(resolved, table, chosen, out, limit=limit, progress=console.progress(quiet), processes=processes)
+    done = train_run(recipe, table, chosen, out, limit=limit, progress=console.progress(quiet), processes=processes)
     if done.speed.images:
         speed = f"{done.speed.images_per_second:,.0f} images/s, {done.speed.data_wait:.0%} of the time waiting for data"
         console.say(f"trained: {speed}", quiet=quiet)

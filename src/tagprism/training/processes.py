@@ -32,6 +32,10 @@ _SECONDS_TO_END = 10.0  # that a process gets to end before it is killed
 _INTERRUPTED = 130
 
 
+class LostPeerError(MachineError):
+    """Another process of the training ended or cannot be reached; it or its launcher says why."""
+
+
 class Processes:
     """This process and those that train with it.
 
@@ -66,6 +70,11 @@ class Processes:
     def is_main(self) -> bool:
         """Whether this is the one that writes files and talks."""
         return self.rank == 0
+
+    @property
+    def launcher_tells(self) -> bool:
+        """Whether `launch` watches all of them, and so says itself what became of one."""
+        return bool(os.environ.get(_LAUNCHED)) and self.nodes == 1
 
     @property
     def nodes(self) -> int:
@@ -178,8 +187,9 @@ def this_process() -> Processes:
     if TorchElasticEnvironment.detect():
         return Processes(TorchElasticEnvironment(), int(os.environ["LOCAL_WORLD_SIZE"]))
     if int(os.environ.get("SLURM_STEP_NUM_TASKS", "1")) > 1:  # set by srun, not by a plain batch script
-        on_this = os.environ.get("SLURM_STEP_TASKS_PER_NODE", os.environ["SLURM_STEP_NUM_TASKS"])  # such as 4(x2)
-        return Processes(SLURMEnvironment(auto_requeue=False), int(on_this.partition("(")[0].partition(",")[0]))
+        if "SLURM_NTASKS_PER_NODE" not in os.environ:
+            raise InputError("srun must be told the tasks per machine.", remedy="Add --ntasks-per-node=GPUS to sbatch.")
+        return Processes(SLURMEnvironment(auto_requeue=False), int(os.environ["SLURM_NTASKS_PER_NODE"]))
     return ALONE
 
 
@@ -211,6 +221,7 @@ def launch(devices: int, nodes: int) -> int:
         "MASTER_ADDR": "127.0.0.1",
         "MASTER_PORT": str(_free_port()),
         "OMP_NUM_THREADS": str(max(1, (os.cpu_count() or 1) // devices)),
+        "TORCH_CPP_LOG_LEVEL": "ERROR",  # a lost connection is told once, in words
     } | {name: value for name, value in os.environ.items() if nodes > 1 or not name.startswith("MASTER_")}
     shared |= {"WORLD_SIZE": str(devices * nodes), "LOCAL_WORLD_SIZE": str(devices), "GROUP_RANK": str(node)}
     shared |= {_LAUNCHED: "1", "TORCHELASTIC_RUN_ID": "tagprism"}  # the same environment as under torchrun
@@ -289,11 +300,11 @@ def _lost_peers() -> Iterator[None]:
         raise lost_peer(error) or error from error
 
 
-def lost_peer(error: RuntimeError) -> MachineError | None:
+def lost_peer(error: RuntimeError) -> LostPeerError | None:
     """The sentence for a broken connection between the processes; None for another error."""
     if not isinstance(error, distributed.DistError) and "gloo" not in str(error).lower():
         return None
-    return MachineError(
+    return LostPeerError(
         "another process of this training ended or cannot be reached.",
         remedy="See its message. Run the same command again to continue.",
     )

@@ -10,6 +10,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -31,6 +32,7 @@ from tests.small_world import World, make_world
 # 31 training pictures: the last batch of an epoch has one or none that can be opened, so one of two processes has none.
 TEN = ("training.batch_size=10",)
 END_TO_END = (*TEN, "training.end_to_end=true", "training.workers=0", "training.batch_norm=evaluation")
+STARTED: list[subprocess.Popen[bytes]] = []
 OFTEN = ("training.checkpoint_batches=1", "training.epochs=6", "training.ema=0.5", "training.accumulate=2")
 
 
@@ -114,9 +116,26 @@ def start(world: World, run: str, *settings: str, devices: int = 1, torchrun: bo
     command += [part for setting in settings for part in ("--set", setting)]
     command += ["--devices", str(devices)] if devices > 1 and not torchrun else []
     with (world.folder / f"{run}.log").open("ab") as log:
-        return subprocess.Popen(
-            command, env=os.environ | {"OMP_NUM_THREADS": "1"}, stdin=subprocess.DEVNULL, stdout=log, stderr=log
+        process = subprocess.Popen(
+            command,
+            env=os.environ | {"OMP_NUM_THREADS": "1"},
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # tests in the background ignore it
         )
+    STARTED.append(process)
+    return process
+
+
+@pytest.fixture(autouse=True)
+def none_goes_on() -> Iterator[None]:
+    """A failed test leaves no process behind; those of a launcher end with it."""
+    yield
+    while STARTED:
+        process = STARTED.pop()
+        process.kill()
+        process.wait()
 
 
 def finish(world: World, run: str, process: subprocess.Popen[bytes], code: int = 4) -> str:

@@ -51,6 +51,8 @@ def train(
     out: Annotated[Path | None, typer.Option(help="Folder of the RUN to write.")] = None,
     sets: Sets = None,
     limit: Limit = None,
+    devices: Annotated[int | None, typer.Option(min=1, help="Processes on this machine, one per GPU.")] = None,
+    nodes: Annotated[int | None, typer.Option(min=1, help="Machines (see docs/training.md).")] = None,
     print_config: Annotated[bool, typer.Option("--print-config", help="Print every setting and stop.")] = False,
     quiet: Quiet = False,
 ) -> int:
@@ -58,7 +60,7 @@ def train(
     console.require_extra("train", "torch")
     from tagprism.app import train_command
 
-    return train_command.train(recipe, data, split, out, tuple(sets or ()), limit, print_config, quiet)
+    return train_command.train(recipe, data, split, out, tuple(sets or ()), limit, devices, nodes, print_config, quiet)
 
 
 @app.command()

@@ -198,18 +198,7 @@ class ImageTable:
         Raises:
             InputError: for an unknown label or one asked twice.
         """
-        columns = self.columns_of(labels)
-        if len(set(labels)) != len(labels):
-            raise InputError("a label is asked for twice.", where=self.kind)
-        asked = np.full(len(self.labels), -1, dtype=np.int64)
-        asked[columns] = np.arange(len(columns))
-        wanted = np.asarray(rows, dtype=np.int64)
-        found = np.full((len(wanted), len(columns)), 0 if self.unlisted == "negative" else -1, dtype=np.int8)
-        for ragged, value in ((self.negative, 0), (self.positive, 1)):
-            places, values = ragged.gather(wanted)
-            column = asked[values]
-            found[places[column >= 0], column[column >= 0]] = value
-        return found
+        return Targets(self, rows, labels)[:]
 
     def label_counts(self) -> Int64[np.ndarray, " L"]:
         """Number of pictures that have each label, (L,)."""
@@ -245,3 +234,70 @@ class ImageTable:
             digest.update(ragged.starts.astype("<i8").tobytes())
             digest.update(ragged.columns.astype("<i4").tobytes())
         return digest.hexdigest()
+
+
+class Targets:
+    """Targets of some pictures over some labels, made for those asked: 9 million x 7,186 at once would be 65 GB.
+
+    Args:
+        table: the data set.
+        rows: n rows of it, any order.
+        labels: C label names, each once.
+
+    Raises:
+        InputError: for an unknown label or one asked twice.
+    """
+
+    def __init__(
+        self, table: ImageTable, rows: Sequence[int] | Integer[np.ndarray, " n"], labels: Sequence[str]
+    ) -> None:
+        columns = table.columns_of(labels)
+        if len(set(labels)) != len(labels):
+            raise InputError("a label is asked for twice.", where=table.kind)
+        self._table, self._rows, self._count = table, np.asarray(rows, dtype=np.int64), len(columns)
+        self._asked = np.full(len(table.labels), -1, dtype=np.int64)
+        self._asked[columns] = np.arange(len(columns))
+
+    def __len__(self) -> int:
+        """Number of pictures n."""
+        return len(self._rows)
+
+    def __getitem__(self, places: slice | Integer[np.ndarray, " R"]) -> Int8[np.ndarray, "R C"]:
+        """(R, C) int8 of some of the n pictures: 1 has it, 0 has it not, -1 unknown."""
+        table, wanted = self._table, self._rows[places]
+        found = np.full((len(wanted), self._count), 0 if table.unlisted == "negative" else -1, dtype=np.int8)
+        for ragged, value in ((table.negative, 0), (table.positive, 1)):
+            owners, values = ragged.gather(wanted)
+            column = self._asked[values]
+            found[owners[column >= 0], column[column >= 0]] = value
+        return found
+
+    def holds(self, value: int) -> bool:
+        """Whether any target has this value; stops at the first thousands of pictures that have it."""
+        return any((self[begin : begin + 4096] == value).any() for begin in range(0, len(self), 4096))
+
+
+@dataclass(frozen=True)
+class PickedFiles(Sequence[Path]):
+    """Some files of many, without a list of their paths.
+
+    Args:
+        files: all of them.
+        rows: (n,) places of those picked.
+    """
+
+    files: Sequence[Path]
+    rows: Int64[np.ndarray, " n"]
+
+    def __len__(self) -> int:
+        """Number of files."""
+        return len(self.rows)
+
+    @overload
+    def __getitem__(self, place: int) -> Path: ...
+    @overload
+    def __getitem__(self, place: slice) -> PickedFiles: ...
+    def __getitem__(self, place: int | slice) -> Path | PickedFiles:
+        """Path at one place, or the files of a slice."""
+        rows = self.rows[place]
+        return PickedFiles(self.files, rows) if isinstance(place, slice) else self.files[int(rows)]

@@ -123,7 +123,7 @@ class Experiment:
         elif method == "ridge":
             train = prepared.train
             assert train.features is not None, "baselines use frozen features"
-            vectors = ridge(train.features, train.targets, prepared.seen_vectors, features.vectors)
+            vectors = ridge(train.features, train.targets[:], prepared.seen_vectors, features.vectors)
         else:
             raise InputError(f"there is no baseline `{method}`.", remedy=f"Choose one of: {', '.join(BASELINES)}.")
         ranking = RankingMatrix(torch.tensor(prepared.seen_vectors), standardise=recipe.model.standardise)

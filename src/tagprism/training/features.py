@@ -6,9 +6,7 @@ once, and shared by all runs. Knows neither labels nor heads.
 
 from __future__ import annotations
 
-import sqlite3
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -17,8 +15,9 @@ import numpy as np
 import torch
 from jaxtyping import Float32, Int64
 
-from tagprism.errors import InputError, MachineError, PictureError
-from tagprism.files import cache_dir, machine_errors, replaced_whole
+from tagprism.byte_cache import ByteCache
+from tagprism.errors import InputError, PictureError
+from tagprism.files import cache_dir, replaced_whole
 from tagprism.images.digests import digest_pictures
 from tagprism.images.preprocess import Preprocess
 from tagprism.images.stream import BATCH, look_at
@@ -61,54 +60,23 @@ class FeatureCache:
     """
 
     def __init__(self, path: Path, size: int) -> None:
-        self._path, self._bytes = path, 4 * size
-        with self._machine_errors():
-            self._connection = sqlite3.connect(path, timeout=60, isolation_level=None)
-        try:
-            with self._machine_errors():
-                self._connection.execute("PRAGMA journal_mode=WAL")
-                self._connection.execute("CREATE TABLE IF NOT EXISTS features (digest BLOB PRIMARY KEY, vector BLOB)")
-        except MachineError:
-            self.close()
-            raise
-
-    @contextmanager
-    def _machine_errors(self) -> Iterator[None]:
-        try:
-            with machine_errors(self._path):
-                yield
-        except sqlite3.Error as error:
-            remedy = "Free space or mend the permission; if the file is damaged, delete it: it is computed again."
-            raise MachineError(
-                f"the cache of features fails ({error}).", where=str(self._path), remedy=remedy
-            ) from error
+        self._cache, self._bytes = ByteCache(path, "features"), 4 * size
 
     def get(self, digests: Iterable[str]) -> dict[str, Float32[np.ndarray, " C"]]:
         """The vectors that are there, by digest."""
-        found = {}
-        for digest in set(digests):
-            with self._machine_errors():
-                row = self._connection.execute(
-                    "SELECT vector FROM features WHERE digest = ?", (bytes.fromhex(digest),)
-                ).fetchone()
-            if row is not None and len(row[0]) == self._bytes:
-                found[digest] = np.frombuffer(row[0], np.float32)
-        return found
+        found = self._cache.get(bytes.fromhex(digest) for digest in digests)
+        return {
+            key.hex(): np.frombuffer(value, np.float32) for key, value in found.items() if len(value) == self._bytes
+        }
 
     def put(self, digests: Sequence[str], vectors: Float32[np.ndarray, "B C"]) -> None:
         """Keep a batch of vectors; they are on disk when this returns."""
-        rows = [
-            (bytes.fromhex(digest), vector.astype(np.float32).tobytes())
-            for digest, vector in zip(digests, vectors, strict=True)
-        ]
-        with self._machine_errors():
-            self._connection.execute("BEGIN")
-            self._connection.executemany("INSERT OR REPLACE INTO features VALUES (?, ?)", rows)
-            self._connection.execute("COMMIT")
+        rows = vectors.astype(np.float32)
+        self._cache.put({bytes.fromhex(one): row.tobytes() for one, row in zip(digests, rows, strict=True)})
 
     def close(self) -> None:
         """Close the file."""
-        self._connection.close()
+        self._cache.close()
 
 
 def compute_features(

@@ -89,7 +89,11 @@ def compare(
     data: Data,
     split: Split = None,
     variants: Annotated[Path | None, typer.Option(help="TOML file of further rows: `variant` tables.")] = None,
-    baselines: Annotated[bool, typer.Option("--baselines", help="Add ConSE and ridge.")] = False,
+    baseline: Annotated[
+        list[str] | None,
+        typer.Option(help="authors, single, conse, ridge, decoder or open_clip:MODEL/WEIGHTS; may be repeated."),
+    ] = None,
+    baselines: Annotated[bool, typer.Option("--baselines", help="All of them but CLIP.")] = False,
     supervised: Annotated[
         bool, typer.Option("--supervised", help="Add the model trained on unseen labels too.")
     ] = False,
@@ -106,8 +110,9 @@ def compare(
     console.require_extra("train", "torch")
     from tagprism.app import compare_command
 
+    rivals = (*(compare_command.BASELINES if baselines else ()), *(baseline or ()))
     return compare_command.compare(
-        recipe, data, split, variants, baselines, supervised, pseudo_unseen, out, format, tuple(sets or ()), quiet
+        recipe, data, split, variants, rivals, supervised, pseudo_unseen, out, format, tuple(sets or ()), quiet
     )
 
 

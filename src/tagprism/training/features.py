@@ -14,14 +14,14 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from jaxtyping import Float32, Int64
+from jaxtyping import Float, Float32, Int64
 
 from tagprism.errors import InputError, MachineError, PictureError
 from tagprism.files import cache_dir, machine_errors, replaced_whole
 from tagprism.images.digests import digest_pictures
 from tagprism.images.preprocess import Preprocess
 from tagprism.images.stream import pixel_batches
-from tagprism.model.backbones import Backbone
+from tagprism.model.backbones import FeatureNetwork
 from tagprism.model.export import export_onnx
 from tagprism.model.onnx_model import OnnxModel
 from tagprism.progress import Progress, silent
@@ -53,13 +53,15 @@ class FeatureCache:
     Args:
         path: the file; made when absent.
         size: C; vectors of another size are taken for absent.
+        halves: kept in float16, for large vectors.
 
     Raises:
         MachineError: the file is damaged, or cannot be read or written; by every method.
     """
 
-    def __init__(self, path: Path, size: int) -> None:
-        self._path, self._bytes = path, 4 * size
+    def __init__(self, path: Path, size: int, *, halves: bool = False) -> None:
+        self._type = np.dtype(np.float16 if halves else np.float32)
+        self._path, self._bytes = path, self._type.itemsize * size
         with self._machine_errors():
             self._connection = sqlite3.connect(path, timeout=60, isolation_level=None)
         try:
@@ -81,7 +83,17 @@ class FeatureCache:
                 f"the cache of features fails ({error}).", where=str(self._path), remedy=remedy
             ) from error
 
-    def get(self, digests: Iterable[str]) -> dict[str, Float32[np.ndarray, " C"]]:
+    def holds(self, digests: Iterable[str]) -> set[str]:
+        """The digests whose vectors are there."""
+        asked = "SELECT length(vector) FROM features WHERE digest = ?"
+        with self._machine_errors():
+            return {
+                digest
+                for digest in set(digests)
+                if (self._connection.execute(asked, (bytes.fromhex(digest),)).fetchone() or (0,))[0] == self._bytes
+            }
+
+    def get(self, digests: Iterable[str]) -> dict[str, Float[np.ndarray, " C"]]:
         """The vectors that are there, by digest."""
         found = {}
         for digest in set(digests):
@@ -90,13 +102,13 @@ class FeatureCache:
                     "SELECT vector FROM features WHERE digest = ?", (bytes.fromhex(digest),)
                 ).fetchone()
             if row is not None and len(row[0]) == self._bytes:
-                found[digest] = np.frombuffer(row[0], np.float32)
+                found[digest] = np.frombuffer(row[0], self._type)
         return found
 
     def put(self, digests: Sequence[str], vectors: Float32[np.ndarray, "B C"]) -> None:
         """Keep a batch of vectors; they are on disk when this returns."""
         rows = [
-            (bytes.fromhex(digest), vector.astype(np.float32).tobytes())
+            (bytes.fromhex(digest), vector.astype(self._type).tobytes())
             for digest, vector in zip(digests, vectors, strict=True)
         ]
         with self._machine_errors():
@@ -110,13 +122,13 @@ class FeatureCache:
 
 
 def compute_features(
-    files: Sequence[Path], backbone: Backbone, preprocess: Preprocess, progress: Progress = silent
+    files: Sequence[Path], network: FeatureNetwork, preprocess: Preprocess, progress: Progress = silent
 ) -> Features:
-    """Pooled features of pictures, from the cache where they are there.
+    """Feature vectors of pictures, from the cache where they are there.
 
     Args:
         files: picture files.
-        backbone: gives (B, C) features.
+        network: gives (B, C) features.
         preprocess: what is done to each picture first.
         progress: told of pictures read and computed.
 
@@ -126,50 +138,89 @@ def compute_features(
     Raises:
         InputError: none of the pictures can be used.
     """
+    with stored_features(files, network, preprocess, progress) as stored:
+        return Features(stored.rows, stored.read(range(len(stored.rows))), stored.digests, stored.errors)
+
+
+@dataclass(frozen=True)
+class StoredFeatures:
+    """As `Features`, but the vectors stay on disk.
+
+    Args:
+        rows, digests, errors: see `Features`.
+        cache: holds the vectors.
+    """
+
+    rows: Int64[np.ndarray, " n"]
+    digests: tuple[str, ...]
+    errors: tuple[tuple[int, PictureError], ...]
+    cache: FeatureCache
+
+    def read(self, places: Iterable[int]) -> Float32[np.ndarray, "k C"]:
+        """Vectors of some of the n pictures, by their places in `rows`."""
+        digests = [self.digests[place] for place in places]
+        found = self.cache.get(digests)
+        return np.stack([found[digest] for digest in digests]).astype(np.float32, copy=False)
+
+
+@contextmanager
+def stored_features(
+    files: Sequence[Path],
+    network: FeatureNetwork,
+    preprocess: Preprocess,
+    progress: Progress = silent,
+    *,
+    halves: bool = False,
+) -> Iterator[StoredFeatures]:
+    """Compute the features that the cache lacks, and keep it open for reading; arguments as for `compute_features`.
+
+    Args:
+        files, network, preprocess, progress: see there.
+        halves: kept in float16; for vectors too large for memory.
+
+    Raises:
+        InputError: none of the pictures can be used.
+    """
     digests, errors = digest_pictures(files, progress)
-    weights = backbone.weights_digest()
+    weights = network.weights_digest()
     engine = "torch" if torch.cuda.is_available() else "onnx"  # the last bits differ: never mixed in one run
     name = f"{weights[:16]}-{preprocess.digest[:16]}-{engine}.sqlite"
-    cache = FeatureCache(cache_dir("features") / name, backbone.features)
+    cache = FeatureCache(cache_dir("features") / name, network.features, halves=halves)
     try:
-        known = cache.get(digests.values())
+        known = cache.holds(digests.values())
         wanted = {digest: row for row, digest in reversed(digests.items()) if digest not in known}
         missing = sorted(wanted.values())  # each content once, at its first place
         failed: dict[str, PictureError] = {}
         if missing:
-            network = _engine(backbone, preprocess, weights)
+            run = _engine(network, preprocess, weights)
             with progress("computing features", len(missing)) as advance:
                 for batch in pixel_batches([files[row] for row in missing], preprocess, _BATCH):
                     if batch.rows:
-                        vectors = network(batch.pixels)
-                        cache.put(batch.digests, vectors)
-                        known.update(zip(batch.digests, vectors, strict=True))
+                        cache.put(batch.digests, run(batch.pixels))
+                        known.update(batch.digests)
                     failed.update({digests[missing[place]]: error for place, error in batch.errors})
                     advance(len(batch.rows) + len(batch.errors))
+        errors += [(row, failed[digest]) for row, digest in digests.items() if digest in failed]
+        errors.sort(key=lambda item: item[0])
+        rows = [row for row, digest in digests.items() if digest in known]
+        if not rows:
+            first = f" The first: {errors[0][1]}" if errors else ""
+            raise InputError(f"none of {len(files)} pictures can be used.{first}")
+        yield StoredFeatures(np.asarray(rows, np.int64), tuple(digests[row] for row in rows), tuple(errors), cache)
     finally:
         cache.close()
-    errors += [(row, failed[digest]) for row, digest in digests.items() if digest in failed]
-    errors.sort(key=lambda item: item[0])
-    rows = [row for row, digest in digests.items() if digest in known]
-    if not rows:
-        first = f" The first: {errors[0][1]}" if errors else ""
-        raise InputError(f"none of {len(files)} pictures can be used.{first}")
-    return Features(
-        np.asarray(rows, np.int64),
-        np.stack([known[digests[row]] for row in rows]),
-        tuple(digests[row] for row in rows),
-        tuple(errors),
-    )
 
 
-def _engine(backbone: Backbone, preprocess: Preprocess, weights: str) -> Callable[[Pixels], Pixels]:
-    """The fastest way to run the backbone here: torch on a GPU, else ONNX Runtime (twice torch's speed on a CPU)."""
+def _engine(
+    backbone: FeatureNetwork, preprocess: Preprocess, weights: str
+) -> Callable[[Pixels], Float32[np.ndarray, "B C"]]:
+    """The fastest way to run the network here: torch on a GPU, else ONNX Runtime (twice torch's speed on a CPU)."""
     if torch.cuda.is_available():
         network = backbone.eval().cuda()
 
-        def run(pixels: Pixels) -> Pixels:
+        def run(pixels: Pixels) -> Float32[np.ndarray, "B C"]:
             with torch.inference_mode():
-                output: Pixels = network(torch.from_numpy(pixels).cuda()).float().cpu().numpy()
+                output: Float32[np.ndarray, "B C"] = network(torch.from_numpy(pixels).cuda()).float().cpu().numpy()
             return output
 
         return run

@@ -110,7 +110,7 @@ def compare(
     console.require_extra("train", "torch")
     from tagprism.app import compare_command
 
-    rivals = (*(compare_command.BASELINES if baselines else ()), *(baseline or ()))
+    rivals = (tuple(baseline or ()), baselines)
     return compare_command.compare(
         recipe, data, split, variants, rivals, supervised, pseudo_unseen, out, format, tuple(sets or ()), quiet
     )

@@ -19,8 +19,9 @@ from tagprism.evaluation.protocols import Evaluation
 from tagprism.evaluation.published import Entry, comparable_groups, published_for
 from tagprism.evaluation.table import comparison_markdown, comparison_table
 from tagprism.files import digest_json, write_json
+from tagprism.model.backbones import Backbone
 from tagprism.provenance import made_with
-from tagprism.training.baselines import BASELINES
+from tagprism.training.baselines import BASELINES, has_imagenet_classifier
 from tagprism.training.clip_scores import PREFIX
 from tagprism.training.experiment import Experiment
 from tagprism.training.recipe import Recipe, load_recipe
@@ -40,7 +41,7 @@ def compare(
     data: str,
     split: str | None,
     variants: Path | None,
-    baselines: tuple[str, ...],
+    rivals: tuple[tuple[str, ...], bool],
     supervised: bool,
     pseudo: float | None,
     out: Path | None,
@@ -49,7 +50,7 @@ def compare(
     quiet: bool,
 ) -> int:
     """Run every method on every split, keep each result, print the table with the published numbers beside it."""
-    methods = _methods(recipe, variants, baselines, supervised, sets)
+    methods = _methods(recipe, variants, rivals, supervised, sets)
     table, splits = _splits(data, split)
     published = _published(table, splits)
     if pseudo is not None:
@@ -97,7 +98,7 @@ def _splits(data: str, split: str | None) -> tuple[ImageTable, list[Split]]:
 
 
 def _methods(
-    recipe: Path, variants: Path | None, baselines: tuple[str, ...], supervised: bool, sets: tuple[str, ...]
+    recipe: Path, variants: Path | None, rivals: tuple[tuple[str, ...], bool], supervised: bool, sets: tuple[str, ...]
 ) -> list[Method]:
     base = load_recipe(recipe, sets)
     methods = [Method(base.name, base)]
@@ -105,13 +106,22 @@ def _methods(
         methods += [
             Method(name, load_recipe(recipe, (*sets, *overrides))) for name, overrides in _read_variants(variants)
         ]
-    methods += [_baseline(kind, base) for kind in dict.fromkeys(baselines)]
+    named, every = rivals
+    methods += [_baseline(kind, base) for kind in dict.fromkeys((*(_available(base) if every else ()), *named))]
     if supervised:
         methods.append(Method("supervised", base, "supervised"))
     names = [method.name for method in methods]
     if len(set(names)) != len(names):
         raise InputError("two rows have the same name.", where=str(variants), remedy="Rename one.")
     return methods
+
+
+def _available(recipe: Recipe) -> list[str]:
+    """All rivals that need nothing but the recipe; ConSE needs a classifier."""
+    if has_imagenet_classifier(Backbone(recipe.model.backbone, recipe.model.weights)):
+        return list(BASELINES)
+    console.say("ConSE is left out: it needs a backbone with an ImageNet-1k classifier.")
+    return [kind for kind in BASELINES if kind != "conse"]
 
 
 def _baseline(kind: str, recipe: Recipe) -> Method:

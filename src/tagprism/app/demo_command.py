@@ -89,11 +89,7 @@ def _trained(recipe: Recipe, table: ImageTable, split: Split, run: Path, progres
 
 def _rivals(recipe: Recipe, experiment: Experiment, kept: Path, quiet: bool) -> dict[str, list[Evaluation]]:
     """The single vector, ConSE, ridge and the supervised model on the same pictures."""
-    single = recipe.model_copy(update={"model": recipe.model.model_copy(update={"vectors": 1})})
-    methods = [
-        Method("single vector, M=1", single),
-        *(Method(BASELINES[kind], recipe, kind) for kind in ("conse", "ridge")),
-    ]
+    methods = [Method(BASELINES[kind], recipe, kind) for kind in ("single", "conse", "ridge")]
     methods.append(Method("supervised", recipe, "supervised"))
     found = {}
     for method in methods:

@@ -102,8 +102,8 @@ def published_for(kind: str, seen: int, unseen: int) -> tuple[Entry, ...]:
 def comparable_groups(entries: Iterable[Entry]) -> tuple[ComparableGroup, ...]:
     """Sort methods by the positives per image that their numbers imply.
 
-    TP = P K N = R positives, so positives / N = K P / R; known to within the rounding of P and R. A method is in a group
-    when one number fits all of the group. Methods without P and R at one K are in none.
+    TP = P K N = R positives, so positives / N = K P / R; known to within the rounding of P and R. A method is in a
+    group when one number fits all of the group. Methods without P and R at one K are in none.
 
     Args:
         entries: of one data set and protocol.

@@ -65,14 +65,9 @@ def compare(methods: Methods, published: Sequence[Entry] = ()) -> Comparison:
         Row(name, "yardstick", tuple(_cell(first, *reader, name) for reader in readers))
         for name in ("chance", "constant", "ceiling")
     ]
-    rows += [
-        Row(
-            f"{method} (published)",
-            "published",
-            tuple(_published_cell(published, method, *reader) for reader in readers),
-        )
-        for method in dict.fromkeys(entry.method for entry in published)
-    ]
+    for method in dict.fromkeys(entry.method for entry in published):
+        cells = tuple(_published_cell(published, method, *reader) for reader in readers)
+        rows.append(Row(f"{method} (published)", "published", cells))
     captions = [_caption(first, task) for task in TASKS] + [_published_caption(published, task) for task in TASKS]
     captions += [_comparability(first, published, task) for task in TASKS]
     titles = tuple(f"{task.upper()} {metric}" for task, metric in readers)

@@ -95,7 +95,11 @@ def compare(
     data: Data,
     split: Split = None,
     variants: Annotated[Path | None, typer.Option(help="TOML file of further rows: `variant` tables.")] = None,
-    baselines: Annotated[bool, typer.Option("--baselines", help="Add ConSE and ridge.")] = False,
+    baseline: Annotated[
+        list[str] | None,
+        typer.Option(help="authors, single, conse, ridge, decoder or open_clip:MODEL/WEIGHTS; may be repeated."),
+    ] = None,
+    baselines: Annotated[bool, typer.Option("--baselines", help="All of them but CLIP.")] = False,
     supervised: Annotated[
         bool, typer.Option("--supervised", help="Add the model trained on unseen labels too.")
     ] = False,
@@ -112,9 +116,31 @@ def compare(
     console.require_extra("train", "torch")
     from tagprism.app import compare_command
 
+    rivals = (tuple(baseline or ()), baselines)
     return compare_command.compare(
-        recipe, data, split, variants, baselines, supervised, pseudo_unseen, out, format, tuple(sets or ()), quiet
+        recipe, data, split, variants, rivals, supervised, pseudo_unseen, out, format, tuple(sets or ()), quiet
     )
+
+
+@app.command("import-official")
+def import_official(
+    checkpoint: Annotated[Path, typer.Argument(help="The authors' released .pth file.")],
+    labels: Annotated[Path, typer.Option(help="Label vectors it was trained with: npz, safetensors or text.")],
+    into: Annotated[Path, typer.Option(help="Folder of the bundle to write.")],
+    seen: Annotated[
+        Path | None, typer.Option(help="Labels trained on: one a line, or JSON; else idx_to_class.")
+    ] = None,
+    unseen: Annotated[Path | None, typer.Option(help="Labels kept out of training; all others were seen.")] = None,
+    image_size: Annotated[int, typer.Option("--image-size", help="Pixels a side: 224, 448, 608.")] = 224,
+    raw: Annotated[bool, typer.Option("--raw", help="The authors' raw scores, not comparable between images.")] = False,
+    encoder: Annotated[str | None, typer.Option(help="Text encoder of the label vectors, such as file:PATH.")] = None,
+    quiet: Quiet = False,
+) -> int:
+    """Turn the authors' released checkpoint into a bundle, without running any code in it."""
+    console.require_extra("train", "torch")
+    from tagprism.app import import_command
+
+    return import_command.import_official(checkpoint, labels, into, seen, unseen, image_size, raw, encoder, quiet)
 
 
 @app.command()

@@ -101,10 +101,8 @@ def from_model(
     files = find_pictures(photos)
     if not files:
         raise NothingToDoError("there are no pictures.", where=", ".join(map(str, photos)))
-    top_k = None if limits.min_score is not None else limits.top_k
-    rows = tagger.tag_each(
-        files, words, top_k, limits.min_probability, max_pixels=max_pixels or MAX_PIXELS, progress=progress
-    )
+    cap = max_pixels or MAX_PIXELS
+    rows = tagger.tag_each(files, words, limits.top_k, limits.min_probability, max_pixels=cap, progress=progress)
     digest = tagger.bundle.digest
     asked = {"photos": [os.path.abspath(photo) for photo in photos], "model": digest, "labels": words}  # noqa: PTH100
     return Source(rows, limits, digest, asked)

@@ -176,7 +176,9 @@ class Story:
             finished = any("finished" in note for note in notes)
             return cls(path, head["started"], head["command"], finished, undone[-1] if undone else None, files, size)
         except (OSError, ValueError, KeyError, TypeError) as error:
-            raise InputError(f"is not a journal that can be read ({error}).", where=str(path)) from error
+            raise InputError(
+                f"is not a journal that can be read ({error}).", where=str(path), remedy="Move it out of this folder."
+            ) from error
 
     def entries(self) -> Iterator[Entry]:
         """Its files, the last one first."""

@@ -17,7 +17,7 @@ import pytest
 from PIL import Image
 
 from tests.app.conftest import Cli
-from tests.command_line import tagprism
+from tests.command_line import python, tagprism
 from tests.small_world import LABELS, World
 from tests.tagging.sidecars import DARKTABLE
 
@@ -177,6 +177,16 @@ def test_tagging_and_writing_apart(world: World, photos: Path) -> None:
         assert b"".join(lines[:place] + lines[place + 5 :]) == written[path.name]
 
 
+def test_writing_needs_no_torch(world: World, photos: Path) -> None:
+    code = (
+        "import sys\nfrom tagprism.app import console\nfrom tagprism.app.cli import app\n"
+        "code = console.run(lambda: app(sys.argv[1:], standalone_mode=False))\n"
+        "print(code, 'torch' in sys.modules, file=sys.stderr)"
+    )
+    done = python(code, "keywords", "write", photos, "-m", world.run, "--top-k", "1", "--quiet")
+    assert done.stderr == b"0 False\n"
+
+
 @pytest.mark.parametrize(
     ("line", "words"),
     [
@@ -282,6 +292,7 @@ def killed_in_the_middle(command: list[str | Path], folder: Path, done: int, pau
         process.send_signal(signal.SIGKILL)
 
 
+@pytest.mark.slow
 def test_killed_runs_go_on_and_one_undo_takes_all_back(cli: Cli, tmp_path: Path) -> None:
     folder = tmp_path / "photos"
     folder.mkdir()

@@ -95,9 +95,10 @@ def _let_read(path: Path) -> None:
 
 
 def exchange(path: Path, new: bytes | None, *, expected: str | None, part: Path, mtime_ns: int | None = None) -> bool:
-    """Replace someone's file whole, on disk when this returns, unless it no longer holds what was expected.
+    """Replace someone's file whole, unless it no longer holds what was expected.
 
-    Mode, owner (where that is allowed) and extended attributes stay.
+    Mode, owner (where that is allowed) and extended attributes stay. The bytes are on disk before they take the file's
+    name; a power cut may still bring the old file back until `sync_folder`.
 
     Args:
         path: the file.
@@ -130,7 +131,6 @@ def exchange(path: Path, new: bytes | None, *, expected: str | None, part: Path,
             return False
         finally:
             part.unlink(missing_ok=True)
-        sync_folder(path.parent)
     return True
 
 

@@ -196,9 +196,12 @@ REFUSED: dict[str, tuple[bytes, str]] = {
         b'<!DOCTYPE a [<!ENTITY b SYSTEM "file:///etc/passwd">]>' + (PLAIN % "&b;").encode(),
         "DOCTYPE",
     ),
-    "an endless nest": (b"<a>" * 100_000, "nests more than"),
+    "an endless nest": (b"<a>" * 100_000, "inside each other"),
     "another encoding": (b'<?xml version="1.0" encoding="KOI8-R"?>' + (PLAIN % "").encode(), "koi8-r"),
     "a literal": ((PLAIN % '<dc:subject rdf:parseType="Literal"><b>x</b></dc:subject>').encode(), "not understood"),
     "a reference": ((PLAIN % '<dc:subject rdf:resource="urn:x"/>').encode(), "not understood"),
 }
 """Name -> bytes that are refused, a part of the reason."""
+
+LONG = (PLAIN % ("<dc:format>" + "x\n" * 4_000_000 + "</dc:format>")).encode()
+"""A sidecar of 8 MB, most of it one text."""

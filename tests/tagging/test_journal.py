@@ -34,7 +34,7 @@ def tree(folder: Path) -> Files:
 def change(journal: Journal, path: Path, new: bytes) -> None:
     before = path.read_bytes() if path.exists() else None
     mtime_ns = path.stat().st_mtime_ns if path.exists() else None
-    part = journal.record(path, before, mtime_ns, new)
+    (part,) = journal.record([(path, before, mtime_ns, new)])
     assert exchange(path, new, expected=None if before is None else digest_bytes(before), part=part)
 
 
@@ -117,7 +117,7 @@ def test_an_earlier_run_below_a_later_one_is_left_alone(tmp_path: Path) -> None:
 def test_a_run_interrupted_before_its_last_change_is_undone(tmp_path: Path) -> None:
     with Journal({}) as journal:
         change(journal, tmp_path / "a", b"1")
-        part = journal.record(tmp_path / "b", None, None, b"2")
+        (part,) = journal.record([(tmp_path / "b", None, None, b"2")])
         part.write_bytes(b"half")  # and here the process was killed
     assert undo()[1:] == (1, [])
     assert tree(tmp_path) == {}
@@ -126,7 +126,7 @@ def test_a_run_interrupted_before_its_last_change_is_undone(tmp_path: Path) -> N
 def test_the_same_run_goes_on_with_its_journal_and_another_does_not(tmp_path: Path) -> None:
     with Journal({"command": "x"}) as journal:
         change(journal, tmp_path / "a", b"1")
-        journal.record(tmp_path / "b", None, None, b"2").write_bytes(b"half")
+        journal.record([(tmp_path / "b", None, None, b"2")])[0].write_bytes(b"half")
     run(tmp_path, {"b": b"2"})
     assert len(stories()) == 1 and stories()[0].finished
     assert sorted(tree(tmp_path)) == ["a", "b"]
@@ -136,7 +136,7 @@ def test_the_same_run_goes_on_with_its_journal_and_another_does_not(tmp_path: Pa
 
 def test_what_a_killed_run_left_beside_a_file_is_removed_by_the_next_one(tmp_path: Path) -> None:
     with Journal({"command": "x"}) as journal:
-        journal.record(tmp_path / "b", None, None, b"2").write_bytes(b"half")
+        journal.record([(tmp_path / "b", None, None, b"2")])[0].write_bytes(b"half")
     run(tmp_path, {"c": b"3"}, command="another")
     assert sorted(tree(tmp_path)) == ["c"]
 
@@ -202,12 +202,12 @@ def test_nothing_is_lost_when_the_machine_refuses(tmp_path: Path, monkeypatch: p
         raise OSError(28, "No space left on device")
 
     with Journal({}) as journal:
-        part = journal.record(path, b"old", 1, b"new")
+        (part,) = journal.record([(path, b"old", 1, b"new")])
         monkeypatch.setattr(files.os, "fsync", no_space)
         with pytest.raises(MachineError, match="No space left"):
             exchange(path, b"new", expected=digest_bytes(b"old"), part=part)
         with pytest.raises(MachineError, match="No space left"):
-            journal.record(path, b"old", 1, b"new")
+            journal.record([(path, b"old", 1, b"new")])
         monkeypatch.undo()
     assert {name: data for name, (data, _) in tree(tmp_path).items()} == {"a": b"old"}
 
@@ -233,7 +233,7 @@ def test_a_full_disk_loses_nothing(tmp_path: Path) -> None:
     try:
         (disk / "a").write_bytes(b"old" * 10_000)
         with Journal({}) as journal:
-            part = journal.record(disk / "a", b"old" * 10_000, 1, b"new" * 20_000)
+            (part,) = journal.record([(disk / "a", b"old" * 10_000, 1, b"new" * 20_000)])
             with pytest.raises(MachineError, match="No space left"):
                 exchange(disk / "a", b"new" * 20_000, expected=digest_bytes(b"old" * 10_000), part=part)
         assert {name: data for name, (data, _) in tree(disk).items()} == {"a": b"old" * 10_000}

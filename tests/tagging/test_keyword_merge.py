@@ -109,7 +109,7 @@ _SAMPLE = st.sampled_from(["darktable", "utf-16", "on one line", "no description
 
 
 @given(_SAMPLE, _words, _words, _words, _words)
-@settings(deadline=None)
+@settings(deadline=None, max_examples=60)
 def test_whatever_is_written_and_found_both_are_there_and_the_persons_stays(
     sample: str, own: list[str], paths: list[str], found: list[str], later: list[str]
 ) -> None:

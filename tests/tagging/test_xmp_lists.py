@@ -9,10 +9,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tagprism.tagging import xml_tree
 from tagprism.tagging.keyword_merge import FLAT, OURS, PATHS
-from tagprism.tagging.xml_tree import XmlError
+from tagprism.tagging.xml_tree import XmlError, parse
 from tagprism.tagging.xmp_lists import Change, XmpLists
-from tests.tagging.sidecars import INSERT_ONLY, PLAIN, REFUSED, SIDECARS
+from tests.tagging.sidecars import INSERT_ONLY, LONG, PLAIN, REFUSED, SIDECARS
 
 NEW = ("beach", "Bär & <Tiger>", "日本 😀")
 DC, RDF = "{http://purl.org/dc/elements/1.1/}", "{http://www.w3.org/1999/02/22-rdf-syntax-ns#}"
@@ -117,6 +118,19 @@ def test_what_an_encoding_lacks_is_written_as_a_reference() -> None:
     assert XmpLists(changed).words(FLAT) == ("Familie", "Küste", "日本")
 
 
+@pytest.mark.timeout(20)
+def test_a_long_text_takes_no_time() -> None:
+    changed = XmpLists(LONG).changed({FLAT: Change(add=NEW)})
+    assert XmpLists(changed).words(FLAT) == NEW and len(changed) > len(LONG)
+
+
+def test_elements_without_end_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(xml_tree, "_MAX_ELEMENTS", 1000)
+    assert len(parse(b"<a>" + b"<b/>" * 999 + b"</a>").children) == 999
+    with pytest.raises(XmlError, match="more than 1,000 elements"):
+        parse(b"<a>" + b"<b/>" * 1000 + b"</a>")
+
+
 @pytest.mark.parametrize("name", REFUSED)
 def test_what_cannot_be_read_safely_is_refused(name: str) -> None:
     data, reason = REFUSED[name]
@@ -154,7 +168,7 @@ def test_any_text_goes_in_and_comes_out(first: list[str], second: list[str], nam
     st.sampled_from(sorted(SIDECARS)),
     st.lists(st.tuples(st.integers(0, 3000), st.binary(max_size=3), st.integers(0, 3)), min_size=1, max_size=4),
 )
-@settings(deadline=None, max_examples=300)
+@settings(deadline=None, max_examples=150)
 def test_damaged_bytes_are_refused_or_changed_rightly(name: str, damage: list[tuple[int, bytes, int]]) -> None:
     data = bytearray(SIDECARS[name][0])
     for place, new, length in damage:

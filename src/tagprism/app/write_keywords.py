@@ -5,15 +5,15 @@ from __future__ import annotations
 import json
 import os
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from tagprism.app import console
-from tagprism.errors import InputError, MachineError, NothingToDoError, PictureError
-from tagprism.files import digest_bytes, disk_is_full
+from tagprism.errors import InputError, MachineError, NothingToDoError, PictureError, TagprismError
+from tagprism.files import digest_bytes
 from tagprism.images.decode import MAX_PIXELS
 from tagprism.images.walk import find_pictures
 from tagprism.labels.phrase_list import read_phrases
@@ -23,6 +23,7 @@ from tagprism.tagging.sidecar import Naming, SidecarChange, plan, sidecar_path, 
 from tagprism.tagging.tagger import ImageTags, Tag, load
 
 _LEAST_PROBABILITY = 0.5
+_AT_A_TIME = 16  # sidecars whose old bytes are put on disk together: it takes as long as for one
 
 
 @dataclass(frozen=True)
@@ -100,10 +101,8 @@ def from_model(
     files = find_pictures(photos)
     if not files:
         raise NothingToDoError("there are no pictures.", where=", ".join(map(str, photos)))
-    top_k = None if limits.min_score is not None else limits.top_k
-    rows = tagger.tag_each(
-        files, words, top_k, limits.min_probability, max_pixels=max_pixels or MAX_PIXELS, progress=progress
-    )
+    cap = max_pixels or MAX_PIXELS
+    rows = tagger.tag_each(files, words, limits.top_k, limits.min_probability, max_pixels=cap, progress=progress)
     digest = tagger.bundle.digest
     asked = {"photos": [os.path.abspath(photo) for photo in photos], "model": digest, "labels": words}  # noqa: PTH100
     return Source(rows, limits, digest, asked)
@@ -151,6 +150,7 @@ def write_keywords(source: Source, naming: Naming, dry_run: bool, quiet: bool) -
         run = _Run(source, naming, journal)
         for row in source.rows:
             run.take(row)
+        run.write()
         if journal is not None:
             journal.finish()
     if run.both:
@@ -166,12 +166,13 @@ def write_keywords(source: Source, naming: Naming, dry_run: bool, quiet: bool) -
 
 
 class _Run:
-    """Takes row by row and counts."""
+    """Takes row by row, writes some at a time, and counts."""
 
     def __init__(self, source: Source, naming: Naming, journal: Journal | None) -> None:
         self.source, self.naming, self.journal = source, naming, journal
         self.changed = self.same = self.both = self.refused = 0
         self.skipped: list[tuple[str, str]] = []
+        self.waiting: dict[Path, tuple[Path, SidecarChange]] = {}
 
     def take(self, row: ImageTags) -> None:
         name = os.fsdecode(row.path)
@@ -179,24 +180,36 @@ class _Run:
             self.skipped.append((name, row.error.message))
             return
         try:
+            if sidecar_path(row.path, self.naming) in self.waiting:  # a photo that is named twice
+                self.write()
             change = plan(row.path, self.naming, self.source.limits.keywords(row.tags), self.source.model)
-            if not change.is_needed:
-                self.same += 1
-                return
-            if self.journal is None:
-                _print_difference(change)
-            else:
-                write(change, self.journal)
         except PictureError as error:
             self.skipped.append((name, error.message))
-        except MachineError as error:
-            if disk_is_full(error):
-                raise
-            self.skipped.append((name, str(error)))
-            self.refused += 1
-        else:
-            self.changed += 1
-            self.both += change.before is None and _other(row.path, self.naming)
+            return
+        if not change.is_needed:
+            self.same += 1
+            return
+        self.waiting[change.path] = row.path, change
+        if len(self.waiting) == _AT_A_TIME:
+            self.write()
+
+    def write(self) -> None:
+        waiting, self.waiting = list(self.waiting.values()), {}
+        changes = [change for _, change in waiting]
+        outcomes: Sequence[TagprismError | None] = [None] * len(changes)
+        if self.journal is None:
+            for change in changes:
+                _print_difference(change)
+        elif changes:
+            outcomes = write(changes, self.journal)
+        for (photo, change), error in zip(waiting, outcomes, strict=True):
+            if error is None:
+                self.changed += 1
+                self.both += change.before is None and _other(photo, self.naming)
+            else:
+                self.refused += isinstance(error, MachineError)
+                message = error.message if isinstance(error, PictureError) else str(error)
+                self.skipped.append((os.fsdecode(photo), message))
 
 
 def _other(photo: Path, naming: Naming) -> bool:

@@ -13,7 +13,7 @@ import json
 import os
 import sys
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -77,7 +77,8 @@ class Journal:
             if story.finished or story.undone is not None:
                 file.close()
                 return
-            _sweep(story.entries())
+            for entry in story.entries():
+                _sweep(entry)
             if story.command == command:
                 file.truncate(story.size)  # a line that was cut off was never acted upon
                 file.seek(0, os.SEEK_END)
@@ -92,24 +93,31 @@ class Journal:
         if self._file is not None:
             self._file.close()
 
-    def record(self, path: Path, before: bytes | None, mtime_ns: int | None, after: bytes) -> Path:
-        """Put on disk what is needed to take a change back; call before changing the file.
+    def record(self, changes: Iterable[tuple[Path, bytes | None, int | None, bytes]]) -> list[Path]:
+        """Put on disk what is needed to take changes back; call before changing the files.
+
+        Args:
+            changes: of each file its path, bytes (None where there is none), time of change, and bytes to be.
 
         Returns:
-            The path for `files.exchange` to write beside the file.
+            For each the path for `files.exchange` to write beside it.
         """
-        part = f".tagprism-{uuid4().hex[:12]}.part"
-        packed = None if before is None else base64.b85encode(zlib.compress(before)).decode("ascii")
-        entry = {"path": os.path.abspath(path), "before": packed, "mtime_ns": mtime_ns}  # noqa: PTH100 (not resolved)
-        self._write({**entry, "after": digest_bytes(after), "part": part})
-        return path.with_name(part)
+        lines, parts = [], []
+        for path, before, mtime_ns, after in changes:
+            part = f".tagprism-{uuid4().hex[:12]}.part"
+            packed = None if before is None else base64.b85encode(zlib.compress(before)).decode("ascii")
+            entry = {"path": os.path.abspath(path), "before": packed, "mtime_ns": mtime_ns}  # noqa: PTH100 (not resolved)
+            lines.append({**entry, "after": digest_bytes(after), "part": part})
+            parts.append(path.with_name(part))
+        self._write(*lines)
+        return parts
 
     def finish(self) -> None:
         """Note that the run is complete; a run that changed nothing has no journal."""
         if self._file is not None:
             self._write({"finished": _now()})
 
-    def _write(self, line: dict[str, Any]) -> None:
+    def _write(self, *lines: dict[str, Any]) -> None:
         if self._file is None:
             self.path = _folder() / f"{datetime.now().strftime('%Y%m%d-%H%M%S-%f')}.jsonl"
             with machine_errors(self.path):
@@ -119,7 +127,7 @@ class Journal:
             self._write({"format": _FORMAT, "started": _now(), "command": self._command})
         assert self._file is not None and self.path is not None
         with machine_errors(self.path):
-            self._file.write(json.dumps(line).encode("ascii") + b"\n")
+            self._file.writelines(json.dumps(line).encode("ascii") + b"\n" for line in lines)
             self._file.flush()
             os.fsync(self._file.fileno())
 
@@ -168,7 +176,9 @@ class Story:
             finished = any("finished" in note for note in notes)
             return cls(path, head["started"], head["command"], finished, undone[-1] if undone else None, files, size)
         except (OSError, ValueError, KeyError, TypeError) as error:
-            raise InputError(f"is not a journal that can be read ({error}).", where=str(path)) from error
+            raise InputError(
+                f"is not a journal that can be read ({error}).", where=str(path), remedy="Move it out of this folder."
+            ) from error
 
     def entries(self) -> Iterator[Entry]:
         """Its files, the last one first."""
@@ -207,9 +217,10 @@ def undo(name: str | None = None, progress: Progress = silent) -> tuple[Story, i
         raise MachineError("is in use.", where=str(path), remedy="Wait until the other tagprism has finished.")
     with file:
         story = Story.read(path)
-        done, left = 0, []
+        done, left, folders = 0, [], set()
         with progress("undoing", len(story.lines)) as advance:
             for entry in story.entries():
+                folders.add(entry.path.parent)
                 try:
                     done += _put_back(entry)
                 except PictureError as error:
@@ -220,6 +231,8 @@ def undo(name: str | None = None, progress: Progress = silent) -> tuple[Story, i
                     left.append((os.fsdecode(entry.path), error.what))
                 advance(1)
         with machine_errors(path):
+            for folder in filter(Path.is_dir, folders):
+                sync_folder(folder)
             file.seek(story.size)
             file.truncate()
             file.write(json.dumps({"undone": _now(), "left": len(left)}).encode("ascii") + b"\n")
@@ -228,19 +241,26 @@ def undo(name: str | None = None, progress: Progress = silent) -> tuple[Story, i
 
 def _put_back(entry: Entry) -> bool:
     """Whether the file had to be put back; False when it already holds what it had."""
+    _sweep(entry)
     before = None if entry.before is None else digest_bytes(entry.before)
-    part = entry.path.with_name(entry.part)
-    with machine_errors(part):
-        part.unlink(missing_ok=True)
     now = current_digest(entry.path)
     if now == before:
         return False
+    part = entry.path.with_name(entry.part)
     if now == entry.after and exchange(
         entry.path, entry.before, expected=entry.after, part=part, mtime_ns=entry.mtime_ns
     ):
         return True
     reason = "It is no longer there." if now is None else "It was changed since."
     raise PictureError("sidecar", reason, where=os.fsdecode(entry.path))
+
+
+def _sweep(entry: Entry) -> None:
+    """Remove what a process that was killed may have left beside a file."""
+    part = entry.path.with_name(entry.part)
+    if os.path.lexists(part):
+        with machine_errors(part):
+            part.unlink()
 
 
 def _find(name: str | None) -> Path:
@@ -253,14 +273,6 @@ def _find(name: str | None) -> Path:
         if path.is_file():
             return path
     raise InputError(f"there is no journal `{name}`.", remedy="`tagprism undo --list` shows them.")
-
-
-def _sweep(entries: Iterator[Entry]) -> None:
-    """Remove what a killed process may have left beside a file: at most one, that of its last change."""
-    for entry in entries:
-        with machine_errors(entry.path):
-            entry.path.with_name(entry.part).unlink(missing_ok=True)
-        return
 
 
 def _folder() -> Path:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, TypeAlias
 
-from tagprism.errors import PictureError
-from tagprism.files import digest_bytes, exchange
+from tagprism.errors import MachineError, PictureError, TagprismError
+from tagprism.files import digest_bytes, disk_is_full, exchange
 from tagprism.images.embedded_metadata import embedded_metadata
 from tagprism.images.walk import picture_extensions
 from tagprism.tagging.journal import Journal
@@ -138,18 +138,32 @@ def plan(photo: Path, naming: Naming, found: Iterable[str], model: str) -> Sidec
     return SidecarChange(path, before, after, mtime_ns, old if before is not None else Keywords(), new)
 
 
-def write(change: SidecarChange, journal: Journal) -> None:
+def write(changes: Sequence[SidecarChange], journal: Journal) -> list[TagprismError | None]:
     """Do what was planned, so that it can be undone.
 
+    Args:
+        changes: of different sidecars; a few at a time, as the journal is on disk before the first is made.
+        journal: of this run.
+
+    Returns:
+        For each None, or why it was not done: the sidecar is no longer what it was, or may not be written.
+
     Raises:
-        PictureError: the sidecar is no longer what it was when the change was planned.
-        MachineError: disk full, permission.
+        MachineError: the disk is full.
     """
-    assert change.after is not None
-    part = journal.record(change.path, change.before, change.mtime_ns, change.after)
-    expected = None if change.before is None else digest_bytes(change.before)
-    if not exchange(change.path, change.after, expected=expected, part=part):
-        raise _refused(change.path, "was changed by another program just now; run again")
+    outcomes: list[TagprismError | None] = []
+    parts = journal.record((one.path, one.before, one.mtime_ns, one.after or b"") for one in changes)
+    for change, part in zip(changes, parts, strict=True):
+        expected = None if change.before is None else digest_bytes(change.before)
+        try:
+            done = exchange(change.path, change.after, expected=expected, part=part)
+            changed = _refused(change.path, "was changed by another program just now; run again")
+            outcomes.append(None if done else changed)
+        except MachineError as error:
+            if disk_is_full(error):
+                raise
+            outcomes.append(error)
+    return outcomes
 
 
 def _keywords(path: Path, data: bytes) -> tuple[XmpLists, Keywords]:

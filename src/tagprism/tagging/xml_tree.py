@@ -12,6 +12,7 @@ from xml.parsers import expat
 
 XML = "http://www.w3.org/XML/1998/namespace"
 _MAX_DEPTH = 256
+_MAX_ELEMENTS = 100_000  # a long editing history has some thousands
 _START_TAG = re.compile(rb"""<[^"'>]*(?:(?:"[^"]*"|'[^']*')[^"'>]*)*>""")
 _DECLARED = re.compile(rb"""^<\?xml[^>]*?\sencoding\s*=\s*["']([A-Za-z0-9._-]+)["']""")
 _MARKS = {b"\xef\xbb\xbf": "utf-8", b"\xff\xfe": "utf-16-le", b"\xfe\xff": "utf-16-be"}
@@ -24,7 +25,7 @@ class XmlError(ValueError):
     """The bytes are not XML that can be read safely; the message is a sentence without its full stop."""
 
 
-@dataclass
+@dataclass(slots=True)
 class Element:
     """One element and where it stands in the UTF-8 bytes.
 
@@ -116,10 +117,14 @@ class _Builder:
         self.data = data
         self.root: Element | None = None
         self.open: list[Element] = []
+        self.texts: list[list[str]] = []  # of the open elements
+        self.elements = 0
         self.declared: dict[str, str] = {}
         # The separator cannot be part of a name or of a namespace that is written in XML without escapes.
         self.parser = expat.ParserCreate("utf-8", "\n")
         self.parser.namespace_prefixes = True
+        self.parser.buffer_text = True
+        self.parser.buffer_size = 2**16
         self.parser.StartDoctypeDeclHandler = self._doctype
         self.parser.StartNamespaceDeclHandler = self._declare
         self.parser.StartElementHandler = self._start
@@ -133,8 +138,9 @@ class _Builder:
         self.declared[prefix or ""] = uri or ""
 
     def _start(self, name: str, attributes: dict[str, str]) -> None:
-        if len(self.open) >= _MAX_DEPTH:
-            raise XmlError(f"nests more than {_MAX_DEPTH} elements")
+        self.elements += 1
+        if len(self.open) >= _MAX_DEPTH or self.elements > _MAX_ELEMENTS:
+            raise XmlError(f"has more than {_MAX_ELEMENTS:,} elements, or more than {_MAX_DEPTH} inside each other")
         start = self.parser.CurrentByteIndex
         tag = _START_TAG.match(self.data, start)
         assert tag is not None  # expat has accepted it
@@ -149,9 +155,11 @@ class _Builder:
         else:
             self.root = element
         self.open.append(element)
+        self.texts.append([])
 
     def _end(self, _: str) -> None:
         element = self.open.pop()
+        element.text = "".join(self.texts.pop())
         if self.data[element.inner - 2 : element.inner] == b"/>":
             element.close = element.end = element.inner
         else:
@@ -159,7 +167,7 @@ class _Builder:
             element.end = self.data.index(b">", element.close) + 1
 
     def _text(self, text: str) -> None:
-        self.open[-1].text += text
+        self.texts[-1].append(text)
 
 
 def _split(name: str) -> tuple[str, str, str]:

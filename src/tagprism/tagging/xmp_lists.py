@@ -219,8 +219,7 @@ class XmpLists:
 
 def _find_rdf(root: Element) -> Element | None:
     waiting = [root]
-    while waiting:
-        element = waiting.pop(0)
+    for element in waiting:
         if element.is_a(RDF, "RDF"):
             return element
         waiting += element.children

@@ -40,13 +40,13 @@ def draw_sheet(explanation: Explanation) -> Image.Image:
     width, height = PANEL + GAP, thumbnail.height + CAPTION + GAP
     rows = -(-(len(tags) + 1) // columns)
     sheet = Image.new("RGB", (columns * width + GAP, rows * height + GAP), PAPER)
-    sheet.paste(thumbnail, (GAP, GAP))
+    _paste_framed(sheet, thumbnail, GAP, GAP)
     _draw_legend(sheet, GAP, GAP + thumbnail.height, os.fsdecode(explanation.path.name))
     scale = max(float(np.abs(tag.places).max()) for tag in tags) or 1.0
     lowest, highest = (f([v for tag in tags for v in (*tag.vectors, 0.0)]) for f in (min, max))
     for number, tag in enumerate(tags, start=1):
         left, top = GAP + number % columns * width, GAP + number // columns * height
-        sheet.paste(overlay(thumbnail, tag.places, explanation.frame, scale), (left, top))
+        _paste_framed(sheet, overlay(thumbnail, tag.places, explanation.frame, scale), left, top)
         _draw_caption(sheet, left, top + thumbnail.height, tag, lowest, highest)
     return sheet
 
@@ -109,6 +109,13 @@ def spread(
     return values, seen
 
 
+def _paste_framed(sheet: Image.Image, picture: Image.Image, left: int, top: int) -> None:
+    """Paste with a fine line around, as drawings are white to their edges."""
+    box = (left - 1, top - 1, left + picture.width, top + picture.height)
+    ImageDraw.Draw(sheet).rectangle(box, outline=PALE)
+    sheet.paste(picture, (left, top))
+
+
 def _draw_legend(sheet: Image.Image, left: int, top: int, name: str) -> None:
     pen = ImageDraw.Draw(sheet)
     _write(pen, (left, top + 8), name, 17, INK)
@@ -128,7 +135,7 @@ def _draw_caption(sheet: Image.Image, left: int, top: int, tag: Why, lowest: flo
     pen = ImageDraw.Draw(sheet)
     name = tag.label if tag.spelling == tag.label else f"{tag.label} ({tag.spelling})"
     _write(pen, (left, top + 8), name, 17, INK)
-    for_it, against = float(tag.places.clip(min=0).sum()), -float(tag.places.clip(max=0).sum())
+    for_it, against = (abs(float(part.sum())) for part in (tag.places.clip(min=0), tag.places.clip(max=0)))
     x = _write(pen, (left, top + 32), f"score {tag.score:.2f}  =  ", 13, INK)
     parts = ((f"+{for_it:.2f}", FOR), (f"-{against:.2f}", AGAINST), (f"{tag.without_place:+.2f}", NOWHERE))
     for text, colour in parts:

@@ -189,7 +189,7 @@ def train_decoder(
     schedule = torch.optim.lr_scheduler.OneCycleLR(
         optimizer, training.learning_rate, total_steps=max(2, len(order)), pct_start=0.2
     )
-    queries, marks = torch.from_numpy(label_vectors).to(device), torch.from_numpy(targets)
+    queries, marks = torch.tensor(label_vectors, device=device), torch.from_numpy(targets)
     with progress("training the decoder", len(order)) as advance:
         for step, place in enumerate(order):
             # Dropout is a function of the seed and the step.
@@ -222,7 +222,7 @@ def decoder_scores(
         label_vectors: (L, D), seen and unseen.
         progress: told how many batches are done.
     """
-    order, queries = InOrder(pictures, 32), torch.from_numpy(label_vectors).to(_device())
+    order, queries = InOrder(pictures, 32), torch.tensor(label_vectors, device=_device())
     rows = []
     with progress("scoring by the decoder", len(order)) as advance:
         for place in order:

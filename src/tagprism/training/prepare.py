@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -141,7 +141,7 @@ def make_preprocess(recipe: Recipe, backbone: Backbone) -> Preprocess:
 
 def _part(
     table: ImageTable,
-    keys: tuple[str, ...],
+    keys: Sequence[str],
     seen: tuple[str, ...],
     frozen: Backbone | None,
     preprocess: Preprocess,

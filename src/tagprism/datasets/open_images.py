@@ -67,6 +67,12 @@ def official_labels() -> tuple[tuple[tuple[str, str], ...], tuple[tuple[str, str
     return seen, unseen
 
 
+def label_names() -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Names of the seen and of the unseen labels."""
+    seen, unseen = (tuple(name for _, name in side) for side in official_labels())
+    return seen, unseen
+
+
 def open_open_images(folder: Path, options: Mapping[str, str]) -> ImageTable:
     """Read Open Images.
 
@@ -228,7 +234,7 @@ class _Part:
 
 
 def _table(folder: Path, parts: list[_Part], machine: str) -> ImageTable:
-    seen, unseen = ([name for _, name in side] for side in official_labels())
+    seen, unseen = label_names()
     split = {part.name: HexKeys([(f"{part.name}/", part.said.images[part.there])]) for part in parts}
     keys = HexKeys([pair for part in split.values() for pair in part.parts])
     gone = [(f"{part.name}/", part.said.images[~part.there]) for part in parts if part.there.any()]
@@ -251,8 +257,8 @@ def _table(folder: Path, parts: list[_Part], machine: str) -> ImageTable:
         ),
         protocol=Protocol(
             name=f"Open Images V4 {len(seen)}/{len(unseen)}, {said}",
-            seen=tuple(seen),
-            unseen=tuple(unseen),
+            seen=seen,
+            unseen=unseen,
             train=split["train"],
             val=split.get("validation", ()),
             test=split["test"],

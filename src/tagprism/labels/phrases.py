@@ -20,6 +20,7 @@ _COMPOUNDING: list[str] = _FORMS["endings"]["of_compounds"]
 _NOT_OF_MAN, _NOT_OF_MEN = frozenset(_FORMS["endings"]["not_man"]), frozenset(_FORMS["endings"]["not_men"])
 _PLURALS_ALL_THE_SAME = frozenset(_FORMS["endings"]["plural_ics"] + _FORMS["endings"]["plural_us_is"])
 _ONE_FORM = frozenset(word for words in _FORMS["one_form"].values() for word in words)
+_PUNCTUATION = "()[]{}<>,;:!?.&+*#\"'"
 _IDENTIFIER = re.compile(r"\s*\(/[a-z]/[0-9a-z_]+\)\s*$")  # Freebase: (/m/0hnnb), (/g/11bc5v_0f)
 _LONGEST_MIXED = 4  # words; a longer phrase gets the evenly spaced, hyphened and joined spellings only
 
@@ -60,6 +61,31 @@ def without_identifier(text: str) -> str:
 def spoken_phrase(text: str) -> str:
     """The normalised phrase without identifier: what encoders embed, and what tells whether two labels are one."""
     return normalise_phrase(without_identifier(text))
+
+
+def word_spellings(word: str) -> list[str]:
+    """Spellings under which a word may stand in a table of words, in the order in which they are tried.
+
+    As it is; without punctuation around it (`(butterfly)`, `geese,`); without accents (`purée`); each of these in the
+    other number (`lions`, `lion`).
+
+    Args:
+        word: one word of a normalised phrase.
+
+    Returns:
+        Different spellings; none of a word that is punctuation alone (`&`).
+    """
+    bare = word.strip(_PUNCTUATION)
+    if not bare:
+        return []
+    plain = "".join(letter for letter in unicodedata.normalize("NFD", bare) if not unicodedata.combining(letter))
+    own = dict.fromkeys((word, bare, plain))
+    return list(own | dict.fromkeys(form for one in own for form in sorted(variants(one)) if " " not in form))
+
+
+def word_parts(word: str) -> list[str]:
+    """Parts of a word at hyphens, full stops and apostrophes, single letters left out (`dall's`: `dall`)."""
+    return [part for part in re.split("[-'.]+", word.strip(_PUNCTUATION)) if len(part) > 1 or part.isdigit()]
 
 
 @lru_cache(maxsize=65536)

@@ -22,7 +22,7 @@ class HexKeys(Sequence[str]):
         parts: (folder, numbers) each; a folder ends with `/`, its numbers ascend strictly.
     """
 
-    def __init__(self, parts: Sequence[tuple[str, UInt64[np.ndarray, " n"]]]) -> None:
+    def __init__(self, parts: Sequence[tuple[str, UInt64[np.ndarray, " _"]]]) -> None:
         self.parts = tuple((folder, numbers) for folder, numbers in parts if len(numbers))
 
     @cached_property

@@ -120,11 +120,11 @@ class _Source:
         names, concepts = read_lines(found[2][0]), read_lines(found[3][0])
         return cls([*train, *test], len(train), names, concepts, found[4], found[5], flickr)
 
-    def tag_rows(self) -> list[Int64[np.ndarray, " ones"]]:
+    def tag_rows(self) -> list[Int64[np.ndarray, " _"]]:
         """Per picture, which of the tags it has."""
         return self._matrix(self.tag_files, len(self.tags))
 
-    def concept_rows(self) -> list[Int64[np.ndarray, " ones"]]:
+    def concept_rows(self) -> list[Int64[np.ndarray, " _"]]:
         """Per picture, which of the concepts it has."""
         if self.flickr:
             return self._matrix(self.concept_files, len(self.concepts))
@@ -140,12 +140,12 @@ class _Source:
             marks[order[order >= 0], column] = cells[order >= 0]
         return [np.flatnonzero(row) for row in marks]
 
-    def _matrix(self, files: list[Path], columns: int) -> list[Int64[np.ndarray, " ones"]]:
+    def _matrix(self, files: list[Path], columns: int) -> list[Int64[np.ndarray, " _"]]:
         """Rows of a matrix in two files, or of one over all pictures with the list of them."""
         order = self._order(files)
         whole = files[1].name.lower() == "imagelist.txt"
         sizes = [len(order)] if whole else [self.train, len(self.keys) - self.train]
-        rows: list[Int64[np.ndarray, " ones"]] = [np.zeros(0, np.int64)] * len(self.keys)
+        rows: list[Int64[np.ndarray, " _"]] = [np.zeros(0, np.int64)] * len(self.keys)
         read = (row for path, size in zip(files, sizes, strict=False) for row in read_matrix(path, size, columns))
         for place, row in zip(order.tolist(), read, strict=True):
             if place >= 0:
@@ -178,8 +178,8 @@ def _image_list(path: Path) -> list[str]:
 
 
 def _joined(
-    tags: list[Int64[np.ndarray, " ones"]], seen: Bool[np.ndarray, " T"], concepts: list[Int64[np.ndarray, " ones"]]
-) -> list[Int32[np.ndarray, " labels"]]:
+    tags: list[Int64[np.ndarray, " _"]], seen: Bool[np.ndarray, " T"], concepts: list[Int64[np.ndarray, " _"]]
+) -> list[Int32[np.ndarray, " _"]]:
     """Per picture, the places of its labels: seen tags first, then concepts."""
     column = np.where(seen, np.cumsum(seen) - 1, -1)
     count = int(seen.sum())

@@ -146,23 +146,24 @@ def finish(world: World, run: str, process: subprocess.Popen[bytes], code: int =
     return said
 
 
-def logged(world: World, run: str, column: str) -> list[float]:
-    """A column of the log, of all parts of a run in order."""
-    parts = sorted(
-        (world.folder / run / "checkpoints/log").iterdir(), key=lambda part: int(part.name.rpartition("_")[2])
-    )
+def logged(world: World, run: str, column: str) -> dict[int, float]:
+    """A column of the log by step; of steps that were done twice, the later."""
+    parts = (world.folder / run / "checkpoints/log").iterdir()
     found: dict[int, float] = {}
-    for part in parts:
-        with (part / "metrics.csv").open() as file:
-            found.update({int(row["step"]): float(row[column]) for row in csv.DictReader(file) if row[column]})
-    return [found[step] for step in sorted(found)]
+    for part in sorted(parts, key=lambda part: int(part.name.rpartition("_")[2])):
+        if (part / "metrics.csv").exists():  # not where it was killed at once
+            with (part / "metrics.csv").open() as file:
+                found.update({int(row["step"]): float(row[column]) for row in csv.DictReader(file) if row.get(column)})
+    return found
 
 
 def same_training(world: World, one: str, other: str) -> None:
     """Loss and validation agree; the weights, too, as far as Adam lets rounding grow."""
     for column in ("loss", "validation_mAP"):
-        values = [torch.tensor(logged(world, run, column)) for run in (one, other)]
-        assert len(values[0]) > 2
+        left, right = (logged(world, run, column) for run in (one, other))
+        common = sorted(left.keys() & right.keys())
+        assert len(common) > 2 and common[-1] == max(left) == max(right)
+        values = [torch.tensor([found[step] for step in common]) for found in (left, right)]
         torch.testing.assert_close(*values, rtol=1e-5, atol=1e-5)
     weights = [load_file(world.folder / run / "weights.safetensors") for run in (one, other)]
     for name, value in weights[0].items():

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -16,7 +16,11 @@ from typing import Literal, overload
 import numpy as np
 from jaxtyping import Int8, Int32, Int64, Integer
 
+from tagprism.datasets.hex_keys import HexKeys
+from tagprism.datasets.protocol import Protocol
 from tagprism.errors import InputError
+
+_NAMES_AT_ONCE = 100_000  # joined for the digest
 
 
 def first_ten(names: Iterable[str]) -> str:
@@ -97,7 +101,7 @@ class FilesBelow(Sequence[Path]):
     """
 
     root: Path
-    keys: tuple[str, ...]
+    keys: Sequence[str]
 
     def __len__(self) -> int:
         """Number of files."""
@@ -125,16 +129,20 @@ class ImageTable:
         negative: per picture, the places of those it surely has not.
         unlisted: what a label in neither list means: absent (`negative`) or not looked for (`unknown`).
         skipped: pictures that the data set names and that cannot be used.
+        protocol: the published division that comes with the data set.
+        notes: what else there is to know of it, for people and for JSON.
     """
 
     kind: str
     files: Sequence[Path]
-    keys: tuple[str, ...]
+    keys: Sequence[str]
     labels: tuple[str, ...]
     positive: Ragged
     negative: Ragged
     unlisted: Literal["negative", "unknown"]
-    skipped: tuple[SkippedPicture, ...] = field(default=())
+    skipped: Sequence[SkippedPicture] = ()
+    protocol: Protocol | None = None
+    notes: Mapping[str, int | str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         """Refuse a table whose parts do not fit each other."""
@@ -142,7 +150,7 @@ class ImageTable:
         if len(sizes) != 1:
             raise InputError(f"files, keys, positive and negative differ in length: {sorted(sizes)}.", where=self.kind)
         for name, names in (("pictures", self.keys), ("labels", self.labels)):
-            if len(set(names)) != len(names):
+            if not isinstance(names, HexKeys) and len(set(names)) != len(names):
                 twice = [one for one, times in Counter(names).items() if times > 1]
                 raise InputError(f"{name} are named twice: {first_ten(twice)}.", where=self.kind)
         for columns in (self.positive.columns, self.negative.columns):
@@ -154,8 +162,11 @@ class ImageTable:
         return len(self.keys)
 
     @cached_property
-    def _row(self) -> dict[str, int]:
-        return {key: row for row, key in enumerate(self.keys)}
+    def row(self) -> Callable[[str], int | None]:
+        """The row of a picture by its key, None for one that is not in the table."""
+        if isinstance(self.keys, HexKeys):
+            return self.keys.row
+        return {key: row for row, key in enumerate(self.keys)}.get
 
     @cached_property
     def _column(self) -> dict[str, int]:
@@ -167,10 +178,11 @@ class ImageTable:
         Raises:
             InputError: for keys that are not in the table, naming ten.
         """
-        unknown = [key for key in keys if key not in self._row]
+        rows = [self.row(key) for key in keys]
+        unknown = [key for key, row in zip(keys, rows, strict=True) if row is None]
         if unknown:
             raise InputError(f"no such pictures: {first_ten(unknown)}.", where=self.kind)
-        return np.asarray([self._row[key] for key in keys], dtype=np.int64)
+        return np.asarray(rows, dtype=np.int64)
 
     def columns_of(self, labels: Sequence[str]) -> Int64[np.ndarray, " C"]:
         """Places in `labels` of labels by name.
@@ -221,6 +233,7 @@ class ImageTable:
             "smallest_label": int(per_label.min(initial=len(self))),
             "largest_label": int(per_label.max(initial=0)),
             "skipped": len(self.skipped),
+            **self.notes,
             "digest": self.digest,
         }
 
@@ -229,7 +242,9 @@ class ImageTable:
         """SHA-256 over keys, labels and targets (not over the pictures' bytes), 64 hex digits."""
         digest = hashlib.sha256(f"table 1\0{self.unlisted}\0{len(self)}\0{len(self.labels)}".encode())
         for names in (self.keys, self.labels):
-            digest.update("\0".join(names).encode("utf-8", "surrogatepass"))
+            for begin in range(0, len(names), _NAMES_AT_ONCE):
+                text = "\0".join(names[begin : begin + _NAMES_AT_ONCE])
+                digest.update(("\0" * (begin > 0) + text).encode("utf-8", "surrogatepass"))
         for ragged in (self.positive, self.negative):
             digest.update(ragged.starts.astype("<i8").tobytes())
             digest.update(ragged.columns.astype("<i4").tobytes())

@@ -87,6 +87,7 @@ def evaluate_model(
         {keys[row]: digest for row, digest in digests.items()},
         split.unseen,
         tagger.vocabulary.aliases,
+        split.protocol.same_label if split.protocol else frozenset(),
     )
     if not allow_leak:
         check_leak(*leak)

@@ -169,7 +169,7 @@ def _trainer(
         accumulate_grad_batches=training.accumulate,
         precision=_PRECISIONS[training.precision],
         callbacks=callbacks,
-        logger=CSVLogger(str(folder), name="log", version=f"from_batch_{first}"),
+        logger=CSVLogger(str(folder), name="log", version=f"from_batch_{first}", flush_logs_every_n_steps=1),
         log_every_n_steps=max(1, order.batches_per_epoch // 4),
         num_sanity_val_steps=0,
         enable_checkpointing=False,  # the Checkpoints callback writes them

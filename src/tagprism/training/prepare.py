@@ -150,7 +150,7 @@ def make_preprocess(recipe: Recipe, backbone: Backbone) -> Preprocess:
 
 def _part(
     table: ImageTable,
-    keys: tuple[str, ...],
+    keys: Sequence[str],
     seen: tuple[str, ...],
     frozen: Backbone | None,
     preprocess: Preprocess,

@@ -23,7 +23,7 @@ from tagprism.tagging.tagger import ImageTags, load
 
 def tag(
     paths: list[Path],
-    model: Path,
+    model: str,
     labels: Path | None,
     top_k: int | None,
     min_probability: float | None,

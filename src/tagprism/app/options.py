@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -11,6 +10,8 @@ DATA_HELP = "openclipart, tagged:DIR, nus-wide:DIR, coco:DIR or open-images:DIR,
 Data = Annotated[str, typer.Option("--data", help=DATA_HELP)]
 Split = Annotated[str | None, typer.Option("--split", help="FILE or FILE#2; all but tagged:DIR have their own.")]
 Limit = Annotated[int | None, typer.Option("--limit", min=1, help="Only the first so many pictures (a dry run).")]
-Model = Annotated[Path, typer.Option("--model", "-m", help="RUN or BUNDLE.")]
+Model = Annotated[
+    str, typer.Option("--model", "-m", help="RUN, BUNDLE, packaged bundle or hf-hub:owner/name[@revision].")
+]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress and no talk.")]
 Sets = Annotated[list[str] | None, typer.Option("--set", help="key=value over the recipe, such as model.vectors=1.")]

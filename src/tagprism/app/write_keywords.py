@@ -86,17 +86,17 @@ class Source:
 
 def from_model(
     photos: list[Path],
-    model: Path | None,
+    model: str,
     labels: Path | None,
     limits: Limits,
     max_pixels: int | None,
     progress: Progress,
 ) -> Source:
     """Tags that a model finds now."""
-    if model is None or not photos:
-        raise InputError("photos and a model are needed.", remedy="Give PHOTOS and --model, or --from tags.jsonl.")
+    if not photos:
+        raise InputError("photos are needed.", remedy="Give PHOTOS, or --from tags.jsonl.")
     tagger = load(model)
-    limits = limits.resolved(tagger.calibrated, str(model))
+    limits = limits.resolved(tagger.calibrated, model)
     words = read_phrases(labels) if labels is not None else None
     files = find_pictures(photos)
     if not files:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import os
 import shutil
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -14,6 +16,7 @@ from tagprism.datasets.splits import Split
 from tagprism.datasets.table import ImageTable
 from tagprism.errors import InputError, NothingToDoError
 from tagprism.files import link_or_copy, replaced_whole, write_json, write_text
+from tagprism.labels.encoder_card import read_card
 from tagprism.model.bundle import CARD, MODEL, TEXT, VOCABULARY, write_config, write_trained_on
 from tagprism.model.export import export_onnx
 from tagprism.model.places import PlacedNetwork, find_places
@@ -27,6 +30,8 @@ from tagprism.training.recipe import Recipe, load_recipe
 from tagprism.training.speed import Speed
 
 RECIPE, WEIGHTS, CHECKPOINTS, SKIPPED = "recipe.toml", "weights.safetensors", "checkpoints", "skipped.json"
+PICTURES, _REMEMBERED = "pictures.json", 256
+"""Where some of the training pictures are on this machine: `export` checks with them. Not part of the bundle."""
 
 
 @dataclass(frozen=True)
@@ -83,6 +88,8 @@ def train(
     skipped = {key: (error.code, error.message) for key, error in prepared.skipped} | fitted.failed
     skipped |= {one.key: (one.code, one.message) for one in table.skipped}
     write_json(out / SKIPPED, skipped)
+    step = math.ceil(len(prepared.train.files) / _REMEMBERED)
+    write_json(out / PICTURES, [os.fspath(file.absolute()) for file in prepared.train.files[::step]])
     with replaced_whole(out / WEIGHTS) as beside:
         save_file(fitted.network.state_dict(), beside)
     with progress("writing the bundle", 1) as advance, replaced_whole(out / "bundle") as folder:
@@ -144,6 +151,7 @@ def write_bundle(folder: Path, prepared: Prepared, fitted: Fitted, origin: dict[
             "standardised": recipe.model.standardise,
             "preprocess": prepared.preprocess.model_dump(mode="json"),
             "encoders": names,
+            "encoder_digests": {encoder: read_card(source).digest for encoder, source in prepared.encoders.items()},
             "label_space": prepared.space.digest,
             "seen": prepared.split.seen,
             "places": places,

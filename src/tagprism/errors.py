@@ -45,7 +45,7 @@ class PictureError(TagprismError):
 
     Args:
         code: short stable word for machines: `missing`, `empty`, `not_an_image`, `corrupt`, `too_many_pixels`,
-            `unreadable`, `unsupported`.
+            `too_slow`, `unreadable`, `unsupported`.
         message: the sentence for people.
     """
 

@@ -106,7 +106,8 @@ class _Job(NamedTuple):
 
 
 def _print(job: _Job, format: Literal["table", "jsonl", "csv"]) -> int:
-    """Rows on stdout; those of a table say themselves what was skipped."""
+    """Rows on stdout, and what was skipped on stderr, but for a table on a terminal, which has just said it."""
+    says_itself = format == "table" and sys.stdout.isatty()
     rows = _without_file(job)
     shown = TagTable(calibrated=job.tagger.calibrated, at_least=job.cut.min_probability)
     text = shown if format == "table" else FORMATS[format]
@@ -117,7 +118,7 @@ def _print(job: _Job, format: Literal["table", "jsonl", "csv"]) -> int:
         sys.stdout.flush()  # whoever reads them through a pipe need not wait
         if row.error is not None:
             skipped += 1
-            if format != "table":
+            if not says_itself:
                 _say_skipped(row, row.error)
     return skipped
 

@@ -25,6 +25,7 @@ from tagprism.model.max_similarity import max_similarity_numpy
 from tagprism.progress import Progress, silent
 
 _BATCH = 32
+_WORDS = 1000  # phrases embedded at once: some seconds of work
 _Path = str | os.PathLike[str]
 
 
@@ -97,8 +98,12 @@ class Tagger:
         encoders = {name: load_encoder(text / folder) for name, folder in self.bundle.config.encoders.items()}
         return LabelSpace.load(text, encoders)
 
-    def embed(self, labels: Sequence[str]) -> Float32[np.ndarray, "L D"]:
+    def embed(self, labels: Sequence[str], *, progress: Progress = silent) -> Float32[np.ndarray, "L D"]:
         """Vectors (L, D) of words and phrases: stored ones where the vocabulary has them, else by the text encoders.
+
+        Args:
+            labels: words and phrases, any number.
+            progress: told of those that go through the encoders, where these are many.
 
         Raises:
             InputError: phrases that nothing here can embed, with the nearest known ones.
@@ -113,7 +118,11 @@ class Tagger:
                     where=str(self.bundle.path),
                     remedy="This bundle has no text encoders: use words of its vocabulary.",
                 )
-            vectors |= dict(zip(new, self.label_space.embed(new).vectors, strict=True))
+            with (progress if len(new) > _WORDS else silent)("reading words", len(new)) as advance:
+                for start in range(0, len(new), _WORDS):
+                    some = new[start : start + _WORDS]
+                    vectors |= dict(zip(some, self.label_space.embed(some).vectors, strict=True))
+                    advance(len(some))
         return np.stack([vectors[label] for label in labels]).astype(np.float32)
 
     def matrices(
@@ -191,7 +200,7 @@ class Tagger:
                 where=str(self.bundle.path),
                 remedy="Leave --min-probability away and use --top-k.",
             )
-        words = _Words(self, labels)
+        words = _Words(self, labels, progress)
         under_way: deque[_Path] = deque()  # fetched, not yet out: what `matrices` yields are places
 
         def fetched() -> Iterator[_Path]:
@@ -217,13 +226,16 @@ class Tagger:
 class _Words:
     """The words that pictures are tagged with: a word has the best of its spellings' scores."""
 
-    def __init__(self, tagger: Tagger, labels: Sequence[str] | Mapping[str, Sequence[str]] | None) -> None:
+    def __init__(
+        self, tagger: Tagger, labels: Sequence[str] | Mapping[str, Sequence[str]] | None, progress: Progress
+    ) -> None:
         self.names = tuple(labels) if labels is not None else tagger.vocabulary.names
         if not self.names:
             raise InputError("there are no labels to choose from.", remedy="Give at least one word.")
         aliases: Mapping[str, Sequence[str]] = labels if isinstance(labels, Mapping) else {}
         spellings = [(name, *aliases.get(name, ())) for name in self.names]
-        self._queries = label_queries(tagger.embed([spelling for group in spellings for spelling in group]))
+        flat = [spelling for group in spellings for spelling in group]
+        self._queries = label_queries(tagger.embed(flat, progress=progress))
         sizes = np.array([len(group) for group in spellings])
         self._starts = None if sizes.max() == 1 else np.concatenate([[0], np.cumsum(sizes[:-1])])  # (L,)
 

@@ -61,6 +61,11 @@ def test_nothing_and_only_errors(tmp_path: Path) -> None:
     assert [row for row, _ in batch.errors] == [0, 1]
 
 
+def test_errors_do_not_wait_for_good_pictures(tmp_path: Path) -> None:
+    (first, *_) = pixel_batches((tmp_path / str(number) for number in range(250)), PREPROCESS, 4)
+    assert [row for row, _ in first.errors] == list(range(100))
+
+
 def test_cap_on_pixels_is_passed_on(pictures: list[Path]) -> None:
     batches = list(pixel_batches(pictures[1:3], PREPROCESS, 4, max_pixels=320))
     assert [(row, error.code) for row, error in batches[0].errors] == [(1, "too_many_pixels")]  # 12 x 28 = 336

@@ -18,6 +18,7 @@ from tagprism.files import digest_bytes
 from tagprism.images.decode import MAX_PIXELS, open_picture, read_bytes
 from tagprism.images.preprocess import Preprocess
 
+_MOST_ERRORS = 100  # before they are passed on without waiting for good pictures
 _Pixels: TypeAlias = Float32[np.ndarray, "3 H W"]
 
 
@@ -48,7 +49,7 @@ def pixel_batches(
 ) -> Iterator[PixelBatch]:
     """Decode pictures ahead of their use, in order, in bounded memory.
 
-    Every batch but the last holds `batch_size` good pictures; the last may hold fewer, none if only errors are left.
+    Every batch but the last holds `batch_size` good pictures, or fewer after many that cannot be used.
     At most one batch and four pictures a thread are held at a time. Closing the iterator stops the threads.
 
     Args:
@@ -80,7 +81,7 @@ def pixel_batches(
             else:
                 rows.append(row)
                 ready.append(outcome)
-            if len(rows) == batch_size:
+            if len(rows) == batch_size or len(errors) == _MOST_ERRORS:
                 yield _batch(rows, ready, errors, preprocess)
                 rows, ready, errors = [], [], []
         if rows or errors:

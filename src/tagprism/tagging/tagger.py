@@ -216,6 +216,7 @@ class Tagger:
             for _, outcome, _ in outcomes:
                 path = Path(under_way.popleft())
                 if isinstance(outcome, PictureError):
+                    outcome.__traceback__ = outcome.__cause__ = outcome.__context__ = None  # they hold the file's bytes
                     yield ImageTags(path, (), outcome)
                 else:
                     yield ImageTags(path, words.best(outcome, top_k, min_probability))

@@ -17,7 +17,7 @@ from tagprism.errors import InputError, PictureError
 from tagprism.files import digest_json
 from tagprism.images.decode import MAX_PIXELS
 from tagprism.labels.phrase_list import read_phrases
-from tagprism.tagging.tagger import ImageTags, Tagger, load
+from tagprism.tagging.tagger import BATCH, ImageTags, Tagger, load
 
 _TOP_K, _AT_LEAST = 10, 0.5
 
@@ -140,7 +140,7 @@ def _write_file(job: _Job, out: Path, kind: str) -> int:
     if whole := finished(out, command, job.inputs):
         console.say(f"{out} is complete: {whole.rows:,} pictures", quiet=job.quiet)
         return whole.skipped
-    with ContinuedFile(out, command, format.header.encode()) as file:
+    with ContinuedFile(out, command, format.header.encode(), step=BATCH) as file:
         done = file.resume(job.inputs)
         if done:
             console.say(f"continuing after {done:,} of {job.inputs.count:,} pictures", quiet=job.quiet)
@@ -152,8 +152,7 @@ def _write_file(job: _Job, out: Path, kind: str) -> int:
                 if row.error is not None:
                     _say_skipped(row, row.error)
         except KeyboardInterrupt as stop:
-            file.save()
-            kept = f"{file.rows:,} of {job.inputs.count:,} pictures are in {file.part}"
+            kept = f"{file.saved:,} of {job.inputs.count:,} pictures are in {file.part}"
             raise console.Interrupted(f"interrupted; {kept}. Run the same command again to continue.") from stop
         file.finish()
         console.say(f"{file.rows:,} pictures: {out}", quiet=job.quiet)

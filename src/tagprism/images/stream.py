@@ -18,7 +18,6 @@ from tagprism.files import digest_bytes
 from tagprism.images.decode import MAX_PIXELS, open_picture, read_bytes
 from tagprism.images.preprocess import Preprocess
 
-_MOST_ERRORS = 100  # before they are passed on without waiting for good pictures
 _Pixels: TypeAlias = Float32[np.ndarray, "3 H W"]
 
 
@@ -49,7 +48,7 @@ def pixel_batches(
 ) -> Iterator[PixelBatch]:
     """Decode pictures ahead of their use, in order, in bounded memory.
 
-    Every batch but the last holds `batch_size` good pictures, or fewer after many that cannot be used.
+    A batch holds the good ones of `batch_size` consecutive pictures, counted from the first.
     At most one batch and four pictures a thread are held at a time. Closing the iterator stops the threads.
 
     Args:
@@ -81,7 +80,7 @@ def pixel_batches(
             else:
                 rows.append(row)
                 ready.append(outcome)
-            if len(rows) == batch_size or len(errors) == _MOST_ERRORS:
+            if (row + 1) % batch_size == 0:
                 yield _batch(rows, ready, errors, preprocess)
                 rows, ready, errors = [], [], []
         if rows or errors:

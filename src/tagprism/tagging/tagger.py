@@ -24,7 +24,9 @@ from tagprism.model.bundle import VOCABULARY, Bundle
 from tagprism.model.max_similarity import max_similarity_numpy
 from tagprism.progress import Progress, silent
 
-_BATCH = 32
+BATCH = 32
+"""Pictures that meet the network together are among so many consecutive ones, counted from the first."""
+
 _WORDS = 1000  # phrases embedded at once: some seconds of work
 _Path = str | os.PathLike[str]
 
@@ -147,7 +149,7 @@ class Tagger:
         if total is None:
             total = len(paths) if isinstance(paths, Sized) else 0
         with progress("looking at pictures", total) as advance:
-            for batch in pixel_batches(paths, self.preprocess, _BATCH, max_pixels=max_pixels):
+            for batch in pixel_batches(paths, self.preprocess, BATCH, max_pixels=max_pixels):
                 outcomes: list[tuple[int, Float32[np.ndarray, "M D1"] | PictureError, str]] = [
                     (row, error, "") for row, error in batch.errors
                 ]

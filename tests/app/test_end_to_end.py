@@ -85,7 +85,7 @@ def test_damaged_pictures_of_odd_names_are_listed(format: str, world: World, tmp
     wide = {"COLUMNS": "400"}
     done = tagprism("tag", *paths, "-m", world.run, "--format", format, "--quiet", environment=wide)
     assert done.returncode == 4
-    assert rb"\udcff[red].png: The file is not a picture" in done.stderr
+    assert rb"\xff[red].png: The file is not a picture" in done.stderr
     assert rb"\xff[red].png" in done.stdout
 
 

@@ -73,6 +73,11 @@ def test_a_network_never_gets_an_empty_batch(pictures: list[Path], tmp_path: Pat
     assert sizes == [2, 3, 4, 4, 3]
 
 
+def test_errors_do_not_wait_for_good_pictures(tmp_path: Path) -> None:
+    (first, *_) = pixel_batches((tmp_path / str(number) for number in range(250)), PREPROCESS, 4)
+    assert [row for row, _ in first.errors] == [0, 1, 2, 3]
+
+
 def test_cap_on_pixels_is_passed_on(pictures: list[Path]) -> None:
     results = list(look_at(pictures[1:3], PREPROCESS, doubled, max_pixels=320))
     assert [getattr(one.output, "code", None) for one in results] == [None, "too_many_pixels"]  # 12 x 28 = 336

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import tracemalloc
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -139,3 +140,15 @@ def test_paths_are_fetched_as_they_are_needed(tagger: Tagger, world: World) -> N
     assert [next(rows).path for _ in range(3)] == [world.pictures()[0]] * 3
     assert fetched < 200
     rows.close()  # type: ignore[attr-defined]
+
+
+def test_errors_keep_no_file_in_memory(tagger: Tagger, tmp_path: Path) -> None:
+    (tmp_path / "large.png").write_bytes(b"\x89PNG\r\n\x1a\n" + bytes(10_000_000))
+    tracemalloc.start()
+    try:
+        rows = tagger.tag([tmp_path / "large.png"] * 10, ["red"])
+        kept = tracemalloc.get_traced_memory()[0]
+    finally:
+        tracemalloc.stop()
+    assert [row.error.code for row in rows if row.error] == ["corrupt"] * 10
+    assert kept < 10_000_000

@@ -117,21 +117,24 @@ class ContinuedFile(AbstractContextManager["ContinuedFile"]):
         file: the file to write; must not be there yet (see `finished`).
         command: what the rows depend on, as JSON; only the same is continued.
         header: what stands before the first row.
+        step: rows are continued at a multiple of this, so that pictures meet the network in the same batches as in an
+            uninterrupted run: the last digit of a score depends on that.
 
     Attributes:
         rows: how many are written.
+        saved: how many of them are on the disk.
         skipped: how many of them are of pictures that were skipped.
 
     Raises:
         InputError: the file was begun by another command, or is being written by another process.
     """
 
-    def __init__(self, file: Path, command: dict[str, Any], header: bytes) -> None:
+    def __init__(self, file: Path, command: dict[str, Any], header: bytes, step: int = 1) -> None:
         self.file, self.part, self.journal = file, file.with_name(f"{file.name}.part"), _journal_of(file)
         self.rows = self.skipped = 0
         self._command, self._header, self._pending = command, header, [header]
         self._paths = blake2b(digest_size=16)
-        self._last, self._saved = time.monotonic(), False
+        self._last, self._step, self.saved = time.monotonic(), step, 0
         with machine_errors(file):
             file.parent.mkdir(parents=True, exist_ok=True)
             self._log = os.open(self.journal, _OPEN, 0o666)
@@ -179,7 +182,11 @@ class ContinuedFile(AbstractContextManager["ContinuedFile"]):
             How many of them have their rows already; the others are to be written.
         """
         journal, size = _Journal(self.journal), self.part.stat().st_size
-        marks = {rows: (mark, end) for rows, (mark, end) in journal.marks.items() if mark.bytes <= size}
+        marks = {
+            rows: (mark, end)
+            for rows, (mark, end) in journal.marks.items()
+            if mark.bytes <= size and rows % self._step == 0
+        }
         last, journal_end = Mark(0, 0, 0, ""), journal.header_end
         digest = blake2b(digest_size=16)
         for row, path in enumerate(paths, start=1):
@@ -190,7 +197,7 @@ class ContinuedFile(AbstractContextManager["ContinuedFile"]):
                 if digest.hexdigest() != marks[row][0].paths:
                     break
                 (last, journal_end), self._paths = marks[row], digest.copy()
-        self.rows, self.skipped, self._saved = last.rows, last.skipped, last.rows > 0
+        self.rows, self.skipped, self.saved = last.rows, last.skipped, last.rows
         self._pending = [] if last.rows else [self._header]
         with machine_errors(self.part):
             for descriptor, end in ((self._out, last.bytes), (self._log, journal_end)):
@@ -204,7 +211,7 @@ class ContinuedFile(AbstractContextManager["ContinuedFile"]):
         self._paths.update(_name(path))
         self.rows += 1
         self.skipped += skipped
-        if time.monotonic() - self._last > _PERIOD:
+        if self.rows % self._step == 0 and time.monotonic() - self._last > _PERIOD:
             self.save()
 
     def save(self) -> None:
@@ -214,7 +221,7 @@ class ContinuedFile(AbstractContextManager["ContinuedFile"]):
             os.fsync(self._out)  # before the journal says so, should the machine lose its power
             self._pending = []
             _write(self._log, self._mark())
-        self._last, self._saved = time.monotonic(), True
+        self._last, self.saved = time.monotonic(), self.rows
 
     def _mark(self) -> bytes:
         size = os.lseek(self._out, 0, os.SEEK_CUR)
@@ -232,7 +239,7 @@ class ContinuedFile(AbstractContextManager["ContinuedFile"]):
     ) -> None:
         os.close(self._out)
         os.close(self._log)
-        if not self._saved:  # nothing worth continuing: words without a vector, say
+        if not self.rows:  # nothing worth continuing: words without a vector, say
             self.part.unlink()
             self.journal.unlink()
 

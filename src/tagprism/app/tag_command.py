@@ -17,6 +17,7 @@ from tagprism.app.tag_output import FORMATS, TagTable
 from tagprism.errors import InputError, PictureError
 from tagprism.files import digest_json
 from tagprism.images.decode import MAX_PIXELS
+from tagprism.images.stream import BATCH
 from tagprism.labels.phrase_list import read_phrases
 from tagprism.tagging.tagger import ImageTags, Tagger, load
 
@@ -113,7 +114,8 @@ class _Job(NamedTuple):
 
 
 def _print(job: _Job, format: Literal["table", "jsonl", "csv"]) -> int:
-    """Rows on stdout; those of a table say themselves what was skipped."""
+    """Rows on stdout, and what was skipped on stderr, but for a table on a terminal, which has just said it."""
+    says_itself = format == "table" and sys.stdout.isatty()
     rows = _without_file(job)
     shown = TagTable(calibrated=job.tagger.calibrated, at_least=job.cut.min_probability)
     text = shown if format == "table" else FORMATS[format]
@@ -124,7 +126,7 @@ def _print(job: _Job, format: Literal["table", "jsonl", "csv"]) -> int:
         sys.stdout.flush()  # whoever reads them through a pipe need not wait
         if row.error is not None:
             skipped += 1
-            if format != "table":
+            if not says_itself:
                 _say_skipped(row, row.error)
     return skipped
 
@@ -146,7 +148,7 @@ def _write_file(job: _Job, out: Path, kind: str) -> int:
     if whole := finished(out, command, job.inputs):
         console.say(f"{out} is complete: {whole.rows:,} pictures", quiet=job.quiet)
         return whole.skipped
-    with ContinuedFile(out, command, format.header.encode()) as file:
+    with ContinuedFile(out, command, format.header.encode(), step=BATCH) as file:
         done = file.resume(job.inputs)
         if done:
             console.say(f"continuing after {done:,} of {job.inputs.count:,} pictures", quiet=job.quiet)
@@ -158,8 +160,7 @@ def _write_file(job: _Job, out: Path, kind: str) -> int:
                 if row.error is not None:
                     _say_skipped(row, row.error)
         except KeyboardInterrupt as stop:
-            file.save()
-            kept = f"{file.rows:,} of {job.inputs.count:,} pictures are in {file.part}"
+            kept = f"{file.saved:,} of {job.inputs.count:,} pictures are in {file.part}"
             raise console.Interrupted(f"interrupted; {kept}. Run the same command again to continue.") from stop
         file.finish()
         console.say(f"{file.rows:,} pictures: {out}", quiet=job.quiet)

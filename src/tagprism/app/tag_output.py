@@ -127,6 +127,7 @@ class TagTable:
             if other:
                 line.append(" " * (self._left + 2 - cell_len(line.plain)))
                 line.append(other)
+            line.rstrip()
             lines.append(line)
         return lines
 

@@ -52,6 +52,7 @@ def look_at(
 
     Each thread takes a batch the whole way, from the files to the network's output, so that no thread waits for
     another and all processors are busy with either. Closing the iterator stops the threads.
+    Each takes the good ones of `batch_size` consecutive pictures, counted from the first.
 
     Args:
         paths: picture files, any number; fetched a few batches ahead.
@@ -101,6 +102,7 @@ def _one_batch(
             data = read_bytes(path)
             image = open_picture(data, max_pixels=max_pixels, draft_size=preprocess.draft_size, where=os.fsdecode(path))
         except PictureError as error:
+            error.__traceback__ = error.__cause__ = error.__context__ = None  # they would hold the file's bytes
             found.append(Seen(error))
             continue
         preprocess.apply_into(image, pixels[count])

@@ -26,6 +26,7 @@ from tagprism.model.locate import DEFAULT, locate_bundle
 from tagprism.model.max_similarity import max_similarity_numpy
 from tagprism.progress import Progress, silent
 
+_WORDS = 1000  # phrases embedded at once: some seconds of work
 _Path = str | os.PathLike[str]
 
 
@@ -115,8 +116,12 @@ class Tagger:
         encoders = {name: load_encoder(at, source_digest=digests.get(name)) for name, at in folders.items()}
         return LabelSpace.load(self.bundle.text, encoders)
 
-    def embed(self, labels: Sequence[str]) -> Float32[np.ndarray, "L D"]:
+    def embed(self, labels: Sequence[str], *, progress: Progress = silent) -> Float32[np.ndarray, "L D"]:
         """Vectors (L, D) of words and phrases: stored ones where the vocabulary has them, else by the text encoders.
+
+        Args:
+            labels: words and phrases, any number.
+            progress: told of those that go through the encoders, where these are many.
 
         Raises:
             InputError: phrases that nothing here can embed, with the nearest known ones.
@@ -127,7 +132,11 @@ class Tagger:
         if new:
             if self.label_space is None:
                 raise self._no_vectors(new)
-            vectors |= dict(zip(new, self.label_space.embed(new).vectors, strict=True))
+            with (progress if len(new) > _WORDS else silent)("reading words", len(new)) as advance:
+                for start in range(0, len(new), _WORDS):
+                    some = new[start : start + _WORDS]
+                    vectors |= dict(zip(some, self.label_space.embed(some).vectors, strict=True))
+                    advance(len(some))
         return np.stack([vectors[label] for label in labels]).astype(np.float32)
 
     def _no_vectors(self, phrases: Sequence[str]) -> InputError:
@@ -218,7 +227,7 @@ class Tagger:
                 where=str(self.bundle.path),
                 remedy="Leave --min-probability away and use --top-k.",
             )
-        words = _Words(self, labels)
+        words = _Words(self, labels, progress)
         under_way: deque[_Path] = deque()  # fetched, not yet out: what `matrices` yields are places
 
         def fetched() -> Iterator[_Path]:
@@ -244,13 +253,16 @@ class Tagger:
 class _Words:
     """The words that pictures are tagged with: a word has the best of its spellings' scores."""
 
-    def __init__(self, tagger: Tagger, labels: Sequence[str] | Mapping[str, Sequence[str]] | None) -> None:
+    def __init__(
+        self, tagger: Tagger, labels: Sequence[str] | Mapping[str, Sequence[str]] | None, progress: Progress
+    ) -> None:
         self.names = tuple(labels) if labels is not None else tagger.vocabulary.names
         if not self.names:
             raise InputError("there are no labels to choose from.", remedy="Give at least one word.")
         aliases: Mapping[str, Sequence[str]] = labels if isinstance(labels, Mapping) else {}
         spellings = [(name, *aliases.get(name, ())) for name in self.names]
-        self._queries = label_queries(tagger.embed([spelling for group in spellings for spelling in group]))
+        flat = [spelling for group in spellings for spelling in group]
+        self._queries = label_queries(tagger.embed(flat, progress=progress))
         sizes = np.array([len(group) for group in spellings])
         self._starts = None if sizes.max() == 1 else np.concatenate([[0], np.cumsum(sizes[:-1])])  # (L,)
 

@@ -16,7 +16,7 @@ from tagprism.errors import InputError
 from tagprism.labels.encoder_card import EncoderCard, unit_rows
 from tagprism.labels.encoders import LabelEncoder, load_encoder
 from tagprism.labels.sentence_encoder import SentenceEncoder
-from tagprism.labels.word_table import WordTable, write_word_table
+from tagprism.labels.word_table import Reading, WordTable, write_word_table
 
 MakeTable = Callable[..., WordTable]
 CARD = EncoderCard(id="tiny", kind="words", dimension=2, licence="none", source="a test", digest="0" * 64)
@@ -55,7 +55,7 @@ def test_else_the_mean_of_the_units_of_its_words(make_table: MakeTable) -> None:
     expected = [[half, half], [half, half], [0, 1], [half, half], [0, 0]]
     phrases = ["polar bear", "polar-bear", "white bear", "bear t-shirt", "white wolf"]
     np.testing.assert_allclose(table.encode(phrases), expected, rtol=1e-6)
-    assert table.split("white-ish bear t-shirt") == ([1, 2], ["white", "ish"])
+    assert table.read("white-ish bear t-shirt") == Reading((1, 2), False, ("white", "ish"), ())
 
 
 def test_words_that_cancel_out_are_unknown(make_table: MakeTable) -> None:

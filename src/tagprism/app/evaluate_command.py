@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Literal
 
@@ -38,6 +39,8 @@ def evaluate(
     if engine == "torch":
         _use_torch(tagger, model)
     table, chosen = open_data(data, split)
+    if chosen.protocol is not None:
+        console.say(chosen.protocol.summary(), quiet=quiet)
     measured = evaluate_model(
         tagger,
         table,
@@ -71,6 +74,7 @@ def provenance(tagger: Tagger, table: ImageTable, split: Split, engine: str) -> 
         "data": table.digest,
         "split": split.name,
         "split_digest": split.digest,
+        "protocol": split.protocol.to_json() if split.protocol else None,
         "vocabulary": tagger.vocabulary.digest,
     }
 
@@ -95,11 +99,23 @@ def facts(origin: dict[str, Any]) -> tuple[tuple[str, str], ...]:
         ("recipe", f"{model['recipe']['name']}, seed {model['seed']}"),
         ("commit", with_["commit"] or "installed package"),
         ("split", f"{origin['split']} ({origin['split_digest'][:16]})"),
+        *_protocol_facts(origin["protocol"]),
         ("data digest", origin["data"][:16]),
         ("vocabulary digest", origin["vocabulary"][:16]),
         ("engine", origin["engine"]),
         ("versions", versions),
     )
+
+
+def _protocol_facts(protocol: dict[str, Any] | None) -> Iterator[tuple[str, str]]:
+    """Which pictures of a published test were there, and what the protocol allows."""
+    if protocol is None:
+        return
+    parts = protocol["pictures"].items()
+    yield "pictures", "; ".join(f"{part}: {its['there']:,} of {its['official']:,} there" for part, its in parts)
+    if protocol["same_label_allowed"]:
+        pairs = ", ".join(f"{unseen} / {seen}" for unseen, seen in protocol["same_label_allowed"])
+        yield "labels on both sides, by protocol (unseen / seen)", pairs
 
 
 def _use_torch(tagger: Tagger, run: Path) -> None:

@@ -11,7 +11,7 @@ from tagprism.app import console
 
 app = typer.Typer(help="Label vectors: make, check, show, fetch.", no_args_is_help=True)
 
-Words = Annotated[Path, typer.Argument(help="Words and phrases, one a line.")]
+Words = Annotated[Path, typer.Argument(help="Words and phrases, one a line; aliases after a tab.")]
 Encoders = Annotated[
     list[str] | None, typer.Option("--encoder", help="minilm, glove50, glove100 or file:PATH; may be repeated.")
 ]
@@ -32,13 +32,15 @@ def make(
     from tagprism.labels.phrase_list import read_phrases
     from tagprism.labels.vocabulary import Role, Vocabulary
 
-    phrases = read_phrases(words)
+    aliases = read_phrases(words)
+    phrases = list(aliases)
     names = encoder or ["minilm"]
     encoders = {name: load_encoder(encoder_folder(name)) for name in names}
     space = LabelSpace.fit([SpacePart(encoder=name, centre=centre) for name in names], encoders, phrases)
     embedding = space.embed(phrases)
     roles: list[Role] = ["other"] * len(phrases)
-    vocabulary = Vocabulary(tuple(phrases), embedding.vectors, tuple(roles))
+    others = {name: spellings for name, spellings in aliases.items() if spellings}
+    vocabulary = Vocabulary(tuple(phrases), embedding.vectors, tuple(roles), others)
     vocabulary.save(out)
     for phrase, lacking in embedding.missing.items():
         console.say(f"{', '.join(lacking)} lacks `{phrase}`")
@@ -47,30 +49,39 @@ def make(
 
 
 @app.command()
-def check(words: Words, encoder: Encoders = None) -> int:
-    """Say which words the encoders know, before a run; exit code 2 when one is known by none."""
+def check(
+    words: Words,
+    encoder: Encoders = None,
+    all: Annotated[
+        bool, typer.Option("--all", help="List every phrase, also those that are known as they are.")
+    ] = False,
+) -> int:
+    """Say which words the encoders know and by which rule, before a run; exit code 2 when one is known by none."""
     from rich.markup import escape
     from rich.table import Table
 
-    from tagprism.labels.check import check_labels
+    from tagprism.labels.check import check_labels, count_rules
     from tagprism.labels.encoder_sources import encoder_folder
     from tagprism.labels.encoders import load_encoder
-    from tagprism.labels.phrase_list import read_phrases
+    from tagprism.labels.phrase_list import read_phrases, spellings
 
     encoders = [load_encoder(encoder_folder(name)) for name in encoder or ["minilm"]]
-    checks = check_labels(read_phrases(words), encoders)
+    checks = check_labels(spellings(read_phrases(words)), encoders)
     table = Table()
-    for column in ("phrase", "encoder", "status", "missing words", "nearest known"):
+    for column in ("phrase", "encoder", "status", "rule", "respelled", "missing words", "nearest known"):
         table.add_column(column)
     for row in checks:
         for finding in row.findings:
-            if finding.status != "found":
-                lists = [", ".join(some) for some in (finding.missing_words, finding.nearest)]
-                table.add_row(*map(escape, (row.phrase, finding.encoder, finding.status, *lists)))
+            if all or finding.status != "found" or finding.respelled:
+                respelled = [f"{word}: {form}" for word, form in finding.respelled]
+                lists = [", ".join(some) for some in (respelled, finding.missing_words, finding.nearest)]
+                table.add_row(*map(escape, (row.phrase, finding.encoder, finding.status, finding.rule, *lists)))
     if table.row_count:
         console.data.print(table)
     unusable = [row.phrase for row in checks if not row.usable]
     complete = sum(row.complete for row in checks)
+    for name, counts in count_rules(checks).items():
+        console.say(f"{name}: {', '.join(f'{rule} {count}' for rule, count in counts.items())}")
     console.say(f"{len(checks)} phrases: {complete} fully known, {len(unusable)} known by no encoder.")
     return console.UNUSABLE if unusable else console.OK
 

@@ -12,7 +12,7 @@ def open_data(data: str, split: str | None) -> tuple[ImageTable, Split]:
     """Open both.
 
     Args:
-        data: `openclipart` or `tagged:DIR`.
+        data: as for `open_dataset`.
         split: `FILE` or `FILE#2`; None for a data set that brings its own.
 
     Raises:

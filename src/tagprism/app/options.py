@@ -7,8 +7,9 @@ from typing import Annotated
 
 import typer
 
-Data = Annotated[str, typer.Option("--data", help="Data set: openclipart or tagged:DIR.")]
-Split = Annotated[str | None, typer.Option("--split", help="Split file, FILE or FILE#2; openclipart has its own.")]
+DATA_HELP = "openclipart, tagged:DIR, nus-wide:DIR, coco:DIR or open-images:DIR, with ?key=value options."
+Data = Annotated[str, typer.Option("--data", help=DATA_HELP)]
+Split = Annotated[str | None, typer.Option("--split", help="FILE or FILE#2; all but tagged:DIR have their own.")]
 Limit = Annotated[int | None, typer.Option("--limit", min=1, help="Only the first so many pictures (a dry run).")]
 Model = Annotated[Path, typer.Option("--model", "-m", help="RUN or BUNDLE.")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress and no talk.")]

@@ -1,37 +1,55 @@
-"""Data sets by the name people type, `KIND` or `KIND:PATH`. Knows which kinds there are, not how they are read."""
+"""Data sets by the name people type, `KIND` or `KIND:PATH?options`. Knows which there are, not how to read one."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
+from tagprism.datasets import coco, nus_wide, open_images
 from tagprism.datasets.openclipart import default_openclipart_split, open_openclipart
 from tagprism.datasets.splits import Split
-from tagprism.datasets.table import ImageTable
+from tagprism.datasets.table import ImageTable, first_ten
 from tagprism.datasets.tagged import open_tagged
 from tagprism.errors import InputError
 
-_KINDS = "openclipart, tagged:DIR"
+KINDS = "openclipart, tagged:DIR, nus-wide:DIR, coco:DIR, open-images:DIR"
+"""For help and messages."""
+
+_OPTIONS: Mapping[str, Mapping[str, tuple[str, ...]]] = {
+    "tagged": {},
+    "nus-wide": nus_wide.OPTIONS,
+    "coco": coco.OPTIONS,
+    "open-images": open_images.OPTIONS,
+}
 
 
 def open_dataset(spec: str) -> ImageTable:
     """Open a data set by name.
 
     Args:
-        spec: `openclipart` or `tagged:DIR`.
+        spec: `openclipart`, or `KIND:DIR` of `KINDS`, perhaps with options: `nus-wide:DIR?labels=flickr`, several with
+            commas between.
 
     Returns:
         Its table.
 
     Raises:
-        InputError: for a name that is none of these, or a data set that cannot be used.
+        InputError: for a name that is none of these, an unknown option, or a data set that cannot be used.
         MachineError: when a data set cannot be fetched.
     """
-    kind, colon, path = spec.partition(":")
+    kind, colon, rest = spec.partition(":")
     if kind == "openclipart" and not colon:
         return open_openclipart()
-    if kind == "tagged" and path:
-        return open_tagged(Path(path))
-    raise InputError(f"there is no data set '{spec}'.", where="--data", remedy=f"Choose one of: {_KINDS}.")
+    if kind not in _OPTIONS or not rest:
+        raise InputError(f"there is no data set '{spec}'.", where="--data", remedy=f"Choose one of: {KINDS}.")
+    folder, options = _parsed(kind, rest)
+    if kind == "nus-wide":
+        return nus_wide.open_nus_wide(folder, options)
+    if kind == "coco":
+        return coco.open_coco(folder, options)
+    if kind == "open-images":
+        return open_images.open_open_images(folder, options)
+    return open_tagged(folder)
 
 
 def default_split(spec: str, table: ImageTable) -> Split | None:
@@ -43,5 +61,29 @@ def default_split(spec: str, table: ImageTable) -> Split | None:
 
     Returns:
         The split, checked against the table.
+
+    Raises:
+        InputError: no picture of a part is there.
     """
+    if table.protocol is not None:
+        return Split.of(table.protocol)
     return default_openclipart_split(table) if spec == "openclipart" else None
+
+
+def _parsed(kind: str, rest: str) -> tuple[Path, dict[str, str]]:
+    """The folder and the options; a folder whose name holds a question mark is a folder."""
+    path, mark, text = rest.rpartition("?")
+    if not mark or Path(rest).exists():
+        return Path(rest), {}
+    allowed = _OPTIONS[kind]
+    options: dict[str, str] = {}
+    for part in text.split(","):
+        key, _, value = part.partition("=")
+        if key not in allowed:
+            known = f"{kind} knows {first_ten(allowed)}." if allowed else f"{kind} has no options."
+            raise InputError(f"there is no option '{part}'.", where=f"--data {kind}:{rest}", remedy=known)
+        if value not in allowed[key] or key in options:
+            remedy = f"Write {key}= once, with one of {first_ten(allowed[key])}."
+            raise InputError(f"'{part}' cannot be.", where=f"--data {kind}:{rest}", remedy=remedy)
+        options[key] = value
+    return Path(path), options

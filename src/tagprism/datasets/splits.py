@@ -6,7 +6,7 @@ list of such objects, chosen as `FILE#2` (counted from 0). Pictures are named by
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -14,10 +14,11 @@ from pathlib import Path
 from typing import Any
 
 from tagprism.datasets.json_file import read_json
+from tagprism.datasets.protocol import Protocol
 from tagprism.datasets.table import ImageTable, first_ten
 from tagprism.errors import InputError
 from tagprism.files import digest_bytes, digest_json
-from tagprism.labels.phrases import normalise_phrase, variants
+from tagprism.labels.phrases import spoken_phrase, variants
 
 _FORM = 'Write {"seen": [], "unseen": [], "train": [], "test": []}, "val" optional, or a list of such objects.'
 _REQUIRED = ("seen", "unseen", "train", "test")
@@ -35,14 +36,32 @@ class Split:
         train: keys of the pictures to train on.
         val: keys of the pictures to choose a model by; part of nothing else, may be empty.
         test: keys of the pictures to measure on.
+        protocol: the published one that this is, None for a split of a user's own.
     """
 
     name: str
     seen: tuple[str, ...]
     unseen: tuple[str, ...]
-    train: tuple[str, ...]
-    val: tuple[str, ...]
-    test: tuple[str, ...]
+    train: Sequence[str]
+    val: Sequence[str]
+    test: Sequence[str]
+    protocol: Protocol | None = None
+
+    @classmethod
+    def of(cls, protocol: Protocol) -> Split:
+        """The split of a published protocol.
+
+        Raises:
+            InputError: a label is on both sides that the protocol does not name, or a part has no picture.
+        """
+        its = protocol
+        split = cls(its.name, its.seen, its.unseen, its.train, its.val, its.test, its)
+        _check_labels(split, where=its.name)
+        for part in ("train", "test"):
+            if not getattr(split, part):
+                remedy = "Download its pictures, and look with `tagprism data info`."
+                raise InputError(f"no picture of '{part}' is there.", where=its.name, remedy=remedy)
+        return split
 
     @cached_property
     def digest(self) -> str:
@@ -88,7 +107,8 @@ def load_split(spec: str, table: ImageTable) -> Split:
     skipped = {one.key for one in table.skipped}
     for part in ("train", "val", "test"):
         parts[part] = [key for key in parts[part] if key not in skipped]
-    split = Split(path.name if number is None else f"{path.name}#{number}", **{k: tuple(v) for k, v in parts.items()})
+    seen, unseen, train, test, val = (tuple(parts[part]) for part in (*_REQUIRED, "val"))
+    split = Split(path.name if number is None else f"{path.name}#{number}", seen, unseen, train, val, test)
     check_split(split, table, where=name)
     return split
 
@@ -107,29 +127,43 @@ def check_split(split: Split, table: ImageTable, *, where: str) -> None:
     for part in _REQUIRED:
         if not getattr(split, part):
             raise InputError(f"'{part}' is empty.", where=where, remedy=_FORM)
-    known_labels, known_keys = set(table.labels), set(table.keys)
-    for part, known, kind in (
-        *((part, known_labels, "labels") for part in ("seen", "unseen")),
-        *((part, known_keys, "pictures") for part in ("train", "val", "test")),
-    ):
-        _refuse((name for name in getattr(split, part) if name not in known), f"'{part}' names unknown {kind}", where)
-    both = [f"{seen} / {unseen}" for unseen, seen in shared_labels(split.seen, split.unseen)]
+    known_labels = set(table.labels)
+    for part in ("seen", "unseen"):
+        strangers = (label for label in getattr(split, part) if label not in known_labels)
+        _refuse(strangers, f"'{part}' names unknown labels", where)
+    for part in ("train", "val", "test"):
+        strangers = (key for key in getattr(split, part) if table.row(key) is None)
+        _refuse(strangers, f"'{part}' names unknown pictures", where)
+    _check_labels(split, where=where)
+    _refuse_twice((*split.train, *split.val, *split.test), where)
+
+
+def _check_labels(split: Split, *, where: str) -> None:
+    allowed = split.protocol.same_label if split.protocol else frozenset()
+    pairs = [pair for pair in shared_labels(split.seen, split.unseen) if pair not in allowed]
+    both = [f"{seen} / {unseen}" for unseen, seen in pairs]
     _refuse(both, "labels are on both sides (same word, plural or spelling)", where)
-    for labels_or_keys in ((*split.seen, *split.unseen), (*split.train, *split.val, *split.test)):
-        twice = [name for name, times in Counter(labels_or_keys).items() if times > 1]
-        _refuse(twice, "named twice, in one part or in two", where)
+    _refuse_twice((*split.seen, *split.unseen), where)
+
+
+def _refuse_twice(names: Iterable[str], where: str) -> None:
+    twice = [name for name, times in Counter(names).items() if times > 1]
+    _refuse(twice, "named twice, in one part or in two", where)
 
 
 def shared_labels(seen: Iterable[str], unseen: Iterable[str]) -> list[tuple[str, str]]:
-    """Pairs (unseen, seen) that are the same label by `labels.phrases.same_label`, in linear time."""
-    spelled = {normalise_phrase(label): label for label in seen}
-    any_spelling = {form: label for label in spelled.values() for form in variants(label)}
+    """All pairs (unseen, seen) that are the same label by `labels.phrases.same_label`, in linear time."""
+    spelled: defaultdict[str, list[str]] = defaultdict(list)  # by its own spelling
+    any_spelling: defaultdict[str, list[str]] = defaultdict(list)
+    for label in seen:
+        spelled[spoken_phrase(label)].append(label)
+        for form in variants(label):
+            any_spelling[form].append(label)
     pairs = []
     for label in unseen:
-        same = any_spelling.get(normalise_phrase(label))
-        same = same or next((spelled[form] for form in sorted(variants(label)) if form in spelled), None)
-        if same is not None:
-            pairs.append((label, same))
+        same = dict.fromkeys(any_spelling.get(spoken_phrase(label), []))
+        same |= dict.fromkeys(other for form in sorted(variants(label)) for other in spelled.get(form, []))
+        pairs += [(label, other) for other in same]
     return pairs
 
 

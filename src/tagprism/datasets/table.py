@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -16,7 +16,11 @@ from typing import Literal, overload
 import numpy as np
 from jaxtyping import Int8, Int32, Int64, Integer
 
+from tagprism.datasets.hex_keys import HexKeys
+from tagprism.datasets.protocol import Protocol
 from tagprism.errors import InputError
+
+_NAMES_AT_ONCE = 100_000  # joined for the digest
 
 
 def first_ten(names: Iterable[str]) -> str:
@@ -97,7 +101,7 @@ class FilesBelow(Sequence[Path]):
     """
 
     root: Path
-    keys: tuple[str, ...]
+    keys: Sequence[str]
 
     def __len__(self) -> int:
         """Number of files."""
@@ -125,16 +129,20 @@ class ImageTable:
         negative: per picture, the places of those it surely has not.
         unlisted: what a label in neither list means: absent (`negative`) or not looked for (`unknown`).
         skipped: pictures that the data set names and that cannot be used.
+        protocol: the published division that comes with the data set.
+        notes: what else there is to know of it, for people and for JSON.
     """
 
     kind: str
     files: Sequence[Path]
-    keys: tuple[str, ...]
+    keys: Sequence[str]
     labels: tuple[str, ...]
     positive: Ragged
     negative: Ragged
     unlisted: Literal["negative", "unknown"]
-    skipped: tuple[SkippedPicture, ...] = field(default=())
+    skipped: Sequence[SkippedPicture] = ()
+    protocol: Protocol | None = None
+    notes: Mapping[str, int | str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         """Refuse a table whose parts do not fit each other."""
@@ -142,7 +150,7 @@ class ImageTable:
         if len(sizes) != 1:
             raise InputError(f"files, keys, positive and negative differ in length: {sorted(sizes)}.", where=self.kind)
         for name, names in (("pictures", self.keys), ("labels", self.labels)):
-            if len(set(names)) != len(names):
+            if not isinstance(names, HexKeys) and len(set(names)) != len(names):
                 twice = [one for one, times in Counter(names).items() if times > 1]
                 raise InputError(f"{name} are named twice: {first_ten(twice)}.", where=self.kind)
         for columns in (self.positive.columns, self.negative.columns):
@@ -154,8 +162,11 @@ class ImageTable:
         return len(self.keys)
 
     @cached_property
-    def _row(self) -> dict[str, int]:
-        return {key: row for row, key in enumerate(self.keys)}
+    def row(self) -> Callable[[str], int | None]:
+        """The row of a picture by its key, None for one that is not in the table."""
+        if isinstance(self.keys, HexKeys):
+            return self.keys.row
+        return {key: row for row, key in enumerate(self.keys)}.get
 
     @cached_property
     def _column(self) -> dict[str, int]:
@@ -167,10 +178,11 @@ class ImageTable:
         Raises:
             InputError: for keys that are not in the table, naming ten.
         """
-        unknown = [key for key in keys if key not in self._row]
+        rows = [self.row(key) for key in keys]
+        unknown = [key for key, row in zip(keys, rows, strict=True) if row is None]
         if unknown:
             raise InputError(f"no such pictures: {first_ten(unknown)}.", where=self.kind)
-        return np.asarray([self._row[key] for key in keys], dtype=np.int64)
+        return np.asarray(rows, dtype=np.int64)
 
     def columns_of(self, labels: Sequence[str]) -> Int64[np.ndarray, " C"]:
         """Places in `labels` of labels by name.
@@ -198,18 +210,7 @@ class ImageTable:
         Raises:
             InputError: for an unknown label or one asked twice.
         """
-        columns = self.columns_of(labels)
-        if len(set(labels)) != len(labels):
-            raise InputError("a label is asked for twice.", where=self.kind)
-        asked = np.full(len(self.labels), -1, dtype=np.int64)
-        asked[columns] = np.arange(len(columns))
-        wanted = np.asarray(rows, dtype=np.int64)
-        found = np.full((len(wanted), len(columns)), 0 if self.unlisted == "negative" else -1, dtype=np.int8)
-        for ragged, value in ((self.negative, 0), (self.positive, 1)):
-            places, values = ragged.gather(wanted)
-            column = asked[values]
-            found[places[column >= 0], column[column >= 0]] = value
-        return found
+        return Targets(self, rows, labels)[:]
 
     def label_counts(self) -> Int64[np.ndarray, " L"]:
         """Number of pictures that have each label, (L,)."""
@@ -232,6 +233,7 @@ class ImageTable:
             "smallest_label": int(per_label.min(initial=len(self))),
             "largest_label": int(per_label.max(initial=0)),
             "skipped": len(self.skipped),
+            **self.notes,
             "digest": self.digest,
         }
 
@@ -240,8 +242,77 @@ class ImageTable:
         """SHA-256 over keys, labels and targets (not over the pictures' bytes), 64 hex digits."""
         digest = hashlib.sha256(f"table 1\0{self.unlisted}\0{len(self)}\0{len(self.labels)}".encode())
         for names in (self.keys, self.labels):
-            digest.update("\0".join(names).encode("utf-8", "surrogatepass"))
+            for begin in range(0, len(names), _NAMES_AT_ONCE):
+                text = "\0".join(names[begin : begin + _NAMES_AT_ONCE])
+                digest.update(("\0" * (begin > 0) + text).encode("utf-8", "surrogatepass"))
         for ragged in (self.positive, self.negative):
             digest.update(ragged.starts.astype("<i8").tobytes())
             digest.update(ragged.columns.astype("<i4").tobytes())
         return digest.hexdigest()
+
+
+class Targets:
+    """Targets of some pictures over some labels, made for those asked: 9 million x 7,186 at once would be 65 GB.
+
+    Args:
+        table: the data set.
+        rows: n rows of it, any order.
+        labels: C label names, each once.
+
+    Raises:
+        InputError: for an unknown label or one asked twice.
+    """
+
+    def __init__(
+        self, table: ImageTable, rows: Sequence[int] | Integer[np.ndarray, " n"], labels: Sequence[str]
+    ) -> None:
+        columns = table.columns_of(labels)
+        if len(set(labels)) != len(labels):
+            raise InputError("a label is asked for twice.", where=table.kind)
+        self._table, self._rows, self._count = table, np.asarray(rows, dtype=np.int64), len(columns)
+        self._asked = np.full(len(table.labels), -1, dtype=np.int64)
+        self._asked[columns] = np.arange(len(columns))
+
+    def __len__(self) -> int:
+        """Number of pictures n."""
+        return len(self._rows)
+
+    def __getitem__(self, places: slice | Integer[np.ndarray, " R"]) -> Int8[np.ndarray, "R C"]:
+        """(R, C) int8 of some of the n pictures: 1 has it, 0 has it not, -1 unknown."""
+        table, wanted = self._table, self._rows[places]
+        found = np.full((len(wanted), self._count), 0 if table.unlisted == "negative" else -1, dtype=np.int8)
+        for ragged, value in ((table.negative, 0), (table.positive, 1)):
+            owners, values = ragged.gather(wanted)
+            column = self._asked[values]
+            found[owners[column >= 0], column[column >= 0]] = value
+        return found
+
+    def holds(self, value: int) -> bool:
+        """Whether any target has this value; stops at the first thousands of pictures that have it."""
+        return any((self[begin : begin + 4096] == value).any() for begin in range(0, len(self), 4096))
+
+
+@dataclass(frozen=True)
+class PickedFiles(Sequence[Path]):
+    """Some files of many, without a list of their paths.
+
+    Args:
+        files: all of them.
+        rows: (n,) places of those picked.
+    """
+
+    files: Sequence[Path]
+    rows: Int64[np.ndarray, " n"]
+
+    def __len__(self) -> int:
+        """Number of files."""
+        return len(self.rows)
+
+    @overload
+    def __getitem__(self, place: int) -> Path: ...
+    @overload
+    def __getitem__(self, place: slice) -> PickedFiles: ...
+    def __getitem__(self, place: int | slice) -> Path | PickedFiles:
+        """Path at one place, or the files of a slice."""
+        rows = self.rows[place]
+        return PickedFiles(self.files, rows) if isinstance(place, slice) else self.files[int(rows)]

@@ -87,6 +87,7 @@ def evaluate_model(
         {keys[row]: digest for row, digest in digests.items()},
         split.unseen,
         tagger.vocabulary.aliases,
+        split.protocol.same_label if split.protocol else frozenset(),
     )
     if not allow_leak:
         check_leak(*leak)
@@ -112,7 +113,7 @@ def evaluate_model(
         targets,
         ks=ks,
         unknown=unknown,
-        label_encoder=" + ".join(config.encoders),
+        label_encoder=" + ".join(config.encoders) or str(config.provenance.get("label_vectors", "")),
         leak=bool(find_leak(*leak)) if allow_leak else False,
     )
     kept = tuple(files[row] for row in rows)

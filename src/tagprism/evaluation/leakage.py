@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
@@ -39,6 +40,7 @@ def find_leak(
     test_digests: Mapping[str, str],
     unseen: Iterable[str],
     aliases: Mapping[str, Sequence[str]] | None = None,
+    allowed: AbstractSet[tuple[str, str]] = frozenset(),
 ) -> Leak:
     """Look for test images and unseen labels among what a run was trained on.
 
@@ -51,17 +53,20 @@ def find_leak(
         test_digests: SHA-256 of each test image's bytes, by its key.
         unseen: names of the labels that the test calls unseen.
         aliases: other names of labels, by name; of either side.
+        allowed: pairs (label called unseen, trained label) that a published protocol names; they are no leak.
 
     Returns:
-        The leak, false when there is none.
+        The leak, false when there is none. Of a label with several trained spellings the first is given.
     """
     aliases = aliases or {}
-    trained_as = {spelling: label for label in trained_labels for spelling in _spellings(label, aliases)}
+    trained_as: defaultdict[str, list[str]] = defaultdict(list)
+    for label in trained_labels:
+        for spelling in _spellings(label, aliases):
+            trained_as[spelling].append(label)
     pairs = []
     for label in unseen:
-        found = next((trained_as[spelling] for spelling in _spellings(label, aliases) if spelling in trained_as), None)
-        if found is not None:
-            pairs.append((label, found))
+        found = (trained for spelling in _spellings(label, aliases) for trained in trained_as.get(spelling, ()))
+        pairs += [pair for trained in found if (pair := (label, trained)) not in allowed][:1]
     images = tuple(key for key, digest in test_digests.items() if digest in trained_images)
     return Leak(images, tuple(pairs))
 
@@ -72,9 +77,10 @@ def check_leak(
     test_digests: Mapping[str, str],
     unseen: Iterable[str],
     aliases: Mapping[str, Sequence[str]] | None = None,
+    allowed: AbstractSet[tuple[str, str]] = frozenset(),
 ) -> None:
     """Raise `LeakError`, naming the first ten images and labels, when `find_leak` (same arguments) finds anything."""
-    leak = find_leak(trained_images, trained_labels, test_digests, unseen, aliases)
+    leak = find_leak(trained_images, trained_labels, test_digests, unseen, aliases, allowed)
     if not leak:
         return
     parts = []

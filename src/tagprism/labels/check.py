@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from tagprism.labels.encoders import LabelEncoder
-from tagprism.labels.phrases import normalise_phrase
+from tagprism.labels.phrases import spoken_phrase
 from tagprism.labels.word_table import WordTable
 
 
@@ -20,12 +20,16 @@ class Finding:
         status: `found`, `partly` (some words are left out) or `missing` (no vector).
         missing_words: the words that the encoder lacks.
         nearest: known words that are spelt like those.
+        rule: how its vector is made: `whole` (the phrase as one), `words` (the mean of its words), `sentence`, or none.
+        respelled: words that are known in another spelling, with that.
     """
 
     encoder: str
     status: Literal["found", "partly", "missing"]
     missing_words: tuple[str, ...] = ()
     nearest: tuple[str, ...] = ()
+    rule: Literal["whole", "words", "sentence", "none"] = "none"
+    respelled: tuple[tuple[str, str], ...] = ()
 
 
 @dataclass(frozen=True)
@@ -65,9 +69,38 @@ def check_labels(phrases: Sequence[str], encoders: Iterable[LabelEncoder]) -> li
     return [LabelCheck(phrase, tuple(column[row] for column in columns)) for row, phrase in enumerate(phrases)]
 
 
+def count_rules(checks: Sequence[LabelCheck]) -> dict[str, dict[str, int]]:
+    """How many phrases each encoder knows by which rule.
+
+    Args:
+        checks: what `check_labels` found.
+
+    Returns:
+        Encoder -> `whole`, `words`, `partly` (some words left out), `missing` -> number of phrases; and, of all,
+        `respelled`. A sentence encoder knows every phrase whole.
+    """
+    counts: dict[str, dict[str, int]] = {}
+    for finding in (finding for row in checks for finding in row.findings):
+        own = counts.setdefault(finding.encoder, dict.fromkeys(("whole", "words", "partly", "missing", "respelled"), 0))
+        rule = "whole" if finding.rule in ("whole", "sentence") else "words"
+        own[rule if finding.status == "found" else finding.status] += 1
+        own["respelled"] += bool(finding.respelled)
+    return counts
+
+
 def _look(encoder: LabelEncoder, phrase: str) -> Finding:
     if not isinstance(encoder, WordTable):  # a sentence encoder knows every phrase that has text
-        return Finding(encoder.id, "found" if normalise_phrase(phrase) else "missing")
-    known, unknown = encoder.split(phrase)
-    status: Literal["found", "partly", "missing"] = "missing" if not known else "partly" if unknown else "found"
-    return Finding(encoder.id, status, tuple(unknown), tuple(encoder.nearest_known(phrase)) if unknown else ())
+        return (
+            Finding(encoder.id, "found", rule="sentence") if spoken_phrase(phrase) else Finding(encoder.id, "missing")
+        )
+    read = encoder.read(phrase)
+    if not read.rows:
+        return Finding(encoder.id, "missing", read.left_out, tuple(encoder.nearest_known(phrase)))
+    return Finding(
+        encoder.id,
+        "partly" if read.left_out else "found",
+        read.left_out,
+        tuple(encoder.nearest_known(phrase)) if read.left_out else (),
+        "whole" if read.whole else "words",
+        read.respelled,
+    )

@@ -18,7 +18,7 @@ from tagprism.errors import InputError
 from tagprism.files import digest_bytes
 from tagprism.labels.encoder_card import unit_rows
 from tagprism.labels.encoders import LabelEncoder
-from tagprism.labels.phrases import normalise_phrase
+from tagprism.labels.phrases import normalise_phrase, spoken_phrase, without_identifier
 from tagprism.labels.tensor_file import read_tensors, tensor_bytes, write_tensors
 from tagprism.labels.word_table import WordTable
 
@@ -258,7 +258,9 @@ def _encoder_of(part: SpacePart, encoders: Mapping[str, LabelEncoder]) -> LabelE
 
 def _encode(part: SpacePart, encoder: LabelEncoder, phrases: Sequence[str]) -> _Encoded:
     """The encoder's vectors of the phrases in their template, and which phrases it knows."""
-    texts = [part.template.replace("{}", phrase) if normalise_phrase(phrase) else "" for phrase in phrases]
+    texts = [
+        part.template.replace("{}", without_identifier(phrase)) if spoken_phrase(phrase) else "" for phrase in phrases
+    ]
     units = encoder.encode(texts)
     return units, np.asarray(units.any(axis=1))
 

@@ -20,6 +20,8 @@ _COMPOUNDING: list[str] = _FORMS["endings"]["of_compounds"]
 _NOT_OF_MAN, _NOT_OF_MEN = frozenset(_FORMS["endings"]["not_man"]), frozenset(_FORMS["endings"]["not_men"])
 _PLURALS_ALL_THE_SAME = frozenset(_FORMS["endings"]["plural_ics"] + _FORMS["endings"]["plural_us_is"])
 _ONE_FORM = frozenset(word for words in _FORMS["one_form"].values() for word in words)
+_PUNCTUATION = "()[]{}<>,;:!?.&+*#\"'"
+_IDENTIFIER = re.compile(r"\s*\(/[a-z]/[0-9a-z_]+\)\s*$")  # Freebase: (/m/0hnnb), (/g/11bc5v_0f)
 _LONGEST_MIXED = 4  # words; a longer phrase gets the evenly spaced, hyphened and joined spellings only
 
 
@@ -44,6 +46,48 @@ def normalise_phrase(text: str) -> str:
     return " ".join(word for word in words if word)
 
 
+def without_identifier(text: str) -> str:
+    """A label without the identifier that tells it from others of its name: `Bat (/m/0hnnb)` is spoken `Bat`.
+
+    Args:
+        text: any text.
+
+    Returns:
+        The text without a Freebase identifier in parentheses at its end.
+    """
+    return _IDENTIFIER.sub("", text)
+
+
+def spoken_phrase(text: str) -> str:
+    """The normalised phrase without identifier: what encoders embed, and what tells whether two labels are one."""
+    return normalise_phrase(without_identifier(text))
+
+
+def word_spellings(word: str) -> list[str]:
+    """Spellings under which a word may stand in a table of words, in the order in which they are tried.
+
+    As it is; without punctuation around it (`(butterfly)`, `geese,`); without accents (`purée`); each of these in the
+    other number (`lions`, `lion`).
+
+    Args:
+        word: one word of a normalised phrase.
+
+    Returns:
+        Different spellings; none of a word that is punctuation alone (`&`).
+    """
+    bare = word.strip(_PUNCTUATION)
+    if not bare:
+        return []
+    plain = "".join(letter for letter in unicodedata.normalize("NFD", bare) if not unicodedata.combining(letter))
+    own = dict.fromkeys((word, bare, plain))
+    return list(own | dict.fromkeys(form for one in own for form in sorted(variants(one)) if " " not in form))
+
+
+def word_parts(word: str) -> list[str]:
+    """Parts of a word at hyphens, full stops and apostrophes, single letters left out (`dall's`: `dall`)."""
+    return [part for part in re.split("[-'.]+", word.strip(_PUNCTUATION)) if len(part) > 1 or part.isdigit()]
+
+
 @lru_cache(maxsize=65536)
 def variants(phrase: str) -> frozenset[str]:
     """All spellings of a phrase that certainly mean the same label, normalised, itself included.
@@ -58,15 +102,16 @@ def variants(phrase: str) -> frozenset[str]:
     Returns:
         Normalised spellings.
     """
-    words = [word for word in re.split("[ -]", normalise_phrase(phrase)) if word]
+    plain = spoken_phrase(phrase)
+    words = [word for word in re.split("[ -]", plain) if word]
     if not words:
-        return frozenset({normalise_phrase(phrase)})
+        return frozenset({plain})
     forms = {words[-1]} | _singulars(words[-1]) | _plurals(words[-1])
     gaps = len(words) - 1
     even = ((mark,) * gaps for mark in (" ", "-", ""))
     ways = itertools.product((" ", "-", ""), repeat=gaps) if len(words) <= _LONGEST_MIXED else even
     heads = ["".join(itertools.chain(*zip(words, way, strict=False))) for way in ways]
-    return frozenset({head + form for head in heads for form in forms} | {normalise_phrase(phrase)})
+    return frozenset({head + form for head in heads for form in forms} | {plain})
 
 
 def same_label(a: str, b: str) -> bool:
@@ -79,7 +124,7 @@ def same_label(a: str, b: str) -> bool:
     Returns:
         True when they are the same but for case, number of the last word, or hyphen, space or joining.
     """
-    return normalise_phrase(b) in variants(a) or normalise_phrase(a) in variants(b)
+    return spoken_phrase(b) in variants(a) or spoken_phrase(a) in variants(b)
 
 
 def _singulars(word: str) -> set[str]:

@@ -12,7 +12,7 @@ from jaxtyping import Float32
 
 from tagprism.errors import InputError
 from tagprism.labels.encoder_card import EncoderCard, unit_rows
-from tagprism.labels.phrases import normalise_phrase
+from tagprism.labels.phrases import spoken_phrase
 
 MODEL_FILE, TOKENIZER_FILE = "model.onnx", "tokenizer.json"
 _BATCH = 64  # phrases per run
@@ -65,7 +65,7 @@ class SentenceEncoder:
 
     def encode(self, phrases: Sequence[str]) -> Float32[np.ndarray, "L D"]:
         """Unit vectors of L phrases, normalised first; a row of zeros where a phrase is empty."""
-        texts = [normalise_phrase(phrase) for phrase in phrases]
+        texts = [spoken_phrase(phrase) for phrase in phrases]
         vectors = np.zeros((len(texts), self.dimension), dtype=np.float32)
         rows = sorted((row for row, text in enumerate(texts) if text), key=lambda row: len(texts[row]))
         for start in range(0, len(rows), _BATCH):  # phrases of like length together: little padding

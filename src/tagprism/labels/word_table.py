@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import cached_property
 from itertools import chain, zip_longest
 from pathlib import Path
@@ -16,7 +17,7 @@ from rapidfuzz.distance import OSA
 
 from tagprism.errors import InputError
 from tagprism.labels.encoder_card import EncoderCard, unit_rows
-from tagprism.labels.phrases import normalise_phrase
+from tagprism.labels.phrases import normalise_phrase, spoken_phrase, word_parts, word_spellings
 from tagprism.labels.tensor_file import open_tensors, read_header, write_tensors
 
 WORDS_FILE = "words.safetensors"
@@ -25,14 +26,31 @@ _FREQUENT = 100_000  # nearest words are looked for among the first (the most fr
 _ALIKE = 0.6  # below this similarity a word is no help to who mistyped another
 
 
+@dataclass(frozen=True)
+class Reading:
+    """How a phrase was read.
+
+    Args:
+        rows: of the table; its vector is the mean of theirs. None: unknown.
+        whole: whether the table has the phrase as one.
+        left_out: words that the table lacks.
+        respelled: words that it has in another spelling, with that.
+    """
+
+    rows: tuple[int, ...]
+    whole: bool
+    left_out: tuple[str, ...]
+    respelled: tuple[tuple[str, str], ...]
+
+
 class WordTable:
     """A table of word vectors, opened lazily: 400,000 words in about a quarter of a second.
 
-    A phrase is normalised, then looked up
+    A phrase is normalised, without an identifier at its end, then looked up
     1. whole: as it is, with hyphens for spaces, with spaces for hyphens, and joined (underscores in a table's words
        count as spaces);
-    2. else as the mean of the unit vectors of its words, where a hyphened word that is absent counts as its parts;
-       words that are absent are left out;
+    2. else as the mean of the unit vectors of its words, each under the first of its spellings that is known
+       (`phrases.word_spellings`), else as its parts (`phrases.word_parts`); words that are absent are left out;
     3. with none of its words known it is unknown: a row of zeros.
 
     Args:
@@ -82,35 +100,38 @@ class WordTable:
         """Unit vectors of L phrases; a row of zeros where no word is known."""
         vectors = np.zeros((len(phrases), self.dimension), dtype=np.float32)
         for row, phrase in enumerate(phrases):
-            known, _ = self.split(phrase)
+            known = self.read(phrase).rows
             if known:
                 units = unit_rows(np.concatenate([self._vectors[at : at + 1] for at in known]).astype(np.float32))
                 vectors[row] = units.mean(axis=0)
         return unit_rows(vectors)
 
-    def split(self, phrase: str) -> tuple[list[int], list[str]]:
-        """Take a phrase apart into the rows of its known words and its unknown words.
-
-        Args:
-            phrase: any text.
-
-        Returns:
-            Rows of the table (one row when the whole phrase is known) and the words left out.
-        """
-        text = normalise_phrase(phrase)
+    def read(self, phrase: str) -> Reading:
+        """Find the rows that a phrase is the mean of, by the rules above."""
+        text = spoken_phrase(phrase)
         parts = re.split("[ -]+", text)
         for whole in (text, "-".join(parts), " ".join(parts), "".join(parts)):
             if whole in self._rows:
-                return [self._rows[whole]], []
-        known: list[int] = []
+                return Reading((self._rows[whole],), True, (), ())
+        known: list[str] = []
         unknown: list[str] = []
+        respelled: list[tuple[str, str]] = []
         for word in text.split():
-            for piece in (word,) if word in self._rows else word.split("-"):
-                if piece in self._rows:
-                    known.append(self._rows[piece])
-                else:
+            if not word_spellings(word):
+                continue  # punctuation
+            for piece in (word,) if self._spelling(word) else word_parts(word) or (word,):
+                form = self._spelling(piece)
+                if form is None:
                     unknown.append(piece)
-        return known, unknown
+                    continue
+                known.append(form)
+                if form != piece:
+                    respelled.append((piece, form))
+        return Reading(tuple(self._rows[form] for form in known), False, tuple(unknown), tuple(respelled))
+
+    def _spelling(self, word: str) -> str | None:
+        """The first known spelling of a word."""
+        return next((form for form in word_spellings(word) if form in self._rows), None)
 
     def nearest_known(self, phrase: str, n: int = 3) -> list[str]:
         """Known words that are spelt like the unknown ones of a phrase.
@@ -122,7 +143,7 @@ class WordTable:
         Returns:
             Words, the most alike first, taking turns between several unknown words.
         """
-        _, unknown = self.split(phrase)
+        unknown = self.read(phrase).left_out
         frequent = self.words[:_FREQUENT]
         found = [
             [

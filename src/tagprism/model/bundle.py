@@ -113,7 +113,7 @@ class Bundle:
     @cached_property
     def model(self) -> OnnxModel:
         """The network, loaded on first use."""
-        return OnnxModel(self.path / MODEL)
+        return OnnxModel(self.path / MODEL, threads=1)  # whoever has many pictures calls it from several threads
 
     def matrices(self, pixels: Float32[np.ndarray, "B 3 H W"]) -> Float32[np.ndarray, "B M D1"]:
         """Ranking matrices (B, M, D + 1) of prepared pixels."""

@@ -1,0 +1,280 @@
+"""Open Images V4, `open-images:DIR`: image-level labels, split 7,186 seen / 400 unseen by identifier.
+
+A label is positive (people said yes), negative (people said no) or, where nobody looked, unknown. What people said both
+ways counts as unknown. `machine=0.9` adds the machine's labels of at least that confidence to the training pictures as
+positives where people said nothing; without it, as in LESA and BiAM, only what people verified is used.
+
+Names come from the package. 112 names belong to several identifiers; such a label is called `Bat (/m/01h44)`, and word
+vectors are looked up without what is in the parentheses.
+"""
+
+from __future__ import annotations
+
+import csv
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache
+from importlib import resources
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+from jaxtyping import Bool, Int64, UInt64
+
+from tagprism.datasets.hex_keys import HexKeys
+from tagprism.datasets.official_files import find_file, find_files, official_folder
+from tagprism.datasets.open_images_csv import KnownLabels, read_label_file
+from tagprism.datasets.open_images_pictures import Missing, PartFiles, find_pictures
+from tagprism.datasets.protocol import Protocol
+from tagprism.datasets.table import ImageTable, Ragged, SkippedPicture
+from tagprism.errors import InputError
+from tagprism.labels.phrases import normalise_phrase
+
+OPTIONS = {"machine": ("none", *(f"0.{digit}" for digit in range(5, 10)), "1")}
+"""What may follow the folder's name; the default is first."""
+
+SAME_LABEL = frozenset(
+    {
+        ("Rings", "Ring"),
+        ("Lamborghini (/m/04mtl)", "Lamborghini (/m/0h5x4j3)"),
+        ("Snowshoe (/m/03c_kl)", "Snowshoe (/m/0l_yv)"),
+    }
+)
+"""Pairs (unseen, seen) that are one label by our rules and that the protocol holds on both sides."""
+
+_SOURCE = (
+    "The files are listed on the Open Images page (V4, folder 2018_04: train/, validation/, test/); put them into this "
+    "folder or such folders in it."
+)
+_PARTS = ("train", "validation", "test")
+_PREFIXES = ("", "oidv6-", "oidv7-")
+_FOLDERS = (".", "{part}", "2018_04/{part}", "2018_04", "annotations", "labels")
+
+
+@cache
+def official_labels() -> tuple[tuple[tuple[str, str], ...], tuple[tuple[str, str], ...]]:
+    """Seen and unseen labels: (identifier, name), each name once."""
+    lists = []
+    for file in ("open_images_seen_7186.txt", "open_images_unseen_400.txt"):
+        text = (resources.files("tagprism.datasets") / file).read_text(encoding="utf-8")
+        lists.append([tuple(line.split("\t")) for line in text.splitlines()])
+    times = Counter(normalise_phrase(name) for rows in lists for _, name in rows)
+    seen, unseen = (
+        tuple((mid, name if times[normalise_phrase(name)] == 1 else f"{name} ({mid})") for mid, name in rows)
+        for rows in lists
+    )
+    return seen, unseen
+
+
+def label_names() -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Names of the seen and of the unseen labels."""
+    seen, unseen = (tuple(name for _, name in side) for side in official_labels())
+    return seen, unseen
+
+
+def open_open_images(folder: Path, options: Mapping[str, str]) -> ImageTable:
+    """Read Open Images.
+
+    Args:
+        folder: holds the label files and the pictures: `train/`, `validation/`, `test/` (or `train_0/` to `train_f/`),
+            itself or in `images/`.
+        options: `machine`: least confidence of the machine's labels in training, or `none`.
+
+    Returns:
+        Its table: pictures of the label files that are on disk, training first, then validation, then test. Keys are
+        such as `train/000060e3121c7305.jpg`. The split is its `protocol`.
+
+    Raises:
+        InputError: files are absent, or one is damaged; file and row are named.
+    """
+    official_folder(folder, "open-images")
+    machine = options.get("machine", "none")
+    human = {part: f"{part}-annotations-human-imagelabels.csv" for part in _PARTS}
+    parts = [part for part in _PARTS if part != "validation" or find_file(folder, _places(human[part]))]
+    wanted = [human[part] for part in parts]
+    if machine != "none":
+        wanted.append("train-annotations-machine-imagelabels.csv")
+    files = [found[0] for found in find_files(folder, [[[name]] for name in wanted], _places, source=_SOURCE)]
+    labels = [label for side in official_labels() for label in side]
+    names = find_file(folder, _places("class-descriptions.csv"))
+    known = _Known.of([mid for mid, _ in labels], names)
+    said = [_Said.read(path, known) for path in files[: len(parts)]]
+    if machine != "none":
+        said[0] = said[0].with_machine(files[-1], known, float(machine))
+    return _table(folder, [_Part.of(folder, part, one) for part, one in zip(parts, said, strict=True)], machine)
+
+
+def _places(name: str) -> list[str]:
+    """Where a file may lie; later versions have other beginnings, and validation is short in V7."""
+    part = name.partition("-")[0]
+    names = dict.fromkeys((name, name.replace("validation-", "val-")))
+    folders = [folder.format(part=part) for folder in _FOLDERS]
+    return [
+        f"{folder}/{start}{one}{end}"
+        for folder in folders
+        for start in _PREFIXES
+        for one in names
+        for end in ("", ".gz")
+    ]
+
+
+@dataclass(frozen=True, eq=False)
+class _Known:
+    """The protocol's labels first, then others that have a name."""
+
+    lookup: KnownLabels
+    protocol: int
+    names: Path | None
+
+    @classmethod
+    def of(cls, mids: Sequence[str], names: Path | None) -> _Known:
+        others = dict.fromkeys(_named(names)) if names is not None else {}
+        return cls(KnownLabels([*mids, *(mid for mid in others if mid not in set(mids))]), len(mids), names)
+
+
+def _named(path: Path) -> list[str]:
+    """Identifiers that `class-descriptions.csv` gives a name."""
+    mids: dict[str, int] = {}
+    try:
+        with path.open(encoding="utf-8-sig", newline="") as file:
+            for row, cells in enumerate(csv.reader(file), start=1):
+                if cells == ["LabelName", "DisplayName"] and row == 1:
+                    continue
+                where, remedy = f"{path}, row {row}", "Download it again."
+                if len(cells) != 2 or not cells[0].startswith("/") or not cells[1].strip():
+                    raise InputError("it is not an identifier and a name.", where=where, remedy=remedy)
+                if mids.setdefault(cells[0], row) != row:
+                    raise InputError(f"'{cells[0]}' is in row {mids[cells[0]]} too.", where=where, remedy=remedy)
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise InputError(f"cannot be read ({error}).", where=str(path), remedy="Download it again.") from error
+    return list(mids)
+
+
+@dataclass(frozen=True, eq=False)
+class _Said:
+    """What is known of pairs of image and label, as two lists of pairs: numbers of images beside places of labels."""
+
+    images: UInt64[np.ndarray, " N"]  # all images of the file, ascending
+    positive: Int64[np.ndarray, " P"]  # place in `images` times 2**16 plus label, ascending
+    negative: Int64[np.ndarray, " Q"]
+    contradicted: int
+
+    @classmethod
+    def read(cls, path: Path, known: _Known) -> _Said:
+        """What people said."""
+        images, own, labels, marks = _collected(path, known, least=None)
+        keys = _keys(images, own, labels)
+        positive, negative = np.unique(keys[marks]), np.unique(keys[~marks])
+        both = np.intersect1d(positive, negative, assume_unique=True)
+        positive, negative = (np.setdiff1d(some, both, assume_unique=True) for some in (positive, negative))
+        return cls(images, positive, negative, len(both))
+
+    def with_machine(self, path: Path, known: _Known, least: float) -> _Said:
+        """The same with the machine's labels as positives, where people said nothing."""
+        more, own, labels, _ = _collected(path, known, least=least)
+        images = np.union1d(self.images, more)
+        moved = np.searchsorted(images, self.images)
+        positive, negative = ((moved[some >> 16] << 16) + (some & 0xFFFF) for some in (self.positive, self.negative))
+        guessed = np.setdiff1d(np.unique(_keys(images, own, labels)), negative, assume_unique=True)
+        return _Said(images, np.union1d(positive, guessed), negative, self.contradicted)
+
+
+def _collected(
+    path: Path, known: _Known, *, least: float | None
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """All images of a file, and of the rows with a label of the protocol: image, label, whether it is positive.
+
+    Of the machine's labels those of at least a confidence are kept; 11 bytes a row.
+    """
+    images: list[np.ndarray] = []
+    kept: tuple[list[np.ndarray], list[np.ndarray], list[np.ndarray]] = ([], [], [])
+    for block in read_label_file(path, known.lookup):
+        if known.names is not None and block.unknown is not None:
+            row, label = block.unknown
+            what = f"the label '{label}' has no name in {known.names.name}."
+            raise InputError(what, where=f"{path}, row {row}", remedy="Take both files from one version.")
+        if least is None and (odd := (block.confidences % 1 != 0)).any():
+            what = "the confidence of what people said is neither 0 nor 1."
+            where = f"{path}, row {block.first + int(np.argmax(odd))}"
+            raise InputError(what, where=where, remedy="Is it the file of the machine's labels?")
+        ours = (block.labels >= 0) & (block.labels < known.protocol)
+        ours &= True if least is None else block.confidences >= np.float32(least)
+        images.append(np.unique(block.images))
+        for some, values in zip(
+            kept, (block.images, block.labels.astype(np.int16), block.confidences > 0.5), strict=True
+        ):
+            some.append(values[ours])
+    own, labels, marks = (np.concatenate(some) for some in kept)
+    return np.unique(np.concatenate(images)), own, labels, marks
+
+
+def _keys(images: np.ndarray, own: np.ndarray, labels: np.ndarray) -> Int64[np.ndarray, " P"]:
+    return np.asarray((np.searchsorted(images, own) << 16) + labels)
+
+
+@dataclass(frozen=True, eq=False)
+class _Part:
+    """One part of the data set, and what is on disk of it."""
+
+    name: str
+    said: _Said
+    folder: str  # pattern of the pictures' folder, with {first} for the first digit of their number
+    there: Bool[np.ndarray, " N"]
+
+    @classmethod
+    def of(cls, folder: Path, name: str, said: _Said) -> _Part:
+        pattern, numbers = find_pictures(folder, name)
+        return cls(name, said, pattern, np.isin(said.images, numbers))
+
+    def rows(self, keys: Int64[np.ndarray, " P"]) -> tuple[np.ndarray, np.ndarray]:
+        """Pairs of the pictures that are there: row among those, label."""
+        kept = keys[self.there[keys >> 16]]
+        return np.cumsum(self.there)[kept >> 16] - 1, kept & 0xFFFF
+
+
+def _table(folder: Path, parts: list[_Part], machine: str) -> ImageTable:
+    seen, unseen = label_names()
+    split = {part.name: HexKeys([(f"{part.name}/", part.said.images[part.there])]) for part in parts}
+    keys = HexKeys([pair for part in split.values() for pair in part.parts])
+    gone = [(f"{part.name}/", part.said.images[~part.there]) for part in parts if part.there.any()]
+    empty = (part for part in parts if not part.there.any())
+    said = "labels by people" + (f" and by the machine from {machine} in training" if machine != "none" else "")
+    return ImageTable(
+        kind="open-images",
+        files=PartFiles(keys, {part.name: part.folder for part in parts}),
+        keys=keys,
+        labels=(*seen, *unseen),
+        positive=_ragged(parts, "positive"),
+        negative=_ragged(parts, "negative"),
+        unlisted="unknown",
+        skipped=Missing(
+            HexKeys(gone),
+            tuple(
+                SkippedPicture(f"{part.name}/", "missing", f"None of its {len(part.there)} pictures is there.")
+                for part in empty
+            ),
+        ),
+        protocol=Protocol(
+            name=f"Open Images V4 {len(seen)}/{len(unseen)}, {said}",
+            seen=seen,
+            unseen=unseen,
+            train=split["train"],
+            val=split.get("validation", ()),
+            test=split["test"],
+            official={("val" if one.name == "validation" else one.name): len(one.there) for one in parts},
+            same_label=SAME_LABEL,
+        ),
+        notes={"contradicted": sum(part.said.contradicted for part in parts)},
+    )
+
+
+def _ragged(parts: list[_Part], sign: Literal["positive", "negative"]) -> Ragged:
+    """Rows of all parts end to end; pairs are in order, so their labels are the columns."""
+    counts, columns = [], []
+    for part in parts:
+        rows, labels = part.rows(getattr(part.said, sign))
+        counts.append(np.bincount(rows, minlength=int(part.there.sum())))
+        columns.append(labels.astype(np.int32))
+    starts = np.concatenate([[0], np.cumsum(np.concatenate(counts))]).astype(np.int64)
+    return Ragged(starts, np.concatenate(columns))

@@ -47,7 +47,7 @@ def test_published_pictures_leave_the_training_file_of_2017(tmp_path: Path) -> N
     tree = make_coco(tmp_path, year=2017)
     path = tmp_path / "annotations/instances_train2017.json"
     value = json.loads(path.read_text())
-    clean = [n for n, key in enumerate(tree.train) if not tree.positive[key] & set(UNSEEN)][0]
+    clean = next(n for n, key in enumerate(tree.train) if not tree.positive[key] & set(UNSEEN))
     number = list(published_test())[100]
     old = value["images"][clean]["id"]
     value["images"][clean]["id"] = number

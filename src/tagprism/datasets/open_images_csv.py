@@ -9,8 +9,8 @@ import gzip
 import zlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from io import BufferedIOBase
 from pathlib import Path
-from typing import IO
 
 import numpy as np
 from jaxtyping import Float32, Int32, Int64, UInt8, UInt64
@@ -98,11 +98,11 @@ def read_label_file(path: Path, known: KnownLabels) -> Iterator[LabelBlock]:
         raise InputError(f"cannot be read ({error.strerror}).", where=str(path), remedy=_AGAIN) from error
 
 
-def _opened(path: Path) -> IO[bytes]:
-    return gzip.open(path, "rb") if path.suffix == ".gz" else path.open("rb")  # type: ignore[return-value]
+def _opened(path: Path) -> BufferedIOBase:
+    return gzip.open(path, "rb") if path.suffix == ".gz" else path.open("rb")
 
 
-def _blocks(file: IO[bytes], path: Path, names: list[str], known: KnownLabels) -> Iterator[LabelBlock]:
+def _blocks(file: BufferedIOBase, path: Path, names: list[str], known: KnownLabels) -> Iterator[LabelBlock]:
     row, rest = 2, b""
     while block := file.read(BLOCK):
         whole, mark, left = (rest + block).rpartition(b"\n")

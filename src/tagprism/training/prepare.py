@@ -160,13 +160,13 @@ def _part(
     if not len(rows):
         raise InputError(f"none of {len(keys)} pictures can be read. The first: {errors[0][1]}")
     part = Part(
-        tuple(keys[row] for row in rows),
+        tuple(keys[int(row)] for row in rows),
         tuple(files[row] for row in rows),
         digests,
         table.targets(places[rows], seen),
         features,
     )
-    return part, [(keys[row], error) for row, error in errors]
+    return part, [(keys[int(row)], error) for row, error in errors]
 
 
 def _check_targets(targets: Int8[np.ndarray, "n L"], recipe: Recipe) -> None:

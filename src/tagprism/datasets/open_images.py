@@ -2,7 +2,7 @@
 
 A label is positive (people said yes), negative (people said no) or, where nobody looked, unknown. What people said both
 ways counts as unknown. `machine=0.9` adds the machine's labels of at least that confidence to the training pictures as
-positives where people said nothing; without it, as in LESA and BiAM, only what people verified is used.
+positives where people said nothing; without it, as BiAM's instructions have it, only what people said is used.
 
 Names come from the package. 112 names belong to several identifiers; such a label is called `Bat (/m/01h44)`, and word
 vectors are looked up without what is in the parentheses.

@@ -24,7 +24,7 @@ from jaxtyping import Bool, Int64, UInt64
 
 from tagprism.datasets.hex_keys import HexKeys
 from tagprism.datasets.official_files import find_file, find_files, official_folder
-from tagprism.datasets.open_images_csv import KnownLabels, read_label_file
+from tagprism.datasets.open_images_csv import KnownLabels, LabelBlock, read_label_file
 from tagprism.datasets.open_images_pictures import Missing, PartFiles, find_pictures
 from tagprism.datasets.protocol import Protocol
 from tagprism.datasets.table import ImageTable, Ragged, SkippedPicture
@@ -163,54 +163,71 @@ class _Said:
     @classmethod
     def read(cls, path: Path, known: _Known) -> _Said:
         """What people said."""
-        images, own, labels, marks = _collected(path, known, least=None)
-        keys = _keys(images, own, labels)
+        images, keys, marks = _collected(path, known, least=None)
         positive, negative = np.unique(keys[marks]), np.unique(keys[~marks])
-        both = np.intersect1d(positive, negative, assume_unique=True)
-        positive, negative = (np.setdiff1d(some, both, assume_unique=True) for some in (positive, negative))
+        both = _common(positive, negative)
+        if len(both):
+            positive, negative = (np.setdiff1d(some, both, assume_unique=True) for some in (positive, negative))
         return cls(images, positive, negative, len(both))
 
     def with_machine(self, path: Path, known: _Known, least: float) -> _Said:
         """The same with the machine's labels as positives, where people said nothing."""
-        more, own, labels, _ = _collected(path, known, least=least)
+        more, guessed, _ = _collected(path, known, least=least)
         images = np.union1d(self.images, more)
-        moved = np.searchsorted(images, self.images)
-        positive, negative = ((moved[some >> 16] << 16) + (some & 0xFFFF) for some in (self.positive, self.negative))
-        guessed = np.setdiff1d(np.unique(_keys(images, own, labels)), negative, assume_unique=True)
+        guessed = np.unique(_moved(guessed, more, images))
+        positive, negative = (_moved(some, self.images, images) for some in (self.positive, self.negative))
+        guessed = np.setdiff1d(guessed, negative, assume_unique=True)
         return _Said(images, np.union1d(positive, guessed), negative, self.contradicted)
 
 
 def _collected(
     path: Path, known: _Known, *, least: float | None
-) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    """All images of a file, and of the rows with a label of the protocol: image, label, whether it is positive.
+) -> tuple[UInt64[np.ndarray, " N"], Int64[np.ndarray, " P"], Bool[np.ndarray, " P"]]:
+    """All images of a file, and of each row with a label of the protocol: the pair as in `_Said`, and the answer.
 
-    Of the machine's labels those of at least a confidence are kept; 11 bytes a row.
+    Of the machine's labels those of at least a confidence are kept. Rows of an image stand together in the official
+    files; what is kept of a row is 7 bytes, and 8 of a run of one image.
     """
-    images: list[np.ndarray] = []
+    runs: list[np.ndarray] = []
     kept: tuple[list[np.ndarray], list[np.ndarray], list[np.ndarray]] = ([], [], [])
+    count = 0
     for block in read_label_file(path, known.lookup):
-        if known.names is not None and block.unknown is not None:
-            row, label = block.unknown
-            what = f"the label '{label}' has no name in {known.names.name}."
-            raise InputError(what, where=f"{path}, row {row}", remedy="Take both files from one version.")
-        if least is None and (odd := (block.confidences % 1 != 0)).any():
-            what = "the confidence of what people said is neither 0 nor 1."
-            where = f"{path}, row {block.first + int(np.argmax(odd))}"
-            raise InputError(what, where=where, remedy="Is it the file of the machine's labels?")
+        _check_block(block, path, known, people=least is None)
+        begins = np.flatnonzero(np.concatenate([[True], block.images[1:] != block.images[:-1]]))
+        own = np.repeat(np.arange(len(begins)), np.diff([*begins, len(block.images)])) + count
+        runs.append(block.images[begins])
+        count += len(begins)
         ours = (block.labels >= 0) & (block.labels < known.protocol)
         ours &= True if least is None else block.confidences >= np.float32(least)
-        images.append(np.unique(block.images))
-        for some, values in zip(
-            kept, (block.images, block.labels.astype(np.int16), block.confidences > 0.5), strict=True
-        ):
+        columns = (own.astype(np.int32), block.labels.astype(np.int16), block.confidences > 0.5)
+        for some, values in zip(kept, columns, strict=True):
             some.append(values[ours])
-    own, labels, marks = (np.concatenate(some) for some in kept)
-    return np.unique(np.concatenate(images)), own, labels, marks
+    owner, labels, marks = (np.concatenate(some) for some in kept)
+    images, place = np.unique(np.concatenate(runs), return_inverse=True)
+    return images, (np.asarray(place)[owner] << 16) + labels, marks
 
 
-def _keys(images: np.ndarray, own: np.ndarray, labels: np.ndarray) -> Int64[np.ndarray, " P"]:
-    return np.asarray((np.searchsorted(images, own) << 16) + labels)
+def _check_block(block: LabelBlock, path: Path, known: _Known, *, people: bool) -> None:
+    if known.names is not None and block.unknown is not None:
+        row, label = block.unknown
+        what = f"the label '{label}' has no name in {known.names.name}."
+        raise InputError(what, where=f"{path}, row {row}", remedy="Take both files from one version.")
+    odd = (block.confidences != 0) & (block.confidences != 1)
+    if people and odd.any():
+        what = "the confidence of what people said is neither 0 nor 1."
+        where = f"{path}, row {block.first + int(np.argmax(odd))}"
+        raise InputError(what, where=where, remedy="Is it the file of the machine's labels?")
+
+
+def _common(one: Int64[np.ndarray, " P"], other: Int64[np.ndarray, " Q"]) -> Int64[np.ndarray, " both"]:
+    """What two ascending lists have in common."""
+    at = np.minimum(np.searchsorted(one, other), len(one) - 1)
+    return other[one[at] == other] if len(one) else other[:0]
+
+
+def _moved(keys: Int64[np.ndarray, " P"], images: np.ndarray, others: np.ndarray) -> Int64[np.ndarray, " P"]:
+    """Pairs over a longer list of images."""
+    return np.asarray((np.searchsorted(others, images)[keys >> 16] << 16) + (keys & 0xFFFF))
 
 
 @dataclass(frozen=True, eq=False)

@@ -63,9 +63,10 @@ def once(method: Method, data: tuple[Tensor, Tensor, Tensor]) -> tuple[float, fl
     return time.perf_counter() - start, loss.item()
 
 
-def peak_bytes(name: str, labels: int) -> int:
+def peak_bytes(name: str, labels: int, images: int, positives: int) -> int:
     """Growth of the peak resident set over one forward and backward, in a process of its own."""
     command = [sys.executable, __file__, "--peak-of", name, "--labels", str(labels)]
+    command += ["--images", str(images), "--positives", str(positives)]
     return int(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
 
 
@@ -75,13 +76,13 @@ def status_bytes(field: str) -> int:
     return next(int(line.split()[1]) * 1024 for line in lines if line.startswith(f"{field}:"))
 
 
-def make_data(labels: int) -> tuple[Tensor, Tensor, Tensor]:
-    """Random matrices (32, 7, 300), targets with about four positives an image, and unit label vectors."""
+def make_data(labels: int, images: int = 32, positives: int = 4) -> tuple[Tensor, Tensor, Tensor]:
+    """Random matrices (B, 7, 300), targets with about so many positives an image, and unit label vectors."""
     torch.manual_seed(0)
     vectors = torch.nn.functional.normalize(torch.randn(labels, 300))
-    matrices = (torch.randn(32, 7, 300) * 0.3).requires_grad_()
-    targets = (torch.rand(32, labels) < 3 / labels).long()
-    targets[torch.arange(32), torch.randint(labels, (32,))] = 1
+    matrices = (torch.randn(images, 7, 300) * 0.3).requires_grad_()
+    targets = (torch.rand(images, labels) < (positives - 1) / labels).long()
+    targets[torch.arange(images), torch.randint(labels, (images,))] = 1
     return matrices, targets, vectors
 
 
@@ -96,9 +97,9 @@ def make_methods(vectors: Tensor) -> dict[str, Method]:
     }
 
 
-def compare(labels: int, rounds: int) -> None:
+def compare(labels: int, rounds: int, images: int, positives: int) -> None:
     """Print one table."""
-    data = make_data(labels)
+    data = make_data(labels, images, positives)
     methods = make_methods(data[2])
     values = {name: once(method, data)[1] for name, method in methods.items()}  # warm-up
     for name in ("(a) authors' way", "(b) product + loop"):
@@ -111,7 +112,7 @@ def compare(labels: int, rounds: int) -> None:
     medians = {name: statistics.median(times) for name, times in seconds.items()}
     print(f"\nL={labels}: {'':<16}{'ms':>10}{'times ours':>12}{'peak MB':>10}")
     for name, median in medians.items():
-        ratio, peak = median / medians["tagprism"], peak_bytes(name, labels) / 1e6
+        ratio, peak = median / medians["tagprism"], peak_bytes(name, labels, images, positives) / 1e6
         print(f"  {name:<22}{median * 1e3:>10.2f}{ratio:>12.2f}{peak:>10.1f}")
     print(f"  ours / bare product: {medians['tagprism'] / medians['(c) bare product']:.2f}")
 
@@ -121,19 +122,22 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--rounds", type=int, default=15)
     parser.add_argument("--labels", type=int, nargs="+", default=[925, 7186])
+    parser.add_argument("--images", type=int, default=32, help="B")
+    parser.add_argument("--positives", type=int, default=4, help="of an image, about")
     parser.add_argument("--peak-of", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.peak_of:
         once(make_methods(torch.ones(3, 300))["(c) bare product"], make_data(3))  # what torch itself needs
-        data = make_data(arguments.labels[0])
+        data = make_data(arguments.labels[0], arguments.images, arguments.positives)
         Path("/proc/self/clear_refs").write_text("5")  # Linux: forget the peak so far
         before = status_bytes("VmRSS")
         once(make_methods(data[2])[arguments.peak_of], data)
         print(status_bytes("VmHWM") - before)
         return
-    print(f"torch {torch.__version__}, {torch.get_num_threads()} threads, {platform.machine()}, B=32 M=7 D=300, seed 0")
+    images, threads = arguments.images, torch.get_num_threads()
+    print(f"torch {torch.__version__}, {threads} threads, {platform.machine()}, B={images} M=7 D=300, seed 0")
     for labels in arguments.labels:
-        compare(labels, arguments.rounds)
+        compare(labels, arguments.rounds, images, arguments.positives)
 
 
 if __name__ == "__main__":

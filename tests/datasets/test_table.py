@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tagprism.datasets.table import FilesBelow, ImageTable, Ragged, first_ten
+from tagprism.datasets.table import FilesBelow, ImageTable, PickedFiles, Ragged, Targets, first_ten
 from tagprism.errors import InputError
 
 
@@ -135,3 +135,21 @@ def test_nine_million_rows_would_fit() -> None:
 def test_names_for_messages() -> None:
     assert first_ten(["a", "b"]) == "'a', 'b'"
     assert first_ten(map(str, range(12))).endswith("'9' and 2 more")
+
+
+@given(st.lists(st.integers(0, 49), max_size=9))
+def test_targets_and_files_asked_a_few_at_a_time_are_those_of_all(places: list[int]) -> None:
+    draw = np.random.default_rng(0)
+    rows = [draw.choice(6, size=draw.integers(0, 4), replace=False).tolist() for _ in range(60)]
+    files = FilesBelow(Path("a"), tuple(f"{row}.png" for row in range(60)))
+    labels = tuple("abcdef")
+    ragged = Ragged.from_rows(rows)
+    table = ImageTable("x", files, files.keys, labels, ragged, Ragged.from_rows([[]] * 60), "unknown")
+    chosen, asked = draw.permutation(60)[:50], np.asarray(places, np.int64)
+    targets = Targets(table, chosen, ["e", "b"])
+    assert len(targets) == 50
+    np.testing.assert_array_equal(targets[asked], table.targets(chosen, ["e", "b"])[asked])
+    assert targets.holds(1) and targets.holds(-1) and not targets.holds(0)
+    picked = PickedFiles(files, chosen)
+    assert [picked[place] for place in places] == [files[int(chosen[place])] for place in places]
+    assert list(picked[3:7]) == [files[int(row)] for row in chosen[3:7]]

@@ -170,7 +170,7 @@ def _hex_numbers(digits: UInt8[np.ndarray, "R 16"]) -> UInt64[np.ndarray, " R"]:
     words = digits.view(">u8").astype(np.uint64)
     words = (words & 0x0F0F0F0F0F0F0F0F) + 9 * ((words >> 6) & 0x0101010101010101)  # letters have bit 6
     for shift, mask in ((4, 0x00FF00FF00FF00FF), (8, 0x0000FFFF0000FFFF), (16, 0x00000000FFFFFFFF)):
-        words = (words | (words >> shift)) & mask
+        words = (words | (words >> np.uint64(shift))) & np.uint64(mask)
     return np.asarray((words[:, 0] << 32) | words[:, 1])
 
 

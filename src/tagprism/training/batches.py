@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import math
+import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-from jaxtyping import Float, Int8
+from jaxtyping import Float
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
+from tagprism.datasets.table import Targets
 from tagprism.errors import PictureError
 from tagprism.images.decode import open_picture
 from tagprism.images.preprocess import Preprocess
@@ -23,6 +25,7 @@ from tagprism.training.augment import Augmentation, epoch_order
 class Batch(NamedTuple):
     """What the network and the loss get, and the pictures that could not be opened."""
 
+    rows: Tensor  # (B,) places among the pictures
     inputs: Tensor  # (B, C) features or (B, 3, H, W) pixels
     targets: Tensor  # (B, L) in {1, 0, -1}
     failed: list[tuple[str, str, str]]  # (key, code, message)
@@ -35,25 +38,32 @@ class Place(NamedTuple):
     rows: tuple[int, ...]
 
 
+def shard(rows: Sequence[int], rank: int, count: int) -> tuple[int, ...]:
+    """The part of a global batch that one of W processes computes: in order, sizes differing by one at most.
+
+    Every row is in exactly one part; with fewer rows than processes some parts are empty.
+    """
+    return tuple(rows[len(rows) * rank // count : len(rows) * (rank + 1) // count])
+
+
 class TrainingOrder(Sampler[Place]):
-    """All batches of all epochs as one stream, from any place on.
+    """All batches of all epochs as one stream, from any place on; of each batch this process' part.
 
     Args:
         pictures: how many there are.
-        batch_size: B; the last batch of an epoch may be smaller.
+        batch_size: B over all processes; the last batch of an epoch may be smaller.
         epochs: how many passes.
         seed: of the shuffling.
         first: number of the batch to begin with (after a resume).
+        rank: of this process.
+        count: W processes.
     """
 
-    def __init__(self, pictures: int, batch_size: int, epochs: int, seed: int, first: int = 0) -> None:
-        self._pictures, self._batch_size, self._epochs, self._seed, self._first = (
-            pictures,
-            batch_size,
-            epochs,
-            seed,
-            first,
-        )
+    def __init__(
+        self, pictures: int, batch_size: int, epochs: int, seed: int, first: int = 0, *, rank: int = 0, count: int = 1
+    ) -> None:
+        self._pictures, self._batch_size, self._epochs, self._seed = pictures, batch_size, epochs, seed
+        self._first, self._rank, self._count = first, rank, count
         self.batches_per_epoch = math.ceil(pictures / batch_size)
 
     def __len__(self) -> int:
@@ -62,21 +72,19 @@ class TrainingOrder(Sampler[Place]):
 
     def __iter__(self) -> Iterator[Place]:
         """Yield the batches from `first` on."""
-        for epoch in range(self._first // self.batches_per_epoch, self._epochs):
+        begun, begin = divmod(self._first, self.batches_per_epoch)
+        for epoch in range(begun, self._epochs):
             order = epoch_order(self._pictures, seed=self._seed, epoch=epoch)
-            begin = (
-                self._first - epoch * self.batches_per_epoch if epoch == self._first // self.batches_per_epoch else 0
-            )
-            for batch in range(begin, self.batches_per_epoch):
+            for batch in range(begin if epoch == begun else 0, self.batches_per_epoch):
                 rows = order[batch * self._batch_size : (batch + 1) * self._batch_size]
-                yield Place(epoch, tuple(rows.tolist()))
+                yield Place(epoch, shard(rows.tolist(), self._rank, self._count))
 
 
 class InOrder(Sampler[Place]):
-    """All pictures once, in order, without augmentation."""
+    """All pictures once, in order, without augmentation; of each batch this process' part."""
 
-    def __init__(self, pictures: int, batch_size: int) -> None:
-        self._pictures, self._batch_size = pictures, batch_size
+    def __init__(self, pictures: int, batch_size: int, *, rank: int = 0, count: int = 1) -> None:
+        self._pictures, self._batch_size, self._rank, self._count = pictures, batch_size, rank, count
 
     def __len__(self) -> int:
         """Number of batches."""
@@ -85,14 +93,15 @@ class InOrder(Sampler[Place]):
     def __iter__(self) -> Iterator[Place]:
         """Yield the batches."""
         for begin in range(0, self._pictures, self._batch_size):
-            yield Place(-1, tuple(range(begin, min(begin + self._batch_size, self._pictures))))
+            rows = range(begin, min(begin + self._batch_size, self._pictures))
+            yield Place(-1, shard(rows, self._rank, self._count))
 
 
 class FeatureBatches(Dataset[Batch]):
     """Stored features and targets, a batch at a time."""
 
-    def __init__(self, features: Float[np.ndarray, "n C"], targets: Int8[np.ndarray, "n L"]) -> None:
-        self._features, self._targets = torch.from_numpy(features), torch.from_numpy(targets)
+    def __init__(self, features: Float[np.ndarray, "n C"], targets: Targets) -> None:
+        self._features, self._targets = torch.from_numpy(features), targets
 
     def __len__(self) -> int:
         """Number of pictures."""
@@ -100,8 +109,8 @@ class FeatureBatches(Dataset[Batch]):
 
     def __getitem__(self, place: Place) -> Batch:
         """The batch at a place."""
-        rows = torch.tensor(place.rows)
-        return Batch(self._features[rows], self._targets[rows], [])
+        rows = torch.tensor(place.rows, dtype=torch.long)
+        return Batch(rows, self._features[rows], torch.from_numpy(self._targets[rows.numpy()]), [])
 
 
 @dataclass(frozen=True)
@@ -111,7 +120,7 @@ class PixelBatches(Dataset[Batch]):
     Args:
         files: n picture files.
         keys: their names, which augmentation and messages go by.
-        targets: (n, L).
+        targets: (n, L), made a batch at a time.
         preprocess: size and normalisation.
         augmentation: changes of training pictures; None opens them as they are.
         seed: of the augmentation.
@@ -119,7 +128,7 @@ class PixelBatches(Dataset[Batch]):
 
     files: Sequence[Path]
     keys: Sequence[str]
-    targets: Int8[np.ndarray, "n L"]
+    targets: Targets
     preprocess: Preprocess
     augmentation: Augmentation | None = None
     seed: int = 0
@@ -139,7 +148,9 @@ class PixelBatches(Dataset[Batch]):
                 failed.append((self.keys[row], error.code, error.message))
         size = (3, self.preprocess.height, self.preprocess.width)
         stacked = np.stack(pixels) if pixels else np.empty((0, *size), np.float32)
-        return Batch(torch.from_numpy(stacked), torch.from_numpy(self.targets[rows]), failed)
+        places = np.asarray(rows, np.int64)
+        targets = torch.from_numpy(self.targets[places])
+        return Batch(torch.from_numpy(places), torch.from_numpy(stacked), targets, failed)
 
     def _pixels(self, row: int, epoch: int) -> np.ndarray:
         image = open_picture(self.files[row], draft_size=self.preprocess.draft_size)
@@ -150,7 +161,13 @@ class PixelBatches(Dataset[Batch]):
 
 
 class PlacedLoader(DataLoader[Batch]):
-    """A loader of whole batches that Lightning may resume in the middle: its sampler already begins there."""
+    """A loader of whole batches that Lightning may resume in the middle: its sampler already begins there.
+
+    Attributes:
+        waited: seconds that batches were waited for so far.
+    """
+
+    waited = 0.0
 
     def __init__(self, data: Dataset[Batch], order: Sampler[Place], workers: int = 0) -> None:
         super().__init__(
@@ -162,6 +179,17 @@ class PlacedLoader(DataLoader[Batch]):
             pin_memory=torch.cuda.is_available(),
             generator=torch.Generator(),  # its seed for workers must not depend on the global state
         )
+
+    def __iter__(self) -> Any:
+        """Yield the batches and time the wait for each."""
+        batches = super().__iter__()
+        while True:
+            begin = time.perf_counter()
+            batch = next(batches, None)
+            self.waited += time.perf_counter() - begin
+            if batch is None:
+                return
+            yield batch
 
     def state_dict(self) -> dict[str, int]:
         """Nothing to keep: the place comes from the checkpoint's count of batches."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import logging
 import math
 import warnings
@@ -15,16 +16,21 @@ import lightning
 import torch
 from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.loggers import CSVLogger
+from lightning.pytorch.strategies import DDPStrategy
+from timm.layers.norm_act import convert_sync_batchnorm
 from torch import nn
 
 from tagprism.errors import InputError
+from tagprism.model.backbones import Backbone
 from tagprism.model.embedding_matrix import EmbeddingMatrix, Network, RankingMatrix
-from tagprism.progress import Advance, Progress, silent
+from tagprism.progress import Progress, silent
 from tagprism.training.augment import Augmentation
 from tagprism.training.batches import FeatureBatches, InOrder, PixelBatches, PlacedLoader, TrainingOrder
 from tagprism.training.diversity_loss import SemanticDiversityLoss
 from tagprism.training.module import Checkpoints, EmbeddingTrainer, averaging
 from tagprism.training.prepare import Part, Prepared
+from tagprism.training.processes import ALONE, Processes, lost_peer
+from tagprism.training.speed import Speed, Speedometer
 
 _PRECISIONS: dict[str, Any] = {"32": "32-true", "bf16": "bf16-mixed", "fp16": "16-mixed"}
 
@@ -38,24 +44,31 @@ class Fitted:
         failed: pictures that could not be opened during end-to-end training: key -> (code, message).
         skipped_images: times an image was skipped for want of explicit negatives.
         validation_mAP: of the weights that were kept; None without validation.
+        speed: of this call; a continued run counts from where it began.
     """
 
     network: Network
     failed: dict[str, tuple[str, str]]
     skipped_images: int
     validation_mAP: float | None  # noqa: N815
+    speed: Speed
 
 
-def fit(prepared: Prepared, folder: Path, progress: Progress = silent) -> Fitted:
+def fit(prepared: Prepared, folder: Path, progress: Progress = silent, processes: Processes = ALONE) -> Fitted:
     """Train the head on features, or the whole network on pixels.
+
+    With several processes each calls this with the same arguments; what the main one returns is whole.
 
     Args:
         prepared: from `prepare`.
         folder: for checkpoints and the log; a `last.ckpt` there is continued.
         progress: told how many batches are done.
+        processes: that train together.
 
     Raises:
-        InputError: a precision that this machine has not; no training picture can be opened.
+        InputError: a precision or a batch norm that this machine has not; no training picture can be opened; the
+            processes do not see the same run.
+        MachineError: another of the processes ended.
     """
     recipe = prepared.recipe
     training = recipe.training
@@ -67,35 +80,65 @@ def fit(prepared: Prepared, folder: Path, progress: Progress = silent) -> Fitted
     ranking = RankingMatrix(vectors, standardise=recipe.model.standardise)
     trained: nn.Module = head
     if training.end_to_end:
-        trained = nn.Sequential(prepared.backbone, head).to(memory_format=torch.channels_last)
-    module = EmbeddingTrainer(
-        trained, SemanticDiversityLoss(vectors, **recipe.loss.model_dump()), ranking, training, recipe.seed
-    )
+        backbone = _synchronised(prepared.backbone, training.batch_norm, processes)
+        trained = nn.Sequential(backbone, head).to(memory_format=torch.channels_last)
+    loss = SemanticDiversityLoss(vectors, **recipe.loss.model_dump())
+    module = EmbeddingTrainer(trained, loss, ranking, training, recipe.seed, processes)
     last, best = folder / "last.ckpt", folder / "best.ckpt"
     first = _read(last)["batches_done"] if last.exists() else 0
-    loader, order = _training_loader(prepared, first)
-    validation = _validation_loader(prepared)
+    processes.agree("checkpoints", str(first), remedy="RUN must be a folder that all machines share.")
+    loader, order = _training_loader(prepared, first, processes)
+    validation = _validation_loader(prepared, processes)
     with _quiet_lightning(), progress("training", len(order)) as advance:
         advance(first)
-        trainer = _trainer(prepared, folder, order, validation is not None, advance, first)
+        speed = Speedometer(loader, advance)
+        trainer = _trainer(prepared, folder, order, validation is not None, speed, first, processes)
         _run(trainer, module, loader, validation, last if first else None)
-    if module.failed.keys() >= set(prepared.train.keys):
+    if processes.is_main and module.failed.keys() >= set(prepared.train.keys):
         key, (_, message) = next(iter(module.failed.items()))
         raise InputError(
             f"none of {len(prepared.train.keys)} training pictures can be used. The first: {key}: {message}"
         )
     kept = trainer.callback_metrics.get("validation_mAP")
     value = None if kept is None or kept.isnan() else float(kept)  # NaN: no validation picture has a seen label
-    if training.choose == "best" and best.exists():
+    if processes.is_main and training.choose == "best" and best.exists():
         checkpoint = _read(best)
         module.load_state_dict(checkpoint["state_dict"])
         value = max(state["best"] for name, state in checkpoint["callbacks"].items() if name == "Checkpoints")
+    if training.end_to_end:
+        prepared.backbone.load_state_dict(backbone.state_dict())
     network = Network(prepared.backbone, head, ranking).cpu().eval().to(memory_format=torch.contiguous_format)
-    return Fitted(network, module.failed, module.loss.skipped_images, value)
+    return Fitted(network, module.failed, module.loss.skipped_images, value, speed.total)
+
+
+def _synchronised(backbone: Backbone, batch_norm: str, processes: Processes) -> Backbone:
+    """The backbone to train: its batch norm takes the mean over all processes' images, so that W processes are one."""
+    normalises = any(isinstance(module, nn.modules.batchnorm._BatchNorm) for module in backbone.modules())
+    if processes.count == 1 or batch_norm != "train" or not normalises:
+        return backbone
+    if not torch.cuda.is_available():
+        raise InputError(
+            "batch norm in training mode over several processes needs GPUs.",
+            where="training.batch_norm",
+            remedy='Set training.batch_norm = "evaluation", or use one process.',
+        )
+    return synchronise_batch_norm(backbone)
+
+
+def synchronise_batch_norm(backbone: Backbone) -> Backbone:
+    """A copy with the same weights and synchronised batch norm; by timm, whose own layers keep their activation."""
+    copied: Backbone = convert_sync_batchnorm(copy.deepcopy(backbone))  # type: ignore[no-untyped-call]
+    return copied
 
 
 def _trainer(
-    prepared: Prepared, folder: Path, order: TrainingOrder, validates: bool, advance: Advance, first: int
+    prepared: Prepared,
+    folder: Path,
+    order: TrainingOrder,
+    validates: bool,
+    speed: Speedometer,
+    first: int,
+    processes: Processes,
 ) -> lightning.Trainer:
     training = prepared.recipe.training
     validation_every = _whole_steps(order.batches_per_epoch, training.accumulate) if validates else 0
@@ -104,12 +147,21 @@ def _trainer(
     keep_best = training.choose == "best"
     callbacks: list[Callback] = [averaging(training.ema)] if training.ema else []
     callbacks += [
-        Checkpoints(folder, every, validation_every, training.accumulate, keep_best=keep_best),
-        _Advance(advance),
+        Checkpoints(folder, every, validation_every, training.accumulate, keep_best=keep_best, processes=processes),
+        speed,
     ]
+    together: dict[str, Any] = {"accelerator": "auto", "devices": 1}
+    if processes.count > 1:
+        together = {
+            "accelerator": "gpu" if torch.cuda.is_available() else "cpu",
+            "devices": processes.local_count,
+            "num_nodes": processes.nodes,
+            "plugins": [processes.environment],
+            "strategy": DDPStrategy(broadcast_buffers=False, gradient_as_bucket_view=True),  # buffers are equal anyway
+        }
     return lightning.Trainer(
-        accelerator="auto",
-        devices=1,
+        **together,
+        use_distributed_sampler=False,  # it repeats pictures; TrainingOrder and InOrder divide each batch
         max_epochs=1,  # all passes are one stream, so that a place in it is one number
         val_check_interval=min(validation_every, len(order)) if validates else None,
         check_val_every_n_epoch=None if validates else 1,
@@ -117,7 +169,7 @@ def _trainer(
         accumulate_grad_batches=training.accumulate,
         precision=_PRECISIONS[training.precision],
         callbacks=callbacks,
-        logger=CSVLogger(str(folder), name="log", version=f"from_batch_{first}"),
+        logger=CSVLogger(str(folder), name="log", version=f"from_batch_{first}", flush_logs_every_n_steps=1),
         log_every_n_steps=max(1, order.batches_per_epoch // 4),
         num_sanity_val_steps=0,
         enable_checkpointing=False,  # the Checkpoints callback writes them
@@ -142,20 +194,32 @@ def _run(
         trainer.fit(module, loader, validation, ckpt_path=checkpoint, weights_only=True)
     except SystemExit as stop:  # Lightning exits on Ctrl-C
         raise KeyboardInterrupt from stop
+    except RuntimeError as error:
+        raise lost_peer(error) or error from error
 
 
-def _training_loader(prepared: Prepared, first: int) -> tuple[PlacedLoader, TrainingOrder]:
+def _training_loader(prepared: Prepared, first: int, processes: Processes) -> tuple[PlacedLoader, TrainingOrder]:
     recipe, part = prepared.recipe, prepared.train
-    order = TrainingOrder(len(part.keys), recipe.training.batch_size, recipe.training.epochs, recipe.seed, first)
+    order = TrainingOrder(
+        len(part.keys),
+        recipe.training.batch_size,
+        recipe.training.epochs,
+        recipe.seed,
+        first,
+        rank=processes.rank,
+        count=processes.count,
+    )
     augmentation = Augmentation(recipe.augment, prepared.preprocess)
     return _loader(prepared, part, order, augmentation), order
 
 
-def _validation_loader(prepared: Prepared) -> PlacedLoader | None:
+def _validation_loader(prepared: Prepared, processes: Processes) -> PlacedLoader | None:
     part = prepared.validation
     if not part.keys:
         return None
-    return _loader(prepared, part, InOrder(len(part.keys), 4 * prepared.recipe.training.batch_size), None)
+    size = 4 * prepared.recipe.training.batch_size
+    order = InOrder(len(part.keys), size, rank=processes.rank, count=processes.count)
+    return _loader(prepared, part, order, None)
 
 
 def _loader(
@@ -176,14 +240,6 @@ def _read(checkpoint: Path) -> dict[str, Any]:
             f"is not a checkpoint that can be read ({error}).", where=str(checkpoint), remedy="Delete it to start over."
         ) from error
     return values
-
-
-class _Advance(Callback):
-    def __init__(self, advance: Advance) -> None:
-        self._advance = advance
-
-    def on_train_batch_end(self, *_arguments: Any, **_named: Any) -> None:
-        self._advance(1)
 
 
 @contextmanager

@@ -19,6 +19,7 @@ from tagprism.model.embedding_matrix import RankingMatrix
 from tagprism.model.max_similarity import max_similarity
 from tagprism.training.batches import Batch
 from tagprism.training.diversity_loss import SemanticDiversityLoss
+from tagprism.training.processes import ALONE, Processes
 from tagprism.training.recipe import TrainingTable
 
 _SECONDS_BETWEEN = 30.0  # between checkpoints, unless the recipe says otherwise
@@ -33,6 +34,10 @@ class EmbeddingTrainer(lightning.LightningModule):
         ranking: makes scores comparable between images, for validation.
         training: schedule and optimiser.
         seed: of everything random.
+        processes: that train together; each computes its part of every batch.
+
+    Attributes:
+        images: of the batch in work, over all processes.
     """
 
     def __init__(
@@ -42,18 +47,31 @@ class EmbeddingTrainer(lightning.LightningModule):
         ranking: RankingMatrix,
         training: TrainingTable,
         seed: int,
+        processes: Processes = ALONE,
     ) -> None:
         super().__init__()
         self.network, self.loss, self.ranking = network, loss, ranking
-        self._training, self._seed = training, seed
-        self.batches_done = 0
+        self._training, self._seed, self._processes = training, seed, processes
+        self._synchronised = any(isinstance(one, nn.SyncBatchNorm) for one in network.modules())
+        self.batches_done = self.images = 0
         self.failed: dict[str, tuple[str, str]] = {}
-        self._validation: list[tuple[Tensor, Tensor]] = []
+        self._validation: list[tuple[Tensor, Tensor, Tensor]] = []
+
+    def on_fit_start(self) -> None:
+        """Lightning has connected the processes."""
+        self._processes.connect()
+
+    def on_train_end(self) -> None:
+        """Bring together in the main process what the others counted."""
+        self.failed = self._processes.gather_tables(self.failed)
+        self.loss.skipped_images = int(self._processes.sum(self.loss.skipped_images))
 
     def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:
         """Make what is random inside the network (dropout) a function of the seed and the step."""
-        torch.manual_seed(int(digest_bytes(f"{self._seed} step {self.batches_done}".encode())[:15], 16))
+        place = f"{self._seed} step {self.batches_done}" + (f" {self._processes.rank}" if self._processes.rank else "")
+        torch.manual_seed(int(digest_bytes(place.encode())[:15], 16))
         self._set_batch_norm()
+        self.images = int(self._processes.sum(len(batch.targets)))
 
     def _set_batch_norm(self) -> None:
         if self._training.batch_norm == "evaluation":
@@ -62,32 +80,50 @@ class EmbeddingTrainer(lightning.LightningModule):
                     module.eval()
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
-        """Loss of one batch."""
+        """This process' part of the loss of one batch.
+
+        The loss is a mean over the images of the whole batch, and the gradient the mean over the W processes. A part of
+        n of N images is a mean over n, so it counts W * n / N.
+        """
         self.failed.update({key: (code, message) for key, code, message in batch.failed})
-        loss: Tensor = self.loss(self.network(batch.inputs), batch.targets)
+        if len(batch.targets) or self._synchronised:
+            share = self._processes.count * len(batch.targets) / max(self.images, 1)
+            loss: Tensor = self.loss(self.network(batch.inputs), batch.targets) * share
+        else:  # no image for this process: it takes part in the step with a gradient of zero
+            loss = 0 * torch.stack([one.sum() for one in self.network.parameters() if one.requires_grad]).sum()
         self.batches_done += 1
-        self.log("loss", loss.detach(), prog_bar=True, batch_size=len(batch.targets))
+        self.log(
+            "loss",
+            loss.detach(),
+            prog_bar=True,
+            batch_size=max(len(batch.targets), 1),
+            sync_dist=self._processes.count > 1,
+        )
         return loss
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
         """Collect scores of the seen labels."""
         self.failed.update({key: (code, message) for key, code, message in batch.failed})
+        if not len(batch.targets):
+            return
         matrices = self.ranking(self.network(batch.inputs).float())
         vectors = self.loss.label_vectors
         queries = torch.cat([vectors, vectors.new_ones(len(vectors), 1)], dim=1)
-        self._validation.append((max_similarity(matrices, queries)[0].cpu(), batch.targets.cpu()))
+        scores = max_similarity(matrices, queries)[0]
+        self._validation.append((batch.rows.cpu(), scores.cpu(), batch.targets.cpu()))
 
     def on_validation_epoch_end(self) -> None:
-        """Score the validation pictures: mAP over the seen labels."""
-        scores = torch.cat([scores for scores, _ in self._validation]).numpy()
-        targets = torch.cat([targets for _, targets in self._validation]).numpy()
+        """Score the validation pictures of all processes, each once: mAP over the seen labels."""
+        labels = len(self.loss.label_vectors)
+        nothing = torch.empty(0, dtype=torch.long), torch.empty(0, labels), torch.empty(0, labels, dtype=torch.int8)
+        own = [torch.cat(parts) for parts in zip(nothing, *self._validation, strict=True)]
         self._validation.clear()
-        value = (
-            mean_average_precision(scores, targets, unknown=self.loss.unlabelled)
-            if (targets == 1).any()
-            else float("nan")
-        )
-        self.log("validation_mAP", value, prog_bar=True)
+        rows, scores, targets = (self._processes.gather(part) for part in own)
+        value = float("nan")
+        if self._processes.is_main and (targets == 1).any():
+            order = rows.argsort()  # as one process has them: ties are broken by place
+            value = mean_average_precision(scores[order].numpy(), targets[order].numpy(), unknown=self.loss.unlabelled)
+        self.log("validation_mAP", self._processes.told(value), prog_bar=True)
 
     def configure_optimizers(self) -> Any:
         """Adam without weight decay on 1-D parameters, OneCycle over all steps (authors' settings)."""
@@ -108,12 +144,14 @@ class EmbeddingTrainer(lightning.LightningModule):
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Keep the place in the stream of batches and what failed so far."""
         checkpoint["batches_done"] = self.batches_done
-        checkpoint["skipped_images"] = self.loss.skipped_images
-        checkpoint["failed"] = json.dumps(self.failed)
+        checkpoint["skipped_images"] = int(self._processes.sum(self.loss.skipped_images))
+        checkpoint["failed"] = json.dumps(self._processes.gather_tables(self.failed))
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Take up the place in the stream of batches."""
         self.batches_done = checkpoint["batches_done"]
+        if not self._processes.is_main:  # else they would be counted twice
+            return
         self.loss.skipped_images = checkpoint["skipped_images"]
         self.failed = {key: (code, message) for key, (code, message) in json.loads(checkpoint["failed"]).items()}
 
@@ -130,13 +168,21 @@ class Checkpoints(Callback):
         validation_every: batches between validations, 0 for none.
         accumulate: batches of one optimiser step; `every` and `validation_every` are multiples of it.
         keep_best: whether `best.ckpt` is wanted.
+        processes: that train together; all take part in a checkpoint, when the main one's clock says so.
     """
 
     def __init__(
-        self, folder: Path, every: int | None, validation_every: int, accumulate: int, *, keep_best: bool
+        self,
+        folder: Path,
+        every: int | None,
+        validation_every: int,
+        accumulate: int,
+        *,
+        keep_best: bool,
+        processes: Processes = ALONE,
     ) -> None:
         self._folder, self._every, self._validation_every = folder, every, validation_every
-        self._accumulate, self._keep_best = accumulate, keep_best
+        self._accumulate, self._keep_best, self._processes = accumulate, keep_best, processes
         self._best = -np.inf
         self._saved_at = time.monotonic()
 
@@ -146,7 +192,7 @@ class Checkpoints(Callback):
         """Write between validations."""
         done = batch_idx + 1
         validates = self._validation_every and done % self._validation_every == 0
-        if self._is_due(done) and not validates:
+        if not validates and self._is_due(done):
             self._save_last(trainer)
 
     def on_validation_end(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
@@ -162,7 +208,9 @@ class Checkpoints(Callback):
     def _is_due(self, done: int) -> bool:
         if self._every is not None:
             return done % self._every == 0
-        return done % self._accumulate == 0 and time.monotonic() - self._saved_at > _SECONDS_BETWEEN
+        if done % self._accumulate:
+            return False
+        return bool(self._processes.told(time.monotonic() - self._saved_at > _SECONDS_BETWEEN))
 
     def _save_last(self, trainer: lightning.Trainer) -> None:
         trainer.save_checkpoint(self._folder / "last.ckpt")

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import torch
-from jaxtyping import Float32, Int8
+from jaxtyping import Float32
 
 from tagprism.datasets.splits import Split, hold_out_validation
-from tagprism.datasets.table import ImageTable
+from tagprism.datasets.table import ImageTable, PickedFiles, Targets
 from tagprism.errors import InputError, PictureError
 from tagprism.images.digests import digest_pictures
 from tagprism.images.preprocess import Preprocess
@@ -31,16 +32,16 @@ class Part:
 
     Args:
         keys: n names.
-        files: n paths.
+        files: n paths, made when asked for.
         digests: n SHA-256 of the bytes.
-        targets: (n, L) over the seen labels.
+        targets: (n, L) over the seen labels, made when asked for.
         features: (n, C), or None in end-to-end training.
     """
 
     keys: tuple[str, ...]
-    files: tuple[Path, ...]
+    files: Sequence[Path]
     digests: tuple[str, ...]
-    targets: Int8[np.ndarray, "n L"]
+    targets: Targets
     features: Float32[np.ndarray, "n C"] | None
 
 
@@ -63,6 +64,14 @@ class Prepared:
     def seen_vectors(self) -> Float32[np.ndarray, "L D"]:
         """Vectors of the seen labels, in the order of the targets' columns."""
         return self.vocabulary.select(self.split.seen).vectors
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 over the usable pictures' bytes, their order and the label vectors: runs that agree do the same."""
+        digest = hashlib.sha256(self.seen_vectors.tobytes())
+        for one in (*self.train.digests, "validation", *self.validation.digests):
+            digest.update(one.encode())
+        return digest.hexdigest()
 
 
 def prepare(recipe: Recipe, table: ImageTable, split: Split, progress: Progress = silent) -> Prepared:
@@ -148,31 +157,31 @@ def _part(
     progress: Progress,
 ) -> tuple[Part, list[tuple[str, PictureError]]]:
     if not keys:
-        return Part((), (), (), np.zeros((0, len(seen)), np.int8), None), []
+        return Part((), (), (), Targets(table, (), seen), None), []
     places = table.rows_of(keys)
-    files = [table.files[int(row)] for row in places]
+    files = PickedFiles(table.files, places)
     if frozen is not None:
         found = compute_features(files, frozen, preprocess, progress)
         rows, digests, features, errors = found.rows, found.digests, found.vectors, list(found.errors)
     else:
-        read, errors = digest_pictures(files, progress)
+        read, errors = digest_pictures(files, progress, keep=True)
         rows, digests, features = np.asarray(list(read), np.int64), tuple(read.values()), None
     if not len(rows):
         raise InputError(f"none of {len(keys)} pictures can be read. The first: {errors[0][1]}")
     part = Part(
         tuple(keys[int(row)] for row in rows),
-        tuple(files[row] for row in rows),
+        PickedFiles(table.files, places[rows]),
         digests,
-        table.targets(places[rows], seen),
+        Targets(table, places[rows], seen),
         features,
     )
     return part, [(keys[int(row)], error) for row, error in errors]
 
 
-def _check_targets(targets: Int8[np.ndarray, "n L"], recipe: Recipe) -> None:
-    if not (targets == 1).any():
+def _check_targets(targets: Targets, recipe: Recipe) -> None:
+    if not targets.holds(1):
         raise InputError("no training picture has any of the seen labels.", remedy="Check the split and the labels.")
-    if recipe.loss.unlabelled == "ignore" and not (targets == 0).any():
+    if recipe.loss.unlabelled == "ignore" and not targets.holds(0):
         raise InputError(
             "the data have no explicit negatives, and `loss.unlabelled` is `ignore`: there is nothing to rank against.",
             remedy='Set loss.unlabelled = "negative", or give negatives in labels.json.',

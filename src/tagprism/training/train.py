@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,14 +16,30 @@ from tagprism.errors import InputError, NothingToDoError
 from tagprism.files import link_or_copy, replaced_whole, write_json, write_text
 from tagprism.model.bundle import CARD, MODEL, TEXT, VOCABULARY, write_config, write_trained_on
 from tagprism.model.export import export_onnx
+from tagprism.model.places import PlacedNetwork, find_places
 from tagprism.progress import Progress, silent
 from tagprism.provenance import made_with
 from tagprism.training.fit import Fitted, fit
 from tagprism.training.model_card import model_card
 from tagprism.training.prepare import Prepared, prepare
+from tagprism.training.processes import ALONE, Processes
 from tagprism.training.recipe import Recipe, load_recipe
+from tagprism.training.speed import Speed
 
 RECIPE, WEIGHTS, CHECKPOINTS, SKIPPED = "recipe.toml", "weights.safetensors", "checkpoints", "skipped.json"
+
+
+@dataclass(frozen=True)
+class Trained:
+    """What a training run has to say.
+
+    Args:
+        skipped: pictures that could not be used: key -> (code, message).
+        speed: of this call.
+    """
+
+    skipped: dict[str, tuple[str, str]]
+    speed: Speed
 
 
 def train(
@@ -34,7 +50,8 @@ def train(
     *,
     limit: int | None = None,
     progress: Progress = silent,
-) -> dict[str, tuple[str, str]]:
+    processes: Processes = ALONE,
+) -> Trained:
     """Train a model and write it as a RUN; an interrupted run of the same recipe and data is continued.
 
     Args:
@@ -44,9 +61,10 @@ def train(
         out: folder of the RUN.
         limit: train on the first so many pictures only (a dry run).
         progress: told how far it is.
+        processes: that train together, each calling this; the main one alone writes, the others return nothing.
 
     Returns:
-        The pictures that could not be used: key -> (code, message). They are in `skipped.json` too.
+        The pictures that could not be used (they are in `skipped.json` too), and the speed.
 
     Raises:
         InputError: something given cannot be used, or `out` holds another run.
@@ -54,9 +72,14 @@ def train(
     """
     if limit is not None:
         split = replace(split, name=f"{split.name}, first {limit}", train=split.train[:limit], val=split.val[:limit])
-    _claim(out, recipe, table, split)
-    prepared = prepare(recipe, table, split, progress)
-    fitted = fit(prepared, out / CHECKPOINTS, progress)
+    with processes.main_first("prepared"):
+        if processes.is_main:
+            _claim(out, recipe, table, split)
+        prepared = prepare(recipe, table, split, progress)
+    processes.agree("pictures", prepared.digest, remedy="All machines must see the same files.")
+    fitted = fit(prepared, out / CHECKPOINTS, progress, processes)
+    if not processes.is_main:
+        return Trained({}, fitted.speed)
     skipped = {key: (error.code, error.message) for key, error in prepared.skipped} | fitted.failed
     skipped |= {one.key: (one.code, one.message) for one in table.skipped}
     write_json(out / SKIPPED, skipped)
@@ -66,7 +89,7 @@ def train(
         folder.mkdir()
         write_bundle(folder, prepared, fitted, provenance(recipe, table, prepared))
         advance(1)
-    return skipped
+    return Trained(skipped, fitted.speed)
 
 
 def recipe_toml(recipe: Recipe) -> str:
@@ -97,7 +120,8 @@ def provenance(recipe: Recipe, table: ImageTable, prepared: Prepared) -> dict[st
 def write_bundle(folder: Path, prepared: Prepared, fitted: Fitted, origin: dict[str, Any]) -> None:
     """Write everything needed to use the model into an empty folder."""
     size = (prepared.preprocess.height, prepared.preprocess.width)
-    export_onnx(fitted.network, size, folder / MODEL)
+    places = find_places(prepared.backbone, size)
+    export_onnx(PlacedNetwork(fitted.network, places) if places else fitted.network, size, folder / MODEL)
     prepared.vocabulary.save(folder / VOCABULARY)
     write_trained_on(folder, frozenset(prepared.train.digests) | frozenset(prepared.validation.digests))
     text = folder / TEXT
@@ -122,6 +146,7 @@ def write_bundle(folder: Path, prepared: Prepared, fitted: Fitted, origin: dict[
             "encoders": names,
             "label_space": prepared.space.digest,
             "seen": prepared.split.seen,
+            "places": places,
             "provenance": origin | {"validation_mAP": fitted.validation_mAP},
         },
     )

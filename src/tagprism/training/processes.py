@@ -1,0 +1,310 @@
+"""The processes that train together: who each is, who waits for whom, what is added up. Knows no pictures.
+
+torchrun, SLURM's `srun` or `launch` start one process per device; each learns its place from its environment.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import cached_property
+from typing import Any
+
+import torch
+from lightning.fabric.plugins.environments.cluster_environment import ClusterEnvironment
+from lightning.fabric.plugins.environments.slurm import SLURMEnvironment
+from lightning.fabric.plugins.environments.torchelastic import TorchElasticEnvironment
+from torch import Tensor, distributed
+from torch.distributed.rendezvous import rendezvous
+
+from tagprism.errors import InputError, MachineError
+
+_LAUNCHED = "TAGPRISM_LAUNCHED"  # set in the environment of processes that `launch` started
+_SECONDS_TO_END = 10.0  # that a process gets to end before it is killed
+_INTERRUPTED = 130
+
+
+class LostPeerError(MachineError):
+    """Another process of the training ended or cannot be reached; it or its launcher says why."""
+
+
+class Processes:
+    """This process and those that train with it.
+
+    Args:
+        environment: what started them; None for a process alone.
+        local_count: processes on this machine.
+
+    Attributes:
+        rank: 0 (the main one, which alone writes files) to count - 1.
+        count: W, all processes on all machines.
+        local_rank: 0 to local_count - 1.
+    """
+
+    def __init__(self, environment: ClusterEnvironment | None = None, local_count: int = 1) -> None:
+        self.environment, self.local_count = environment, local_count
+        self.rank, self.count, self.local_rank, self._node = 0, 1, 0, 0
+        if environment is not None:
+            self.rank, self.count = environment.global_rank(), environment.world_size()
+            self.local_rank, self._node = environment.local_rank(), environment.node_rank()
+        if self.count % local_count:
+            raise InputError(
+                f"{self.count} processes cannot be {local_count} on every machine.",
+                remedy="Start the same number of processes on every machine.",
+            )
+        self._group: Any = None
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Processes:
+        """Itself: a copy of a network trains with the same processes."""
+        return self
+
+    @property
+    def is_main(self) -> bool:
+        """Whether this is the one that writes files and talks."""
+        return self.rank == 0
+
+    @property
+    def launcher_tells(self) -> bool:
+        """Whether `launch` watches all of them, and so says itself what became of one."""
+        return bool(os.environ.get(_LAUNCHED)) and self.nodes == 1
+
+    @property
+    def nodes(self) -> int:
+        """Machines."""
+        return self.count // self.local_count
+
+    @cached_property
+    def _store(self) -> Any:
+        """Keys and values that all can read, kept by torchrun or by the main process."""
+        assert self.environment is not None
+        os.environ["MASTER_ADDR"] = self.environment.main_address
+        os.environ["MASTER_PORT"] = str(self.environment.main_port)
+        with _lost_peers():
+            store, _, _ = next(iter(rendezvous(f"env://?rank={self.rank}&world_size={self.count}")))
+        return store
+
+    @contextmanager
+    def main_first(self, what: str) -> Iterator[None]:
+        """Run the body in the main process, then in one of each other machine, then in the rest.
+
+        What the earlier ones computed and kept, the later ones find. They wait as long as it takes; when a process
+        fails in the body, those that wait for it end too.
+        """
+        if self.count == 1:
+            yield
+            return
+        if not self.is_main:
+            self._wait(f"{what}: main" if self.local_rank == 0 else f"{what}: machine {self._node}")
+        yield
+        with _lost_peers():
+            if self.local_rank == 0:
+                self._store.set(f"{what}: machine {self._node}", "done")
+            if self.is_main:
+                self._store.set(f"{what}: main", "done")
+
+    def _wait(self, key: str) -> None:
+        store = self._store
+        with _lost_peers():
+            while not store.check([key]):
+                time.sleep(0.05)
+
+    def agree(self, what: str, value: str, *, remedy: str) -> None:
+        """Make sure that all processes have the same value, such as the digest of what they are going to do.
+
+        Raises:
+            InputError: this process has another value than the main one.
+        """
+        if self.count == 1:
+            return
+        if self.is_main:
+            with _lost_peers():
+                self._store.set(what, value)
+            return
+        self._wait(what)
+        if self._store.get(what).decode() != value:
+            raise InputError(f"process {self.rank} finds other {what} than process 0.", remedy=remedy)
+
+    def connect(self) -> None:
+        """Open the group for small numbers on the host, once Lightning has connected the processes."""
+        if self.count > 1 and self._group is None:
+            self._group = distributed.new_group(backend="gloo")
+
+    def sum(self, value: float) -> float:
+        """The sum over all processes."""
+        if self.count == 1:
+            return value
+        total = torch.tensor([value], dtype=torch.float64)
+        with _lost_peers():
+            distributed.all_reduce(total, group=self._group)
+        return float(total)
+
+    def told(self, value: float) -> float:
+        """The main process' value."""
+        return self.sum(value if self.is_main else 0.0)
+
+    def gather(self, values: Tensor) -> Tensor:
+        """What all processes have, in the main one, end to end in the order of ranks; elsewhere the own part.
+
+        Args:
+            values: (n, ...) on the CPU; n may differ.
+        """
+        sizes = [int(self.sum(len(values) if rank == self.rank else 0)) for rank in range(self.count)]
+        if not self.is_main:
+            with _lost_peers():
+                distributed.send(values.contiguous(), 0, group=self._group)
+            return values
+        parts = [values]
+        for rank in range(1, self.count):
+            parts.append(values.new_empty(sizes[rank], *values.shape[1:]))
+            with _lost_peers():
+                distributed.recv(parts[-1], rank, group=self._group)
+        return torch.cat(parts)
+
+    def gather_tables(self, table: dict[str, Any]) -> dict[str, Any]:
+        """The entries of all processes' tables (JSON values), in the main one; elsewhere the own entries."""
+        lines = torch.frombuffer(bytearray(json.dumps(table).encode() + b"\n"), dtype=torch.uint8)
+        merged: dict[str, Any] = {}
+        for line in self.gather(lines).numpy().tobytes().splitlines():
+            merged.update(json.loads(line))
+        return merged
+
+
+ALONE = Processes()
+
+
+def this_process() -> Processes:
+    """What this process is: one of several that torchrun, srun or `launch` started, or alone."""
+    if os.environ.get(_LAUNCHED):
+        _end_with_launcher()
+    if TorchElasticEnvironment.detect():
+        return Processes(TorchElasticEnvironment(), int(os.environ["LOCAL_WORLD_SIZE"]))
+    if int(os.environ.get("SLURM_STEP_NUM_TASKS", "1")) > 1:  # set by srun, not by a plain batch script
+        if "SLURM_NTASKS_PER_NODE" not in os.environ:
+            raise InputError("srun must be told the tasks per machine.", remedy="Add --ntasks-per-node=GPUS to sbatch.")
+        return Processes(SLURMEnvironment(auto_requeue=False), int(os.environ["SLURM_NTASKS_PER_NODE"]))
+    return ALONE
+
+
+def launch(devices: int, nodes: int) -> int:
+    """Start this very command once per device of this machine and wait; when one fails, end the others.
+
+    Args:
+        devices: processes on this machine.
+        nodes: machines; with more than one, each runs this with NODE_RANK, MASTER_ADDR and MASTER_PORT set.
+
+    Returns:
+        The exit code of the process that failed, or 0.
+
+    Raises:
+        InputError: more devices than this machine has; several machines without the variables.
+        MachineError: a process was killed.
+        SystemExit: with 130, after Ctrl-C; the main process has said so.
+    """
+    if torch.cuda.is_available() and devices > torch.cuda.device_count():
+        raise InputError(f"this machine has {torch.cuda.device_count()} GPU(s), not {devices}.", where="--devices")
+    if nodes > 1 and not {"NODE_RANK", "MASTER_ADDR", "MASTER_PORT"} <= os.environ.keys():
+        raise InputError(
+            "several machines must know each other.",
+            where="--nodes",
+            remedy="Start with torchrun or srun, or set NODE_RANK, MASTER_ADDR and MASTER_PORT (docs/training.md).",
+        )
+    node = int(os.environ["NODE_RANK"]) if nodes > 1 else 0
+    shared = {
+        "MASTER_ADDR": "127.0.0.1",
+        "MASTER_PORT": str(_free_port()),
+        "OMP_NUM_THREADS": str(max(1, (os.cpu_count() or 1) // devices)),
+        "TORCH_CPP_LOG_LEVEL": "ERROR",  # a lost connection is told once, in words
+    } | {name: value for name, value in os.environ.items() if nodes > 1 or not name.startswith("MASTER_")}
+    shared |= {"WORLD_SIZE": str(devices * nodes), "LOCAL_WORLD_SIZE": str(devices), "GROUP_RANK": str(node)}
+    shared |= {_LAUNCHED: "1", "TORCHELASTIC_RUN_ID": "tagprism"}  # the same environment as under torchrun
+    command = [sys.executable, "-m", "tagprism", *sys.argv[1:]]
+    started: list[subprocess.Popen[bytes]] = []
+    try:
+        for local in range(devices):
+            own = {"LOCAL_RANK": str(local), "RANK": str(node * devices + local)}
+            # The pipe is how they notice that this process is gone, however it ended.
+            started.append(subprocess.Popen(command, env=shared | own, stdin=subprocess.PIPE))
+        codes = _wait_for_all(started)
+    except KeyboardInterrupt:  # sent to all of the terminal's processes; the main one says so
+        started[0].wait()
+        sys.exit(_INTERRUPTED)
+    finally:
+        _end(started)
+    killed = next((rank for rank, code in enumerate(codes) if code is not None and code < 0), None)
+    if killed is not None:
+        raise MachineError(
+            f"process {killed} of {devices} was killed (signal {-(codes[killed] or 0)}).",
+            remedy="If memory ran out, use a smaller batch_size or fewer workers. Run the same command to continue.",
+        )
+    failed = [code for code in codes if code]
+    return next((code for code in failed if code != MachineError.exit_code), failed[0] if failed else 0)
+
+
+def _wait_for_all(started: list[subprocess.Popen[bytes]]) -> list[int | None]:
+    """Exit codes; when one fails, of those that end within a second of it: the others may only have lost a peer."""
+    while any(process.poll() is None for process in started):
+        if any(process.returncode for process in started):
+            time.sleep(1)
+            return [process.poll() for process in started]
+        time.sleep(0.05)
+    return [process.returncode for process in started]
+
+
+def _end(started: list[subprocess.Popen[bytes]]) -> None:
+    for process in started:
+        if process.poll() is None:
+            process.terminate()
+    for process in started:
+        try:
+            process.wait(_SECONDS_TO_END)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+        if process.stdin is not None:
+            process.stdin.close()
+
+
+def _end_with_launcher() -> None:
+    """End this process when the one that launched it is gone; leave Ctrl-C to the main process."""
+    if os.environ["RANK"] != "0":
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+    def watch() -> None:
+        os.read(0, 1)  # returns when the other end of the pipe is closed
+        os._exit(MachineError.exit_code)
+
+    threading.Thread(target=watch, daemon=True).start()
+
+
+def _free_port() -> int:
+    with socket.socket() as one:
+        one.bind(("127.0.0.1", 0))
+        port: int = one.getsockname()[1]
+    return port
+
+
+@contextmanager
+def _lost_peers() -> Iterator[None]:
+    """Turn a broken connection into a sentence."""
+    try:
+        yield
+    except RuntimeError as error:
+        raise lost_peer(error) or error from error
+
+
+def lost_peer(error: RuntimeError) -> LostPeerError | None:
+    """The sentence for a broken connection between the processes; None for another error."""
+    if not isinstance(error, distributed.DistError) and "gloo" not in str(error).lower():
+        return None
+    return LostPeerError(
+        "another process of this training ended or cannot be reached.",
+        remedy="See its message. Run the same command again to continue.",
+    )

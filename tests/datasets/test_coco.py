@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -84,6 +85,16 @@ def test_missing_pictures(tmp_path: Path) -> None:
         ("train2014/", "None of its 24 pictures is there."),
         (tree.test[0], "There is no such file."),
     ]
+
+
+def test_pictures_below_images_and_only_those_of_the_test(tmp_path: Path) -> None:
+    tree = make_coco(tmp_path)
+    (tmp_path / "images").mkdir()
+    (tmp_path / "val2014").rename(tmp_path / "images/val2014")
+    shutil.rmtree(tmp_path / "train2014")
+    table = open_coco(tmp_path, {})
+    assert list(table.keys) == tree.test and all(file.is_file() for file in table.files)
+    assert [one.key for one in table.skipped] == ["train2014/"]
 
 
 def test_the_facts_are_the_published_ones(shared: Path) -> None:

@@ -70,6 +70,17 @@ def test_check_names_what_is_missing_and_what_is_near(cli: Cli, world: World, wo
     assert cli("labels", "check", words, *encoder).out == ""
 
 
+def test_check_says_by_which_rule(cli: Cli, world: World, words: Path) -> None:
+    encoder = ("--encoder", f"file:{world.words}")
+    words.write_text("red\nyellow star\nStars (bright)\nred-ish\n")
+    done = cli("labels", "check", words, *encoder)
+    assert done.code == 0
+    assert "stars: star" in done.out and "bright" in done.out and "yellow" not in done.out
+    assert "whole 1, words 1, partly 2, missing 0, respelled 1" in done.err
+    listed = cli("labels", "check", words, *encoder, "--all").out
+    assert "yellow star" in listed and "whole" in listed and "words" in listed
+
+
 def test_make_refuses_unknown_words_and_encoders(cli: Cli, world: World, words: Path, tmp_path: Path) -> None:
     out = tmp_path / "own.safetensors"
     words.write_text("sqare\n")

@@ -169,13 +169,13 @@ def _part(
     if not len(rows):
         raise InputError(f"none of {len(keys)} pictures can be read. The first: {errors[0][1]}")
     part = Part(
-        tuple(keys[row] for row in rows),
+        tuple(keys[int(row)] for row in rows),
         PickedFiles(table.files, places[rows]),
         digests,
         Targets(table, places[rows], seen),
         features,
     )
-    return part, [(keys[row], error) for row, error in errors]
+    return part, [(keys[int(row)], error) for row, error in errors]
 
 
 def _check_targets(targets: Targets, recipe: Recipe) -> None:

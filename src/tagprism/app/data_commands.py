@@ -1,15 +1,18 @@
-"""`tagprism data`: look at a data set, or fetch it."""
+"""`tagprism data`: look at a data set, join several, or fetch one."""
 
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import Annotated, Literal
 
 import typer
 
 from tagprism.app import console
+from tagprism.app.options import Quiet
+from tagprism.errors import InputError
 
-app = typer.Typer(help="Data sets: info, fetch.", no_args_is_help=True)
+app = typer.Typer(help="Data sets: info, join, fetch.", no_args_is_help=True)
 
 
 @app.command()
@@ -40,6 +43,38 @@ def info(
             shown.add_row(name, f"{value:.2f}" if isinstance(value, float) else str(value))
         console.data.print(shown)
     return console.report_skipped((one.key, one.message) for one in table.skipped)
+
+
+@app.command()
+def join(
+    data: Annotated[list[str], typer.Argument(help="Two data sets or more, such as tagged:A tagged:B.")],
+    into: Annotated[Path, typer.Option(help="Folder to write; read it as tagged:INTO.")],
+    unknown: Annotated[
+        list[str] | None, typer.Option(help="One of them in which an unlisted label is unknown; may be repeated.")
+    ] = None,
+    quiet: Quiet = False,
+) -> int:
+    """Make one tagged: folder out of several; each keeps its own meaning of a label that is not listed."""
+    from tagprism.datasets.join import join_datasets
+    from tagprism.datasets.registry import open_dataset
+    from tagprism.datasets.table import first_ten
+
+    names = {one: one.partition(":")[2].rstrip("/").rpartition("/")[2] or one for one in data}
+    if len(set(names.values())) < len(data):
+        raise InputError(
+            f"two data sets have one name among {first_ten(names.values())}.", remedy="Rename one of the folders."
+        )
+    if strangers := [one for one in unknown or () if one not in names]:
+        raise InputError(f"not among the data sets to join: {first_ten(strangers)}.", where="--unknown")
+    tables = {name: open_dataset(one) for one, name in names.items()}
+    progress = console.progress(quiet)
+    joined = join_datasets(tables, into, unknown=[names[one] for one in unknown or ()], progress=progress)
+    for label, others in joined.merged.items():
+        console.say(f"{label}: also written {', '.join(others)}", quiet=quiet)
+    console.say(f"{joined.pictures} pictures, {joined.labels} labels: tagged:{into}", quiet=quiet)
+    return console.report_skipped(
+        (f"{name}/{one.key}", one.message) for name, table in tables.items() for one in table.skipped
+    )
 
 
 @app.command()

@@ -71,14 +71,14 @@ def test_broken_links_and_pipes_are_listed_so_that_they_are_reported(tmp_path: P
 
 def test_folder_that_cannot_be_listed_is_reported_itself(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     touch(tmp_path, "shut/x.jpg", "z.jpg")
-    listdir = os.listdir
+    scandir = os.scandir
 
-    def refuse(path: Path) -> list[str]:
+    def refuse(path: str) -> object:
         if Path(path).name == "shut":
             raise PermissionError(13, "Permission denied")
-        return listdir(path)
+        return scandir(path)
 
-    monkeypatch.setattr(walk.os, "listdir", refuse)
+    monkeypatch.setattr(walk.os, "scandir", refuse)
     assert below(tmp_path, find_pictures([tmp_path])) == ["shut", "z.jpg"]
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import sys
 from pathlib import Path
 from typing import Annotated, Literal
@@ -113,19 +114,44 @@ def compare(
 
 @app.command()
 def tag(
-    paths: Annotated[list[Path], typer.Argument(help="Pictures and folders.")],
+    paths: Annotated[list[str], typer.Argument(help="Pictures, folders, patterns; - for a list of paths on stdin.")],
     model: Model,
-    labels: Annotated[Path | None, typer.Option(help="Words to choose from, one a line; else the vocabulary.")] = None,
-    top_k: Annotated[int | None, typer.Option("--top-k", min=1, help="Tags per picture at most.")] = 10,
-    min_probability: Annotated[float | None, typer.Option(min=0, max=1, help="Needs a calibrated bundle.")] = None,
-    format: Annotated[Literal["table", "jsonl", "csv"], typer.Option(help="What to print.")] = "table",
-    max_pixels: Annotated[int | None, typer.Option(min=1, help="Skip pictures with more pixels.")] = None,
+    labels: Annotated[
+        Path | None, typer.Option(help="Words to choose from, one a line, aliases after a tab; else the vocabulary.")
+    ] = None,
+    top_k: Annotated[
+        int | None,
+        typer.Option("--top-k", min=1, help="Tags per picture at most. \\[default: 10, but see --min-probability]"),
+    ] = None,
+    min_probability: Annotated[
+        float | None,
+        typer.Option(
+            min=0,
+            max=1,
+            help="Least probability of a tag; needs a calibrated bundle. \\[default: 0.5 for a table without --top-k]",
+        ),
+    ] = None,
+    format: Annotated[
+        Literal["table", "jsonl", "csv"] | None,
+        typer.Option(help="What to print. \\[default: table; with --out by its ending, else jsonl]"),
+    ] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="File to write the rows into; run again to continue an interrupted one.")
+    ] = None,
+    null: Annotated[bool, typer.Option("--null", "-0", help="The list on stdin has zero bytes between paths.")] = False,
+    max_pixels: Annotated[
+        int | None,
+        typer.Option(
+            min=1, help="Skip pictures with more pixels; a JPEG may have twice as many. \\[default: 178956970]"
+        ),
+    ] = None,
     quiet: Quiet = False,
 ) -> int:
     """Tag pictures with your own words or the model's vocabulary."""
     from tagprism.app import tag_command
 
-    return tag_command.tag(paths, model, labels, top_k, min_probability, format, max_pixels, quiet)
+    cut = tag_command.Cut(top_k, min_probability)
+    return tag_command.tag(paths, model, labels, cut, format, out, null, max_pixels, quiet)
 
 
 @app.command()
@@ -152,4 +178,6 @@ def doctor(quiet: Quiet = False) -> int:
 
 def main() -> None:
     """Entry point: run the command line and exit with its code."""
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")  # a terminal without letters for a word is no reason to stop
     sys.exit(console.run(lambda: app(standalone_mode=False)))

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import os
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
+from itertools import count, islice
 from typing import TypeAlias
 
 import numpy as np
@@ -38,7 +39,7 @@ class PixelBatch:
 
 
 def pixel_batches(
-    paths: Sequence[str | os.PathLike[str]],
+    paths: Iterable[str | os.PathLike[str]],
     preprocess: Preprocess,
     batch_size: int,
     *,
@@ -51,7 +52,7 @@ def pixel_batches(
     At most one batch and four pictures a thread are held at a time. Closing the iterator stops the threads.
 
     Args:
-        paths: picture files, any number.
+        paths: picture files, any number; fetched as they are needed.
         preprocess: what is done to each picture.
         batch_size: B, at least 1.
         threads: decoding threads; None takes one per processor, at most 8.
@@ -67,9 +68,12 @@ def pixel_batches(
     ready: list[tuple[str, _Pixels]] = []
     errors: list[tuple[int, PictureError]] = []
     try:
-        for row in range(len(paths)):
-            while len(waiting) < 4 * threads and row + len(waiting) < len(paths):
-                waiting.append(pool.submit(_read_one, paths[row + len(waiting)], preprocess, max_pixels))
+        source = iter(paths)
+        for row in count():
+            for path in islice(source, 4 * threads - len(waiting)):
+                waiting.append(pool.submit(_read_one, path, preprocess, max_pixels))
+            if not waiting:
+                break
             outcome = waiting.popleft().result()
             if isinstance(outcome, PictureError):
                 errors.append((row, outcome))

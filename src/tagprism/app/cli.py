@@ -47,6 +47,9 @@ def train(
     split: Split = None,
     out: Annotated[Path | None, typer.Option(help="Folder of the RUN to write.")] = None,
     sets: Sets = None,
+    vocabulary: Annotated[
+        Path | None, typer.Option(help="Further words that the bundle shall know, one a line, aliases after tabs.")
+    ] = None,
     limit: Limit = None,
     print_config: Annotated[bool, typer.Option("--print-config", help="Print every setting and stop.")] = False,
     quiet: Quiet = False,
@@ -55,7 +58,7 @@ def train(
     console.require_extra("train", "torch")
     from tagprism.app import train_command
 
-    return train_command.train(recipe, data, split, out, tuple(sets or ()), limit, print_config, quiet)
+    return train_command.train(recipe, data, split, out, tuple(sets or ()), vocabulary, limit, print_config, quiet)
 
 
 @app.command()

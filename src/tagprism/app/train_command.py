@@ -8,6 +8,7 @@ from pathlib import Path
 from tagprism.app import console
 from tagprism.app.open_data import open_data
 from tagprism.errors import InputError
+from tagprism.labels.phrase_list import read_phrases
 from tagprism.training.recipe import load_recipe
 from tagprism.training.train import recipe_toml
 from tagprism.training.train import train as train_run
@@ -19,6 +20,7 @@ def train(
     split: str | None,
     out: Path | None,
     sets: tuple[str, ...],
+    vocabulary: Path | None,
     limit: int | None,
     print_config: bool,
     quiet: bool,
@@ -31,6 +33,8 @@ def train(
     if not data or out is None:
         raise InputError("name the pictures and the run.", remedy="Add --data tagged:DIR --split FILE#0 --out RUN")
     table, chosen = open_data(data, split)
-    skipped = train_run(resolved, table, chosen, out, limit=limit, progress=console.progress(quiet))
+    words = read_phrases(vocabulary) if vocabulary is not None else None
+    progress = console.progress(quiet)
+    skipped = train_run(resolved, table, chosen, out, vocabulary=words, limit=limit, progress=progress)
     console.say(f"finished: {out}", quiet=quiet)
     return console.report_skipped((key, message) for key, (_, message) in sorted(skipped.items()))

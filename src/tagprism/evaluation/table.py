@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import statistics
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -10,8 +11,11 @@ from rich.table import Table
 
 from tagprism.errors import InputError
 from tagprism.evaluation.protocols import TASKS, AtK, Evaluation, Figures, Task
+from tagprism.evaluation.reliability import Reliability
 
 Methods = Mapping[str, Sequence[Evaluation]]
+RELIABILITY_COLUMNS = ("base rate", "ECE", "Brier skill", "P at 0.5", "R at 0.5", "given per picture")
+RELIABILITY_NOTE = "All test pictures, known pairs. To say the base rate always has ECE 0 and skill 0."
 
 
 @dataclass(frozen=True)
@@ -84,6 +88,27 @@ def comparison_table(methods: Methods, *, title: str | None = None) -> Table:
             table.add_section()
         table.add_row(row.name, *row.cells, style="dim" if row.kind == "yardstick" else None)
     return table
+
+
+def reliability_table(reliability: Mapping[str, Reliability]) -> Table:
+    """Table for the terminal of how well probabilities hold.
+
+    Args:
+        reliability: by `unseen` and `seen`.
+    """
+    table = Table(title="probabilities", caption=RELIABILITY_NOTE, caption_justify="left")
+    table.add_column("percent")
+    for column in RELIABILITY_COLUMNS:
+        table.add_column(column, justify="right")
+    for name, its in reliability.items():
+        table.add_row(f"{name} labels", *reliability_cells(its))
+    return table
+
+
+def reliability_cells(its: Reliability) -> tuple[str, ...]:
+    """The cells below `RELIABILITY_COLUMNS`; empty where there is no value."""
+    numbers = (its.base_rate, its.ece, its.skill, its.precision, its.recall)
+    return (*("" if math.isnan(value) else f"{value:.2f}" for value in numbers), f"{its.per_picture:.2f}")
 
 
 def _of_model(figures: Figures, k: int) -> float | None:

@@ -97,6 +97,10 @@ class Vocabulary:
         """SHA-256 of names, roles, aliases and vectors: equal for equal vocabularies."""
         return digest_bytes(tensor_bytes(_KIND, _VERSION, self._header(), {"vectors": self.vectors}))
 
+    def find(self, name: str) -> int | None:
+        """Row of a label by a name or an alias, in any case and spacing; None when it is not in the vocabulary."""
+        return self._rows.get(normalise_phrase(name))
+
     def index(self, name: str) -> int:
         """Row of a label.
 
@@ -109,7 +113,7 @@ class Vocabulary:
         Raises:
             InputError: it is not in the vocabulary; the nearest names are given.
         """
-        row = self._rows.get(normalise_phrase(name))
+        row = self.find(name)
         if row is None:
             near = ", ".join(self.nearest_names(name, 3))
             remedy = f"Nearest names: {near}." if near else None

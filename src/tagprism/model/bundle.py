@@ -1,8 +1,8 @@
 """A bundle: the folder that everything needs to use a model, and nothing needs more. Knows its own files only.
 
 `model.onnx` (pixels -> ranking matrices), `vocabulary.safetensors`, `config.json`, `trained_on.safetensors`
-(digests of the training pictures, for the leak check), `README.md` (model card)
-and optionally `text/` (encoders and label space).
+(digests of the training pictures, for the leak check), `README.md` (model card), and optionally
+`calibration.safetensors` (probabilities) and `text/` (encoders and label space).
 """
 
 from __future__ import annotations
@@ -23,13 +23,14 @@ from tagprism.files import digest_file, write_json
 from tagprism.model.onnx_model import OnnxModel
 
 FORMAT = 1
-MODEL, VOCABULARY, CONFIG, TRAINED_ON, CARD, TEXT = (
+MODEL, VOCABULARY, CONFIG, TRAINED_ON, CARD, TEXT, CALIBRATION = (
     "model.onnx",
     "vocabulary.safetensors",
     "config.json",
     "trained_on.safetensors",
     "README.md",
     "text",
+    "calibration.safetensors",
 )
 
 
@@ -46,6 +47,7 @@ class BundleConfig(BaseModel):
         encoders: encoder name of each part of the label space -> folder below `text/`.
         label_space: digest of the label space.
         seen: labels trained on.
+        calibration: how the probabilities were fitted; None where there are none.
         provenance: recipe, seed, versions, digests of data, split and vocabulary, commit.
         digests: SHA-256 of the bundle's files, checked when it is opened.
     """
@@ -63,6 +65,7 @@ class BundleConfig(BaseModel):
     seen: tuple[str, ...]
     provenance: dict[str, Any]
     digests: dict[str, str]
+    calibration: dict[str, int] | None = None
 
 
 class Bundle:

@@ -113,7 +113,8 @@ def background_rows(prepared: Prepared) -> np.ndarray:
     """Which training pictures are the background: drawn by seed, the same for every fold."""
     count = len(prepared.train.keys)
     order = np.random.default_rng(prepared.recipe.seed).permutation(count)
-    return np.sort(order[: prepared.recipe.calibration.background])
+    rows: np.ndarray = np.sort(order[: prepared.recipe.calibration.background])
+    return rows
 
 
 def matrices_of(network: Network, features: Float32[np.ndarray, "n C"]) -> Float16[np.ndarray, "n M D1"]:

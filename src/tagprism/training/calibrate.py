@@ -127,7 +127,8 @@ def matrices_of(network: Network, features: Float32[np.ndarray, "n C"]) -> Float
 
 def _background(prepared: Prepared, rows: np.ndarray) -> Float32[np.ndarray, "b C"]:
     assert prepared.train.features is not None, "reason_not_to was asked"
-    return prepared.train.features[rows]
+    features: Float32[np.ndarray, "b C"] = prepared.train.features[rows]
+    return features
 
 
 def _without_fold(prepared: Prepared, number: int) -> tuple[Prepared, np.ndarray]:

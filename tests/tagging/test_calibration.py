@@ -13,7 +13,7 @@ from sklearn.linear_model import LogisticRegression
 from tagprism.errors import InputError
 from tagprism.labels.vocabulary import Role, Vocabulary
 from tagprism.model.max_similarity import max_similarity_numpy
-from tagprism.tagging.calibration import Calibration, MonotoneMap, background_statistics, pair_features, queries
+from tagprism.tagging.calibration import Calibration, MonotoneMap, background_statistics, label_queries, pair_features
 from tagprism.training.monotone_fit import fit_monotone
 
 D, M = 5, 3
@@ -72,7 +72,7 @@ def test_features_are_as_the_slow_way_gives_them(calibration: Calibration, vocab
     random = np.random.default_rng(3)
     matrices = random.standard_normal((4, M, D + 1)).astype(np.float32)
     vectors, reference = vocabulary.vectors, vocabulary.vectors[:2]
-    scores, _ = max_similarity_numpy(matrices, queries(vectors))
+    scores, _ = max_similarity_numpy(matrices, label_queries(vectors))
     found = pair_features(matrices, scores, calibration.statistics, reference)
     for i, matrix in enumerate(matrices):
         best = max(float((row[:-1] @ w) + row[-1]) for row in matrix for w in reference)
@@ -92,14 +92,14 @@ def test_a_probability_depends_on_picture_and_label_alone(calibration: Calibrati
     def chances(labels: list[int], pictures: list[int]) -> np.ndarray:
         its = calibration.of_labels([names[at] for at in labels], vectors[labels], vocabulary)
         chosen = matrices[pictures]
-        return its.probabilities(chosen, max_similarity_numpy(chosen, queries(vectors[labels]))[0])
+        return its.probabilities(chosen, max_similarity_numpy(chosen, label_queries(vectors[labels]))[0])
 
     everything = chances(list(range(7)), list(range(6)))
     for picture in range(6):
         for label in range(7):
             np.testing.assert_allclose(chances([label], [picture])[0, 0], everything[picture, label], rtol=1e-4)
     whole = calibration.of_labels(vocabulary.names, vocabulary.vectors, vocabulary)  # the quick way
-    scores = max_similarity_numpy(matrices, queries(vocabulary.vectors))[0]
+    scores = max_similarity_numpy(matrices, label_queries(vocabulary.vectors))[0]
     np.testing.assert_allclose(whole.probabilities(matrices, scores), everything[:, :4], rtol=1e-4)
 
 

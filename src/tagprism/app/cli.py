@@ -63,7 +63,7 @@ def train(
 
 @app.command()
 def evaluate(
-    model: Annotated[Path, typer.Argument(help="RUN or BUNDLE.")],
+    model: Annotated[str, typer.Argument(help="RUN, BUNDLE, packaged bundle or hf-hub:owner/name[@revision].")],
     data: Data,
     split: Split = None,
     format: Annotated[Literal["table", "json"], typer.Option(help="What to print.")] = "table",
@@ -118,7 +118,7 @@ def compare(
 @app.command()
 def tag(
     paths: Annotated[list[str], typer.Argument(help="Pictures, folders, patterns; - for a list of paths on stdin.")],
-    model: Model,
+    model: Model = "photos-lite",
     labels: Annotated[
         Path | None, typer.Option(help="Words to choose from, one a line, aliases after a tab; else the vocabulary.")
     ] = None,
@@ -155,6 +155,31 @@ def tag(
 
     cut = tag_command.Cut(top_k, min_probability)
     return tag_command.tag(paths, model, labels, cut, format, out, null, max_pixels, quiet)
+
+
+@app.command()
+def export(
+    model: Annotated[str, typer.Argument(help="RUN, BUNDLE, packaged bundle or hf-hub:owner/name[@revision].")],
+    into: Annotated[Path, typer.Option(help="Folder of the BUNDLE to write.")],
+    precision: Annotated[
+        Literal["fp32", "fp16", "int8"], typer.Option(help=r"How weights are stored; fp16 and int8 need \[train].")
+    ] = "fp32",
+    text: Annotated[
+        bool | None, typer.Option("--text/--no-text", help="With or without text encoders; else as the model has them.")
+    ] = None,
+    photos: Annotated[
+        list[Path] | None, typer.Option(help="Pictures or folders to check with; else the run's own. May be repeated.")
+    ] = None,
+    min_agreement: Annotated[
+        float | None,
+        typer.Option(min=0, max=100, help=r"Least agreement of the top 5, in percent. \[default: 99; int8: 85]"),
+    ] = None,
+    quiet: Quiet = False,
+) -> int:
+    """Write a model as a bundle of its own, smaller if wanted, and check it on real pictures."""
+    from tagprism.app import export_command
+
+    return export_command.export(model, into, precision, text, tuple(photos or ()), min_agreement, quiet)
 
 
 @app.command()

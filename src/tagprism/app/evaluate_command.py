@@ -16,12 +16,13 @@ from tagprism.evaluation.evaluate_model import Measured, evaluate_model
 from tagprism.evaluation.report import Report, write_report
 from tagprism.evaluation.showcase import showcase
 from tagprism.evaluation.table import comparison_table, reliability_table
+from tagprism.model.locate import locate_bundle
 from tagprism.provenance import made_with
 from tagprism.tagging.tagger import Tagger, load
 
 
 def evaluate(
-    model: Path,
+    model: str,
     data: str,
     split: str | None,
     format: Literal["table", "json"],
@@ -108,11 +109,12 @@ def facts(origin: dict[str, Any]) -> tuple[tuple[str, str], ...]:
     )
 
 
-def _use_torch(tagger: Tagger, run: Path) -> None:
+def _use_torch(tagger: Tagger, model: str) -> None:
     """Let the torch network of a RUN compute the matrices instead of the bundle's ONNX."""
     console.require_extra("train", "torch")
     from tagprism.training.torch_engine import torch_matrices
 
+    run = locate_bundle(model)
     if not (run / "weights.safetensors").is_file():
-        raise InputError("holds no torch weights.", where=str(run), remedy="--engine torch needs a RUN, not a bundle.")
+        raise InputError("holds no torch weights.", where=model, remedy="--engine torch needs a RUN, not a bundle.")
     tagger.network = torch_matrices(run, tagger.vocabulary)

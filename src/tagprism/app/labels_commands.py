@@ -1,4 +1,4 @@
-"""`tagprism labels`: make, check, show and fetch label vectors."""
+"""`tagprism labels`: make, check, show and fetch label vectors, build text encoders."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import typer
 
 from tagprism.app import console
 
-app = typer.Typer(help="Label vectors: make, check, show, fetch.", no_args_is_help=True)
+app = typer.Typer(help="Label vectors: make, check, show, fetch, build-encoder.", no_args_is_help=True)
 
 Words = Annotated[Path, typer.Argument(help="Words and phrases, one a line; aliases after a tab.")]
 Encoders = Annotated[
@@ -78,12 +78,14 @@ def check(words: Words, encoder: Encoders = None) -> int:
 
 
 @app.command()
-def show(vocabulary: Annotated[Path, typer.Argument(help="RUN, BUNDLE or vocabulary.safetensors.")]) -> int:
+def show(vocabulary: Annotated[str, typer.Argument(help="A model, as for --model, or vocabulary.safetensors.")]) -> int:
     """List the labels of a vocabulary with their roles."""
     from tagprism.labels.vocabulary import Vocabulary
     from tagprism.model.bundle import VOCABULARY, Bundle
+    from tagprism.model.locate import locate_bundle
 
-    path = Bundle(vocabulary).path / VOCABULARY if vocabulary.is_dir() else vocabulary
+    file = Path(vocabulary)
+    path = file if file.is_file() else Bundle(locate_bundle(vocabulary)).path / VOCABULARY
     opened = Vocabulary.load(path)
     for name, role in zip(opened.names, opened.roles, strict=True):
         print("\t".join((name, role, *opened.aliases.get(name, ()))))
@@ -99,3 +101,20 @@ def fetch(name: Annotated[Literal["glove100"], typer.Argument(help="What to fetc
     console.say("fetching GloVe-100 (118 MB)")
     console.say(f"{name}: {fetch_glove100().name}")
     return console.OK
+
+
+@app.command("build-encoder")
+def build_encoder(
+    encoder: Encoders = None,
+    model: Annotated[str | None, typer.Option("--for", help="Build what this model needs and does not bring.")] = None,
+    precision: Annotated[
+        Literal["fp32", "int8"], typer.Option(help="int8: a quarter of the size, for sentence encoders.")
+    ] = "fp32",
+    into: Annotated[
+        Path | None, typer.Option(help="Copy each encoder here too, as a folder of its name (to make a package of it).")
+    ] = None,
+) -> int:
+    """Make text encoders in the cache, where every model that was trained with them finds them."""
+    from tagprism.app import encoder_command
+
+    return encoder_command.build(tuple(encoder or ()), model, precision, into)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -10,6 +9,8 @@ import typer
 Data = Annotated[str, typer.Option("--data", help="Data set: openclipart or tagged:DIR.")]
 Split = Annotated[str | None, typer.Option("--split", help="Split file, FILE or FILE#2; openclipart has its own.")]
 Limit = Annotated[int | None, typer.Option("--limit", min=1, help="Only the first so many pictures (a dry run).")]
-Model = Annotated[Path, typer.Option("--model", "-m", help="RUN or BUNDLE.")]
+Model = Annotated[
+    str, typer.Option("--model", "-m", help="RUN, BUNDLE, packaged bundle or hf-hub:owner/name[@revision].")
+]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress and no talk.")]
 Sets = Annotated[list[str] | None, typer.Option("--set", help="key=value over the recipe, such as model.vectors=1.")]

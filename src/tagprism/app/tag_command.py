@@ -42,7 +42,7 @@ class Cut(NamedTuple):
 
 def tag(
     paths: list[str],
-    model: Path,
+    model: str,
     labels: Path | None,
     cut: Cut,
     format: Literal["table", "jsonl", "csv"] | None,

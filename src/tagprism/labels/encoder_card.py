@@ -7,8 +7,9 @@ from typing import Literal
 
 import numpy as np
 from jaxtyping import Float32
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from tagprism.errors import InputError
 from tagprism.files import write_text
 
 CARD_FILE = "encoder.json"
@@ -24,6 +25,7 @@ class EncoderCard(BaseModel):
         licence: licence of the weights.
         source: where they come from.
         digest: SHA-256 of the source, 64 hex digits.
+        precision: how the weights are stored; `int8` computes in float32 too, with weights of one byte.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -36,10 +38,28 @@ class EncoderCard(BaseModel):
     licence: str
     source: str
     digest: str = Field(pattern=r"^[0-9a-f]{64}$")
+    precision: Literal["fp32", "int8"] = "fp32"
 
     def write(self, folder: Path) -> None:
         """Write `encoder.json` into a folder."""
         write_text(folder / CARD_FILE, self.model_dump_json(indent=2) + "\n")
+
+
+def read_card(folder: Path) -> EncoderCard:
+    """Read `encoder.json` of a folder.
+
+    Raises:
+        InputError: there is none, or it is damaged.
+    """
+    path = folder / CARD_FILE
+    if not path.is_file():
+        raise InputError(f"not an encoder folder: it has no {CARD_FILE}.", where=str(folder))
+    try:
+        return EncoderCard.model_validate_json(path.read_bytes())
+    except ValidationError as error:
+        first = error.errors()[0]
+        place = ".".join(map(str, first["loc"])) or "the file"
+        raise InputError(f"{place}: {first['msg']}.", where=str(path), remedy="Make the encoder again.") from error
 
 
 def unit_rows(vectors: Float32[np.ndarray, "L D"]) -> Float32[np.ndarray, "L D"]:

@@ -14,12 +14,13 @@ import numpy as np
 
 from tagprism.errors import InputError
 from tagprism.files import cache_dir, digest_file, digest_json, machine_errors
-from tagprism.labels.encoder_card import CARD_FILE, EncoderCard
+from tagprism.labels.encoder_card import CARD_FILE, EncoderCard, read_card
 from tagprism.labels.glove_from_npm import PACKAGE, build_from_npm
 from tagprism.labels.word_files import read_word_file
 from tagprism.labels.word_table import write_word_table
 
-KINDS = ("minilm", "glove50", "glove100", "file:PATH")
+NAMED = ("minilm", "glove50", "glove100")
+KINDS = (*NAMED, "file:PATH")
 _RECIPE = 1  # raised when the folders are made differently, so that old ones are not used
 _TRAIN_EXTRA = 'Install it with `pip install "tagprism[train]"`.'
 
@@ -50,6 +51,19 @@ def encoder_folder(spec: str) -> Path:
     if spec == "minilm":
         return _minilm()
     raise InputError(f"`{spec}` is not a label encoder.", remedy=f"Use one of {', '.join(KINDS)}.")
+
+
+def int8_folder(spec: str) -> Path:
+    """The int8 form of a sentence encoder, made on first use in the cache; arguments and errors as `encoder_folder`."""
+    source = encoder_folder(spec)
+    card = read_card(source)
+
+    def build(folder: Path) -> None:
+        from tagprism.labels.encoder_precision import write_int8  # needs onnx, once
+
+        write_int8(source, folder)
+
+    return _made_once(_cache_folder(f"{card.id}-int8", card.digest), build)
 
 
 def fetch_glove100() -> Path:

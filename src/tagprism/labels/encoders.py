@@ -12,10 +12,9 @@ from typing import Protocol, runtime_checkable
 
 import numpy as np
 from jaxtyping import Float32
-from pydantic import ValidationError
 
 from tagprism.errors import InputError
-from tagprism.labels.encoder_card import CARD_FILE, EncoderCard
+from tagprism.labels.encoder_card import read_card
 from tagprism.labels.sentence_encoder import MODEL_FILE, TOKENIZER_FILE, SentenceEncoder
 from tagprism.labels.word_table import WORDS_FILE, WordTable
 
@@ -39,27 +38,26 @@ class LabelEncoder(Protocol):
         """Known words that are spelt like the unknown ones of a phrase; empty where every phrase is known."""
 
 
-def load_encoder(folder: Path) -> LabelEncoder:
+def load_encoder(folder: Path, *, source_digest: str | None = None) -> LabelEncoder:
     """Open an encoder folder; its weights are read when they are first needed.
 
     Args:
         folder: a folder made by `encoder_sources.encoder_folder`, or a copy of one.
+        source_digest: digest that its card must name; None takes any.
 
     Returns:
         The encoder.
 
     Raises:
-        InputError: the folder is not an encoder, or a file of it is absent.
+        InputError: the folder is not an encoder, a file of it is absent, or it has another source.
     """
-    path = folder / CARD_FILE
-    if not path.is_file():
-        raise InputError(f"not an encoder folder: it has no {CARD_FILE}.", where=str(folder))
-    try:
-        card = EncoderCard.model_validate_json(path.read_bytes())
-    except ValidationError as error:
-        first = error.errors()[0]
-        place = ".".join(map(str, first["loc"])) or "the file"
-        raise InputError(f"{place}: {first['msg']}.", where=str(path), remedy="Make the encoder again.") from error
+    card = read_card(folder)
+    if source_digest is not None and card.digest != source_digest:
+        raise InputError(
+            f"this encoder {card.id} was made from another source than the one the model was trained with.",
+            where=str(folder),
+            remedy="Copy the bundle again, or make the encoder from the same source.",
+        )
     for name in (WORDS_FILE,) if card.kind == "words" else (MODEL_FILE, TOKENIZER_FILE):
         if not (folder / name).is_file():
             raise InputError(f"the encoder lacks its file {name}.", where=str(folder), remedy="Copy it whole.")

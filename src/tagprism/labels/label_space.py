@@ -221,14 +221,18 @@ class LabelSpace:
         try:
             parts = [SpacePart.model_validate(part) for part in header["parts"]]
             means = [tensors[f"mean_{at}"] for at in range(len(parts))]
-        except (KeyError, ValidationError) as error:
+            basis = tensors.get("basis")
+            size = sum(len(mean) for mean in means)
+            if any(mean.ndim != 1 for mean in means) or (basis is not None and basis.shape[:-1] != (size,)):
+                raise TypeError("its arrays do not fit together")
+        except (KeyError, TypeError, ValidationError) as error:
             raise InputError(f"damaged ({error}).", where=str(path), remedy="Copy or make it again.") from error
         used = {part.encoder: _encoder_of(part, encoders) for part in parts}
         for part, mean in zip(parts, means, strict=True):
             if used[part.encoder].dimension != len(mean):
                 sizes = f"{used[part.encoder].dimension} numbers, the label space wants {len(mean)}"
                 raise InputError(f"the vectors of encoder {part.encoder} have {sizes}.", where=str(path))
-        return cls(parts, used, means, tensors.get("basis"))
+        return cls(parts, used, means, basis)
 
     def _nearest(self, phrase: str) -> list[str]:
         near = [word for encoder in self.encoders.values() for word in encoder.nearest_known(phrase, 3)]

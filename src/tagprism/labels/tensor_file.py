@@ -57,7 +57,13 @@ def read_tensors(path: Path, kind: str, version: int) -> tuple[dict[str, Any], d
         InputError: the file is absent, damaged, of another format or of a newer version.
     """
     with open_tensors(path) as file:
-        return read_header(file, path, kind, version), {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+        header = read_header(file, path, kind, version)
+        try:
+            return header, {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+        except (SafetensorError, TypeError, AttributeError, ValueError) as error:  # number types that numpy lacks
+            raise InputError(
+                f"its arrays cannot be read ({error}).", where=str(path), remedy="Make it again."
+            ) from error
 
 
 def open_tensors(path: Path) -> Any:
@@ -86,7 +92,7 @@ def read_header(file: Any, path: Path, kind: str, version: int) -> dict[str, Any
     """The JSON header of an open tensor file, checked as `read_tensors` says."""
     try:
         header = json.loads((file.metadata() or {}).get(_KEY, "null"))
-    except json.JSONDecodeError as error:
+    except (ValueError, RecursionError) as error:
         raise InputError("its header is not JSON.", where=str(path), remedy="Make it again.") from error
     if not isinstance(header, dict) or header.get("format") != kind:
         raise InputError(f"not a tagprism {kind} file.", where=str(path))

@@ -94,7 +94,7 @@ class Vocabulary:
 
     @cached_property
     def digest(self) -> str:
-        """SHA-256 of names, roles, aliases and vectors: equal for equal vocabularies."""
+        """SHA-256 of names, roles, aliases and float32 vectors, however a file stores them: equal for equal ones."""
         return digest_bytes(tensor_bytes(_KIND, _VERSION, self._header(), {"vectors": self.vectors}))
 
     def find(self, name: str) -> int | None:
@@ -151,9 +151,10 @@ class Vocabulary:
         rows = dict.fromkeys(self._rows[spelling] for spelling, _, _ in found)
         return [self.names[row] for row in rows][:n]
 
-    def save(self, path: Path) -> None:
-        """Write the vocabulary as safetensors, whole or not at all."""
-        write_tensors(path, _KIND, _VERSION, self._header(), {"vectors": self.vectors})
+    def save(self, path: Path, *, halves: bool = False) -> None:
+        """Write the vocabulary as safetensors, whole or not at all; `halves` stores float16, half the size."""
+        stored = self.vectors.astype(np.float16) if halves else self.vectors
+        write_tensors(path, _KIND, _VERSION, self._header(), {"vectors": stored})
 
     @classmethod
     def load(cls, path: Path) -> Vocabulary:
@@ -170,13 +171,20 @@ class Vocabulary:
         """
         header, tensors = read_tensors(path, _KIND, _VERSION)
         try:
+            names = tuple(header["names"])
             if unknown := sorted(set(header["roles"]) - set(get_args(Role))):
                 known = ", ".join(get_args(Role))
                 raise InputError(f"unknown role `{unknown[0]}`; known are {known}.", where=str(path))
             aliases = {name: tuple(others) for name, others in header["aliases"].items()}
-            return cls(tuple(header["names"]), tensors["vectors"], tuple(header["roles"]), aliases)
+            spellings = [*names, *(spelling for others in aliases.values() for spelling in others)]
+            vectors = tensors["vectors"]
+            if vectors.ndim != 2 or vectors.dtype.kind != "f" or not all(isinstance(name, str) for name in spellings):
+                raise TypeError("vectors must be a table of numbers, names must be words")
+            return cls(names, vectors.astype(np.float32), tuple(header["roles"]), aliases)
         except KeyError as error:
             raise InputError(f"the vocabulary lacks {error}.", where=str(path), remedy="Make it again.") from error
+        except (TypeError, AttributeError, ValueError) as error:
+            raise InputError(f"damaged ({error}).", where=str(path), remedy="Make or copy it again.") from error
 
     def _header(self) -> dict[str, object]:
         aliases = {name: list(others) for name, others in self.aliases.items()}

@@ -1,20 +1,20 @@
 """A bundle: the folder that everything needs to use a model, and nothing needs more. Knows its own files only.
 
 `model.onnx` (pixels -> ranking matrices), `vocabulary.safetensors`, `config.json`, `trained_on.safetensors`
-(digests of the training pictures, for the leak check), `README.md` (model card), and optionally
-`calibration.safetensors` (probabilities) and `text/` (encoders and label space).
+(digests of the training pictures, for the leak check), `README.md` (model card), `text/` (the label space; its
+encoders may be elsewhere) and optionally `calibration.safetensors` (probabilities).
 """
 
 from __future__ import annotations
 
 import json
 from functools import cached_property
-from pathlib import Path
-from typing import Any, Literal
+from pathlib import Path, PurePosixPath, PureWindowsPath
+from typing import Annotated, Any, Literal
 
 import numpy as np
 from jaxtyping import Float32
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 from safetensors import SafetensorError
 from safetensors.numpy import load_file, save_file
 
@@ -32,6 +32,22 @@ MODEL, VOCABULARY, CONFIG, TRAINED_ON, CARD, TEXT, CALIBRATION = (
     "text",
     "calibration.safetensors",
 )
+_LONGEST_CONFIG = 64 << 20  # bytes; a hundred thousand labels need 2 MB
+
+
+def _stays_inside(name: str) -> str:
+    """Refuse a file name that leads out of the bundle's folder, on any system, or that no disk can hold."""
+    path = PurePosixPath(name)
+    if name != str(path) or path.is_absolute() or ".." in path.parts or "\0" in name:
+        raise ValueError(f"{name!r} is not a path inside the bundle")
+    if PureWindowsPath(name).drive or "\\" in name or max(len(part.encode()) for part in path.parts or [""]) > 255:
+        raise ValueError(f"{name[:300]!r} is not a file name that every system has")
+    return name
+
+
+_File = Annotated[str, Field(min_length=1, max_length=1000), AfterValidator(_stays_inside)]
+_Folder = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", max_length=255)]
+_Digest = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 
 
 class BundleConfig(BaseModel):
@@ -44,10 +60,12 @@ class BundleConfig(BaseModel):
         dimension: D, length of a label vector; ranking matrices are (M, D + 1).
         standardised: whether scores are comparable between images.
         preprocess: settings of `images.Preprocess`.
-        encoders: encoder name of each part of the label space -> folder below `text/`.
+        encoders: encoder name of each part of the label space -> folder below `text/`, which may be absent.
+        encoder_digests: encoder name -> digest of its source, by which an encoder elsewhere is found or refused.
         label_space: digest of the label space.
         seen: labels trained on.
         calibration: how the probabilities were fitted; None where there are none.
+        precision: how the network's weights are stored: `fp16` computes in float32, `int8` has int8 convolutions.
         provenance: recipe, seed, versions, digests of data, split and vocabulary, commit.
         digests: SHA-256 of the bundle's files, checked when it is opened.
     """
@@ -56,15 +74,17 @@ class BundleConfig(BaseModel):
 
     format: Literal[1] = 1
     name: str
-    vectors: int
-    dimension: int
+    vectors: Annotated[int, Field(ge=1, le=4096)]
+    dimension: Annotated[int, Field(ge=1, le=1 << 16)]
     standardised: bool
     preprocess: dict[str, Any]
-    encoders: dict[str, str]
+    encoders: dict[_Folder, _Folder]
+    encoder_digests: dict[_Folder, _Digest] = {}
     label_space: str
     seen: tuple[str, ...]
+    precision: Literal["fp32", "fp16", "int8"] = "fp32"
     provenance: dict[str, Any]
-    digests: dict[str, str]
+    digests: dict[_File, _Digest]
     calibration: dict[str, int] | None = None
 
 
@@ -90,6 +110,8 @@ class Bundle:
                 remedy=remedy,
             )
         self.config = _read_config(file)
+        if lacking := [name for name in (MODEL, VOCABULARY, TRAINED_ON) if name not in self.config.digests]:
+            raise InputError(f"names no digest of {lacking[0]}.", where=str(file), remedy="Copy the bundle again.")
         self._verify(text=False)
 
     def _verify(self, *, text: bool) -> None:
@@ -111,10 +133,34 @@ class Bundle:
         self._verify(text=True)
         return self.path / TEXT
 
+    def encoder_folder(self, name: str) -> Path | None:
+        """Folder of a text encoder that the bundle brings, its files checked; None where it brings none."""
+        folder = f"{TEXT}/{self.config.encoders[name]}"
+        brought = any(file.startswith(f"{folder}/") for file in self.config.digests)
+        return self.path / folder if brought and self.text else None
+
     @cached_property
     def model(self) -> OnnxModel:
-        """The network, loaded on first use."""
-        return OnnxModel(self.path / MODEL)
+        """The network, loaded on first use.
+
+        Raises:
+            InputError: it cannot be run, or does not fit the config.
+        """
+        model = OnnxModel(self.path / MODEL)
+        self._check_shapes(model)
+        return model
+
+    def _check_shapes(self, model: OnnxModel) -> None:
+        config = self.config
+        wanted = [3, config.preprocess.get("height"), config.preprocess.get("width")]
+        wanted += [config.vectors, config.dimension + 1]
+        pixels, matrices = model.shapes
+        if [*pixels[1:], *matrices[1:]] != wanted:
+            raise InputError(
+                f"its network turns {pixels} into {matrices}; its config says otherwise.",
+                where=str(self.path / MODEL),
+                remedy="Copy the bundle again.",
+            )
 
     def matrices(self, pixels: Float32[np.ndarray, "B 3 H W"]) -> Float32[np.ndarray, "B M D1"]:
         """Ranking matrices (B, M, D + 1) of prepared pixels."""
@@ -154,9 +200,11 @@ def write_config(folder: Path, config: dict[str, Any]) -> None:
 
 def _read_config(file: Path) -> BundleConfig:
     try:
+        if file.stat().st_size > _LONGEST_CONFIG:
+            raise ValueError(f"{file.stat().st_size} bytes are too many")
         values = json.loads(file.read_text(encoding="utf-8"))
         version = values["format"]
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
         raise InputError(f"is not a bundle's config ({error}).", where=str(file)) from error
     if version != FORMAT:
         raise InputError(
@@ -167,4 +215,6 @@ def _read_config(file: Path) -> BundleConfig:
     try:
         return BundleConfig.model_validate(values)
     except ValidationError as error:
-        raise InputError(f"is not a bundle's config: {error.errors()[0]['msg']}.", where=str(file)) from error
+        first = error.errors()[0]
+        place = ".".join(map(str, first["loc"]))[:100]
+        raise InputError(f"is not a bundle's config: {place}: {first['msg']}.", where=str(file)) from error

@@ -28,9 +28,14 @@ class OnnxModel:
         options.log_severity_level = 3
         try:
             self._session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+            (self._input,) = (item.name for item in self._session.get_inputs())
         except Exception as error:  # ONNX Runtime raises types of its own that share no base but Exception
             raise InputError(f"is not an ONNX model that can be run ({error}).", where=str(path)) from error
-        (self._input,) = (item.name for item in self._session.get_inputs())
+
+    @property
+    def shapes(self) -> tuple[list[int | str], list[int | str]]:
+        """Shapes of the input and of the first output; names stand for sizes that are free."""
+        return self._session.get_inputs()[0].shape, self._session.get_outputs()[0].shape
 
     def __call__(self, pixels: Float32[np.ndarray, "B 3 H W"]) -> Float32[np.ndarray, "B ..."]:
         """The model's output for a batch of prepared pixels."""

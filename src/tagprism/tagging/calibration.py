@@ -153,7 +153,7 @@ def pair_features(
     reference: Float32[np.ndarray, "S D"],
 ) -> Float32[np.ndarray, "B L F"]:
     """What a probability depends on, `FEATURES` of every (picture, label) pair; the first two rise with the score."""
-    best = max_similarity_numpy(matrices, queries(reference))[0].max(axis=1)  # (B,)
+    best = max_similarity_numpy(matrices, label_queries(reference))[0].max(axis=1)  # (B,)
     deviations = (scores - statistics[:, 0]) / statistics[:, 1]
     return np.stack([deviations, scores, np.broadcast_to(best[:, None], scores.shape)], axis=-1)
 
@@ -165,11 +165,11 @@ def background_statistics(
     found = np.empty((len(vectors), 2), np.float32)
     for start in range(0, len(vectors), _CHUNK):
         rows = slice(start, start + _CHUNK)
-        scores, _ = max_similarity_numpy(background, queries(vectors[rows]))
+        scores, _ = max_similarity_numpy(background, label_queries(vectors[rows]))
         found[rows] = np.stack([scores.mean(axis=0), np.maximum(scores.std(axis=0), _LEAST_DEVIATION)], axis=1)
     return found
 
 
-def queries(vectors: Float32[np.ndarray, "L D"]) -> Float32[np.ndarray, "L D1"]:
+def label_queries(vectors: Float32[np.ndarray, "L D"]) -> Float32[np.ndarray, "L D1"]:
     """Queries `[w, 1]` of label vectors for ranking matrices."""
     return np.concatenate([vectors, np.ones((len(vectors), 1), np.float32)], axis=1)

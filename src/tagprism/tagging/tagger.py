@@ -18,12 +18,14 @@ from tagprism.images.decode import MAX_PIXELS
 from tagprism.images.preprocess import Preprocess
 from tagprism.images.stream import pixel_batches
 from tagprism.labels.encoders import load_encoder
+from tagprism.labels.find_encoder import find_encoder
 from tagprism.labels.label_space import LabelSpace
 from tagprism.labels.vocabulary import Vocabulary
 from tagprism.model.bundle import CALIBRATION, VOCABULARY, Bundle
+from tagprism.model.locate import DEFAULT, locate_bundle
 from tagprism.model.max_similarity import max_similarity_numpy
 from tagprism.progress import Progress, silent
-from tagprism.tagging.calibration import Calibration, queries
+from tagprism.tagging.calibration import Calibration, label_queries
 
 _BATCH = 32
 _Path = str | os.PathLike[str]
@@ -83,6 +85,22 @@ class Tagger:
                 where=str(bundle.path),
                 remedy="Copy the bundle again, or update tagprism.",
             ) from error
+        if self.vocabulary.dimension != bundle.config.dimension:
+            raise InputError(
+                f"its label vectors have {self.vocabulary.dimension} numbers, its config says "
+                f"{bundle.config.dimension}.",
+                where=str(bundle.path / VOCABULARY),
+                remedy="Copy the bundle again.",
+            )
+
+    @cached_property
+    def encoder_folders(self) -> dict[str, Path | None]:
+        """Folder of every text encoder by its id: in the bundle, else on this machine; None where it is not here."""
+        digests = self.bundle.config.encoder_digests
+        return {
+            name: self.bundle.encoder_folder(name) or (find_encoder(name, digests[name]) if name in digests else None)
+            for name in self.bundle.config.encoders
+        }
 
     @property
     def calibrated(self) -> bool:
@@ -96,12 +114,13 @@ class Tagger:
 
     @cached_property
     def label_space(self) -> LabelSpace | None:
-        """The transform and encoders of the training, or None where the bundle has no `text/`."""
-        text = self.bundle.text
-        if text is None:
+        """The transform and encoders of the training, or None where an encoder or the whole of `text/` is absent."""
+        folders = {name: folder for name, folder in self.encoder_folders.items() if folder is not None}
+        if self.bundle.text is None or len(folders) < len(self.encoder_folders):
             return None
-        encoders = {name: load_encoder(text / folder) for name, folder in self.bundle.config.encoders.items()}
-        return LabelSpace.load(text, encoders)
+        digests = self.bundle.config.encoder_digests
+        encoders = {name: load_encoder(at, source_digest=digests.get(name)) for name, at in folders.items()}
+        return LabelSpace.load(self.bundle.text, encoders)
 
     def embed(self, labels: Sequence[str]) -> Float32[np.ndarray, "L D"]:
         """Vectors (L, D) of words and phrases: stored ones where the vocabulary has them, else by the text encoders.
@@ -109,18 +128,32 @@ class Tagger:
         Raises:
             InputError: phrases that nothing here can embed, with the nearest known ones.
         """
-        vectors = dict(zip(self.vocabulary.names, self.vocabulary.vectors, strict=True))
-        new = [label for label in labels if label not in vectors]
+        rows = {label: self.vocabulary.find(label) for label in labels}
+        vectors = {label: self.vocabulary.vectors[row] for label, row in rows.items() if row is not None}
+        new = [label for label, row in rows.items() if row is None]
         if new:
             if self.label_space is None:
-                near = {label: ", ".join(self.vocabulary.nearest_names(label, 3)) for label in new[:10]}
-                raise InputError(
-                    f"no vector for {'; '.join(f'`{label}` (near: {names})' for label, names in near.items())}.",
-                    where=str(self.bundle.path),
-                    remedy="This bundle has no text encoders: use words of its vocabulary.",
-                )
+                raise self._no_vectors(new)
             vectors |= dict(zip(new, self.label_space.embed(new).vectors, strict=True))
         return np.stack([vectors[label] for label in labels]).astype(np.float32)
+
+    def _no_vectors(self, phrases: Sequence[str]) -> InputError:
+        near = {phrase: ", ".join(self.vocabulary.nearest_names(phrase, 3)) for phrase in phrases[:10]}
+        missing = [name for name, folder in self.encoder_folders.items() if folder is None]
+        remedy = "This bundle has no text encoders: use words of its vocabulary"
+        if self.bundle.text is not None:
+            remedy += (
+                f", or make the encoder it was trained with ({', '.join(missing)}) on this machine: "
+                f'`tagprism labels build-encoder --for {self.bundle.path}` (needs `pip install "tagprism[train]"`)'
+            )
+            if "minilm" in missing:
+                remedy += ", or install the package tagprism-text-minilm"
+        more = f" and {len(phrases) - len(near)} more" if len(phrases) > len(near) else ""
+        return InputError(
+            f"no vector for {'; '.join(f'`{label}` (near: {names})' for label, names in near.items())}{more}.",
+            where=str(self.bundle.path),
+            remedy=f"{remedy}.",
+        )
 
     def matrices(
         self,
@@ -231,7 +264,7 @@ class _Words:
         spellings = [(name, *aliases.get(name, ())) for name in self.names]
         flat = [spelling for group in spellings for spelling in group]
         vectors = tagger.embed(flat)
-        self._queries = queries(vectors)
+        self._queries = label_queries(vectors)
         calibration = tagger.calibration
         self._calibrated = calibration.of_labels(flat, vectors, tagger.vocabulary) if calibration is not None else None
         sizes = np.array([len(group) for group in spellings])
@@ -272,10 +305,15 @@ def _best_spellings(
     return best, winners[is_best[first]]
 
 
-def load(run_or_bundle: _Path) -> Tagger:
-    """Open a RUN or a BUNDLE for use.
+def load(model: _Path = DEFAULT) -> Tagger:
+    """Open a model for use.
+
+    Args:
+        model: as text a RUN, a BUNDLE, the name of a packaged bundle or `hf-hub:owner/name` (see
+            `model.locate.locate_bundle`); as a `Path` always a folder.
 
     Raises:
-        InputError: it is neither, or damaged.
+        InputError: there is none, or it is damaged.
+        MachineError: the hub does not answer.
     """
-    return Tagger(Bundle(Path(run_or_bundle)))
+    return Tagger(Bundle(locate_bundle(model) if isinstance(model, str) else Path(model)))

@@ -22,7 +22,7 @@ from tagprism.files import replaced_whole
 from tagprism.model.embedding_matrix import Network
 from tagprism.model.max_similarity import max_similarity_numpy
 from tagprism.progress import Progress, silent
-from tagprism.tagging.calibration import Calibration, background_statistics, pair_features, queries
+from tagprism.tagging.calibration import Calibration, background_statistics, label_queries, pair_features
 from tagprism.training.fit import fit
 from tagprism.training.monotone_fit import fit_monotone
 from tagprism.training.prepare import Part, Prepared, embed_labels
@@ -168,7 +168,7 @@ def _pairs(
     used = _judged(prepared.validation)
     assert prepared.validation.features is not None, "reason_not_to was asked"
     matrices = matrices_of(network, prepared.validation.features[used])
-    scores, _ = max_similarity_numpy(matrices, queries(vectors))
+    scores, _ = max_similarity_numpy(matrices, label_queries(vectors))
     features = pair_features(matrices, scores, background_statistics(background, vectors), reference)
     targets: Int8[np.ndarray, "n L"] = prepared.validation.targets[used][:, columns]
     return Pairs(features[targets >= 0], targets[targets >= 0] == 1)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import os
 import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -16,6 +18,7 @@ from tagprism.datasets.splits import Split
 from tagprism.datasets.table import ImageTable
 from tagprism.errors import InputError, NothingToDoError
 from tagprism.files import link_or_copy, replaced_whole, write_json, write_text
+from tagprism.labels.encoder_card import read_card
 from tagprism.labels.phrases import normalise_phrase, variants
 from tagprism.labels.vocabulary import Role, Vocabulary
 from tagprism.model.bundle import CALIBRATION, CARD, MODEL, TEXT, VOCABULARY, write_config, write_trained_on
@@ -31,6 +34,8 @@ from tagprism.training.recipe import Recipe, load_recipe
 
 RECIPE, WEIGHTS, CHECKPOINTS, SKIPPED = "recipe.toml", "weights.safetensors", "checkpoints", "skipped.json"
 _CALIBRATION_FOLDS = "calibration"
+PICTURES, _REMEMBERED = "pictures.json", 256
+"""Where some of the training pictures are on this machine: `export` checks with them. Not part of the bundle."""
 
 
 def train(
@@ -69,6 +74,8 @@ def train(
     skipped = {key: (error.code, error.message) for key, error in prepared.skipped} | fitted.failed
     skipped |= {one.key: (one.code, one.message) for one in table.skipped}
     write_json(out / SKIPPED, skipped)
+    step = math.ceil(len(prepared.train.files) / _REMEMBERED)
+    write_json(out / PICTURES, [os.fspath(file.absolute()) for file in prepared.train.files[::step]])
     with replaced_whole(out / WEIGHTS) as beside:
         save_file(fitted.network.state_dict(), beside)
     prepared = replace(prepared, vocabulary=with_words(prepared, vocabulary or {}))
@@ -167,6 +174,7 @@ def write_bundle(
             "standardised": recipe.model.standardise,
             "preprocess": prepared.preprocess.model_dump(mode="json"),
             "encoders": names,
+            "encoder_digests": {encoder: read_card(source).digest for encoder, source in prepared.encoders.items()},
             "label_space": prepared.space.digest,
             "seen": prepared.split.seen,
             "calibration": None if calibration is None else recipe.calibration.model_dump(),

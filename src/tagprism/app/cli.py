@@ -50,6 +50,9 @@ def train(
     split: Split = None,
     out: Annotated[Path | None, typer.Option(help="Folder of the RUN to write.")] = None,
     sets: Sets = None,
+    vocabulary: Annotated[
+        Path | None, typer.Option(help="Further words that the bundle shall know, one a line, aliases after tabs.")
+    ] = None,
     limit: Limit = None,
     devices: Annotated[int | None, typer.Option(min=1, help="Processes on this machine, one per GPU.")] = None,
     nodes: Annotated[int | None, typer.Option(min=1, help="Machines (see docs/training.md).")] = None,
@@ -60,7 +63,9 @@ def train(
     console.require_extra("train", "torch")
     from tagprism.app import train_command
 
-    return train_command.train(recipe, data, split, out, tuple(sets or ()), limit, devices, nodes, print_config, quiet)
+    return train_command.train(
+        recipe, data, split, out, tuple(sets or ()), vocabulary, limit, devices, nodes, print_config, quiet
+    )
 
 
 @app.command()

@@ -1,4 +1,4 @@
-"""`tagprism data`: look at a data set, write its lists, or fetch it."""
+"""`tagprism data`: look at a data set, write its lists, join several, or fetch one."""
 
 from __future__ import annotations
 
@@ -9,13 +9,14 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from tagprism.app import console
-from tagprism.app.options import DATA_HELP
+from tagprism.app.options import DATA_HELP, Quiet
+from tagprism.errors import InputError
 
 if TYPE_CHECKING:
     from tagprism.datasets.splits import Split
     from tagprism.datasets.table import ImageTable
 
-app = typer.Typer(help="Data sets: info, lists, labels, fetch.", no_args_is_help=True)
+app = typer.Typer(help="Data sets: info, lists, labels, join, fetch.", no_args_is_help=True)
 
 Data = Annotated[str, typer.Argument(help=DATA_HELP)]
 
@@ -81,7 +82,6 @@ def lists(
 ) -> int:
     """Build the lists of a published protocol from the official annotations, and say how they compare with it."""
     from tagprism.datasets.registry import default_split, open_dataset
-    from tagprism.errors import InputError
     from tagprism.files import write_json, write_text
 
     table = open_dataset(data)
@@ -115,6 +115,38 @@ def labels(protocol: Annotated[Literal["coco", "open-images"], typer.Argument(he
         for name in side:
             print(name)
     return console.OK
+
+
+@app.command()
+def join(
+    data: Annotated[list[str], typer.Argument(help="Two data sets or more, such as tagged:A tagged:B.")],
+    into: Annotated[Path, typer.Option(help="Folder to write; read it as tagged:INTO.")],
+    unknown: Annotated[
+        list[str] | None, typer.Option(help="One of them in which an unlisted label is unknown; may be repeated.")
+    ] = None,
+    quiet: Quiet = False,
+) -> int:
+    """Make one tagged: folder out of several; each keeps its own meaning of a label that is not listed."""
+    from tagprism.datasets.join import join_datasets
+    from tagprism.datasets.registry import open_dataset
+    from tagprism.datasets.table import first_ten
+
+    names = {one: one.partition(":")[2].rstrip("/").rpartition("/")[2] or one for one in data}
+    if len(set(names.values())) < len(data):
+        raise InputError(
+            f"two data sets have one name among {first_ten(names.values())}.", remedy="Rename one of the folders."
+        )
+    if strangers := [one for one in unknown or () if one not in names]:
+        raise InputError(f"not among the data sets to join: {first_ten(strangers)}.", where="--unknown")
+    tables = {name: open_dataset(one) for one, name in names.items()}
+    progress = console.progress(quiet)
+    joined = join_datasets(tables, into, unknown=[names[one] for one in unknown or ()], progress=progress)
+    for label, others in joined.merged.items():
+        console.say(f"{label}: also written {', '.join(others)}", quiet=quiet)
+    console.say(f"{joined.pictures} pictures, {joined.labels} labels: tagged:{into}", quiet=quiet)
+    return console.report_skipped(
+        (f"{name}/{one.key}", one.message) for name, table in tables.items() for one in table.skipped
+    )
 
 
 @app.command()

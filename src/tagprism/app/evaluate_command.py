@@ -16,7 +16,7 @@ from tagprism.errors import InputError
 from tagprism.evaluation.evaluate_model import Measured, evaluate_model
 from tagprism.evaluation.report import Report, write_report
 from tagprism.evaluation.showcase import showcase
-from tagprism.evaluation.table import comparison_table
+from tagprism.evaluation.table import comparison_table, reliability_table
 from tagprism.model.locate import locate_bundle
 from tagprism.provenance import made_with
 from tagprism.tagging.tagger import Tagger, load
@@ -57,10 +57,15 @@ def evaluate(
         write_report(report, make_report(tagger, measured, origin))
         console.say(f"report: {report}", quiet=quiet)
     if format == "json":
-        json.dump(measured.evaluation.to_json() | {"provenance": origin}, sys.stdout, indent=2)
+        result = measured.evaluation.to_json() | {"provenance": origin}
+        if measured.calibration:
+            result["calibration"] = {name: its.to_json() for name, its in measured.calibration.items()}
+        json.dump(result, sys.stdout, indent=2)
         sys.stdout.write("\n")
     else:
         console.data.print(comparison_table({tagger.bundle.config.name: [measured.evaluation]}))
+        if measured.calibration:
+            console.data.print(reliability_table(measured.calibration))
     skipped = [(key, error.message) for key, error in measured.skipped]
     return console.report_skipped(skipped + [(one.key, one.message) for one in table.skipped])
 
@@ -88,6 +93,7 @@ def make_report(tagger: Tagger, measured: Measured, origin: dict[str, Any]) -> R
         lead="Zero-shot multi-label ranking: how well words that were never trained on are ranked.",
         facts=facts(origin),
         methods={config.name: [measured.evaluation]},
+        reliability=measured.calibration,
         showcase=showcase(measured.evaluation, measured.matrices, measured.vectors, measured.targets, measured.files),
     )
 

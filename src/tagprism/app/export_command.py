@@ -26,7 +26,8 @@ from tagprism.model.bundle import CARD, MODEL, TEXT, VOCABULARY, Bundle, write_c
 from tagprism.model.locate import locate_bundle
 from tagprism.model.onnx_model import OnnxModel
 from tagprism.provenance import made_with
-from tagprism.tagging.tagger import Tagger, label_queries, load
+from tagprism.tagging.calibration import label_queries
+from tagprism.tagging.tagger import Tagger, load
 
 Precision: TypeAlias = Literal["fp32", "fp16", "int8"]
 _Network: TypeAlias = Callable[[np.ndarray], np.ndarray]

@@ -8,6 +8,7 @@ from pathlib import Path
 from tagprism.app import console
 from tagprism.app.open_data import open_data
 from tagprism.errors import InputError
+from tagprism.labels.phrase_list import read_phrases
 from tagprism.training.processes import LostPeerError, Processes, launch, this_process
 from tagprism.training.recipe import Recipe, load_recipe
 from tagprism.training.train import recipe_toml
@@ -20,6 +21,7 @@ def train(
     split: str | None,
     out: Path | None,
     sets: tuple[str, ...],
+    vocabulary: Path | None,
     limit: int | None,
     devices: int | None,
     nodes: int | None,
@@ -39,7 +41,8 @@ def train(
     elif (devices or 1) * (nodes or 1) > 1:
         return launch(devices or 1, nodes or 1)
     try:
-        return _train(processes, resolved, data, split, out, limit, quiet or not processes.is_main)
+        words = read_phrases(vocabulary) if vocabulary is not None else None
+        return _train(processes, resolved, data, split, out, words, limit, quiet or not processes.is_main)
     except LostPeerError as error:
         if processes.launcher_tells:
             return error.exit_code
@@ -47,11 +50,19 @@ def train(
 
 
 def _train(
-    processes: Processes, recipe: Recipe, data: str, split: str | None, out: Path, limit: int | None, quiet: bool
+    processes: Processes,
+    recipe: Recipe,
+    data: str,
+    split: str | None,
+    out: Path,
+    words: dict[str, tuple[str, ...]] | None,
+    limit: int | None,
+    quiet: bool,
 ) -> int:
     with processes.main_first("data"):
         table, chosen = open_data(data, split)
-    done = train_run(recipe, table, chosen, out, limit=limit, progress=console.progress(quiet), processes=processes)
+    progress = console.progress(quiet)
+    done = train_run(recipe, table, chosen, out, vocabulary=words, limit=limit, progress=progress, processes=processes)
     if done.speed.images:
         speed = f"{done.speed.images_per_second:,.0f} images/s, {done.speed.data_wait:.0%} of the time waiting for data"
         console.say(f"trained: {speed}", quiet=quiet)

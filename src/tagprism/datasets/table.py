@@ -270,6 +270,7 @@ class Targets:
         if len(set(labels)) != len(labels):
             raise InputError("a label is asked for twice.", where=table.kind)
         self._table, self._rows, self._count = table, np.asarray(rows, dtype=np.int64), len(columns)
+        self._labels = tuple(labels)
         self._asked = np.full(len(table.labels), -1, dtype=np.int64)
         self._asked[columns] = np.arange(len(columns))
 
@@ -286,6 +287,10 @@ class Targets:
             column = self._asked[values]
             found[owners[column >= 0], column[column >= 0]] = value
         return found
+
+    def over(self, columns: Sequence[int] | Integer[np.ndarray, " K"]) -> Targets:
+        """Targets of the same pictures over some of the labels, in the order asked."""
+        return Targets(self._table, self._rows, [self._labels[column] for column in columns])
 
     def holds(self, value: int) -> bool:
         """Whether any target has this value; stops at the first thousands of pictures that have it."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -12,10 +12,11 @@ from jaxtyping import Bool, Float32, Int8
 from tagprism.datasets.splits import Split
 from tagprism.datasets.table import ImageTable
 from tagprism.errors import InputError, PictureError
-from tagprism.evaluation.evaluate import evaluate_matrices
+from tagprism.evaluation.evaluate import evaluate_matrices, score_matrices
 from tagprism.evaluation.leakage import check_leak, find_leak
 from tagprism.evaluation.metrics import UnknownPolicy
 from tagprism.evaluation.protocols import Evaluation
+from tagprism.evaluation.reliability import Reliability, reliability
 from tagprism.images.digests import digest_pictures
 from tagprism.progress import Progress, silent
 from tagprism.tagging.tagger import Tagger
@@ -34,6 +35,7 @@ class Measured:
         targets: (N, L).
         files: N paths.
         skipped: key and reason of the test pictures that could not be used.
+        calibration: how well the probabilities hold, for `unseen` and `seen` labels; empty without a calibration.
     """
 
     evaluation: Evaluation
@@ -44,6 +46,7 @@ class Measured:
     targets: Int8[np.ndarray, "N L"]
     files: tuple[Path, ...]
     skipped: tuple[tuple[str, PictureError], ...]
+    calibration: dict[str, Reliability] = field(default_factory=dict)
 
 
 def evaluate_model(
@@ -117,4 +120,27 @@ def evaluate_model(
         leak=bool(find_leak(*leak)) if allow_leak else False,
     )
     kept = tuple(files[row] for row in rows)
-    return Measured(evaluation, names, vectors, unseen, stacked, targets, kept, tuple(skipped))
+    held = _reliability(tagger, names, vectors, unseen, stacked, targets, unknown)
+    return Measured(evaluation, names, vectors, unseen, stacked, targets, kept, tuple(skipped), held)
+
+
+def _reliability(
+    tagger: Tagger,
+    names: tuple[str, ...],
+    vectors: Float32[np.ndarray, "L D"],
+    unseen: Bool[np.ndarray, " L"],
+    matrices: Float32[np.ndarray, "N M D1"],
+    targets: Int8[np.ndarray, "N L"],
+    unknown: UnknownPolicy,
+) -> dict[str, Reliability]:
+    """How well the probabilities hold over all test pictures, those without any of the labels too."""
+    if tagger.calibration is None:
+        return {}
+    calibrated = tagger.calibration.of_labels(names, vectors, tagger.vocabulary)
+    probabilities = calibrated.probabilities(matrices, score_matrices(matrices, vectors))
+    known = (targets >= 0) | (unknown == "negative")
+    return {
+        name: reliability(probabilities[:, side], targets[:, side], unknown=unknown)
+        for name, side in (("unseen", unseen), ("seen", ~unseen))
+        if known[:, side].any()
+    }

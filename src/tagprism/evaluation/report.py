@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import io
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
@@ -14,8 +14,16 @@ from PIL import Image
 
 from tagprism.errors import PictureError
 from tagprism.evaluation.protocols import TASK_TITLES, Evaluation, LabelResult, Task
+from tagprism.evaluation.reliability import Reliability
 from tagprism.evaluation.showcase import Curve, Ranking, Showcase
-from tagprism.evaluation.table import Comparison, Methods, compare
+from tagprism.evaluation.table import (
+    RELIABILITY_COLUMNS,
+    RELIABILITY_NOTE,
+    Comparison,
+    Methods,
+    compare,
+    reliability_cells,
+)
 from tagprism.files import write_text
 from tagprism.images.decode import open_picture
 
@@ -52,6 +60,7 @@ class Report:
         lead: one or two plain sentences below it.
         facts: provenance as (name, value): recipe, seed, versions, digests, commit, data and its licence.
         methods: see `table.compare`; the first one is the model that the rest of the report shows.
+        reliability: how well probabilities hold, for `unseen` and `seen` labels.
         showcase: curves and rankings of some unseen labels.
         tagged: pictures with their tags.
         found: rankings by search queries.
@@ -61,6 +70,7 @@ class Report:
     lead: str
     facts: tuple[tuple[str, str], ...] = ()
     methods: Methods = field(default_factory=dict)
+    reliability: Mapping[str, Reliability] = field(default_factory=dict)
     showcase: Showcase = NOTHING_SHOWN
     tagged: tuple[TaggedPicture, ...] = ()
     found: tuple[Ranking, ...] = ()
@@ -117,6 +127,9 @@ def render_report(report: Report) -> str:
         comparison=compare(report.methods) if report.methods else Comparison((), (), ()),
         evaluation=evaluation,
         task_titles=TASK_TITLES,
+        reliability_columns=RELIABILITY_COLUMNS,
+        reliability_note=RELIABILITY_NOTE,
+        reliability_cells=reliability_cells,
         unseen_bars=_bars(evaluation, unseen=True, task="zsl"),
         seen_bars=_bars(evaluation, unseen=False, task="gzsl"),
         plots=[_plot(curve) for curve in report.showcase.curves],

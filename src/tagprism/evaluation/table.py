@@ -5,6 +5,7 @@ Knows only finished evaluations.
 
 from __future__ import annotations
 
+import math
 import statistics
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -14,6 +15,7 @@ from rich.table import Table
 from tagprism.errors import InputError
 from tagprism.evaluation.protocols import TASKS, AtK, Evaluation, Figures, Task
 from tagprism.evaluation.published import Entry, comparable_groups
+from tagprism.evaluation.reliability import Reliability
 
 Methods = Mapping[str, Sequence[Evaluation]]
 _OF_AT_K: dict[str, Callable[[AtK], float]] = {
@@ -21,6 +23,8 @@ _OF_AT_K: dict[str, Callable[[AtK], float]] = {
     "R": lambda at: at.recall,
     "F1": lambda at: at.f1,
 }
+RELIABILITY_COLUMNS = ("base rate", "ECE", "Brier skill", "P at 0.5", "R at 0.5", "given per picture")
+RELIABILITY_NOTE = "All test pictures, known pairs. To say the base rate always has ECE 0 and skill 0."
 
 
 @dataclass(frozen=True)
@@ -121,6 +125,27 @@ def comparison_table(methods: Methods, published: Sequence[Entry] = (), *, title
             before = row.kind
         table.add_row(row.name, *row.cells, style=None if row.kind == "method" else "dim")
     return table
+
+
+def reliability_table(reliability: Mapping[str, Reliability]) -> Table:
+    """Table for the terminal of how well probabilities hold.
+
+    Args:
+        reliability: by `unseen` and `seen`.
+    """
+    table = Table(title="probabilities", caption=RELIABILITY_NOTE, caption_justify="left")
+    table.add_column("percent")
+    for column in RELIABILITY_COLUMNS:
+        table.add_column(column, justify="right")
+    for name, its in reliability.items():
+        table.add_row(f"{name} labels", *reliability_cells(its))
+    return table
+
+
+def reliability_cells(its: Reliability) -> tuple[str, ...]:
+    """The cells below `RELIABILITY_COLUMNS`; empty where there is no value."""
+    numbers = (its.base_rate, its.ece, its.skill, its.precision, its.recall)
+    return (*("" if math.isnan(value) else f"{value:.2f}" for value in numbers), f"{its.per_picture:.2f}")
 
 
 def comparison_markdown(methods: Methods, published: Sequence[Entry] = ()) -> str:

@@ -1,8 +1,8 @@
 """A bundle: the folder that everything needs to use a model, and nothing needs more. Knows its own files only.
 
 `model.onnx` (pixels -> ranking matrices), `vocabulary.safetensors`, `config.json`, `trained_on.safetensors`
-(digests of the training pictures, for the leak check), `README.md` (model card)
-and `text/` (the label space; its encoders may be elsewhere).
+(digests of the training pictures, for the leak check), `README.md` (model card), `text/` (the label space; its
+encoders may be elsewhere) and optionally `calibration.safetensors` (probabilities).
 """
 
 from __future__ import annotations
@@ -23,13 +23,14 @@ from tagprism.files import digest_file, write_json
 from tagprism.model.onnx_model import OnnxModel
 
 FORMAT = 1
-MODEL, VOCABULARY, CONFIG, TRAINED_ON, CARD, TEXT = (
+MODEL, VOCABULARY, CONFIG, TRAINED_ON, CARD, TEXT, CALIBRATION = (
     "model.onnx",
     "vocabulary.safetensors",
     "config.json",
     "trained_on.safetensors",
     "README.md",
     "text",
+    "calibration.safetensors",
 )
 _LONGEST_CONFIG = 64 << 20  # bytes; a hundred thousand labels need 2 MB
 
@@ -64,6 +65,7 @@ class BundleConfig(BaseModel):
         label_space: digest of the label space.
         seen: labels trained on.
         places: (h, w) of the feature map where the network can say what each place adds, else None.
+        calibration: how the probabilities were fitted; None where there are none.
         precision: how the network's weights are stored: `fp16` computes in float32, `int8` has int8 convolutions.
         provenance: recipe, seed, versions, digests of data, split and vocabulary, commit.
         digests: SHA-256 of the bundle's files, checked when it is opened.
@@ -85,6 +87,7 @@ class BundleConfig(BaseModel):
     precision: Literal["fp32", "fp16", "int8"] = "fp32"
     provenance: dict[str, Any]
     digests: dict[_File, _Digest]
+    calibration: dict[str, int] | None = None
 
 
 class Bundle:

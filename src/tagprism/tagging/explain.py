@@ -17,7 +17,8 @@ from PIL import Image
 
 from tagprism.images.decode import MAX_PIXELS, open_picture
 from tagprism.model.max_similarity import max_similarity_numpy
-from tagprism.tagging.tagger import Tagger, label_queries
+from tagprism.tagging.calibration import label_queries
+from tagprism.tagging.tagger import Tagger
 
 
 @dataclass(frozen=True, eq=False)

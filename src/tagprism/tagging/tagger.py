@@ -21,10 +21,11 @@ from tagprism.labels.encoders import load_encoder
 from tagprism.labels.find_encoder import find_encoder
 from tagprism.labels.label_space import LabelSpace
 from tagprism.labels.vocabulary import Vocabulary
-from tagprism.model.bundle import VOCABULARY, Bundle
+from tagprism.model.bundle import CALIBRATION, VOCABULARY, Bundle
 from tagprism.model.locate import DEFAULT, locate_bundle
 from tagprism.model.max_similarity import max_similarity_numpy
 from tagprism.progress import Progress, silent
+from tagprism.tagging.calibration import Calibration, label_queries
 
 _WORDS = 1000  # phrases embedded at once: some seconds of work
 _Path = str | os.PathLike[str]
@@ -37,7 +38,7 @@ class Tag:
     Args:
         label: the word or phrase.
         score: comparable between pictures where the bundle is standardised.
-        probability: calibrated probability, or None where the bundle has no calibration.
+        probability: calibrated, 0..1, or None where the bundle has no calibration.
         vector: which principal vector won, 0..M-1.
     """
 
@@ -104,7 +105,12 @@ class Tagger:
     @property
     def calibrated(self) -> bool:
         """Whether tags carry probabilities."""
-        return getattr(self.bundle.config, "calibration", None) is not None
+        return self.bundle.config.calibration is not None
+
+    @cached_property
+    def calibration(self) -> Calibration | None:
+        """What makes probabilities of scores, or None where the bundle has none."""
+        return Calibration.load(self.bundle.path / CALIBRATION) if self.calibrated else None
 
     @cached_property
     def label_space(self) -> LabelSpace | None:
@@ -262,22 +268,28 @@ class _Words:
         aliases: Mapping[str, Sequence[str]] = labels if isinstance(labels, Mapping) else {}
         spellings = [(name, *aliases.get(name, ())) for name in self.names]
         flat = [spelling for group in spellings for spelling in group]
-        self._queries = label_queries(tagger.embed(flat, progress=progress))
+        vectors = tagger.embed(flat, progress=progress)
+        self._queries = label_queries(vectors)
+        calibration = tagger.calibration
+        self._calibrated = calibration.of_labels(flat, vectors, tagger.vocabulary) if calibration is not None else None
         sizes = np.array([len(group) for group in spellings])
         self._starts = None if sizes.max() == 1 else np.concatenate([[0], np.cumsum(sizes[:-1])])  # (L,)
 
     def best(
         self, matrix: Float32[np.ndarray, "M D1"], top_k: int | None, min_probability: float | None
     ) -> tuple[Tag, ...]:
-        """Tags of one picture, best first."""
+        """Tags of one picture, best first: by probability where there are probabilities, else by score."""
         scores, winners = (array[0] for array in max_similarity_numpy(matrix[None], self._queries))
+        chances = None if self._calibrated is None else self._calibrated.probabilities(matrix[None], scores[None])[0]
         if self._starts is not None:
             scores, winners = _best_spellings(scores, winners, self._starts)
-        order = np.argsort(-scores, kind="stable")[:top_k]
-        tags = (Tag(self.names[i], float(scores[i]), None, int(winners[i])) for i in order)
-        if min_probability is None:
-            return tuple(tags)
-        return tuple(tag for tag in tags if tag.probability is not None and tag.probability >= min_probability)
+            chances = None if chances is None else np.maximum.reduceat(chances, self._starts)
+        if chances is None:
+            order = np.argsort(-scores, kind="stable")[:top_k]
+            return tuple(Tag(self.names[i], float(scores[i]), None, int(winners[i])) for i in order)
+        order = np.lexsort((-scores, -chances))[:top_k]  # stable: on a tie of both the earlier label
+        kept = order if min_probability is None else order[chances[order] >= min_probability]
+        return tuple(Tag(self.names[i], float(scores[i]), float(chances[i]), int(winners[i])) for i in kept)
 
 
 def _best_spellings(
@@ -310,8 +322,3 @@ def load(model: _Path = DEFAULT) -> Tagger:
         MachineError: the hub does not answer.
     """
     return Tagger(Bundle(locate_bundle(model) if isinstance(model, str) else Path(model)))
-
-
-def label_queries(vectors: Float32[np.ndarray, "L D"]) -> Float32[np.ndarray, "L D1"]:
-    """Queries `[w, 1]` for ranking matrices."""
-    return np.concatenate([vectors, np.ones((len(vectors), 1), np.float32)], axis=1)

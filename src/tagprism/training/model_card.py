@@ -42,8 +42,12 @@ phrase against them, also words it was never trained on. Use it with `tagprism t
 
 ## Limits
 
-- Scores rank; they are not probabilities. This bundle carries no calibration.
-- A word is understood by its word vector alone: a word of two meanings gets a mixture of both.
+{% if origin.no_calibration %}- Scores rank; they are not probabilities. This bundle carries no calibration:
+  {{ origin.no_calibration }}
+{% else %}- Probabilities were fitted on {{ origin.validation_images }} validation pictures. They hold for pictures and
+  words like those: on other pictures, and for words that are rarer or more frequent there, they are off.
+- Few words that were never trained on reach a probability of 0.5, as little is known about them; ask for the best K.
+{% endif %}- A word is understood by its word vector alone: a word of two meanings gets a mixture of both.
 - Unseen words are ranked clearly worse than seen ones; measure it on your own pictures with `tagprism evaluate`.
 - Pictures unlike the training pictures get unreliable tags.
 - Not for decisions about people. Labels carry the biases of those who wrote them.

@@ -80,6 +80,20 @@ class TrainingTable(_Table):
     )
 
 
+class CalibrationTable(_Table):
+    """`[calibration]`: probabilities, fitted on validation pictures after the training on frozen features."""
+
+    folds: int = Field(default=4, ge=0, description="heads trained to imitate unseen labels; 0: no calibration")
+    background: int = Field(default=256, ge=2, description="ranking matrices kept to see how a label usually scores")
+
+    @field_validator("folds")
+    @classmethod
+    def _not_one(cls, value: int) -> int:
+        if value == 1:
+            raise ValueError("must be 0, or 2 or more")
+        return value
+
+
 class Recipe(_Table):
     """All settings of one run.
 
@@ -94,6 +108,7 @@ class Recipe(_Table):
     loss: LossTable = LossTable()
     augment: AugmentTable = AugmentTable()
     training: TrainingTable = TrainingTable()
+    calibration: CalibrationTable = CalibrationTable()
 
 
 def load_recipe(path: Path, overrides: tuple[str, ...] = ()) -> Recipe:

@@ -5,10 +5,12 @@ from __future__ import annotations
 import math
 import os
 import shutil
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import tomli_w
 from safetensors.torch import save_file
 
@@ -17,11 +19,15 @@ from tagprism.datasets.table import ImageTable
 from tagprism.errors import InputError, NothingToDoError
 from tagprism.files import link_or_copy, replaced_whole, write_json, write_text
 from tagprism.labels.encoder_card import read_card
-from tagprism.model.bundle import CARD, MODEL, TEXT, VOCABULARY, write_config, write_trained_on
+from tagprism.labels.phrases import normalise_phrase, variants
+from tagprism.labels.vocabulary import Role, Vocabulary
+from tagprism.model.bundle import CALIBRATION, CARD, MODEL, TEXT, VOCABULARY, write_config, write_trained_on
 from tagprism.model.export import export_onnx
 from tagprism.model.places import PlacedNetwork, find_places
 from tagprism.progress import Progress, silent
 from tagprism.provenance import made_with
+from tagprism.tagging.calibration import Calibration
+from tagprism.training.calibrate import calibrate, reason_not_to
 from tagprism.training.fit import Fitted, fit
 from tagprism.training.model_card import model_card
 from tagprism.training.prepare import Prepared, prepare
@@ -30,6 +36,7 @@ from tagprism.training.recipe import Recipe, load_recipe
 from tagprism.training.speed import Speed
 
 RECIPE, WEIGHTS, CHECKPOINTS, SKIPPED = "recipe.toml", "weights.safetensors", "checkpoints", "skipped.json"
+_CALIBRATION_FOLDS = "calibration"
 PICTURES, _REMEMBERED = "pictures.json", 256
 """Where some of the training pictures are on this machine: `export` checks with them. Not part of the bundle."""
 
@@ -53,6 +60,7 @@ def train(
     split: Split,
     out: Path,
     *,
+    vocabulary: Mapping[str, Sequence[str]] | None = None,
     limit: int | None = None,
     progress: Progress = silent,
     processes: Processes = ALONE,
@@ -64,6 +72,7 @@ def train(
         table: the pictures.
         split: which labels are seen, which pictures train.
         out: folder of the RUN.
+        vocabulary: further words that the bundle knows, each with its other spellings; they are not trained on.
         limit: train on the first so many pictures only (a dry run).
         progress: told how far it is.
         processes: that train together, each calling this; the main one alone writes, the others return nothing.
@@ -92,9 +101,13 @@ def train(
     write_json(out / PICTURES, [os.fspath(file.absolute()) for file in prepared.train.files[::step]])
     with replaced_whole(out / WEIGHTS) as beside:
         save_file(fitted.network.state_dict(), beside)
+    prepared = replace(prepared, vocabulary=with_words(prepared, vocabulary or {}))
+    reason = reason_not_to(prepared)
+    calibration = None if reason else calibrate(prepared, fitted.network, out / _CALIBRATION_FOLDS, progress)
     with progress("writing the bundle", 1) as advance, replaced_whole(out / "bundle") as folder:
         folder.mkdir()
-        write_bundle(folder, prepared, fitted, provenance(recipe, table, prepared))
+        origin = provenance(recipe, table, prepared) | {"no_calibration": reason}
+        write_bundle(folder, prepared, fitted, calibration, origin)
         advance(1)
     return Trained(skipped, fitted.speed)
 
@@ -124,13 +137,47 @@ def provenance(recipe: Recipe, table: ImageTable, prepared: Prepared) -> dict[st
     }
 
 
-def write_bundle(folder: Path, prepared: Prepared, fitted: Fitted, origin: dict[str, Any]) -> None:
+def with_words(prepared: Prepared, words: Mapping[str, Sequence[str]]) -> Vocabulary:
+    """The vocabulary of a run and further words.
+
+    A word that is another spelling of a label of the run (or an alias that is) becomes an alias of that label, so that
+    no picture gets both.
+    """
+    labels = prepared.vocabulary
+    spelling_of = {spelling: name for name in labels.names for spelling in variants(name)}
+    aliases: dict[str, list[str]] = {}
+    new: dict[str, list[str]] = {}
+    taken = {normalise_phrase(name) for name in labels.names}
+    for word, others in words.items():
+        spellings = [one for one in (word, *others) if normalise_phrase(one) not in taken]
+        known = [spelling_of[key] for one in (word, *others) if (key := normalise_phrase(one)) in spelling_of]
+        taken |= {normalise_phrase(one) for one in spellings}
+        if known:
+            aliases.setdefault(known[0], []).extend(spellings)
+        elif spellings:
+            new[spellings[0]] = spellings[1:]
+    if not words:
+        return labels
+    other: Role = "other"
+    return Vocabulary(
+        (*labels.names, *new),
+        np.concatenate([labels.vectors, prepared.space.embed(list(new)).vectors]),
+        (*labels.roles, *(other for _ in new)),
+        {name: tuple(others) for name, others in (*aliases.items(), *new.items()) if others},
+    )
+
+
+def write_bundle(
+    folder: Path, prepared: Prepared, fitted: Fitted, calibration: Calibration | None, origin: dict[str, Any]
+) -> None:
     """Write everything needed to use the model into an empty folder."""
     size = (prepared.preprocess.height, prepared.preprocess.width)
     places = find_places(prepared.backbone, size)
     export_onnx(PlacedNetwork(fitted.network, places) if places else fitted.network, size, folder / MODEL)
     prepared.vocabulary.save(folder / VOCABULARY)
     write_trained_on(folder, frozenset(prepared.train.digests) | frozenset(prepared.validation.digests))
+    if calibration is not None:
+        calibration.save(folder / CALIBRATION)
     text = folder / TEXT
     text.mkdir()
     prepared.space.save(text)
@@ -155,6 +202,7 @@ def write_bundle(folder: Path, prepared: Prepared, fitted: Fitted, origin: dict[
             "label_space": prepared.space.digest,
             "seen": prepared.split.seen,
             "places": places,
+            "calibration": None if calibration is None else recipe.calibration.model_dump(),
             "provenance": origin | {"validation_mAP": fitted.validation_mAP},
         },
     )

@@ -1,0 +1,35 @@
+"""Draw the splits of photos_lite: which photos test, and which labels play the unseen ones.
+
+  python recipes/photos_lite_split.py tagged:JOINED > split.json
+
+Two splits over the same photos, drawn by name and seed 0. `#0`, the proxy: every seventh label is unseen, so that
+settings can be chosen and zero-shot figures measured. `#1`, what ships: all labels are seen but those on fewer than 8
+photos, which are in no proxy either.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from hashlib import sha256
+
+from tagprism.datasets.registry import open_dataset
+
+LEAST, TEST = 8, 0.1
+
+
+def place(name: str) -> float:
+    """A number in 0..1 that a name always has."""
+    return int(sha256(f"photos-lite 0 {name}".encode()).hexdigest()[:12], 16) / 16**12
+
+
+table = open_dataset(sys.argv[1])
+counts = dict(zip(table.labels, table.label_counts().tolist(), strict=True))
+labels = sorted((label for label in counts if counts[label] >= LEAST), key=place)
+test = sorted(key for key in table.keys if place(key) < TEST)
+train = sorted(set(table.keys) - set(test))
+unseen = sorted(labels[::7])
+proxy = {"seen": sorted(set(labels) - set(unseen)), "unseen": unseen, "train": train, "test": test}
+rare = sorted(set(counts) - set(labels))
+everything = {"seen": sorted(labels), "unseen": rare, "train": train, "test": test}
+json.dump([proxy, everything], sys.stdout, indent=1)

@@ -1,0 +1,175 @@
+"""From scores to probabilities, for any label. Knows only arrays and phrases; it is fitted in `training.calibrate`.
+
+A score says how a label stands in one picture. What it is worth differs by label: `outdoors` is high everywhere. So
+a score is set against the same label's scores over a fixed collection of other pictures (the background, ranking
+matrices kept in the bundle; any label can be scored there), and a monotone map makes a probability of it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import Bool, Float, Float16, Float32, Float64
+
+from tagprism.errors import InputError
+from tagprism.labels.phrases import normalise_phrase, variants
+from tagprism.labels.tensor_file import read_tensors, write_tensors
+from tagprism.labels.vocabulary import Vocabulary
+from tagprism.model.max_similarity import max_similarity_numpy
+
+_KIND, _VERSION = "calibration", 1
+_CHUNK = 2048  # labels whose scores over the background are held at once
+_LEAST_DEVIATION = 1e-3  # a label that scores alike everywhere says nothing; nothing is divided by zero
+FEATURES = ("deviations above the label's mean", "score", "best score of a trained label in the picture")
+
+
+@dataclass(frozen=True)
+class MonotoneMap:
+    """Features of (picture, label) pairs to probabilities; never falls with the score.
+
+    A weighted sum of the features, then a rising line of straight pieces to the logit.
+
+    Args:
+        weights: one per feature; those of the first two (which rise with the score) are not negative.
+        knots: where the pieces meet, rising; the first and last piece go on beyond the ends.
+        logits: the logit at each knot, never falling.
+    """
+
+    weights: Float64[np.ndarray, " F"]
+    knots: Float64[np.ndarray, " K"]
+    logits: Float64[np.ndarray, " K"]
+
+    def __call__(self, features: Float[np.ndarray, "n F"]) -> Float64[np.ndarray, " n"]:
+        """Probabilities (n,), each in 0..1."""
+        sums, logits = features.astype(np.float64) @ self.weights, self.logits
+        first, last = np.diff(logits[:2]) / np.diff(self.knots[:2]), np.diff(logits[-2:]) / np.diff(self.knots[-2:])
+        inside = np.interp(sums, self.knots, logits)
+        below, above = np.minimum(sums - self.knots[0], 0), np.maximum(sums - self.knots[-1], 0)
+        probabilities: Float64[np.ndarray, " n"] = 0.5 * (1 + np.tanh((inside + first * below + last * above) / 2))
+        return probabilities
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """What makes probabilities of scores.
+
+    Args:
+        background: (b, M, D+1) ranking matrices of b training pictures.
+        maps: by whether a label was trained on.
+        statistics: (L, 2) mean and deviation of the vocabulary's labels over the background, so that using it costs
+            nothing.
+    """
+
+    background: Float16[np.ndarray, "b M D1"]
+    maps: dict[bool, MonotoneMap]
+    statistics: Float32[np.ndarray, "L 2"]
+
+    def save(self, path: Path) -> None:
+        """Write it, whole or not at all."""
+        tensors = {"background": self.background, "statistics": self.statistics}
+        for seen, name in _MAP_NAMES.items():
+            its = self.maps[seen]
+            tensors |= {f"{name}_weights": its.weights, f"{name}_knots": its.knots, f"{name}_logits": its.logits}
+        write_tensors(path, _KIND, _VERSION, {"features": list(FEATURES)}, tensors)
+
+    @classmethod
+    def load(cls, path: Path) -> Calibration:
+        """Read what `save` wrote.
+
+        Raises:
+            InputError: the file is absent, damaged or of a newer format.
+        """
+        _, tensors = read_tensors(path, _KIND, _VERSION)
+        try:
+            maps = {
+                seen: MonotoneMap(*(tensors[f"{name}_{part}"] for part in ("weights", "knots", "logits")))
+                for seen, name in _MAP_NAMES.items()
+            }
+            return cls(tensors["background"], maps, tensors["statistics"])
+        except KeyError as error:
+            raise InputError(f"the calibration lacks {error}.", where=str(path), remedy="Copy it again.") from error
+
+    def of_labels(
+        self, labels: Sequence[str], vectors: Float32[np.ndarray, "L D"], vocabulary: Vocabulary
+    ) -> LabelCalibration:
+        """Get ready for a list of labels.
+
+        Args:
+            labels: words and phrases, known or not.
+            vectors: (L, D) their vectors.
+            vocabulary: of the bundle; a label that is another spelling of a trained one counts as trained on.
+        """
+        roles = np.array(vocabulary.roles)
+        reference = vocabulary.vectors[roles == "seen"]
+        if tuple(labels) == vocabulary.names:  # all is known, thousands of labels in no time
+            return LabelCalibration(self.maps, self.statistics, roles == "seen", reference)
+        places = np.array([-1 if (row := vocabulary.find(label)) is None else row for label in labels])
+        own = (vocabulary.vectors[places] == vectors).all(axis=1) & (places >= 0)  # other spelling, other vector
+        statistics = self.statistics[places]
+        statistics[~own] = background_statistics(self.background, vectors[~own])
+        trained = {spelling for name in vocabulary.seen for spelling in variants(name)}
+        seen = np.array([normalise_phrase(label) in trained for label in labels])
+        return LabelCalibration(self.maps, statistics, seen, reference)
+
+
+_MAP_NAMES = {True: "seen", False: "unseen"}
+
+
+@dataclass(frozen=True)
+class LabelCalibration:
+    """A calibration for a list of labels.
+
+    Args:
+        maps: by whether a label was trained on.
+        statistics: (L, 2) mean and deviation of each label over the background.
+        seen: (L,) whether it was trained on.
+        reference: (S, D) vectors of all labels trained on; the list of labels asked for never changes a probability.
+    """
+
+    maps: dict[bool, MonotoneMap]
+    statistics: Float32[np.ndarray, "L 2"]
+    seen: Bool[np.ndarray, " L"]
+    reference: Float32[np.ndarray, "S D"]
+
+    def probabilities(
+        self, matrices: Float[np.ndarray, "B M D1"], scores: Float32[np.ndarray, "B L"]
+    ) -> Float64[np.ndarray, "B L"]:
+        """Probabilities (B, L) of the labels' scores for ranking matrices, in 0..1."""
+        features = pair_features(matrices, scores, self.statistics, self.reference)  # (B, L, F)
+        found = np.empty(scores.shape)
+        for seen, its in self.maps.items():
+            columns = self.seen == seen
+            found[:, columns] = its(features[:, columns].reshape(-1, len(FEATURES))).reshape(len(scores), -1)
+        return found
+
+
+def pair_features(
+    matrices: Float[np.ndarray, "B M D1"],
+    scores: Float32[np.ndarray, "B L"],
+    statistics: Float32[np.ndarray, "L 2"],
+    reference: Float32[np.ndarray, "S D"],
+) -> Float32[np.ndarray, "B L F"]:
+    """What a probability depends on, `FEATURES` of every (picture, label) pair; the first two rise with the score."""
+    best = max_similarity_numpy(matrices, label_queries(reference))[0].max(axis=1)  # (B,)
+    deviations = (scores - statistics[:, 0]) / statistics[:, 1]
+    return np.stack([deviations, scores, np.broadcast_to(best[:, None], scores.shape)], axis=-1)
+
+
+def background_statistics(
+    background: Float[np.ndarray, "b M D1"], vectors: Float32[np.ndarray, "L D"]
+) -> Float32[np.ndarray, "L 2"]:
+    """Mean and deviation (at least 0.001) of labels' scores over background matrices."""
+    found = np.empty((len(vectors), 2), np.float32)
+    for start in range(0, len(vectors), _CHUNK):
+        rows = slice(start, start + _CHUNK)
+        scores, _ = max_similarity_numpy(background, label_queries(vectors[rows]))
+        found[rows] = np.stack([scores.mean(axis=0), np.maximum(scores.std(axis=0), _LEAST_DEVIATION)], axis=1)
+    return found
+
+
+def label_queries(vectors: Float32[np.ndarray, "L D"]) -> Float32[np.ndarray, "L D1"]:
+    """Queries `[w, 1]` of label vectors for ranking matrices."""
+    return np.concatenate([vectors, np.ones((len(vectors), 1), np.float32)], axis=1)

@@ -1,0 +1,195 @@
+"""Fit the probabilities of a finished run, so that they also hold for labels never trained on.
+
+Seen labels play the unseen ones: the labels are dealt into folds, a head is trained without each fold, and the scores
+of the fold's labels on validation pictures are scores of labels that this head has never seen. Pairs of all folds fit
+one map; the finished head on the same pictures fits the other, for labels trained on. Frozen features only.
+"""
+
+from __future__ import annotations
+
+import shutil
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import torch
+from jaxtyping import Bool, Float16, Float32, Int64
+from safetensors import SafetensorError
+from safetensors.numpy import load_file, save_file
+
+from tagprism.errors import InputError
+from tagprism.files import replaced_whole
+from tagprism.model.embedding_matrix import Network
+from tagprism.model.max_similarity import max_similarity_numpy
+from tagprism.progress import Progress, silent
+from tagprism.tagging.calibration import Calibration, background_statistics, label_queries, pair_features
+from tagprism.training.fit import fit
+from tagprism.training.monotone_fit import fit_monotone
+from tagprism.training.prepare import Part, Prepared, embed_labels
+
+_AT_ONCE = 4096  # pictures whose targets are made together
+_LEAST_PAIRS = 20  # positive pairs of unseen labels below which a map would be a guess
+
+
+@dataclass(frozen=True)
+class Pairs:
+    """(picture, label) pairs of which it is known whether the picture has the label.
+
+    Args:
+        features: (n, F) `tagging.calibration.FEATURES`.
+        positive: (n,).
+    """
+
+    features: Float32[np.ndarray, "n F"]
+    positive: Bool[np.ndarray, " n"]
+
+
+def reason_not_to(prepared: Prepared) -> str | None:
+    """Why a run gets no calibration, as a sentence; None when it gets one."""
+    folds = prepared.recipe.calibration.folds
+    if not folds:
+        return "The recipe has calibration.folds = 0."
+    if prepared.train.features is None:
+        return "End-to-end training: playing unseen labels would take a whole training per fold."
+    if prepared.validation.features is None:
+        return "There are no validation pictures (training.validation)."
+    seen = len(prepared.split.seen)
+    if seen < 2 * folds or seen - seen // folds < 3:
+        return f"{seen} seen labels are too few for {folds} folds."
+    used = _judged(prepared.validation)
+    if not len(used):
+        return "No validation picture has an explicit negative: only positives are known."
+    if (prepared.validation.targets[used] == 1).sum() < _LEAST_PAIRS:
+        return f"The validation pictures have fewer than {_LEAST_PAIRS} positives."
+    return None
+
+
+def calibrate(prepared: Prepared, network: Network, folder: Path, progress: Progress = silent) -> Calibration:
+    """Train a head per fold and fit the calibration of a finished head.
+
+    Args:
+        prepared: what the run started from; `reason_not_to` gives None for it.
+        network: the finished one.
+        folder: keeps the pairs of each finished fold, so that an interrupted call goes on.
+        progress: told of every batch.
+    """
+    rows = background_rows(prepared)
+    unseen = held_out_pairs(prepared, folder, progress)
+    matrices = matrices_of(network, _background(prepared, rows))
+    seen_vectors = prepared.seen_vectors
+    seen = _pairs(network, prepared, matrices, seen_vectors, seen_vectors, np.arange(len(seen_vectors)))
+    maps = {True: fit_monotone(seen.features, seen.positive), False: fit_monotone(unseen.features, unseen.positive)}
+    return Calibration(matrices, maps, background_statistics(matrices, prepared.vocabulary.vectors))
+
+
+def held_out_pairs(prepared: Prepared, folder: Path, progress: Progress = silent) -> Pairs:
+    """Pairs of labels that the head that scored them has never seen, all folds together."""
+    folds = [fold_pairs(prepared, number, folder, progress) for number in range(prepared.recipe.calibration.folds)]
+    return Pairs(np.concatenate([one.features for one in folds]), np.concatenate([one.positive for one in folds]))
+
+
+def fold_pairs(prepared: Prepared, number: int, folder: Path, progress: Progress = silent) -> Pairs:
+    """Train a head without the labels of one fold and score them on the validation pictures."""
+    done = folder / f"fold_{number}.safetensors"
+    if (kept := _read(done)) is not None:
+        return kept
+    without, held = _without_fold(prepared, number)
+    network = fit(without, folder / f"fold_{number}", _renamed(progress, f"calibrating {number + 1}")).network
+    matrices = matrices_of(network, _background(prepared, background_rows(prepared)))
+    pairs = _pairs(
+        network,
+        prepared,
+        matrices,
+        without.vocabulary.select(without.split.unseen).vectors,
+        without.seen_vectors,
+        held,
+    )
+    with replaced_whole(done) as beside:
+        save_file({"features": pairs.features, "positive": pairs.positive}, beside)
+    shutil.rmtree(folder / f"fold_{number}", ignore_errors=True)  # checkpoints of a head that nobody will use
+    return pairs
+
+
+def background_rows(prepared: Prepared) -> np.ndarray:
+    """Which training pictures are the background: drawn by seed, the same for every fold."""
+    count = len(prepared.train.keys)
+    order = np.random.default_rng(prepared.recipe.seed).permutation(count)
+    rows: np.ndarray = np.sort(order[: prepared.recipe.calibration.background])
+    return rows
+
+
+def matrices_of(network: Network, features: Float32[np.ndarray, "n C"]) -> Float16[np.ndarray, "n M D1"]:
+    """Ranking matrices of feature vectors, as a bundle keeps them."""
+    with torch.inference_mode():
+        matrices = network.ranking(network.head(torch.from_numpy(features)))
+        narrow: Float16[np.ndarray, "n M D1"] = matrices.half().numpy()
+    return narrow
+
+
+def _background(prepared: Prepared, rows: np.ndarray) -> Float32[np.ndarray, "b C"]:
+    assert prepared.train.features is not None, "reason_not_to was asked"
+    features: Float32[np.ndarray, "b C"] = prepared.train.features[rows]
+    return features
+
+
+def _without_fold(prepared: Prepared, number: int) -> tuple[Prepared, np.ndarray]:
+    """The run as if the labels of a fold were unseen, the label space fitted without them; and their columns."""
+    seen = prepared.split.seen
+    order = np.random.default_rng([prepared.recipe.seed, 1]).permutation(len(seen))
+    held = np.sort(order[number :: prepared.recipe.calibration.folds])
+    kept = np.setdiff1d(order, held)
+    names = tuple(seen[at] for at in kept), tuple(seen[at] for at in held)
+    split = replace(prepared.split, seen=names[0], unseen=names[1])
+    labels = prepared.recipe.labels
+    if labels.reduce is not None:  # fewer labels span fewer dimensions
+        labels = labels.model_copy(update={"reduce": min(labels.reduce, len(kept) - 1)})
+    space, vocabulary, encoders = embed_labels(labels, prepared.recipe.seed, split)
+    parts = [replace(part, targets=part.targets.over(kept)) for part in (prepared.train, prepared.validation)]
+    changed = replace(
+        prepared,
+        split=split,
+        space=space,
+        vocabulary=vocabulary,
+        encoders=encoders,
+        train=parts[0],
+        validation=parts[1],
+    )
+    return changed, held
+
+
+def _pairs(
+    network: Network,
+    prepared: Prepared,
+    background: Float16[np.ndarray, "b M D1"],
+    vectors: Float32[np.ndarray, "L D"],
+    reference: Float32[np.ndarray, "S D"],
+    columns: np.ndarray,
+) -> Pairs:
+    """Known pairs of the validation pictures and some of the seen labels."""
+    used = _judged(prepared.validation)
+    assert prepared.validation.features is not None, "reason_not_to was asked"
+    matrices = matrices_of(network, prepared.validation.features[used])
+    scores, _ = max_similarity_numpy(matrices, label_queries(vectors))
+    features = pair_features(matrices, scores, background_statistics(background, vectors), reference)
+    targets = prepared.validation.targets.over(columns)[used]
+    return Pairs(features[targets >= 0], targets[targets >= 0] == 1)
+
+
+def _judged(part: Part) -> Int64[np.ndarray, " n"]:
+    """Pictures of which something is known to be absent: elsewhere only positives are known, and would all count."""
+    some = [(part.targets[start : start + _AT_ONCE] == 0).any(axis=1) for start in range(0, len(part.keys), _AT_ONCE)]
+    return np.flatnonzero(np.concatenate(some))
+
+
+def _read(file: Path) -> Pairs | None:
+    if not file.exists():
+        return None
+    try:
+        tensors = load_file(file)
+        return Pairs(tensors["features"], tensors["positive"])
+    except (SafetensorError, KeyError) as error:
+        raise InputError(f"is damaged ({error}).", where=str(file), remedy="Delete it: it is made again.") from error
+
+
+def _renamed(progress: Progress, name: str) -> Progress:
+    return lambda _what, total: progress(name, total)

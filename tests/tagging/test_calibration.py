@@ -1,0 +1,164 @@
+"""Probabilities: what they depend on, that they rise with the score, and that nothing else in a call changes them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from sklearn.linear_model import LogisticRegression
+
+from tagprism.errors import InputError
+from tagprism.labels.vocabulary import Role, Vocabulary
+from tagprism.model.max_similarity import max_similarity_numpy
+from tagprism.tagging.calibration import Calibration, MonotoneMap, background_statistics, label_queries, pair_features
+from tagprism.training.monotone_fit import fit_monotone
+
+D, M = 5, 3
+
+
+def unit(random: np.random.Generator, count: int) -> np.ndarray:
+    vectors = random.standard_normal((count, D)).astype(np.float32)
+    return vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
+
+
+@pytest.fixture
+def vocabulary() -> Vocabulary:
+    roles: tuple[Role, ...] = ("seen", "seen", "unseen", "other")
+    return Vocabulary(("cat", "sea", "dog", "Ice Cream"), unit(np.random.default_rng(1), 4), roles, {"dog": ("hound",)})
+
+
+@pytest.fixture
+def calibration(vocabulary: Vocabulary) -> Calibration:
+    random = np.random.default_rng(2)
+    background = random.standard_normal((40, M, D + 1)).astype(np.float16)
+    maps = {
+        True: MonotoneMap(np.array([1.0, 0.5, -0.2]), np.array([-1.0, 0.0, 2.0]), np.array([-3.0, -1.0, 0.5])),
+        False: MonotoneMap(np.array([0.7, 0.0, 0.1]), np.array([0.0, 3.0]), np.array([-4.0, 1.0])),
+    }
+    return Calibration(background, maps, background_statistics(background, vocabulary.vectors))
+
+
+@st.composite
+def maps(draw: st.DrawFn) -> MonotoneMap:
+    number = st.floats(-20, 20)
+    weights = [draw(st.floats(0, 5)), draw(st.floats(0, 5)), draw(number)]
+    steps = draw(st.lists(st.tuples(st.floats(0.01, 5), st.floats(0, 5)), min_size=1, max_size=6))
+    start = np.array([draw(number), draw(number)])
+    line = start[:, None] + np.concatenate([np.zeros((2, 1)), np.cumsum(np.array(steps).T, axis=1)], axis=1)
+    return MonotoneMap(np.array(weights), line[0], line[1])
+
+
+@given(
+    maps(),
+    st.lists(st.floats(-50, 50), min_size=2, max_size=20),
+    st.floats(-5, 5),
+    st.floats(0.001, 5),
+    st.floats(-9, 9),
+)
+def test_a_probability_lies_in_0_to_1_and_never_falls_with_the_score(
+    its: MonotoneMap, scores: list[float], mean: float, deviation: float, best: float
+) -> None:
+    rising = np.sort(np.array(scores))
+    features = np.stack([(rising - mean) / deviation, rising, np.full(len(rising), best)], axis=1)
+    found = its(features)
+    assert ((found >= 0) & (found <= 1)).all()
+    assert (np.diff(found) >= -1e-12).all()
+
+
+def test_features_are_as_the_slow_way_gives_them(calibration: Calibration, vocabulary: Vocabulary) -> None:
+    random = np.random.default_rng(3)
+    matrices = random.standard_normal((4, M, D + 1)).astype(np.float32)
+    vectors, reference = vocabulary.vectors, vocabulary.vectors[:2]
+    scores, _ = max_similarity_numpy(matrices, label_queries(vectors))
+    found = pair_features(matrices, scores, calibration.statistics, reference)
+    for i, matrix in enumerate(matrices):
+        best = max(float((row[:-1] @ w) + row[-1]) for row in matrix for w in reference)
+        for j, w in enumerate(vectors):
+            own = [max(float(r[:-1].astype(np.float64) @ w + r[-1]) for r in one) for one in calibration.background]
+            score = max(float(row[:-1] @ w + row[-1]) for row in matrix)
+            expected = [(score - np.mean(own)) / np.std(own), score, best]
+            np.testing.assert_allclose(found[i, j], expected, rtol=2e-4, atol=1e-4)
+
+
+def test_a_probability_depends_on_picture_and_label_alone(calibration: Calibration, vocabulary: Vocabulary) -> None:
+    random = np.random.default_rng(4)
+    matrices, extra = random.standard_normal((6, M, D + 1)).astype(np.float32), unit(random, 3)
+    names = (*vocabulary.names, "one", "two", "cats")
+    vectors = np.concatenate([vocabulary.vectors, extra])
+
+    def chances(labels: list[int], pictures: list[int]) -> np.ndarray:
+        its = calibration.of_labels([names[at] for at in labels], vectors[labels], vocabulary)
+        chosen = matrices[pictures]
+        return its.probabilities(chosen, max_similarity_numpy(chosen, label_queries(vectors[labels]))[0])
+
+    everything = chances(list(range(7)), list(range(6)))
+    for picture in range(6):
+        for label in range(7):
+            np.testing.assert_allclose(chances([label], [picture])[0, 0], everything[picture, label], rtol=1e-4)
+    whole = calibration.of_labels(vocabulary.names, vocabulary.vectors, vocabulary)  # the quick way
+    scores = max_similarity_numpy(matrices, label_queries(vocabulary.vectors))[0]
+    np.testing.assert_allclose(whole.probabilities(matrices, scores), everything[:, :4], rtol=1e-4)
+
+
+def test_other_spellings_of_a_trained_label_count_as_trained_on(
+    calibration: Calibration, vocabulary: Vocabulary
+) -> None:
+    labels = ["Cats", "sea", "SEAS", "dog", "hound", "ice cream", "boat"]
+    its = calibration.of_labels(labels, unit(np.random.default_rng(0), 7), vocabulary)
+    assert its.seen.tolist() == [True, True, True, False, False, False, False]
+
+
+def test_it_is_stored_and_read_back(calibration: Calibration, tmp_path: Path) -> None:
+    file = tmp_path / "calibration.safetensors"
+    calibration.save(file)
+    again = Calibration.load(file)
+    np.testing.assert_array_equal(again.background, calibration.background)
+    features = np.random.default_rng(5).standard_normal((50, 3)).astype(np.float32) * 4
+    for seen in (True, False):
+        np.testing.assert_array_equal(again.maps[seen](features), calibration.maps[seen](features))
+    file.write_bytes(file.read_bytes()[:200])
+    with pytest.raises(InputError, match="safetensors"):
+        Calibration.load(file)
+
+
+def sample(count: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """Pairs whose logit is a sum of three features, cut off at the top: what no logistic curve can be."""
+    random = np.random.default_rng(seed)
+    features = random.standard_normal((count, 3)).astype(np.float32)
+    sums = features @ np.array([1.5, 0.5, -1.0]) - 1.0
+    return features, random.random(count) < 1 / (1 + np.exp(-np.minimum(sums, 0.0)))
+
+
+def test_the_logistic_curve_is_that_of_scikit_learn() -> None:
+    features, positive = sample(4000, 0)
+    reference = LogisticRegression(C=1e9, tol=1e-10, max_iter=1000).fit(features, positive)
+    ours = fit_monotone(features, positive, pieces=False)
+    np.testing.assert_allclose(ours(features), reference.predict_proba(features)[:, 1], atol=2e-4)
+
+
+def test_the_pieces_mend_what_the_logistic_curve_cannot() -> None:
+    features, positive = sample(40_000, 1)
+    fresh, truth = sample(40_000, 2)
+
+    def loss(its: MonotoneMap) -> float:
+        chance = its(fresh)
+        return float(-np.log(np.where(truth, chance, 1 - chance)).mean())
+
+    assert loss(fit_monotone(features, positive)) < loss(fit_monotone(features, positive, pieces=False)) - 0.002
+
+
+def test_a_feature_that_must_rise_gets_no_negative_weight() -> None:
+    features, positive = sample(4000, 3)
+    features[:, 0] *= -1  # now the chance falls with it
+    assert fit_monotone(features, positive).weights[0] == 0
+    assert fit_monotone(features, positive).weights[2] < 0  # this one may fall
+
+
+def test_pairs_that_can_be_told_apart_give_finite_maps() -> None:
+    features = np.linspace(-1, 1, 300, dtype=np.float32)[:, None].repeat(3, axis=1)
+    its = fit_monotone(features, features[:, 0] > 0.5)
+    assert np.isfinite(its.weights).all() and np.isfinite(its.logits).all()
+    assert (its(features) > 0.5).sum() == (features[:, 0] > 0.5).sum()

@@ -10,11 +10,16 @@ from pathlib import Path
 
 
 def tagprism(
-    *arguments: str | Path | bytes, environment: Mapping[str, str] | None = None, cwd: Path | None = None
+    *arguments: str | Path | bytes,
+    environment: Mapping[str, str] | None = None,
+    cwd: Path | None = None,
+    stdin: bytes | None = None,
 ) -> subprocess.CompletedProcess[bytes]:
     """`python -m tagprism ARGUMENTS`, with its exit code and what it wrote."""
     command = [sys.executable, "-m", "tagprism", *arguments]
-    return subprocess.run(command, env=_environment(environment), cwd=cwd, capture_output=True, check=False)
+    return subprocess.run(
+        command, env=_environment(environment), cwd=cwd, input=stdin, capture_output=True, check=False
+    )
 
 
 def python(code: str, *arguments: str | Path) -> subprocess.CompletedProcess[bytes]:

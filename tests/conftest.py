@@ -9,7 +9,7 @@ import pytest
 
 # Shapes and types are checked while the tests run; to be installed before anything of tagprism is imported.
 _CHECKED = ("model", "training.diversity_loss", "training.features", "training.baselines", "evaluation", "labels")
-_CHECKED += ("images", "datasets", "tagging")
+_CHECKED += ("training.decoder_head", "training.clip_scores", "images", "datasets", "tagging")
 jaxtyping.install_import_hook([f"tagprism.{room}" for room in _CHECKED], "beartype.beartype")
 
 from tests.command_line import tagprism  # noqa: E402
@@ -33,9 +33,10 @@ def cache_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(autouse=True)
-def own_cache(cache_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Use the cache of the tests."""
+def own_cache(cache_folder: Path, tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Use the cache of the tests, and a folder of journals that is never the user's own."""
     monkeypatch.setenv("TAGPRISM_CACHE", str(cache_folder))
+    monkeypatch.setenv("TAGPRISM_STATE", str(tmp_path_factory.getbasetemp() / "tagprism-state"))
 
 
 @pytest.fixture

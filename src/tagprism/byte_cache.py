@@ -55,6 +55,16 @@ class ByteCache:
                 found[key] = row[0]
         return found
 
+    def sizes(self, keys: Iterable[bytes]) -> dict[bytes, int]:
+        """The lengths of the values that are there, by key; no value is read."""
+        found = {}
+        for key in set(keys):
+            with self._machine_errors():
+                row = self._connection.execute("SELECT length(value) FROM kept WHERE key = ?", (key,)).fetchone()
+            if row is not None:
+                found[key] = int(row[0])
+        return found
+
     def put(self, values: dict[bytes, bytes]) -> None:
         """Keep some values; they are on disk when this returns."""
         with self._machine_errors():

@@ -45,7 +45,7 @@ class PictureError(TagprismError):
 
     Args:
         code: short stable word for machines: `missing`, `empty`, `not_an_image`, `corrupt`, `too_many_pixels`,
-            `unreadable`, `unsupported`.
+            `unreadable`, `unsupported`; `sidecar` where its sidecar cannot be read or changed.
         message: the sentence for people.
     """
 

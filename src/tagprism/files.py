@@ -8,7 +8,7 @@ import json
 import os
 import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -24,8 +24,15 @@ _NO_PLACE = {errno.ENOTDIR, errno.EISDIR, errno.EEXIST, errno.ENAMETOOLONG}  # a
 
 def cache_dir(*parts: str) -> Path:
     """Folder under the user's cache (`TAGPRISM_CACHE` overrides its place); made when absent."""
-    root = os.environ.get("TAGPRISM_CACHE") or platformdirs.user_cache_dir("tagprism")
-    path = Path(root, *parts)
+    return _made(Path(os.environ.get("TAGPRISM_CACHE") or platformdirs.user_cache_dir("tagprism"), *parts))
+
+
+def state_dir(*parts: str) -> Path:
+    """Folder for what must not be lost, as a cache may be (`TAGPRISM_STATE` overrides its place); made when absent."""
+    return _made(Path(os.environ.get("TAGPRISM_STATE") or platformdirs.user_state_dir("tagprism"), *parts))
+
+
+def _made(path: Path) -> Path:
     with machine_errors(path):
         path.mkdir(parents=True, exist_ok=True)
     return path
@@ -45,6 +52,11 @@ def machine_errors(path: Path) -> Iterator[None]:
         raise MachineError(
             f"cannot write ({reason}).", where=str(path), remedy="Free space, mend the permission or write elsewhere."
         ) from error
+
+
+def disk_is_full(error: MachineError) -> bool:
+    """Whether the machine refused for want of space, so that it will refuse the next file too."""
+    return isinstance(error.__cause__, OSError) and error.__cause__.errno in (errno.ENOSPC, errno.EDQUOT)
 
 
 @contextmanager
@@ -80,6 +92,94 @@ def _let_read(path: Path) -> None:
     for file in path.rglob("*") if path.is_dir() else [path]:
         if file.is_file() and file.stat().st_nlink == 1:
             file.chmod(0o666 & ~umask)
+
+
+def exchange(path: Path, new: bytes | None, *, expected: str | None, part: Path, mtime_ns: int | None = None) -> bool:
+    """Replace someone's file whole, unless it no longer holds what was expected.
+
+    Mode, owner (where that is allowed) and extended attributes stay. The bytes are on disk before they take the file's
+    name; a power cut may still bring the old file back until `sync_folder`.
+
+    Args:
+        path: the file.
+        new: its bytes to be; None removes it.
+        expected: SHA-256 of the bytes it should have now; None where there should be no file.
+        part: a path in the same folder that belongs to nobody, for the bytes on their way; what is left there by a
+            process that was killed is overwritten.
+        mtime_ns: time of last change to give it, in nanoseconds; None for now.
+
+    Returns:
+        Whether it was done; False when the file holds something else, and is left alone.
+
+    Raises:
+        MachineError: disk full, permission.
+    """
+    with machine_errors(path):
+        part.unlink(missing_ok=True)
+        try:
+            if new is not None:
+                _write_synced(part, new, like=None if expected is None else path, mtime_ns=mtime_ns)
+            if current_digest(path) != expected:
+                return False
+            if new is None:
+                path.unlink()
+            elif expected is not None:
+                part.replace(path)
+            elif not _place_new(part, path):
+                return False
+        except FileNotFoundError:  # its folder, or the file itself, has gone meanwhile
+            return False
+        finally:
+            part.unlink(missing_ok=True)
+    return True
+
+
+def current_digest(path: Path) -> str | None:
+    """SHA-256 of a file as it is now; None where there is none, and a word that is no digest for anything else."""
+    if not os.path.lexists(path):
+        return None
+    return digest_file(path) if path.is_file() and not path.is_symlink() else "not a file"
+
+
+def _write_synced(part: Path, data: bytes, *, like: Path | None, mtime_ns: int | None) -> None:
+    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0)
+    with open(os.open(part, flags, 0o666 if like is None else 0o600), "wb") as file:  # noqa: PTH123 (a descriptor)
+        file.write(data)
+        file.flush()
+        if like is not None:
+            status = like.stat()
+            if hasattr(os, "chown"):
+                with suppress(PermissionError):  # another's file in a shared folder: only root can keep the owner
+                    os.chown(part, status.st_uid, status.st_gid)
+            shutil.copystat(like, part)
+            os.utime(part)
+        if mtime_ns is not None:
+            os.utime(part, ns=(mtime_ns, mtime_ns))
+        os.fsync(file.fileno())
+
+
+def _place_new(part: Path, path: Path) -> bool:
+    """Give a file its name without ever taking the place of another one."""
+    try:
+        path.hardlink_to(part)
+    except FileExistsError:
+        return False
+    except OSError:  # a file system without hard links, such as that of a memory card
+        if os.path.lexists(path):
+            return False
+        part.replace(path)
+    return True
+
+
+def sync_folder(folder: Path) -> None:
+    """Have a folder's list of names on disk."""
+    if os.name == "nt":  # folders cannot be opened there
+        return
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
 
 
 def write_text(path: Path, text: str) -> None:

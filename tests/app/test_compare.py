@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from tagprism.evaluation.published import Entry, published_for
 from tagprism.training.experiment import Experiment
 from tests.app.conftest import Cli
 from tests.small_world import World
@@ -88,8 +89,64 @@ def test_settings_are_chosen_without_test_pictures(cli: Cli, world: World) -> No
     assert all(result["zsl"]["labels"] == 2 and result["gzsl"]["labels"] == 6 for result in results)
 
 
+def test_all_rivals_stand_beside_the_recipe(cli: Cli, world: World, tmp_path: Path) -> None:
+    command = ("compare", world.recipe, *world.on(0), "--baselines", "--out", tmp_path, "--format", "json")
+    done = cli(*command)
+    assert done.code == 0 and "ConSE is left out" in done.err  # a random backbone has no ImageNet classifier
+    methods = json.loads(done.out)["methods"]
+    rivals = ("SDL, the authors' recipe", "single vector, M=1", "ridge", "word-query decoder")
+    assert list(methods) == ["small", *rivals]
+    assert len({json.dumps(results[0]["gzsl"]) for results in methods.values()}) == 5
+    assert len({(r[0]["zsl"]["images"], r[0]["zsl"]["chance_mAP"]) for r in methods.values()}) == 1  # the same test
+    assert "published" not in json.loads(done.out)
+    again = cli(*command[:-1], "markdown", "--quiet")
+    assert all(f"| {name} |" in again.out for name in methods)
+
+
+def test_rivals_are_named_one_by_one(cli: Cli, world: World) -> None:
+    named = ("--baseline", "single", "--baseline", "ridge", "--baseline", "single")
+    done = cli("compare", world.recipe, *world.on(0), *named, "--format", "json", "--quiet")
+    assert list(json.loads(done.out)["methods"]) == ["small", "single vector, M=1", "ridge"]
+    one = cli("compare", world.recipe, *world.on(0), "--set", "model.vectors=1", "--format", "json", "--quiet")
+    single = json.loads(one.out)["methods"]["small"]
+    assert json.loads(done.out)["methods"]["single vector, M=1"][0]["zsl"] == single[0]["zsl"]
+    cli("compare", world.recipe, *world.on(0), "--baseline", "best").refused(
+        "no baseline `best`", "decoder", "open_clip"
+    )
+
+
 def test_conse_needs_an_imagenet_classifier(cli: Cli, world: World) -> None:
-    cli("compare", world.recipe, *world.on(0), "--baselines", "--quiet").refused("ConSE needs", "ImageNet-1k")
+    done = cli("compare", world.recipe, *world.on(0), "--baseline", "conse", "--quiet")
+    done.refused("ConSE needs", "ImageNet-1k")
+
+
+def test_published_numbers_of_the_same_protocol_stand_beside(
+    cli: Cli, world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = []
+
+    def of_nus_wide(*protocol: object) -> tuple[Entry, ...]:
+        asked.append(protocol)
+        return published_for("nus-wide", 925, 81)
+
+    monkeypatch.setattr("tagprism.app.compare_command.published_for", of_nus_wide)
+    command = ("compare", world.recipe, *world.on(0), "--quiet")
+    found = json.loads(cli(*command, "--format", "json").out)
+    assert asked == [("tagged", 6, 2)]
+    result = found["methods"]["small"][0]
+    assert "F1@5" in result["gzsl"] and "F1@3" not in result["zsl"]  # the published K, where there are labels enough
+    values = {(e["method"], e["task"]): e["values"] for e in found["published"]["entries"]}
+    assert values["ML-Decoder", "zsl"] == {"mAP": 31.1}
+    assert all(e.get("source") or e["unverified"] for e in found["published"]["entries"])
+    (lesa,) = (g for g in found["published"]["comparable_groups"] if "LESA" in g["methods"] and g["task"] == "zsl")
+    assert lesa["positives_per_image"] == pytest.approx(1.876, abs=0.01) and "BiAM" in lesa["methods"]
+    markdown = cli(*command, "--format", "markdown").out
+    assert "| ML-Decoder (published) | 31.1 |" in markdown and "| CONSE (published) | 9.4 unverified |" in markdown
+    assert "NOT COMPARABLE with this test" in markdown
+    table = cli(*command).out
+    assert "SDL (published)" in table and "unverified" in table
+    drawn = cli(*command, "--pseudo-unseen", 0.3, "--format", "json")
+    assert "published" not in json.loads(drawn.out)  # other labels, other pictures
 
 
 @pytest.mark.parametrize(

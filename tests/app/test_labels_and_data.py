@@ -21,6 +21,18 @@ def words(tmp_path: Path) -> Path:
     return path
 
 
+def test_aliases_are_made_and_checked(cli: Cli, world: World, words: Path, tmp_path: Path) -> None:
+    words.write_text("# colours\nred\tyellow\torange\nstar\tzzzzz\n")
+    out = tmp_path / "own.safetensors"
+    assert cli("labels", "make", words, "--out", out, "--encoder", f"file:{world.words}").code == 0
+    vocabulary = Vocabulary.load(out)
+    assert vocabulary.names == ("red", "star")
+    assert vocabulary.aliases == {"red": ("yellow", "orange"), "star": ("zzzzz",)}
+    checked = cli("labels", "check", words, "--encoder", f"file:{world.words}")
+    assert checked.code == 2
+    assert "zzzzz" in checked.out and "5 phrases: 4 fully known, 1 known by no encoder" in checked.err
+
+
 def test_make_then_show(cli: Cli, world: World, words: Path, tmp_path: Path) -> None:
     out = tmp_path / "own.safetensors"
     made = cli("labels", "make", words, "--out", out, "--encoder", f"file:{world.words}", "--centre")
@@ -58,6 +70,17 @@ def test_check_names_what_is_missing_and_what_is_near(cli: Cli, world: World, wo
     assert cli("labels", "check", words, *encoder).out == ""
 
 
+def test_check_says_by_which_rule(cli: Cli, world: World, words: Path) -> None:
+    encoder = ("--encoder", f"file:{world.words}")
+    words.write_text("red\nyellow star\nStars (bright)\nred-ish\n")
+    done = cli("labels", "check", words, *encoder)
+    assert done.code == 0
+    assert "stars: star" in done.out and "bright" in done.out and "yellow" not in done.out
+    assert "whole 1, words 1, partly 2, missing 0, respelled 1" in done.err
+    listed = cli("labels", "check", words, *encoder, "--all").out
+    assert "yellow star" in listed and "whole" in listed and "words" in listed
+
+
 def test_make_refuses_unknown_words_and_encoders(cli: Cli, world: World, words: Path, tmp_path: Path) -> None:
     out = tmp_path / "own.safetensors"
     words.write_text("sqare\n")
@@ -88,7 +111,7 @@ def test_data_info_lists_what_would_be_skipped(cli: Cli, world: World, tmp_path:
     assert done.code == 4
     assert "skipped gone.png: There is no such file" in done.err
     assert "skipped 0/red_circle.png: No label" in done.err
-    assert r"skipped odd \udcff.png: There is no such file" in done.err
+    assert r"skipped odd \xff.png: There is no such file" in done.err
     train = cli(*world.train_arguments(tmp_path / "run", data), "--set", "training.epochs=1", "--quiet")
     assert train.code == 4
     assert "odd \udcff.png" in json.loads((tmp_path / "run/skipped.json").read_text())

@@ -2,15 +2,28 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import io
 import json
+import math
+import os
+import pty
+import re
 import shutil
+import subprocess
+import sys
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
+from rich.cells import cell_len
 
+from tagprism.tagging.tagger import ImageTags, Tagger
 from tests.app.conftest import Cli
+from tests.command_line import tagprism
 from tests.odd_pictures import draw_odd_pictures
 from tests.small_world import LABELS, World
 
@@ -64,11 +77,125 @@ def test_csv_and_jsonl_say_the_same(cli: Cli, world: World, tmp_path: Path) -> N
     assert lines == expected
 
 
-def test_the_table_shows_every_picture(cli: Cli, world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("COLUMNS", "400")
-    done = cli("tag", *world.pictures()[:2], "-m", world.run, "--top-k", 1)
-    assert done.code == 0
-    assert all(str(path) in done.out for path in world.pictures()[:2])
+def test_the_table_shows_every_picture_below_its_folder(cli: Cli, world: World, tmp_path: Path) -> None:
+    (broken,) = (path for path in draw_odd_pictures(tmp_path) if path.name == "truncated.jpg")
+    done = cli("tag", *world.pictures()[:2], broken, "-m", world.run, "--top-k", 1)
+    assert done.code == 4
+    header, _, *lines = done.out.splitlines()
+    assert header.split() == ["picture", "tags,", "each", "with", "its", "score"]
+    assert lines[0] == f"{world.pictures()[0].parent}/"
+    assert [line.split()[0] for line in lines[1:3]] == [path.name for path in world.pictures()[:2]]
+    assert re.fullmatch(r"  truncated\.jpg +corrupt: The picture is damaged \(.*\)\.", lines[4])
+    assert done.err.splitlines()[-1] == "1 picture(s) skipped."
+
+
+def test_the_table_fits_a_terminal_and_cannot_command_it(
+    cli: Cli, world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in (
+        "n" * 100 + ".png",
+        "\x1b[31mred\n.png",
+        "日本語の写真の名前はとても長いです.png",
+        "[bold]:smile:.png",
+    ):
+        shutil.copy(world.pictures()[0], tmp_path / name)
+    monkeypatch.setenv("COLUMNS", "60")
+    monkeypatch.chdir(tmp_path)
+    shown = cli("tag", ".", "-m", world.run).out
+    assert "\x1b" not in shown and "\\x1b[31mred\\n.png" in shown and "[bold]:smile:.png" in shown
+    assert max(cell_len(line) for line in shown.splitlines()) <= 60
+    assert all(f"{label} " in shown for label in LABELS)
+
+
+@pytest.fixture
+def calibrated(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A bundle with probabilities; the logistic function of the score serves for any."""
+    plain = Tagger.tag_each
+
+    def tag_each(
+        self: Tagger,
+        paths: Iterable[Path],
+        labels: Mapping[str, Sequence[str]] | None,
+        top_k: int | None,
+        min_probability: float | None,
+        **rest: Any,
+    ) -> Iterator[ImageTags]:
+        for row in plain(self, paths, labels, None, None, **rest):
+            tags = (replace(tag, probability=1 / (1 + math.exp(-tag.score))) for tag in row.tags)
+            yield replace(row, tags=tuple(tag for tag in tags if tag.probability >= (min_probability or 0))[:top_k])
+
+    monkeypatch.setattr(Tagger, "calibrated", True)
+    monkeypatch.setattr(Tagger, "tag_each", tag_each)
+
+
+@pytest.mark.usefixtures("calibrated")
+def test_a_table_of_probabilities_shows_what_is_likely(cli: Cli, world: World, tmp_path: Path) -> None:
+    command = ("tag", *world.pictures()[:4], "-m", world.run)
+    tags = [row["tags"] for row in rows(cli(*command, "--format", "jsonl").out)]
+    assert all(len(of_one) == len(LABELS) for of_one in tags)  # nothing is cut
+    lines = cli(*command).out.splitlines()[3:]
+    assert "probability" in cli(*command).out
+    for line, of_one in zip(lines, tags, strict=True):
+        likely = [tag for tag in of_one if tag["probability"] >= 0.5]  # type: ignore[attr-defined]
+        assert line.split(maxsplit=1)[1] == "  ".join(f"{tag['label']} {tag['probability']:.2f}" for tag in likely)
+    assert cli(*command, "--top-k", 5).out.splitlines()[3].count(" 0.") == 5
+    assert "no tag above 0.99" in cli(*command, "--min-probability", 0.99).out
+    as_csv = list(csv.reader(io.StringIO(cli(*command, "--format", "csv", "--min-probability", 0.99).out)))[1:]
+    assert as_csv == [[str(path), "", "", "", "", ""] for path in world.pictures()[:4]]
+
+
+def test_aliases_count_for_their_label(cli: Cli, world: World, tmp_path: Path) -> None:
+    words = tmp_path / "words.txt"
+    words.write_text("# colours\nred\tyellow\tgreen\nblue\n")
+    (row,) = rows(cli("tag", world.pictures()[0], "-m", world.run, "--labels", words, "--format", "jsonl").out)
+    (plain,) = rows(cli("tag", world.pictures()[0], "-m", world.run, "--format", "jsonl").out)
+    scores = {tag["label"]: tag["score"] for tag in plain["tags"]}  # type: ignore[attr-defined]
+    found = {tag["label"]: tag["score"] for tag in row["tags"]}  # type: ignore[attr-defined]
+    assert found == pytest.approx(
+        {"red": max(scores[name] for name in ("red", "yellow", "green")), "blue": scores["blue"]}
+    )
+
+
+@pytest.mark.parametrize("separator", [b"\n", b"\r\n", b"\0"])
+def test_a_list_on_stdin(world: World, tmp_path: Path, separator: bytes) -> None:
+    names = [b"[1].png", b"a b.png", b"\xff.png"] + [b"new\nline.png"] * (separator == b"\0")
+    for name in names:
+        shutil.copy(world.pictures()[0], os.fsencode(tmp_path) + b"/" + name)
+    listed = [*names, b"", names[0], b"missing.png", b"*.png"]
+    done = tagprism(
+        *("tag", "-", str(world.pictures()[1]), "-m", world.run, "--format", "jsonl"),
+        *(["--null"] if separator == b"\0" else []),
+        cwd=tmp_path,
+        stdin=separator.join(listed),
+    )
+    assert done.returncode == 4, done.stderr
+    paths = [os.fsencode(row["path"]) for row in rows(done.stdout.decode())]  # type: ignore[call-overload]
+    assert paths == [*names, b"missing.png", b"*.png", os.fsencode(world.pictures()[1])]
+
+
+def test_patterns_that_no_shell_expanded(cli: Cli, world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(world.data / "images")
+    done = cli("tag", "**/red_*.png", "0/*_circle.png", "-m", world.run, "--format", "jsonl")
+    paths = [str(row["path"]) for row in rows(done.out)]
+    assert len(paths) == len(set(paths)) == 4 * 4 + 3  # 0/red_circle.png is not tagged twice
+    assert paths[:4] == [f"0/red_{shape}.png" for shape in ("circle", "cross", "square", "triangle")]
+
+
+def test_rows_reach_their_file_while_a_terminal_shows_the_progress(world: World, tmp_path: Path) -> None:
+    main, side = pty.openpty()
+    with (tmp_path / "out.jsonl").open("wb") as out:
+        command = [sys.executable, "-m", "tagprism", "tag", world.data, "-m", world.run, "--format", "jsonl"]
+        environment = os.environ | {"OMP_NUM_THREADS": "1", "TERM": "xterm"}
+        process = subprocess.Popen(command, stdout=out, stderr=side, env=environment)
+        os.close(side)
+        shown = b""
+        with contextlib.suppress(OSError):  # how the end of a terminal is read
+            while block := os.read(main, 65536):
+                shown += block
+        os.close(main)
+        assert process.wait() == 0
+    assert len((tmp_path / "out.jsonl").read_bytes().splitlines()) == 64
+    assert b"64/64" in shown and b'"path"' not in shown
 
 
 def test_words_of_ones_own_are_ranked_as_in_the_vocabulary(cli: Cli, world: World, tmp_path: Path) -> None:

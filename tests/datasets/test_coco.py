@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -47,7 +48,7 @@ def test_published_pictures_leave_the_training_file_of_2017(tmp_path: Path) -> N
     tree = make_coco(tmp_path, year=2017)
     path = tmp_path / "annotations/instances_train2017.json"
     value = json.loads(path.read_text())
-    clean = [n for n, key in enumerate(tree.train) if not tree.positive[key] & set(UNSEEN)][0]
+    clean = next(n for n, key in enumerate(tree.train) if not tree.positive[key] & set(UNSEEN))
     number = list(published_test())[100]
     old = value["images"][clean]["id"]
     value["images"][clean]["id"] = number
@@ -84,6 +85,16 @@ def test_missing_pictures(tmp_path: Path) -> None:
         ("train2014/", "None of its 24 pictures is there."),
         (tree.test[0], "There is no such file."),
     ]
+
+
+def test_pictures_below_images_and_only_those_of_the_test(tmp_path: Path) -> None:
+    tree = make_coco(tmp_path)
+    (tmp_path / "images").mkdir()
+    (tmp_path / "val2014").rename(tmp_path / "images/val2014")
+    shutil.rmtree(tmp_path / "train2014")
+    table = open_coco(tmp_path, {})
+    assert list(table.keys) == tree.test and all(file.is_file() for file in table.files)
+    assert [one.key for one in table.skipped] == ["train2014/"]
 
 
 def test_the_facts_are_the_published_ones(shared: Path) -> None:
@@ -152,3 +163,13 @@ def test_any_white_space_and_order(tmp_path: Path) -> None:
     after = read_coco(path)
     assert (after.ids, after.files, after.categories) == (before.ids, before.files, before.categories)
     assert (after.rows == before.rows).all() and (after.columns == before.columns).all()
+
+
+def test_what_the_published_list_is_not(shared: Path) -> None:
+    """Neither the pictures with unseen objects alone, nor all pictures with one: docs/data.md states these counts."""
+    labels = json.loads((shared / "data/coco_captions/labels.json").read_text())  # photos with a person
+    spoken = {"airplane", "plane", "bus", "cat", "dog", "cow", "elephant", "umbrella", "cake"}
+    listed = {key for key in labels if int(Path(key).stem) in published_test()}
+    with_unseen = {key for key, own in labels.items() if spoken & set(own)}
+    assert (len(labels), len(listed)) == (2484, 163)
+    assert (len(with_unseen), len(with_unseen & listed)) == (338, 49)

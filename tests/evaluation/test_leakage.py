@@ -65,3 +65,18 @@ def test_thousands_of_labels_take_no_time() -> None:
     began = time.process_time()
     assert not find_leak(frozenset(), trained, {}, unseen)
     assert time.process_time() - began < 5
+
+
+def test_pairs_that_a_protocol_names_are_no_leak_and_others_are() -> None:
+    trained = ["car", "cars and trucks", "animals", "dog"]
+    allowed = frozenset({("cars", "car"), ("animal", "animals")})
+    assert not find_leak(frozenset(), trained, {}, ["cars", "animal", "cat"], None, allowed)
+    assert find_leak(frozenset(), trained, {}, ["cars", "dogs"], None, allowed).labels == (("dogs", "dog"),)
+    assert find_leak(frozenset(), [*trained, "Cars"], {}, ["cars"], None, allowed).labels == (("cars", "Cars"),)
+    with pytest.raises(LeakError, match="'dogs' as 'dog'"):
+        check_leak(frozenset(), trained, {}, ["cars", "dogs"], None, allowed)
+
+
+def test_labels_of_one_name_are_one_label_whatever_their_identifiers() -> None:
+    leak = find_leak(frozenset(), ["Snowshoe (/m/0l_yv)"], {}, ["Snowshoes (/m/03c_kl)"])
+    assert leak.labels == (("Snowshoes (/m/03c_kl)", "Snowshoe (/m/0l_yv)"),)

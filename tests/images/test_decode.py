@@ -6,6 +6,7 @@ import io
 import os
 import struct
 import threading
+import time
 import warnings
 import zlib
 from pathlib import Path
@@ -18,7 +19,9 @@ from PIL import Image, ImageCms
 
 from tagprism.errors import PictureError
 from tagprism.images import decode
-from tagprism.images.decode import MAX_PIXELS, open_picture, read_bytes
+from tagprism.images.decode import _SIGNATURES, MAX_PIXELS, open_picture, read_bytes
+from tagprism.images.preprocess import Preprocess
+from tests.hostile_pictures import scan_bomb
 
 
 def encoded(image: Image.Image, kind: str, **options: object) -> bytes:
@@ -296,17 +299,141 @@ def test_path_and_bytes_agree_and_errors_name_the_file(tmp_path: Path) -> None:
         open_picture(str(path))
 
 
-@settings(max_examples=60, deadline=None)
+SHRINK = Preprocess(height=4, width=4, mean=(0.5, 0.5, 0.5), std=(0.5, 0.5, 0.5))
+KINDS = ["JPEG", "PNG", "GIF", "WEBP", "TIFF", "BMP", "AVIF", "JPEG2000", "ICO", "TGA"]
+KINDS += ["PPM", "PCX", "DDS", "QOI", "SGI", "ICNS", "MPO"]
+
+
+@settings(max_examples=150, deadline=None)
 @given(st.data())
 def test_damaged_bytes_give_a_picture_or_a_picture_error(data: st.DataObject) -> None:
-    kind = data.draw(st.sampled_from(["JPEG", "PNG", "GIF", "WEBP", "TIFF", "BMP", "AVIF", "JPEG2000", "ICO", "TGA"]))
+    kind = data.draw(st.sampled_from(KINDS))
     good = bytearray(encoded(photo(32, 32), kind))
     for _ in range(data.draw(st.integers(1, 12))):
-        good[data.draw(st.integers(0, len(good) - 1))] = data.draw(st.integers(0, 255))
+        place, byte = data.draw(st.integers(0, len(good) - 1)), data.draw(st.integers(0, 255))
+        change = data.draw(st.sampled_from(["replace", "insert", "cut"]))
+        good[place : place + (change != "insert")] = bytes([byte]) * (change != "cut")
+    usable_or_picture_error(bytes(good))
+
+
+@settings(max_examples=100, deadline=None)
+@given(st.sampled_from([*_SIGNATURES, b"<svg", b"\0\0\0\x18ftypheic", b"BM", b"P6 1 1 255 ", b"qoif"]), st.binary())
+def test_any_bytes_after_a_signature(start: bytes, rest: bytes) -> None:
+    usable_or_picture_error(start + rest)
+
+
+def usable_or_picture_error(data: bytes) -> None:
+    """What a picture gives must also go through the next step."""
     try:
-        assert open_picture(bytes(good), max_pixels=1_000_000, draft_size=(8, 8)).mode == "RGB"
+        picture = open_picture(data, max_pixels=1_000_000, draft_size=SHRINK.draft_size)
     except PictureError as error:
-        assert error.code in {"corrupt", "not_an_image", "too_many_pixels"}
+        assert error.code in {"corrupt", "not_an_image", "too_many_pixels", "unsupported"}
+    else:
+        assert picture.mode == "RGB"
+        assert np.isfinite(SHRINK.apply(picture)).all()
+
+
+@pytest.mark.parametrize(
+    ("data", "advice"),
+    [
+        (b"<svg xmlns='http://www.w3.org/2000/svg'/>", "SVG is a drawing"),
+        (b"\xef\xbb\xbf<?xml version='1.0'?>\n<!-- made by -->\n<svg/>", "SVG is a drawing"),
+        (b"<!DOCTYPE svg [<!ENTITY a 'b'>]><svg/>", "SVG is a drawing"),
+        ("<?xml version='1.0' encoding='UTF-16'?><svg/>".encode("utf-16"), "SVG is a drawing"),
+        (b"\xff\x0a\xfa\x1f", "JPEG XL"),
+    ],
+)
+def test_what_cannot_be_read_says_what_to_do(data: bytes, advice: str) -> None:
+    with pytest.raises(PictureError, match=advice) as caught:
+        open_picture(data)
+    assert caught.value.code == "unsupported"
+
+
+def test_heic_is_read_with_its_extra_and_named_without(monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("pillow_heif")
+    decode.picture_formats()  # registers it, for writing too
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    data = encoded(photo().transpose(Image.Transpose.ROTATE_90), "HEIF", exif=exif.tobytes(), quality=90)
+    assert difference(open_picture(data), photo()) < 8
+    assert code_of(data[:200]) == "corrupt"
+    formats = [name for name in decode.picture_formats() if name != "HEIF"]
+    monkeypatch.setattr(decode, "picture_formats", lambda: formats)
+    with pytest.raises(PictureError, match=r'HEIC: pip install "tagprism\[heic\]"') as caught:
+        open_picture(data)
+    assert caught.value.code == "unsupported"
+
+
+def test_a_decoder_is_given_up_after_its_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    slow = {"scans": scan_bomb(2000, 3000), "qoi": encoded(Image.effect_noise((1200, 1200), 90).convert("RGB"), "QOI")}
+    slow["ascii"] = b"P3 1000 1000 255\n" + b"1 2 3 " * 1_000_000
+    monkeypatch.setattr(decode, "MAX_SECONDS", 0.1)
+    for name, data in slow.items():
+        begun = time.thread_time()
+        assert code_of(data) == "too_slow", name
+        assert time.thread_time() - begun < 2, name
+
+
+@pytest.mark.parametrize("mode", ["L", "RGB", "RGBA", "CMYK", "I;16", "F", "P"])
+@pytest.mark.parametrize("orientation", [1, 6])
+def test_a_large_picture_is_shrunk_and_looks_the_same(
+    monkeypatch: pytest.MonkeyPatch, mode: str, orientation: int
+) -> None:
+    image = photo(640, 480)
+    if mode in ("I;16", "F"):
+        grey = np.asarray(image.convert("L"))
+        image = Image.fromarray(grey.astype(np.uint16) * 257 if mode == "I;16" else grey.astype(np.float32) / 255)
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    data = encoded(image if mode in ("I;16", "F") else image.convert(mode), "TIFF", exif=exif)
+    whole = open_picture(data)
+    monkeypatch.setattr(decode, "LARGE", 1000)
+    opened = open_picture(data, draft_size=(50, 70))
+    assert opened.size == whole.size if mode in ("P", "I;16") else opened.width < whole.width
+    assert opened.width >= 50 and opened.height >= 70
+    assert difference(opened, whole.resize(opened.size)) < 3
+
+
+def test_large_pictures_take_turns(monkeypatch: pytest.MonkeyPatch) -> None:
+    data, inside, most = encoded(photo(), "PNG"), 0, 0
+    original = decode.to_srgb
+
+    def counted(image: Image.Image) -> Image.Image:
+        nonlocal inside, most
+        inside += 1
+        most = max(most, inside)
+        time.sleep(0.02)
+        inside -= 1
+        return original(image)
+
+    monkeypatch.setattr(decode, "to_srgb", counted)
+    for large, expected in ((10**9, 4), (1000, 1)):
+        most = 0
+        monkeypatch.setattr(decode, "LARGE", large)
+        workers = [threading.Thread(target=open_picture, args=(data,)) for _ in range(4)]
+        for worker in workers:
+            worker.start()
+        for worker in workers:
+            worker.join()
+        assert most == expected
+
+
+def test_a_jpeg_at_reduced_size_may_have_twice_the_pixels() -> None:
+    data = encoded(photo(64, 64), "JPEG")
+    assert open_picture(data, max_pixels=2048, draft_size=(8, 8)).size == (8, 8)
+    assert code_of(data, max_pixels=2047) == "too_many_pixels"
+    with pytest.raises(PictureError, match="4,096 pixels, more than the cap of 4,094"):
+        open_picture(data, max_pixels=2047, draft_size=(8, 8))
+
+
+def test_lack_of_memory_is_not_damage(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(_: Image.Image) -> Image.Image:
+        raise MemoryError
+
+    monkeypatch.setattr(decode, "to_srgb", refuse)
+    with pytest.raises(PictureError, match=r"64 x 48 pixels; --max-pixels") as caught:
+        open_picture(encoded(photo(), "PNG"))
+    assert caught.value.code == "unreadable"
 
 
 def test_many_threads_decode_alike() -> None:

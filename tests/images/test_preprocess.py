@@ -153,3 +153,40 @@ def test_agrees_with_torchvision() -> None:
     )(image).numpy()
     ours = Preprocess(height=32, width=48, mean=mean, std=std).apply(image)
     np.testing.assert_allclose(ours, theirs, atol=2e-6)
+
+
+@settings(max_examples=150)
+@given(
+    size=st.tuples(st.integers(60, 200), st.integers(60, 200)),
+    output=st.sampled_from([(64, 64), (48, 80), (80, 48)]),
+    way=st.sampled_from([("squash", 1.0), ("squash", 0.8), ("crop", 1.0), ("crop", 0.875), ("pad", 1.0)]),
+    trim=st.booleans(),
+    where=st.tuples(st.floats(0.3, 0.7), st.floats(0.3, 0.7)),
+)
+def test_the_frame_says_where_a_mark_in_the_output_is_in_the_picture(
+    size: tuple[int, int],
+    output: tuple[int, int],
+    way: tuple[str, float],
+    trim: bool,
+    where: tuple[float, float],
+) -> None:
+    width, height = size
+    values = np.full((height, width, 3), 255, np.uint8)
+    values[height // 8 : -height // 4, width // 5 : -width // 10] = (0, 0, 255)  # a drawing on an empty page
+    x, y = int(where[0] * width), int(where[1] * height)
+    values[y - 4 : y + 4, x - 4 : x + 4] = (255, 0, 0)  # its mark
+    image = Image.fromarray(values)
+    resize, crop_pct = way
+    preprocess = Preprocess(
+        width=output[0], height=output[1], resize=resize, crop_pct=crop_pct, trim=trim, pad_color=(0, 0, 0), **PLAIN
+    )
+    pixels = preprocess.apply(image)
+    mark = np.maximum(pixels[0] - pixels[2] - pixels[1], 0)  # red alone
+    left, top, right, bottom = preprocess.frame(image)
+    if not (left * width < x - 4 and x + 4 < right * width and top * height < y - 4 and y + 4 < bottom * height):
+        return  # the mark, or a part of it, is cut off
+    down, across = (
+        np.average(np.arange(n) + 0.5, weights=mark.sum(axis=1 - axis)) for axis, n in enumerate(mark.shape)
+    )
+    assert (left + across / output[0] * (right - left)) * width == pytest.approx(x, abs=1.5)
+    assert (top + down / output[1] * (bottom - top)) * height == pytest.approx(y, abs=1.5)

@@ -1,4 +1,4 @@
-"""Batches of pixels: complete, in order, equal to one at a time, bounded, and stopped when closed."""
+"""A network over many files: complete, in order, equal to one at a time, bounded, and stopped when closed."""
 
 from __future__ import annotations
 
@@ -11,17 +11,19 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from tagprism.errors import PictureError
 from tagprism.images import stream
 from tagprism.images.decode import open_picture
 from tagprism.images.preprocess import Preprocess
-from tagprism.images.stream import pixel_batches
+from tagprism.images.stream import look_at
 
 PREPROCESS = Preprocess(height=6, width=8, mean=(0.5, 0.5, 0.5), std=(0.5, 0.5, 0.5))
+BAD = {0: "missing", 3: "empty", 4: "corrupt", 19: "not_an_image"}
 
 
 @pytest.fixture
 def pictures(tmp_path: Path) -> list[Path]:
-    """Twenty pictures of different sizes; places 0, 3, 4 and 19 cannot be used."""
+    """Twenty pictures of different sizes; those of `BAD` cannot be used."""
     paths = []
     for place in range(20):
         path = tmp_path / f"{place}.png"
@@ -35,39 +37,49 @@ def pictures(tmp_path: Path) -> list[Path]:
     return paths
 
 
+def doubled(pixels: np.ndarray) -> np.ndarray:
+    """A network that is slow for some, so that threads overtake each other."""
+    time.sleep(float(abs(pixels[0, 0, 0, 0])) / 100)
+    return 2 * pixels
+
+
 @pytest.mark.parametrize("threads", [1, 3, None])
 @pytest.mark.parametrize("batch_size", [1, 5, 16, 100])
-def test_batches_are_complete_in_order_and_equal_one_at_a_time(
+def test_results_are_complete_in_order_and_equal_one_at_a_time(
     pictures: list[Path], batch_size: int, threads: int | None
 ) -> None:
-    batches = list(pixel_batches(pictures, PREPROCESS, batch_size, threads=threads))
-    good = [place for place in range(20) if place not in (0, 3, 4, 19)]
-    assert [row for batch in batches for row in batch.rows] == good
-    assert all(len(batch.rows) == batch_size for batch in batches[:-1])
-    errors = {row: error.code for batch in batches for row, error in batch.errors}
-    assert errors == {0: "missing", 3: "empty", 4: "corrupt", 19: "not_an_image"}
-    for batch in batches:
-        assert batch.pixels.shape == (len(batch.rows), 3, 6, 8)
-        for row, pixels, digest in zip(batch.rows, batch.pixels, batch.digests, strict=True):
-            np.testing.assert_array_equal(pixels, PREPROCESS.apply(open_picture(pictures[row])))
-            assert digest == hashlib.sha256(pictures[row].read_bytes()).hexdigest()
+    results = list(look_at(iter(pictures), PREPROCESS, doubled, batch_size=batch_size, threads=threads))
+    assert len(results) == len(pictures)
+    for place, (path, one) in enumerate(zip(pictures, results, strict=True)):
+        if place in BAD:
+            assert isinstance(one.output, PictureError)
+            assert (one.output.code, one.digest) == (BAD[place], "")
+        else:
+            np.testing.assert_array_equal(one.output, 2 * PREPROCESS.apply(open_picture(path)))
+            assert one.digest == hashlib.sha256(path.read_bytes()).hexdigest()
 
 
-def test_nothing_and_only_errors(tmp_path: Path) -> None:
-    assert list(pixel_batches([], PREPROCESS, 4)) == []
-    (batch,) = pixel_batches([tmp_path / "a", tmp_path / "b"], PREPROCESS, 1)
-    assert batch.rows == []
-    assert batch.pixels.shape == (0, 3, 6, 8)
-    assert [row for row, _ in batch.errors] == [0, 1]
+def test_a_network_never_gets_an_empty_batch(pictures: list[Path], tmp_path: Path) -> None:
+    sizes: list[int] = []
+
+    def counted(pixels: np.ndarray) -> np.ndarray:
+        sizes.append(len(pixels))
+        return pixels
+
+    assert list(look_at([], PREPROCESS, counted)) == []
+    assert len(list(look_at([tmp_path / "a", tmp_path / "b"], PREPROCESS, counted))) == 2
+    assert sizes == []
+    list(look_at(pictures, PREPROCESS, counted, batch_size=4, threads=1))
+    assert sizes == [2, 3, 4, 4, 3]
 
 
 def test_cap_on_pixels_is_passed_on(pictures: list[Path]) -> None:
-    batches = list(pixel_batches(pictures[1:3], PREPROCESS, 4, max_pixels=320))
-    assert [(row, error.code) for row, error in batches[0].errors] == [(1, "too_many_pixels")]  # 12 x 28 = 336
+    results = list(look_at(pictures[1:3], PREPROCESS, doubled, max_pixels=320))
+    assert [getattr(one.output, "code", None) for one in results] == [None, "too_many_pixels"]  # 12 x 28 = 336
 
 
-def decoding_threads() -> list[threading.Thread]:
-    return [thread for thread in threading.enumerate() if thread.name.startswith("decode")]
+def own_threads() -> list[threading.Thread]:
+    return [thread for thread in threading.enumerate() if thread.name.startswith("look")]
 
 
 def test_closing_stops_the_threads_and_reads_no_further(pictures: list[Path], monkeypatch: pytest.MonkeyPatch) -> None:
@@ -79,22 +91,23 @@ def test_closing_stops_the_threads_and_reads_no_further(pictures: list[Path], mo
         return original(path)
 
     monkeypatch.setattr(stream, "read_bytes", counted)
-    batches = pixel_batches(pictures[5:7] * 500, PREPROCESS, 2, threads=2)
-    next(batches)
+    results = look_at(pictures[5:7] * 500, PREPROCESS, lambda pixels: pixels.copy(), batch_size=2, threads=2)
+    next(results)
     time.sleep(0.2)
-    assert 2 <= len(read) <= 2 + 4 * 2  # one batch and four pictures a thread
-    batches.close()
-    assert not decoding_threads()
+    assert 2 <= len(read) <= 2 * 3 * 2  # three batches a thread
+    results.close()
+    assert not own_threads()
     after = len(read)
     time.sleep(0.1)
     assert len(read) == after
 
 
-def test_a_bug_is_not_hidden(pictures: list[Path], monkeypatch: pytest.MonkeyPatch) -> None:
-    def broken(*_: object, **__: object) -> Image.Image:
+@pytest.mark.parametrize("broken", ["open_picture", "digest_bytes"])
+def test_a_bug_is_not_hidden(pictures: list[Path], monkeypatch: pytest.MonkeyPatch, broken: str) -> None:
+    def raises(*_: object, **__: object) -> None:
         raise RuntimeError("a bug")
 
-    monkeypatch.setattr(stream, "open_picture", broken)
+    monkeypatch.setattr(stream, broken, raises)
     with pytest.raises(RuntimeError, match="a bug"):
-        list(pixel_batches(pictures, PREPROCESS, 4, threads=2))
-    assert not decoding_threads()
+        list(look_at(pictures, PREPROCESS, doubled, threads=2))
+    assert not own_threads()

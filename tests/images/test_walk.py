@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import os
+import tracemalloc
 from pathlib import Path
 
 import pytest
 
 from tagprism.images import walk
-from tagprism.images.walk import find_pictures, picture_extensions
+from tagprism.images.walk import each_picture, expand_pattern, find_pictures, picture_extensions
 
 
 def touch(root: Path, *names: str) -> None:
@@ -71,14 +72,14 @@ def test_broken_links_and_pipes_are_listed_so_that_they_are_reported(tmp_path: P
 
 def test_folder_that_cannot_be_listed_is_reported_itself(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     touch(tmp_path, "shut/x.jpg", "z.jpg")
-    listdir = os.listdir
+    scandir = os.scandir
 
-    def refuse(path: Path) -> list[str]:
+    def refuse(path: str) -> object:
         if Path(path).name == "shut":
             raise PermissionError(13, "Permission denied")
-        return listdir(path)
+        return scandir(path)
 
-    monkeypatch.setattr(walk.os, "listdir", refuse)
+    monkeypatch.setattr(walk.os, "scandir", refuse)
     assert below(tmp_path, find_pictures([tmp_path])) == ["shut", "z.jpg"]
 
 
@@ -103,3 +104,44 @@ def test_deep_trees_do_not_recurse(tmp_path: Path) -> None:
     path.mkdir(parents=True)
     (path / "x.jpg").touch()
     assert find_pictures([tmp_path]) == [path / "x.jpg"]
+
+
+def test_a_link_to_what_its_folder_gives_is_left_out_whichever_comes_first(tmp_path: Path) -> None:
+    touch(tmp_path, "b.jpg", ".hidden.jpg", "notes.txt")
+    for name, target in {"a.jpg": "b.jpg", "c.jpg": "b.jpg", "h.jpg": ".hidden.jpg", "n.jpg": "notes.txt"}.items():
+        (tmp_path / name).symlink_to(target)
+    assert below(tmp_path, find_pictures([tmp_path])) == ["b.jpg", "h.jpg", "n.jpg"]
+    named = [tmp_path / "c.jpg", tmp_path, tmp_path / "a.jpg", tmp_path / "b.jpg", tmp_path / ".hidden.jpg"]
+    assert below(tmp_path, find_pictures(named)) == ["c.jpg", "h.jpg", "n.jpg"]
+
+
+def test_photos_are_listed_also_where_nothing_reads_them(tmp_path: Path) -> None:
+    touch(tmp_path, "a.heic", "b.HIF", "c.avif", "drawing.svg")
+    assert below(tmp_path, find_pictures([tmp_path])) == ["a.heic", "b.HIF", "c.avif"]
+
+
+def test_patterns_stand_for_what_fits_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    touch(tmp_path, "b/2.jpg", "b/c/1.png", "a.jpg", "notes.txt", "[x].jpg", "x.jpg", "photo.jpg/in.png")
+    monkeypatch.chdir(tmp_path)
+    assert expand_pattern("*.jpg") == ["[x].jpg", "a.jpg", "photo.jpg", "x.jpg"]
+    assert expand_pattern("b/?.jpg") == ["b/2.jpg"]
+    assert expand_pattern("**") == ["[x].jpg", "a.jpg", "b/2.jpg", "b/c/1.png", "photo.jpg/in.png", "x.jpg"]
+    assert expand_pattern("**/*.png") == ["b/c/1.png", "photo.jpg/in.png"]
+    assert expand_pattern("[x].jpg") == ["[x].jpg"]  # it is there
+    assert expand_pattern("[a].jpg") == ["a.jpg"]
+    assert expand_pattern("no*ne") == ["no*ne"]
+
+
+@pytest.mark.slow
+def test_memory_does_not_grow_with_the_pictures(tmp_path: Path) -> None:
+    """Of 200 folders of 250 pictures: some bytes a picture at most, far less than the paths themselves."""
+    for folder in range(200):
+        touch(tmp_path, *(f"{folder:03}/{number}.jpg" for number in range(250)))
+    list(each_picture([tmp_path / "000"]))  # caches
+    tracemalloc.start()
+    try:
+        assert sum(1 for _ in each_picture([tmp_path])) == 50_000
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert peak < 1_000_000

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tagprism.labels.phrases import normalise_phrase, same_label, variants
+from tagprism.labels.phrases import normalise_phrase, same_label, spoken_phrase, variants, word_parts, word_spellings
 
 WORDS = st.text(alphabet="abcdefghijklmnopqrstuvwxyz", min_size=1, max_size=9)
 PHRASES = st.lists(WORDS, min_size=1, max_size=6).flatmap(
@@ -187,3 +187,62 @@ def test_being_plural_holds_both_ways(word: str) -> None:
 def test_same_label_is_symmetric(a: str, b: str) -> None:
     assert same_label(a, b) == same_label(b, a)
     assert same_label(a, a)
+
+
+@pytest.mark.parametrize(
+    ("label", "spoken"),
+    [
+        ("Bat (/m/01h44)", "bat"),
+        ("Bat (/g/11bc5v_0f) ", "bat"),
+        ("Cynthia (subgenus)", "cynthia (subgenus)"),
+        ("Boeing f/a-18e/f", "boeing f a-18e f"),
+        ("(/m/01h44) bat", "( m 01h44) bat"),
+    ],
+)
+def test_an_identifier_is_not_spoken(label: str, spoken: str) -> None:
+    assert spoken_phrase(label) == spoken
+
+
+def test_labels_that_differ_in_identifier_alone_are_one() -> None:
+    assert same_label("Rose (/m/06m11)", "Roses (/m/0h8l3)")
+    assert normalise_phrase("Rose (/m/06m11)") != normalise_phrase("Rose (/m/0h8l3)")
+
+
+@pytest.mark.parametrize(
+    ("word", "known", "found"),
+    [
+        ("(butterfly)", {"butterfly"}, "butterfly"),
+        ("geese,", {"geese", "goose"}, "geese"),
+        ("geese,", {"goose"}, "goose"),
+        ("purée", {"puree"}, "puree"),
+        ("purée", {"puree", "purée"}, "purée"),
+        ("lions", {"lion"}, "lion"),
+        ("lion", {"lions"}, "lions"),
+        ("news", {"new"}, None),
+        ("&", {"and"}, None),
+    ],
+)
+def test_spellings_of_a_word_in_their_order(word: str, known: set[str], found: str | None) -> None:
+    assert next((form for form in word_spellings(word) if form in known), None) == found
+
+
+@pytest.mark.parametrize(
+    ("word", "parts"),
+    [
+        ("women's", ["women"]),
+        ("jack-o'-lantern", ["jack", "lantern"]),
+        ("s.p.a.", []),
+        ("f-18", ["18"]),
+        ("d'oeuvre", ["oeuvre"]),
+        ("(t3)", ["t3"]),
+    ],
+)
+def test_parts_of_a_word(word: str, parts: list[str]) -> None:
+    assert word_parts(word) == parts
+
+
+@given(st.text(max_size=12))
+def test_spellings_are_words(text: str) -> None:
+    for word in normalise_phrase(text).split():
+        assert all(form and " " not in form for form in word_spellings(word))
+        assert all(part and " " not in part for part in word_parts(word))

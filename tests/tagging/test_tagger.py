@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 import tagprism
 from tagprism.errors import InputError
 from tagprism.images.decode import open_picture
-from tagprism.tagging.tagger import Tagger
+from tagprism.tagging.tagger import Tagger, _best_spellings
 from tests.odd_pictures import DAMAGED, USABLE, draw_odd_pictures
 from tests.small_world import LABELS, UNSEEN, World
 
@@ -98,3 +101,41 @@ def test_top_k_above_the_labels_gives_all(tagger: Tagger, world: World) -> None:
 def test_a_single_path_is_one_picture(tagger: Tagger, world: World) -> None:
     picture = world.pictures()[0]
     assert tagger.tag(str(picture)) == tagger.tag(picture) == tagger.tag([picture])
+
+
+def test_a_label_has_the_score_of_its_best_spelling(tagger: Tagger, world: World) -> None:
+    pictures = world.pictures()[:12]
+    labels = {"red": ("yellow",), "blue": (), "circle": ("square", "cross"), "star": ("orange", "triangle")}
+    single = tagger.tag(pictures, [spelling for label, others in labels.items() for spelling in (label, *others)], None)
+    for row, alone in zip(tagger.tag(pictures, labels, None), single, strict=True):
+        of = {tag.label: tag for tag in alone.tags}
+        assert {tag.label for tag in row.tags} == set(labels)
+        assert [tag.score for tag in row.tags] == sorted((tag.score for tag in row.tags), reverse=True)
+        for tag in row.tags:
+            best = max((of[spelling] for spelling in (tag.label, *labels[tag.label])), key=lambda other: other.score)
+            assert (tag.score, tag.vector) == (pytest.approx(best.score, abs=1e-5), best.vector)
+
+
+@given(st.lists(st.lists(st.sampled_from([-1.0, 0.0, 0.5, 2.0]), min_size=1, max_size=4), min_size=1, max_size=6))
+def test_best_spellings_are_as_counted_by_hand(groups: list[list[float]]) -> None:
+    scores = np.array([score for group in groups for score in group], np.float32)
+    winners = np.arange(len(scores))
+    starts = np.array([sum(map(len, groups[:place])) for place in range(len(groups))])
+    best, won = _best_spellings(scores, winners, starts)
+    assert best.tolist() == [max(group) for group in groups]
+    assert won.tolist() == [start + group.index(max(group)) for start, group in zip(starts, groups, strict=True)]
+
+
+def test_paths_are_fetched_as_they_are_needed(tagger: Tagger, world: World) -> None:
+    fetched = 0
+
+    def endless() -> Iterator[Path]:
+        nonlocal fetched
+        while True:
+            fetched += 1
+            yield world.pictures()[0]
+
+    rows = tagger.tag_each(endless(), ["red"])
+    assert [next(rows).path for _ in range(3)] == [world.pictures()[0]] * 3
+    assert fetched < 200
+    rows.close()  # type: ignore[attr-defined]

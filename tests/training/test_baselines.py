@@ -16,7 +16,10 @@ from tagprism.labels.encoders import load_encoder
 from tagprism.labels.label_space import LabelSpace, SpacePart
 from tagprism.model.backbones import Backbone
 from tagprism.training import baselines
-from tagprism.training.baselines import conse, ridge
+from tagprism.training.baselines import authors_recipe, conse, ridge, single_vector_recipe
+from tagprism.training.recipe import load_recipe
+
+RECIPES = Path(__file__).resolve().parents[2] / "recipes"
 
 
 @pytest.mark.parametrize("penalty", [1e-3, 1.0, 100.0])
@@ -64,6 +67,13 @@ def test_conse_equals_the_slow_definition(tmp_path: Path) -> None:
         best = sorted(known, key=lambda place: -posterior[row, place])[:4]
         mixed = sum(posterior[row, place] * space.embed([names[place]]).vectors[0] for place in best)
         np.testing.assert_allclose(found[0], mixed / np.linalg.norm(mixed), atol=1e-5)
+
+
+def test_the_authors_way_of_a_recipe() -> None:
+    recipe = load_recipe(RECIPES / "corel5k.toml")
+    theirs = load_recipe(RECIPES / "corel5k_authors.toml")
+    assert authors_recipe(recipe).model_dump(exclude={"name"}) == theirs.model_dump(exclude={"name"})
+    assert single_vector_recipe(recipe) == load_recipe(RECIPES / "corel5k.toml", ("model.vectors=1",))
 
 
 def test_conse_needs_a_classifier(tmp_path: Path) -> None:

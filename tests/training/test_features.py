@@ -42,6 +42,18 @@ def test_vectors_come_back_and_two_may_have_it_open(tmp_path: Path) -> None:
     again.close()
 
 
+def test_large_vectors_are_kept_in_halves(tmp_path: Path) -> None:
+    cache = FeatureCache(tmp_path / "x.sqlite", 4, halves=True)
+    vectors = np.random.default_rng(0).standard_normal((2, 4)).astype(np.float32)
+    cache.put([A, B], vectors)
+    np.testing.assert_array_equal(cache.get([B])[B], vectors[1].astype(np.float16))
+    assert cache.holds([A, B, C, A]) == {A, B}
+    cache.close()
+    whole = FeatureCache(tmp_path / "x.sqlite", 4)
+    assert whole.holds([A]) == set() and whole.get([A]) == {}  # of another size
+    whole.close()
+
+
 def test_vectors_of_another_size_are_taken_for_absent(tmp_path: Path) -> None:
     cache = FeatureCache(tmp_path / "x.sqlite", 5)
     cache.put([A], np.ones((1, 5), np.float32))

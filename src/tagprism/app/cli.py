@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import sys
 from pathlib import Path
 from typing import Annotated, Literal
@@ -11,8 +12,10 @@ import typer
 import tagprism
 from tagprism.app import console
 from tagprism.app.data_commands import app as data_app
+from tagprism.app.keywords_commands import app as keywords_app
 from tagprism.app.labels_commands import app as labels_app
 from tagprism.app.options import Data, Limit, Model, Quiet, Sets, Split
+from tagprism.errors import InputError
 
 app = typer.Typer(
     name="tagprism",
@@ -24,6 +27,7 @@ app = typer.Typer(
 )
 app.add_typer(labels_app, name="labels")
 app.add_typer(data_app, name="data")
+app.add_typer(keywords_app, name="keywords")
 
 
 def _version(asked: bool) -> None:
@@ -91,7 +95,11 @@ def compare(
     data: Data,
     split: Split = None,
     variants: Annotated[Path | None, typer.Option(help="TOML file of further rows: `variant` tables.")] = None,
-    baselines: Annotated[bool, typer.Option("--baselines", help="Add ConSE and ridge.")] = False,
+    baseline: Annotated[
+        list[str] | None,
+        typer.Option(help="authors, single, conse, ridge, decoder or open_clip:MODEL/WEIGHTS; may be repeated."),
+    ] = None,
+    baselines: Annotated[bool, typer.Option("--baselines", help="All of them but CLIP.")] = False,
     supervised: Annotated[
         bool, typer.Option("--supervised", help="Add the model trained on unseen labels too.")
     ] = False,
@@ -108,26 +116,88 @@ def compare(
     console.require_extra("train", "torch")
     from tagprism.app import compare_command
 
+    rivals = (tuple(baseline or ()), baselines)
     return compare_command.compare(
-        recipe, data, split, variants, baselines, supervised, pseudo_unseen, out, format, tuple(sets or ()), quiet
+        recipe, data, split, variants, rivals, supervised, pseudo_unseen, out, format, tuple(sets or ()), quiet
     )
+
+
+@app.command("import-official")
+def import_official(
+    checkpoint: Annotated[Path, typer.Argument(help="The authors' released .pth file.")],
+    labels: Annotated[Path, typer.Option(help="Label vectors it was trained with: npz, safetensors or text.")],
+    into: Annotated[Path, typer.Option(help="Folder of the bundle to write.")],
+    seen: Annotated[
+        Path | None, typer.Option(help="Labels trained on: one a line, or JSON; else idx_to_class.")
+    ] = None,
+    unseen: Annotated[Path | None, typer.Option(help="Labels kept out of training; all others were seen.")] = None,
+    image_size: Annotated[int, typer.Option("--image-size", help="Pixels a side: 224, 448, 608.")] = 224,
+    raw: Annotated[bool, typer.Option("--raw", help="The authors' raw scores, not comparable between images.")] = False,
+    encoder: Annotated[str | None, typer.Option(help="Text encoder of the label vectors, such as file:PATH.")] = None,
+    quiet: Quiet = False,
+) -> int:
+    """Turn the authors' released checkpoint into a bundle, without running any code in it."""
+    console.require_extra("train", "torch")
+    from tagprism.app import import_command
+
+    return import_command.import_official(checkpoint, labels, into, seen, unseen, image_size, raw, encoder, quiet)
 
 
 @app.command()
 def tag(
-    paths: Annotated[list[Path], typer.Argument(help="Pictures and folders.")],
+    paths: Annotated[list[str], typer.Argument(help="Pictures, folders, patterns; - for a list of paths on stdin.")],
     model: Model,
-    labels: Annotated[Path | None, typer.Option(help="Words to choose from, one a line; else the vocabulary.")] = None,
-    top_k: Annotated[int | None, typer.Option("--top-k", min=1, help="Tags per picture at most.")] = 10,
-    min_probability: Annotated[float | None, typer.Option(min=0, max=1, help="Needs a calibrated bundle.")] = None,
-    format: Annotated[Literal["table", "jsonl", "csv"], typer.Option(help="What to print.")] = "table",
-    max_pixels: Annotated[int | None, typer.Option(min=1, help="Skip pictures with more pixels.")] = None,
+    labels: Annotated[
+        Path | None, typer.Option(help="Words to choose from, one a line, aliases after a tab; else the vocabulary.")
+    ] = None,
+    top_k: Annotated[
+        int | None,
+        typer.Option("--top-k", min=1, help="Tags per picture at most. \\[default: 10, but see --min-probability]"),
+    ] = None,
+    min_probability: Annotated[
+        float | None,
+        typer.Option(
+            min=0,
+            max=1,
+            help="Least probability of a tag; needs a calibrated bundle. \\[default: 0.5 for a table without --top-k]",
+        ),
+    ] = None,
+    format: Annotated[
+        Literal["table", "jsonl", "csv"] | None,
+        typer.Option(help="What to print. \\[default: table; with --out by its ending, else jsonl]"),
+    ] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="File to write the rows into; run again to continue an interrupted one.")
+    ] = None,
+    null: Annotated[bool, typer.Option("--null", "-0", help="The list on stdin has zero bytes between paths.")] = False,
+    max_pixels: Annotated[
+        int | None,
+        typer.Option(
+            min=1, help="Skip pictures with more pixels; a JPEG may have twice as many. \\[default: 178956970]"
+        ),
+    ] = None,
+    explain: Annotated[
+        Path | None, typer.Option(help="Folder for pictures that show where each tag comes from.")
+    ] = None,
     quiet: Quiet = False,
 ) -> int:
     """Tag pictures with your own words or the model's vocabulary."""
     from tagprism.app import tag_command
 
-    return tag_command.tag(paths, model, labels, top_k, min_probability, format, max_pixels, quiet)
+    cut = tag_command.Cut(top_k, min_probability)
+    return tag_command.tag(paths, model, labels, cut, format, out, null, max_pixels, explain, quiet)
+
+
+@app.command()
+def undo(
+    journal: Annotated[str | None, typer.Argument(help="Name of a run, as --list shows it; else the last one.")] = None,
+    list_runs: Annotated[bool, typer.Option("--list", help="List the runs that wrote keywords.")] = False,
+    quiet: Quiet = False,
+) -> int:
+    """Take back a run of `keywords write`: every sidecar gets its bytes back, new ones are removed."""
+    from tagprism.app import undo_command
+
+    return undo_command.list_runs() if list_runs else undo_command.undo(journal, quiet)
 
 
 @app.command()
@@ -145,8 +215,26 @@ def demo(
 
 
 @app.command()
-def doctor(quiet: Quiet = False) -> int:
-    """Say what is installed, what is cached and what this machine can do."""
+def doctor(
+    photos: Annotated[list[Path] | None, typer.Argument(help="Pictures and folders to measure --bundle on.")] = None,
+    bundle: Annotated[
+        Path | None, typer.Option(help="RUN or BUNDLE: measure whether its vectors have collapsed.")
+    ] = None,
+    data: Annotated[
+        str | None, typer.Option("--data", help="Measure on a data set: openclipart or tagged:DIR.")
+    ] = None,
+    split: Split = None,
+    limit: Limit = None,
+    format: Annotated[Literal["table", "json"], typer.Option(help="What to print about a bundle.")] = "table",
+    quiet: Quiet = False,
+) -> int:
+    """Say what is installed, what is cached and what this machine can do; or how diverse a model's vectors are."""
+    if bundle is not None:
+        from tagprism.app import collapse_command
+
+        return collapse_command.collapse(bundle, photos or [], data, split, limit, format, quiet)
+    if photos or data:
+        raise InputError("the model to measure is missing.", remedy="Name it: --bundle RUN_OR_BUNDLE.")
     from tagprism.app import doctor_command
 
     return doctor_command.doctor()
@@ -154,4 +242,6 @@ def doctor(quiet: Quiet = False) -> int:
 
 def main() -> None:
     """Entry point: run the command line and exit with its code."""
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")  # a terminal without letters for a word is no reason to stop
     sys.exit(console.run(lambda: app(standalone_mode=False)))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import sys
 import tomllib
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
 
@@ -16,10 +16,14 @@ from tagprism.datasets.splits import Split, hold_out_validation, load_split, pse
 from tagprism.datasets.table import ImageTable
 from tagprism.errors import InputError
 from tagprism.evaluation.protocols import Evaluation
+from tagprism.evaluation.published import Entry, comparable_groups, published_for
 from tagprism.evaluation.table import comparison_markdown, comparison_table
 from tagprism.files import digest_json, write_json
+from tagprism.model.backbones import Backbone
 from tagprism.provenance import made_with
-from tagprism.training.experiment import BASELINES, Experiment
+from tagprism.training.baselines import BASELINES, has_imagenet_classifier
+from tagprism.training.clip_scores import PREFIX
+from tagprism.training.experiment import Experiment
 from tagprism.training.recipe import Recipe, load_recipe
 
 
@@ -29,7 +33,7 @@ class Method:
 
     name: str
     recipe: Recipe
-    kind: str = "recipe"  # recipe, supervised, ConSE or ridge
+    kind: str = "recipe"  # recipe, supervised or a baseline
 
 
 def compare(
@@ -37,7 +41,7 @@ def compare(
     data: str,
     split: str | None,
     variants: Path | None,
-    baselines: bool,
+    rivals: tuple[tuple[str, ...], bool],
     supervised: bool,
     pseudo: float | None,
     out: Path | None,
@@ -45,27 +49,31 @@ def compare(
     sets: tuple[str, ...],
     quiet: bool,
 ) -> int:
-    """Run every method on every split, keep each result, print the table."""
-    methods = _methods(recipe, variants, baselines, supervised, sets)
+    """Run every method on every split, keep each result, print the table with the published numbers beside it."""
+    methods = _methods(recipe, variants, rivals, supervised, sets)
     table, splits = _splits(data, split)
+    published = _published(table, splits)
     if pseudo is not None:
-        splits = [drawn for one in splits for drawn in choosing_splits(one, pseudo)]
+        splits, published = [drawn for one in splits for drawn in choosing_splits(one, pseudo)], ()
+    ks = tuple(sorted({k for entry in published for k in entry.ks})) or (3,)
     results: dict[str, list[Evaluation]] = {method.name: [] for method in methods}
     skipped = {one.key: one.message for one in table.skipped}
     for one in splits:
-        experiment = Experiment(table, one, ks=(3,), progress=console.progress(quiet))
+        experiment = Experiment(table, one, ks=ks, progress=console.progress(quiet))
         for method in methods:
             console.say(f"{one.name}: {method.name}", quiet=quiet)
             results[method.name].append(run_method(experiment, method, out))
         skipped |= experiment.skipped
     if format == "json":
         found = {name: [evaluation.to_json() for evaluation in evaluations] for name, evaluations in results.items()}
-        json.dump({"methods": found, "provenance": _origin(table, splits)}, sys.stdout, indent=2)
+        beside = {"published": _published_json(published)} if published else {}
+        json.dump({"methods": found, **beside, "provenance": _origin(table, splits)}, sys.stdout, indent=2)
         sys.stdout.write("\n")
     elif format == "markdown":
-        sys.stdout.write(comparison_markdown(results))
+        sys.stdout.write(comparison_markdown(results, published))
     else:
-        console.data.print(comparison_table(results, title=f"{table.kind.partition(':')[0]}, {len(splits)} split(s)"))
+        title = f"{table.kind.partition(':')[0]}, {len(splits)} split(s)"
+        console.data.print(comparison_table(results, published, title=title))
     return console.report_skipped(sorted(skipped.items()))
 
 
@@ -90,7 +98,7 @@ def _splits(data: str, split: str | None) -> tuple[ImageTable, list[Split]]:
 
 
 def _methods(
-    recipe: Path, variants: Path | None, baselines: bool, supervised: bool, sets: tuple[str, ...]
+    recipe: Path, variants: Path | None, rivals: tuple[tuple[str, ...], bool], supervised: bool, sets: tuple[str, ...]
 ) -> list[Method]:
     base = load_recipe(recipe, sets)
     methods = [Method(base.name, base)]
@@ -98,14 +106,44 @@ def _methods(
         methods += [
             Method(name, load_recipe(recipe, (*sets, *overrides))) for name, overrides in _read_variants(variants)
         ]
-    if baselines:
-        methods += [Method(name, base, name) for name in BASELINES]
+    named, every = rivals
+    methods += [_baseline(kind, base) for kind in dict.fromkeys((*(_available(base) if every else ()), *named))]
     if supervised:
         methods.append(Method("supervised", base, "supervised"))
     names = [method.name for method in methods]
     if len(set(names)) != len(names):
         raise InputError("two rows have the same name.", where=str(variants), remedy="Rename one.")
     return methods
+
+
+def _available(recipe: Recipe) -> list[str]:
+    """All rivals that need nothing but the recipe; ConSE needs a classifier."""
+    if has_imagenet_classifier(Backbone(recipe.model.backbone, recipe.model.weights)):
+        return list(BASELINES)
+    console.say("ConSE is left out: it needs a backbone with an ImageNet-1k classifier.")
+    return [kind for kind in BASELINES if kind != "conse"]
+
+
+def _baseline(kind: str, recipe: Recipe) -> Method:
+    """A rival by its name on the command line, refused before anything is trained."""
+    if kind.startswith(PREFIX):
+        console.require_extra("clip", "open_clip")
+        return Method(f"CLIP {kind.removeprefix(PREFIX)}", recipe, kind)
+    if kind not in BASELINES:
+        known = f"{', '.join(BASELINES)}, {PREFIX}MODEL/WEIGHTS"
+        raise InputError(f"there is no baseline `{kind}`.", where="--baseline", remedy=f"Choose from: {known}.")
+    return Method(BASELINES[kind], recipe, kind)
+
+
+def _published(table: ImageTable, splits: list[Split]) -> tuple[Entry, ...]:
+    """Published numbers for this data set and number of labels; none where the splits differ in it."""
+    counts = {(len(split.seen), len(split.unseen)) for split in splits}
+    return published_for(table.kind.partition(":")[0], *counts.pop()) if len(counts) == 1 else ()
+
+
+def _published_json(entries: tuple[Entry, ...]) -> dict[str, Any]:
+    groups = [asdict(group) | {"positives_per_image": group.middle} for group in comparable_groups(entries)]
+    return {"entries": [entry.model_dump(exclude_none=True) for entry in entries], "comparable_groups": groups}
 
 
 def _read_variants(path: Path) -> list[tuple[str, tuple[str, ...]]]:
@@ -146,10 +184,10 @@ def run_method(experiment: Experiment, method: Method, kept_in: Path | None) -> 
             raise InputError(
                 f"is not a result that can be read ({error!r}).", where=str(file), remedy=remedy
             ) from error
-    if method.kind in BASELINES:
-        evaluation = experiment.baseline(method.kind, method.recipe)
-    else:
+    if method.kind in ("recipe", "supervised"):
         evaluation = experiment.train(method.recipe, supervised=method.kind == "supervised")
+    else:
+        evaluation = experiment.baseline(method.kind, method.recipe)
     if file is not None:
         more = {"method": method.name, "skipped": experiment.skipped, "provenance": identity | made_with()}
         write_json(file, evaluation.to_json() | more)

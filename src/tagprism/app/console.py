@@ -24,8 +24,14 @@ OK, BUG, UNUSABLE, SKIPPED, REFUSED, INTERRUPTED = 0, 1, 2, 4, 6, 130
 _ClickException: type[typer.BadParameter] = next(
     kind for kind in typer.BadParameter.__mro__ if kind.__name__ == "ClickException"
 )
-talk = Console(stderr=True, highlight=False, soft_wrap=True)
-data = Console(highlight=False)
+talk = Console(stderr=True, highlight=False, emoji=False, soft_wrap=True)
+data = Console(highlight=False, emoji=False)
+
+
+class Interrupted(TagprismError):  # noqa: N818 (a person's wish is no error)
+    """Ctrl-C, with what a command says about how to go on."""
+
+    exit_code = INTERRUPTED
 
 
 def progress(quiet: bool) -> ProgressProtocol:
@@ -41,7 +47,8 @@ def _bars(what: str, total: int) -> Iterator[Advance]:
         MofNCompleteColumn(),
         TimeRemainingColumn(elapsed_when_finished=True),
     )
-    with Progress(*columns, console=talk) as bars:
+    # On a terminal rows and bars share the screen, and rich keeps them apart; rows for a file must not go through it.
+    with Progress(*columns, console=talk, redirect_stdout=sys.stdout.isatty()) as bars:
         task = bars.add_task(what, total=total)
         yield lambda count: bars.advance(task, count)
 
@@ -52,13 +59,29 @@ def say(text: str, *, quiet: bool = False) -> None:
         talk.print(escape(text))
 
 
-def report_skipped(skipped: Iterable[tuple[str, str]]) -> int:
-    """List pictures that were skipped, each with its reason; the exit code is 4 when there are any, else 0."""
+def printable(text: str) -> str:
+    """Text for a terminal: control characters, which could command it, and bytes that are no text as escapes."""
+    return "".join(char if char.isprintable() else _escaped(char) for char in text)
+
+
+def _escaped(char: str) -> str:
+    if "\udc80" <= char <= "\udcff":  # a byte of a file name that is not UTF-8
+        return f"\\x{ord(char) - 0xDC00:02x}"
+    return char.encode("unicode_escape").decode()
+
+
+def say_skipped(name: str, reason: str) -> None:
+    """A line about a picture that was skipped."""
+    talk.print(f"[yellow]skipped[/] {escape(printable(name))}: {escape(printable(reason))}")
+
+
+def report_skipped(skipped: Iterable[tuple[str, str]], what: str = "picture") -> int:
+    """List what was skipped, each with its reason; the exit code is 4 when there is any, else 0."""
     listed = list(skipped)
     for name, reason in listed:
-        talk.print(f"[yellow]skipped[/] {escape(repr(name)[1:-1])}: {escape(reason)}")
+        say_skipped(name, reason)
     if listed:
-        talk.print(f"{len(listed)} picture(s) skipped.")
+        talk.print(f"{len(listed)} {what}(s) skipped.")
     return SKIPPED if listed else OK
 
 
@@ -83,6 +106,9 @@ def run(command: Callable[[], object]) -> int:
         if result == INTERRUPTED:  # newer versions of typer catch Ctrl-C themselves and give its code
             return _interrupted()
         return result if isinstance(result, int) else OK
+    except Interrupted as stop:
+        talk.print(escape(str(stop)))
+        return INTERRUPTED
     except TagprismError as error:
         talk.print(f"[bold red]error[/] {escape(str(error))}")
         return error.exit_code

@@ -25,7 +25,8 @@ from tagprism.evaluation.table import comparison_table
 from tagprism.files import write_json
 from tagprism.progress import Progress
 from tagprism.tagging.tagger import Tagger, load
-from tagprism.training.experiment import BASELINES, Experiment
+from tagprism.training.baselines import BASELINES
+from tagprism.training.experiment import Experiment
 from tagprism.training.recipe import Recipe, load_recipe
 from tagprism.training.train import train
 
@@ -88,8 +89,7 @@ def _trained(recipe: Recipe, table: ImageTable, split: Split, run: Path, progres
 
 def _rivals(recipe: Recipe, experiment: Experiment, kept: Path, quiet: bool) -> dict[str, list[Evaluation]]:
     """The single vector, ConSE, ridge and the supervised model on the same pictures."""
-    single = recipe.model_copy(update={"model": recipe.model.model_copy(update={"vectors": 1})})
-    methods = [Method("single vector, M=1", single), *(Method(name, recipe, name) for name in BASELINES)]
+    methods = [Method(BASELINES[kind], recipe, kind) for kind in ("single", "conse", "ridge")]
     methods.append(Method("supervised", recipe, "supervised"))
     found = {}
     for method in methods:

@@ -11,7 +11,7 @@ from tagprism.app import console
 
 app = typer.Typer(help="Label vectors: make, check, show, fetch.", no_args_is_help=True)
 
-Words = Annotated[Path, typer.Argument(help="Words and phrases, one a line.")]
+Words = Annotated[Path, typer.Argument(help="Words and phrases, one a line; aliases after a tab.")]
 Encoders = Annotated[
     list[str] | None, typer.Option("--encoder", help="minilm, glove50, glove100 or file:PATH; may be repeated.")
 ]
@@ -32,13 +32,15 @@ def make(
     from tagprism.labels.phrase_list import read_phrases
     from tagprism.labels.vocabulary import Role, Vocabulary
 
-    phrases = read_phrases(words)
+    aliases = read_phrases(words)
+    phrases = list(aliases)
     names = encoder or ["minilm"]
     encoders = {name: load_encoder(encoder_folder(name)) for name in names}
     space = LabelSpace.fit([SpacePart(encoder=name, centre=centre) for name in names], encoders, phrases)
     embedding = space.embed(phrases)
     roles: list[Role] = ["other"] * len(phrases)
-    vocabulary = Vocabulary(tuple(phrases), embedding.vectors, tuple(roles))
+    others = {name: spellings for name, spellings in aliases.items() if spellings}
+    vocabulary = Vocabulary(tuple(phrases), embedding.vectors, tuple(roles), others)
     vocabulary.save(out)
     for phrase, lacking in embedding.missing.items():
         console.say(f"{', '.join(lacking)} lacks `{phrase}`")
@@ -61,10 +63,10 @@ def check(
     from tagprism.labels.check import check_labels, count_rules
     from tagprism.labels.encoder_sources import encoder_folder
     from tagprism.labels.encoders import load_encoder
-    from tagprism.labels.phrase_list import read_phrases
+    from tagprism.labels.phrase_list import read_phrases, spellings
 
     encoders = [load_encoder(encoder_folder(name)) for name in encoder or ["minilm"]]
-    checks = check_labels(read_phrases(words), encoders)
+    checks = check_labels(spellings(read_phrases(words)), encoders)
     table = Table()
     for column in ("phrase", "encoder", "status", "rule", "respelled", "missing words", "nearest known"):
         table.add_column(column)

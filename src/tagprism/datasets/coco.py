@@ -76,10 +76,13 @@ def open_coco(folder: Path, options: Mapping[str, str]) -> ImageTable:
     forms = [[f"instances_{part}{one}.json" for part in ("train", "val")] for one in years]
     found = find_files(folder, [forms], lambda name: [f"annotations/{name}", name], source=_SOURCE)[0]
     bands = [BANDS[name] for name in options.get("areas", "small+medium+large").split("+")]
-    parts = [_read_part(folder, path, bands) for path in found]
+    names = [path.stem.removeprefix("instances_") for path in found]
+    roots = (root for root in (folder, folder / "images") if any((root / name).is_dir() for name in names))
+    root = next(roots, folder)
+    parts = [_read_part(root, name, path, bands) for name, path in zip(names, found, strict=True)]
     if parts[0].file.categories != parts[1].file.categories:
         raise InputError(f"its categories differ from those of {found[0].name}.", where=str(found[1]), remedy=_SOURCE)
-    return _table(parts, parts[0].file.categories, test)
+    return _table(root, parts, parts[0].file.categories, test)
 
 
 @dataclass(frozen=True)
@@ -88,7 +91,6 @@ class _Part:
 
     name: str  # val2014
     file: CocoFile
-    root: Path  # folder in which the folder `name` is
     marks: Bool[np.ndarray, "N C"]
     there: Bool[np.ndarray, " N"]
 
@@ -97,8 +99,7 @@ class _Part:
         return [f"{self.name}/{file}" for file in self.file.files]
 
 
-def _read_part(folder: Path, path: Path, bands: list[tuple[float, float]]) -> _Part:
-    name = path.stem.removeprefix("instances_")
+def _read_part(root: Path, name: str, path: Path, bands: list[tuple[float, float]]) -> _Part:
     file = read_coco(path)
     strangers = [label for label in (*SEEN, *UNSEEN) if label not in file.categories]
     if strangers:
@@ -107,12 +108,11 @@ def _read_part(folder: Path, path: Path, bands: list[tuple[float, float]]) -> _P
     chosen = ((area >= [low for low, _ in bands]) & (area < [high for _, high in bands])).any(axis=1)
     marks = np.zeros((len(file.ids), len(file.categories)), np.bool_)
     marks[file.rows[chosen], file.columns[chosen]] = True
-    root = next((root for root in (folder, folder / "images") if (root / name).is_dir()), folder)
     there = {one.name for one in (root / name).iterdir()} if (root / name).is_dir() else set()
-    return _Part(name, file, root, marks, np.asarray([one in there for one in file.files], dtype=np.bool_))
+    return _Part(name, file, marks, np.asarray([one in there for one in file.files], dtype=np.bool_))
 
 
-def _table(parts: list[_Part], categories: tuple[str, ...], test: str) -> ImageTable:
+def _table(root: Path, parts: list[_Part], categories: tuple[str, ...], test: str) -> ImageTable:
     keys = [key for part in parts for key in part.keys]
     marks, there = (np.concatenate([getattr(part, name) for part in parts]) for name in ("marks", "there"))
     is_test, official = _test_pictures(parts, test)
@@ -121,12 +121,6 @@ def _table(parts: list[_Part], categories: tuple[str, ...], test: str) -> ImageT
     in_training_file = np.arange(len(keys)) < len(parts[0].file.ids)
     is_train = in_training_file & seen & ~unseen & ~is_test
     kept = [key for key, its in zip(keys, there, strict=True) if its]
-    root = parts[0].root
-    if parts[1].root != root:
-        remedy = "Put both into one folder."
-        raise InputError(
-            f"{parts[0].name}/ and {parts[1].name}/ are in different folders.", where=str(root), remedy=remedy
-        )
 
     def chosen(which: Bool[np.ndarray, " N"]) -> tuple[str, ...]:
         return tuple(keys[row] for row in np.flatnonzero(which & there))

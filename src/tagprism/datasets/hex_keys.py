@@ -16,7 +16,7 @@ _KEY = re.compile(r"(.*/)([0-9a-f]{16})\.jpg")
 
 
 class HexKeys(Sequence[str]):
-    """Names kept as numbers and made when asked for: 9 million strings and their index would take two gigabytes.
+    """Names kept as numbers and made when asked for: 9 million strings and their index would take 1.5 gigabytes.
 
     Args:
         parts: (folder, numbers) each; a folder ends with `/`, its numbers ascend strictly.

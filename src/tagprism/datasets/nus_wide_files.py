@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from io import BufferedReader
 from pathlib import Path
 
 import numpy as np
@@ -107,7 +108,7 @@ def _no_mark(cell: bytes, where: str) -> InputError:
     return InputError(f"'{cell[:20].decode(errors='replace')}' is neither 0 nor 1.", where=where, remedy=_AGAIN)
 
 
-def _opened(path: Path):  # type: ignore[no-untyped-def]
+def _opened(path: Path) -> BufferedReader:
     try:
         return path.open("rb")
     except OSError as error:

@@ -2,7 +2,7 @@
 
 A label is positive (people said yes), negative (people said no) or, where nobody looked, unknown. What people said both
 ways counts as unknown. `machine=0.9` adds the machine's labels of at least that confidence to the training pictures as
-positives where people said nothing; without it, as in LESA and BiAM, only what people verified is used.
+positives where people said nothing; without it, as BiAM's instructions have it, only what people said is used.
 
 Names come from the package. 112 names belong to several identifiers; such a label is called `Bat (/m/01h44)`, and word
 vectors are looked up without what is in the parentheses.
@@ -10,9 +10,8 @@ vectors are looked up without what is in the parentheses.
 
 from __future__ import annotations
 
-import csv
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
 from importlib import resources
@@ -20,15 +19,14 @@ from pathlib import Path
 from typing import Literal
 
 import numpy as np
-from jaxtyping import Bool, Int64, UInt64
+from jaxtyping import Bool, Int64
 
 from tagprism.datasets.hex_keys import HexKeys
 from tagprism.datasets.official_files import find_file, find_files, official_folder
-from tagprism.datasets.open_images_csv import KnownLabels, read_label_file
+from tagprism.datasets.open_images_labels import KnownNames, Said
 from tagprism.datasets.open_images_pictures import Missing, PartFiles, find_pictures
 from tagprism.datasets.protocol import Protocol
 from tagprism.datasets.table import ImageTable, Ragged, SkippedPicture
-from tagprism.errors import InputError
 from tagprism.labels.phrases import normalise_phrase
 
 OPTIONS = {"machine": ("none", *(f"0.{digit}" for digit in range(5, 10)), "1")}
@@ -98,8 +96,8 @@ def open_open_images(folder: Path, options: Mapping[str, str]) -> ImageTable:
     files = [found[0] for found in find_files(folder, [[[name]] for name in wanted], _places, source=_SOURCE)]
     labels = [label for side in official_labels() for label in side]
     names = find_file(folder, _places("class-descriptions.csv"))
-    known = _Known.of([mid for mid, _ in labels], names)
-    said = [_Said.read(path, known) for path in files[: len(parts)]]
+    known = KnownNames.of([mid for mid, _ in labels], names)
+    said = [Said.read(path, known) for path in files[: len(parts)]]
     if machine != "none":
         said[0] = said[0].with_machine(files[-1], known, float(machine))
     return _table(folder, [_Part.of(folder, part, one) for part, one in zip(parts, said, strict=True)], machine)
@@ -120,110 +118,16 @@ def _places(name: str) -> list[str]:
 
 
 @dataclass(frozen=True, eq=False)
-class _Known:
-    """The protocol's labels first, then others that have a name."""
-
-    lookup: KnownLabels
-    protocol: int
-    names: Path | None
-
-    @classmethod
-    def of(cls, mids: Sequence[str], names: Path | None) -> _Known:
-        others = dict.fromkeys(_named(names)) if names is not None else {}
-        return cls(KnownLabels([*mids, *(mid for mid in others if mid not in set(mids))]), len(mids), names)
-
-
-def _named(path: Path) -> list[str]:
-    """Identifiers that `class-descriptions.csv` gives a name."""
-    mids: dict[str, int] = {}
-    try:
-        with path.open(encoding="utf-8-sig", newline="") as file:
-            for row, cells in enumerate(csv.reader(file), start=1):
-                if cells == ["LabelName", "DisplayName"] and row == 1:
-                    continue
-                where, remedy = f"{path}, row {row}", "Download it again."
-                if len(cells) != 2 or not cells[0].startswith("/") or not cells[1].strip():
-                    raise InputError("it is not an identifier and a name.", where=where, remedy=remedy)
-                if mids.setdefault(cells[0], row) != row:
-                    raise InputError(f"'{cells[0]}' is in row {mids[cells[0]]} too.", where=where, remedy=remedy)
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise InputError(f"cannot be read ({error}).", where=str(path), remedy="Download it again.") from error
-    return list(mids)
-
-
-@dataclass(frozen=True, eq=False)
-class _Said:
-    """What is known of pairs of image and label, as two lists of pairs: numbers of images beside places of labels."""
-
-    images: UInt64[np.ndarray, " N"]  # all images of the file, ascending
-    positive: Int64[np.ndarray, " P"]  # place in `images` times 2**16 plus label, ascending
-    negative: Int64[np.ndarray, " Q"]
-    contradicted: int
-
-    @classmethod
-    def read(cls, path: Path, known: _Known) -> _Said:
-        """What people said."""
-        images, own, labels, marks = _collected(path, known, least=None)
-        keys = _keys(images, own, labels)
-        positive, negative = np.unique(keys[marks]), np.unique(keys[~marks])
-        both = np.intersect1d(positive, negative, assume_unique=True)
-        positive, negative = (np.setdiff1d(some, both, assume_unique=True) for some in (positive, negative))
-        return cls(images, positive, negative, len(both))
-
-    def with_machine(self, path: Path, known: _Known, least: float) -> _Said:
-        """The same with the machine's labels as positives, where people said nothing."""
-        more, own, labels, _ = _collected(path, known, least=least)
-        images = np.union1d(self.images, more)
-        moved = np.searchsorted(images, self.images)
-        positive, negative = ((moved[some >> 16] << 16) + (some & 0xFFFF) for some in (self.positive, self.negative))
-        guessed = np.setdiff1d(np.unique(_keys(images, own, labels)), negative, assume_unique=True)
-        return _Said(images, np.union1d(positive, guessed), negative, self.contradicted)
-
-
-def _collected(
-    path: Path, known: _Known, *, least: float | None
-) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    """All images of a file, and of the rows with a label of the protocol: image, label, whether it is positive.
-
-    Of the machine's labels those of at least a confidence are kept; 11 bytes a row.
-    """
-    images: list[np.ndarray] = []
-    kept: tuple[list[np.ndarray], list[np.ndarray], list[np.ndarray]] = ([], [], [])
-    for block in read_label_file(path, known.lookup):
-        if known.names is not None and block.unknown is not None:
-            row, label = block.unknown
-            what = f"the label '{label}' has no name in {known.names.name}."
-            raise InputError(what, where=f"{path}, row {row}", remedy="Take both files from one version.")
-        if least is None and (odd := (block.confidences % 1 != 0)).any():
-            what = "the confidence of what people said is neither 0 nor 1."
-            where = f"{path}, row {block.first + int(np.argmax(odd))}"
-            raise InputError(what, where=where, remedy="Is it the file of the machine's labels?")
-        ours = (block.labels >= 0) & (block.labels < known.protocol)
-        ours &= True if least is None else block.confidences >= np.float32(least)
-        images.append(np.unique(block.images))
-        for some, values in zip(
-            kept, (block.images, block.labels.astype(np.int16), block.confidences > 0.5), strict=True
-        ):
-            some.append(values[ours])
-    own, labels, marks = (np.concatenate(some) for some in kept)
-    return np.unique(np.concatenate(images)), own, labels, marks
-
-
-def _keys(images: np.ndarray, own: np.ndarray, labels: np.ndarray) -> Int64[np.ndarray, " P"]:
-    return np.asarray((np.searchsorted(images, own) << 16) + labels)
-
-
-@dataclass(frozen=True, eq=False)
 class _Part:
     """One part of the data set, and what is on disk of it."""
 
     name: str
-    said: _Said
+    said: Said
     folder: str  # pattern of the pictures' folder, with {first} for the first digit of their number
     there: Bool[np.ndarray, " N"]
 
     @classmethod
-    def of(cls, folder: Path, name: str, said: _Said) -> _Part:
+    def of(cls, folder: Path, name: str, said: Said) -> _Part:
         pattern, numbers = find_pictures(folder, name)
         return cls(name, said, pattern, np.isin(said.images, numbers))
 

@@ -9,8 +9,8 @@ import gzip
 import zlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from io import BufferedIOBase
 from pathlib import Path
-from typing import IO
 
 import numpy as np
 from jaxtyping import Float32, Int32, Int64, UInt8, UInt64
@@ -23,10 +23,9 @@ BLOCK = 2**22
 _AGAIN = "Download it again."
 _COLUMNS = ("ImageID", "LabelName", "Confidence")
 _WIDTH = 24  # longest label that is read; the longest of Open Images has 13 letters
-_HEX = np.full(256, 255, np.uint8)
-_HEX[np.frombuffer(b"0123456789abcdef", np.uint8)] = np.arange(16)
-_HEX[np.frombuffer(b"ABCDEF", np.uint8)] = np.arange(10, 16)
-_SHIFTS = np.arange(60, -4, -4).astype(np.uint64)
+_HEX = np.isin(np.arange(256), np.frombuffer(b"0123456789abcdefABCDEF", np.uint8))
+_MASKS = np.where(np.arange(_WIDTH) < np.arange(_WIDTH + 1)[:, None], 255, 0).astype(np.uint8).view(np.uint64)
+"""Row n keeps the first n letters of a field."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -98,11 +97,11 @@ def read_label_file(path: Path, known: KnownLabels) -> Iterator[LabelBlock]:
         raise InputError(f"cannot be read ({error.strerror}).", where=str(path), remedy=_AGAIN) from error
 
 
-def _opened(path: Path) -> IO[bytes]:
-    return gzip.open(path, "rb") if path.suffix == ".gz" else path.open("rb")  # type: ignore[return-value]
+def _opened(path: Path) -> BufferedIOBase:
+    return gzip.open(path, "rb") if path.suffix == ".gz" else path.open("rb")
 
 
-def _blocks(file: IO[bytes], path: Path, names: list[str], known: KnownLabels) -> Iterator[LabelBlock]:
+def _blocks(file: BufferedIOBase, path: Path, names: list[str], known: KnownLabels) -> Iterator[LabelBlock]:
     row, rest = 2, b""
     while block := file.read(BLOCK):
         whole, mark, left = (rest + block).rpartition(b"\n")
@@ -118,54 +117,69 @@ def _blocks(file: IO[bytes], path: Path, names: list[str], known: KnownLabels) -
 
 
 def _parsed(text: bytes, path: Path, first: int, names: list[str], known: KnownLabels) -> LabelBlock:
-    letters = np.frombuffer(text.replace(b"\r\n", b"\n"), np.uint8)
+    letters = np.frombuffer(text.replace(b"\r\n", b"\n") + bytes(_WIDTH), np.uint8)  # windows end within it
     ends = np.flatnonzero(letters == ord("\n"))
     starts = np.concatenate([[0], ends[:-1] + 1])
+
+    def refuse(wrong: np.ndarray, kind: str) -> None:
+        if wrong.any():
+            at = int(np.argmax(wrong))
+            row = text.replace(b"\r\n", b"\n")[starts[at] : ends[at]].decode("utf-8", "replace")[:80]
+            cut = f"the row '{row}' is cut off or has too many cells."
+            what = cut if kind == "row" else f"its {kind} is wrong: '{row}'."
+            raise InputError(what, where=f"{path}, row {first + at}", remedy=_AGAIN)
+
     commas = np.flatnonzero(letters == ord(","))
-    per_row = np.searchsorted(commas, ends) - np.searchsorted(commas, starts)
-    if (per_row != len(names) - 1).any():
-        raise _bad_row(letters, starts, ends, int(np.argmax(per_row != len(names) - 1)), path, first, "row")
-    bounds = np.concatenate([starts[:, None] - 1, commas.reshape(len(ends), -1), ends[:, None]], axis=1)
+    if len(commas) != len(ends) * (len(names) - 1):
+        refuse(np.searchsorted(commas, ends) - np.searchsorted(commas, starts) != len(names) - 1, "row")
+    inner = commas.reshape(len(ends), -1)
+    refuse((inner[:, 0] < starts) | (inner[:, -1] > ends), "row")
+    bounds = np.concatenate([starts[:, None] - 1, inner, ends[:, None]], axis=1)
 
     def field(name: str) -> tuple[Int64[np.ndarray, " R"], Int64[np.ndarray, " R"]]:
         column = names.index(name)
         return bounds[:, column] + 1, bounds[:, column + 1] - bounds[:, column] - 1
 
-    def refuse(wrong: np.ndarray, kind: str) -> None:
-        if wrong.any():
-            raise _bad_row(letters, starts, ends, int(np.argmax(wrong)), path, first, kind)
-
     begin, length = field("ImageID")
     refuse(length != 16, "ImageID")
-    digits = _HEX[letters[begin[:, None] + np.arange(16)]]
-    refuse((digits == 255).any(axis=1), "ImageID")
+    digits = _fields(letters, begin, 16)
+    refuse(~_HEX[digits].all(axis=1), "ImageID")
+    images = _hex_numbers(digits)
     begin, length = field("LabelName")
     refuse((length < 4) | (length > _WIDTH), "LabelName")
-    label_letters = _padded(letters, begin, length, _WIDTH)
+    label_letters = _fields(letters, begin, _WIDTH)
     refuse((label_letters[:, 0] != ord("/")) | (label_letters[:, 2] != ord("/")), "LabelName")
+    words = label_letters.view(np.uint64) & _MASKS[length]
+    places = known.places(words)
     begin, length = field("Confidence")
     refuse((length < 1) | (length > 8), "Confidence")
-    confidences = _numbers(_padded(letters, begin, length, 8))
+    confidences = _numbers(_fields(letters, begin, 8).view(np.uint64)[:, 0] & _MASKS[length, 0])
     refuse(~((confidences >= 0) & (confidences <= 1)), "Confidence")
-    places = known.places(label_letters.view(np.uint64))
-    stranger = int(np.argmin(places)) if len(places) and places.min() < 0 else None
-    unknown = None if stranger is None else (first + stranger, label_letters[stranger].tobytes().rstrip(b"\0").decode())
-    images = (digits.astype(np.uint64) << _SHIFTS).sum(axis=1, dtype=np.uint64)
+    stranger = int(np.argmin(places)) if places.min() < 0 else None
+    unknown = None if stranger is None else (first + stranger, words[stranger].tobytes().rstrip(b"\0").decode())
     return LabelBlock(first, images, places, confidences, unknown)
 
 
-def _padded(
-    letters: UInt8[np.ndarray, " all"], begin: Int64[np.ndarray, " R"], length: Int64[np.ndarray, " R"], width: int
-) -> UInt8[np.ndarray, "R width"]:
-    """Fields as rows of equal width, filled up with zeros."""
-    reach = np.arange(width)
-    at = np.minimum(begin[:, None] + reach, len(letters) - 1)
-    return np.where(reach < length[:, None], letters[at], 0).astype(np.uint8)
+def _fields(letters: UInt8[np.ndarray, " all"], begin: Int64[np.ndarray, " R"], width: int) -> UInt8[np.ndarray, "R W"]:
+    """The letters from some places on, in rows of equal width."""
+    return np.asarray(np.lib.stride_tricks.sliding_window_view(letters, width)[begin])
 
 
-def _numbers(fields: UInt8[np.ndarray, "R 8"]) -> Float32[np.ndarray, " R"]:
-    """Numbers from their letters, each different one read once; NaN for what is no number."""
-    different, which = np.unique(fields.view(np.uint64).ravel(), return_inverse=True)
+def _hex_numbers(digits: UInt8[np.ndarray, "R 16"]) -> UInt64[np.ndarray, " R"]:
+    """Numbers of 16 hexadecimal digits, eight digits at a time in one word."""
+    words = digits.view(">u8").astype(np.uint64)
+    words = (words & 0x0F0F0F0F0F0F0F0F) + 9 * ((words >> 6) & 0x0101010101010101)  # letters have bit 6
+    for shift, mask in ((4, 0x00FF00FF00FF00FF), (8, 0x0000FFFF0000FFFF), (16, 0x00000000FFFFFFFF)):
+        words = (words | (words >> np.uint64(shift))) & np.uint64(mask)
+    return np.asarray((words[:, 0] << 32) | words[:, 1])
+
+
+def _numbers(fields: UInt64[np.ndarray, " R"]) -> Float32[np.ndarray, " R"]:
+    """Numbers from their letters in one word, each different one read once; NaN for what is no number."""
+    whole = fields - np.uint64(ord("0"))
+    if (whole <= 1).all():  # as people's answers are written
+        return whole.astype(np.float32)
+    different, which = np.unique(fields, return_inverse=True)
     values = [_number(one.tobytes().rstrip(b"\0")) for one in different]
     return np.asarray(values, dtype=np.float32)[which]
 
@@ -180,11 +194,3 @@ def _number(text: bytes) -> float:
 def _hashed(words: UInt64[np.ndarray, "R 3"]) -> UInt64[np.ndarray, " R"]:
     odd = np.asarray([0x9E3779B97F4A7C15, 0xC2B2AE3D27D4EB4F, 0x165667B19E3779F9], np.uint64)
     return np.asarray((words * odd).sum(axis=1, dtype=np.uint64))
-
-
-def _bad_row(
-    letters: np.ndarray, starts: np.ndarray, ends: np.ndarray, at: int, path: Path, first: int, kind: str
-) -> InputError:
-    text = letters[starts[at] : ends[at]].tobytes().decode("utf-8", "replace")[:80]
-    what = f"the row '{text}' is cut off or has too many cells." if kind == "row" else f"its {kind} is wrong: '{text}'."
-    return InputError(what, where=f"{path}, row {first + at}", remedy=_AGAIN)

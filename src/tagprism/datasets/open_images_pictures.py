@@ -31,10 +31,10 @@ def find_pictures(folder: Path, part: str) -> tuple[str, UInt64[np.ndarray, " n"
     """
     for base in (folder, folder / "images"):
         sixteen = [base / f"{part}_{digit}" for digit in "0123456789abcdef"]
-        if any(one.is_dir() for one in sixteen):
-            return f"{base}/{part}_{{first}}", _numbers_in([one for one in sixteen if one.is_dir()])
-        if (base / part).is_dir():
-            return f"{base}/{part}", _numbers_in([base / part])
+        for pattern, folders in ((f"{base}/{part}_{{first}}", sixteen), (f"{base}/{part}", [base / part])):
+            numbers = _numbers_in([one for one in folders if one.is_dir()])
+            if len(numbers):
+                return pattern, numbers
     return f"{folder}/{part}", np.zeros(0, np.uint64)
 
 

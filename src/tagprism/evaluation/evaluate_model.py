@@ -113,7 +113,7 @@ def evaluate_model(
         targets,
         ks=ks,
         unknown=unknown,
-        label_encoder=" + ".join(config.encoders),
+        label_encoder=" + ".join(config.encoders) or str(config.provenance.get("label_vectors", "")),
         leak=bool(find_leak(*leak)) if allow_leak else False,
     )
     kept = tuple(files[row] for row in rows)

@@ -1,4 +1,7 @@
-"""Several methods side by side, with the lines that give their numbers a meaning. Knows only finished evaluations."""
+"""Several methods side by side, with the lines that give their numbers a meaning, and published numbers beside them.
+
+Knows only finished evaluations.
+"""
 
 from __future__ import annotations
 
@@ -10,13 +13,19 @@ from rich.table import Table
 
 from tagprism.errors import InputError
 from tagprism.evaluation.protocols import TASKS, AtK, Evaluation, Figures, Task
+from tagprism.evaluation.published import Entry, comparable_groups
 
 Methods = Mapping[str, Sequence[Evaluation]]
+_OF_AT_K: dict[str, Callable[[AtK], float]] = {
+    "P": lambda at: at.precision,
+    "R": lambda at: at.recall,
+    "F1": lambda at: at.f1,
+}
 
 
 @dataclass(frozen=True)
 class Row:
-    """One line of a comparison: `kind` is `method` or `yardstick`; an empty cell does not apply."""
+    """One line of a comparison: `kind` is `method`, `yardstick` or `published`; an empty cell does not apply."""
 
     name: str
     kind: str
@@ -25,14 +34,14 @@ class Row:
 
 @dataclass(frozen=True)
 class Comparison:
-    """A comparison ready to print: column titles, rows and one sentence per task about the test set."""
+    """A comparison ready to print: column titles, rows, and sentences about the test set and the published rows."""
 
     columns: tuple[str, ...]
     rows: tuple[Row, ...]
     captions: tuple[str, ...]
 
 
-def compare(methods: Methods) -> Comparison:
+def compare(methods: Methods, published: Sequence[Entry] = ()) -> Comparison:
     """Lay out methods against chance, constant and ceiling, on labelled images.
 
     With several splits a cell is mean ± standard deviation, and from the second method on, in brackets, the paired
@@ -40,99 +49,155 @@ def compare(methods: Methods) -> Comparison:
 
     Args:
         methods: by name, the evaluations of a method, one per split in the same order for every method.
+        published: other people's numbers for the same data set and protocol.
 
     Raises:
         InputError: no evaluation, or methods measured on different test sets.
     """
     _check_same_tests(methods)
     first = next(iter(methods.values()))
-    columns, readers = [], []
-    for task in TASKS:
-        columns.append(f"{task.upper()} mAP")
-        readers.append((task, 0))
-        for k in first[0].task(task).labelled.at_k:
-            columns.append(f"{task.upper()} F1@{k}")
-            readers.append((task, k))
-    model = [
-        Row(name, "method", tuple(_cell(evaluations, *reader, _of_model, first) for reader in readers))
+    readers = _columns(first[0], published)
+    rows = [
+        Row(name, "method", tuple(_cell(evaluations, *reader, "at_k", first) for reader in readers))
         for name, evaluations in methods.items()
     ]
-    yardsticks = [
-        Row(name, "yardstick", tuple(_cell(first, *reader, read) for reader in readers))
-        for name, read in (("chance", _of_chance), ("constant", _of_constant), ("ceiling", _of_ceiling))
+    rows += [
+        Row(name, "yardstick", tuple(_cell(first, *reader, name) for reader in readers))
+        for name in ("chance", "constant", "ceiling")
     ]
-    return Comparison(tuple(columns), (*model, *yardsticks), tuple(_caption(first, task) for task in TASKS))
+    for method in dict.fromkeys(entry.method for entry in published):
+        cells = tuple(_published_cell(published, method, *reader) for reader in readers)
+        rows.append(Row(f"{method} (published)", "published", cells))
+    captions = [_caption(first, task) for task in TASKS] + [_published_caption(published, task) for task in TASKS]
+    captions += [_comparability(first, published, task) for task in TASKS]
+    titles = tuple(f"{task.upper()} {metric}" for task, metric in readers)
+    return Comparison(titles, tuple(rows), tuple(filter(None, captions)))
 
 
-def comparison_table(methods: Methods, *, title: str | None = None) -> Table:
+def _columns(evaluation: Evaluation, published: Sequence[Entry]) -> list[tuple[Task, str]]:
+    """Task and metric of each column: mAP and F1@K; P@K and R@K where published numbers stand beside."""
+    metrics = ("P", "R", "F1") if published else ("F1",)
+    return [
+        (task, metric)
+        for task in TASKS
+        for metric in (
+            "mAP",
+            *(f"{metric}@{k}" for k in evaluation.task(task).labelled.at_k for metric in metrics),
+        )
+    ]
+
+
+def _value(figures: Figures, metric: str, line: str) -> float | None:
+    """One number of a line: `at_k` (the model itself), `chance`, `constant` or `ceiling`."""
+    name, _, k = metric.partition("@")
+    if not k:
+        return {"at_k": figures.mean_ap, "chance": figures.chance_ap, "ceiling": 100.0}.get(line)
+    if line == "chance":
+        return None
+    found: Mapping[int, AtK] = getattr(figures, line)
+    return _OF_AT_K[name](found[int(k)])
+
+
+def comparison_table(methods: Methods, published: Sequence[Entry] = (), *, title: str | None = None) -> Table:
     """Table of `compare` for the terminal.
 
     Args:
         methods: see `compare`.
+        published: see `compare`.
         title: printed above.
 
     Raises:
         InputError: as `compare`.
     """
-    comparison = compare(methods)
+    comparison = compare(methods, published)
     table = Table(title=title, caption="\n".join(comparison.captions), caption_justify="left")
     table.add_column("percent")
     for column in comparison.columns:
         table.add_column(column, justify="right")
+    before = "method"
     for row in comparison.rows:
-        if row.kind == "yardstick" and row.name == "chance":
+        if row.kind != before:
             table.add_section()
-        table.add_row(row.name, *row.cells, style="dim" if row.kind == "yardstick" else None)
+            before = row.kind
+        table.add_row(row.name, *row.cells, style=None if row.kind == "method" else "dim")
     return table
 
 
-def _of_model(figures: Figures, k: int) -> float | None:
-    return figures.at_k[k].f1 if k else figures.mean_ap
-
-
-def _of_chance(figures: Figures, k: int) -> float | None:
-    return None if k else figures.chance_ap
-
-
-def _of_constant(figures: Figures, k: int) -> float | None:
-    return _f1(figures.constant, k)
-
-
-def _of_ceiling(figures: Figures, k: int) -> float | None:
-    return _f1(figures.ceiling, k) if k else 100.0
-
-
-def _f1(line: Mapping[int, AtK], k: int) -> float | None:
-    return line[k].f1 if k else None
-
-
-def comparison_markdown(methods: Methods) -> str:
+def comparison_markdown(methods: Methods, published: Sequence[Entry] = ()) -> str:
     """Table of `compare` as Markdown, with its captions below.
 
     Args:
         methods: see `compare`.
+        published: see `compare`.
 
     Raises:
         InputError: as `compare`.
     """
-    comparison = compare(methods)
+    comparison = compare(methods, published)
     lines = [("percent", *comparison.columns), ("---", *("---:" for _ in comparison.columns))]
     lines += [(row.name, *row.cells) for row in comparison.rows]
     table = "".join(f"| {' | '.join(cells)} |\n" for cells in lines)
     return table + "".join(f"\n{caption}\n" for caption in comparison.captions)
 
 
+def _published_cell(published: Sequence[Entry], method: str, task: Task, metric: str) -> str:
+    for entry in published:
+        if (entry.method, entry.task) == (method, task) and metric in entry.values:
+            return f"{entry.values[metric]:.1f}{' unverified' if entry.unverified else ''}"
+    return ""
+
+
+def _published_caption(published: Sequence[Entry], task: Task) -> str:
+    """On what each published row of a task stands, as far as it is known."""
+    rows = []
+    for method in dict.fromkeys(entry.method for entry in published if entry.task == task):
+        own = [entry for entry in published if (entry.method, entry.task) == (method, task)]
+        image_set = next((entry.image_set for entry in own if entry.image_set), None)
+        vectors = next((entry.label_vectors for entry in own if entry.label_vectors), None)
+        ks = sorted({k for entry in own for k in entry.ks})
+        stands = [
+            f"images: {image_set or 'not known'}",
+            *([f"K {', '.join(map(str, ks))}"] if ks else []),
+            f"label vectors: {vectors or 'not known'}",
+            *dict.fromkeys(entry.source or "unverified" for entry in own),
+            *(entry.note for entry in own if entry.note),
+        ]
+        rows.append(f"{method} ({'; '.join(stands)})")
+    return f"Published {task.upper()}: {', '.join(rows)}." if rows else ""
+
+
+def _comparability(evaluations: Sequence[Evaluation], published: Sequence[Entry], task: Task) -> str:
+    """Which published rows stand on other images or labels, told by the positives per image that P and R imply."""
+    groups = [group for group in comparable_groups(published) if group.task == task]
+    if not groups:
+        return ""
+    result = evaluations[0].task(task)
+    ours = {"labelled": result.labelled.positives_per_image, "all": result.all_images.positives_per_image}
+    words = []
+    for group in groups:
+        same = [name for name, value in ours.items() if group.least - 0.005 <= value <= group.most + 0.005]
+        words.append(
+            f"{group.middle:.2f} in {', '.join(group.methods)} "
+            f"({'as here, image set ' + ' and '.join(same) if same else 'NOT COMPARABLE with this test'})"
+        )
+    here = ", ".join(f"{value:.2f} ({name})" for name, value in ours.items())
+    text = f"{task.upper()}: positives per image by K*P/R: {'; '.join(words)}. This test: {here}."
+    if len(groups) > 1:
+        text += f" The {len(groups)} groups are not comparable with each other: other images or labels."
+    return text
+
+
 def _cell(
     evaluations: Sequence[Evaluation],
     task: Task,
-    k: int,
-    read: Callable[[Figures, int], float | None],
+    metric: str,
+    line: str,
     reference: Sequence[Evaluation] | None = None,
 ) -> str:
     """Mean of one number over the splits; with several, its spread and how far it is from the reference's, paired."""
 
     def numbers(of: Sequence[Evaluation]) -> list[float]:
-        values = [read(evaluation.task(task).labelled, k) for evaluation in of]
+        values = [_value(evaluation.task(task).labelled, metric, line) for evaluation in of]
         return [value for value in values if value is not None]
 
     known = numbers(evaluations)

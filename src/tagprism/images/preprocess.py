@@ -70,19 +70,45 @@ class Preprocess(BaseModel):
     def resized(self, image: Image.Image) -> Image.Image:
         """The resized and cropped or padded picture, before it becomes numbers (augmentation starts here)."""
         if self.trim:
-            image = _trimmed(image)
+            image = image.crop(_drawn(image))
         size = (self.width, self.height)
         if self.resize == "pad":
-            scale = min(self.width / image.width, self.height / image.height)
-            inner = (max(1, round(image.width * scale)), max(1, round(image.height * scale)))
+            left, top, *inner = self._inside(image.width, image.height)
             padded = Image.new("RGB", size, self.pad_color)
-            padded.paste(
-                image.resize(inner, _FILTERS[self.interpolation]),
-                ((self.width - inner[0]) // 2, (self.height - inner[1]) // 2),
-            )
+            padded.paste(image.resize((inner[0], inner[1]), _FILTERS[self.interpolation]), (left, top))
             return padded
         # Only the part that is kept is resized: a 1 x 100,000 strip, cropped after a resize, would fill the memory.
         return image.resize(size, _FILTERS[self.interpolation], box=self._kept(image.width, image.height))
+
+    def frame(self, image: Image.Image) -> tuple[float, float, float, float]:
+        """Where the network's input lies over a picture.
+
+        Args:
+            image: the picture that `apply` was given.
+
+        Returns:
+            (left, top, right, bottom) as shares of the picture's width and height: 0, 0, 1, 1 is the picture itself, a
+            cropped or trimmed input covers a part of it, a padded one reaches beyond.
+        """
+        left, top, right, bottom = _drawn(image) if self.trim else (0, 0, image.width, image.height)
+        width, height = right - left, bottom - top
+        kept = self._kept(width, height)
+        if self.resize == "pad":
+            x, y, inner_width, inner_height = self._inside(width, height)
+            across, down = width / inner_width, height / inner_height
+            kept = -x * across, -y * down, (self.width - x) * across, (self.height - y) * down
+        return (
+            (left + kept[0]) / image.width,
+            (top + kept[1]) / image.height,
+            (left + kept[2]) / image.width,
+            (top + kept[3]) / image.height,
+        )
+
+    def _inside(self, width: int, height: int) -> tuple[int, int, int, int]:
+        """Place and size (left, top, width, height) of a padded picture in the output."""
+        scale = min(self.width / width, self.height / height)
+        inner_width, inner_height = max(1, round(width * scale)), max(1, round(height * scale))
+        return (self.width - inner_width) // 2, (self.height - inner_height) // 2, inner_width, inner_height
 
     def _kept(self, width: int, height: int) -> tuple[float, float, float, float]:
         """Box (left, top, right, bottom) of the source that ends up in the output."""
@@ -96,12 +122,15 @@ class Preprocess(BaseModel):
 
     def normalised(self, image: Image.Image) -> Float32[np.ndarray, "3 H W"]:
         """Pixels of a picture that has the output size already, normalised, channels first."""
-        pixels = np.asarray(image, dtype=np.uint8).transpose(2, 0, 1).astype(np.float32, order="C")  # (3, H, W)
-        scale = 1.0 / (255.0 * np.asarray(self.std))
-        shift = -np.asarray(self.mean) / np.asarray(self.std)
-        pixels *= scale.astype(np.float32)[:, None, None]
-        pixels += shift.astype(np.float32)[:, None, None]
+        pixels = np.empty((3, self.height, self.width), np.float32)
+        self._normalise_into(image, pixels)
         return pixels
+
+    def _normalise_into(self, image: Image.Image, pixels: Float32[np.ndarray, "3 H W"]) -> None:
+        for channel, band in enumerate(image.split()):
+            pixels[channel] = np.asarray(band)
+            pixels[channel] *= np.float32(1.0 / (255.0 * self.std[channel]))
+            pixels[channel] += np.float32(-self.mean[channel] / self.std[channel])
 
     def apply(self, image: Image.Image) -> Float32[np.ndarray, "3 H W"]:
         """Turn one picture into the network's input.
@@ -114,11 +143,15 @@ class Preprocess(BaseModel):
         """
         return self.normalised(self.resized(image))
 
+    def apply_into(self, image: Image.Image, pixels: Float32[np.ndarray, "3 H W"]) -> None:
+        """As `apply`, into memory that is there: fresh memory costs as much time as the arithmetic."""
+        self._normalise_into(self.resized(image), pixels)
 
-def _trimmed(image: Image.Image) -> Image.Image:
-    """The part of a picture that differs from its top left corner; all of it when nothing does."""
+
+def _drawn(image: Image.Image) -> tuple[int, int, int, int]:
+    """Box of the part of a picture that differs from its top left corner; all of it when nothing does."""
     corner = image.getpixel((0, 0))
     assert isinstance(corner, tuple)  # mode RGB
     difference = ImageChops.difference(image, Image.new("RGB", image.size, corner)).convert("L")
     box = difference.point([255 if value > _SAME else 0 for value in range(256)]).getbbox()
-    return image.crop(box) if box else image
+    return box or (0, 0, image.width, image.height)

@@ -1,12 +1,14 @@
-"""Many picture files -> batches of pixels, decoded ahead by a few threads. Knows nothing of networks."""
+"""Many picture files -> a network's outputs, in order, on all processors. Knows nothing of what the network does."""
 
 from __future__ import annotations
 
 import os
+import threading
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
+from itertools import islice
 from typing import TypeAlias
 
 import numpy as np
@@ -17,92 +19,92 @@ from tagprism.files import digest_bytes
 from tagprism.images.decode import MAX_PIXELS, open_picture, read_bytes
 from tagprism.images.preprocess import Preprocess
 
-_Pixels: TypeAlias = Float32[np.ndarray, "3 H W"]
+BATCH = 4  # pictures a network gets at once: more is no faster on a processor, and takes more memory a thread
+_AHEAD = 3  # batches a thread that may be under way before the first of them is fetched
+
+_Path: TypeAlias = str | os.PathLike[str]
+_Network: TypeAlias = Callable[[Float32[np.ndarray, "B 3 H W"]], Float32[np.ndarray, "B ..."]]
 
 
 @dataclass(frozen=True)
-class PixelBatch:
-    """Some pictures of a list, ready for a network.
+class Seen:
+    """What came of one picture.
 
     Args:
-        rows: B places in the list that was asked for, rising.
-        pixels: (B, 3, H, W) preprocessed pictures.
-        digests: B SHA-256 of the files' bytes.
-        errors: (place, error) of the pictures that could not be used, met since the batch before.
+        output: the network's output for it, or why there is none.
+        digest: SHA-256 of the file's bytes, 64 hex digits; '' where it could not be opened.
     """
 
-    rows: list[int]
-    pixels: Float32[np.ndarray, "B 3 H W"]
-    digests: list[str]
-    errors: list[tuple[int, PictureError]]
+    output: Float32[np.ndarray, ...] | PictureError
+    digest: str = ""
 
 
-def pixel_batches(
-    paths: Sequence[str | os.PathLike[str]],
+def look_at(
+    paths: Iterable[_Path],
     preprocess: Preprocess,
-    batch_size: int,
+    network: _Network,
     *,
+    batch_size: int = BATCH,
     threads: int | None = None,
     max_pixels: int = MAX_PIXELS,
-) -> Iterator[PixelBatch]:
-    """Decode pictures ahead of their use, in order, in bounded memory.
+) -> Iterator[Seen]:
+    """Open pictures and run a network on them, in bounded memory.
 
-    Every batch but the last holds `batch_size` good pictures; the last may hold fewer, none if only errors are left.
-    At most one batch and four pictures a thread are held at a time. Closing the iterator stops the threads.
+    Each thread takes a batch the whole way, from the files to the network's output, so that no thread waits for
+    another and all processors are busy with either. Closing the iterator stops the threads.
 
     Args:
-        paths: picture files, any number.
+        paths: picture files, any number; fetched a few batches ahead.
         preprocess: what is done to each picture.
-        batch_size: B, at least 1.
-        threads: decoding threads; None takes one per processor, at most 8.
+        network: prepared pixels to one output a picture; called by several threads at once, each with the memory of
+            its own that it must not keep. It should compute in one thread.
+        batch_size: B, at least 1; a batch has fewer pictures where some cannot be used.
+        threads: None takes one per processor.
         max_pixels: cap on the size of a picture, as in `open_picture`.
 
     Yields:
-        Batches that together name every place in `paths` once, in `rows` or in `errors`.
+        One result a path, in order.
     """
-    threads = threads or min(8, os.cpu_count() or 1)
-    pool = ThreadPoolExecutor(threads, thread_name_prefix="decode")
-    waiting: deque[Future[tuple[str, _Pixels] | PictureError]] = deque()
-    rows: list[int] = []
-    ready: list[tuple[str, _Pixels]] = []
-    errors: list[tuple[int, PictureError]] = []
+    threads = threads or os.cpu_count() or 1
+    source = iter(paths)
+    memory = threading.local()
+    waiting: deque[Future[list[Seen]]] = deque()
+    pool = ThreadPoolExecutor(threads, thread_name_prefix="look")
+
+    def take(batch: list[_Path]) -> list[Seen]:
+        if not hasattr(memory, "pixels"):
+            memory.pixels = np.empty((batch_size, 3, preprocess.height, preprocess.width), np.float32)
+        return _one_batch(batch, preprocess, network, memory.pixels, max_pixels)
+
     try:
-        for row in range(len(paths)):
-            while len(waiting) < 4 * threads and row + len(waiting) < len(paths):
-                waiting.append(pool.submit(_read_one, paths[row + len(waiting)], preprocess, max_pixels))
-            outcome = waiting.popleft().result()
-            if isinstance(outcome, PictureError):
-                errors.append((row, outcome))
-            else:
-                rows.append(row)
-                ready.append(outcome)
-            if len(rows) == batch_size:
-                yield _batch(rows, ready, errors, preprocess)
-                rows, ready, errors = [], [], []
-        if rows or errors:
-            yield _batch(rows, ready, errors, preprocess)
+        while True:
+            while len(waiting) < _AHEAD * threads and (batch := list(islice(source, batch_size))):
+                waiting.append(pool.submit(take, batch))
+            if not waiting:
+                return
+            yield from waiting.popleft().result()
     finally:
         pool.shutdown(wait=True, cancel_futures=True)
 
 
-def _read_one(
-    path: str | os.PathLike[str], preprocess: Preprocess, max_pixels: int
-) -> tuple[str, _Pixels] | PictureError:
-    try:
-        data = read_bytes(path)
-        image = open_picture(data, max_pixels=max_pixels, draft_size=preprocess.draft_size, where=os.fsdecode(path))
-    except PictureError as error:
-        return error
-    return digest_bytes(data), preprocess.apply(image)
-
-
-def _batch(
-    rows: list[int],
-    ready: list[tuple[str, _Pixels]],
-    errors: list[tuple[int, PictureError]],
+def _one_batch(
+    paths: list[_Path],
     preprocess: Preprocess,
-) -> PixelBatch:
-    pixels = np.empty((len(rows), 3, preprocess.height, preprocess.width), dtype=np.float32)
-    for place, (_, one) in enumerate(ready):
-        pixels[place] = one
-    return PixelBatch(rows, pixels, [digest for digest, _ in ready], errors)
+    network: _Network,
+    pixels: Float32[np.ndarray, "B 3 H W"],
+    max_pixels: int,
+) -> list[Seen]:
+    found: list[Seen | str] = []
+    count = 0
+    for path in paths:
+        try:
+            data = read_bytes(path)
+            image = open_picture(data, max_pixels=max_pixels, draft_size=preprocess.draft_size, where=os.fsdecode(path))
+        except PictureError as error:
+            found.append(Seen(error))
+            continue
+        preprocess.apply_into(image, pixels[count])
+        found.append(digest_bytes(data))
+        count += 1
+    outputs = iter(network(pixels[:count]) if count else ())
+    return [Seen(next(outputs), one) if isinstance(one, str) else one for one in found]

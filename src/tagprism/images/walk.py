@@ -1,66 +1,166 @@
-"""Files and folders -> the picture files in them, in a stable order. Opens no picture."""
+"""Files, folders and patterns -> the picture files in them, in a stable order. Opens no picture."""
+
+# ruff: noqa: PTH112, PTH114, PTH118, PTH122, PTH207
+# Paths are strings here: a million `Path`s take a gigabyte, and joining them more time than listing the folders.
 
 from __future__ import annotations
 
+import glob
 import os
 from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from functools import lru_cache
+from hashlib import blake2b
 from pathlib import Path
 
 from PIL import Image
 
 from tagprism.images.decode import picture_formats
 
+_PHOTOS = frozenset({".heic", ".heif", ".hif", ".avif"})
+"""Listed also where nothing installed reads them, so that each is reported with the reason instead of passed over."""
+
 
 def find_pictures(paths: Iterable[str | os.PathLike[str]]) -> list[Path]:
-    """List the picture files among files and in folders, each real file once.
+    """List the picture files that `each_picture` finds."""
+    return [Path(path) for path in each_picture(paths)]
+
+
+def each_picture(paths: Iterable[str | os.PathLike[str]]) -> Iterator[str]:
+    """Find the picture files among files and in folders, each real file once.
 
     A file that is named is taken whatever its extension, also when it is missing: decoding it says what is wrong.
     Folders are read recursively, entries in byte order of their names; hidden entries (`.thumbnails`, `._photo.jpg`)
     are left out, symbolic links are followed, and a folder already visited is not entered again. A folder that cannot
     be listed comes back itself, so that it is reported like a picture that cannot be read.
 
+    Memory grows with the number of folders, links and named files, and with the names in the folders that lead to
+    where the walk is; not with the number of pictures.
+
     Args:
-        paths: files and folders, in the order wanted.
+        paths: files and folders, in the order wanted; fetched one by one.
+
+    Yields:
+        Paths as reached (not resolved), without those that lead to a file that came before, or that a folder already
+        entered gives.
+    """
+    walk = _Walk()
+    for path in paths:
+        yield from walk.below(os.fspath(path))
+
+
+def expand_pattern(path: str) -> list[str]:
+    """What a pattern stands for that no shell has expanded.
+
+    Args:
+        path: a path; one that is not there and has `*`, `?` or `[` in it is a pattern (`**`: folders at any depth).
 
     Returns:
-        Paths as reached (not resolved), without those that lead to a file already listed.
+        What fits the pattern, in byte order; where `**` is in it, only what has a picture's name. The path itself when
+        it is no pattern or fits nothing.
     """
-    found: list[Path] = []
-    seen_files: set[str] = set()
-    seen_folders: set[str] = set()
-    for start in map(Path, paths):
-        for path in _below(start, seen_folders) if start.is_dir() else [start]:
-            real = os.path.realpath(path)
-            if real not in seen_files:
-                seen_files.add(real)
-                found.append(path)
-    return found
+    if not glob.has_magic(path) or os.path.lexists(path):
+        return [path]
+    found = sorted(glob.iglob(path, recursive=True), key=os.fsencode)
+    if "**" in path:  # it finds folders and everything in them
+        found = [name for name in found if _is_picture_name(name) and not os.path.isdir(name)]
+    return found or [path]
 
 
-def _below(folder: Path, seen_folders: set[str]) -> Iterator[Path]:
-    """Pictures of a folder and its folders; a stack instead of recursion, as trees can be deep."""
-    waiting = [folder]
-    while waiting:
-        path = waiting.pop()
-        if not path.is_dir():
-            if path.suffix.lower() in picture_extensions():
+@dataclass
+class _Folder:
+    """A folder under way.
+
+    Args:
+        path: as reached.
+        real: resolved.
+        names: entries left to do, the next one last.
+        special: those that are folders (True) or links (False).
+    """
+
+    path: str
+    real: str
+    names: list[str]
+    special: dict[str, bool]
+
+
+class _Walk:
+    """What was met so far: folders entered, and files that no entered folder accounts for."""
+
+    def __init__(self) -> None:
+        self._folders: set[bytes] = set()
+        self._files: set[bytes] = set()
+
+    def below(self, start: str) -> Iterator[str]:
+        """A named file, or the pictures of a folder and its folders."""
+        if not os.path.isdir(start):
+            if self._is_new(start):
+                yield start
+            return
+        waiting: list[_Folder] = []  # a stack instead of recursion, as trees can be deep
+        yield from self._enter(start, waiting)
+        while waiting:
+            folder = waiting[-1]
+            if not folder.names:
+                waiting.pop()
+                continue
+            name = folder.names.pop()
+            path = os.path.join(folder.path, name)
+            if name not in folder.special:
+                if _key(os.path.join(folder.real, name)) not in self._files:
+                    yield path
+            elif folder.special[name] or os.path.isdir(path):
+                yield from self._enter(path, waiting)
+            elif _is_picture_name(name) and self._is_new(path):
                 yield path
-            continue
+
+    def _enter(self, path: str, waiting: list[_Folder]) -> Iterator[str]:
         real = os.path.realpath(path)
-        if real in seen_folders:
-            continue
-        seen_folders.add(real)
+        key = _key(real)
+        if key in self._folders or key in self._files:
+            return
+        names, special = [], {}
         try:
-            names = [name for name in os.listdir(path) if not name.startswith(".")]  # noqa: PTH208 (names, not paths)
+            with os.scandir(path) as entries:
+                for entry in entries:
+                    if entry.name.startswith("."):
+                        continue
+                    is_folder = entry.is_dir(follow_symlinks=False)
+                    if is_folder or entry.is_symlink():
+                        special[entry.name] = is_folder
+                    elif not _is_picture_name(entry.name):
+                        continue
+                    names.append(entry.name)
         except OSError:
+            self._files.add(key)
             yield path
-            continue
-        waiting.extend(path / name for name in sorted(names, key=os.fsencode, reverse=True))
+            return
+        self._folders.add(key)
+        names.sort(key=os.fsencode, reverse=True)
+        waiting.append(_Folder(path, real, names, special))
+
+    def _is_new(self, path: str) -> bool:
+        """Whether a link or a named file leads to a file that did not come yet and that no entered folder gives."""
+        real = os.path.realpath(path)
+        key = _key(real)
+        folder, name = os.path.split(real)
+        given = not name.startswith(".") and _is_picture_name(name) and _key(folder) in self._folders
+        if key in self._files or (given and os.path.lexists(real) and not os.path.islink(real)):
+            return False
+        self._files.add(key)
+        return True
+
+
+def _key(path: str) -> bytes:
+    return blake2b(os.fsencode(path), digest_size=16).digest()  # half the memory of the path
+
+
+def _is_picture_name(name: str) -> bool:
+    return os.path.splitext(name)[1].lower() in picture_extensions()
 
 
 @lru_cache(maxsize=1)
 def picture_extensions() -> frozenset[str]:
     """Lower-case file name endings, with the dot, that are taken for pictures in a folder."""
     formats = {*picture_formats(), "MPO"}
-    return frozenset(ending for ending, name in Image.registered_extensions().items() if name in formats)
+    return _PHOTOS | {ending for ending, name in Image.registered_extensions().items() if name in formats}

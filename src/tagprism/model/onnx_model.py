@@ -1,4 +1,4 @@
-"""Run an ONNX model of one input and one output on the CPU. Knows only arrays; needs no torch."""
+"""Run an ONNX model of one input on the CPU. Knows only arrays; needs no torch."""
 
 from __future__ import annotations
 
@@ -10,9 +10,16 @@ from jaxtyping import Float32
 
 from tagprism.errors import InputError
 
+OUTPUT, PLACES, ASKED = "output", "places", "asked"
+"""A network's first output; the second one, what each place adds to it; and the input that asks for it.
+
+`asked` holds the images of the batch whose places are wanted, none by default: ONNX Runtime computes every output,
+also one that nobody fetches (its `only_execute_path_to_fetches` is for training builds alone).
+"""
+
 
 class OnnxModel:
-    """A loaded ONNX file: pixels (B, 3, H, W) float32 in, one float32 array out.
+    """A loaded ONNX file: pixels (B, 3, H, W) float32 in, float32 arrays out.
 
     Args:
         path: the `.onnx` file.
@@ -33,6 +40,13 @@ class OnnxModel:
         (self._input,) = (item.name for item in self._session.get_inputs())
 
     def __call__(self, pixels: Float32[np.ndarray, "B 3 H W"]) -> Float32[np.ndarray, "B ..."]:
-        """The model's output for a batch of prepared pixels."""
-        output: np.ndarray = self._session.run(None, {self._input: pixels})[0]
+        """The model's `output` for a batch of prepared pixels."""
+        output: np.ndarray = self._session.run([OUTPUT], {self._input: pixels})[0]
         return output
+
+    def placed(
+        self, pixels: Float32[np.ndarray, "B 3 H W"]
+    ) -> tuple[Float32[np.ndarray, "B M D1"], Float32[np.ndarray, "B P M D"]]:
+        """`output` and `places` of a batch, for a model that has both."""
+        output, places = self._session.run([OUTPUT, PLACES], {self._input: pixels, ASKED: np.arange(len(pixels))})
+        return output, places

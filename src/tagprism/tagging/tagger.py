@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Sized
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
 import numpy as np
-from jaxtyping import Float32
+from jaxtyping import Float32, Integer
 from pydantic import ValidationError
 
 from tagprism.errors import InputError, PictureError
 from tagprism.images.decode import MAX_PIXELS
 from tagprism.images.preprocess import Preprocess
-from tagprism.images.stream import pixel_batches
+from tagprism.images.stream import look_at
 from tagprism.labels.encoders import load_encoder
 from tagprism.labels.label_space import LabelSpace
 from tagprism.labels.vocabulary import Vocabulary
@@ -23,7 +24,6 @@ from tagprism.model.bundle import VOCABULARY, Bundle
 from tagprism.model.max_similarity import max_similarity_numpy
 from tagprism.progress import Progress, silent
 
-_BATCH = 32
 _Path = str | os.PathLike[str]
 
 
@@ -82,6 +82,11 @@ class Tagger:
                 remedy="Copy the bundle again, or update tagprism.",
             ) from error
 
+    @property
+    def calibrated(self) -> bool:
+        """Whether tags carry probabilities."""
+        return getattr(self.bundle.config, "calibration", None) is not None
+
     @cached_property
     def label_space(self) -> LabelSpace | None:
         """The transform and encoders of the training, or None where the bundle has no `text/`."""
@@ -111,33 +116,36 @@ class Tagger:
         return np.stack([vectors[label] for label in labels]).astype(np.float32)
 
     def matrices(
-        self, paths: Sequence[_Path], *, max_pixels: int = MAX_PIXELS, progress: Progress = silent
+        self,
+        paths: Iterable[_Path],
+        *,
+        total: int | None = None,
+        max_pixels: int = MAX_PIXELS,
+        progress: Progress = silent,
     ) -> Iterator[tuple[int, Float32[np.ndarray, "M D1"] | PictureError, str]]:
         """Ranking matrices of pictures, in order, each with the SHA-256 of the picture's bytes ('' with an error).
 
         Args:
-            paths: N picture files.
+            paths: N picture files; fetched as they are needed.
+            total: N for the progress, where `paths` does not know it.
             max_pixels: cap on the size of a picture.
             progress: told of every picture.
 
         Yields:
             (place in `paths`, (M, D+1) matrix or the reason why there is none, digest).
         """
-        with progress("looking at pictures", len(paths)) as advance:
-            for batch in pixel_batches(paths, self.preprocess, _BATCH, max_pixels=max_pixels):
-                outcomes: list[tuple[int, Float32[np.ndarray, "M D1"] | PictureError, str]] = [
-                    (row, error, "") for row, error in batch.errors
-                ]
-                if batch.rows:
-                    outcomes += zip(batch.rows, self.network(batch.pixels), batch.digests, strict=True)
-                outcomes.sort(key=lambda item: item[0])
-                advance(len(outcomes))
-                yield from outcomes
+        if total is None:
+            total = len(paths) if isinstance(paths, Sized) else 0
+        with progress("looking at pictures", total) as advance:
+            seen = look_at(paths, self.preprocess, self.network, max_pixels=max_pixels)
+            for place, one in enumerate(seen):
+                advance(1)
+                yield place, one.output, one.digest
 
     def tag(
         self,
         paths: Iterable[_Path] | _Path,
-        labels: Sequence[str] | None = None,
+        labels: Sequence[str] | Mapping[str, Sequence[str]] | None = None,
         top_k: int | None = 10,
         min_probability: float | None = None,
     ) -> list[ImageTags]:
@@ -145,7 +153,8 @@ class Tagger:
 
         Args:
             paths: picture files, or a single one.
-            labels: words to choose from; the bundle's vocabulary when None.
+            labels: words to choose from, or words with their other spellings (a word then has the best of its
+                spellings' scores); the bundle's vocabulary when None.
             top_k: tags per picture at most; None for all.
             min_probability: least probability of a tag, 0..1; needs a calibrated bundle.
 
@@ -160,35 +169,88 @@ class Tagger:
 
     def tag_each(
         self,
-        paths: Sequence[_Path],
-        labels: Sequence[str] | None = None,
+        paths: Iterable[_Path],
+        labels: Sequence[str] | Mapping[str, Sequence[str]] | None = None,
         top_k: int | None = 10,
         min_probability: float | None = None,
         *,
+        total: int | None = None,
         max_pixels: int = MAX_PIXELS,
         progress: Progress = silent,
     ) -> Iterator[ImageTags]:
         """Tag picture files one after the other, in bounded memory; arguments and errors (at once) as for `tag`."""
-        if min_probability is not None:
+        if min_probability is not None and not self.calibrated:
             raise InputError(
                 "this bundle is not calibrated, so it has no probabilities.",
                 where=str(self.bundle.path),
                 remedy="Leave --min-probability away and use --top-k.",
             )
-        names = tuple(labels) if labels is not None else self.vocabulary.names
-        if not names:
-            raise InputError("there are no labels to choose from.", remedy="Give at least one word.")
-        queries = label_queries(self.embed(names))
+        words = _Words(self, labels)
+        under_way: deque[_Path] = deque()  # fetched, not yet out: what `matrices` yields are places
+
+        def fetched() -> Iterator[_Path]:
+            for path in paths:
+                under_way.append(path)
+                yield path
+
+        if total is None and isinstance(paths, Sized):
+            total = len(paths)
 
         def rows() -> Iterator[ImageTags]:
-            for place, outcome, _ in self.matrices(paths, max_pixels=max_pixels, progress=progress):
-                path = Path(paths[place])
+            outcomes = self.matrices(fetched(), total=total, max_pixels=max_pixels, progress=progress)
+            for _, outcome, _ in outcomes:
+                path = Path(under_way.popleft())
                 if isinstance(outcome, PictureError):
                     yield ImageTags(path, (), outcome)
                 else:
-                    yield ImageTags(path, _best(outcome, queries, names, top_k))
+                    yield ImageTags(path, words.best(outcome, top_k, min_probability))
 
         return rows()
+
+
+class _Words:
+    """The words that pictures are tagged with: a word has the best of its spellings' scores."""
+
+    def __init__(self, tagger: Tagger, labels: Sequence[str] | Mapping[str, Sequence[str]] | None) -> None:
+        self.names = tuple(labels) if labels is not None else tagger.vocabulary.names
+        if not self.names:
+            raise InputError("there are no labels to choose from.", remedy="Give at least one word.")
+        aliases: Mapping[str, Sequence[str]] = labels if isinstance(labels, Mapping) else {}
+        spellings = [(name, *aliases.get(name, ())) for name in self.names]
+        self._queries = label_queries(tagger.embed([spelling for group in spellings for spelling in group]))
+        sizes = np.array([len(group) for group in spellings])
+        self._starts = None if sizes.max() == 1 else np.concatenate([[0], np.cumsum(sizes[:-1])])  # (L,)
+
+    def best(
+        self, matrix: Float32[np.ndarray, "M D1"], top_k: int | None, min_probability: float | None
+    ) -> tuple[Tag, ...]:
+        """Tags of one picture, best first."""
+        scores, winners = (array[0] for array in max_similarity_numpy(matrix[None], self._queries))
+        if self._starts is not None:
+            scores, winners = _best_spellings(scores, winners, self._starts)
+        order = np.argsort(-scores, kind="stable")[:top_k]
+        tags = (Tag(self.names[i], float(scores[i]), None, int(winners[i])) for i in order)
+        if min_probability is None:
+            return tuple(tags)
+        return tuple(tag for tag in tags if tag.probability is not None and tag.probability >= min_probability)
+
+
+def _best_spellings(
+    scores: Float32[np.ndarray, " S"], winners: Integer[np.ndarray, " S"], starts: Integer[np.ndarray, " L"]
+) -> tuple[Float32[np.ndarray, " L"], Integer[np.ndarray, " L"]]:
+    """Score and winning vector of each label's best spelling; on a tie of the first of them.
+
+    Args:
+        scores: of all S spellings, a label's next to each other.
+        winners: their winning vectors.
+        starts: place of each label's first spelling, rising from 0.
+    """
+    best = np.maximum.reduceat(scores, starts)
+    sizes = np.diff(starts, append=len(scores))
+    is_best = np.flatnonzero(scores == np.repeat(best, sizes))  # at least one a label
+    group = np.repeat(np.arange(len(starts)), sizes)[is_best]
+    _, first = np.unique(group, return_index=True)
+    return best, winners[is_best[first]]
 
 
 def load(run_or_bundle: _Path) -> Tagger:
@@ -203,11 +265,3 @@ def load(run_or_bundle: _Path) -> Tagger:
 def label_queries(vectors: Float32[np.ndarray, "L D"]) -> Float32[np.ndarray, "L D1"]:
     """Queries `[w, 1]` for ranking matrices."""
     return np.concatenate([vectors, np.ones((len(vectors), 1), np.float32)], axis=1)
-
-
-def _best(
-    matrix: Float32[np.ndarray, "M D1"], queries: Float32[np.ndarray, "L D1"], names: Sequence[str], top_k: int | None
-) -> tuple[Tag, ...]:
-    scores, winners = max_similarity_numpy(matrix[None], queries)
-    order = np.argsort(-scores[0], kind="stable")[:top_k]
-    return tuple(Tag(names[i], float(scores[0, i]), None, int(winners[0, i])) for i in order)

@@ -1,6 +1,6 @@
-"""Methods to compare with, on the same features and label vectors: ConSE and ridge regression to the label space.
+"""Methods to compare with. The rivals' names and recipes; ConSE and ridge regression to the label space.
 
-Each gives one vector per image, so it is ranked and measured exactly as an embedding matrix with M = 1.
+ConSE and ridge give one vector per image, so they are ranked and measured exactly as an embedding matrix with M = 1.
 """
 
 from __future__ import annotations
@@ -12,10 +12,46 @@ from timm.data.imagenet_info import ImageNetInfo
 
 from tagprism.errors import InputError
 from tagprism.evaluation.metrics import mean_average_precision
-from tagprism.labels.label_space import LabelSpace, UnknownPhrasesError
+from tagprism.labels.label_space import LabelSpace, SpacePart, UnknownPhrasesError
 from tagprism.model.backbones import Backbone
+from tagprism.training.recipe import LabelTable, LossTable, Recipe
 
 Features = Float32[np.ndarray, "N C"]
+
+BASELINES = {
+    "authors": "SDL, the authors' recipe",
+    "single": "single vector, M=1",
+    "conse": "ConSE",
+    "ridge": "ridge",
+    "decoder": "word-query decoder",
+}
+"""Names on the command line, and in tables. CLIP models are named `open_clip:MODEL/WEIGHTS`."""
+
+
+def authors_recipe(recipe: Recipe) -> Recipe:
+    """A recipe in the authors' way: one encoder's vectors as they come, their loss, raw scores.
+
+    Backbone, pixels, M, schedule and seed stay: on frozen features the authors' own schedule has no counterpart.
+    The encoder is the first one without a template (a table of word vectors, as theirs), else the first.
+    """
+    plain = next((part for part in recipe.labels.parts if part.template == "{}"), recipe.labels.parts[0])
+    return recipe.model_copy(
+        update={
+            "labels": LabelTable(parts=(SpacePart(encoder=plain.encoder),)),
+            "model": recipe.model.model_copy(update={"standardise": False}),
+            "loss": LossTable(),
+        }
+    )
+
+
+def single_vector_recipe(recipe: Recipe) -> Recipe:
+    """The same recipe with M = 1."""
+    return recipe.model_copy(update={"model": recipe.model.model_copy(update={"vectors": 1})})
+
+
+def has_imagenet_classifier(backbone: Backbone) -> bool:
+    """Whether ConSE is possible."""
+    return backbone.classifier is not None and backbone.classifier.out_features == 1000
 
 
 def conse(
@@ -38,7 +74,7 @@ def conse(
     Source: Norouzi et al., arXiv 1312.5650, equation 4.
     """
     classifier = backbone.classifier
-    if classifier is None or classifier.out_features != 1000:
+    if classifier is None or not has_imagenet_classifier(backbone):
         raise InputError("ConSE needs a backbone with an ImageNet-1k classifier.", where=backbone.name)
     info = ImageNetInfo()
     names = [info.index_to_description(index).split(",")[0] for index in range(1000)]

@@ -3,31 +3,34 @@
 from __future__ import annotations
 
 import tempfile
+from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Float32, Int8
+from jaxtyping import Bool, Float32, Int64
 
 from tagprism.datasets.splits import Split
 from tagprism.datasets.table import ImageTable
-from tagprism.errors import InputError
+from tagprism.errors import InputError, PictureError
 from tagprism.evaluation.evaluate import evaluate_matrices
 from tagprism.evaluation.metrics import UnknownPolicy
 from tagprism.evaluation.protocols import Evaluation
 from tagprism.files import digest_json
 from tagprism.images.digests import digest_pictures
+from tagprism.images.preprocess import Preprocess
+from tagprism.model.backbones import FeatureNetwork
 from tagprism.model.embedding_matrix import EmbeddingMatrix, RankingMatrix
 from tagprism.progress import Progress, silent
-from tagprism.training.baselines import conse, ridge
-from tagprism.training.features import Features, compute_features
+from tagprism.training.baselines import BASELINES, authors_recipe, conse, ridge, single_vector_recipe
+from tagprism.training.clip_scores import PREFIX, ClipModel
+from tagprism.training.decoder_head import DecoderTraining, FeatureTokens, decoder_scores, train_decoder
+from tagprism.training.features import Features, compute_features, stored_features
 from tagprism.training.fit import fit
 from tagprism.training.prepare import Prepared, prepare
 from tagprism.training.recipe import Recipe
-
-BASELINES = ("ConSE", "ridge")
 
 
 @dataclass(frozen=True)
@@ -70,17 +73,19 @@ class Experiment:
         digests, _ = digest_pictures([self.table.files[int(row)] for row in self.table.rows_of(keys)], self.progress)
         return digest_json(digests)
 
-    def test_features(self, prepared: Prepared) -> Features:
+    @cached_property
+    def test_files(self) -> list[Path]:
+        """The test pictures."""
+        return [self.table.files[int(row)] for row in self.table.rows_of(self.split.test)]
+
+    def test_features(self, network: FeatureNetwork, preprocess: Preprocess) -> Features:
         """Features of the test pictures that can be used."""
-        places = self.table.rows_of(self.split.test)
-        files = [self.table.files[int(row)] for row in places]
-        features = compute_features(files, prepared.backbone, prepared.preprocess, self.progress)
-        self.skipped.update({self.split.test[row]: error.message for row, error in features.errors})
+        features = compute_features(self.test_files, network, preprocess, self.progress)
+        self._note(features.errors)
         return features
 
-    def targets(self, features: Features) -> Int8[np.ndarray, "N L"]:
-        """Targets of the test pictures that can be used."""
-        return self.table.targets(self.table.rows_of(self.split.test)[features.rows], self.names)
+    def _note(self, errors: Iterable[tuple[int, PictureError]]) -> None:
+        self.skipped.update({self.split.test[row]: error.message for row, error in errors})
 
     def train(self, recipe: Recipe, *, supervised: bool = False) -> Evaluation:
         """Train a recipe and measure it.
@@ -98,10 +103,10 @@ class Experiment:
         prepared = self._prepare(recipe, split)
         head = self._fitted_head(prepared)
         ranking = RankingMatrix(torch.tensor(prepared.seen_vectors), standardise=recipe.model.standardise)
-        features = self.test_features(prepared)
+        features = self.test_features(prepared.backbone, prepared.preprocess)
         with torch.inference_mode():
             matrices = ranking(head(torch.from_numpy(features.vectors))).numpy()
-        return self._measure(matrices, prepared, features)
+        return self._measure_prepared(matrices, prepared, features)
 
     def _fitted_head(self, prepared: Prepared) -> EmbeddingMatrix:
         """Train, or take the head of an earlier recipe that differs in name and standardisation alone."""
@@ -115,33 +120,100 @@ class Experiment:
         return self._heads[key]
 
     def baseline(self, method: str, recipe: Recipe) -> Evaluation:
-        """Measure one of `BASELINES` on the features and label vectors of a recipe."""
+        """Measure a rival on the data, the backbone and the label vectors of a recipe.
+
+        Args:
+            method: one of `BASELINES`, or `open_clip:MODEL/WEIGHTS`, which takes neither of the recipe's.
+            recipe: with a frozen backbone.
+
+        Raises:
+            InputError: no such method, or one that this backbone does not allow.
+        """
+        if method.startswith(PREFIX):
+            return self._clip(method)
+        if method == "authors":
+            return self.train(authors_recipe(recipe))
+        if method == "single":
+            return self.train(single_vector_recipe(recipe))
+        if method not in BASELINES:
+            known = f"{', '.join(BASELINES)}, {PREFIX}MODEL/WEIGHTS"
+            raise InputError(f"there is no baseline `{method}`.", remedy=f"Choose one of: {known}.")
         prepared = self._prepare(recipe, self.split)
-        features = self.test_features(prepared)
-        if method == "ConSE":
+        if method == "decoder":
+            return self._decoder(prepared)
+        features = self.test_features(prepared.backbone, prepared.preprocess)
+        if method == "conse":
             vectors = conse(features.vectors, prepared.backbone, prepared.space)
-        elif method == "ridge":
+        else:
             train = prepared.train
             assert train.features is not None, "baselines use frozen features"
             vectors = ridge(train.features, train.targets[:], prepared.seen_vectors, features.vectors)
-        else:
-            raise InputError(f"there is no baseline `{method}`.", remedy=f"Choose one of: {', '.join(BASELINES)}.")
         ranking = RankingMatrix(torch.tensor(prepared.seen_vectors), standardise=recipe.model.standardise)
-        return self._measure(ranking(torch.from_numpy(vectors)).numpy(), prepared, features)
+        return self._measure_prepared(ranking(torch.from_numpy(vectors)).numpy(), prepared, features)
+
+    def _decoder(self, prepared: Prepared) -> Evaluation:
+        """Train a word-query decoder on stored feature maps; its logits are comparable between images as they are."""
+        tokens = FeatureTokens(prepared.backbone, (prepared.preprocess.height, prepared.preprocess.width))
+        maps = partial(
+            stored_features, network=tokens, preprocess=prepared.preprocess, progress=self.progress, halves=True
+        )
+        train, channels = prepared.train, tokens.channels
+        with maps(train.files) as stored:
+            targets = train.targets[stored.rows].copy()
+            if prepared.recipe.loss.unlabelled == "negative":
+                targets[targets < 0] = 0
+            training = DecoderTraining(seed=prepared.recipe.seed)
+            decoder = train_decoder(stored.read, channels, targets, prepared.seen_vectors, training, self.progress)
+        vectors = prepared.vocabulary.select(self.names).vectors
+        with maps(self.test_files) as stored:
+            self._note(stored.errors)
+            scores = decoder_scores(decoder, stored.read, channels, len(stored.rows), vectors, self.progress)
+            rows = stored.rows
+        # Scores that no product of vectors gives: each label is its own axis.
+        return self._measure(_raw(scores), np.eye(len(self.names), dtype=np.float32), rows, _encoders(prepared))
+
+    def _clip(self, spec: str) -> Evaluation:
+        """Cosines of an open_clip model, as they are."""
+        model = ClipModel(spec)
+        vectors = model.embed(self.names)
+        features = self.test_features(model, model.preprocess)
+        return self._measure(_raw(features.vectors), vectors, features.rows, spec)
 
     def _prepare(self, recipe: Recipe, split: Split) -> Prepared:
         prepared = prepare(recipe, self.table, split, self.progress)
         self.skipped.update({key: error.message for key, error in prepared.skipped})
         return prepared
 
-    def _measure(self, matrices: Float32[np.ndarray, "N M D1"], prepared: Prepared, features: Features) -> Evaluation:
+    def _measure_prepared(
+        self, matrices: Float32[np.ndarray, "N M D1"], prepared: Prepared, features: Features
+    ) -> Evaluation:
+        vectors = prepared.vocabulary.select(self.names).vectors
+        return self._measure(matrices, vectors, features.rows, _encoders(prepared))
+
+    def _measure(
+        self,
+        matrices: Float32[np.ndarray, "N M D1"],
+        vectors: Float32[np.ndarray, "L D"],
+        rows: Int64[np.ndarray, " N"],
+        label_encoder: str,
+    ) -> Evaluation:
+        """Measure matrices of those test pictures that can be used, `rows`."""
         return evaluate_matrices(
             matrices,
             self.names,
-            prepared.vocabulary.select(self.names).vectors,
+            vectors,
             self.unseen,
-            self.targets(features),
+            self.table.targets(self.table.rows_of(self.split.test)[rows], self.names),
             ks=self.ks,
             unknown=self.unknown,
-            label_encoder=" + ".join(prepared.space.encoders),
+            label_encoder=label_encoder,
         )
+
+
+def _encoders(prepared: Prepared) -> str:
+    return " + ".join(prepared.space.encoders)
+
+
+def _raw(vectors: Float32[np.ndarray, "N D"]) -> Float32[np.ndarray, "N 1 D1"]:
+    """Ranking matrices of one vector per image whose scores are left as they are."""
+    return np.concatenate([vectors, np.zeros_like(vectors[:, :1])], axis=1)[:, None]

@@ -6,26 +6,29 @@ once, and shared by all runs. Knows neither labels nor heads.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
 import torch
-from jaxtyping import Float32, Int64
+from jaxtyping import Float, Float32, Int64
 
 from tagprism.byte_cache import ByteCache
 from tagprism.errors import InputError, PictureError
 from tagprism.files import cache_dir, replaced_whole
 from tagprism.images.digests import digest_pictures
 from tagprism.images.preprocess import Preprocess
-from tagprism.images.stream import pixel_batches
-from tagprism.model.backbones import Backbone
+from tagprism.images.stream import BATCH, look_at
+from tagprism.model.backbones import FeatureNetwork
 from tagprism.model.export import export_onnx
 from tagprism.model.onnx_model import OnnxModel
 from tagprism.progress import Progress, silent
 
-_BATCH = 32
+_KEPT_AT_ONCE = 32  # vectors written to disk together
+_BATCH = 32 if torch.cuda.is_available() else BATCH
 Pixels = Float32[np.ndarray, "B 3 H W"]
 
 
@@ -52,24 +55,31 @@ class FeatureCache:
     Args:
         path: the file; made when absent.
         size: C; vectors of another size are taken for absent.
+        halves: kept in float16, for large vectors.
 
     Raises:
         MachineError: the file is damaged, or cannot be read or written; by every method.
     """
 
-    def __init__(self, path: Path, size: int) -> None:
-        self._cache, self._bytes = ByteCache(path, "features"), 4 * size
+    def __init__(self, path: Path, size: int, *, halves: bool = False) -> None:
+        self._type = np.dtype(np.float16 if halves else np.float32)
+        self._cache, self._bytes = ByteCache(path, "features"), self._type.itemsize * size
 
-    def get(self, digests: Iterable[str]) -> dict[str, Float32[np.ndarray, " C"]]:
+    def holds(self, digests: Iterable[str]) -> set[str]:
+        """The digests whose vectors are there."""
+        sizes = self._cache.sizes(bytes.fromhex(digest) for digest in digests)
+        return {key.hex() for key, size in sizes.items() if size == self._bytes}
+
+    def get(self, digests: Iterable[str]) -> dict[str, Float[np.ndarray, " C"]]:
         """The vectors that are there, by digest."""
         found = self._cache.get(bytes.fromhex(digest) for digest in digests)
         return {
-            key.hex(): np.frombuffer(value, np.float32) for key, value in found.items() if len(value) == self._bytes
+            key.hex(): np.frombuffer(value, self._type) for key, value in found.items() if len(value) == self._bytes
         }
 
     def put(self, digests: Sequence[str], vectors: Float32[np.ndarray, "B C"]) -> None:
         """Keep a batch of vectors; they are on disk when this returns."""
-        rows = vectors.astype(np.float32)
+        rows = vectors.astype(self._type)
         self._cache.put({bytes.fromhex(one): row.tobytes() for one, row in zip(digests, rows, strict=True)})
 
     def close(self) -> None:
@@ -78,13 +88,13 @@ class FeatureCache:
 
 
 def compute_features(
-    files: Sequence[Path], backbone: Backbone, preprocess: Preprocess, progress: Progress = silent
+    files: Sequence[Path], network: FeatureNetwork, preprocess: Preprocess, progress: Progress = silent
 ) -> Features:
-    """Pooled features of pictures, from the cache where they are there.
+    """Feature vectors of pictures, from the cache where they are there.
 
     Args:
         files: picture files.
-        backbone: gives (B, C) features.
+        network: gives (B, C) features.
         preprocess: what is done to each picture first.
         progress: told of pictures read and computed.
 
@@ -94,50 +104,91 @@ def compute_features(
     Raises:
         InputError: none of the pictures can be used.
     """
+    with stored_features(files, network, preprocess, progress) as stored:
+        return Features(stored.rows, stored.read(range(len(stored.rows))), stored.digests, stored.errors)
+
+
+@dataclass(frozen=True)
+class StoredFeatures:
+    """As `Features`, but the vectors stay on disk.
+
+    Args:
+        rows, digests, errors: see `Features`.
+        cache: holds the vectors.
+    """
+
+    rows: Int64[np.ndarray, " n"]
+    digests: tuple[str, ...]
+    errors: tuple[tuple[int, PictureError], ...]
+    cache: FeatureCache
+
+    def read(self, places: Iterable[int]) -> Float32[np.ndarray, "k C"]:
+        """Vectors of some of the n pictures, by their places in `rows`."""
+        digests = [self.digests[place] for place in places]
+        found = self.cache.get(digests)
+        return np.stack([found[digest] for digest in digests]).astype(np.float32, copy=False)
+
+
+@contextmanager
+def stored_features(
+    files: Sequence[Path],
+    network: FeatureNetwork,
+    preprocess: Preprocess,
+    progress: Progress = silent,
+    *,
+    halves: bool = False,
+) -> Iterator[StoredFeatures]:
+    """Compute the features that the cache lacks, and keep it open for reading; arguments as for `compute_features`.
+
+    Args:
+        files, network, preprocess, progress: see there.
+        halves: kept in float16; for vectors too large for memory.
+
+    Raises:
+        InputError: none of the pictures can be used.
+    """
     digests, errors = digest_pictures(files, progress)
-    weights = backbone.weights_digest()
+    weights = network.weights_digest()
     engine = "torch" if torch.cuda.is_available() else "onnx"  # the last bits differ: never mixed in one run
     name = f"{weights[:16]}-{preprocess.digest[:16]}-{engine}.sqlite"
-    cache = FeatureCache(cache_dir("features") / name, backbone.features)
+    cache = FeatureCache(cache_dir("features") / name, network.features, halves=halves)
     try:
-        known = cache.get(digests.values())
+        known = cache.holds(digests.values())
         wanted = {digest: row for row, digest in reversed(digests.items()) if digest not in known}
         missing = sorted(wanted.values())  # each content once, at its first place
         failed: dict[str, PictureError] = {}
         if missing:
-            network = _engine(backbone, preprocess, weights)
+            run = _engine(network, preprocess, weights)
             with progress("computing features", len(missing)) as advance:
-                for batch in pixel_batches([files[row] for row in missing], preprocess, _BATCH):
-                    if batch.rows:
-                        vectors = network(batch.pixels)
-                        cache.put(batch.digests, vectors)
-                        known.update(zip(batch.digests, vectors, strict=True))
-                    failed.update({digests[missing[place]]: error for place, error in batch.errors})
-                    advance(len(batch.rows) + len(batch.errors))
+                results = look_at([files[row] for row in missing], preprocess, run, batch_size=_BATCH)
+                while done := list(islice(zip(missing, results, strict=False), _KEPT_AT_ONCE)):
+                    vectors = {one.digest: one.output for _, one in done if not isinstance(one.output, PictureError)}
+                    failed |= {digests[row]: one.output for row, one in done if isinstance(one.output, PictureError)}
+                    if vectors:
+                        cache.put(list(vectors), np.stack(list(vectors.values())))
+                    known.update(vectors)
+                    advance(len(done))
+        errors += [(row, failed[digest]) for row, digest in digests.items() if digest in failed]
+        errors.sort(key=lambda item: item[0])
+        rows = [row for row, digest in digests.items() if digest in known]
+        if not rows:
+            first = f" The first: {errors[0][1]}" if errors else ""
+            raise InputError(f"none of {len(files)} pictures can be used.{first}")
+        yield StoredFeatures(np.asarray(rows, np.int64), tuple(digests[row] for row in rows), tuple(errors), cache)
     finally:
         cache.close()
-    errors += [(row, failed[digest]) for row, digest in digests.items() if digest in failed]
-    errors.sort(key=lambda item: item[0])
-    rows = [row for row, digest in digests.items() if digest in known]
-    if not rows:
-        first = f" The first: {errors[0][1]}" if errors else ""
-        raise InputError(f"none of {len(files)} pictures can be used.{first}")
-    return Features(
-        np.asarray(rows, np.int64),
-        np.stack([known[digests[row]] for row in rows]),
-        tuple(digests[row] for row in rows),
-        tuple(errors),
-    )
 
 
-def _engine(backbone: Backbone, preprocess: Preprocess, weights: str) -> Callable[[Pixels], Pixels]:
-    """The fastest way to run the backbone here: torch on a GPU, else ONNX Runtime (twice torch's speed on a CPU)."""
+def _engine(
+    backbone: FeatureNetwork, preprocess: Preprocess, weights: str
+) -> Callable[[Pixels], Float32[np.ndarray, "B C"]]:
+    """The fastest way to run the network here: torch on a GPU, else ONNX Runtime (twice torch's speed on a CPU)."""
     if torch.cuda.is_available():
         network = backbone.eval().cuda()
 
-        def run(pixels: Pixels) -> Pixels:
+        def run(pixels: Pixels) -> Float32[np.ndarray, "B C"]:
             with torch.inference_mode():
-                output: Pixels = network(torch.from_numpy(pixels).cuda()).float().cpu().numpy()
+                output: Float32[np.ndarray, "B C"] = network(torch.from_numpy(pixels).cuda()).float().cpu().numpy()
             return output
 
         return run
@@ -146,4 +197,4 @@ def _engine(backbone: Backbone, preprocess: Preprocess, weights: str) -> Callabl
     if not path.exists():
         with replaced_whole(path) as beside:
             export_onnx(backbone, size, beside)
-    return OnnxModel(path)
+    return OnnxModel(path, threads=1)

@@ -175,7 +175,7 @@ def _part(
         Targets(table, places[rows], seen),
         features,
     )
-    return part, [(keys[row], error) for row, error in errors]
+    return part, [(keys[int(row)], error) for row, error in errors]
 
 
 def _check_targets(targets: Targets, recipe: Recipe) -> None:

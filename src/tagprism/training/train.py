@@ -16,6 +16,7 @@ from tagprism.errors import InputError, NothingToDoError
 from tagprism.files import link_or_copy, replaced_whole, write_json, write_text
 from tagprism.model.bundle import CARD, MODEL, TEXT, VOCABULARY, write_config, write_trained_on
 from tagprism.model.export import export_onnx
+from tagprism.model.places import PlacedNetwork, find_places
 from tagprism.progress import Progress, silent
 from tagprism.provenance import made_with
 from tagprism.training.fit import Fitted, fit
@@ -119,7 +120,8 @@ def provenance(recipe: Recipe, table: ImageTable, prepared: Prepared) -> dict[st
 def write_bundle(folder: Path, prepared: Prepared, fitted: Fitted, origin: dict[str, Any]) -> None:
     """Write everything needed to use the model into an empty folder."""
     size = (prepared.preprocess.height, prepared.preprocess.width)
-    export_onnx(fitted.network, size, folder / MODEL)
+    places = find_places(prepared.backbone, size)
+    export_onnx(PlacedNetwork(fitted.network, places) if places else fitted.network, size, folder / MODEL)
     prepared.vocabulary.save(folder / VOCABULARY)
     write_trained_on(folder, frozenset(prepared.train.digests) | frozenset(prepared.validation.digests))
     text = folder / TEXT
@@ -144,6 +146,7 @@ def write_bundle(folder: Path, prepared: Prepared, fitted: Fitted, origin: dict[
             "encoders": names,
             "label_space": prepared.space.digest,
             "seen": prepared.split.seen,
+            "places": places,
             "provenance": origin | {"validation_mAP": fitted.validation_mAP},
         },
     )

@@ -1,0 +1,71 @@
+"""What the second output `places` costs those who do not ask for it: speed, file size and loading, paired in one run.
+
+    python benchmarks/places.py
+
+Exports one network (tf_efficientnet_lite0, M=7, D=484, random weights) without and with the second output.
+"""
+
+from __future__ import annotations
+
+import statistics
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from tagprism.model.backbones import Backbone
+from tagprism.model.embedding_matrix import EmbeddingMatrix, Network, RankingMatrix
+from tagprism.model.export import export_onnx
+from tagprism.model.onnx_model import OnnxModel
+from tagprism.model.places import PlacedNetwork, find_places
+
+SIZE, VECTORS, DIMENSION, SEEN = (224, 224), 7, 484, 205
+ROUNDS = {1: 100, 32: 10}  # batch size -> rounds
+
+
+def main() -> None:
+    torch.manual_seed(0)
+    backbone = Backbone("tf_efficientnet_lite0", "random")
+    head = EmbeddingMatrix(backbone.features, VECTORS, DIMENSION)
+    network = Network(backbone, head, RankingMatrix(torch.randn(SEEN, DIMENSION)))
+    places = find_places(backbone, SIZE)
+    assert places is not None
+    with tempfile.TemporaryDirectory() as folder:
+        plain, placed = Path(folder, "plain.onnx"), Path(folder, "placed.onnx")
+        export_onnx(network, SIZE, plain)
+        export_onnx(PlacedNetwork(network, places), SIZE, placed)
+        print(
+            f"file: {plain.stat().st_size / 1e6:.3f} MB without `places`, {placed.stat().st_size / 1e6:.3f} MB with it"
+        )
+        models = [OnnxModel(path, threads=1) for path in (plain, placed)]
+    for batch, rounds in ROUNDS.items():
+        pixels = np.random.default_rng(0).standard_normal((batch, 3, *SIZE), dtype=np.float32)
+        ways: dict[str, Callable[[], object]] = {
+            "without": lambda pixels=pixels: models[0](pixels),
+            "with, not asked for": lambda pixels=pixels: models[1](pixels),
+            "with, asked for": lambda pixels=pixels: models[1].placed(pixels),
+        }
+        times = _interleaved(ways, rounds)
+        print(f"batch {batch}, processor time of one thread, median of {rounds} interleaved rounds:")
+        for name, taken in times.items():
+            ratio = statistics.median(one / base for one, base in zip(taken, times["without"], strict=True))
+            print(f"  {name:<20} {statistics.median(taken) * 1e3 / batch:6.2f} ms a picture, {ratio:.3f} of without")
+
+
+def _interleaved(ways: dict[str, Callable[[], object]], rounds: int) -> dict[str, list[float]]:
+    for way in ways.values():
+        way()  # the first call allocates
+    times: dict[str, list[float]] = {name: [] for name in ways}
+    for number in range(rounds):
+        for name in list(ways) if number % 2 else reversed(list(ways)):
+            start = time.process_time()
+            ways[name]()
+            times[name].append(time.process_time() - start)
+    return times
+
+
+if __name__ == "__main__":
+    main()

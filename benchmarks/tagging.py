@@ -1,0 +1,203 @@
+"""Pictures per second from JPEG files on disk: `tagprism tag`'s way against the plain way and against the bare network.
+
+Run: python benchmarks/tagging.py RUN PHOTOS [--bundle BUNDLE ...]   (in one process, rounds interleaved; medians)
+RUN is a finished run; PHOTOS a folder of small JPEG files. The large ones, 12 megapixels, are made from them: enlarged,
+with grain, quality 90. `--bundle` adds exports of the same RUN, such as an int8 one. Rivals:
+  plain: Pillow decodes in full, PyTorch runs the RUN's weights eagerly in batches of 32;
+  bare:  the bundle's ONNX network on pixels that are ready in memory, in its fastest batches: what no program can beat.
+Also: `--help`, `tag one.jpg` from a cold start, peak memory at two numbers of files, and stored matrices re-tagged.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import platform
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image
+from rich.console import Console
+from rich.table import Table
+
+from tagprism import load
+from tagprism.evaluation.evaluate import score_matrices
+from tagprism.images.decode import open_picture
+from tagprism.images.stream import BATCH
+from tagprism.model.onnx_model import OnnxModel
+from tagprism.tagging.tagger import Tagger
+from tagprism.training.torch_engine import torch_matrices
+
+LARGE = (4000, 3000)
+PLAIN_BATCH = 32
+
+
+def main() -> None:
+    """Measure everything and print the tables."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("run", type=Path)
+    parser.add_argument("photos", type=Path)
+    parser.add_argument("--bundle", type=Path, action="append", default=[], help="another bundle of the same RUN")
+    parser.add_argument("--small", type=int, default=512, help="small pictures a round")
+    parser.add_argument("--large", type=int, default=48, help="large pictures a round")
+    parser.add_argument("--rounds", type=int, default=5)
+    arguments = parser.parse_args()
+    found = sorted(path for path in arguments.photos.rglob("*") if path.suffix.lower() in (".jpg", ".jpeg"))
+    small = (found * (arguments.small // len(found) + 1))[: arguments.small]
+    taggers = {str(path): load(path) for path in (arguments.run, *arguments.bundle)}
+    console = Console(width=120)
+    with tempfile.TemporaryDirectory() as folder:
+        large = [enlarge(path, Path(folder) / f"{place}.jpg") for place, path in enumerate(found[: arguments.large])]
+        plain = torch_matrices(arguments.run, taggers[str(arguments.run)].vocabulary)
+        for title, files in (("small", small), ("12 megapixels", large)):
+            console.print(throughput(title, files, taggers, plain, arguments.rounds))
+        console.print(processes(arguments.run, small))
+    console.print(retagging())
+    console.print(
+        f"{_processor()}, {os.cpu_count()} cores, Python {platform.python_version()}, torch {torch.__version__}"
+    )
+
+
+def enlarge(source: Path, target: Path) -> Path:
+    """A picture of 12 megapixels as a camera would write it."""
+    picture = open_picture(source).resize(LARGE, Image.Resampling.BICUBIC)
+    grain = np.random.default_rng(0).normal(0, 4, (LARGE[1], LARGE[0], 1))
+    Image.fromarray(np.clip(np.asarray(picture) + grain, 0, 255).astype(np.uint8)).save(target, quality=90)
+    return target
+
+
+def throughput(
+    title: str,
+    files: Sequence[Path],
+    taggers: dict[str, Tagger],
+    plain: Callable[[np.ndarray], np.ndarray],
+    rounds: int,
+) -> Table:
+    """Medians of pictures per second, and medians of the ratios within a round."""
+    first = next(iter(taggers.values()))
+    methods: dict[str, Callable[[], float]] = {"plain": lambda: plain_way(files, first, plain)}
+    for name, tagger in taggers.items():
+        methods[f"bare {name}"] = lambda tagger=tagger: bare(tagger, len(files))
+        methods[f"tag {name}"] = lambda tagger=tagger: tag(tagger, files)
+    measured: dict[str, list[float]] = {name: [] for name in methods}
+    for turn in range(rounds + 1):
+        for name, method in methods.items():
+            rate = method()
+            if turn:  # the first round warms up
+                measured[name].append(rate)
+    table = Table(title=f"{title}: {len(files)} files, {rounds} rounds")
+    for column in ("", "pictures/s", "of plain", "of its bare network"):
+        table.add_column(column, justify="left" if not column else "right")
+    for name, rates in measured.items():
+        of_plain = statistics.median(a / b for a, b in zip(rates, measured["plain"], strict=True))
+        row = [name, f"{statistics.median(rates):.1f}", f"{of_plain:.2f}x", ""]
+        if name.startswith("tag "):
+            rival = measured["bare " + name.removeprefix("tag ")]
+            row[3] = f"{statistics.median(a / b for a, b in zip(rates, rival, strict=True)):.0%}"
+        table.add_row(*row)
+    return table
+
+
+def plain_way(files: Sequence[Path], tagger: Tagger, network: Callable[[np.ndarray], np.ndarray]) -> float:
+    """Decode in full, one after the other; torch, eager, in batches; the same preparation and ranking."""
+    began = time.perf_counter()
+    for start in range(0, len(files), PLAIN_BATCH):
+        pixels = [
+            tagger.preprocess.apply(Image.open(path).convert("RGB")) for path in files[start : start + PLAIN_BATCH]
+        ]
+        score_matrices(network(np.stack(pixels)), tagger.vocabulary.vectors)
+    return len(files) / (time.perf_counter() - began)
+
+
+def bare(tagger: Tagger, count: int) -> float:
+    """The network alone, on all cores, in the fastest of some ways to call it."""
+    size = (tagger.preprocess.height, tagger.preprocess.width)
+    model = OnnxModel(tagger.bundle.path / "model.onnx")
+    best = 0.0
+    for batch in (BATCH, 8, 32):
+        pixels = np.random.default_rng(0).standard_normal((batch, 3, *size), np.float32)
+        began = time.perf_counter()
+        for _ in range(max(1, count // batch)):
+            model(pixels)
+        best = max(best, batch * max(1, count // batch) / (time.perf_counter() - began))
+    return best
+
+
+def tag(tagger: Tagger, files: Sequence[Path]) -> float:
+    """From files to tags, as the command line does."""
+    began = time.perf_counter()
+    assert all(row.error is None for row in tagger.tag_each(files))
+    return len(files) / (time.perf_counter() - began)
+
+
+def processes(model: Path, files: Sequence[Path]) -> Table:
+    """Whole processes, from start to end: seconds and peak memory."""
+    commands: dict[str, list[str]] = {"--help": ["--help"], "tag one.jpg": [*_tag(model), str(files[0])]}
+    for count in (len(files), 8 * len(files)):
+        commands[f"tag {count} files"] = [*_tag(model), "-"]
+    table = Table(title="whole processes")
+    for column in ("", "seconds (median of 5)", "peak memory"):
+        table.add_column(column, justify="left" if not column else "right")
+    with tempfile.TemporaryDirectory() as folder:
+        copies = []
+        for place in range(8 * len(files)):
+            copies.append(Path(folder) / f"{place}.jpg")
+            copies[-1].write_bytes(files[place % len(files)].read_bytes())
+        for name, command in commands.items():
+            count = int(name.split()[1]) if name.endswith(" files") else 0
+            listed = "".join(f"{path}\n" for path in copies[:count])
+            seconds, peaks = zip(*(_process(command, listed) for _ in range(1 if count else 5)), strict=True)
+            table.add_row(name, f"{statistics.median(seconds):.2f}", f"{max(peaks) / 1e6:.0f} MB")
+    return table
+
+
+def _tag(model: Path) -> list[str]:
+    return ["tag", "--model", str(model), "--format", "jsonl", "--quiet"]
+
+
+def _process(arguments: list[str], listed: str) -> tuple[float, float]:
+    """Seconds and peak bytes of one call of the command line; `listed` goes to its stdin."""
+    with tempfile.TemporaryFile("w+") as given:
+        given.write(listed)
+        given.seek(0)
+        began = time.perf_counter()
+        command = [sys.executable, "-m", "tagprism", *arguments]
+        child = subprocess.Popen(command, stdin=given, stdout=subprocess.DEVNULL)
+        _, status, used = os.wait4(child.pid, 0)
+        seconds = time.perf_counter() - began
+    assert os.waitstatus_to_exitcode(status) == 0, arguments
+    return seconds, used.ru_maxrss * 1024
+
+
+def retagging(images: int = 100_000, labels: int = 1_000, vectors: int = 7, dimension: int = 256) -> Table:
+    """Stored matrices scored against new labels; no picture is read."""
+    generator = np.random.default_rng(0)
+    matrices = generator.standard_normal((images, vectors, dimension + 1), np.float32)
+    words = generator.standard_normal((labels, dimension), np.float32)
+    began = time.perf_counter()
+    best = score_matrices(matrices, words).argmax(axis=1)
+    seconds = time.perf_counter() - began
+    table = Table(title="stored matrices re-tagged with new labels")
+    table.add_column("images x labels (M, D)")
+    table.add_column("seconds", justify="right")
+    table.add_row(f"{len(best):,} x {labels:,} ({vectors}, {dimension})", f"{seconds:.1f}")
+    return table
+
+
+def _processor() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+        return next(line.split(":", 1)[1].strip() for line in lines if line.startswith("model name"))
+    except (OSError, StopIteration):
+        return platform.processor() or platform.machine()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,155 @@
+"""Other people's numbers: which belong beside a result, and which of them can be compared. Measures nothing."""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from functools import cache
+from importlib.resources import files
+from typing import Annotated
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from tagprism.evaluation.metrics import ImageSet
+from tagprism.evaluation.protocols import TASKS, Task
+
+Percent = Annotated[float, Field(gt=0, lt=100)]
+Metric = Annotated[str, Field(pattern=r"^(mAP|(P|R|F1)@[1-9]\d*)$")]
+_HALF = 0.05  # published percentages have one digit after the point
+
+
+class Entry(BaseModel):
+    """Numbers of one method on one protocol, from one source.
+
+    Args:
+        data: kind of the data set, as in `nus-wide:DIR`.
+        seen, unseen: numbers of labels.
+        task: `zsl` or `gzsl`.
+        method: its name.
+        values: percent, by metric: `mAP`, `P@3`, `R@3`, `F1@3`.
+        image_set: which images were scored, where it is known.
+        label_vectors: where it is known.
+        source: what states the values; None for unverified ones.
+        unverified: whether the table they come from was not seen.
+        note: anything else a reader must know.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    data: str
+    seen: int
+    unseen: int
+    task: Task
+    method: str
+    values: dict[Metric, Percent] = Field(min_length=1)
+    image_set: ImageSet | None = None
+    label_vectors: str | None = None
+    source: str | None = None
+    unverified: bool = False
+    note: str | None = None
+
+    @model_validator(mode="after")
+    def _source_or_mark(self) -> Entry:
+        if bool(self.source) == self.unverified:
+            raise ValueError("an entry has a source or is marked unverified")
+        return self
+
+    @property
+    def ks(self) -> set[int]:
+        """The K of its metrics."""
+        return {int(metric.partition("@")[2]) for metric in self.values if "@" in metric}
+
+
+@dataclass(frozen=True)
+class ComparableGroup:
+    """Published rows of one task that may have been measured on the same images and labels.
+
+    Args:
+        task: of the rows.
+        methods: their names.
+        least, most: positives per scored image that fit all of them.
+    """
+
+    task: Task
+    methods: tuple[str, ...]
+    least: float
+    most: float
+
+    @property
+    def middle(self) -> float:
+        """The number to show."""
+        return (self.least + self.most) / 2
+
+
+@cache
+def published() -> tuple[Entry, ...]:
+    """All entries of `published.toml`."""
+    text = files("tagprism.evaluation").joinpath("published.toml").read_text(encoding="utf-8")
+    return tuple(Entry.model_validate(entry) for entry in tomllib.loads(text)["entry"])
+
+
+def published_for(kind: str, seen: int, unseen: int) -> tuple[Entry, ...]:
+    """The entries for a data set and protocol, and no others.
+
+    Args:
+        kind: of the data set, such as `nus-wide`.
+        seen, unseen: numbers of labels.
+    """
+    return tuple(entry for entry in published() if (entry.data, entry.seen, entry.unseen) == (kind, seen, unseen))
+
+
+def comparable_groups(entries: Iterable[Entry]) -> tuple[ComparableGroup, ...]:
+    """Sort methods by the positives per image that their numbers imply.
+
+    TP = P K N = R positives, so positives / N = K P / R; known to within the rounding of P and R. A method is in a
+    group when one number fits all of the group. Methods without P and R at one K are in none.
+
+    Args:
+        entries: of one data set and protocol.
+
+    Returns:
+        Groups by task, fewest positives first. Rows of different groups cannot be compared.
+    """
+    listed, groups = list(entries), []
+    for task in TASKS:
+        spans = []
+        for method in dict.fromkeys(entry.method for entry in listed if entry.task == task):
+            values = merged_values(entry for entry in listed if (entry.task, entry.method) == (task, method))
+            if span := _implied(values):
+                spans.append((*span, method))
+        groups += _grouped(task, sorted(spans))
+    return tuple(groups)
+
+
+def merged_values(entries: Iterable[Entry]) -> dict[str, float]:
+    """The values of several entries of one method."""
+    return {metric: value for entry in entries for metric, value in entry.values.items()}
+
+
+def _implied(values: dict[str, float]) -> tuple[float, float] | None:
+    """Least and most positives per image that fit P and R at every K."""
+    spans = []
+    for metric, precision in values.items():
+        name, _, k = metric.partition("@")
+        recall = values.get(f"R@{k}")
+        if name == "P" and recall is not None:
+            spans.append(
+                (int(k) * (precision - _HALF) / (recall + _HALF), int(k) * (precision + _HALF) / (recall - _HALF))
+            )
+    if not spans:
+        return None
+    least, most = max(span[0] for span in spans), min(span[1] for span in spans)
+    return (least, most) if least <= most else (most, least)  # contradicting rows: all that lies between
+
+
+def _grouped(task: Task, spans: Sequence[tuple[float, float, str]]) -> list[ComparableGroup]:
+    """Walk up the spans; one that shares no number with the group begins the next."""
+    groups: list[ComparableGroup] = []
+    for least, most, method in spans:
+        last = groups[-1] if groups else None
+        if last is not None and least <= last.most:
+            groups[-1] = ComparableGroup(task, (*last.methods, method), least, min(most, last.most))
+        else:
+            groups.append(ComparableGroup(task, (method,), least, most))
+    return groups

@@ -1,0 +1,112 @@
+"""Why a picture has a tag: which principal vector won, what each place added, and how the others would have scored.
+
+A score is `<A_m, w> / sd - mu / sd` and `A_m` a sum over places, so places and a share without a place sum to the
+score exactly. Needs no torch; draws nothing.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import Float32
+from PIL import Image
+
+from tagprism.images.decode import MAX_PIXELS, open_picture
+from tagprism.model.max_similarity import max_similarity_numpy
+from tagprism.tagging.tagger import Tagger, label_queries
+
+
+@dataclass(frozen=True, eq=False)
+class Why:
+    """Where the score of one label comes from.
+
+    Args:
+        label: the word or phrase.
+        spelling: which of the label's spellings scored best; mostly the label itself.
+        score: as the tag has it; the sum of `places` and `without_place`.
+        vector: which principal vector won, 0..M-1.
+        vectors: the score that each of the M vectors alone gives.
+        places: (h, w) what each place added to the score or took from it.
+        without_place: the rest of the score, which no place accounts for.
+    """
+
+    label: str
+    spelling: str
+    score: float
+    vector: int
+    vectors: tuple[float, ...]
+    places: Float32[np.ndarray, "h w"]
+    without_place: float
+
+
+@dataclass(frozen=True, eq=False)
+class Explanation:
+    """Why a picture has its tags.
+
+    Args:
+        path: as it was given.
+        picture: upright, mode RGB; a large JPEG at reduced size.
+        frame: where the grid of places lies over the picture: (left, top, right, bottom) in shares of its width and
+            height; beyond 0 and 1 where the network's input was padded.
+        tags: in the order asked for.
+    """
+
+    path: Path
+    picture: Image.Image
+    frame: tuple[float, float, float, float]
+    tags: tuple[Why, ...]
+
+
+class Explainer:
+    """Says why, for the pictures of one model and one list of words.
+
+    Args:
+        tagger: the model.
+        labels: words as for `Tagger.tag`: a sequence, or words with their other spellings; None for the vocabulary.
+
+    Raises:
+        InputError: the bundle cannot say where a tag comes from, or a word has no vector.
+    """
+
+    def __init__(self, tagger: Tagger, labels: Sequence[str] | Mapping[str, Sequence[str]] | None = None) -> None:
+        self.tagger, self.grid = tagger, tagger.bundle.places
+        names = tuple(labels) if labels is not None else tagger.vocabulary.names
+        aliases: Mapping[str, Sequence[str]] = labels if isinstance(labels, Mapping) else {}
+        self._spellings = {name: (name, *aliases.get(name, ())) for name in names}
+        words = list(dict.fromkeys(word for group in self._spellings.values() for word in group))
+        self._rows = {word: row for row, word in enumerate(words)}
+        self._vectors = tagger.embed(words)
+
+    def explain(
+        self, path: str | os.PathLike[str], names: Sequence[str], *, max_pixels: int = MAX_PIXELS
+    ) -> Explanation:
+        """Explain some labels of a picture.
+
+        Args:
+            path: a picture file.
+            names: some of the labels.
+            max_pixels: cap on the size of the picture.
+
+        Raises:
+            PictureError: the picture cannot be used.
+        """
+        preprocess = self.tagger.preprocess
+        picture = open_picture(path, max_pixels=max_pixels, draft_size=preprocess.draft_size)
+        matrices, places = self.tagger.bundle.placed_matrices(preprocess.apply(picture)[None])
+        tags = tuple(self._why(name, matrices[0], places[0]) for name in names)
+        return Explanation(Path(path), picture, preprocess.frame(picture), tags)
+
+    def _why(self, name: str, matrix: Float32[np.ndarray, "M D1"], places: Float32[np.ndarray, "P M D"]) -> Why:
+        spellings = self._spellings[name]
+        vectors = self._vectors[[self._rows[word] for word in spellings]]  # (S, D)
+        queries = label_queries(vectors)
+        scores, winners = (array[0] for array in max_similarity_numpy(matrix[None], queries))
+        best = int(np.argmax(scores))
+        score, winner = float(scores[best]), int(winners[best])
+        shares = (places[:, winner] @ vectors[best]).reshape(self.grid)
+        each = tuple(map(float, matrix @ queries[best]))
+        return Why(name, spellings[best], score, winner, each, shares, score - float(shares.sum(dtype=np.float64)))

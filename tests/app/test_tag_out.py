@@ -1,0 +1,215 @@
+"""`tagprism tag --out`: killed at any moment and run again, the file ends as if nothing had happened."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from tagprism.app.continued_file import ContinuedFile, finished
+from tagprism.errors import InputError, MachineError
+from tests.app.conftest import Cli
+from tests.odd_pictures import draw_odd_pictures
+from tests.small_world import World
+
+COPIES = 30  # of 64 pictures: some seconds of work
+
+
+@pytest.fixture(scope="module")
+def many(world: World, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """About two thousand pictures, damaged ones among them."""
+    folder = tmp_path_factory.mktemp("many")
+    for copy in range(COPIES):
+        shutil.copytree(world.data / "images", folder / f"{copy:02}")
+        draw_odd_pictures(folder / f"{copy:02}" / "odd")
+    return folder
+
+
+def start(many: Path, world: World, out: Path) -> subprocess.Popen[bytes]:
+    command = [sys.executable, "-m", "tagprism", "tag", many, "-m", world.run, "--out", out, "--top-k", "3"]
+    return subprocess.Popen(
+        command, env=os.environ | {"OMP_NUM_THREADS": "1"}, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE
+    )
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("ending", ["jsonl", "csv"])
+def test_killed_at_random_moments_the_file_is_as_uninterrupted(
+    many: Path, world: World, tmp_path: Path, ending: str
+) -> None:
+    plain, killed = tmp_path / f"plain.{ending}", tmp_path / f"killed.{ending}"
+    begun = time.monotonic()
+    whole = start(many, world, plain)
+    whole.communicate()
+    assert whole.returncode == 4
+    dice, limit = random.Random(ending), time.monotonic() - begun
+    kills = 0
+    while True:
+        process = start(many, world, killed)
+        try:
+            process.communicate(timeout=dice.uniform(0.2, 0.9) * limit)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.communicate()
+            kills += 1
+            assert kills < 40, "it never ends"
+            continue
+        assert process.returncode == 4
+        break
+    assert kills >= 1
+    assert killed.read_bytes() == plain.read_bytes()
+    shown = sorted(path.name for path in tmp_path.iterdir() if not path.name.startswith("."))
+    assert shown == sorted([plain.name, killed.name])
+
+
+def test_ctrl_c_says_how_to_continue(many: Path, world: World, tmp_path: Path) -> None:
+    out = tmp_path / "tags.jsonl"
+    process = start(many, world, out)
+    part = tmp_path / "tags.jsonl.part"
+    while process.poll() is None and not (part.exists() and part.stat().st_size):
+        time.sleep(0.02)
+    process.send_signal(signal.SIGINT)
+    _, said = process.communicate()
+    assert process.returncode == 130, said
+    text = said.decode()
+    assert "tags.jsonl.part" in text and "Run the same command again to continue" in text and "Traceback" not in text
+    rows = part.read_text().splitlines()
+    assert rows and all(json.loads(row) for row in rows)
+    assert not out.exists()
+
+
+def test_another_command_is_refused_and_nothing_overwritten(cli: Cli, world: World, tmp_path: Path) -> None:
+    out, words = tmp_path / "tags.jsonl", tmp_path / "words.txt"
+    words.write_text("red\ncircle\tsquare\n")
+    command = ("tag", world.data / "images", "-m", world.run, "--labels", words, "--out", out)
+    assert cli(*command).code == 0
+    before = out.read_bytes()
+    again = cli(*command)
+    assert (again.code, again.out) == (0, "") and "is complete: 64 pictures" in again.err
+    cli(*command, "--top-k", 3).refused("by a command with another top-k", "left as it is")
+    cli(*command[:-4], "--out", out).refused("another words")
+    cli(*command[:1], world.pictures()[0], *command[2:]).refused("the pictures have changed since")
+    assert out.read_bytes() == before
+
+    part = out.rename(tmp_path / "tags.jsonl.part")
+    cli(*command, "--max-pixels", 10**6).refused("another max-pixels", "remove tags.jsonl.part")
+    (tmp_path / ".tags.jsonl.journal").unlink()
+    cli(*command).refused("not by this command")
+    assert part.read_bytes() == before
+    part.rename(out)
+    cli(*command).refused("not by this command", "left as it is")
+    out.unlink()
+    assert cli(*command).code == 0  # all gone: begun anew
+    assert out.read_bytes() == before
+
+
+def test_words_without_a_vector_leave_nothing_behind(cli: Cli, world: World, tmp_path: Path) -> None:
+    words = tmp_path / "words.txt"
+    words.write_text("sqare\n")
+    out = tmp_path / "tags.csv"
+    cli("tag", world.data / "images", "-m", world.run, "--labels", words, "--out", out).refused("sqare")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["words.txt"]
+
+
+def test_formats_of_the_file(cli: Cli, world: World, tmp_path: Path) -> None:
+    command = ("tag", world.pictures()[0], "-m", world.run)
+    shown = {kind: cli(*command, "--format", kind).out for kind in ("csv", "jsonl")}
+    assert cli(*command, "--out", tmp_path / "a.csv").out == ""
+    assert cli(*command, "--out", tmp_path / "a.txt").code == 0
+    assert cli(*command, "--out", tmp_path / "b.txt", "--format", "csv").code == 0
+    assert (tmp_path / "a.csv").read_text() == (tmp_path / "b.txt").read_text() == shown["csv"]
+    assert (tmp_path / "a.txt").read_text() == shown["jsonl"]
+    cli(*command, "--out", tmp_path / "c", "--format", "table").refused("--format jsonl or csv")
+
+
+def write(file: ContinuedFile, names: list[str]) -> None:
+    for name in names:
+        file.write(name, f"{name} is a row\n".encode(), skipped=name == "skipped")
+        file.save()
+
+
+COMMAND = {"model": "m", "words": "w"}
+
+
+def test_what_is_after_the_last_mark_is_written_again(tmp_path: Path) -> None:
+    out = tmp_path / "rows"
+    with ContinuedFile(out, COMMAND, b"header\n") as file:
+        assert file.resume("abcd") == 0
+        write(file, ["a", "b"])
+    with file.part.open("ab") as part:
+        part.write(b"c is a r")
+    with file.journal.open("ab") as journal:
+        journal.write(b"[3, 0, 9")
+    with ContinuedFile(out, COMMAND, b"header\n") as file:
+        assert file.resume("abcd") == 2
+        assert (file.rows, file.skipped) == (2, 0)
+        write(file, ["c", "d"])
+        file.finish()
+    assert out.read_text() == "header\na is a row\nb is a row\nc is a row\nd is a row\n"
+    assert sorted(path.name for path in tmp_path.iterdir()) == [".rows.journal", "rows"]
+
+
+@pytest.mark.parametrize(
+    ("now", "kept"),
+    [("abcde", 3), ("abxcd", 2), ("xabc", 0), ("ab", 2), ("bc", 0)],
+    ids=["more at the end", "one in the middle", "one at the start", "the last is gone", "the first is gone"],
+)
+def test_a_folder_that_changed_is_continued_from_the_change(tmp_path: Path, now: str, kept: int) -> None:
+    out = tmp_path / "rows"
+    with ContinuedFile(out, COMMAND, b"") as file:
+        file.resume("abc")
+        write(file, list("abc"))
+    with ContinuedFile(out, COMMAND, b"") as file:
+        assert file.resume(now) == kept
+        write(file, list(now[kept:]))
+        file.finish()
+    assert out.read_text() == "".join(f"{name} is a row\n" for name in now)
+
+
+def test_a_kill_between_any_two_steps(tmp_path: Path) -> None:
+    out, names = tmp_path / "rows", ["skipped"]
+    journal = tmp_path / ".rows.journal"
+    journal.write_bytes(b'["tagprism jour')  # in the middle of its first line
+    with ContinuedFile(out, COMMAND, b"") as file:
+        assert file.resume(names) == 0
+        write(file, names)
+        file.part.unlink()  # a journal alone
+    with ContinuedFile(out, COMMAND, b"") as file:
+        assert file.resume(names) == 0
+        write(file, names)
+    with ContinuedFile(out, COMMAND, b"") as file:
+        assert file.resume(names) == 1
+        assert file.skipped == 1
+        assert finished(out, COMMAND, names) is None
+        file.part.rename(out)  # all but the last step, which shortens the journal
+    whole = finished(out, COMMAND, names)
+    assert whole is not None and (whole.rows, whole.skipped) == (1, 1)
+    with out.open("a") as changed:
+        changed.write("by hand")
+    with pytest.raises(InputError, match="changed since"):
+        finished(out, COMMAND, names)
+
+
+def test_two_commands_do_not_write_one_file(tmp_path: Path) -> None:
+    with ContinuedFile(tmp_path / "rows", COMMAND, b"") as file:
+        with pytest.raises(InputError, match="another tagprism"):
+            ContinuedFile(tmp_path / "rows", COMMAND, b"")
+        file.resume("a")
+        write(file, ["a"])
+        file.finish()
+
+
+def test_a_full_disk_is_the_machine(tmp_path: Path) -> None:
+    with ContinuedFile(tmp_path / "rows", COMMAND, b"") as file:
+        file.resume("a")
+        os.dup2(os.open("/dev/full", os.O_WRONLY), file._out)
+        with pytest.raises(MachineError, match="No space left"):
+            write(file, ["a"])

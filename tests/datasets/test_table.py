@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tagprism.datasets.table import FilesBelow, ImageTable, PickedFiles, Ragged, Targets, first_ten
+from tagprism.datasets.table import FilesBelow, ImageTable, Picked, Ragged, Targets, first_ten
 from tagprism.errors import InputError
 
 
@@ -150,6 +150,6 @@ def test_targets_and_files_asked_a_few_at_a_time_are_those_of_all(places: list[i
     assert len(targets) == 50
     np.testing.assert_array_equal(targets[asked], table.targets(chosen, ["e", "b"])[asked])
     assert targets.holds(1) and targets.holds(-1) and not targets.holds(0)
-    picked = PickedFiles(files, chosen)
+    picked = Picked(files, chosen)
     assert [picked[place] for place in places] == [files[int(chosen[place])] for place in places]
     assert list(picked[3:7]) == [files[int(row)] for row in chosen[3:7]]

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Literal, overload
+from typing import Literal, TypeVar, overload
 
 import numpy as np
 from jaxtyping import Int8, Int32, Int64, Integer
@@ -20,6 +20,7 @@ from tagprism.datasets.hex_keys import HexKeys
 from tagprism.datasets.protocol import Protocol
 from tagprism.errors import InputError
 
+Item = TypeVar("Item")
 _NAMES_AT_ONCE = 100_000  # joined for the digest
 
 
@@ -298,26 +299,26 @@ class Targets:
 
 
 @dataclass(frozen=True)
-class PickedFiles(Sequence[Path]):
-    """Some files of many, without a list of their paths.
+class Picked(Sequence[Item]):
+    """Some items of many, without a list of them: files, or names.
 
     Args:
-        files: all of them.
+        items: all of them.
         rows: (n,) places of those picked.
     """
 
-    files: Sequence[Path]
+    items: Sequence[Item]
     rows: Int64[np.ndarray, " n"]
 
     def __len__(self) -> int:
-        """Number of files."""
+        """Number of items."""
         return len(self.rows)
 
     @overload
-    def __getitem__(self, place: int) -> Path: ...
+    def __getitem__(self, place: int) -> Item: ...
     @overload
-    def __getitem__(self, place: slice) -> PickedFiles: ...
-    def __getitem__(self, place: int | slice) -> Path | PickedFiles:
-        """Path at one place, or the files of a slice."""
+    def __getitem__(self, place: slice) -> Picked[Item]: ...
+    def __getitem__(self, place: int | slice) -> Item | Picked[Item]:
+        """Item at one place, or the items of a slice."""
         rows = self.rows[place]
-        return PickedFiles(self.files, rows) if isinstance(place, slice) else self.files[int(rows)]
+        return Picked(self.items, rows) if isinstance(place, slice) else self.items[int(rows)]

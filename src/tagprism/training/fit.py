@@ -94,7 +94,7 @@ def fit(prepared: Prepared, folder: Path, progress: Progress = silent, processes
         speed = Speedometer(loader, advance)
         trainer = _trainer(prepared, folder, order, validation is not None, speed, first, processes)
         _run(trainer, module, loader, validation, last if first else None)
-    if processes.is_main and module.failed.keys() >= set(prepared.train.keys):
+    if processes.is_main and module.failed and all(key in module.failed for key in prepared.train.keys):
         key, (_, message) = next(iter(module.failed.items()))
         raise InputError(
             f"none of {len(prepared.train.keys)} training pictures can be used. The first: {key}: {message}"

@@ -12,7 +12,7 @@ import torch
 from jaxtyping import Float32
 
 from tagprism.datasets.splits import Split, hold_out_validation
-from tagprism.datasets.table import ImageTable, PickedFiles, Targets
+from tagprism.datasets.table import ImageTable, Picked, Targets
 from tagprism.errors import InputError, PictureError
 from tagprism.images.digests import digest_pictures
 from tagprism.images.preprocess import Preprocess
@@ -31,14 +31,14 @@ class Part:
     """Pictures of one part of a split, those that can be used.
 
     Args:
-        keys: n names.
-        files: n paths, made when asked for.
+        keys: n names, made when asked for like paths and targets.
+        files: n paths.
         digests: n SHA-256 of the bytes.
-        targets: (n, L) over the seen labels, made when asked for.
+        targets: (n, L) over the seen labels.
         features: (n, C), or None in end-to-end training.
     """
 
-    keys: tuple[str, ...]
+    keys: Sequence[str]
     files: Sequence[Path]
     digests: tuple[str, ...]
     targets: Targets
@@ -159,7 +159,7 @@ def _part(
     if not keys:
         return Part((), (), (), Targets(table, (), seen), None), []
     places = table.rows_of(keys)
-    files = PickedFiles(table.files, places)
+    files = Picked(table.files, places)
     if frozen is not None:
         found = compute_features(files, frozen, preprocess, progress)
         rows, digests, features, errors = found.rows, found.digests, found.vectors, list(found.errors)
@@ -169,8 +169,8 @@ def _part(
     if not len(rows):
         raise InputError(f"none of {len(keys)} pictures can be read. The first: {errors[0][1]}")
     part = Part(
-        tuple(keys[int(row)] for row in rows),
-        PickedFiles(table.files, places[rows]),
+        Picked(keys, rows),
+        Picked(table.files, places[rows]),
         digests,
         Targets(table, places[rows], seen),
         features,

@@ -234,7 +234,8 @@ def launch(devices: int, nodes: int) -> int:
             started.append(subprocess.Popen(command, env=shared | own, stdin=subprocess.PIPE))
         codes = _wait_for_all(started)
     except KeyboardInterrupt:  # sent to all of the terminal's processes; the main one says so
-        started[0].wait()
+        for main in started[:1]:
+            main.wait()
         sys.exit(_INTERRUPTED)
     finally:
         _end(started)

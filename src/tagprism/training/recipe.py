@@ -79,6 +79,11 @@ class TrainingTable(_Table):
         default=None, ge=1, description="batches between checkpoints; half a minute if absent"
     )
 
+    @field_validator("precision", mode="before")
+    @classmethod
+    def _number(cls, value: Any) -> Any:
+        return str(value) if value == 32 else value  # --set training.precision=32
+
 
 class CalibrationTable(_Table):
     """`[calibration]`: probabilities, fitted on validation pictures after the training on frozen features."""

@@ -11,7 +11,7 @@ import numpy as np
 from jaxtyping import Float, Float32, Float64, Int64
 
 from tagprism.model.max_similarity import max_similarity_numpy
-from tagprism.tagging.tagger import label_queries
+from tagprism.tagging.calibration import label_queries
 
 CLOSE_COSINE, COLLAPSED_GAIN, DEAD_SHARE = 0.95, 0.1, 0.1
 """Mean cosine from which vectors are close; mean gain below which close vectors are one; part of an even share of the

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +12,7 @@ import pytest
 
 from tagprism.datasets.nus_wide import SAME_LABEL, open_nus_wide
 from tagprism.datasets.registry import default_split, open_dataset
-from tagprism.datasets.splits import Split, load_split, shared_labels
+from tagprism.datasets.splits import Split, hold_out_validation, load_split, pseudo_unseen, shared_labels
 from tagprism.datasets.table import ImageTable
 from tagprism.errors import InputError
 from tests.datasets.official_trees import NUS_CONCEPTS, NUS_TAGS, Tree, make_nus_wide
@@ -73,8 +75,6 @@ def test_the_protocol_names_its_exceptions_and_no_split_file_can(tmp_path: Path)
     assert split is not None and split.protocol is not None
     assert split.protocol.same_label == {("animal", "animals"), ("cars", "car")}
     own = tmp_path / "split.json"
-    import json
-
     own.write_text(json.dumps(split.to_json()))
     with pytest.raises(InputError, match=r"both sides .*animals / animal.*car / cars"):
         load_split(str(own), table)
@@ -190,10 +190,6 @@ def test_the_one_flaw_of_the_official_files_counts_as_absent(tmp_path: Path) -> 
 
 
 def test_limits_and_validation_keep_the_protocol(tmp_path: Path) -> None:
-    from dataclasses import replace
-
-    from tagprism.datasets.splits import hold_out_validation, pseudo_unseen
-
     make_nus_wide(tmp_path)
     split = default_split("nus-wide", open_nus_wide(tmp_path, {}))
     assert isinstance(split, Split)

@@ -79,7 +79,7 @@ def word_spellings(word: str) -> list[str]:
     if not bare:
         return []
     plain = "".join(letter for letter in unicodedata.normalize("NFD", bare) if not unicodedata.combining(letter))
-    own = dict.fromkeys((word, bare, plain))
+    own = dict.fromkeys((word, bare, plain or bare))
     return list(own | dict.fromkeys(form for one in own for form in sorted(variants(one)) if " " not in form))
 
 

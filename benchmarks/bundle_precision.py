@@ -2,8 +2,8 @@
 
     python benchmarks/bundle_precision.py RUN --data tagged:DIR --split FILE#0
 
-Every form of the network ranks the same test pictures. Then the fp32 network ranks them with the label vectors of the text
-encoders in float32 and of sentence encoders in int8 (weights only), embedded anew.
+Every form of the network ranks the same test pictures. Then the fp32 network ranks them with the label vectors of the
+text encoders in float32 and of sentence encoders in int8 (weights only), embedded anew.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """The name of a model -> its folder: packaged, on a model hub, or on this disk. Opens no bundle.
 
 Names of the three kinds look different: `hf-hub:owner/name[@revision]` is on the hub; a bare word that names a packaged
-bundle is that bundle; everything else is a path. A folder with the name of a packaged bundle is written `./NAME`, so that
-what lies in the working folder never changes what a name means.
+bundle is that bundle; everything else is a path. A folder with the name of a packaged bundle is written `./NAME`, so
+that what lies in the working folder never changes what a name means.
 """
 
 from __future__ import annotations

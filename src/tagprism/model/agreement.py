@@ -34,7 +34,7 @@ class Agreement:
     top_k: int
     top_k_agreement: float
 
-    def to_json(self) -> dict[str, float]:
+    def to_json(self) -> dict[str, int | float]:
         """The numbers, rounded to five digits."""
         return {name: round(value, 5) for name, value in asdict(self).items()}
 

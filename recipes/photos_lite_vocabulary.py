@@ -1,12 +1,12 @@
 """Make photos_lite_vocabulary.txt: common English words and phrases that a tag of a photo could be.
 
-  python recipes/photos_lite_vocabulary.py WORDNET --lists FOLDER --data tagged:JOINED > photos_lite_vocabulary.txt
+  python recipes/photos_lite_vocabulary.py WORDNET --lists FOLDER --data tagged:A tagged:B > photos_lite_vocabulary.txt
 
 WORDNET is the folder with WordNet 3.0's `data.noun`, `index.noun` and `cntlist.rev` (Debian: `wordnet-base`).
 FOLDER holds `nus_wide/Concepts81.txt`, `nus_wide/TagList1k.txt` and `coco/split_48_17.json`, or lists of those names.
 
 Always in: the 80 classes of COCO, the 81 concepts of NUS-WIDE, the first name of each ImageNet-1k class, and the labels
-of JOINED; with them the 1,000 NUS-WIDE tags that pass the filters. Then nouns of WordNet, until there are `SIZE`:
+of A and B; with them the 1,000 NUS-WIDE tags that pass the filters. Then nouns of WordNet, until there are `SIZE`:
 1. words whose main sense is visible (below one of `visible`, none of `hidden`) and that are mostly used so
    (WordNet's counts of senses, verbs and adjectives too), of the `LEAST_WORD` most frequent words of GloVe 6B;
 2. phrases of two words, visible, that are a kind of what their last word says (`golf ball`, not `kitchen police`),
@@ -161,7 +161,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("wordnet", type=Path)
     parser.add_argument("--lists", type=Path, required=True)
-    parser.add_argument("--data", required=True)
+    parser.add_argument("--data", nargs="+", required=True)
     given = parser.parse_args()
     net = read_wordnet(given.wordnet)
     rules = Rules(net)
@@ -171,22 +171,28 @@ def main() -> None:
 
     names: dict[str, list[str]] = {}
     taken: dict[str, str] = {}
+    spelled: set[str] = set()  # names and aliases as they are written
 
-    def add(name: str) -> None:
-        if not variants(name) & taken.keys():
+    def add(name: str, *, always: bool = False) -> None:
+        if not (found := variants(name) & taken.keys()):
             names[name] = []
+            spelled.add(normalise_phrase(name))
             taken.update(dict.fromkeys(variants(name), name))
+        elif always:  # another spelling of a word that is there
+            spell(taken[min(found)], name)
+
+    def spell(name: str, alias: str) -> None:
+        key = normalise_phrase(alias)
+        if key not in spelled:
+            names[name].append(alias)
+            spelled.add(key)
 
     classes = [ImageNetInfo().index_to_description(index).split(", ") for index in range(1000)]
     coco = json.loads((given.lists / "coco/split_48_17.json").read_text())
-    for name in coco["categories"]:
-        add(name)
-    for name in (given.lists / "nus_wide/Concepts81.txt").read_text().split():
-        add(name)
-    for lemmas in classes:
-        add(lemmas[0])
-    for name in open_dataset(given.data).labels:
-        add(name)
+    labels = [label for data in given.data for label in open_dataset(data).labels]
+    concepts = (given.lists / "nus_wide/Concepts81.txt").read_text().split()
+    for name in (*coco["categories"], *concepts, *(lemmas[0] for lemmas in classes), *labels):
+        add(name, always=True)
     for name in (given.lists / "nus_wide/TagList1k.txt").read_text().split():
         if not rules.is_unfit(name):
             add(name)
@@ -205,8 +211,7 @@ def main() -> None:
     for lemmas in classes:
         for other in lemmas[1:]:
             if normalise_phrase(other) not in taken and not rules.is_unfit(other):
-                names[taken[normalise_phrase(lemmas[0])]].append(other)
-                taken[normalise_phrase(other)] = lemmas[0]
+                spell(taken[normalise_phrase(lemmas[0])], other)
     notice = "# Made by photos_lite_vocabulary.py. Nouns: WordNet 3.0, Copyright 2006 by Princeton University; LICENSE."
     sys.stdout.write("\n".join([notice, *("\t".join((name, *aliases)) for name, aliases in names.items())]) + "\n")
     sys.stderr.write(f"{len(names)} words, {sum(map(len, names.values()))} aliases\n")

@@ -1,0 +1,58 @@
+"""The bundle in the package, and the word list it is made with."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+import tagprism
+from tagprism.labels.phrase_list import read_phrases
+from tagprism.labels.vocabulary import Vocabulary
+from tagprism.model.bundle import VOCABULARY, Bundle
+from tagprism.model.locate import locate_bundle
+
+ROOT = Path(__file__).parents[2]
+OFFENSIVE = ("bitch", "negro", "nude", "whore", "gypsy", "rape", "slave", "slut", "porn")
+
+
+@pytest.fixture(scope="module")
+def vocabulary() -> Vocabulary:
+    return Vocabulary.load(locate_bundle("photos-lite") / VOCABULARY)
+
+
+def test_it_is_small_and_whole(vocabulary: Vocabulary) -> None:
+    folder = locate_bundle("photos-lite")
+    assert sum(file.stat().st_size for file in folder.rglob("*") if file.is_file()) < 30e6
+    bundle = Bundle(folder)
+    assert bundle.config.name == "photos-lite" and bundle.config.calibration is not None
+    assert str(ROOT) not in (folder / "config.json").read_text() and "/work" not in (folder / "README.md").read_text()
+    assert len(vocabulary.names) >= 10_000 and set(bundle.config.seen) == set(vocabulary.seen)
+
+
+def test_its_words_cover_the_known_lists(vocabulary: Vocabulary, shared: Path) -> None:
+    info = pytest.importorskip("timm.data.imagenet_info").ImageNetInfo()
+    protocols = shared / "data/protocols"
+    words = json.loads((protocols / "coco/split_48_17.json").read_text())["categories"]
+    words += (protocols / "nus_wide/Concepts81.txt").read_text().split()
+    words += [info.index_to_description(index).split(",")[0] for index in range(1000)]
+    corel = json.loads((shared / "data/corel5k/labels.json").read_text())
+    words += {word for labels in corel.values() for word in labels}
+    assert [word for word in words if vocabulary.find(word) is None] == []
+
+
+def test_the_word_list_is_in_the_bundle_and_holds_no_offence(vocabulary: Vocabulary) -> None:
+    words = read_phrases(ROOT / "recipes/photos_lite_vocabulary.txt")
+    assert all(vocabulary.find(word) is not None for word in words)
+    assert [word for word in OFFENSIVE if vocabulary.find(word) is not None] == []
+
+
+def test_a_photo_gets_few_tags(shared: Path) -> None:
+    labels = json.loads((shared / "data/corel5k/labels.json").read_text())
+    pictures = [shared / "data/corel5k/images" / key for key in sorted(labels)[::400]]
+    tagger = tagprism.load()
+    rows = tagger.tag(pictures, top_k=None, min_probability=0.5)
+    assert all(len(row.tags) <= 8 for row in rows)
+    given = [(tag.label in labels[row.path.name]) for row in rows for tag in row.tags]
+    assert len(given) >= 5 and sum(given) / len(given) > 0.5

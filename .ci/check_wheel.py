@@ -9,6 +9,7 @@ from an environment with `tagprism[train]`; pip fetches the base packages from i
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 import tempfile
@@ -51,7 +52,7 @@ def main(bundle: str, picture: str) -> None:
 
 def _run(*command: str | Path, place: Path | None = None, code: int = 0, stream: str = "stdout") -> bytes:
     """Run a command (with a cache of its own where `place` is given) and return what it wrote."""
-    environment = None
+    environment = os.environ | {"PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
     if place is not None:
         environment = {"PATH": "/usr/bin:/bin", "TAGPRISM_CACHE": str(place / "cache"), "HOME": str(place)}
     done = subprocess.run(command, capture_output=True, env=environment, check=False)

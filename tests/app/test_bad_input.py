@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import json
+import pickle
 import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+from safetensors.numpy import save
 
+from tagprism.files import digest_file
+from tagprism.labels.tensor_file import write_tensors
 from tests.app.conftest import Cli
 from tests.small_world import World
 
@@ -209,6 +214,22 @@ def _config(**changes: Any) -> Callable[[str], str]:
         (_config(format="1"), ("bundle format 1",)),
         (_config(vectors="many"), ("not a bundle's config",)),
         (_config(surprise=1), ("not a bundle's config",)),
+        (_config(vectors=10**12), ("not a bundle's config", "vectors")),
+        (_config(dimension=7), ("label vectors have 12 numbers",)),
+        (_config(precision="int4"), ("not a bundle's config", "precision")),
+        (_config(encoders={"words": "../../elsewhere"}), ("not a bundle's config", "encoders")),
+        (_config(encoders={"../*": "words"}), ("not a bundle's config", "encoders")),
+        (_config(encoder_digests={"words": "short"}), ("not a bundle's config", "encoder_digests")),
+        (_config(digests={"../../secret": "0" * 64}), ("not a path inside the bundle",)),
+        (_config(digests={"/etc/passwd": "0" * 64}), ("not a path inside the bundle",)),
+        (_config(digests={"text/../../x": "0" * 64}), ("not a path inside the bundle",)),
+        (_config(digests={"C:/x": "0" * 64}), ("not a file name that every system has",)),
+        (_config(digests={"a\\..\\b": "0" * 64}), ("not a file name that every system has",)),
+        (_config(digests={"n" * 300: "0" * 64}), ("not a file name that every system has",)),
+        (_config(digests={"a\0b": "0" * 64}), ("not a path inside the bundle",)),
+        (_config(digests={}), ("names no digest of model.onnx",)),
+        (lambda text: text.replace('"vectors": 3', '"vectors": ' + "9" * 5000), ("not a bundle's config",)),
+        (lambda text: "[" * 100_000, ("not a bundle's config",)),
         (_config(preprocess={"height": 0}), ("preprocessing cannot be used",)),
         (lambda text: text[:100], ("not a bundle's config",)),
         (lambda text: "[]", ("not a bundle's config",)),
@@ -221,6 +242,58 @@ def test_config_of_a_bundle(
     config = run / "bundle/config.json"
     config.write_text(spoil(config.read_text()))
     cli("tag", world.pictures()[0], "-m", run).refused(*words)
+
+
+def _redigested(bundle: Path) -> None:
+    """Make the digests fit again, as whoever made the bundle could."""
+    config = json.loads((bundle / "config.json").read_text())
+    config["digests"] = {name: digest_file(bundle / name) for name in config["digests"]}
+    (bundle / "config.json").write_text(json.dumps(config))
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "words"),
+    [
+        ("model.onnx", pickle.dumps({"never": "loaded"}), ("model.onnx", "not an ONNX model")),
+        ("model.onnx", b"", ("model.onnx", "not an ONNX model")),
+        ("vocabulary.safetensors", pickle.dumps([1]), ("vocabulary.safetensors", "not a readable safetensors")),
+        ("vocabulary.safetensors", b"\xff" * 8 + b"{}", ("vocabulary.safetensors", "not a readable safetensors")),
+        ("vocabulary.safetensors", save({"vectors": np.zeros((1, 1))}), ("not a tagprism vocabulary",)),
+    ],
+)
+def test_a_hostile_bundle_whose_digests_fit(
+    name: str, content: bytes, words: tuple[str, ...], cli: Cli, world: World, run: Path
+) -> None:
+    (run / "bundle" / name).unlink()
+    (run / "bundle" / name).write_bytes(content)
+    _redigested(run / "bundle")
+    cli("tag", world.pictures()[0], "-m", run).refused(*words)
+
+
+@pytest.mark.parametrize(
+    ("header", "vectors"),
+    [
+        ({"names": 5, "roles": [], "aliases": {}}, np.zeros((1, 12), np.float32)),
+        ({"names": [["red"]], "roles": ["seen"], "aliases": {}}, np.ones((1, 12), np.float32)),
+        ({"names": ["red"], "roles": ["seen"], "aliases": {"red": 5}}, np.ones((1, 12), np.float32)),
+        ({"names": ["red"], "roles": ["seen"], "aliases": []}, np.ones((1, 12), np.float32)),
+        ({"names": ["red"], "roles": ["seen"], "aliases": {}}, np.ones(12, np.float32)),
+        ({"names": ["red"], "roles": ["seen"], "aliases": {}}, np.ones((1, 12), np.int32)),
+        ({"names": ["red"], "roles": ["seen"], "aliases": {}}, np.full((1, 12), np.inf, np.float16)),
+        ({"names": ["red"], "roles": ["seen"], "aliases": {}}, np.ones((1, 13), np.float32)),
+        ({"names": ["red"], "roles": [["seen"]], "aliases": {}}, np.ones((1, 12), np.float32)),
+    ],
+)
+def test_a_hostile_vocabulary(header: dict[str, Any], vectors: np.ndarray, cli: Cli, world: World, run: Path) -> None:
+    write_tensors(run / "bundle/vocabulary.safetensors", "vocabulary", 1, header, {"vectors": vectors})
+    _redigested(run / "bundle")
+    cli("tag", world.pictures()[0], "-m", run).refused("vocabulary")
+
+
+def test_a_network_of_another_model(cli: Cli, world: World, run: Path) -> None:
+    config = run / "bundle/config.json"
+    config.write_text(_config(vectors=4)(config.read_text()))
+    cli("tag", world.pictures()[0], "-m", run, "--format", "jsonl").refused("model.onnx", "its config says otherwise")
 
 
 def test_weights_that_are_damaged_or_of_another_network(cli: Cli, world: World, run: Path) -> None:

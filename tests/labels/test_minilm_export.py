@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tagprism.errors import MachineError
+from tagprism.errors import InputError, MachineError
 from tagprism.labels.encoder_sources import encoder_folder
 from tagprism.labels.encoders import LabelEncoder, load_encoder
 
@@ -84,3 +84,22 @@ def test_the_network_is_checked_when_it_is_made(folder: Path, tmp_path: Path, mo
     monkeypatch.setattr(minilm_export, "TOLERANCE", -1.0)
     with pytest.raises(MachineError, match="minilm: the exported text network differs from the original by"):
         minilm_export.export_minilm(SOURCE, tmp_path)
+
+
+@pytest.mark.slow
+def test_int8_is_near_and_the_same_alone_and_in_a_padded_batch(
+    encoder: LabelEncoder, folder: Path, tmp_path: Path
+) -> None:
+    from tagprism.labels.encoder_precision import own_words, write_int8
+
+    write_int8(folder, tmp_path)
+    small = load_encoder(tmp_path)
+    assert (tmp_path / "model.onnx").stat().st_size < 24e6
+    together = small.encode(PHRASES)
+    alone = np.concatenate([small.encode([phrase]) for phrase in PHRASES])
+    np.testing.assert_allclose(together, alone, atol=1e-5)
+    words = own_words(folder, 200)
+    cosines = (small.encode(words) * encoder.encode(words)).sum(axis=1)
+    assert cosines.mean() > 0.997 and cosines.min() > 0.99
+    with pytest.raises(InputError, match="no int8 form"):
+        write_int8(tmp_path, tmp_path / "again")

@@ -49,7 +49,8 @@ def export(
     quiet: bool,
 ) -> int:
     """Write, check and say what was found; nothing is left behind when the check fails. 4: pictures were skipped."""
-    run, tagger = locate_bundle(model), load(model)
+    run = locate_bundle(model)
+    tagger = load(run)
     _check_target(into, tagger.bundle)
     _check_precision(tagger.bundle, precision)
     pixels, skipped = _read_pictures(_choose_pictures(photos, run), tagger, quiet)

@@ -20,10 +20,12 @@ check: $(VENV)/installed
 # The bundle in the package, made again: make photos-lite DATA=FOLDER, with corel5k/ and coco_captions/ in it (docs/photos_lite.md).
 photos-lite: $(VENV)/installed
 	$(BIN)/tagprism data join tagged:$(DATA)/corel5k tagged:$(DATA)/coco_captions --unknown tagged:$(DATA)/coco_captions --into photos-lite/data
-	$(BIN)/python recipes/photos_lite_split.py tagged:photos-lite/data > photos-lite/split.json
-	$(BIN)/tagprism train recipes/photos_lite.toml --data tagged:photos-lite/data --split photos-lite/split.json#1 --vocabulary recipes/photos_lite_vocabulary.txt --out photos-lite/run
+	$(BIN)/python recipes/photos_lite/split.py tagged:photos-lite/data > photos-lite/split.json
+	$(BIN)/tagprism train recipes/photos_lite.toml --data tagged:photos-lite/data --split photos-lite/split.json#1 --vocabulary recipes/photos_lite/vocabulary.txt --out photos-lite/run
 	rm -rf src/tagprism/bundles/photos-lite
 	$(BIN)/tagprism export photos-lite/run --precision fp16 --no-text --into src/tagprism/bundles/photos-lite
+	sed 's/^# photos-lite$$/## The run/' src/tagprism/bundles/photos-lite/README.md > photos-lite/generated.md
+	cat recipes/photos_lite/card.md photos-lite/generated.md > src/tagprism/bundles/photos-lite/README.md
 
 # torch and torchvision are resolved together with the rest, so that their builds fit each other.
 $(VENV)/installed: pyproject.toml

@@ -34,9 +34,10 @@ def vocabulary() -> Vocabulary:
 def calibration(vocabulary: Vocabulary) -> Calibration:
     random = np.random.default_rng(2)
     background = random.standard_normal((40, M, D + 1)).astype(np.float16)
-    maps = {
-        True: MonotoneMap(np.array([1.0, 0.5, -0.2]), np.array([-1.0, 0.0, 2.0]), np.array([-3.0, -1.0, 0.5])),
-        False: MonotoneMap(np.array([0.7, 0.0, 0.1]), np.array([0.0, 3.0]), np.array([-4.0, 1.0])),
+    maps: dict[Role, MonotoneMap] = {
+        "seen": MonotoneMap(np.array([1.0, 0.5, -0.2]), np.array([-1.0, 0.0, 2.0]), np.array([-3.0, -1.0, 0.5])),
+        "unseen": MonotoneMap(np.array([0.7, 0.0, 0.1]), np.array([0.0, 3.0]), np.array([-4.0, 1.0])),
+        "other": MonotoneMap(np.array([0.7, 0.0, 0.1]), np.array([0.0, 3.0]), np.array([-6.0, -1.0])),
     }
     return Calibration(background, maps, background_statistics(background, vocabulary.vectors))
 
@@ -108,7 +109,7 @@ def test_other_spellings_of_a_trained_label_count_as_trained_on(
 ) -> None:
     labels = ["Cats", "sea", "SEAS", "dog", "hound", "ice cream", "boat"]
     its = calibration.of_labels(labels, unit(np.random.default_rng(0), 7), vocabulary)
-    assert its.seen.tolist() == [True, True, True, False, False, False, False]
+    assert its.roles.tolist() == ["seen", "seen", "seen", "unseen", "unseen", "other", "unseen"]
 
 
 def test_it_is_stored_and_read_back(calibration: Calibration, tmp_path: Path) -> None:
@@ -117,8 +118,8 @@ def test_it_is_stored_and_read_back(calibration: Calibration, tmp_path: Path) ->
     again = Calibration.load(file)
     np.testing.assert_array_equal(again.background, calibration.background)
     features = np.random.default_rng(5).standard_normal((50, 3)).astype(np.float32) * 4
-    for seen in (True, False):
-        np.testing.assert_array_equal(again.maps[seen](features), calibration.maps[seen](features))
+    for role, its in calibration.maps.items():
+        np.testing.assert_array_equal(again.maps[role](features), its(features))
     file.write_bytes(file.read_bytes()[:200])
     with pytest.raises(InputError, match="safetensors"):
         Calibration.load(file)

@@ -10,14 +10,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import get_args
 
 import numpy as np
-from jaxtyping import Bool, Float, Float16, Float32, Float64
+from jaxtyping import Float, Float16, Float32, Float64
 
 from tagprism.errors import InputError
 from tagprism.labels.phrases import normalise_phrase, variants
 from tagprism.labels.tensor_file import read_tensors, write_tensors
-from tagprism.labels.vocabulary import Vocabulary
+from tagprism.labels.vocabulary import Role, Vocabulary
 from tagprism.model.max_similarity import max_similarity_numpy
 
 _KIND, _VERSION = "calibration", 1
@@ -58,20 +59,20 @@ class Calibration:
 
     Args:
         background: (b, M, D+1) ranking matrices of b training pictures.
-        maps: by whether a label was trained on.
+        maps: by role: `seen` for labels trained on; `other` for the further words of a large vocabulary, few of which
+            any picture has; `unseen` for all else.
         statistics: (L, 2) mean and deviation of the vocabulary's labels over the background, so that using it costs
             nothing.
     """
 
     background: Float16[np.ndarray, "b M D1"]
-    maps: dict[bool, MonotoneMap]
+    maps: dict[Role, MonotoneMap]
     statistics: Float32[np.ndarray, "L 2"]
 
     def save(self, path: Path) -> None:
         """Write it, whole or not at all."""
         tensors = {"background": self.background, "statistics": self.statistics}
-        for seen, name in _MAP_NAMES.items():
-            its = self.maps[seen]
+        for name, its in self.maps.items():
             tensors |= {f"{name}_weights": its.weights, f"{name}_knots": its.knots, f"{name}_logits": its.logits}
         write_tensors(path, _KIND, _VERSION, {"features": list(FEATURES)}, tensors)
 
@@ -85,8 +86,8 @@ class Calibration:
         _, tensors = read_tensors(path, _KIND, _VERSION)
         try:
             maps = {
-                seen: MonotoneMap(*(tensors[f"{name}_{part}"] for part in ("weights", "knots", "logits")))
-                for seen, name in _MAP_NAMES.items()
+                role: MonotoneMap(*(tensors[f"{role}_{part}"] for part in ("weights", "knots", "logits")))
+                for role in get_args(Role)
             }
             return cls(tensors["background"], maps, tensors["statistics"])
         except KeyError as error:
@@ -105,17 +106,15 @@ class Calibration:
         roles = np.array(vocabulary.roles)
         reference = vocabulary.vectors[roles == "seen"]
         if tuple(labels) == vocabulary.names:  # all is known, thousands of labels in no time
-            return LabelCalibration(self.maps, self.statistics, roles == "seen", reference)
+            return LabelCalibration(self.maps, self.statistics, roles, reference)
         places = np.array([-1 if (row := vocabulary.find(label)) is None else row for label in labels])
         own = (vocabulary.vectors[places] == vectors).all(axis=1) & (places >= 0)  # other spelling, other vector
         statistics = self.statistics[places]
         statistics[~own] = background_statistics(self.background, vectors[~own])
         trained = {spelling for name in vocabulary.seen for spelling in variants(name)}
-        seen = np.array([normalise_phrase(label) in trained for label in labels])
-        return LabelCalibration(self.maps, statistics, seen, reference)
-
-
-_MAP_NAMES = {True: "seen", False: "unseen"}
+        spelled = np.array([normalise_phrase(label) in trained for label in labels])
+        known = np.where(places >= 0, roles[places], "unseen")
+        return LabelCalibration(self.maps, statistics, np.where(spelled, "seen", known), reference)
 
 
 @dataclass(frozen=True)
@@ -123,15 +122,15 @@ class LabelCalibration:
     """A calibration for a list of labels.
 
     Args:
-        maps: by whether a label was trained on.
+        maps: by role.
         statistics: (L, 2) mean and deviation of each label over the background.
-        seen: (L,) whether it was trained on.
+        roles: (L,) of each label.
         reference: (S, D) vectors of all labels trained on; the list of labels asked for never changes a probability.
     """
 
-    maps: dict[bool, MonotoneMap]
+    maps: dict[Role, MonotoneMap]
     statistics: Float32[np.ndarray, "L 2"]
-    seen: Bool[np.ndarray, " L"]
+    roles: np.ndarray
     reference: Float32[np.ndarray, "S D"]
 
     def probabilities(
@@ -140,8 +139,8 @@ class LabelCalibration:
         """Probabilities (B, L) of the labels' scores for ranking matrices, in 0..1."""
         features = pair_features(matrices, scores, self.statistics, self.reference)  # (B, L, F)
         found = np.empty(scores.shape)
-        for seen, its in self.maps.items():
-            columns = self.seen == seen
+        for role, its in self.maps.items():
+            columns = self.roles == role
             found[:, columns] = its(features[:, columns].reshape(-1, len(FEATURES))).reshape(len(scores), -1)
         return found
 

@@ -19,10 +19,18 @@ from safetensors.numpy import load_file, save_file
 
 from tagprism.errors import InputError
 from tagprism.files import replaced_whole
+from tagprism.labels.vocabulary import Role
 from tagprism.model.embedding_matrix import Network
 from tagprism.model.max_similarity import max_similarity_numpy
 from tagprism.progress import Progress, silent
-from tagprism.tagging.calibration import Calibration, background_statistics, label_queries, pair_features
+from tagprism.tagging.calibration import (
+    FEATURES,
+    Calibration,
+    MonotoneMap,
+    background_statistics,
+    label_queries,
+    pair_features,
+)
 from tagprism.training.fit import fit
 from tagprism.training.monotone_fit import fit_monotone
 from tagprism.training.prepare import Part, Prepared, embed_labels
@@ -78,8 +86,46 @@ def calibrate(prepared: Prepared, network: Network, folder: Path, progress: Prog
     matrices = matrices_of(network, _background(prepared, rows))
     seen_vectors = prepared.seen_vectors
     seen = _pairs(network, prepared, matrices, seen_vectors, seen_vectors, np.arange(len(seen_vectors)))
-    maps = {True: fit_monotone(seen.features, seen.positive), False: fit_monotone(unseen.features, unseen.positive)}
-    return Calibration(matrices, maps, background_statistics(matrices, prepared.vocabulary.vectors))
+    statistics = background_statistics(matrices, prepared.vocabulary.vectors)
+    plain = fit_monotone(unseen.features, unseen.positive)
+    labels_per_picture = seen.positive.sum() / _judged(prepared.validation).sum()
+    maps: dict[Role, MonotoneMap] = {
+        "seen": fit_monotone(seen.features, seen.positive),
+        "unseen": plain,
+        "other": _for_many(plain, prepared, matrices, statistics, labels_per_picture),
+    }
+    return Calibration(matrices, maps, statistics)
+
+
+def _for_many(
+    its: MonotoneMap,
+    prepared: Prepared,
+    background: Float16[np.ndarray, "b M D1"],
+    statistics: Float32[np.ndarray, "L 2"],
+    labels_per_picture: float,
+) -> MonotoneMap:
+    """The map for the further words of the vocabulary: a picture has not more labels because a list is longer.
+
+    The logits are lowered until the probabilities of all these words sum, in a mean background picture, to the number
+    of labels that a validation picture has; they are never raised.
+    """
+    other = np.array(prepared.vocabulary.roles) == "other"
+    if not other.any():
+        return its
+    scores, _ = max_similarity_numpy(background, label_queries(prepared.vocabulary.vectors[other]))
+    features = pair_features(background, scores, statistics[other], prepared.seen_vectors).reshape(-1, len(FEATURES))
+
+    def lowered(by: float) -> MonotoneMap:
+        return replace(its, logits=its.logits - by)
+
+    low, high = 0.0, 20.0
+    if lowered(low)(features).sum() <= labels_per_picture * len(background):
+        return its
+    for _ in range(30):
+        middle = (low + high) / 2
+        enough = lowered(middle)(features).sum() <= labels_per_picture * len(background)
+        low, high = (low, middle) if enough else (middle, high)
+    return lowered(high)
 
 
 def held_out_pairs(prepared: Prepared, folder: Path, progress: Progress = silent) -> Pairs:

@@ -1,6 +1,6 @@
-"""Make photos_lite_vocabulary.txt: common English words and phrases that a tag of a photo could be.
+"""Make vocabulary.txt: common English words and phrases that a tag of a photo could be.
 
-  python recipes/photos_lite_vocabulary.py WORDNET --lists FOLDER --data tagged:A tagged:B > photos_lite_vocabulary.txt
+  python vocabulary.py WORDNET --lists FOLDER --data tagged:A tagged:B > vocabulary.txt
 
 WORDNET is the folder with WordNet 3.0's `data.noun`, `index.noun` and `cntlist.rev` (Debian: `wordnet-base`).
 FOLDER holds `nus_wide/Concepts81.txt`, `nus_wide/TagList1k.txt` and `coco/split_48_17.json`, or lists of those names.
@@ -12,7 +12,7 @@ of A and B; with them the 1,000 NUS-WIDE tags that pass the filters. Then nouns 
 2. phrases of two words, visible, that are a kind of what their last word says (`golf ball`, not `kitchen police`),
    those with the most frequent words first (a phrase is as frequent as its rarer word).
 Filters (`is_unfit`): no word with any sense that WordNet marks as slur, obscenity, disparagement or vulgarism or that
-stands below `unwanted`, none of `not_wanted`; these lists are in photos_lite_vocabulary.toml. Of several spellings of a
+stands below `unwanted`, none of `not_wanted`; these lists are in vocabulary.toml. Of several spellings of a
 word (case, plural, hyphens) the first stays. An ImageNet class's other names become aliases where no one else has them.
 """
 
@@ -212,7 +212,7 @@ def main() -> None:
         for other in lemmas[1:]:
             if normalise_phrase(other) not in taken and not rules.is_unfit(other):
                 spell(taken[normalise_phrase(lemmas[0])], other)
-    notice = "# Made by photos_lite_vocabulary.py. Nouns: WordNet 3.0, Copyright 2006 by Princeton University; LICENSE."
+    notice = "# Made by vocabulary.py. Nouns: WordNet 3.0, Copyright 2006 by Princeton University; LICENSE."
     sys.stdout.write("\n".join([notice, *("\t".join((name, *aliases)) for name, aliases in names.items())]) + "\n")
     sys.stderr.write(f"{len(names)} words, {sum(map(len, names.values()))} aliases\n")
 

@@ -1,6 +1,6 @@
 """Draw the splits of photos_lite: which photos test, and which labels play the unseen ones.
 
-  python recipes/photos_lite_split.py tagged:JOINED > split.json
+  python recipes/photos_lite/split.py tagged:JOINED > split.json
 
 Two splits over the same photos, drawn by name and seed 0. `#0`, the proxy: every seventh label is unseen, so that
 settings can be chosen and zero-shot figures measured. `#1`, what ships: all labels are seen but those on fewer than 8

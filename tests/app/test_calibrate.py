@@ -25,7 +25,7 @@ def run(world: World, tmp_path_factory: pytest.TempPathFactory, cache_folder: Pa
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("TAGPRISM_CACHE", str(cache_folder))
         _, data, _, split = world.on(0)
-        assert train(world.recipe, data, split, out, CALIBRATED, None, None, False, True) == 0
+        assert train(world.recipe, data, split, out, CALIBRATED, None, None, None, None, False, True) == 0
     return out
 
 
@@ -96,7 +96,7 @@ def test_an_interrupted_calibration_continues_to_the_same_bits(
     from tagprism.training import calibrate
 
     _, data, _, split = world.on(0)
-    arguments = (world.recipe, data, split, tmp_path / "run", CALIBRATED, None, None, False, True)
+    arguments = (world.recipe, data, split, tmp_path / "run", CALIBRATED, None, None, None, None, False, True)
     fit, calls = calibrate.fit, []
 
     def stopped(*given: object, **named: object) -> object:

@@ -32,7 +32,7 @@ main()
 
 def test_the_run_tells_what_it_was_made_from(world: World) -> None:
     assert {path.name for path in world.run.iterdir()} == {
-        *("recipe.toml", "data.json", "skipped.json", "weights.safetensors", "checkpoints", "bundle"),
+        *("recipe.toml", "data.json", "skipped.json", "weights.safetensors", "checkpoints", "bundle", "pictures.json"),
     }
     assert json.loads((world.run / "skipped.json").read_text()) == {}
     config = json.loads((world.run / "bundle/config.json").read_text())
@@ -113,7 +113,7 @@ def test_no_color_is_respected(tmp_path: Path) -> None:
         ((), "Usage"),
         (("nonsense",), "nonsense"),
         (("tag",), "paths"),
-        (("tag", "x.png"), "--model"),
+        (("tag", "x.png", "-m"), "-m"),
         (("tag", "x.png", "-m", "run", "--top-k", "0"), "--top-k"),
         (("tag", "x.png", "-m", "run", "--format", "xml"), "xml"),
         (("evaluate", "run"), "--data"),

@@ -205,7 +205,7 @@ def test_what_is_no_list_of_tags(line: bytes, words: str, cli: Cli, tmp_path: Pa
 
 
 def test_what_is_asked_has_to_make_sense(cli: Cli, world: World, tmp_path: Path) -> None:
-    cli("keywords", "write").refused("--model", "--from")
+    cli("keywords", "write").refused("PHOTOS", "--from")
     cli("keywords", "write", tmp_path, "-m", world.run, "--top-k", 1).refused("no pictures", code=3)
     assert cli("keywords", "write", tmp_path, "--from", "x").code == 2
     cli("keywords", "show", tmp_path).refused("no pictures", code=3)
@@ -292,13 +292,16 @@ def killed_in_the_middle(command: list[str | Path], folder: Path, done: int, pau
         process.send_signal(signal.SIGKILL)
 
 
+_MANY = 400  # so that a quick machine is not done before it is killed
+
+
 @pytest.mark.slow
 def test_killed_runs_go_on_and_one_undo_takes_all_back(cli: Cli, tmp_path: Path) -> None:
     folder = tmp_path / "photos"
     folder.mkdir()
     Image.new("RGB", (4, 4)).save(tmp_path / "photo.jpg")
     rows = {}
-    for number in range(150):
+    for number in range(_MANY):
         photo = folder / f"{number}.jpg"
         shutil.copy(tmp_path / "photo.jpg", photo)
         rows[photo] = [("beach", 0.9), (f"place {number}", 0.8)]
@@ -310,16 +313,16 @@ def test_killed_runs_go_on_and_one_undo_takes_all_back(cli: Cli, tmp_path: Path)
     for done in (10, 20):
         killed_in_the_middle(write, folder, done, chance.random() / 20)
         assert not any(path.read_bytes() == b"" for path in folder.glob("*.xmp"))
-    assert 0 < len(list(folder.glob("*.xmp"))) < 150
+    assert 0 < len(list(folder.glob("*.xmp"))) < _MANY
     assert tagprism(*write).returncode == 0
     after = tree(folder)
-    assert len(after) == 300 and not list(folder.glob(".*"))
+    assert len(after) == 2 * _MANY and not list(folder.glob(".*"))
     assert all(row["ours"] == ["beach", f"place {name[:-4]}"] for name, row in shown(cli, folder).items())
     assert cli("undo", "--list").out.count("finished") == 1
 
     for done in (20, 15):
         killed_in_the_middle(["undo"], folder, done, chance.random() / 20)
-    assert 75 < len(list(folder.glob("*.xmp"))) < 150
+    assert 0 < len(list(folder.glob("*.xmp"))) < _MANY
     assert tagprism("undo").returncode == 0
     assert tree(folder) == before and not list(folder.glob(".*"))
     assert cli("undo").code == 3

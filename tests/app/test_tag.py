@@ -125,6 +125,7 @@ def calibrated(monkeypatch: pytest.MonkeyPatch) -> None:
             yield replace(row, tags=tuple(tag for tag in tags if tag.probability >= (min_probability or 0))[:top_k])
 
     monkeypatch.setattr(Tagger, "calibrated", True)
+    monkeypatch.setattr(Tagger, "calibration", None)
     monkeypatch.setattr(Tagger, "tag_each", tag_each)
 
 

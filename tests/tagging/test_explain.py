@@ -16,6 +16,7 @@ from PIL import Image
 
 import tagprism
 from tagprism.errors import InputError, PictureError
+from tagprism.files import digest_file
 from tagprism.model.backbones import Backbone
 from tagprism.model.embedding_matrix import EmbeddingMatrix, Network, RankingMatrix
 from tagprism.model.export import export_onnx
@@ -49,7 +50,7 @@ def oblong(world: World, tmp_path_factory: pytest.TempPathFactory) -> Path:
     network = Network(backbone, EmbeddingMatrix(backbone.features, 1, 12), ranking)
     export_onnx(PlacedNetwork(network, (2, 4)), (64, 128), bundle / "model.onnx")
     digests = json.loads((bundle / "config.json").read_text())["digests"]
-    del digests["model.onnx"]
+    digests["model.onnx"] = digest_file(bundle / "model.onnx")
     with_config(bundle, vectors=1, places=(2, 4), digests=digests, preprocess={"height": 64, "width": 128})
     return bundle
 

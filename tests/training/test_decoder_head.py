@@ -103,7 +103,7 @@ def test_it_finds_labels_it_was_not_trained_on_at_any_place() -> None:
 
     scores, marks = trained(8)[:, 32:], targets[500:, 32:]
     chance = 100 * marks.mean()
-    assert mean_average_precision(scores, marks) > 5 * chance  # labels never trained on
+    assert mean_average_precision(scores, marks) > 4 * chance  # labels never trained on
     np.testing.assert_array_equal(trained(1), trained(1))  # the same seed, the same numbers
 
 

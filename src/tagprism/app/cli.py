@@ -14,7 +14,7 @@ from tagprism.app import console
 from tagprism.app.data_commands import app as data_app
 from tagprism.app.keywords_commands import app as keywords_app
 from tagprism.app.labels_commands import app as labels_app
-from tagprism.app.options import Data, Limit, Model, Quiet, Sets, Split
+from tagprism.app.options import DEFAULT_MODEL, Data, Limit, Model, Quiet, Sets, Split
 from tagprism.errors import InputError
 
 app = typer.Typer(
@@ -151,7 +151,7 @@ def import_official(
 @app.command()
 def tag(
     paths: Annotated[list[str], typer.Argument(help="Pictures, folders, patterns; - for a list of paths on stdin.")],
-    model: Model = "photos-lite",
+    model: Model = DEFAULT_MODEL,
     labels: Annotated[
         Path | None, typer.Option(help="Words to choose from, one a line, aliases after a tab; else the vocabulary.")
     ] = None,

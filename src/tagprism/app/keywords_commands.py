@@ -8,8 +8,7 @@ from typing import Annotated, Literal
 import typer
 
 from tagprism.app import console
-from tagprism.app.options import Quiet
-from tagprism.model.locate import DEFAULT
+from tagprism.app.options import DEFAULT_MODEL, Quiet
 
 app = typer.Typer(help="Keywords in XMP sidecars, where photo programs see them: write, show.", no_args_is_help=True)
 
@@ -22,7 +21,7 @@ Sidecar = Annotated[
 @app.command()
 def write(
     photos: Annotated[list[Path] | None, typer.Argument(help="Pictures and folders.")] = None,
-    model: Annotated[str | None, typer.Option("--model", "-m", help=f"As for `tag`; {DEFAULT} if absent.")] = None,
+    model: Annotated[str | None, typer.Option("--model", "-m", help=f"As for `tag`; else {DEFAULT_MODEL}.")] = None,
     tags: Annotated[
         Path | None, typer.Option("--from", help="Take the tags from the JSONL of `tagprism tag`; - is stdin.")
     ] = None,
@@ -46,7 +45,7 @@ def write(
             raise typer.BadParameter("--from names photos and tags: leave PHOTOS, --model and --labels away.")
         source = from_jsonl(tags, limits, console.progress(quiet))
     else:
-        source = from_model(photos or [], model or DEFAULT, labels, limits, max_pixels, console.progress(quiet))
+        source = from_model(photos or [], model or DEFAULT_MODEL, labels, limits, max_pixels, console.progress(quiet))
     return write_keywords(source, sidecar, dry_run, quiet)
 
 

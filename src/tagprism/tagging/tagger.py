@@ -234,6 +234,7 @@ class Tagger:
                 remedy="Leave --min-probability away and use --top-k.",
             )
         words = _Words(self, labels, progress)
+        _ = self.bundle.model  # a damaged network is an error now, not after the first line of output
         under_way: deque[_Path] = deque()  # fetched, not yet out: what `matrices` yields are places
 
         def fetched() -> Iterator[_Path]:

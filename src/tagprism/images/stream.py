@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import islice
-from typing import TypeAlias
+from typing import Generic, TypeAlias, TypeVar
 
 import numpy as np
 from jaxtyping import Float32
@@ -23,31 +23,34 @@ BATCH = 4  # pictures a network gets at once: more is no faster on a processor, 
 _AHEAD = 3  # batches a thread that may be under way before the first of them is fetched
 
 _Path: TypeAlias = str | os.PathLike[str]
-_Network: TypeAlias = Callable[[Float32[np.ndarray, "B 3 H W"]], Float32[np.ndarray, "B ..."]]
+_T = TypeVar("_T")
+_Pixels: TypeAlias = Float32[np.ndarray, "B 3 H W"]
 
 
 @dataclass(frozen=True)
-class Seen:
+class Seen(Generic[_T]):
     """What came of one picture.
 
     Args:
+        path: as it was given.
         output: the network's output for it, or why there is none.
         digest: SHA-256 of the file's bytes, 64 hex digits; '' where it could not be opened.
     """
 
-    output: Float32[np.ndarray, ...] | PictureError
+    path: _Path
+    output: _T | PictureError
     digest: str = ""
 
 
 def look_at(
     paths: Iterable[_Path],
     preprocess: Preprocess,
-    network: _Network,
+    network: Callable[[_Pixels], Iterable[_T]],
     *,
     batch_size: int = BATCH,
     threads: int | None = None,
     max_pixels: int = MAX_PIXELS,
-) -> Iterator[Seen]:
+) -> Iterator[Seen[_T]]:
     """Open pictures and run a network on them, in bounded memory.
 
     Each thread takes a batch the whole way, from the files to the network's output, so that no thread waits for
@@ -57,8 +60,8 @@ def look_at(
     Args:
         paths: picture files, any number; fetched a few batches ahead.
         preprocess: what is done to each picture.
-        network: prepared pixels to one output a picture; called by several threads at once, each with the memory of
-            its own that it must not keep. It should compute in one thread.
+        network: prepared pixels to one output a picture; called by several threads at once, each with memory of its
+            own that it must not keep. It should compute in one thread.
         batch_size: B, at least 1; a batch has fewer pictures where some cannot be used.
         threads: None takes one per processor.
         max_pixels: cap on the size of a picture, as in `open_picture`.
@@ -69,10 +72,10 @@ def look_at(
     threads = threads or os.cpu_count() or 1
     source = iter(paths)
     memory = threading.local()
-    waiting: deque[Future[list[Seen]]] = deque()
+    waiting: deque[Future[list[Seen[_T]]]] = deque()
     pool = ThreadPoolExecutor(threads, thread_name_prefix="look")
 
-    def take(batch: list[_Path]) -> list[Seen]:
+    def take(batch: list[_Path]) -> list[Seen[_T]]:
         if not hasattr(memory, "pixels"):
             memory.pixels = np.empty((batch_size, 3, preprocess.height, preprocess.width), np.float32)
         return _one_batch(batch, preprocess, network, memory.pixels, max_pixels)
@@ -91,11 +94,11 @@ def look_at(
 def _one_batch(
     paths: list[_Path],
     preprocess: Preprocess,
-    network: _Network,
+    network: Callable[[_Pixels], Iterable[_T]],
     pixels: Float32[np.ndarray, "B 3 H W"],
     max_pixels: int,
-) -> list[Seen]:
-    found: list[Seen | str] = []
+) -> list[Seen[_T]]:
+    found: list[Seen[_T] | tuple[_Path, str]] = []
     count = 0
     for path in paths:
         try:
@@ -103,10 +106,10 @@ def _one_batch(
             image = open_picture(data, max_pixels=max_pixels, draft_size=preprocess.draft_size, where=os.fsdecode(path))
         except PictureError as error:
             error.__traceback__ = error.__cause__ = error.__context__ = None  # they would hold the file's bytes
-            found.append(Seen(error))
+            found.append(Seen(path, error))
             continue
         preprocess.apply_into(image, pixels[count])
-        found.append(digest_bytes(data))
+        found.append((path, digest_bytes(data)))
         count += 1
     outputs = iter(network(pixels[:count]) if count else ())
-    return [Seen(next(outputs), one) if isinstance(one, str) else one for one in found]
+    return [one if isinstance(one, Seen) else Seen(one[0], next(outputs), one[1]) for one in found]

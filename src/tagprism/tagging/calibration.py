@@ -9,11 +9,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import get_args
 
 import numpy as np
-from jaxtyping import Float, Float16, Float32, Float64
+from jaxtyping import Float, Float16, Float32, Float64, Integer
 
 from tagprism.errors import InputError
 from tagprism.labels.phrases import normalise_phrase, variants
@@ -133,14 +134,19 @@ class LabelCalibration:
     roles: np.ndarray
     reference: Float32[np.ndarray, "S D"]
 
+    @cached_property
+    def _columns(self) -> dict[Role, Integer[np.ndarray, " K"]]:
+        """Places of the labels of each role."""
+        return {role: np.flatnonzero(self.roles == role) for role in self.maps}
+
     def probabilities(
         self, matrices: Float[np.ndarray, "B M D1"], scores: Float32[np.ndarray, "B L"]
     ) -> Float64[np.ndarray, "B L"]:
         """Probabilities (B, L) of the labels' scores for ranking matrices, in 0..1."""
         features = pair_features(matrices, scores, self.statistics, self.reference)  # (B, L, F)
         found = np.empty(scores.shape)
-        for role, its in self.maps.items():
-            columns = self.roles == role
+        for role, columns in self._columns.items():
+            its = self.maps[role]
             found[:, columns] = its(features[:, columns].reshape(-1, len(FEATURES))).reshape(len(scores), -1)
         return found
 

@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 import os
-from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Sized
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
-from jaxtyping import Float32, Integer
+from jaxtyping import Float32, Float64, Integer
 from pydantic import ValidationError
+from threadpoolctl import threadpool_limits
 
 from tagprism.errors import InputError, PictureError
 from tagprism.images.decode import MAX_PIXELS
 from tagprism.images.preprocess import Preprocess
-from tagprism.images.stream import look_at
+from tagprism.images.stream import Seen, look_at
 from tagprism.labels.encoders import load_encoder
 from tagprism.labels.find_encoder import find_encoder
 from tagprism.labels.label_space import LabelSpace
@@ -29,6 +30,7 @@ from tagprism.tagging.calibration import Calibration, label_queries
 
 _WORDS = 1000  # phrases embedded at once: some seconds of work
 _Path = str | os.PathLike[str]
+_T = TypeVar("_T")
 
 
 @dataclass(frozen=True)
@@ -182,13 +184,23 @@ class Tagger:
         Yields:
             (place in `paths`, (M, D+1) matrix or the reason why there is none, digest).
         """
+        for place, one in enumerate(self._look(paths, self.network, total, max_pixels, progress)):
+            yield place, one.output, one.digest
+
+    def _look(
+        self,
+        paths: Iterable[_Path],
+        network: Callable[[np.ndarray], Iterable[_T]],
+        total: int | None,
+        max_pixels: int,
+        progress: Progress,
+    ) -> Iterator[Seen[_T]]:
         if total is None:
             total = len(paths) if isinstance(paths, Sized) else 0
         with progress("looking at pictures", total) as advance:
-            seen = look_at(paths, self.preprocess, self.network, max_pixels=max_pixels)
-            for place, one in enumerate(seen):
+            for one in look_at(paths, self.preprocess, network, max_pixels=max_pixels):
                 advance(1)
-                yield place, one.output, one.digest
+                yield one
 
     def tag(
         self,
@@ -235,24 +247,17 @@ class Tagger:
             )
         words = _Words(self, labels, progress)
         _ = self.bundle.model  # a damaged network is an error now, not after the first line of output
-        under_way: deque[_Path] = deque()  # fetched, not yet out: what `matrices` yields are places
 
-        def fetched() -> Iterator[_Path]:
-            for path in paths:
-                under_way.append(path)
-                yield path
-
-        if total is None and isinstance(paths, Sized):
-            total = len(paths)
+        def network(pixels: np.ndarray) -> list[tuple[Tag, ...]]:
+            return words.best(self.network(pixels), top_k, min_probability)
 
         def rows() -> Iterator[ImageTags]:
-            outcomes = self.matrices(fetched(), total=total, max_pixels=max_pixels, progress=progress)
-            for _, outcome, _ in outcomes:
-                path = Path(under_way.popleft())
-                if isinstance(outcome, PictureError):
-                    yield ImageTags(path, (), outcome)
-                else:
-                    yield ImageTags(path, words.best(outcome, top_k, min_probability))
+            with threadpool_limits(1, "blas"):  # each thread that looks ranks its own pictures
+                for one in self._look(paths, network, total, max_pixels, progress):
+                    if isinstance(one.output, PictureError):
+                        yield ImageTags(Path(one.path), (), one.output)
+                    else:
+                        yield ImageTags(Path(one.path), one.output)
 
         return rows()
 
@@ -277,20 +282,38 @@ class _Words:
         self._starts = None if sizes.max() == 1 else np.concatenate([[0], np.cumsum(sizes[:-1])])  # (L,)
 
     def best(
-        self, matrix: Float32[np.ndarray, "M D1"], top_k: int | None, min_probability: float | None
-    ) -> tuple[Tag, ...]:
-        """Tags of one picture, best first: by probability where there are probabilities, else by score."""
-        scores, winners = (array[0] for array in max_similarity_numpy(matrix[None], self._queries))
-        chances = None if self._calibrated is None else self._calibrated.probabilities(matrix[None], scores[None])[0]
+        self, matrices: Float32[np.ndarray, "B M D1"], top_k: int | None, min_probability: float | None
+    ) -> list[tuple[Tag, ...]]:
+        """Tags of B pictures, best first: by probability where there are probabilities, else by score."""
+        scores, winners = max_similarity_numpy(matrices, self._queries)
+        chances = None if self._calibrated is None else self._calibrated.probabilities(matrices, scores)
         if self._starts is not None:
-            scores, winners = _best_spellings(scores, winners, self._starts)
-            chances = None if chances is None else np.maximum.reduceat(chances, self._starts)
-        if chances is None:
-            order = np.argsort(-scores, kind="stable")[:top_k]
-            return tuple(Tag(self.names[i], float(scores[i]), None, int(winners[i])) for i in order)
-        order = np.lexsort((-scores, -chances))[:top_k]  # stable: on a tie of both the earlier label
-        kept = order if min_probability is None else order[chances[order] >= min_probability]
-        return tuple(Tag(self.names[i], float(scores[i]), float(chances[i]), int(winners[i])) for i in kept)
+            pairs = [_best_spellings(*of_one, self._starts) for of_one in zip(scores, winners, strict=True)]
+            scores, winners = np.stack([one for one, _ in pairs]), np.stack([other for _, other in pairs])
+            chances = None if chances is None else np.maximum.reduceat(chances, self._starts, axis=1)
+        return [
+            self._tags(scores[row], None if chances is None else chances[row], winners[row], top_k, min_probability)
+            for row in range(len(scores))
+        ]
+
+    def _tags(
+        self,
+        scores: Float32[np.ndarray, " L"],
+        chances: Float64[np.ndarray, " L"] | None,
+        winners: Integer[np.ndarray, " L"],
+        top_k: int | None,
+        min_probability: float | None,
+    ) -> tuple[Tag, ...]:
+        ranked = scores if chances is None else chances
+        at_least = -np.inf if min_probability is None else min_probability
+        if top_k is not None and top_k < len(ranked):  # a full sort of thousands of words costs more than the network
+            at_least = max(at_least, np.partition(ranked, -top_k)[-top_k])
+        kept = np.flatnonzero(ranked >= at_least)
+        order = kept[np.lexsort((-scores[kept], -ranked[kept]))][:top_k]  # stable: on a tie of both the earlier label
+        return tuple(
+            Tag(self.names[i], float(scores[i]), None if chances is None else float(chances[i]), int(winners[i]))
+            for i in order
+        )
 
 
 def _best_spellings(

@@ -27,7 +27,8 @@ from tagprism.model.agreement import measure_agreement
 from tagprism.model.bundle import MODEL
 from tagprism.model.onnx_model import OnnxModel
 from tagprism.model.quantise import quantise_network
-from tagprism.tagging.tagger import Tagger, label_queries, load
+from tagprism.tagging.calibration import label_queries
+from tagprism.tagging.tagger import Tagger, load
 
 _RANGES, _BATCH, _ROUNDS = 64, 32, 5
 

@@ -15,7 +15,7 @@ import tagprism
 from tagprism.app.explain_output import explained, file_name
 from tagprism.app.explain_sheet import draw_sheet, overlay, spread
 from tagprism.tagging.explain import Explanation, Why
-from tagprism.tagging.tagger import ImageTags, Tag
+from tagprism.tagging.tags import ImageTags, Tag
 from tests.app.conftest import Cli
 from tests.odd_pictures import draw_odd_pictures
 from tests.small_world import LABELS, World

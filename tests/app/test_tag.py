@@ -21,7 +21,8 @@ from typing import Any
 import pytest
 from rich.cells import cell_len
 
-from tagprism.tagging.tagger import ImageTags, Tagger
+from tagprism.tagging.tagger import Tagger
+from tagprism.tagging.tags import ImageTags
 from tests.app.conftest import Cli
 from tests.command_line import tagprism
 from tests.odd_pictures import draw_odd_pictures

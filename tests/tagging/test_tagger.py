@@ -16,7 +16,8 @@ from hypothesis import strategies as st
 import tagprism
 from tagprism.errors import InputError
 from tagprism.images.decode import open_picture
-from tagprism.tagging.tagger import Tagger, _best_spellings
+from tagprism.tagging.tagger import Tagger
+from tagprism.tagging.tags import _best_spellings
 from tests.odd_pictures import DAMAGED, USABLE, draw_odd_pictures
 from tests.small_world import LABELS, UNSEEN, World
 

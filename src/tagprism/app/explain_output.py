@@ -14,7 +14,8 @@ from tagprism.errors import InputError, PictureError
 from tagprism.files import digest_bytes, machine_errors, replaced_whole, write_json
 from tagprism.images.decode import MAX_PIXELS
 from tagprism.tagging.explain import Explainer, Explanation
-from tagprism.tagging.tagger import ImageTags, Tagger
+from tagprism.tagging.tagger import Tagger
+from tagprism.tagging.tags import ImageTags
 
 _DIGITS = 6  # of the numbers in JSON, behind the point
 

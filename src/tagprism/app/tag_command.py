@@ -19,7 +19,8 @@ from tagprism.files import digest_json
 from tagprism.images.decode import MAX_PIXELS
 from tagprism.images.stream import BATCH
 from tagprism.labels.phrase_list import read_phrases
-from tagprism.tagging.tagger import ImageTags, Tagger, load
+from tagprism.tagging.tagger import Tagger, load
+from tagprism.tagging.tags import ImageTags
 
 _TOP_K, _AT_LEAST = 10, 0.5
 

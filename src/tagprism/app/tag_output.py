@@ -15,7 +15,7 @@ from rich.cells import cell_len
 from rich.text import Text
 
 from tagprism.app import console
-from tagprism.tagging.tagger import ImageTags, Tag
+from tagprism.tagging.tags import ImageTags, Tag
 
 
 @dataclass(frozen=True)

@@ -20,7 +20,8 @@ from tagprism.labels.phrase_list import read_phrases
 from tagprism.progress import Progress
 from tagprism.tagging.journal import Journal
 from tagprism.tagging.sidecar import Naming, SidecarChange, plan, sidecar_path, write
-from tagprism.tagging.tagger import ImageTags, Tag, load
+from tagprism.tagging.tagger import load
+from tagprism.tagging.tags import ImageTags, Tag
 
 _LEAST_PROBABILITY = 0.5
 _AT_A_TIME = 16  # sidecars whose old bytes are put on disk together: it takes as long as for one

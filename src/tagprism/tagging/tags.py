@@ -1,0 +1,134 @@
+"""What pictures are tagged with, and the tags they get: ranking matrices in, tags out. Knows no files, no networks."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+from jaxtyping import Float32, Float64, Integer
+
+from tagprism.errors import InputError, PictureError
+from tagprism.model.max_similarity import max_similarity_numpy
+from tagprism.progress import Progress, silent
+from tagprism.tagging.calibration import label_queries
+
+if TYPE_CHECKING:
+    from tagprism.tagging.tagger import Tagger
+else:
+    from typing import Any as Tagger  # the tagger makes words, not words the tagger
+
+
+@dataclass(frozen=True)
+class Tag:
+    """One label of one picture.
+
+    Args:
+        label: the word or phrase.
+        score: comparable between pictures where the bundle is standardised.
+        probability: calibrated, 0..1, or None where the bundle has no calibration.
+        vector: which principal vector won, 0..M-1.
+    """
+
+    label: str
+    score: float
+    probability: float | None
+    vector: int
+
+
+@dataclass(frozen=True)
+class ImageTags:
+    """The tags of one picture, best first; or why it has none.
+
+    Args:
+        path: as it was given.
+        tags: best first; empty with an error.
+        error: why the picture could not be used, or None.
+    """
+
+    path: Path
+    tags: tuple[Tag, ...]
+    error: PictureError | None = None
+
+
+class Words:
+    """The words that pictures are tagged with: a word has the best of its spellings' scores.
+
+    Args:
+        tagger: embeds them, and has the calibration.
+        labels: words, or words with their other spellings; the vocabulary when None.
+        progress: told of words that go through the encoders, where these are many.
+
+    Raises:
+        InputError: no words, or words without a vector.
+    """
+
+    def __init__(
+        self, tagger: Tagger, labels: Sequence[str] | Mapping[str, Sequence[str]] | None, progress: Progress = silent
+    ) -> None:
+        self.names = tuple(labels) if labels is not None else tagger.vocabulary.names
+        if not self.names:
+            raise InputError("there are no labels to choose from.", remedy="Give at least one word.")
+        aliases: Mapping[str, Sequence[str]] = labels if isinstance(labels, Mapping) else {}
+        spellings = [(name, *aliases.get(name, ())) for name in self.names]
+        flat = [spelling for group in spellings for spelling in group]
+        vectors = tagger.embed(flat, progress=progress)
+        self._queries = label_queries(vectors)
+        calibration = tagger.calibration
+        self._calibrated = calibration.of_labels(flat, vectors, tagger.vocabulary) if calibration is not None else None
+        sizes = np.array([len(group) for group in spellings])
+        self._starts = None if sizes.max() == 1 else np.concatenate([[0], np.cumsum(sizes[:-1])])  # (L,)
+
+    def best(
+        self, matrices: Float32[np.ndarray, "B M D1"], top_k: int | None, min_probability: float | None
+    ) -> list[tuple[Tag, ...]]:
+        """Tags of B pictures, best first: by probability where there are probabilities, else by score."""
+        scores, winners = max_similarity_numpy(matrices, self._queries)
+        chances = None if self._calibrated is None else self._calibrated.probabilities(matrices, scores)
+        if self._starts is not None:
+            pairs = [_best_spellings(*of_one, self._starts) for of_one in zip(scores, winners, strict=True)]
+            scores, winners = np.stack([one for one, _ in pairs]), np.stack([other for _, other in pairs])
+            chances = None if chances is None else np.maximum.reduceat(chances, self._starts, axis=1)
+        return [
+            self._tags(scores[row], None if chances is None else chances[row], winners[row], top_k, min_probability)
+            for row in range(len(scores))
+        ]
+
+    def _tags(
+        self,
+        scores: Float32[np.ndarray, " L"],
+        chances: Float64[np.ndarray, " L"] | None,
+        winners: Integer[np.ndarray, " L"],
+        top_k: int | None,
+        min_probability: float | None,
+    ) -> tuple[Tag, ...]:
+        ranked = scores if chances is None else chances
+        at_least = -np.inf if min_probability is None else min_probability
+        if top_k is not None and top_k < len(ranked):  # a full sort of thousands of words costs more than the network
+            at_least = max(at_least, np.partition(ranked, -top_k)[-top_k])
+        kept = np.flatnonzero(ranked >= at_least)
+        order = kept[np.lexsort((-scores[kept], -ranked[kept]))][:top_k]  # stable: on a tie of both the earlier label
+        return tuple(
+            Tag(self.names[i], float(scores[i]), None if chances is None else float(chances[i]), int(winners[i]))
+            for i in order
+        )
+
+
+def _best_spellings(
+    scores: Float32[np.ndarray, " S"], winners: Integer[np.ndarray, " S"], starts: Integer[np.ndarray, " L"]
+) -> tuple[Float32[np.ndarray, " L"], Integer[np.ndarray, " L"]]:
+    """Score and winning vector of each label's best spelling; on a tie of the first of them.
+
+    Args:
+        scores: of all S spellings, a label's next to each other.
+        winners: their winning vectors.
+        starts: place of each label's first spelling, rising from 0.
+    """
+    best = np.maximum.reduceat(scores, starts)
+    sizes = np.diff(starts, append=len(scores))
+    is_best = np.flatnonzero(scores == np.repeat(best, sizes))  # at least one a label
+    group = np.repeat(np.arange(len(starts)), sizes)[is_best]
+    _, first = np.unique(group, return_index=True)
+    return best, winners[is_best[first]]

@@ -248,7 +248,7 @@ def demo(
 def doctor(
     photos: Annotated[list[Path] | None, typer.Argument(help="Pictures and folders to measure --bundle on.")] = None,
     bundle: Annotated[
-        Path | None, typer.Option(help="RUN or BUNDLE: measure whether its vectors have collapsed.")
+        str | None, typer.Option(help="RUN or BUNDLE: measure whether its vectors have collapsed.")
     ] = None,
     data: Annotated[
         str | None, typer.Option("--data", help="Measure on a data set: openclipart or tagged:DIR.")

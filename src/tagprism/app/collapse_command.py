@@ -30,7 +30,7 @@ _WORDS = {
 
 
 def collapse(
-    bundle: Path,
+    bundle: str,
     photos: list[Path],
     data: str | None,
     split: str | None,

@@ -24,7 +24,7 @@ from tagprism.labels.vocabulary import Vocabulary
 from tagprism.model.bundle import CALIBRATION, VOCABULARY, Bundle
 from tagprism.model.locate import DEFAULT, locate_bundle
 from tagprism.progress import Progress, silent
-from tagprism.tagging.calibration import Calibration
+from tagprism.tagging.calibration import Calibration, label_queries
 from tagprism.tagging.tags import ImageTags, Tag, Words
 
 _WORDS = 1000  # phrases embedded at once: some seconds of work
@@ -113,6 +113,10 @@ class Tagger:
                     vectors |= dict(zip(some, self.label_space.embed(some).vectors, strict=True))
                     advance(len(some))
         return np.stack([vectors[label] for label in labels]).astype(np.float32)
+
+    def queries(self, labels: Sequence[str]) -> Float32[np.ndarray, "L Q"]:
+        """What ranking matrices (M, Q) are multiplied with to score words and phrases; errors as for `embed`."""
+        return label_queries(self.embed(labels))
 
     def _no_vectors(self, phrases: Sequence[str]) -> InputError:
         near = {phrase: ", ".join(self.vocabulary.nearest_names(phrase, 3)) for phrase in phrases[:10]}

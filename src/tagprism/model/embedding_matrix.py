@@ -6,27 +6,35 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from tagprism.model.anchor import ClassifierAnchor
 from tagprism.model.max_similarity import max_similarity
 
 
 class EmbeddingMatrix(nn.Module):
-    """Linear map of pooled features to M principal embedding vectors.
+    """Linear map of pooled features to M principal embedding vectors, each added to the anchor where there is one.
 
     Args:
         features: C, length of the feature vector.
         vectors: M, principal vectors per image.
         dimension: D, length of a label vector.
+        anchor: features (B, C) -> (B, D), not trained: the head learns what is to be added to it.
 
-    Source: arXiv 2105.05926, section 3.2; the authors' flat output is D-major, ours is (B, M, D).
+    Source: arXiv 2105.05926, section 3.2; the authors' flat output is D-major, ours is (B, M, D). The anchor is ours.
     """
 
-    def __init__(self, features: int, vectors: int, dimension: int) -> None:
+    def __init__(self, features: int, vectors: int, dimension: int, anchor: ClassifierAnchor | None = None) -> None:
         super().__init__()
         self.vectors, self.dimension = vectors, dimension
         self.linear = nn.Linear(features, vectors * dimension, bias=False)
+        self.anchor = anchor
 
     def forward(self, features: Float[Tensor, "B C"]) -> Float[Tensor, "B M D"]:
         """Embedding matrices of a batch of feature vectors."""
+        matrices = self.trained(features)
+        return matrices if self.anchor is None else matrices + self.anchor(features)[:, None]
+
+    def trained(self, features: Float[Tensor, "B C"]) -> Float[Tensor, "B M D"]:
+        """The linear part alone, to which each place of a picture adds its share."""
         matrices: Tensor = self.linear(features)
         return matrices.view(-1, self.vectors, self.dimension)
 

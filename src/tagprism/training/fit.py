@@ -24,6 +24,7 @@ from tagprism.errors import InputError
 from tagprism.model.backbones import Backbone
 from tagprism.model.embedding_matrix import EmbeddingMatrix, Network, RankingMatrix
 from tagprism.progress import Progress, silent
+from tagprism.training.anchoring import make_anchor
 from tagprism.training.augment import Augmentation
 from tagprism.training.batches import FeatureBatches, InOrder, PixelBatches, PlacedLoader, TrainingOrder
 from tagprism.training.diversity_loss import SemanticDiversityLoss
@@ -76,7 +77,8 @@ def fit(prepared: Prepared, folder: Path, progress: Progress = silent, processes
         raise InputError("fp16 needs a GPU.", where="training.precision", remedy="Use bf16 or 32.")
     torch.manual_seed(recipe.seed)
     vectors = torch.tensor(prepared.seen_vectors)
-    head = EmbeddingMatrix(prepared.backbone.features, recipe.model.vectors, vectors.shape[1])
+    anchor = make_anchor(recipe.model, prepared.backbone, prepared.space)
+    head = EmbeddingMatrix(prepared.backbone.features, recipe.model.vectors, vectors.shape[1], anchor)
     ranking = RankingMatrix(vectors, standardise=recipe.model.standardise)
     trained: nn.Module = head
     if training.end_to_end:

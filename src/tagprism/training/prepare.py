@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -20,7 +21,7 @@ from tagprism.labels.encoder_sources import encoder_folder
 from tagprism.labels.encoders import LabelEncoder, load_encoder
 from tagprism.labels.label_space import LabelSpace
 from tagprism.labels.vocabulary import Role, Vocabulary
-from tagprism.model.backbones import Backbone
+from tagprism.model.backbones import Backbone, make_backbone
 from tagprism.progress import Progress, silent
 from tagprism.training.features import compute_features
 from tagprism.training.recipe import LabelTable, Recipe
@@ -98,7 +99,7 @@ def prepare(recipe: Recipe, table: ImageTable, split: Split, progress: Progress 
             remedy='Set training.validation above 0, or training.choose = "last".',
         )
     torch.manual_seed(recipe.seed)  # a random backbone must be the same one after a resume
-    backbone = Backbone(recipe.model.backbone, recipe.model.weights)
+    backbone = make_backbone(recipe.model.backbone, recipe.model.weights)
     preprocess = make_preprocess(recipe, backbone)
     frozen = backbone if not recipe.training.end_to_end else None
     train, skipped = _part(table, split.train, split.seen, frozen, preprocess, progress)
@@ -119,7 +120,7 @@ def embed_labels(labels: LabelTable, seed: int, split: Split) -> tuple[LabelSpac
         UnknownPhrasesError: labels that no encoder knows, with the nearest known words.
     """
     folders = {part.encoder: encoder_folder(part.encoder) for part in labels.parts}
-    encoders: dict[str, LabelEncoder] = {name: load_encoder(folder) for name, folder in folders.items()}
+    encoders: dict[str, LabelEncoder] = {name: _open_encoder(folder) for name, folder in folders.items()}
     space = LabelSpace.fit(labels.parts, encoders, split.seen, unseen=split.unseen, reduce=labels.reduce, seed=seed)
     names = (*split.seen, *split.unseen)
     vectors = space.embed(names).vectors
@@ -128,6 +129,12 @@ def embed_labels(labels: LabelTable, seed: int, split: Split) -> tuple[LabelSpac
     roles = (seen,) * len(split.seen) + (unseen,) * len(split.unseen)
     ids = {encoders[name].id: folder for name, folder in folders.items()}
     return space, Vocabulary(names, vectors, roles), ids
+
+
+@cache
+def _open_encoder(folder: Path) -> LabelEncoder:
+    """One object per folder, so that it remembers the class definitions from one run of a comparison to the next."""
+    return load_encoder(folder)
 
 
 def make_preprocess(recipe: Recipe, backbone: Backbone) -> Preprocess:

@@ -13,8 +13,9 @@ from safetensors.torch import load_file
 
 from tagprism.errors import InputError
 from tagprism.labels.vocabulary import Vocabulary
-from tagprism.model.backbones import Backbone
+from tagprism.model.backbones import make_backbone
 from tagprism.model.embedding_matrix import EmbeddingMatrix, Network, RankingMatrix
+from tagprism.training.anchoring import empty_anchor
 from tagprism.training.recipe import load_recipe
 from tagprism.training.train import RECIPE, WEIGHTS
 
@@ -32,14 +33,16 @@ def torch_matrices(run: Path, vocabulary: Vocabulary) -> Matrices:
         InputError: the weights are damaged or belong to another recipe.
     """
     recipe = load_recipe(run / RECIPE)
-    backbone = Backbone(recipe.model.backbone, "random")
+    backbone = make_backbone(recipe.model.backbone, "random")
     seen = torch.tensor(vocabulary.select(vocabulary.seen).vectors)
-    head = EmbeddingMatrix(backbone.features, recipe.model.vectors, seen.shape[1])
-    network = Network(backbone, head, RankingMatrix(seen, standardise=recipe.model.standardise))
     try:
-        weights = load_file(run / WEIGHTS)
-        network.load_state_dict({name: value for name, value in weights.items() if "backbone.classifier" not in name})
-    except (SafetensorError, RuntimeError) as error:
+        weights = {name: value for name, value in load_file(run / WEIGHTS).items() if not _is_cut_off(name)}
+        classes = len(weights["head.anchor.bias"]) if recipe.model.anchor else 0
+        anchor = empty_anchor(recipe.model, backbone.features, classes, seen.shape[1])
+        head = EmbeddingMatrix(backbone.features, recipe.model.vectors, seen.shape[1], anchor)
+        network = Network(backbone, head, RankingMatrix(seen, standardise=recipe.model.standardise))
+        network.load_state_dict(weights)
+    except (SafetensorError, RuntimeError, KeyError) as error:
         raise InputError(f"does not hold this run's weights ({error}).", where=str(run / WEIGHTS)) from error
     network.eval()
 
@@ -49,3 +52,8 @@ def torch_matrices(run: Path, vocabulary: Vocabulary) -> Matrices:
         return result
 
     return matrices
+
+
+def _is_cut_off(name: str) -> bool:
+    """Whether a weight is of a backbone's own classifier, which the network does not use."""
+    return name.startswith("backbone.") and ".classifier." in name and ".network." not in name

@@ -68,7 +68,7 @@ def demo(data: str, split: str | None, out: Path, quiet: bool) -> int:
         "ConSE, ridge regression, and `supervised`, the same model trained on the unseen keywords too.",
         facts=facts(origin),
         methods=methods,
-        showcase=showcase(measured.evaluation, measured.matrices, measured.vectors, measured.targets, measured.files),
+        showcase=showcase(measured.evaluation, measured.matrices, measured.queries, measured.targets, measured.files),
         tagged=_tagged(tagger, measured),
         found=_found(tagger, measured),
     )
@@ -117,7 +117,7 @@ def _found(tagger: Tagger, measured: Measured) -> tuple[Ranking, ...]:
     columns = np.flatnonzero(measured.unseen)
     drawn = np.random.default_rng(0).permutation(columns)[:_FOUND]
     queries = [measured.names[column] for column in drawn] + list(_OWN_WORDS[:3])
-    scores = score_matrices(measured.matrices, tagger.embed(queries))
+    scores = score_matrices(measured.matrices, tagger.queries(queries))
     rankings = []
     for place, query in enumerate(queries):
         best = np.argsort(-scores[:, place], kind="stable")[:_PER_QUERY]

@@ -94,7 +94,7 @@ def make_report(tagger: Tagger, measured: Measured, origin: dict[str, Any]) -> R
         facts=facts(origin),
         methods={config.name: [measured.evaluation]},
         reliability=measured.calibration,
-        showcase=showcase(measured.evaluation, measured.matrices, measured.vectors, measured.targets, measured.files),
+        showcase=showcase(measured.evaluation, measured.matrices, measured.queries, measured.targets, measured.files),
     )
 
 

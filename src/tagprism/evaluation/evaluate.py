@@ -25,6 +25,7 @@ from tagprism.evaluation.metrics import (
 from tagprism.evaluation.protocols import AtK, Evaluation, Figures, LabelResult, Task, TaskResult
 from tagprism.evaluation.ranking import average_precision_of_ranks, best_labels, images_before
 from tagprism.model.max_similarity import max_similarity_numpy
+from tagprism.model.queries import label_queries
 
 CHUNK = 128  # images scored at once: their products with 1000 labels stay in the processor's cache
 BLOCK_SCORES = (
@@ -44,13 +45,13 @@ class _Counts:
 
 
 def score_matrices(
-    matrices: Float[np.ndarray, "N M D1"], vectors: Float[np.ndarray, "L D"]
+    matrices: Float[np.ndarray, "N M D1"], labels: Float[np.ndarray, "L _"]
 ) -> Float32[np.ndarray, "N L"]:
     """Scores of labels for ranking matrices, streamed over the images.
 
     Args:
         matrices: (N, M, D+1) ranking matrices, in memory or memory-mapped, float16 or float32.
-        vectors: (L, D) label vectors.
+        labels: (L, D+1) queries, or (L, D) label vectors, whose queries are `[w, 1]`.
 
     Returns:
         (N, L) scores, comparable between images.
@@ -58,8 +59,8 @@ def score_matrices(
     Raises:
         InputError: the sizes do not fit, or a score is not finite.
     """
-    scores = np.empty((len(matrices), len(vectors)), np.float32)
-    for rows, chunk in _score_chunks(matrices, _queries(matrices, vectors)):
+    scores = np.empty((len(matrices), len(labels)), np.float32)
+    for rows, chunk in _score_chunks(matrices, _queries(matrices, labels)):
         scores[rows] = chunk
     return scores
 
@@ -79,10 +80,9 @@ def evaluate_matrices(
     """Measure ZSL and GZSL on both image sets, with the chance, constant and ceiling lines.
 
     Args:
-        matrices: (N, M, D+1) ranking matrices of the test images, in memory or memory-mapped, float16 or float32; the
-            query of a label is `[w, 1]`.
+        matrices: (N, M, D+1) ranking matrices of the test images, in memory or memory-mapped, float16 or float32.
         names: L label names, seen and unseen, in the order of `vectors`.
-        vectors: (L, D) label vectors.
+        vectors: (L, D+1) queries, or (L, D) label vectors, whose queries are `[w, 1]`.
         unseen: (L,) true for labels kept out of training.
         targets: (N, L) int8 of 1 positive, 0 negative, -1 unknown.
         ks: labels per image for precision, recall and F1; a K above the number of a task's labels is left out of that
@@ -253,14 +253,16 @@ def _count(targets: Int8[np.ndarray, "N L"], images: Int64[np.ndarray, " S"]) ->
 
 
 def _queries(matrices: Float[np.ndarray, "N M D1"], vectors: Float[np.ndarray, "L D"]) -> Float32[np.ndarray, "L D1"]:
-    """Label queries `[w, 1]` for ranking matrices."""
+    """Queries as they are, or `[w, 1]` of label vectors."""
+    if matrices.ndim == 3 and vectors.ndim == 2 and matrices.shape[2] == vectors.shape[1]:
+        return vectors.astype(np.float32, copy=False)
     if matrices.ndim != 3 or vectors.ndim != 2 or matrices.shape[2] != vectors.shape[1] + 1:
         raise InputError(
             f"ranking matrices {matrices.shape} must have the shape (images, M, D+1) "
             f"and label vectors {vectors.shape} the shape (labels, D).",
             remedy="Evaluate with the label space that the model was trained in.",
         )
-    return np.concatenate([vectors, np.ones((len(vectors), 1))], axis=1).astype(np.float32)
+    return label_queries(vectors.astype(np.float32, copy=False))
 
 
 def _score_chunks(

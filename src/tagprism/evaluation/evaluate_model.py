@@ -29,7 +29,7 @@ class Measured:
     Args:
         evaluation: the numbers.
         names: L labels, seen ones first.
-        vectors: (L, D).
+        queries: (L, Q) of the labels.
         unseen: (L,) true for unseen ones.
         matrices: (N, M, D+1) ranking matrices of the test pictures that could be used.
         targets: (N, L).
@@ -40,7 +40,7 @@ class Measured:
 
     evaluation: Evaluation
     names: tuple[str, ...]
-    vectors: Float32[np.ndarray, "L D"]
+    queries: Float32[np.ndarray, "L Q"]
     unseen: Bool[np.ndarray, " L"]
     matrices: Float32[np.ndarray, "N M D1"]
     targets: Int8[np.ndarray, "N L"]
@@ -96,6 +96,7 @@ def evaluate_model(
         check_leak(*leak)
     names = (*split.seen, *split.unseen)
     vectors = tagger.embed(names)
+    queries = tagger.queries_of(names, vectors)
     rows, matrices, skipped = [], [], []
     for row, outcome, _ in tagger.matrices(files, progress=progress):
         if isinstance(outcome, PictureError):
@@ -111,7 +112,7 @@ def evaluate_model(
     evaluation = evaluate_matrices(
         stacked,
         names,
-        vectors,
+        queries,
         unseen,
         targets,
         ks=ks,
@@ -121,7 +122,7 @@ def evaluate_model(
     )
     kept = tuple(files[row] for row in rows)
     held = _reliability(tagger, names, vectors, unseen, stacked, targets, unknown)
-    return Measured(evaluation, names, vectors, unseen, stacked, targets, kept, tuple(skipped), held)
+    return Measured(evaluation, names, queries, unseen, stacked, targets, kept, tuple(skipped), held)
 
 
 def _reliability(
@@ -137,7 +138,7 @@ def _reliability(
     if tagger.calibration is None:
         return {}
     calibrated = tagger.calibration.of_labels(names, vectors, tagger.vocabulary)
-    probabilities = calibrated.probabilities(matrices, score_matrices(matrices, vectors))
+    probabilities = calibrated.probabilities(matrices, score_matrices(matrices, tagger.queries_of(names, vectors)))
     known = (targets >= 0) | (unknown == "negative")
     return {
         name: reliability(probabilities[:, side], targets[:, side], unknown=unknown)

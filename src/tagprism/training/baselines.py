@@ -37,7 +37,7 @@ def authors_recipe(recipe: Recipe) -> Recipe:
     return recipe.model_copy(
         update={
             "labels": LabelTable(parts=(SpacePart(encoder=plain.encoder),)),
-            "model": recipe.model.model_copy(update={"standardise": False, "anchor": 0.0}),
+            "model": recipe.model.model_copy(update={"standardise": False, "anchor": 0.0, "conse": 0.0}),
             "loss": LossTable(),
         }
     )

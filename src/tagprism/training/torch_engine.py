@@ -15,7 +15,7 @@ from tagprism.errors import InputError
 from tagprism.labels.vocabulary import Vocabulary
 from tagprism.model.backbones import make_backbone
 from tagprism.model.embedding_matrix import EmbeddingMatrix, Network, RankingMatrix
-from tagprism.training.anchoring import empty_anchor
+from tagprism.training.anchoring import empty_anchor, empty_class_columns
 from tagprism.training.recipe import load_recipe
 from tagprism.training.train import RECIPE, WEIGHTS
 
@@ -40,7 +40,9 @@ def torch_matrices(run: Path, vocabulary: Vocabulary) -> Matrices:
         classes = len(weights["head.anchor.bias"]) if recipe.model.anchor else 0
         anchor = empty_anchor(recipe.model, backbone.features, classes, seen.shape[1])
         head = EmbeddingMatrix(backbone.features, recipe.model.vectors, seen.shape[1], anchor)
-        network = Network(backbone, head, RankingMatrix(seen, standardise=recipe.model.standardise))
+        classes = len(weights["classes.bias"]) if recipe.model.conse else 0
+        columns = empty_class_columns(recipe.model, backbone.features, classes, seen.shape[1], len(seen))
+        network = Network(backbone, head, RankingMatrix(seen, standardise=recipe.model.standardise), columns)
         network.load_state_dict(weights)
     except (SafetensorError, RuntimeError, KeyError) as error:
         raise InputError(f"does not hold this run's weights ({error}).", where=str(run / WEIGHTS)) from error

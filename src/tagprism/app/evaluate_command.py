@@ -16,7 +16,7 @@ from tagprism.errors import InputError
 from tagprism.evaluation.evaluate_model import Measured, evaluate_model
 from tagprism.evaluation.report import Report, write_report
 from tagprism.evaluation.showcase import showcase
-from tagprism.evaluation.table import comparison_table, reliability_table
+from tagprism.evaluation.table import compare, comparison_table, reliability_table
 from tagprism.model.locate import locate_bundle
 from tagprism.provenance import made_with
 from tagprism.tagging.tagger import Tagger, load
@@ -63,7 +63,7 @@ def evaluate(
         json.dump(result, sys.stdout, indent=2)
         sys.stdout.write("\n")
     else:
-        console.data.print(comparison_table({tagger.bundle.config.name: [measured.evaluation]}))
+        console.data.print(comparison_table(compare({tagger.bundle.config.name: [measured.evaluation]})))
         if measured.calibration:
             console.data.print(reliability_table(measured.calibration))
     skipped = [(key, error.message) for key, error in measured.skipped]

@@ -15,7 +15,7 @@ import pytest
 
 from tagprism.errors import InputError
 from tagprism.evaluation import evaluate
-from tagprism.evaluation.evaluate import evaluate_matrices, score_matrices
+from tagprism.evaluation.evaluate import evaluate_matrices
 from tagprism.evaluation.metrics import (
     UnknownPolicy,
     average_precisions,
@@ -29,6 +29,7 @@ from tagprism.evaluation.metrics import (
     weighted_mean_average_precision,
 )
 from tagprism.evaluation.protocols import Evaluation
+from tagprism.evaluation.scores import score_matrices
 
 Problem = Any  # of conftest.py
 MakeProblem = Callable[..., Problem]

@@ -84,13 +84,14 @@ def evaluate(
         bool, typer.Option("--allow-leak", help="Measure on what was trained on, marked so.")
     ] = False,
     limit: Limit = None,
+    neighbours: Annotated[int, typer.Option(min=0, help="Average scores over so many like test pictures.")] = 0,
     quiet: Quiet = False,
 ) -> int:
     """Measure a model on the test pictures of a split: ZSL and GZSL, with chance, constant and ceiling lines."""
     from tagprism.app import evaluate_command
 
     return evaluate_command.evaluate(
-        model, data, split, format, report, tuple(k or (3, 5)), unknown, engine, allow_leak, limit, quiet
+        model, data, split, format, report, tuple(k or (3, 5)), unknown, engine, allow_leak, limit, neighbours, quiet
     )
 
 

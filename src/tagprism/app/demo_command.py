@@ -16,10 +16,10 @@ from tagprism.app.open_data import open_data
 from tagprism.datasets.splits import Split
 from tagprism.datasets.table import ImageTable
 from tagprism.errors import NothingToDoError
-from tagprism.evaluation.evaluate import score_matrices
 from tagprism.evaluation.evaluate_model import Measured, evaluate_model
 from tagprism.evaluation.protocols import Evaluation
 from tagprism.evaluation.report import Report, Tag, TaggedPicture, write_report
+from tagprism.evaluation.scores import score_matrices
 from tagprism.evaluation.showcase import RankedPicture, Ranking, showcase
 from tagprism.evaluation.table import compare, comparison_table
 from tagprism.files import write_json

@@ -33,6 +33,7 @@ def evaluate(
     engine: Literal["onnx", "torch"],
     allow_leak: bool,
     limit: int | None,
+    neighbours: int,
     quiet: bool,
 ) -> int:
     """Measure, print and report; the exit code is 4 when pictures were skipped."""
@@ -50,6 +51,7 @@ def evaluate(
         unknown=unknown,
         allow_leak=allow_leak,
         limit=limit,
+        neighbours=neighbours,
         progress=console.progress(quiet),
     )
     origin = provenance(tagger, table, chosen, engine)

@@ -149,6 +149,7 @@ class Evaluation:
         unknown: what an unverified label (-1) counted as.
         label_encoder: what turned labels into vectors.
         leak: whether test images or unseen labels were trained on and the user allowed it.
+        neighbours: of each test image, over which its scores were averaged; 0 for none.
     """
 
     zsl: TaskResult
@@ -158,6 +159,7 @@ class Evaluation:
     unknown: UnknownPolicy
     label_encoder: str = ""
     leak: bool = False
+    neighbours: int = 0
 
     def task(self, name: Task) -> TaskResult:
         """The result of a task by its short name."""
@@ -175,6 +177,7 @@ class Evaluation:
                 "label_encoder": self.label_encoder,
                 "labels_without_positive": "left out of mAP",
                 "ties": "lower index first",
+                "neighbours": self.neighbours,
             },
             "per_label": [row.to_json() for row in self.per_label],
             "leak": self.leak,
@@ -192,6 +195,7 @@ class Evaluation:
             protocol["unknown"],
             protocol["label_encoder"],
             value["leak"],
+            protocol.get("neighbours", 0),
         )
 
 

@@ -249,6 +249,7 @@ def _caption(evaluations: Sequence[Evaluation], task: Task) -> str:
         f"unknown labels: {evaluation.unknown}",
     ]
     words += [f"label encoder {evaluation.label_encoder}"] if evaluation.label_encoder else []
+    words += [f"scores averaged over {evaluation.neighbours} neighbours"] if evaluation.neighbours else []
     words += [f"first of {len(figures)} splits"] if len(figures) > 1 else []
     words += ["MEASURED ON WHAT WAS TRAINED ON"] if any(item.leak for item in evaluations) else []
     return ", ".join(words)

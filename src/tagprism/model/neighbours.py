@@ -34,16 +34,19 @@ def nearest_pictures(matrices: Float[np.ndarray, "N M Q"], dimension: int, k: in
     return found
 
 
-def smoothed(scores: Float32[np.ndarray, "N L"], nearest: Int64[np.ndarray, "N k"]) -> Float32[np.ndarray, "N L"]:
-    """Scores of pictures, three tenths of each the mean score of their neighbours.
+def smoothed(
+    scores: Float32[np.ndarray, "P L"], own: Int64[np.ndarray, " B"], nearest: Int64[np.ndarray, "B k"]
+) -> Float32[np.ndarray, "B L"]:
+    """Scores of B pictures, three tenths of each the mean score of the picture's neighbours.
 
     Args:
-        scores: (N, L) of the same pictures, in the same order.
-        nearest: (N, k) places of each picture's neighbours; with none the scores stay.
+        scores: (P, L) of the pictures and all their neighbours.
+        own: (B,) where each picture is among the P.
+        nearest: (B, k) where its neighbours are; with none the scores stay.
     """
     if not nearest.shape[1]:
-        return scores
-    total = np.zeros_like(scores)
+        return scores[own]
+    total = np.zeros((len(own), scores.shape[1]), np.float32)
     for column in nearest.T:  # k passes: no array of k times the size
         total += scores[column]
-    return (1 - _SHARE) * scores + np.float32(_SHARE / nearest.shape[1]) * total
+    return np.asarray((1 - _SHARE) * scores[own] + _SHARE / nearest.shape[1] * total, np.float32)

@@ -115,6 +115,7 @@ def test_the_json_names_its_protocol_and_every_number(problem: Problem) -> None:
         "label_encoder": "minilm",
         "labels_without_positive": "left out of mAP",
         "ties": "lower index first",
+        "neighbours": 0,
     }
     assert result["leak"] is False
     at_k = {f"{line}{part}@{k}" for line in ("", "constant_", "ceiling_") for part in ("P", "R", "F1") for k in (3, 5)}

@@ -11,6 +11,7 @@ from tagprism.errors import InputError
 from tagprism.evaluation.metrics import check_finite
 from tagprism.model.max_similarity import max_similarity_numpy
 from tagprism.model.neighbours import smoothed
+from tagprism.model.queries import label_queries
 
 CHUNK = 128  # images scored at once: their products with 1000 labels stay in the processor's cache
 
@@ -46,7 +47,7 @@ def queries_of(matrices: Float[np.ndarray, "N M D1"], vectors: Float[np.ndarray,
             f"and label vectors {vectors.shape} the shape (labels, D).",
             remedy="Evaluate with the label space that the model was trained in.",
         )
-    return labelqueries_of(vectors.astype(np.float32, copy=False))
+    return label_queries(vectors.astype(np.float32, copy=False))
 
 
 def score_chunks(
@@ -69,4 +70,5 @@ def score_chunks(
 
 
 def slices(n: int) -> Iterator[slice]:
+    """Chunks of n images."""
     return (slice(start, min(start + CHUNK, n)) for start in range(0, n, CHUNK))

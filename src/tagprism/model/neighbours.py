@@ -45,8 +45,10 @@ def smoothed(
         nearest: (B, k) where its neighbours are; with none the scores stay.
     """
     if not nearest.shape[1]:
-        return scores[own]
+        return np.asarray(scores[own])
     total = np.zeros((len(own), scores.shape[1]), np.float32)
     for column in nearest.T:  # k passes: no array of k times the size
         total += scores[column]
-    return np.asarray((1 - _SHARE) * scores[own] + _SHARE / nearest.shape[1] * total, np.float32)
+    own_share, their_share = np.float32(1 - _SHARE), np.float32(_SHARE / nearest.shape[1])
+    mixed: Float32[np.ndarray, "B L"] = own_share * scores[own] + their_share * total
+    return mixed

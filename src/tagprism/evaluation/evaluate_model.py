@@ -12,12 +12,14 @@ from jaxtyping import Bool, Float32, Int8
 from tagprism.datasets.splits import Split
 from tagprism.datasets.table import ImageTable
 from tagprism.errors import InputError, PictureError
-from tagprism.evaluation.evaluate import evaluate_matrices, score_matrices
+from tagprism.evaluation.evaluate import evaluate_matrices
 from tagprism.evaluation.leakage import check_leak, find_leak
 from tagprism.evaluation.metrics import UnknownPolicy
 from tagprism.evaluation.protocols import Evaluation
 from tagprism.evaluation.reliability import Reliability, reliability
+from tagprism.evaluation.scores import score_matrices
 from tagprism.images.digests import digest_pictures
+from tagprism.model.neighbours import nearest_pictures
 from tagprism.progress import Progress, silent
 from tagprism.tagging.tagger import Tagger
 
@@ -58,6 +60,7 @@ def evaluate_model(
     unknown: UnknownPolicy = "ignore",
     allow_leak: bool = False,
     limit: int | None = None,
+    neighbours: int = 0,
     progress: Progress = silent,
 ) -> Measured:
     """Measure a model on the test pictures of a split.
@@ -70,6 +73,7 @@ def evaluate_model(
         unknown: what an unverified label counts as.
         allow_leak: measure even if test pictures or unseen labels were trained on; the result says so.
         limit: the first so many test pictures only.
+        neighbours: average scores over so many of the test pictures most like each one.
         progress: told of every picture.
 
     Returns:
@@ -119,6 +123,7 @@ def evaluate_model(
         unknown=unknown,
         label_encoder=" + ".join(config.encoders) or str(config.provenance.get("label_vectors", "")),
         leak=bool(find_leak(*leak)) if allow_leak else False,
+        nearest=nearest_pictures(stacked, config.dimension, neighbours) if neighbours else None,
     )
     kept = tuple(files[row] for row in rows)
     held = _reliability(tagger, names, vectors, unseen, stacked, targets, unknown)

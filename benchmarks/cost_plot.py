@@ -25,20 +25,20 @@ def draw(rows: list[dict[str, Any]], path: Path) -> None:
     speed, vectors, sizes = figure.subplots(1, 3)
     for side, colour in _COLOURS.items():
         for row in (one for one in rows if one["group"] == "backbone"):
-            at = row["pictures_per_second"], _mean(row, side)
+            at = row["pictures_per_second"], _mean(row, side) + row["lost"][side]
             area = 4 * row["megabytes"] ** 0.75
             speed.scatter(*at, s=area, marker=_MARKS[row["form"]], color=colour, alpha=0.7, linewidths=0)
             if row["form"] == "fp32":
                 speed.annotate(row["name"], at, textcoords="offset points", xytext=(0, 9), ha="center", fontsize=8)
         for axis, group in ((vectors, "M"), (sizes, "D")):
             own = [one for one in rows if one["group"] == group]
-            places = [one["vectors" if group == "M" else "dimension"] for one in own]
+            places = [one["vectors" if group == "M" else "columns"] for one in own]
             means = [_mean(one, side) for one in own]
             errors = [_error(one, own[0], side) for one in own]
             axis.errorbar(places, means, errors, color=colour, marker="o", capsize=3, label=_TITLES[side])
     speed.set(xlabel="pictures per second and thread", ylabel="mAP, percent", xscale="log", title="network")
     vectors.set(xlabel="M, vectors per picture", title="M")
-    sizes.set(xlabel="D, numbers per vector", title="D", xscale="log")
+    sizes.set(xlabel="numbers per stored vector", title="D", xscale="log")
     sizes.set_xticks([64, 128, 256, 512], ["64", "128", "256", "512"])
     sizes.minorticks_off()
     for form, mark in _MARKS.items():

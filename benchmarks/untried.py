@@ -49,7 +49,8 @@ ROWS: dict[str, dict[str, Any]] = {
     "standardised scores in the loss, temperature 1": {"loss": "standardised"},
     "standardised scores in the loss, temperature 0.5": {"loss": "standardised", "temperature": 0.5},
     "ranking within labels, share 0.3": {"loss": "images + labels"},
-    "ranking within labels, share 0.5": {"loss": "images + labels", "share": 0.5},
+    "mean over pairs, share 0.3": {"loss": "images + label pairs"},
+    "mean over pairs, share 0.5": {"loss": "images + label pairs", "share": 0.5},
     "the same on raw scores, share 0.5": {"loss": "images + raw labels", "share": 0.5},
     "both terms standardised, share 0.5": {"loss": "standardised + labels", "share": 0.5},
     "all pairs of the batch, share 0.5": {"loss": "images + all pairs", "share": 0.5},
@@ -219,10 +220,12 @@ def _ranking(row: SimpleNamespace, scores: Tensor, positive: Tensor, weight: Ten
         terms = functional.softplus(margins.masked_fill(positive[image], -math.inf)).sum(1)
         return (terms * (weight / count)[image]).sum() / B
 
-    def labels(values: Tensor) -> Tensor:
+    def labels(values: Tensor, *, mean: bool = False) -> Tensor:
         margins = values.T[label] - values[image, label][:, None]
         terms = functional.softplus(margins.masked_fill(positive.T[label], -math.inf)).sum(1)
         has = positive.sum(0)
+        if mean:  # the form of `loss.across_images`
+            terms = terms / (B - has[label]).clamp_min(1) * values.shape[1]
         return (terms / has[label]).sum() / (has > 0).sum()
 
     def pairs(values: Tensor) -> Tensor:
@@ -236,6 +239,7 @@ def _ranking(row: SimpleNamespace, scores: Tensor, positive: Tensor, weight: Ten
     if second:
         other = {
             "labels": lambda: labels(standard),
+            "label pairs": lambda: labels(standard, mean=True),
             "raw labels": lambda: labels(scores),
             "all pairs": lambda: pairs(standard),
         }

@@ -83,11 +83,17 @@ def main() -> None:
                 optimizer.step()
                 schedule.step()
 
-    torch.manual_seed(given.draw)
-    head = torch.nn.Linear(backbone.features, row.M * row.D, bias=False)
+    def fresh_head() -> torch.nn.Linear:
+        torch.manual_seed(given.draw)
+        return torch.nn.Linear(backbone.features, row.M * row.D, bias=False)
+
+    head, small = fresh_head(), features(test)
+    train_head(features(train).clone())
+    say("frozen, 160 pixels", small)
+    head = fresh_head()
     train_head(world.features[train])
     say("frozen, 224 pixels", world.features[test])
-    say("frozen, the same head at 160 pixels", features(test))
+    say("frozen, the same head at 160 pixels", small)
     augment = Augmentation(AugmentTable(crop_scale=0.5, flip=0.5), preprocess)
     body = [one for one in backbone.network.parameters() if one.ndim > 1]
     for fixed in (one for one in backbone.parameters() if one.ndim <= 1):

@@ -54,9 +54,9 @@ def imagenet_classifier(backbone: Backbone) -> torch.nn.Linear:
     """
     if backbone.classifier is None or not has_imagenet_classifier(backbone):
         raise InputError(
-            "has no ImageNet-1k classifier, which the anchor and ConSE need.",
+            "has no ImageNet-1k classifier, which ConSE and the anchor need.",
             where=backbone.name,
-            remedy="Choose pretrained ImageNet-1k weights, or set model.anchor = 0 and model.conse = 0.",
+            remedy="Use a pretrained one, or set model.anchor = 0 and model.conse = 0.",
         )
     return backbone.classifier
 

@@ -11,6 +11,7 @@ from typing import Any, Literal
 
 from tagprism.app import console
 from tagprism.app.open_data import open_data
+from tagprism.clip_models import PREFIX, clip_label
 from tagprism.datasets.registry import open_dataset
 from tagprism.datasets.splits import Split, hold_out_validation, load_split, pseudo_unseen, split_names
 from tagprism.datasets.table import ImageTable
@@ -19,11 +20,10 @@ from tagprism.evaluation.protocols import Evaluation
 from tagprism.evaluation.published import Entry, comparable_groups, published_for
 from tagprism.evaluation.table import comparison_markdown, comparison_table
 from tagprism.files import digest_json, write_json
-from tagprism.model.backbones import Backbone
 from tagprism.provenance import made_with
 from tagprism.training.baselines import BASELINES, has_imagenet_classifier
-from tagprism.training.clip_scores import PREFIX
 from tagprism.training.experiment import Experiment
+from tagprism.training.networks import make_backbone
 from tagprism.training.recipe import Recipe, load_recipe
 
 
@@ -118,7 +118,7 @@ def _methods(
 
 def _available(recipe: Recipe) -> list[str]:
     """All rivals that need nothing but the recipe; ConSE needs a classifier."""
-    if has_imagenet_classifier(Backbone(recipe.model.backbone, recipe.model.weights)):
+    if has_imagenet_classifier(make_backbone(recipe.model)):
         return list(BASELINES)
     console.say("ConSE is left out: it needs a backbone with an ImageNet-1k classifier.")
     return [kind for kind in BASELINES if kind != "conse"]
@@ -128,7 +128,7 @@ def _baseline(kind: str, recipe: Recipe) -> Method:
     """A rival by its name on the command line, refused before anything is trained."""
     if kind.startswith(PREFIX):
         console.require_extra("clip", "open_clip")
-        return Method(f"CLIP {kind.removeprefix(PREFIX)}", recipe, kind)
+        return Method(f"CLIP {clip_label(kind)}", recipe, kind)
     if kind not in BASELINES:
         known = f"{', '.join(BASELINES)}, {PREFIX}MODEL/WEIGHTS"
         raise InputError(f"there is no baseline `{kind}`.", where="--baseline", remedy=f"Choose from: {known}.")

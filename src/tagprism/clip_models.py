@@ -1,7 +1,8 @@
 """Open a CLIP model of open_clip by its name. Knows neither pictures nor labels; needs `[clip]` when called.
 
 A name is `open_clip:MODEL/TAG` (weights from open_clip's hub), `open_clip:MODEL/FILE`, `open_clip:MODEL/random` (for
-dry runs: drawn from a fixed seed), `open_clip:local-dir:FOLDER` or `open_clip:hf-hub:OWNER/NAME` (open_clip's own config).
+dry runs: drawn from a fixed seed), or, with open_clip's own config, `open_clip:local-dir:FOLDER` and
+`open_clip:hf-hub:OWNER/NAME`.
 """
 
 from __future__ import annotations

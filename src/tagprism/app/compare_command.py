@@ -21,9 +21,10 @@ from tagprism.evaluation.published import Entry, comparable_groups, published_fo
 from tagprism.evaluation.table import comparison_markdown, comparison_table
 from tagprism.files import digest_json, write_json
 from tagprism.provenance import made_with
-from tagprism.training.baselines import BASELINES, has_imagenet_classifier
+from tagprism.training.anchoring import has_imagenet_classifier
+from tagprism.training.baselines import BASELINES
 from tagprism.training.experiment import Experiment
-from tagprism.training.networks import make_backbone
+from tagprism.training.networks import open_backbone
 from tagprism.training.recipe import Recipe, load_recipe
 
 
@@ -118,7 +119,7 @@ def _methods(
 
 def _available(recipe: Recipe) -> list[str]:
     """All rivals that need nothing but the recipe; ConSE needs a classifier."""
-    if has_imagenet_classifier(make_backbone(recipe.model)):
+    if has_imagenet_classifier(open_backbone(recipe.model)):
         return list(BASELINES)
     console.say("ConSE is left out: it needs a backbone with an ImageNet-1k classifier.")
     return [kind for kind in BASELINES if kind != "conse"]

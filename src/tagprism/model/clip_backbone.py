@@ -1,7 +1,7 @@
 """A CLIP model's image tower as a backbone. Knows neither labels nor the text tower.
 
-Features are what the tower has before its last linear map (ViT: the class token), as in linear probes of CLIP; that map,
-`projection`, leads from there to CLIP's own space, in which its text tower puts phrases.
+Features are what the tower has before its last linear map (of a ViT: the class token), as in linear probes of CLIP;
+that map, `projection`, leads from there to CLIP's own space, in which its text tower puts phrases.
 """
 
 from __future__ import annotations
@@ -14,13 +14,13 @@ from torch import Tensor, nn
 
 from tagprism.clip_models import PREFIX, load_clip
 from tagprism.errors import InputError
-from tagprism.model.backbones import FeatureNetwork
+from tagprism.model.backbones import Backbone
 
 _RESIZES = {"shortest": "crop", "longest": "pad", "squash": "squash"}
 _FILTERS = ("bicubic", "bilinear")
 
 
-class ClipBackbone(FeatureNetwork):
+class ClipBackbone(Backbone):
     """The image tower of an open_clip model.
 
     Args:
@@ -29,7 +29,7 @@ class ClipBackbone(FeatureNetwork):
 
     Attributes:
         features: C, the length of the feature vector.
-        projection: (C -> E), CLIP's own last map without bias, or the identity where it cannot be told apart. Not trained.
+        projection: (E, C), CLIP's own last map, or the identity where it cannot be told apart; not trained.
         embedding: E, the length of a vector of CLIP's own space.
         classifier: None.
         image_size, mean, std, interpolation, resize, pad_color: how pixels must be prepared.
@@ -39,10 +39,10 @@ class ClipBackbone(FeatureNetwork):
         MachineError: the weights cannot be had.
     """
 
-    classifier = None
+    projection: Tensor
 
     def __init__(self, spec: str, weights: str = "pretrained") -> None:
-        super().__init__()
+        nn.Module.__init__(self)
         if weights not in ("pretrained", "random"):
             raise InputError(
                 "a CLIP backbone's weights are part of its name.",
@@ -50,18 +50,22 @@ class ClipBackbone(FeatureNetwork):
                 remedy=f'Set model.backbone = "{PREFIX}MODEL/FILE".',
             )
         clip, _ = load_clip(spec, random=weights == "random")
-        self.name, self.network = spec.removeprefix(PREFIX), clip.visual
+        self.name, self.network, self.classifier = spec, clip.visual, None
         self._read_preparation(clip.visual.preprocess_cfg, spec)
-        self.projection = _taken_projection(self.network)
-        self.projection.requires_grad_(False)
+        projection = _taken_projection(self.network)
         with torch.inference_mode():
-            found = self.eval()(torch.zeros(1, 3, *self.image_size))
-            self.features, self.embedding = int(found.shape[1]), int(self.projection(found).shape[1])
+            self.features = int(self.eval()(torch.zeros(1, 3, *self.image_size)).shape[1])
+        self.register_buffer("projection", torch.eye(self.features) if projection is None else projection)
+        self.embedding = len(self.projection)
 
-    def forward(self, pixels: Float[Tensor, "B 3 H W"]) -> Float[Tensor, "B C"]:
-        """Features of prepared pixels."""
+    def last_map(self, pixels: Float[Tensor, "B 3 H W"]) -> Any:
+        """The features themselves: there is no map whose mean they are."""
         found = self.network(pixels)
-        features: Tensor = found[0] if isinstance(found, tuple) else found  # CoCa also gives its tokens
+        return found[0] if isinstance(found, tuple) else found  # CoCa also gives its tokens
+
+    def pooled(self, found: Any) -> Float[Tensor, "B C"]:
+        """What `last_map` gave."""
+        features: Tensor = found
         return features
 
     def with_places(self, pixels: Float[Tensor, "B 3 H W"]) -> tuple[Float[Tensor, "B C"], Float[Tensor, "B T C"]]:
@@ -81,7 +85,7 @@ class ClipBackbone(FeatureNetwork):
 
     def embed(self, features: Float[Tensor, "B C"]) -> Float[Tensor, "B E"]:
         """Unit vectors in CLIP's own space."""
-        return nn.functional.normalize(self.projection(features), dim=-1)
+        return nn.functional.normalize(features @ self.projection.T, dim=-1)
 
     def _read_preparation(self, config: dict[str, Any], spec: str) -> None:
         if config["resize_mode"] not in _RESIZES or config["interpolation"] not in _FILTERS:
@@ -91,24 +95,19 @@ class ClipBackbone(FeatureNetwork):
                 where=spec,
             )
         size = config["size"]
-        self.image_size: tuple[int, int] = (size, size) if isinstance(size, int) else tuple(size)
-        self.mean: tuple[float, ...] = tuple(config["mean"])
-        self.std: tuple[float, ...] = tuple(config["std"])
-        self.interpolation: str = config["interpolation"]
-        self.resize: str = _RESIZES[config["resize_mode"]]
-        self.pad_color: tuple[int, ...] = (config.get("fill_color") or 0,) * 3
+        self.image_size = (size, size) if isinstance(size, int) else (int(size[0]), int(size[1]))
+        self.mean, self.std = tuple(config["mean"]), tuple(config["std"])
+        self.interpolation, self.resize = config["interpolation"], _RESIZES[config["resize_mode"]]
+        self.pad_color = (config.get("fill_color") or 0,) * 3
 
 
-def _taken_projection(visual: Any) -> nn.Module:
+def _taken_projection(visual: Any) -> Float[Tensor, "E C"] | None:
     """Take the last linear map off a tower: of open_clip's own transformers, and of timm's networks in open_clip."""
-    if isinstance(getattr(visual, "proj", None), nn.Parameter):
-        weight, visual.proj = visual.proj.detach().T, None
+    projection: Tensor | None = None
+    if isinstance(own := getattr(visual, "proj", None), nn.Parameter):
+        projection, visual.proj = own.detach().T.clone(), None
     elif isinstance(head := getattr(visual, "head", None), nn.Sequential) and list(head._modules) == ["drop", "proj"]:
-        projection: nn.Module = head.proj
-        visual.head = nn.Identity()
-        return projection
-    else:
-        return nn.Identity()
-    linear = nn.Linear(weight.shape[1], weight.shape[0], bias=False)
-    linear.weight.data.copy_(weight)
-    return linear
+        linear: Any = head._modules["proj"]
+        if linear.bias is None:
+            projection, visual.head = linear.weight.detach().clone(), nn.Identity()
+    return projection

@@ -9,33 +9,34 @@ from torch import Tensor, nn
 from tagprism.model.anchor import Anchor
 from tagprism.model.max_similarity import max_similarity
 
-_NOISE = 0.01  # of the usual first weights: enough to tell the rows apart, too little to change what an anchor ranks
-
 
 class EmbeddingMatrix(nn.Module):
-    """Linear map of pooled features to M principal embedding vectors.
+    """Linear map of pooled features to M principal embedding vectors, each added to the anchor where there is one.
 
     Args:
         features: C, length of the feature vector.
         vectors: M, principal vectors per image.
         dimension: D, length of a label vector.
-        anchor: added to every row; the map then begins near zero and learns what the anchor lacks.
+        anchor: features (B, C) -> (B, D), not trained: the head learns what is to be added to it.
 
-    Source: arXiv 2105.05926, section 3.2; the authors' flat output is D-major, ours is (B, M, D).
+    Source: arXiv 2105.05926, section 3.2; the authors' flat output is D-major, ours is (B, M, D). The anchor is ours.
     """
 
     def __init__(self, features: int, vectors: int, dimension: int, anchor: Anchor | None = None) -> None:
         super().__init__()
-        self.vectors, self.dimension, self.anchor = vectors, dimension, anchor
+        self.vectors, self.dimension = vectors, dimension
         self.linear = nn.Linear(features, vectors * dimension, bias=False)
-        if anchor is not None:
-            self.linear.weight.data.mul_(_NOISE)
+        self.anchor = anchor
 
     def forward(self, features: Float[Tensor, "B C"]) -> Float[Tensor, "B M D"]:
         """Embedding matrices of a batch of feature vectors."""
-        matrices: Tensor = self.linear(features)
-        matrices = matrices.view(-1, self.vectors, self.dimension)
+        matrices = self.trained(features)
         return matrices if self.anchor is None else matrices + self.anchor(features)[:, None]
+
+    def trained(self, features: Float[Tensor, "B C"]) -> Float[Tensor, "B M D"]:
+        """The linear part alone, to which each place of a picture adds its share."""
+        matrices: Tensor = self.linear(features)
+        return matrices.view(-1, self.vectors, self.dimension)
 
 
 class RankingMatrix(nn.Module):

@@ -1,4 +1,4 @@
-"""Rows of an embedding matrix that look at the patches of a picture, each by an attention of its own. Knows only tensors."""
+"""Rows of an embedding matrix that look at the patches of a picture, each by its own attention. Knows only tensors."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from tagprism.errors import InputError
+from tagprism.files import digest_bytes
 from tagprism.model.anchor import Anchor
-from tagprism.model.backbones import Backbone, FeatureNetwork
-from tagprism.model.clip_backbone import ClipBackbone
+from tagprism.model.backbones import Backbone
 from tagprism.model.embedding_matrix import EmbeddingMatrix
 
 
-class PatchFeatures(FeatureNetwork):
+class PatchFeatures(Backbone):
     """A backbone that gives its pooled features and those of every patch, one after the other in one row.
 
     Args:
@@ -24,15 +24,15 @@ class PatchFeatures(FeatureNetwork):
 
     Attributes:
         features: (1 + T) * C.
-        pooled: the backbone itself.
+        whole: the backbone itself.
 
     Raises:
         InputError: the backbone has no patches, or what it pools has another length.
     """
 
-    def __init__(self, backbone: Backbone | ClipBackbone, image_size: tuple[int, int]) -> None:
-        super().__init__()
-        self.name, self.pooled = f"{backbone.name} and patches", backbone
+    def __init__(self, backbone: Backbone, image_size: tuple[int, int]) -> None:
+        nn.Module.__init__(self)
+        self.name, self.whole, self.classifier = f"{backbone.name} and patches", backbone, None
         with torch.inference_mode():
             features, places = backbone.eval().with_places(torch.zeros(1, 3, *image_size))
         if places.shape[2] != features.shape[1]:
@@ -42,16 +42,27 @@ class PatchFeatures(FeatureNetwork):
                 remedy='Set model.rows_from = "pooled".',
             )
         self.features = (1 + places.shape[1]) * places.shape[2]
+        self.image_size, self.mean, self.std = backbone.image_size, backbone.mean, backbone.std
+        self.interpolation, self.resize = backbone.interpolation, backbone.resize
+        self.pad_color = backbone.pad_color
 
-    @property
-    def network(self) -> Any:  # type: ignore[override]
-        """The network of the backbone, which holds all weights."""
-        return self.pooled.network
+    def weights_digest(self) -> str:
+        """SHA-256 of the backbone's, and of this name."""
+        return digest_bytes(f"{self.name} {self.whole.weights_digest()}".encode())
 
-    def forward(self, pixels: Float[Tensor, "B 3 H W"]) -> Float[Tensor, "B TC"]:
-        """Pooled features, then patches, of prepared pixels."""
-        features, places = self.pooled.with_places(pixels)
+    def last_map(self, pixels: Float[Tensor, "B 3 H W"]) -> Any:
+        """Pooled features and patches."""
+        return self.whole.with_places(pixels)
+
+    def pooled(self, found: Any) -> Float[Tensor, "B TC"]:
+        """Pooled features, then the patches, in one row."""
+        features, places = found
         return torch.cat([features[:, None], places], dim=1).flatten(1)
+
+
+def pooling(backbone: Backbone) -> Backbone:
+    """The backbone itself, where its patches are given too."""
+    return backbone.whole if isinstance(backbone, PatchFeatures) else backbone
 
 
 class PatchRows(EmbeddingMatrix):

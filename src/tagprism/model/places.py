@@ -1,6 +1,7 @@
 """Which place of a picture adds what to its ranking matrix: exact, where the pooled features are the mean of a map.
 
-The head is linear: `A_m = H_m mean_p f_p = sum_p (1/P) H_m f_p`. Knows only tensors and backbones.
+The head is linear: `A_m = H_m mean_p f_p = sum_p (1/P) H_m f_p`. Its anchor is not, and belongs to no place. Knows only
+tensors and backbones.
 """
 
 from __future__ import annotations
@@ -87,6 +88,7 @@ class PlacedNetwork(nn.Module):
         matrices = head(backbone.pooled(found))
         mean, deviation = ranking.moments(matrices)
         rows = feature_map(found.index_select(0, asked), backbone.features, self.places)  # (A, P, C)
-        shares = head(rows.flatten(0, 1)).view(-1, self.places, head.vectors, head.dimension)  # one weight, two uses
+        shares = head.trained(rows.flatten(0, 1))  # one weight, two uses
+        shares = shares.view(-1, self.places, head.vectors, head.dimension)
         divisor = self.places * deviation.index_select(0, asked)[..., None]
         return ranking.standardised(matrices, mean, deviation), shares / divisor

@@ -22,7 +22,6 @@ from torch.nn import functional
 
 from tagprism.files import digest_bytes
 from tagprism.model.backbones import Backbone, FeatureNetwork
-from tagprism.model.clip_backbone import ClipBackbone
 from tagprism.progress import Progress, silent
 from tagprism.training.batches import InOrder, Place, TrainingOrder
 
@@ -45,7 +44,7 @@ class FeatureTokens(FeatureNetwork):
         InputError: a CLIP tower without patches.
     """
 
-    def __init__(self, backbone: Backbone | ClipBackbone, image_size: tuple[int, int]) -> None:
+    def __init__(self, backbone: Backbone, image_size: tuple[int, int]) -> None:
         super().__init__()
         self.name, self.network = f"{backbone.name} before pooling", backbone.network
         self._backbone = [backbone]  # in a list: its classifier or projection is no part of what is cached by

@@ -38,7 +38,6 @@ from tagprism.training.clip_scores import clip_label_vectors
 from tagprism.training.decoder_head import DecoderTraining, FeatureTokens, decoder_scores, train_decoder
 from tagprism.training.features import Features, compute_features, stored_features
 from tagprism.training.fit import fit
-from tagprism.training.networks import pooling
 from tagprism.training.prepare import Prepared, make_preprocess, prepare
 from tagprism.training.recipe import ModelTable, Recipe
 
@@ -163,7 +162,7 @@ class Experiment:
 
     def _decoder(self, prepared: Prepared) -> Evaluation:
         """Train a word-query decoder on stored feature maps; its logits are comparable between images as they are."""
-        tokens = FeatureTokens(pooling(prepared.backbone), (prepared.preprocess.height, prepared.preprocess.width))
+        tokens = FeatureTokens(prepared.backbone, (prepared.preprocess.height, prepared.preprocess.width))
         maps = partial(
             stored_features, network=tokens, preprocess=prepared.preprocess, progress=self.progress, halves=True
         )

@@ -21,13 +21,16 @@ from timm.layers.norm_act import convert_sync_batchnorm
 from torch import nn
 
 from tagprism.errors import InputError
+from tagprism.model.backbones import Backbone
 from tagprism.model.embedding_matrix import Network, RankingMatrix
+from tagprism.model.patches import pooling
 from tagprism.progress import Progress, silent
+from tagprism.training.anchoring import make_anchor
 from tagprism.training.augment import Augmentation
 from tagprism.training.batches import FeatureBatches, InOrder, PixelBatches, PlacedLoader, TrainingOrder
 from tagprism.training.diversity_loss import SemanticDiversityLoss
 from tagprism.training.module import Checkpoints, EmbeddingTrainer, averaging
-from tagprism.training.networks import AnyBackbone, make_head
+from tagprism.training.networks import make_head
 from tagprism.training.prepare import Part, Prepared
 from tagprism.training.processes import ALONE, Processes, lost_peer
 from tagprism.training.speed import Speed, Speedometer
@@ -76,7 +79,8 @@ def fit(prepared: Prepared, folder: Path, progress: Progress = silent, processes
         raise InputError("fp16 needs a GPU.", where="training.precision", remedy="Use bf16 or 32.")
     torch.manual_seed(recipe.seed)
     vectors = torch.tensor(prepared.seen_vectors)
-    head = make_head(recipe, prepared.backbone, vectors.shape[1], prepared.space)
+    anchor = make_anchor(recipe, pooling(prepared.backbone), prepared.space)
+    head = make_head(recipe.model, prepared.backbone, vectors.shape[1], anchor)
     ranking = RankingMatrix(vectors, standardise=recipe.model.standardise)
     trained: nn.Module = head
     if training.end_to_end:
@@ -111,7 +115,7 @@ def fit(prepared: Prepared, folder: Path, progress: Progress = silent, processes
     return Fitted(network, module.failed, module.loss.skipped_images, value, speed.total)
 
 
-def _synchronised(backbone: AnyBackbone, batch_norm: str, processes: Processes) -> AnyBackbone:
+def _synchronised(backbone: Backbone, batch_norm: str, processes: Processes) -> Backbone:
     """The backbone to train: its batch norm takes the mean over all processes' images, so that W processes are one."""
     normalises = any(isinstance(module, nn.modules.batchnorm._BatchNorm) for module in backbone.modules())
     if processes.count == 1 or batch_norm != "train" or not normalises:
@@ -125,9 +129,9 @@ def _synchronised(backbone: AnyBackbone, batch_norm: str, processes: Processes) 
     return synchronise_batch_norm(backbone)
 
 
-def synchronise_batch_norm(backbone: AnyBackbone) -> AnyBackbone:
+def synchronise_batch_norm(backbone: Backbone) -> Backbone:
     """A copy with the same weights and synchronised batch norm; by timm, whose own layers keep their activation."""
-    copied: AnyBackbone = convert_sync_batchnorm(copy.deepcopy(backbone))  # type: ignore[no-untyped-call]
+    copied: Backbone = convert_sync_batchnorm(copy.deepcopy(backbone))  # type: ignore[no-untyped-call]
     return copied
 
 

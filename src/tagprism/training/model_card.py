@@ -23,7 +23,7 @@ _CARD = """\
 # {{ recipe.name }}
 
 **Data and licences.** Trained on {{ origin.training_images }} pictures ({{ licence }}) with
-{{ split.seen | length }} labels. Backbone `{{ recipe.model.backbone }}`
+{{ split.seen | length }} labels. Backbone `{{ backbone }}`
 ({{ weights }}). Label vectors: {{ parts }}.
 
 A tagprism bundle: it turns a picture into {{ recipe.model.vectors }} principal embedding vectors and ranks any word or
@@ -74,6 +74,7 @@ def model_card(prepared: Prepared, fitted: Fitted, origin: dict[str, Any]) -> st
         split=prepared.split,
         fitted=fitted,
         origin=origin,
+        backbone=prepared.backbone.name,
         dimension=prepared.space.dimension,
         parts=parts,
         weights=_WEIGHTS.get(recipe.model.weights, "weights of the user's own"),

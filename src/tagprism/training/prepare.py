@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -20,9 +21,10 @@ from tagprism.labels.encoder_sources import encoder_folder
 from tagprism.labels.encoders import LabelEncoder, load_encoder
 from tagprism.labels.label_space import LabelSpace
 from tagprism.labels.vocabulary import Role, Vocabulary
+from tagprism.model.backbones import Backbone
 from tagprism.progress import Progress, silent
 from tagprism.training.features import compute_features
-from tagprism.training.networks import AnyBackbone, image_size, make_backbone, pooling
+from tagprism.training.networks import open_backbone
 from tagprism.training.recipe import LabelTable, Recipe
 
 _LARGEST_FEATURES = 16 << 30  # bytes of one part of the pictures: patches are many
@@ -56,7 +58,7 @@ class Prepared:
     encoders: Mapping[str, Path]
     space: LabelSpace
     vocabulary: Vocabulary
-    backbone: AnyBackbone
+    backbone: Backbone
     preprocess: Preprocess
     train: Part
     validation: Part
@@ -100,7 +102,7 @@ def prepare(recipe: Recipe, table: ImageTable, split: Split, progress: Progress 
             remedy='Set training.validation above 0, or training.choose = "last".',
         )
     torch.manual_seed(recipe.seed)  # a random backbone must be the same one after a resume
-    backbone = make_backbone(recipe.model)
+    backbone = open_backbone(recipe.model)
     preprocess = make_preprocess(recipe, backbone)
     frozen = backbone if not recipe.training.end_to_end else None
     train, skipped = _part(table, split.train, split.seen, frozen, preprocess, progress)
@@ -121,7 +123,7 @@ def embed_labels(labels: LabelTable, seed: int, split: Split) -> tuple[LabelSpac
         UnknownPhrasesError: labels that no encoder knows, with the nearest known words.
     """
     folders = {part.encoder: encoder_folder(part.encoder) for part in labels.parts}
-    encoders: dict[str, LabelEncoder] = {name: load_encoder(folder) for name, folder in folders.items()}
+    encoders: dict[str, LabelEncoder] = {name: _open_encoder(folder) for name, folder in folders.items()}
     space = LabelSpace.fit(labels.parts, encoders, split.seen, unseen=split.unseen, reduce=labels.reduce, seed=seed)
     names = (*split.seen, *split.unseen)
     vectors = space.embed(names).vectors
@@ -132,21 +134,27 @@ def embed_labels(labels: LabelTable, seed: int, split: Split) -> tuple[LabelSpac
     return space, Vocabulary(names, vectors, roles), ids
 
 
-def make_preprocess(recipe: Recipe, backbone: AnyBackbone) -> Preprocess:
+@cache
+def _open_encoder(folder: Path) -> LabelEncoder:
+    """One object per folder, so that it remembers the class definitions from one run of a comparison to the next."""
+    return load_encoder(folder)
+
+
+def make_preprocess(recipe: Recipe, backbone: Backbone) -> Preprocess:
     """How pictures are prepared for a backbone under a recipe."""
-    its = pooling(backbone)
-    height, width = image_size(recipe.model, its)
+    size = recipe.model.image_size
+    height, width = (size, size) if size else backbone.image_size
     plain = not recipe.model.normalise_pixels
     return Preprocess.model_validate(
         {
             "height": height,
             "width": width,
-            "resize": recipe.model.resize or its.resize,
-            "pad_color": its.pad_color,
+            "resize": recipe.model.resize or backbone.resize,
+            "pad_color": backbone.pad_color,
             "trim": recipe.model.trim,
-            "interpolation": "bilinear" if its.interpolation == "bilinear" else "bicubic",
-            "mean": (0.0, 0.0, 0.0) if plain else its.mean,
-            "std": (1.0, 1.0, 1.0) if plain else its.std,
+            "interpolation": "bilinear" if backbone.interpolation == "bilinear" else "bicubic",
+            "mean": (0.0, 0.0, 0.0) if plain else backbone.mean,
+            "std": (1.0, 1.0, 1.0) if plain else backbone.std,
         }
     )
 
@@ -155,7 +163,7 @@ def _part(
     table: ImageTable,
     keys: Sequence[str],
     seen: tuple[str, ...],
-    frozen: AnyBackbone | None,
+    frozen: Backbone | None,
     preprocess: Preprocess,
     progress: Progress,
 ) -> tuple[Part, list[tuple[str, PictureError]]]:

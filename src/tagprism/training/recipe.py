@@ -26,15 +26,18 @@ class LabelTable(_Table):
 class ModelTable(_Table):
     """`[model]`: backbone, head and how pictures are prepared."""
 
-    backbone: str = "tf_efficientnet_lite0"
+    backbone: str | tuple[str, ...] = Field(
+        default="tf_efficientnet_lite0", min_length=1, description="a timm name, or several whose features are joined"
+    )
     weights: str = Field(default="pretrained", description="pretrained, random, or a .safetensors file")
     vectors: int = Field(default=7, ge=1, description="M, principal vectors per image")
+    anchor: float = Field(default=0, ge=0, description="length of what the backbone already knows, in each row")
+    anchor_temperature: float = Field(default=2, gt=0, description="the classifier's logits are divided by it")
     rows_from: Literal["pooled", "patches"] = Field(default="pooled", description="what the M rows are made of")
-    anchor: float = Field(default=0.0, ge=0, description="strength of CLIP's own vector in every row")
     standardise: bool = Field(default=True, description="scores standardised per image over the seen labels")
     image_size: int | None = Field(default=None, ge=16, description="pixels a side; the backbone's own when absent")
     resize: Literal["squash", "crop", "pad"] | None = Field(
-        default=None, description="CLIP's own, or squash, if absent"
+        default=None, description="a CLIP model's own way, else squash, if absent"
     )
     trim: bool = Field(default=False, description="cut off a border of one colour first, for drawings on a page")
     normalise_pixels: bool = Field(default=True, description="the backbone's mean and deviation; authors: pixels/255")

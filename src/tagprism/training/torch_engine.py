@@ -14,7 +14,9 @@ from safetensors.torch import load_file
 from tagprism.errors import InputError
 from tagprism.labels.vocabulary import Vocabulary
 from tagprism.model.embedding_matrix import Network, RankingMatrix
-from tagprism.training.networks import make_backbone, make_head
+from tagprism.model.patches import pooling
+from tagprism.training.anchoring import empty_anchor
+from tagprism.training.networks import make_head, open_backbone
 from tagprism.training.recipe import load_recipe
 from tagprism.training.train import RECIPE, WEIGHTS
 
@@ -32,15 +34,16 @@ def torch_matrices(run: Path, vocabulary: Vocabulary) -> Matrices:
         InputError: the weights are damaged or belong to another recipe.
     """
     recipe = load_recipe(run / RECIPE)
-    backbone = make_backbone(recipe.model, weights="random")
+    backbone = open_backbone(recipe.model, weights="random")
     seen = torch.tensor(vocabulary.select(vocabulary.seen).vectors)
-    head = make_head(recipe, backbone, seen.shape[1], None)
-    network = Network(backbone, head, RankingMatrix(seen, standardise=recipe.model.standardise))
     try:
-        weights = load_file(run / WEIGHTS)
-        cut_off = ("backbone.classifier.", "backbone.pooled.classifier.")
-        network.load_state_dict({name: value for name, value in weights.items() if not name.startswith(cut_off)})
-    except (SafetensorError, RuntimeError) as error:
+        weights = {name: value for name, value in load_file(run / WEIGHTS).items() if not _is_cut_off(name)}
+        classes = len(weights.get("head.anchor.bias", ()))  # of an ImageNet classifier
+        anchor = empty_anchor(recipe.model, pooling(backbone), classes, seen.shape[1])
+        head = make_head(recipe.model, backbone, seen.shape[1], anchor)
+        network = Network(backbone, head, RankingMatrix(seen, standardise=recipe.model.standardise))
+        network.load_state_dict(weights)
+    except (SafetensorError, RuntimeError, KeyError) as error:
         raise InputError(f"does not hold this run's weights ({error}).", where=str(run / WEIGHTS)) from error
     network.eval()
 
@@ -50,3 +53,8 @@ def torch_matrices(run: Path, vocabulary: Vocabulary) -> Matrices:
         return result
 
     return matrices
+
+
+def _is_cut_off(name: str) -> bool:
+    """Whether a weight is of a backbone's own classifier, which the network does not use."""
+    return name.startswith("backbone.") and ".classifier." in name and ".network." not in name

@@ -21,7 +21,6 @@ from tagprism.files import link_or_copy, replaced_whole, write_json, write_text
 from tagprism.labels.encoder_card import read_card
 from tagprism.labels.phrases import normalise_phrase, variants
 from tagprism.labels.vocabulary import Role, Vocabulary
-from tagprism.model.backbones import Backbone
 from tagprism.model.bundle import CALIBRATION, CARD, MODEL, TEXT, VOCABULARY, write_config, write_trained_on
 from tagprism.model.export import export_onnx
 from tagprism.model.places import PlacedNetwork, find_places
@@ -173,7 +172,7 @@ def write_bundle(
 ) -> None:
     """Write everything needed to use the model into an empty folder."""
     size = (prepared.preprocess.height, prepared.preprocess.width)
-    places = find_places(prepared.backbone, size) if isinstance(prepared.backbone, Backbone) else None
+    places = find_places(prepared.backbone, size)
     export_onnx(PlacedNetwork(fitted.network, places) if places else fitted.network, size, folder / MODEL)
     prepared.vocabulary.save(folder / VOCABULARY)
     write_trained_on(folder, frozenset(prepared.train.digests) | frozenset(prepared.validation.digests))

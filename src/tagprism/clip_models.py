@@ -7,6 +7,7 @@ dry runs: drawn from a fixed seed), or, with open_clip's own config, `open_clip:
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 from typing import Any
 
@@ -31,21 +32,29 @@ def load_clip(spec: str, *, random: bool = False) -> tuple[Any, Any]:
     """
     name, weights = _parse(spec)
     open_clip = _open_clip(spec)
-    import torch
-
     random = random or weights == "random"
     config = None if weights is None or random else open_clip.get_pretrained_cfg(name, weights)
     quick = bool((config or {}).get("quick_gelu"))
     try:
         if random:
-            with torch.random.fork_rng(devices=[]):  # the same weights every time, whatever the process has drawn
-                torch.manual_seed(0)
-                clip = open_clip.create_model(name, load_weights=False)
+            clip = _random(open_clip, name)
         else:
             clip = open_clip.create_model(name, weights, force_quick_gelu=quick, require_pretrained=True)
         return clip.eval(), open_clip.get_tokenizer(name)
     except Exception as error:  # open_clip raises whatever its hub, its files and torch raise
         raise _not_loaded(spec, error) from error
+
+
+def _random(open_clip: Any, name: str) -> Any:
+    import torch
+
+    logging.disable(logging.WARNING)  # open_clip warns of weights that are random
+    try:
+        with torch.random.fork_rng(devices=[]):  # the same weights every time, whatever the process has drawn
+            torch.manual_seed(0)
+            return open_clip.create_model(name, load_weights=False)
+    finally:
+        logging.disable(logging.NOTSET)
 
 
 def clip_digest(spec: str) -> str:

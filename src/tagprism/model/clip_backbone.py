@@ -105,7 +105,7 @@ def _taken_projection(visual: Any) -> Float[Tensor, "E C"] | None:
     """Take the last linear map off a tower: of open_clip's own transformers, and of timm's networks in open_clip."""
     projection: Tensor | None = None
     if isinstance(own := getattr(visual, "proj", None), nn.Parameter):
-        projection, visual.proj = own.detach().T.clone(), None
+        projection, visual.proj = own.detach().T.contiguous(), None
     elif isinstance(head := getattr(visual, "head", None), nn.Sequential) and list(head._modules) == ["drop", "proj"]:
         linear: Any = head._modules["proj"]
         if linear.bias is None:

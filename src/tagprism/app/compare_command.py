@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sys
 import tomllib
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -19,6 +20,7 @@ from tagprism.errors import InputError
 from tagprism.evaluation.protocols import Evaluation
 from tagprism.evaluation.published import Entry, comparable_groups, published_for
 from tagprism.evaluation.table import comparison_markdown, comparison_table
+from tagprism.evaluation.verdict import verdict
 from tagprism.files import digest_json, write_json
 from tagprism.provenance import made_with
 from tagprism.training.anchoring import has_imagenet_classifier
@@ -65,17 +67,29 @@ def compare(
             console.say(f"{one.name}: {method.name}", quiet=quiet)
             results[method.name].append(run_method(experiment, method, out))
         skipped |= experiment.skipped
+    verdicts = _against_clip(methods, results)
     if format == "json":
         found = {name: [evaluation.to_json() for evaluation in evaluations] for name, evaluations in results.items()}
-        beside = {"published": _published_json(published)} if published else {}
+        beside: dict[str, Any] = {"published": _published_json(published)} if published else {}
+        beside |= {"verdicts": verdicts} if verdicts else {}
         json.dump({"methods": found, **beside, "provenance": _origin(table, splits)}, sys.stdout, indent=2)
         sys.stdout.write("\n")
     elif format == "markdown":
-        sys.stdout.write(comparison_markdown(results, published))
+        sys.stdout.write(comparison_markdown(results, published, verdicts))
     else:
         title = f"{table.kind.partition(':')[0]}, {len(splits)} split(s)"
-        console.data.print(comparison_table(results, published, title=title))
+        console.data.print(comparison_table(results, published, title=title, notes=verdicts))
     return console.report_skipped(sorted(skipped.items()))
+
+
+def _against_clip(methods: Sequence[Method], results: dict[str, list[Evaluation]]) -> list[str]:
+    """Whether each recipe beats each plain CLIP: it must, or the table says so."""
+    return [
+        verdict(ours.name, results[ours.name], rival.name, results[rival.name])
+        for rival in methods
+        for ours in methods
+        if rival.kind.startswith(PREFIX) and ours.kind == "recipe"
+    ]
 
 
 def choosing_splits(split: Split, share: float) -> list[Split]:

@@ -102,19 +102,22 @@ def _value(figures: Figures, metric: str, line: str) -> float | None:
     return _OF_AT_K[name](found[int(k)])
 
 
-def comparison_table(methods: Methods, published: Sequence[Entry] = (), *, title: str | None = None) -> Table:
+def comparison_table(
+    methods: Methods, published: Sequence[Entry] = (), *, title: str | None = None, notes: Sequence[str] = ()
+) -> Table:
     """Table of `compare` for the terminal.
 
     Args:
         methods: see `compare`.
         published: see `compare`.
         title: printed above.
+        notes: sentences for the end.
 
     Raises:
         InputError: as `compare`.
     """
     comparison = compare(methods, published)
-    table = Table(title=title, caption="\n".join(comparison.captions), caption_justify="left")
+    table = Table(title=title, caption="\n".join((*comparison.captions, *notes)), caption_justify="left")
     table.add_column("percent")
     for column in comparison.columns:
         table.add_column(column, justify="right")
@@ -148,12 +151,13 @@ def reliability_cells(its: Reliability) -> tuple[str, ...]:
     return (*("" if math.isnan(value) else f"{value:.2f}" for value in numbers), f"{its.per_picture:.2f}")
 
 
-def comparison_markdown(methods: Methods, published: Sequence[Entry] = ()) -> str:
+def comparison_markdown(methods: Methods, published: Sequence[Entry] = (), notes: Sequence[str] = ()) -> str:
     """Table of `compare` as Markdown, with its captions below.
 
     Args:
         methods: see `compare`.
         published: see `compare`.
+        notes: sentences for the end.
 
     Raises:
         InputError: as `compare`.
@@ -162,7 +166,7 @@ def comparison_markdown(methods: Methods, published: Sequence[Entry] = ()) -> st
     lines = [("percent", *comparison.columns), ("---", *("---:" for _ in comparison.columns))]
     lines += [(row.name, *row.cells) for row in comparison.rows]
     table = "".join(f"| {' | '.join(cells)} |\n" for cells in lines)
-    return table + "".join(f"\n{caption}\n" for caption in comparison.captions)
+    return table + "".join(f"\n{caption}\n" for caption in (*comparison.captions, *notes))
 
 
 def _published_cell(published: Sequence[Entry], method: str, task: Task, metric: str) -> str:

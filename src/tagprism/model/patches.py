@@ -81,7 +81,7 @@ class PatchRows(EmbeddingMatrix):
 
     def forward(self, features: Float[Tensor, "B TC"]) -> Float[Tensor, "B M D"]:
         """Embedding matrices of what `PatchFeatures` gives."""
-        tokens = features.unflatten(1, (-1, self.queries.shape[1]))  # (B, 1 + T, C)
+        tokens = features.view(features.shape[0], -1, self.queries.shape[1])  # (B, 1 + T, C)
         weights = (tokens @ self.queries.T / self.queries.shape[1] ** 0.5).softmax(dim=1)  # (B, 1 + T, M)
         looked = weights.mT @ tokens  # (B, M, C)
         maps = self.linear.weight.view(self.vectors, self.dimension, -1)

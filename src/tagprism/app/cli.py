@@ -84,13 +84,14 @@ def evaluate(
         bool, typer.Option("--allow-leak", help="Measure on what was trained on, marked so.")
     ] = False,
     limit: Limit = None,
+    neighbours: Annotated[int, typer.Option(min=0, help="Average scores over so many like test pictures.")] = 0,
     quiet: Quiet = False,
 ) -> int:
     """Measure a model on the test pictures of a split: ZSL and GZSL, with chance, constant and ceiling lines."""
     from tagprism.app import evaluate_command
 
     return evaluate_command.evaluate(
-        model, data, split, format, report, tuple(k or (3, 5)), unknown, engine, allow_leak, limit, quiet
+        model, data, split, format, report, tuple(k or (3, 5)), unknown, engine, allow_leak, limit, neighbours, quiet
     )
 
 
@@ -112,6 +113,7 @@ def compare(
         float | None,
         typer.Option(help="Choose settings without test data: this share of the seen labels plays the unseen ones."),
     ] = None,
+    ratio_to: Annotated[str | None, typer.Option(help="Also say every row's mAP as a multiple of this row's.")] = None,
     out: Annotated[Path | None, typer.Option(help="Folder to keep every result in; run again to continue.")] = None,
     format: Annotated[Literal["table", "json", "markdown"], typer.Option(help="What to print.")] = "table",
     sets: Sets = None,
@@ -121,9 +123,9 @@ def compare(
     console.require_extra("train", "torch")
     from tagprism.app import compare_command
 
-    rivals = (tuple(baseline or ()), baselines)
+    rivals, shown = (tuple(baseline or ()), baselines), (format, ratio_to)
     return compare_command.compare(
-        recipe, data, split, variants, rivals, supervised, pseudo_unseen, out, format, tuple(sets or ()), quiet
+        recipe, data, split, variants, rivals, supervised, pseudo_unseen, out, shown, tuple(sets or ()), quiet
     )
 
 

@@ -6,7 +6,7 @@ import json
 import sys
 import tomllib
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -19,11 +19,12 @@ from tagprism.datasets.table import ImageTable
 from tagprism.errors import InputError
 from tagprism.evaluation.protocols import Evaluation
 from tagprism.evaluation.published import Entry, comparable_groups, published_for
+from tagprism.evaluation.table import compare as lay_out
 from tagprism.evaluation.table import comparison_markdown, comparison_table
 from tagprism.evaluation.verdict import verdict
 from tagprism.files import digest_json, write_json
 from tagprism.provenance import made_with
-from tagprism.training.anchoring import has_imagenet_classifier
+from tagprism.training.anchoring import has_imagenet_classifier, imagenet_labels
 from tagprism.training.baselines import BASELINES
 from tagprism.training.experiment import Experiment
 from tagprism.training.networks import open_backbone
@@ -48,12 +49,16 @@ def compare(
     supervised: bool,
     pseudo: float | None,
     out: Path | None,
-    format: Literal["table", "json", "markdown"],
+    shown: tuple[Literal["table", "json", "markdown"], str | None],
     sets: tuple[str, ...],
     quiet: bool,
 ) -> int:
     """Run every method on every split, keep each result, print the table with the published numbers beside it."""
+    format, ratio_to = shown
     methods = _methods(recipe, variants, rivals, supervised, sets)
+    names = [method.name for method in methods]
+    if ratio_to is not None and ratio_to not in names:
+        raise InputError(f"there is no row `{ratio_to}`.", where="--ratio-to", remedy=f"Rows: {', '.join(names)}.")
     table, splits = _splits(data, split)
     published = _published(table, splits)
     if pseudo is not None:
@@ -74,11 +79,15 @@ def compare(
         beside |= {"verdicts": verdicts} if verdicts else {}
         json.dump({"methods": found, **beside, "provenance": _origin(table, splits)}, sys.stdout, indent=2)
         sys.stdout.write("\n")
-    elif format == "markdown":
-        sys.stdout.write(comparison_markdown(results, published, verdicts))
+        return console.report_skipped(sorted(skipped.items()))
+    known = imagenet_labels(table.labels)
+    comparison = lay_out(results, published, known=frozenset(known), ratio_to=ratio_to)
+    comparison = replace(comparison, captions=(*comparison.captions, *verdicts))
+    if format == "markdown":
+        sys.stdout.write(comparison_markdown(comparison))
     else:
         title = f"{table.kind.partition(':')[0]}, {len(splits)} split(s)"
-        console.data.print(comparison_table(results, published, title=title, notes=verdicts))
+        console.data.print(comparison_table(comparison, title=title))
     return console.report_skipped(sorted(skipped.items()))
 
 
@@ -118,9 +127,7 @@ def _methods(
     base = load_recipe(recipe, sets)
     methods = [Method(base.name, base)]
     if variants is not None:
-        methods += [
-            Method(name, load_recipe(recipe, (*sets, *overrides))) for name, overrides in _read_variants(variants)
-        ]
+        methods += _read_variants(variants, recipe, sets)
     named, every = rivals
     methods += [_baseline(kind, base) for kind in dict.fromkeys((*(_available(base) if every else ()), *named))]
     if supervised:
@@ -161,13 +168,20 @@ def _published_json(entries: tuple[Entry, ...]) -> dict[str, Any]:
     return {"entries": [entry.model_dump(exclude_none=True) for entry in entries], "comparable_groups": groups}
 
 
-def _read_variants(path: Path) -> list[tuple[str, tuple[str, ...]]]:
-    form = 'Write [[variant]] tables with `name = "M=1"` and `set = ["model.vectors=1"]`.'
+def _read_variants(path: Path, recipe: Path, sets: tuple[str, ...]) -> list[Method]:
+    """A row is the recipe with changes, or another recipe beside the file, which `--set` leaves alone."""
+    form = 'Write [[variant]] tables with `name = "M=1"` and `set = ["model.vectors=1"]` or `recipe = "other.toml"`.'
     try:
         rows = tomllib.loads(path.read_text(encoding="utf-8"))["variant"]
-        return [(str(row["name"]), tuple(str(one) for one in row["set"])) for row in rows]
+        named = [
+            (str(row["name"]), path.parent / row["recipe"], ())
+            if "recipe" in row
+            else (str(row["name"]), recipe, (*sets, *map(str, row["set"])))
+            for row in rows
+        ]
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError, KeyError, TypeError) as error:
         raise InputError(f"is not a file of variants ({error}).", where=str(path), remedy=form) from error
+    return [Method(name, load_recipe(file, overrides)) for name, file, overrides in named]
 
 
 def run_method(experiment: Experiment, method: Method, kept_in: Path | None) -> Evaluation:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Float32
+from numpy import ndarray
 from torch import Tensor, nn
 
 from tagprism.model.anchor import Anchor
@@ -78,13 +79,44 @@ class RankingMatrix(nn.Module):
 
 
 class Network(nn.Module):
-    """The whole way of a picture: pixels -> features -> embedding matrix -> ranking matrix. This is exported."""
+    """The whole way of a picture: pixels -> features -> embedding matrix -> ranking matrix. This is exported.
 
-    def __init__(self, backbone: nn.Module, head: EmbeddingMatrix, ranking: RankingMatrix) -> None:
+    Args:
+        backbone: pixels (B, 3, H, W) -> features (B, C).
+        head: features -> embedding matrices.
+        ranking: embedding matrices -> ranking matrices.
+        classes: features -> further columns (B, R + 1) of the ranking matrices, the same in all rows.
+    """
+
+    def __init__(
+        self,
+        backbone: nn.Module,
+        head: EmbeddingMatrix,
+        ranking: RankingMatrix,
+        classes: nn.Module | None = None,
+    ) -> None:
         super().__init__()
-        self.backbone, self.head, self.ranking = backbone, head, ranking
+        self.backbone, self.head, self.ranking, self.classes = backbone, head, ranking, classes
 
-    def forward(self, pixels: Float[Tensor, "B 3 H W"]) -> Float[Tensor, "B M D1"]:
+    def forward(self, pixels: Float[Tensor, "B 3 H W"]) -> Float[Tensor, "B M Q"]:
         """Ranking matrices of prepared pixels."""
-        matrices: Tensor = self.ranking(self.head(self.backbone(pixels)))
-        return matrices
+        return self.of_features(self.backbone(pixels))
+
+    def of_features(self, features: Float[Tensor, "B C"]) -> Float[Tensor, "B M Q"]:
+        """Ranking matrices of feature vectors."""
+        return self.with_classes(self.ranking(self.head(features)), features)
+
+    @property
+    def class_basis(self) -> Float32[ndarray, "D R"] | None:
+        """What makes queries of label vectors for the further columns; None where there are none."""
+        if self.classes is None:
+            return None
+        basis: Float32[ndarray, "D R"] = self.classes.get_buffer("basis").numpy()
+        return basis
+
+    def with_classes(self, matrices: Float[Tensor, "B M D1"], features: Float[Tensor, "B C"]) -> Float[Tensor, "B M Q"]:
+        """Ranking matrices with the further columns, where there are some."""
+        if self.classes is None:
+            return matrices
+        columns = self.classes(features)[:, None].expand(-1, matrices.shape[1], -1)
+        return torch.cat([matrices, columns], dim=-1)

@@ -17,7 +17,6 @@ from PIL import Image
 
 from tagprism.images.decode import MAX_PIXELS, open_picture
 from tagprism.model.max_similarity import max_similarity_numpy
-from tagprism.tagging.calibration import label_queries
 from tagprism.tagging.tagger import Tagger
 
 
@@ -81,6 +80,7 @@ class Explainer:
         words = list(dict.fromkeys(word for group in self._spellings.values() for word in group))
         self._rows = {word: row for row, word in enumerate(words)}
         self._vectors = tagger.embed(words)
+        self._queries = tagger.queries_of(words, self._vectors)
 
     def explain(
         self, path: str | os.PathLike[str], names: Sequence[str], *, max_pixels: int = MAX_PIXELS
@@ -103,8 +103,8 @@ class Explainer:
 
     def _why(self, name: str, matrix: Float32[np.ndarray, "M D1"], places: Float32[np.ndarray, "P M D"]) -> Why:
         spellings = self._spellings[name]
-        vectors = self._vectors[[self._rows[word] for word in spellings]]  # (S, D)
-        queries = label_queries(vectors)
+        rows = [self._rows[word] for word in spellings]
+        vectors, queries = self._vectors[rows], self._queries[rows]  # (S, D), (S, Q)
         scores, winners = (array[0] for array in max_similarity_numpy(matrix[None], queries))
         best = int(np.argmax(scores))
         score, winner = float(scores[best]), int(winners[best])

@@ -19,6 +19,7 @@ from tagprism.labels.label_space import LabelSpace, UnknownPhrasesError
 from tagprism.labels.phrases import variants
 from tagprism.model.anchor import Anchor, ClassifierAnchor, ProjectedAnchor
 from tagprism.model.backbones import Backbone
+from tagprism.model.classes import ClassColumns
 from tagprism.model.clip_backbone import ClipBackbone
 from tagprism.training.recipe import ModelTable, Recipe
 
@@ -110,6 +111,33 @@ def _own_parts(recipe: Recipe, backbone: ClipBackbone) -> list[int]:
             remedy=f"Name the same `{PREFIX}...` in model.backbone and as an encoder of labels.parts, or set it to 0.",
         )
     return parts
+
+
+def make_class_columns(
+    model: ModelTable, backbone: Backbone, space: LabelSpace, seen_vectors: Float32[ndarray, "S D"]
+) -> ClassColumns | None:
+    """The class columns of a recipe; None where it wants none.
+
+    Raises:
+        InputError: the backbone has no ImageNet-1k classifier.
+    """
+    if not model.conse:
+        return None
+    classifier = imagenet_classifier(backbone)
+    kept, vectors = embed_known(space, class_names())
+    columns = empty_class_columns(model, backbone.features, len(kept), vectors.shape[1], len(seen_vectors))
+    assert columns is not None
+    return columns.fill(classifier, kept, torch.tensor(vectors), torch.tensor(seen_vectors))
+
+
+def empty_class_columns(
+    model: ModelTable, features: int, classes: int, dimension: int, seen: int
+) -> ClassColumns | None:
+    """The class columns of a recipe without their numbers, to load them into; None where it wants none."""
+    if not model.conse:
+        return None
+    rank = min(model.conse_rank, classes, dimension)
+    return ClassColumns(features, classes, dimension, rank, seen, weight=model.conse)
 
 
 def _descriptions(*, detailed: bool) -> list[str]:

@@ -25,6 +25,7 @@ from tagprism.images.preprocess import Preprocess
 from tagprism.model.backbones import FeatureNetwork
 from tagprism.model.clip_backbone import ClipBackbone
 from tagprism.model.embedding_matrix import EmbeddingMatrix, RankingMatrix
+from tagprism.model.queries import label_queries
 from tagprism.progress import Progress, silent
 from tagprism.training.baselines import (
     BASELINES,
@@ -37,7 +38,7 @@ from tagprism.training.baselines import (
 from tagprism.training.clip_scores import clip_label_vectors
 from tagprism.training.decoder_head import DecoderTraining, FeatureTokens, decoder_scores, train_decoder
 from tagprism.training.features import Features, compute_features, stored_features
-from tagprism.training.fit import fit
+from tagprism.training.fit import fit, make_network
 from tagprism.training.prepare import Prepared, make_preprocess, prepare
 from tagprism.training.recipe import ModelTable, Recipe
 
@@ -110,18 +111,21 @@ class Experiment:
             raise InputError("comparisons train on frozen features.", remedy="Use `tagprism train` and `evaluate`.")
         split = replace(self.split, seen=self.names, unseen=()) if supervised else self.split
         prepared = self._prepare(recipe, split)
-        head = self._fitted_head(prepared)
-        ranking = RankingMatrix(torch.tensor(prepared.seen_vectors), standardise=recipe.model.standardise)
+        network = make_network(prepared, self._fitted_head(prepared))
         features = self.test_features(prepared.backbone, prepared.preprocess)
         with torch.inference_mode():
-            matrices = ranking(head(torch.from_numpy(features.vectors))).numpy()
-        return self._measure_prepared(matrices, prepared, features)
+            matrices = network.of_features(torch.from_numpy(features.vectors)).numpy()
+        trained = ~self.unseen | supervised
+        vectors = prepared.vocabulary.select(self.names).vectors
+        queries = label_queries(vectors, network.class_basis, trained)
+        return self._measure(matrices, queries, features.rows, _encoders(prepared))
 
     def _fitted_head(self, prepared: Prepared) -> EmbeddingMatrix:
-        """Train, or take the head of an earlier recipe that differs in name and standardisation alone."""
+        """Train, or take the head of an earlier recipe that differs in its name and in what is done after it alone."""
         values = prepared.recipe.model_dump(mode="json", exclude={"name"})
         if prepared.recipe.training.choose == "last":
-            del values["model"]["standardise"]  # it changes how matrices are ranked, not how they are trained
+            for name in ("standardise", "conse", "conse_rank"):  # how matrices are ranked, not how they are trained
+                del values["model"][name]
         key = digest_json([values, prepared.split.digest])
         if key not in self._heads:
             with tempfile.TemporaryDirectory() as folder:
@@ -204,7 +208,7 @@ class Experiment:
     def _measure(
         self,
         matrices: Float32[np.ndarray, "N M D1"],
-        vectors: Float32[np.ndarray, "L D"],
+        labels: Float32[np.ndarray, "L _"],
         rows: Int64[np.ndarray, " N"],
         label_encoder: str,
     ) -> Evaluation:
@@ -212,7 +216,7 @@ class Experiment:
         return evaluate_matrices(
             matrices,
             self.names,
-            vectors,
+            labels,
             self.unseen,
             self.table.targets(self.table.rows_of(self.split.test)[rows], self.names),
             ks=self.ks,

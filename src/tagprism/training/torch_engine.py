@@ -15,7 +15,7 @@ from tagprism.errors import InputError
 from tagprism.labels.vocabulary import Vocabulary
 from tagprism.model.embedding_matrix import Network, RankingMatrix
 from tagprism.model.patches import pooling
-from tagprism.training.anchoring import empty_anchor
+from tagprism.training.anchoring import empty_anchor, empty_class_columns
 from tagprism.training.networks import make_head, open_backbone
 from tagprism.training.recipe import load_recipe
 from tagprism.training.train import RECIPE, WEIGHTS
@@ -41,7 +41,9 @@ def torch_matrices(run: Path, vocabulary: Vocabulary) -> Matrices:
         classes = len(weights.get("head.anchor.bias", ()))  # of an ImageNet classifier
         anchor = empty_anchor(recipe.model, pooling(backbone), classes, seen.shape[1])
         head = make_head(recipe.model, backbone, seen.shape[1], anchor)
-        network = Network(backbone, head, RankingMatrix(seen, standardise=recipe.model.standardise))
+        classes = len(weights["classes.bias"]) if recipe.model.conse else 0
+        columns = empty_class_columns(recipe.model, backbone.features, classes, seen.shape[1], len(seen))
+        network = Network(backbone, head, RankingMatrix(seen, standardise=recipe.model.standardise), columns)
         network.load_state_dict(weights)
     except (SafetensorError, RuntimeError, KeyError) as error:
         raise InputError(f"does not hold this run's weights ({error}).", where=str(run / WEIGHTS)) from error

@@ -15,7 +15,6 @@ from tagprism.errors import InputError
 from tagprism.labels.phrases import normalise_phrase
 from tagprism.search.collection import Collection
 from tagprism.search.contract import Filter, Index, Picture
-from tagprism.search.filters import meets
 from tagprism.search.logic import Leaf, divided, log_match
 from tagprism.search.odds import Odds
 from tagprism.search.query import Query, parse
@@ -149,12 +148,10 @@ class Finder:
 
 def _newest(index: Index, where: Filter | None, rest: Query | None, limit: int) -> Results:
     """Pictures that meet filters, the newest first; those of unknown time last."""
-    met = [
-        picture
-        for picture in index.pictures()
-        if (where is None or meets(picture, where)) and (rest is None or _meets_all(picture, rest))
-    ]
-    met.sort(key=lambda picture: picture.id)
+    info = index.info()
+    (hits,) = index.search(np.zeros((1, info.columns), np.float32), info.pictures, where=where)
+    pictures = index.get(sorted(hit.id for hit in hits))
+    met = [picture for picture in pictures if picture and (rest is None or _meets_all(picture, rest))]
     met.sort(key=lambda picture: picture.taken or "", reverse=True)
     return Results(tuple(Found(picture, 1.0, ()) for picture in met[:limit]), exact=True)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -107,6 +107,12 @@ class Index(Protocol):
 
     def matrices(self, ids: Sequence[int]) -> Float32[np.ndarray, "n M Q"]:
         """Stored matrices, as near to those added as the storage keeps them; a `KeyError` for an id not there."""
+
+    def scores(self, queries: Float32[np.ndarray, "q Q"], ids: Sequence[int]) -> Float32[np.ndarray, "q n"]:
+        """Scores of given pictures for each query, as `search` gives them; a `KeyError` for an id not there."""
+
+    def pictures(self) -> Iterator[Picture]:
+        """All pictures, by rising id; those added or removed meanwhile may be among them or not."""
 
     def info(self) -> IndexInfo:
         """Size, form and exactness."""

@@ -42,12 +42,11 @@ class Health(Answer):
 
     Args:
         status: `starting` comes with status code 503.
-        pictures: how many the index holds; 0 while starting.
+        version: of tagprism.
     """
 
     status: Literal["ok", "starting"]
     version: str
-    pictures: int
 
 
 class Found(Answer):

@@ -1,7 +1,7 @@
 """Who may ask, how much they may send, and what browsers are told with every answer. Knows no pictures.
 
-A server on 127.0.0.1 is within reach of every web page that the person has open: pages elsewhere may send requests to it
-(so the origin is checked), and may give their own name its address (DNS rebinding, so the host is checked).
+A server on 127.0.0.1 is within reach of every web page that the person has open. Such a page may send requests to it,
+so the origin is checked; and it may give its own name our address (DNS rebinding), so the host is checked.
 """
 
 from __future__ import annotations

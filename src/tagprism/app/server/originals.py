@@ -33,7 +33,7 @@ def read_original(picture: Picture, folders: Sequence[str]) -> bytes:
         PictureError: `missing`: the file is gone, holds something else, or leads out of the folders.
     """
     real = os.path.realpath(picture.path)
-    if not any(real == root or real.startswith(os.path.join(root, "")) for root in map(os.path.realpath, folders)):
+    if not any(Path(real).is_relative_to(root) for root in map(os.path.realpath, folders)):
         raise _missing(picture, "The file is not, or no longer, in an indexed folder.")
     try:
         data = read_bytes(real)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, StrictBool
 
 Probability = Annotated[float, Field(ge=0, le=1)]
 
@@ -59,6 +59,7 @@ class Found(Answer):
         width: upright, in pixels.
         height: upright, in pixels.
         taken: when, as the camera says it.
+        tags: the best few.
         score: what it was ranked by, or null where nothing was asked.
         probability: that the picture is what was asked for, or null where that is not known.
     """
@@ -69,6 +70,7 @@ class Found(Answer):
     width: int
     height: int
     taken: str | None
+    tags: list[str]
     score: float | None
     probability: Probability | None
 
@@ -230,7 +232,7 @@ class MarkIn(Answer):
     """
 
     label: Annotated[str, Field(min_length=1, max_length=200)]
-    mark: bool | None
+    mark: StrictBool | None
 
 
 class KeywordsAnswer(Answer):

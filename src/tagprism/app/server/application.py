@@ -18,7 +18,7 @@ from starlette.types import ASGIApp
 import tagprism
 from tagprism.app.server import routes
 from tagprism.app.server.answers import Errors, Health
-from tagprism.app.server.guard import Door, Guard, refusal
+from tagprism.app.server.guard import Door, Guard, refusal, too_large
 from tagprism.app.server.lanes import BusyError
 from tagprism.app.server.library import Library
 from tagprism.app.server.service import Service, StartingError
@@ -57,7 +57,7 @@ def create_app(
         lifespan=life,
         docs_url=None,  # their pages load scripts from elsewhere
         redoc_url=None,
-        responses={code: {"model": Errors} for code in (401, 403, 413, 421, 429, 503)},
+        responses={code: {"model": Errors} for code in (400, 401, 403, 413, 421, 429, 503)},
     )
     app.state.service = Service()
     app.include_router(routes.router)
@@ -123,9 +123,11 @@ async def _unreadable(_: Request, error: Exception) -> Response:
     return refusal(422, f"{first['msg']}.", "See /openapi.json for what is asked.", where=where[:200])
 
 
-async def _http(_: Request, error: Exception) -> Response:
-    """No such address, or no such method."""
+async def _http(request: Request, error: Exception) -> Response:
+    """No such address, no such method, or a body that grew too large while it came."""
     assert isinstance(error, HTTPException)
+    if error.status_code == 413:
+        return too_large(request.scope)
     remedy = "See /openapi.json for what there is." if error.status_code in (404, 405) else None
     answer = refusal(error.status_code, f"{error.detail}.", remedy)
     answer.headers.update(error.headers or {})

@@ -157,14 +157,15 @@ class Guard:
             return answer
         length = headers.get("content-length", "0")
         if length.isdigit() and int(length) > _most(scope):
-            return too_large(_most(scope))
+            return too_large(scope)
         if self._under_way >= MAX_AT_ONCE:
             return refusal(429, "too many requests are under way.", "Ask again in a moment.", retry_after=1)
         return None
 
 
-def too_large(most: int) -> JSONResponse:
+def too_large(scope: Scope) -> JSONResponse:
     """The answer to a body that is too large."""
+    most = _most(scope)
     size = f"{most // 2**20} MiB" if most >= 2**20 else f"{most // 2**10} KiB"
     return refusal(413, "the request is too large.", f"Send at most {size}.")
 

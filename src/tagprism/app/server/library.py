@@ -25,8 +25,8 @@ from tagprism.app.server.answers import (
     TagOut,
     UndoAnswer,
 )
-from tagprism.app.server.originals import read_original, thumbnail
-from tagprism.errors import InputError, PictureError
+from tagprism.app.server.originals import Size, read_original, thumbnail
+from tagprism.errors import InputError, NothingToDoError, PictureError
 from tagprism.images.decode import open_picture
 from tagprism.labels.phrases import normalise_phrase
 from tagprism.search.collection import Collection
@@ -37,6 +37,7 @@ from tagprism.tagging.explain import Explainer, Explanation
 from tagprism.tagging.tags import Tag, Words
 
 _TAGS = 12  # of one picture
+_FEW = 3  # of a picture in a grid
 _QUICK = 0.2  # seconds: an overview that takes no longer is made anew whenever the index has changed
 _RARELY = 30.0  # seconds between two overviews of a larger index
 
@@ -142,7 +143,7 @@ class Library:
         picture = self.picture(number)
         return picture, read_original(picture, self.collection.folders)
 
-    def thumbnail(self, picture: Picture, size: int) -> bytes:
+    def thumbnail(self, picture: Picture, size: Size) -> bytes:
         """A picture's thumbnail."""
         return thumbnail(picture, self.collection.folders, size)
 
@@ -265,9 +266,16 @@ class Library:
         return KeywordsAnswer(sidecar=shown(change.path.name), changed=change.is_needed, keywords=keywords, run=run)
 
     def undo(self, run: str) -> UndoAnswer:
-        """Take a run of `write_keywords`, or of the command line, back."""
+        """Take a run of `write_keywords`, or of the command line, back.
+
+        Raises:
+            NothingToDoError: there is no such run.
+        """
         with self._writing:
-            story, files, left = journal.undo(run)
+            try:
+                story, files, left = journal.undo(run)
+            except InputError as error:
+                raise NothingToDoError(error.what, remedy=error.remedy) from error
         return UndoAnswer(run=story.path.stem, files=files, left=[f"{shown(path)}: {why}" for path, why in left])
 
 
@@ -289,6 +297,7 @@ def _found(picture: Picture, score: float | None, probability: float | None) -> 
         width=picture.width,
         height=picture.height,
         taken=picture.taken,
+        tags=[label for label, _ in picture.tags[:_FEW]],
         score=score,
         probability=probability,
     )

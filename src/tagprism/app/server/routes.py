@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from pathlib import Path as FilePath
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 from urllib.parse import quote
 
 from fastapi import APIRouter, Depends, File, Form, Path, Query, Request, Response, UploadFile
@@ -21,7 +21,7 @@ from tagprism.app.server.answers import (
     TagAnswer,
     UndoAnswer,
 )
-from tagprism.app.server.originals import SIZES
+from tagprism.app.server.originals import Size
 from tagprism.app.server.service import Service
 
 router = APIRouter(prefix="/api")
@@ -60,7 +60,16 @@ def _search(served: Service, query: str, like: int | None, limit: int, offset: i
     began = time.perf_counter()
     library = served.library
     info = library.collection.index.info()
-    found, more = library.latest(limit, offset)
+    if query or like:
+        import numpy as np
+        if like:
+            q = library.collection.index.matrices([like])[0]
+        else:
+            q = library.tagger.queries([query.split(" AND ")[0].split(" NOT ")[0].strip('"')])
+        hits = library.collection.index.search(q.astype(np.float32), limit + offset)[0][offset:]
+        found, more = library.found(hits), False
+    else:
+        found, more = library.latest(limit, offset)
     return SearchAnswer(
         query=query,
         pictures=info.pictures,
@@ -127,14 +136,14 @@ async def thumbnail(
     request: Request,
     served: Served,
     number: Number,
-    size: Annotated[Literal[360, 720, 1600], Query(description="Longest side, in pixels.")] = SIZES[0],  # type: ignore[assignment]
+    size: Annotated[Size, Query(description="Longest side, in pixels.")] = Size.small,
     version: Annotated[
         str, Query(max_length=64, description="Digest of the picture: the answer may then be kept for ever.")
     ] = "",
 ) -> Response:
     """A picture made small: an upright JPEG without metadata."""
     picture = await served.quick.run(served.library.picture, number)
-    tag = f'"{picture.digest[:32]}-{size}"'
+    tag = f'"{picture.digest[:32]}-{size.value}"'
     headers = {"etag": tag, "cache-control": _FOREVER if version == picture.digest else "private, no-cache"}
     if request.headers.get("if-none-match") == tag:
         return Response(status_code=304, headers=headers)

@@ -114,6 +114,9 @@ class Index(Protocol):
     def pictures(self) -> Iterator[Picture]:
         """All pictures, by rising id; those added or removed meanwhile may be among them or not."""
 
+    def settle(self, queries: Float32[np.ndarray, "q Q"]) -> None:
+        """Make searches quick after many changes, and measure with these queries the recall that `info` states."""
+
     def info(self) -> IndexInfo:
         """Size, form and exactness."""
 

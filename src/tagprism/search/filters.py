@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 import unicodedata
 from collections.abc import Sequence
@@ -16,12 +15,17 @@ from tagprism.search.contract import Filter, Picture
 
 MAX_ID = 2**63 - 1
 _WHOLE = len("20240731180509")
+_NO_TEXT, _PRIVATE = re.compile("[\ud800-\udfff]"), 0x102000
 _TIME = "0000-00-00T00:00:00"
 
 
 def folded(path: str) -> str:
-    """A path as filters compare it: whatever the case, and whichever way accents are written."""
-    return unicodedata.normalize("NFC", unicodedata.normalize("NFC", path).casefold())
+    """A path as filters compare it: whatever the case, and whichever way accents are written.
+
+    Bytes that are no text become characters of plane 16 that nobody uses, as engines keep only text.
+    """
+    text = unicodedata.normalize("NFC", unicodedata.normalize("NFC", path).casefold())
+    return _NO_TEXT.sub(lambda found: chr(ord(found[0]) + _PRIVATE), text)
 
 
 def moments(beginnings: tuple[str, str]) -> tuple[int, int]:
@@ -40,6 +44,16 @@ def moments(beginnings: tuple[str, str]) -> tuple[int, int]:
 def moment(taken: str | None) -> int | None:
     """The time of a photo as a number, `20240731180509`; None where it is not known."""
     return None if taken is None else moments((taken, taken))[0]
+
+
+def check_filter(where: Filter) -> None:
+    """Refuse a filter with what is no time in it.
+
+    Raises:
+        InputError: as `moments`.
+    """
+    for beginnings in (*where.taken, *where.not_taken):
+        moments(beginnings)
 
 
 def meets(picture: Picture, where: Filter) -> bool:
@@ -95,7 +109,7 @@ def as_json(picture: Picture) -> dict[str, Any]:
     """A picture as JSON values; any bytes of a file's name survive, also those that are no text."""
     path = picture.path.encode("utf-8", "surrogatepass")
     values: dict[str, Any] = {
-        "path": os.fsencode(picture.path).decode("utf-8", "backslashreplace"),
+        "path": path.decode("utf-8", "backslashreplace"),
         "size": picture.size,
         "modified": picture.modified,
         "digest": picture.digest,

@@ -19,7 +19,7 @@ from tagprism.errors import InputError, MachineError
 from tagprism.files import machine_errors
 from tagprism.model.max_similarity import max_similarity_numpy
 from tagprism.search.contract import Filter, Hit, IndexInfo, Picture
-from tagprism.search.filters import MAX_ID, as_json, check_added, check_queries, from_json, meets
+from tagprism.search.filters import MAX_ID, as_json, check_added, check_filter, check_queries, from_json, meets
 
 _FILE = "pictures.sqlite"
 _CHUNK = 4096  # pictures multiplied at once
@@ -123,6 +123,7 @@ class NumpyIndex:
         check_queries(queries, self.shape[1])
         ids, matrices = self._read()
         if where is not None:
+            check_filter(where)
             kept = [row for row, picture in enumerate(self.get(ids.tolist())) if picture and meets(picture, where)]
             ids, matrices = ids[kept], matrices[kept]
         scores = self._scores(matrices, queries)
@@ -174,6 +175,9 @@ class NumpyIndex:
             with self._errors():
                 row = self._sql.execute(query, (one,)).fetchone() if 1 <= one <= MAX_ID else None
             yield one, row
+
+    def settle(self, queries: Float32[np.ndarray, "q Q"]) -> None:
+        """Nothing to do: it is always exact."""
 
     def info(self) -> IndexInfo:
         """Size, form and exactness."""

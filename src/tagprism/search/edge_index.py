@@ -1,0 +1,251 @@
+"""The embedded form of an index: one Qdrant Edge shard in a folder, one point a picture, its matrix a multivector.
+
+MAX_SIM with DOT of one query vector is exactly the largest dot product. There is no graph: a plain scan is exact, and
+building one takes minutes for every ten thousand matrices. Only one process at a time can open a shard.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import qdrant_edge as edge
+from jaxtyping import Float, Float32
+
+from tagprism.errors import InputError, MachineError
+from tagprism.files import machine_errors, write_json
+from tagprism.search.contract import Filter, Hit, IndexInfo, Picture
+from tagprism.search.filters import as_json, check_added, check_queries, folded, from_json, moment, moments
+from tagprism.search.storage import OVERSAMPLING, STORAGES, Storage, measured_recall
+from tagprism.search.ties import ranked
+
+_SHARD, _RECALL = "shard", "recall.json"
+_VECTOR, _FOLDED, _MOMENT = "matrix", "folded", "moment"  # names in the shard
+_FLUSH_EVERY = 4096  # changes after which the log of writes is cut
+_ROOM = 256 << 20  # bytes that must be free: the engine maps its files into memory, and dies where a disk is full
+_NO_GRAPH = edge.HnswIndexConfig(m=0, ef_construct=4, full_scan_threshold=1 << 40)
+_EVERYTHING = 1 << 40
+
+
+class EdgeIndex:
+    """An `Index` in a Qdrant Edge shard. Threads may share it.
+
+    Args:
+        folder: where it is kept.
+        shape: (M, Q) of its matrices.
+        storage: `float32`, `float16`, or `int8` over float16; as it was made.
+
+    Raises:
+        InputError: there is no shard, or one that does not fit.
+        MachineError: the shard cannot be read or written, or another process has it open; by every method.
+    """
+
+    def __init__(self, folder: Path, shape: tuple[int, int], storage: str = "float16") -> None:
+        self.shape, self._folder, self._storage = shape, folder, STORAGES[storage]
+        self._writes, self._unflushed = threading.Lock(), 0
+        if not (folder / _SHARD / "edge_config.json").is_file():
+            raise InputError("there is no index.", where=str(folder), remedy="Make one with `tagprism index`.")
+        with self._errors():
+            self._shard = edge.EdgeShard.load(str(folder / _SHARD), _config(shape[1], self._storage))
+
+    @classmethod
+    def create(cls, folder: Path, shape: tuple[int, int], storage: str = "float16") -> EdgeIndex:
+        """Make an empty one in place of whatever shard an interrupted attempt has left there."""
+        with machine_errors(folder):
+            shutil.rmtree(folder / _SHARD, ignore_errors=True)
+            (folder / _RECALL).unlink(missing_ok=True)
+            (folder / _SHARD).mkdir(parents=True)
+        _check_room(folder)
+        with _engine_errors(folder):
+            edge.EdgeShard.create(str(folder / _SHARD), _config(shape[1], STORAGES[storage])).close()
+        return cls(folder, shape, storage)
+
+    def _errors(self) -> Any:
+        return _engine_errors(self._folder)
+
+    def add(self, pictures: Sequence[Picture], matrices: Float[np.ndarray, "n M Q"]) -> None:
+        """Add pictures, or replace those of the same id: all of them or, with an error, none."""
+        check_added(pictures, matrices, self.shape)
+        limit = self._storage.largest
+        rows = np.clip(matrices, -limit, limit).astype(np.float32, copy=False)
+        points = [
+            edge.Point(
+                id=picture.id,
+                vector={_VECTOR: matrix},  # an array, not lists of numbers: ten times as fast
+                payload={**as_json(picture), _FOLDED: folded(picture.path), _MOMENT: moment(picture.taken)},
+            )
+            for picture, matrix in zip(pictures, rows, strict=True)
+        ]
+        if points:
+            self._write(edge.UpdateOperation.upsert_points(points), len(points))
+
+    def remove(self, ids: Sequence[int]) -> None:
+        """Take pictures out; an id that is not there is no error."""
+        if ids:
+            self._write(edge.UpdateOperation.delete_points(list(ids)), len(ids))
+
+    def _write(self, operation: edge.UpdateOperation, count: int) -> None:
+        _check_room(self._folder)
+        with self._writes, self._errors():
+            self._shard.update(operation)
+            self._unflushed += count
+            if self._unflushed >= _FLUSH_EVERY:
+                self._shard.flush()
+                self._unflushed = 0
+
+    def search(
+        self, queries: Float32[np.ndarray, "q Q"], limit: int, *, where: Filter | None = None
+    ) -> list[list[Hit]]:
+        """The best pictures for each of q queries, best first; ties: lowest id first."""
+        check_queries(queries, self.shape[1])
+        conditions = None if where is None else _conditions(where)
+        params = _params(self._storage)
+
+        def best(rows: Float32[np.ndarray, "q Q"], count: int) -> list[list[Hit]]:
+            return self._query(rows, count, conditions, params)
+
+        return ranked(best, queries, limit)
+
+    def _query(
+        self,
+        queries: Float32[np.ndarray, "q Q"],
+        count: int,
+        conditions: edge.Filter | None,
+        params: edge.SearchParams,
+    ) -> list[list[Hit]]:
+        requests = [
+            edge.QueryRequest(
+                limit=count,
+                query=edge.Query.Nearest([query.tolist()], using=_VECTOR),
+                filter=conditions,
+                params=params,
+                with_payload=False,
+                with_vector=False,
+            )
+            for query in queries
+        ]
+        with self._errors():
+            found = self._shard.query_batch(edge.QueryBatchRequest(requests)) if requests else []
+        return [[Hit(int(point.id), float(point.score)) for point in points] for points in found]
+
+    def scores(self, queries: Float32[np.ndarray, "q Q"], ids: Sequence[int]) -> Float32[np.ndarray, "q n"]:
+        """Scores of given pictures for each query, as `search` gives them; a `KeyError` for an id not there."""
+        check_queries(queries, self.shape[1])
+        only = edge.Filter(must=[edge.HasIdCondition(set(ids))])
+        found = self._query(queries, max(1, len(ids)), only, _params(self._storage, exact=True))
+        by_id = [{hit.id: hit.score for hit in hits} for hits in found]
+        return np.array([[scores[one] for one in ids] for scores in by_id], np.float32).reshape(len(queries), len(ids))
+
+    def get(self, ids: Sequence[int]) -> list[Picture | None]:
+        """Pictures by id, None for an id that is not there."""
+        with self._errors():
+            records = self._shard.retrieve(list(ids), True, False)
+        found = {int(record.id): from_json(int(record.id), record.payload or {}) for record in records}
+        return [found.get(one) for one in ids]
+
+    def matrices(self, ids: Sequence[int]) -> Float32[np.ndarray, "n M Q"]:
+        """Stored matrices, as near to those added as the storage keeps them; a `KeyError` for an id not there."""
+        with self._errors():
+            records = self._shard.retrieve(list(ids), False, True)
+        found = {int(record.id): record.vector[_VECTOR] for record in records}  # type: ignore[index, call-overload]
+        return np.array([found[one] for one in ids], np.float32).reshape(len(ids), *self.shape)
+
+    def pictures(self) -> Iterator[Picture]:
+        """All pictures, by rising id; those added or removed meanwhile may be among them or not."""
+        start: Any = 0
+        while start is not None:
+            with self._errors():
+                records, start = self._shard.scroll(edge.ScrollRequest(offset=start, limit=1000, with_payload=True))
+            yield from (from_json(int(record.id), record.payload or {}) for record in records)
+
+    def settle(self, queries: Float32[np.ndarray, "q Q"]) -> None:
+        """Drop what was removed, quantise what is new, and measure with these queries the recall that `info` states."""
+        check_queries(queries, self.shape[1])
+        with self._writes, self._errors():
+            self._shard.optimize()
+            self._shard.flush()
+            self._unflushed = 0
+        if self._storage.quantised:
+            exact = self._query(queries, 100, None, _params(self._storage, exact=True))
+            recall = measured_recall(exact, self.search(queries, 100))
+            write_json(self._folder / _RECALL, {"recall": recall, "queries": len(queries)})
+
+    def info(self) -> IndexInfo:
+        """Size, form and exactness."""
+        with self._errors():
+            count = self._shard.count(edge.CountRequest(exact=True))
+        recall = self._storage.recall
+        if self._storage.quantised and (self._folder / _RECALL).is_file():
+            recall *= float(json.loads((self._folder / _RECALL).read_text(encoding="utf-8"))["recall"])
+        return IndexInfo(count, *self.shape, storage=self._storage.name, exact=self._storage.exact, recall=recall)
+
+    def close(self) -> None:
+        """Write out everything and let another process open it."""
+        with self._writes, self._errors():
+            self._shard.close()
+
+
+def _config(columns: int, storage: Storage) -> edge.EdgeConfig:
+    quantised = edge.ScalarQuantizationConfig(edge.ScalarType.Int8, quantile=0.999, memory=edge.Memory.Pinned)
+    matrix = edge.EdgeVectorParams(
+        size=columns,
+        distance=edge.Distance.Dot,
+        multivector_config=edge.MultiVectorConfig(edge.MultiVectorComparator.MaxSim),
+        datatype=edge.VectorStorageDatatype.Float16 if storage.half else edge.VectorStorageDatatype.Float32,
+        quantization_config=quantised if storage.quantised else None,
+    )
+    return edge.EdgeConfig(
+        vectors={_VECTOR: matrix},
+        hnsw_config=_NO_GRAPH,
+        optimizers=edge.EdgeOptimizersConfig(indexing_threshold=1 if storage.quantised else _EVERYTHING),
+    )
+
+
+def _params(storage: Storage, *, exact: bool = False) -> edge.SearchParams:
+    if exact or not storage.quantised:
+        return edge.SearchParams(exact=True, quantization=edge.QuantizationSearchParams(ignore=True))
+    return edge.SearchParams(quantization=edge.QuantizationSearchParams(rescore=True, oversampling=OVERSAMPLING))
+
+
+def _conditions(where: Filter) -> edge.Filter:
+    """The filter in the engine's terms; `filters.meets` says what it means."""
+
+    def within(beginnings: tuple[str, str]) -> edge.FieldCondition:
+        first, last = moments(beginnings)
+        return edge.FieldCondition(_MOMENT, range=edge.RangeFloat(gte=first, lte=last))
+
+    def holds(piece: str) -> edge.FieldCondition:
+        return edge.FieldCondition(_FOLDED, match=edge.MatchSubstring(folded(piece)))
+
+    return edge.Filter(
+        must=[*map(within, where.taken), *map(holds, where.path)],
+        must_not=[*map(within, where.not_taken), *map(holds, where.not_path)],
+    )
+
+
+def _check_room(folder: Path) -> None:
+    if shutil.disk_usage(folder).free < _ROOM:
+        raise MachineError(
+            f"cannot write: less than {_ROOM >> 20} MB are free.", where=str(folder), remedy="Free space."
+        )
+
+
+@contextmanager
+def _engine_errors(folder: Path) -> Iterator[None]:
+    """The engine raises plain `Exception`s with a text."""
+    try:
+        yield
+    except OSError:
+        raise
+    except Exception as error:
+        if type(error) is not Exception:
+            raise
+        raise MachineError(
+            f"the index fails ({error}).", where=str(folder), remedy="Free space, mend the permission, or index anew."
+        ) from error

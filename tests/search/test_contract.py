@@ -74,7 +74,9 @@ def index(form: Form) -> Index:
 
 
 def picture(number: int, **changes: object) -> Picture:
-    plain = Picture(number, f"/photos/{number}.jpg", 10 + number % 7, 5_000_000_000_000_000_001, f"{number:064x}", 40, 30)
+    plain = Picture(
+        number, f"/photos/{number}.jpg", 10 + number % 7, 5_000_000_000_000_000_001, f"{number:064x}", 40, 30
+    )
     return replace(plain, **changes)  # type: ignore[arg-type]
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -35,3 +36,13 @@ def own(tmp_path: Path) -> tuple[Path, Path]:
     """A few photos and an index of them that a test may change."""
     folder = make_photos(tmp_path / "photos", drawn=0)
     return folder, make_index(tmp_path / "photos.index", folder)
+
+
+@pytest.fixture(scope="session")
+def chromium() -> str:
+    """A browser without a window."""
+    pytest.importorskip("playwright", reason="playwright is not installed")
+    found = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+    if found is None:
+        pytest.skip("there is no chromium: apt-get install chromium")
+    return found

@@ -106,8 +106,13 @@ class Served:
         )
         self.lines: list[str] = []
         self._said: queue.Queue[str | None] = queue.Queue()
-        threading.Thread(target=self._listen, daemon=True).start()
-        self.address = self._wait()
+        self._listener = threading.Thread(target=self._listen, daemon=True)
+        self._listener.start()
+        try:
+            self.address = self._wait()
+        except BaseException:
+            self.stop(signal.SIGKILL)
+            raise
 
     def _listen(self) -> None:
         assert self.process.stderr is not None
@@ -125,8 +130,11 @@ class Served:
     def stop(self, by: signal.Signals = signal.SIGTERM) -> tuple[int, str]:
         """End it; its exit code and what it wrote on stdout."""
         self.process.send_signal(by)
-        out, _ = self.process.communicate(timeout=30)
-        return self.process.returncode, out
+        code = self.process.wait(30)
+        self._listener.join()
+        assert self.process.stdout is not None and self.process.stderr is not None
+        with self.process.stdout as stdout, self.process.stderr:
+            return code, stdout.read()
 
 
 @contextmanager
@@ -136,6 +144,6 @@ def served(index: Path, *arguments: str, environment: dict[str, str] | None = No
     try:
         yield server
     except BaseException:
-        server.process.kill()
+        server.stop(signal.SIGKILL)
         raise
     assert server.stop() == (0, ""), server.lines

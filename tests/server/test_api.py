@@ -54,7 +54,9 @@ def test_an_upload_gets_the_tags_that_tag_gives_its_file(client: TestClient, pho
     (wanted,) = tagger.tag(cat, top_k=5)
     answer = client.post("/api/tag", files={"file": cat.read_bytes()}, data={"top_k": 5, "explain": True}).json()
     assert [tag["label"] for tag in answer["tags"]] == [tag.label for tag in wanted.tags]
-    assert [tag["probability"] for tag in answer["tags"]] == pytest.approx([t.probability for t in wanted.tags], rel=1e-4)
+    assert [tag["probability"] for tag in answer["tags"]] == pytest.approx(
+        [t.probability for t in wanted.tags], rel=1e-4
+    )
     assert [tag["vector"] for tag in answer["tags"]] == [tag.vector for tag in wanted.tags]
     assert len(answer["explanation"]["tags"]) == 5
 
@@ -245,7 +247,14 @@ def test_nothing_outside_the_folders_is_given_out(own: tuple[Path, Path]) -> Non
                 assert answer.status_code == 404, path
                 assert b"private" not in answer.content and str(folder).encode() not in answer.content
             assert client.post(f"/api/images/{number}/keywords").status_code == 404
-        for path in ("..%2f..%2f..%2fguard.py", "%2e%2e/%2e%2e/guard.py", "../guard.py", "....//guard.py", "%00", "page.css%00"):
+        for path in (
+            "..%2f..%2f..%2fguard.py",
+            "%2e%2e/%2e%2e/guard.py",
+            "../guard.py",
+            "....//guard.py",
+            "%00",
+            "page.css%00",
+        ):
             assert client.get(f"/static/{path}").status_code == 404
 
 
@@ -253,7 +262,7 @@ def test_names_of_any_bytes(own: tuple[Path, Path]) -> None:
     folder, _ = own
     from tests.server.served import make_index
 
-    odd = os.fsencode(folder) + b"/\xff\xfe \"\r\n<img src=x onerror=alert(1)>.jpg"
+    odd = os.fsencode(folder) + b'/\xff\xfe "\r\n<img src=x onerror=alert(1)>.jpg'
     os.rename(folder / "coffee.jpg", odd)  # noqa: PTH104
     with serving(make_index(folder.parent / "again.index", folder)) as client:
         hits = client.get("/api/search", params={"limit": 200}).json()["hits"]

@@ -18,12 +18,16 @@ def error_of(answer: object) -> dict[str, str | None]:
     return body["error"]
 
 
-@pytest.mark.parametrize("host", ["127.0.0.1", "127.0.0.1:8765", "localhost:1", "[::1]:8765", "LOCALHOST", "localhost."])
+@pytest.mark.parametrize(
+    "host", ["127.0.0.1", "127.0.0.1:8765", "localhost:1", "[::1]:8765", "LOCALHOST", "localhost."]
+)
 def test_this_machine_may_be_named_so(client: TestClient, host: str) -> None:
     assert client.get("/api/search", headers={"host": host}).status_code == 200
 
 
-@pytest.mark.parametrize("host", ["evil.example", "127.0.0.1.evil.example", "localhost.evil.example:80", "192.168.1.2", ""])
+@pytest.mark.parametrize(
+    "host", ["evil.example", "127.0.0.1.evil.example", "localhost.evil.example:80", "192.168.1.2", ""]
+)
 def test_a_foreign_name_for_this_machine_is_refused(client: TestClient, host: str) -> None:
     answer = client.get("/api/search", headers={"host": host})
     assert answer.status_code == 421
@@ -59,13 +63,21 @@ def test_a_page_elsewhere_sees_no_picture_but_may_link_to_the_page(client: TestC
 
 
 def test_every_answer_has_the_headers(client: TestClient) -> None:
-    for path in ("/", "/health", "/api/search", "/api/images/1/thumbnail", "/static/page.js", "/nowhere", "/openapi.json"):
+    for path in (
+        "/",
+        "/health",
+        "/api/search",
+        "/api/images/1/thumbnail",
+        "/static/page.js",
+        "/nowhere",
+        "/openapi.json",
+    ):
         headers = client.get(path).headers
         policy = headers["content-security-policy"]
         assert "default-src 'none'" in policy and "script-src 'self';" in policy and "unsafe" not in policy
         assert "frame-ancestors 'none'" in policy
         assert headers["x-content-type-options"] == "nosniff"
-        assert headers["referrer-policy"] == "no-referrer"
+        assert headers["referrer-policy"] == "same-origin"
     assert client.get("/api/search").headers["cache-control"] == "no-store"
 
 

@@ -49,7 +49,19 @@ class Health(Answer):
     version: str
 
 
-class Found(Answer):
+class Asked(Answer):
+    """A label of the query, and how likely a picture has it.
+
+    Args:
+        label: as it was asked for.
+        probability: null where the model has no calibration.
+    """
+
+    label: str
+    probability: Probability | None
+
+
+class Hit(Answer):
     """A picture among others.
 
     Args:
@@ -60,8 +72,8 @@ class Found(Answer):
         height: upright, in pixels.
         taken: when, as the camera says it.
         tags: the best few.
-        score: what it was ranked by, or null where nothing was asked.
-        probability: that the picture is what was asked for, or null where that is not known.
+        match: with the whole of what was asked; null where nothing was.
+        asked: the labels of the query.
     """
 
     id: int
@@ -71,31 +83,29 @@ class Found(Answer):
     height: int
     taken: str | None
     tags: list[str]
-    score: float | None
-    probability: Probability | None
+    match: Probability | None
+    asked: list[Asked]
 
 
 class SearchAnswer(Answer):
     """A part of a ranking.
 
     Args:
-        query: as it was understood.
+        query: as it was understood, written out.
         pictures: how many the index holds.
         hits: best first.
         more: whether there are pictures after these.
         exact: whether the ranking is that of the full matrices.
         recall: measured share of the exact first 100 that this index finds.
-        notes: what a person should know, such as a word that was read as another.
         seconds: time it took.
     """
 
     query: str
     pictures: int
-    hits: list[Found]
+    hits: list[Hit]
     more: bool
     exact: bool
     recall: Probability
-    notes: list[str]
     seconds: float
 
 
@@ -193,7 +203,7 @@ class TagAnswer(Answer):
     width: int
     height: int
     tags: list[TagOut]
-    similar: list[Found]
+    similar: list[Hit]
     explanation: ExplainAnswer | None
 
 

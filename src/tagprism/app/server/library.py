@@ -15,13 +15,15 @@ from jaxtyping import Float32
 from PIL import Image
 
 from tagprism.app.server.answers import (
+    Asked,
     ExplainAnswer,
     Explained,
-    Found,
+    Hit,
     ImageAnswer,
     KeywordsAnswer,
     LabelOut,
     LabelsAnswer,
+    SearchAnswer,
     TagOut,
     UndoAnswer,
 )
@@ -30,8 +32,12 @@ from tagprism.errors import InputError, NothingToDoError, PictureError
 from tagprism.images.decode import open_picture
 from tagprism.labels.phrases import normalise_phrase
 from tagprism.search.collection import Collection
-from tagprism.search.contract import Hit, Picture
+from tagprism.search.contract import Picture
+from tagprism.search.find import Finder, Found
 from tagprism.search.marks import Marks
+from tagprism.search.query import parse
+from tagprism.search.query_tree import show
+from tagprism.search.similar import Example
 from tagprism.tagging import journal, sidecar
 from tagprism.tagging.explain import Explainer, Explanation
 from tagprism.tagging.tags import Tag, Words
@@ -39,6 +45,7 @@ from tagprism.tagging.tags import Tag, Words
 _TAGS = 12  # of one picture
 _FEW = 3  # of a picture in a grid
 _QUICK = 0.2  # seconds: an overview that takes no longer is made anew whenever the index has changed
+_NO_PICTURE = "There is no picture of this number in the index."
 _RARELY = 30.0  # seconds between two overviews of a larger index
 
 
@@ -74,6 +81,7 @@ class Library:
         self.collection, self.marks, self.naming = collection, marks, naming
         self.tagger = collection.tagger
         self.words = Words(self.tagger, None)
+        self.finder = Finder(collection)
         _ = self.tagger.bundle.model
         self._spellings = _spellings(self.tagger.vocabulary.names, self.tagger.vocabulary.aliases)
         self._trained = frozenset(self.tagger.vocabulary.seen)
@@ -108,22 +116,49 @@ class Library:
         now = time.monotonic()
         return Overview(ids, labels, len(ids), now - began, now)
 
-    def found(self, hits: Sequence[Hit], probabilities: Sequence[float | None] | None = None) -> list[Found]:
-        """Hits with what a grid shows of them; those that have left the index meanwhile are left out."""
-        pictures = self.collection.index.get([hit.id for hit in hits])
-        chances = probabilities or [None] * len(hits)
-        return [
-            _found(picture, hit.score, chance)
-            for picture, hit, chance in zip(pictures, hits, chances, strict=True)
-            if picture is not None
-        ]
+    def search(self, query: str, like: int | None, limit: int, offset: int) -> SearchAnswer:
+        """Some of the pictures that match a query or are like a picture, best first; of all when nothing is asked.
 
-    def latest(self, limit: int, offset: int) -> tuple[list[Found], bool]:
-        """Some of all pictures, the latest photo first, and whether there are more."""
-        ids = self.overview().ids
-        pictures = self.collection.index.get(ids[offset : offset + limit])
-        found = [_found(picture, None, None) for picture in pictures if picture is not None]
-        return found, offset + limit < len(ids)
+        Raises:
+            InputError: the query cannot be read, or has words without a vector.
+            PictureError: there is no such picture to be like.
+        """
+        began = time.perf_counter()
+        index = self.collection.index
+        tree = parse(query) if query.strip() else None
+        info, exact = index.info(), True
+        if tree is None and like is None:
+            ids = self.overview().ids
+            pictures = index.get(ids[offset : offset + limit])
+            hits, more = [_hit(one) for one in pictures if one is not None], offset + limit < len(ids)
+        else:
+            example = Example(self._matrix(like)[0], self.picture(like).path) if like is not None else None
+            results = self.finder.find(tree, offset + limit + 1, like=example, marks=self.marks)
+            hits, more = (
+                [_hit(*_of(one)) for one in results.found[offset : offset + limit]],
+                len(results.found) > offset + limit,
+            )
+            exact = results.exact
+        return SearchAnswer(
+            query=show(tree) if tree is not None else "",
+            pictures=info.pictures,
+            hits=hits,
+            more=more,
+            exact=exact,
+            recall=info.recall,
+            seconds=round(time.perf_counter() - began, 6),
+        )
+
+    def similar(self, matrix: Float32[np.ndarray, "M Q"], limit: int) -> list[Hit]:
+        """Pictures like one that is not in the index."""
+        found = self.finder.find(None, limit, like=Example(matrix), marks=self.marks).found if limit else ()
+        return [_hit(*_of(one)) for one in found]
+
+    def _matrix(self, number: int) -> Float32[np.ndarray, "1 M Q"]:
+        try:
+            return self.collection.index.matrices([number])
+        except KeyError as error:
+            raise PictureError("missing", _NO_PICTURE, where=str(number)) from error
 
     # ---- one picture
 
@@ -135,7 +170,7 @@ class Library:
         """
         (picture,) = self.collection.index.get([number])
         if picture is None:
-            raise PictureError("missing", "There is no picture of this number in the index.", where=str(number))
+            raise PictureError("missing", _NO_PICTURE, where=str(number))
         return picture
 
     def original(self, number: int) -> tuple[Picture, bytes]:
@@ -149,11 +184,7 @@ class Library:
 
     def details(self, number: int) -> ImageAnswer:
         """All about one picture."""
-        picture = self.picture(number)
-        try:
-            matrix = self.collection.index.matrices([number])
-        except KeyError as error:  # it has just left the index
-            raise PictureError("missing", "It has left the index.", where=str(number)) from error
+        picture, matrix = self.picture(number), self._matrix(number)
         (tags,) = self.words.best(matrix, _TAGS, None)
         return ImageAnswer(
             id=number,
@@ -289,8 +320,12 @@ def tag_out(tag: Tag, mark: bool | None) -> TagOut:
     return TagOut(label=tag.label, score=tag.score, probability=tag.probability, vector=tag.vector, mark=mark)
 
 
-def _found(picture: Picture, score: float | None, probability: float | None) -> Found:
-    return Found(
+def _of(found: Found) -> tuple[Picture, float, list[Asked]]:
+    return found.picture, found.score, [Asked(label=tag.label, probability=tag.probability) for tag in found.tags]
+
+
+def _hit(picture: Picture, match: float | None = None, asked: list[Asked] | None = None) -> Hit:
+    return Hit(
         id=picture.id,
         name=shown(Path(picture.path).name),
         digest=picture.digest,
@@ -298,8 +333,8 @@ def _found(picture: Picture, score: float | None, probability: float | None) -> 
         height=picture.height,
         taken=picture.taken,
         tags=[label for label, _ in picture.tags[:_FEW]],
-        score=score,
-        probability=probability,
+        match=match,
+        asked=asked or [],
     )
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from pathlib import Path as FilePath
 from typing import Annotated, Any
 from urllib.parse import quote
@@ -53,33 +52,7 @@ async def search(
     offset: Offset = 0,
 ) -> SearchAnswer:
     """Pictures by tags, or like a picture, best first; all pictures, the latest first, when nothing is asked."""
-    return await served.quick.run(_search, served, query, like, limit, offset)
-
-
-def _search(served: Service, query: str, like: int | None, limit: int, offset: int) -> SearchAnswer:
-    began = time.perf_counter()
-    library = served.library
-    info = library.collection.index.info()
-    if query or like:
-        import numpy as np
-        if like:
-            q = library.collection.index.matrices([like])[0]
-        else:
-            q = library.tagger.queries([query.split(" AND ")[0].split(" NOT ")[0].strip('"')])
-        hits = library.collection.index.search(q.astype(np.float32), limit + offset)[0][offset:]
-        found, more = library.found(hits), False
-    else:
-        found, more = library.latest(limit, offset)
-    return SearchAnswer(
-        query=query,
-        pictures=info.pictures,
-        hits=found,
-        more=more,
-        exact=info.exact,
-        recall=info.recall,
-        notes=[],
-        seconds=round(time.perf_counter() - began, 6),
-    )
+    return await served.quick.run(served.library.search, query, like, limit, offset)
 
 
 @router.post("/tag", responses={413: _JSON, 415: _JSON})
@@ -99,11 +72,12 @@ async def tag(
     image, pixels = await served.uploads.run(served.library.decode, data, name)
     matrix = await served.through_network(pixels)
     tags = await served.quick.run(served.library.tags, matrix, labels, top_k)
+    like_it = await served.quick.run(served.library.similar, matrix, similar)
     explanation = None
     if explain:
         names = [tag.label for tag in tags]
         explanation = await served.uploads.run(served.library.explain_bytes, data, names, name)
-    return TagAnswer(width=image.width, height=image.height, tags=tags, similar=[], explanation=explanation)
+    return TagAnswer(width=image.width, height=image.height, tags=tags, similar=like_it, explanation=explanation)
 
 
 @router.get("/images/{number}", responses={404: _JSON})

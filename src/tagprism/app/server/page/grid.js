@@ -54,7 +54,8 @@ export class Grid {
     caption.className = "caption";
     caption.ariaHidden = "true";
     caption.append(span(picture.name));
-    if (picture.probability !== null) caption.append(span(percent(picture.probability)));
+    const chances = picture.asked.map(({ probability }) => probability).filter((chance) => chance !== null);
+    if (chances.length) caption.append(span(chances.slice(0, 4).map(percent).join(" · ")));
     button.append(photo, caption);
     item.append(button);
     return item;

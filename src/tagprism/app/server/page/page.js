@@ -7,6 +7,7 @@ import { Suggest } from "./suggest.js";
 import { Viewer } from "./viewer.js";
 
 const PAGE = 60; // pictures at once
+const UNLIKELY = 0.1; // probability of the best picture below which the page says so
 const $ = (id) => document.getElementById(id);
 const entry = $("entry");
 const text = $("text");
@@ -96,12 +97,14 @@ function show(answer, { append }) {
   grid.show(answer.hits, { append });
   if (append) return;
   scrollTo({ top: 0 });
-  $("notes").textContent = answer.notes.join(" ");
-  $("notes").hidden = !answer.notes.length;
   const { query, like } = state.shownFor;
   $("often").hidden = Boolean(query || like || !answer.pictures);
   const all = `${answer.pictures.toLocaleString("en")} picture${answer.pictures === 1 ? "" : "s"}`;
-  say(query || like ? (answer.hits.length ? `best first, of ${all}` : "nothing found") : all);
+  const [best] = answer.hits;
+  const isUnlikely = best?.asked.length === 1 && best.asked[0].probability < UNLIKELY && !/^(NOT |-)/.test(query);
+  if (!query && !like) say(all);
+  else if (!best) say("nothing found");
+  else say(isUnlikely ? "none is likely; nearest first" : `best first, of ${all}`);
   showEmpty(answer);
   if (!$("often").hidden && !$("often-list").children.length) showOften();
 }
@@ -167,7 +170,7 @@ function chip(term, place) {
   toggle.type = "button";
   toggle.ariaLabel = term.not ? `not ${term.text}: ask for it instead` : `${term.text}: exclude it instead`;
   toggle.title = term.not ? "Press to ask for it" : "Press to exclude it";
-  if (term.not) toggle.append(make("b", "not"));
+  if (term.not) toggle.append(make("b", "not"), " ");
   toggle.append(term.text);
   toggle.addEventListener("click", () => {
     find({ query: toggled(state.query, place) });

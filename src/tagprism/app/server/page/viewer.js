@@ -53,7 +53,7 @@ export class Viewer {
       this.show(details, api.thumbnail(details, 1600));
       const day = details.taken ? new Date(details.taken).toLocaleDateString("en-GB", { dateStyle: "long" }) : null;
       const facts = [`${details.width} × ${details.height}`, size(details.size), day];
-      $("meta").textContent = facts.filter(Boolean).join(" · ");
+      $("meta").textContent = `${facts.filter(Boolean).join(" · ")} · `;
       $("meta").title = details.path;
       $("original").href = `/api/images/${id}/original`;
       this.showMarks();

@@ -14,19 +14,14 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-import numpy as np
 from starlette.testclient import TestClient
 
 from tagprism.app.server.application import create_app
 from tagprism.app.server.guard import Door
 from tagprism.app.server.library import Library
-from tagprism.errors import PictureError
-from tagprism.files import write_json
-from tagprism.images.walk import find_pictures
-from tagprism.search.collection import SETTINGS, create_collection, open_collection
-from tagprism.search.contract import Picture
+from tagprism.search.collection import create_collection, open_collection
 from tagprism.search.marks import open_marks
-from tagprism.tagging.tags import Words
+from tagprism.search.upkeep import Upkeep, only_one
 from tests.small_world import COLOURS, SHAPES, draw
 
 PHOTOS = Path(__file__).parents[1] / "photos"
@@ -45,21 +40,12 @@ def make_photos(folder: Path, drawn: int = 16) -> Path:
 
 def make_index(folder: Path, photos: Path, model: str = "photos-lite") -> Path:
     """An index of a folder's pictures."""
-    collection = create_collection(str(folder), model)
-    tagger, words = collection.tagger, Words(collection.tagger, None)
-    files, pictures, matrices = find_pictures([photos]), [], []
-    for place, matrix, digest in tagger.matrices(files):
-        assert not isinstance(matrix, PictureError), matrix
-        status, (tags,) = files[place].stat(), words.best(matrix[None], 10, None)
-        best = tuple((tag.label, tag.probability) for tag in tags)
-        row = (place + 1, str(files[place]), status.st_size, status.st_mtime_ns, digest, 480, 320)
-        pictures.append(Picture(*row, tags=best))
-        matrices.append(matrix)
-    if pictures:
-        collection.index.add(pictures, np.stack(matrices))
-    settings = collection.settings.model_copy(update={"folders": (str(photos),)})
-    write_json(folder / SETTINGS, settings.model_dump(mode="json"))
-    collection.close()
+    with only_one(str(folder)):
+        collection = create_collection(str(folder), model, folders=(str(photos),))
+        upkeep = Upkeep(collection)
+        upkeep.update([str(photos)])
+        upkeep.close()
+        collection.close()
     return folder
 
 

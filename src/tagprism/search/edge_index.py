@@ -25,7 +25,7 @@ from tagprism.search.filters import as_json, check_added, check_queries, folded,
 from tagprism.search.storage import OVERSAMPLING, STORAGES, Storage, measured_recall
 from tagprism.search.ties import ranked
 
-_SHARD, _RECALL = "shard", "recall.json"
+SHARD, RECALL = "shard", "recall.json"
 _VECTOR, _FOLDED, _MOMENT = "matrix", "folded", "moment"  # names in the shard
 _FLUSH_EVERY = 4096  # changes after which the log of writes is cut
 _ROOM = 256 << 20  # bytes that must be free: the engine maps its files into memory, and dies where a disk is full
@@ -49,21 +49,21 @@ class EdgeIndex:
     def __init__(self, folder: Path, shape: tuple[int, int], storage: str = "float16") -> None:
         self.shape, self._folder, self._storage = shape, folder, STORAGES[storage]
         self._writes, self._unflushed = threading.Lock(), 0
-        if not (folder / _SHARD / "edge_config.json").is_file():
+        if not (folder / SHARD / "edge_config.json").is_file():
             raise InputError("there is no index.", where=str(folder), remedy="Make one with `tagprism index`.")
         with self._errors():
-            self._shard = edge.EdgeShard.load(str(folder / _SHARD), _config(shape[1], self._storage))
+            self._shard = edge.EdgeShard.load(str(folder / SHARD), _config(shape[1], self._storage))
 
     @classmethod
     def create(cls, folder: Path, shape: tuple[int, int], storage: str = "float16") -> EdgeIndex:
         """Make an empty one in place of whatever shard an interrupted attempt has left there."""
         with machine_errors(folder):
-            shutil.rmtree(folder / _SHARD, ignore_errors=True)
-            (folder / _RECALL).unlink(missing_ok=True)
-            (folder / _SHARD).mkdir(parents=True)
+            shutil.rmtree(folder / SHARD, ignore_errors=True)
+            (folder / RECALL).unlink(missing_ok=True)
+            (folder / SHARD).mkdir(parents=True)
         _check_room(folder)
         with _engine_errors(folder):
-            edge.EdgeShard.create(str(folder / _SHARD), _config(shape[1], STORAGES[storage])).close()
+            edge.EdgeShard.create(str(folder / SHARD), _config(shape[1], STORAGES[storage])).close()
         return cls(folder, shape, storage)
 
     def _errors(self) -> Any:
@@ -156,9 +156,9 @@ class EdgeIndex:
         found = {int(record.id): record.vector[_VECTOR] for record in records}  # type: ignore[index, call-overload]
         return np.array([found[one] for one in ids], np.float32).reshape(len(ids), *self.shape)
 
-    def pictures(self) -> Iterator[Picture]:
-        """All pictures, by rising id; those added or removed meanwhile may be among them or not."""
-        start: Any = 0
+    def pictures(self, after: int = 0) -> Iterator[Picture]:
+        """All pictures of an id above `after`, by rising id; those changed meanwhile may be among them or not."""
+        start: Any = after + 1
         while start is not None:
             with self._errors():
                 records, start = self._shard.scroll(edge.ScrollRequest(offset=start, limit=1000, with_payload=True))
@@ -174,15 +174,15 @@ class EdgeIndex:
         if self._storage.quantised:
             exact = self._query(queries, 100, None, _params(self._storage, exact=True))
             recall = measured_recall(exact, self.search(queries, 100))
-            write_json(self._folder / _RECALL, {"recall": recall, "queries": len(queries)})
+            write_json(self._folder / RECALL, {"recall": recall, "queries": len(queries)})
 
     def info(self) -> IndexInfo:
         """Size, form and exactness."""
         with self._errors():
             count = self._shard.count(edge.CountRequest(exact=True))
         recall = self._storage.recall
-        if self._storage.quantised and (self._folder / _RECALL).is_file():
-            recall *= float(json.loads((self._folder / _RECALL).read_text(encoding="utf-8"))["recall"])
+        if self._storage.quantised and (self._folder / RECALL).is_file():
+            recall *= float(json.loads((self._folder / RECALL).read_text(encoding="utf-8"))["recall"])
         return IndexInfo(count, *self.shape, storage=self._storage.name, exact=self._storage.exact, recall=recall)
 
     def close(self) -> None:

@@ -31,7 +31,7 @@ from tagprism.app.server.originals import Size, read_original, thumbnail
 from tagprism.errors import InputError, NothingToDoError, PictureError
 from tagprism.images.decode import open_picture
 from tagprism.labels.phrases import normalise_phrase
-from tagprism.search.collection import Collection
+from tagprism.search.collection import Collection, is_address, read_settings
 from tagprism.search.contract import Picture
 from tagprism.search.find import Finder, Found
 from tagprism.search.marks import Marks
@@ -92,6 +92,14 @@ class Library:
         """Let go of index and marks."""
         self.marks.close()
         self.collection.close()
+
+    @property
+    def folders(self) -> tuple[str, ...]:
+        """The indexed roots as they are now: another process may have added some."""
+        where = self.collection.where
+        if is_address(where):
+            return self.collection.folders
+        return Collection(where, read_settings(Path(where)), self.collection.index).folders
 
     # ---- all pictures
 
@@ -176,11 +184,11 @@ class Library:
     def original(self, number: int) -> tuple[Picture, bytes]:
         """A picture and the bytes of its file."""
         picture = self.picture(number)
-        return picture, read_original(picture, self.collection.folders)
+        return picture, read_original(picture, self.folders)
 
     def thumbnail(self, picture: Picture, size: Size) -> bytes:
         """A picture's thumbnail."""
-        return thumbnail(picture, self.collection.folders, size)
+        return thumbnail(picture, self.folders, size)
 
     def details(self, number: int) -> ImageAnswer:
         """All about one picture."""

@@ -15,7 +15,7 @@ from tagprism.app.server.lanes import Together
 from tagprism.tagging.explain import Explainer
 from tagprism.tagging.tagger import load
 from tests.hostile_pictures import encoded, noise, png, scan_bomb
-from tests.server.served import serving
+from tests.server.served import make_index, serving
 from tests.server.test_guard import error_of
 
 
@@ -155,7 +155,6 @@ def test_thumbnails_are_upright_small_and_without_metadata(own: tuple[Path, Path
     tall = Image.new("RGB", (1200, 600), "red")
     tall.paste("blue", (0, 0, 600, 600))
     tall.save(folder / "a.jpg", exif=exif)
-    from tests.server.served import make_index
 
     with serving(make_index(folder.parent / "again.index", folder)) as client:
         number = number_of(client, "a.jpg")
@@ -197,7 +196,6 @@ def test_what_a_person_says_of_a_tag_is_kept(own: tuple[Path, Path]) -> None:
         assert (tags[0]["label"], tags[0]["mark"]) == ("My Cat", True)
         assert (tags[-1]["label"], tags[-1]["mark"]) == (first, False)
     (folder / "chelsea.jpg").rename(folder / "tom.jpg")
-    from tests.server.served import make_index
 
     again = make_index(folder.parent / "again.index", folder)
     (index / "marks.sqlite").rename(again / "marks.sqlite")
@@ -227,7 +225,10 @@ def test_marks_become_keywords_on_request_and_undo_takes_them_back(own: tuple[Pa
         assert client.post(f"/api/images/{number}/keywords").status_code == 409  # XML cannot hold it
 
 
-def test_nothing_outside_the_folders_is_given_out(own: tuple[Path, Path]) -> None:
+def test_nothing_outside_the_folders_is_given_out(
+    own: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TAGPRISM_CACHE", str(tmp_path / "cache"))  # without thumbnails of other tests
     folder, index = own
     secret = folder.parent / "secret.jpg"
     secret.write_bytes((folder / "coffee.jpg").read_bytes())
@@ -260,7 +261,6 @@ def test_nothing_outside_the_folders_is_given_out(own: tuple[Path, Path]) -> Non
 
 def test_names_of_any_bytes(own: tuple[Path, Path]) -> None:
     folder, _ = own
-    from tests.server.served import make_index
 
     odd = os.fsencode(folder) + b'/\xff\xfe "\r\n<img src=x onerror=alert(1)>.jpg'
     os.rename(folder / "coffee.jpg", odd)  # noqa: PTH104

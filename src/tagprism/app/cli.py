@@ -12,6 +12,7 @@ import typer
 import tagprism
 from tagprism.app import console
 from tagprism.app.data_commands import app as data_app
+from tagprism.app.keywords_commands import Sidecar
 from tagprism.app.keywords_commands import app as keywords_app
 from tagprism.app.labels_commands import app as labels_app
 from tagprism.app.options import DEFAULT_MODEL, Data, Limit, Model, Quiet, Sets, Split
@@ -248,6 +249,26 @@ def search(
     from tagprism.app import search_command
 
     return search_command.search(index, query, like, limit, format, out, model, quiet)
+
+
+@app.command()
+def serve(
+    index: Annotated[str, typer.Argument(help="What `tagprism index` has made.")],
+    model: Annotated[str | None, typer.Option("--model", "-m", help="Where the index's model is now.")] = None,
+    host: Annotated[str, typer.Option(help="Address to listen at; another one needs --token.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=0, max=65535, help="0 takes any that is free.")] = 8765,
+    token: Annotated[
+        str | None, typer.Option(envvar="TAGPRISM_TOKEN", help="Every request must show it; better in the variable.")
+    ] = None,
+    sidecar: Sidecar = "photo.jpg.xmp",
+    quiet: Quiet = False,
+) -> int:
+    """Serve an index: a page to find and look at pictures, and the same as an API (docs/server.md)."""
+    for module in ("fastapi", "uvicorn", "python_multipart"):
+        console.require_extra("serve", module)
+    from tagprism.app import serve_command
+
+    return serve_command.serve(index, model, host, port, token, sidecar, quiet)
 
 
 @app.command()

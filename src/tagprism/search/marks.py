@@ -15,7 +15,7 @@ from tagprism.errors import InputError, MachineError
 from tagprism.files import digest_bytes, machine_errors, state_dir
 from tagprism.labels.phrases import normalise_phrase
 
-_FILE = "marks.sqlite"
+MARKS = "marks.sqlite"
 LONGEST_LABEL = 200  # characters
 
 
@@ -119,4 +119,4 @@ def open_marks(where: str) -> Marks:
         where: as for `open_collection`: those of a folder are in it, those of a server on this machine.
     """
     folder = Path(where)
-    return Marks(folder / _FILE if folder.is_dir() else state_dir("marks") / f"{digest_bytes(where.encode())}.sqlite")
+    return Marks(folder / MARKS if folder.is_dir() else state_dir("marks") / f"{digest_bytes(where.encode())}.sqlite")

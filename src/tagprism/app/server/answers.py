@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, StrictBool
 
 Probability = Annotated[float, Field(ge=0, le=1)]
 
@@ -42,15 +42,26 @@ class Health(Answer):
 
     Args:
         status: `starting` comes with status code 503.
-        pictures: how many the index holds; 0 while starting.
+        version: of tagprism.
     """
 
     status: Literal["ok", "starting"]
     version: str
-    pictures: int
 
 
-class Found(Answer):
+class Asked(Answer):
+    """A label of the query, and how likely a picture has it.
+
+    Args:
+        label: as it was asked for.
+        probability: null where the model has no calibration.
+    """
+
+    label: str
+    probability: Probability | None
+
+
+class Hit(Answer):
     """A picture among others.
 
     Args:
@@ -60,8 +71,9 @@ class Found(Answer):
         width: upright, in pixels.
         height: upright, in pixels.
         taken: when, as the camera says it.
-        score: what it was ranked by, or null where nothing was asked.
-        probability: that the picture is what was asked for, or null where that is not known.
+        tags: the best few.
+        match: with the whole of what was asked; null where nothing was.
+        asked: the labels of the query.
     """
 
     id: int
@@ -70,31 +82,30 @@ class Found(Answer):
     width: int
     height: int
     taken: str | None
-    score: float | None
-    probability: Probability | None
+    tags: list[str]
+    match: Probability | None
+    asked: list[Asked]
 
 
 class SearchAnswer(Answer):
     """A part of a ranking.
 
     Args:
-        query: as it was understood.
+        query: as it was understood, written out.
         pictures: how many the index holds.
         hits: best first.
         more: whether there are pictures after these.
         exact: whether the ranking is that of the full matrices.
         recall: measured share of the exact first 100 that this index finds.
-        notes: what a person should know, such as a word that was read as another.
         seconds: time it took.
     """
 
     query: str
     pictures: int
-    hits: list[Found]
+    hits: list[Hit]
     more: bool
     exact: bool
     recall: Probability
-    notes: list[str]
     seconds: float
 
 
@@ -192,7 +203,7 @@ class TagAnswer(Answer):
     width: int
     height: int
     tags: list[TagOut]
-    similar: list[Found]
+    similar: list[Hit]
     explanation: ExplainAnswer | None
 
 
@@ -231,7 +242,7 @@ class MarkIn(Answer):
     """
 
     label: Annotated[str, Field(min_length=1, max_length=200)]
-    mark: bool | None
+    mark: StrictBool | None
 
 
 class KeywordsAnswer(Answer):

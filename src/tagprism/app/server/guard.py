@@ -1,7 +1,7 @@
 """Who may ask, how much they may send, and what browsers are told with every answer. Knows no pictures.
 
-A server on 127.0.0.1 is within reach of every web page that the person has open: pages elsewhere may send requests to it
-(so the origin is checked), and may give their own name its address (DNS rebinding, so the host is checked).
+A server on 127.0.0.1 is within reach of every web page that the person has open. Such a page may send requests to it,
+so the origin is checked; and it may give its own name our address (DNS rebinding), so the host is checked.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ _HEADERS = {
     "connect-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'",
     "x-content-type-options": "nosniff",
     "x-frame-options": "DENY",
-    "referrer-policy": "no-referrer",
+    "referrer-policy": "same-origin",  # with none at all, browsers hide the origin of our own login form
     "cross-origin-opener-policy": "same-origin",
     "cross-origin-resource-policy": "same-origin",
     "permissions-policy": "camera=(), geolocation=(), microphone=()",
@@ -157,14 +157,15 @@ class Guard:
             return answer
         length = headers.get("content-length", "0")
         if length.isdigit() and int(length) > _most(scope):
-            return too_large(_most(scope))
+            return too_large(scope)
         if self._under_way >= MAX_AT_ONCE:
             return refusal(429, "too many requests are under way.", "Ask again in a moment.", retry_after=1)
         return None
 
 
-def too_large(most: int) -> JSONResponse:
+def too_large(scope: Scope) -> JSONResponse:
     """The answer to a body that is too large."""
+    most = _most(scope)
     size = f"{most // 2**20} MiB" if most >= 2**20 else f"{most // 2**10} KiB"
     return refusal(413, "the request is too large.", f"Send at most {size}.")
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import os
 from collections.abc import Sequence
+from enum import IntEnum
 from pathlib import Path
 
 from PIL import Image
@@ -14,10 +15,15 @@ from tagprism.files import cache_dir, digest_bytes, replaced_whole
 from tagprism.images.decode import open_picture, read_bytes
 from tagprism.search.contract import Picture
 
-SIZES = (360, 720, 1600)
-"""Longest sides of thumbnails, in pixels."""
-
 _QUALITY = {360: 80, 720: 82, 1600: 86}
+
+
+class Size(IntEnum):
+    """Longest side of a thumbnail, in pixels: for a grid, for a grid on a sharp screen, for a screen."""
+
+    small = 360
+    sharp = 720
+    large = 1600
 
 
 def read_original(picture: Picture, folders: Sequence[str]) -> bytes:
@@ -33,7 +39,7 @@ def read_original(picture: Picture, folders: Sequence[str]) -> bytes:
         PictureError: `missing`: the file is gone, holds something else, or leads out of the folders.
     """
     real = os.path.realpath(picture.path)
-    if not any(real == root or real.startswith(os.path.join(root, "")) for root in map(os.path.realpath, folders)):
+    if not any(Path(real).is_relative_to(root) for root in map(os.path.realpath, folders)):
         raise _missing(picture, "The file is not, or no longer, in an indexed folder.")
     try:
         data = read_bytes(real)
@@ -48,18 +54,18 @@ def _missing(picture: Picture, message: str) -> PictureError:
     return PictureError("missing", message, where=Path(picture.path).name)
 
 
-def thumbnail(picture: Picture, folders: Sequence[str], size: int) -> bytes:
+def thumbnail(picture: Picture, folders: Sequence[str], size: Size) -> bytes:
     """A picture's thumbnail: upright JPEG, at most `size` pixels a side, without metadata; kept in the cache.
 
     Args:
         picture: as the index has it.
         folders: the indexed roots.
-        size: one of `SIZES`.
+        size: its longest side at most.
 
     Raises:
         PictureError: as for `read_original`, or the picture cannot be decoded.
     """
-    file = cache_dir("thumbnails", picture.digest[:2]) / f"{picture.digest}-{size}.jpg"
+    file = cache_dir("thumbnails", picture.digest[:2]) / f"{picture.digest}-{size.value}.jpg"
     try:
         return file.read_bytes()
     except FileNotFoundError:
@@ -72,10 +78,10 @@ def thumbnail(picture: Picture, folders: Sequence[str], size: int) -> bytes:
     return made
 
 
-def small(data: bytes, size: int, *, where: str | None = None) -> bytes:
+def small(data: bytes, size: Size, *, where: str | None = None) -> bytes:
     """A picture's bytes as an upright JPEG of at most `size` pixels a side."""
     image = open_picture(data, draft_size=(size, size), where=where)
     image.thumbnail((size, size), Image.Resampling.LANCZOS, reducing_gap=2.0)
     buffer = io.BytesIO()
-    image.save(buffer, "JPEG", quality=_QUALITY[size], optimize=True, progressive=size > SIZES[0])
+    image.save(buffer, "JPEG", quality=_QUALITY[size], optimize=True, progressive=size > Size.small)
     return buffer.getvalue()

@@ -32,12 +32,10 @@ def load_clip(spec: str, *, random: bool = False) -> tuple[Any, Any]:
     """
     name, weights = _parse(spec)
     open_clip = _open_clip(spec)
-    random = random or weights == "random"
-    config = None if weights is None or random else open_clip.get_pretrained_cfg(name, weights)
-    quick = bool((config or {}).get("quick_gelu"))
+    quick = _quick(open_clip, name, weights)
     try:
-        if random:
-            clip = _random(open_clip, name)
+        if random or weights == "random":
+            clip = _random(open_clip, name, quick)
         else:
             clip = open_clip.create_model(name, weights, force_quick_gelu=quick, require_pretrained=True)
         return clip.eval(), open_clip.get_tokenizer(name)
@@ -45,14 +43,20 @@ def load_clip(spec: str, *, random: bool = False) -> tuple[Any, Any]:
         raise _not_loaded(spec, error) from error
 
 
-def _random(open_clip: Any, name: str) -> Any:
+def _quick(open_clip: Any, name: str, weights: str | None) -> bool:
+    """Whether a tag's weights were trained with OpenAI's own activation; also another network to load them into."""
+    config = None if weights is None else open_clip.get_pretrained_cfg(name, weights)
+    return bool((config or {}).get("quick_gelu"))
+
+
+def _random(open_clip: Any, name: str, quick: bool) -> Any:
     import torch
 
     logging.disable(logging.WARNING)  # open_clip warns of weights that are random
     try:
         with torch.random.fork_rng(devices=[]):  # the same weights every time, whatever the process has drawn
             torch.manual_seed(0)
-            return open_clip.create_model(name, load_weights=False)
+            return open_clip.create_model(name, load_weights=False, force_quick_gelu=quick)
     finally:
         logging.disable(logging.NOTSET)
 
@@ -72,8 +76,7 @@ def clip_digest(spec: str) -> str:
             source = digest_file(Path(open_clip.pretrained.download_pretrained_from_hf(name.removeprefix("hf-hub:"))))
         else:
             source = digest_file(Path(open_clip.download_pretrained(pretrained) if pretrained else weights))
-        quick = bool((pretrained or {}).get("quick_gelu"))
-        return digest_json([source, open_clip.get_model_config(name), quick])
+        return digest_json([source, open_clip.get_model_config(name), _quick(open_clip, name, weights)])
     except Exception as error:
         raise _not_loaded(spec, error) from error
 

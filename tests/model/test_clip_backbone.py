@@ -121,6 +121,12 @@ def test_a_named_model_takes_a_local_file_or_random_weights(named: str, tmp_path
     assert not torch.equal(random.projection, backbone.projection)
 
 
+def test_a_network_to_load_weights_into_has_their_activation() -> None:
+    kinds = {tag: ClipBackbone(f"open_clip:ViT-B-32/{tag}", "random") for tag in ("openai", "laion2b_s34b_b79k")}
+    names = {tag: {type(module).__name__ for module in kind.modules()} for tag, kind in kinds.items()}
+    assert "QuickGELU" in names["openai"] and "QuickGELU" not in names["laion2b_s34b_b79k"]
+
+
 def test_what_cannot_be_loaded_is_refused(spec: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for name, words in {
         "open_clip:ViT-B-33/openai": "no model `ViT-B-33`",

@@ -74,9 +74,8 @@ def index(form: Form) -> Index:
 
 
 def picture(number: int, **changes: object) -> Picture:
-    plain = Picture(
-        number, f"/photos/{number}.jpg", 10 + number % 7, 5_000_000_000_000_000_001, f"{number:064x}", 40, 30
-    )
+    size, time = 10 + number % 7, 5_000_000_000_000_000_001
+    plain = Picture(number, f"/photos/{number}.jpg", size, time, f"{number:064x}", 40, 30)
     return replace(plain, **changes)  # type: ignore[arg-type]
 
 
@@ -125,6 +124,7 @@ class TestChanges:
         queries = whole(limit, 3, Q)
         assert index.search(queries, limit) == [slowly(kept, query, limit) for query in queries]
         assert list(index.pictures()) == [told[one] for one in sorted(told)]
+        assert [one.id for one in index.pictures(after=limit)] == sorted(one for one in told if one > limit)
         assert index.info().pictures == len(kept)
         ids = list(kept)
         assert np.array_equal(index.matrices(ids), np.array([kept[one] for one in ids]).reshape(-1, *SHAPE))

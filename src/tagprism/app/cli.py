@@ -194,6 +194,39 @@ def tag(
 
 
 @app.command()
+def index(
+    into: Annotated[
+        str, typer.Option(help="Folder of the index, or qdrant+http://HOST:6333/COLLECTION; made when absent.")
+    ],
+    paths: Annotated[
+        list[str] | None, typer.Argument(help="Pictures, folders, patterns; without any, those indexed before.")
+    ] = None,
+    model: Annotated[
+        str | None,
+        typer.Option("--model", "-m", help=f"As for tag. \\[default: {DEFAULT_MODEL}, later that of the index]"),
+    ] = None,
+    storage: Annotated[
+        Literal["float32", "float16", "int8"] | None,
+        typer.Option(help="How matrices are kept, see docs/search.md. \\[default: float16]"),
+    ] = None,
+    prune: Annotated[bool, typer.Option("--prune", help="Take out what is gone, also whole folders at once.")] = False,
+    rebuild: Annotated[
+        bool, typer.Option("--rebuild", help="Look at everything anew, with another model or storage if given.")
+    ] = False,
+    watch: Annotated[bool, typer.Option("--watch", help="Go on, and follow every change in the folders.")] = False,
+    max_pixels: Annotated[
+        int | None,
+        typer.Option(min=1, help="As for tag. \\[default: 178956970]"),
+    ] = None,
+    quiet: Quiet = False,
+) -> int:
+    """Make an index of pictures to search in, or bring it up to date: only new and changed files are read."""
+    from tagprism.app import index_command
+
+    return index_command.index(list(paths or ()), into, model, storage, prune, rebuild, watch, max_pixels, quiet)
+
+
+@app.command()
 def search(
     index: Annotated[str, typer.Argument(help="Index that `tagprism index` has made.")],
     query: Annotated[

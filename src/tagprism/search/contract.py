@@ -111,8 +111,8 @@ class Index(Protocol):
     def scores(self, queries: Float32[np.ndarray, "q Q"], ids: Sequence[int]) -> Float32[np.ndarray, "q n"]:
         """Scores of given pictures for each query, as `search` gives them; a `KeyError` for an id not there."""
 
-    def pictures(self) -> Iterator[Picture]:
-        """All pictures, by rising id; those added or removed meanwhile may be among them or not."""
+    def pictures(self, after: int = 0) -> Iterator[Picture]:
+        """All pictures of an id above `after`, by rising id; those changed meanwhile may be among them or not."""
 
     def settle(self, queries: Float32[np.ndarray, "q Q"]) -> None:
         """Make searches quick after many changes, and measure with these queries the recall that `info` states."""

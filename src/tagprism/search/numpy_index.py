@@ -159,9 +159,9 @@ class NumpyIndex:
         check_queries(queries, self.shape[1])
         return self._scores(self.matrices(ids), queries).T
 
-    def pictures(self) -> Iterator[Picture]:
-        """All pictures, by rising id."""
-        last: int | None = 0
+    def pictures(self, after: int = 0) -> Iterator[Picture]:
+        """All pictures of an id above `after`, by rising id."""
+        last: int | None = after
         while last is not None:
             with self._errors():
                 query = "SELECT id, json FROM picture WHERE id > ? ORDER BY id LIMIT 1000"

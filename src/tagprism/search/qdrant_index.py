@@ -161,9 +161,9 @@ class QdrantIndex:
         found: dict[int, Any] = {int(one.id): one.vector[_VECTOR] for one in records if isinstance(one.vector, dict)}
         return np.array([found[one] for one in ids], np.float32).reshape(len(ids), *self.shape)
 
-    def pictures(self) -> Iterator[Picture]:
-        """All pictures, by rising id; those added or removed meanwhile may be among them or not."""
-        start: Any = 0
+    def pictures(self, after: int = 0) -> Iterator[Picture]:
+        """All pictures of an id above `after`, by rising id; those changed meanwhile may be among them or not."""
+        start: Any = after + 1
         while start is not None:
             with self._errors():
                 records, start = self._client.scroll(self._name, offset=start, limit=1000, with_payload=True)
@@ -206,6 +206,19 @@ def connect(where: str) -> tuple[QdrantClient, str]:
     with _server_errors(where):
         key = os.environ.get(API_KEY)
         return QdrantClient(url=address, port=port, api_key=key, timeout=_SECONDS, check_compatibility=False), name
+
+
+def remove_collection(client: QdrantClient, name: str) -> None:
+    """Remove a collection that tagprism has made, if it is there.
+
+    Raises:
+        InputError: tagprism has not made it.
+        MachineError: the server does not answer, or refuses.
+    """
+    with _server_errors(name):
+        if client.collection_exists(name):
+            QdrantIndex(client, name)
+            client.delete_collection(name)
 
 
 def _vector_params(columns: int, storage: Storage) -> models.VectorParams:

@@ -153,17 +153,13 @@ def _newest(index: Index, where: Filter | None, rest: Query | None, limit: int) 
     """Pictures that meet filters, the newest first; those of unknown time last."""
     info = index.info()
     (hits,) = index.search(np.zeros((1, info.columns), np.float32), info.pictures, where=where)
-    pictures = index.get(sorted(hit.id for hit in hits))
-    met = [picture for picture in pictures if picture and (rest is None or _meets_all(picture, rest))]
+    met = [picture for picture in index.get(sorted(hit.id for hit in hits)) if picture is not None]
+    if rest is not None and met:
+        filters = {leaf for leaf in leaves(rest) if isinstance(leaf, Taken | InPath)}
+        known: dict[Leaf, np.ndarray] = {leaf: truths(leaf, met) for leaf in filters}
+        met = [picture for picture, match in zip(met, log_match(rest, known), strict=True) if match == 0]
     met.sort(key=lambda picture: picture.taken or "", reverse=True)
     return Results(tuple(Found(picture, 1.0) for picture in met[:limit]), exact=True)
-
-
-def _meets_all(picture: Picture, filters: Query) -> bool:
-    known: dict[Leaf, np.ndarray] = {
-        leaf: truths(leaf, [picture]) for leaf in leaves(filters) if isinstance(leaf, Taken | InPath)
-    }
-    return bool(log_match(filters, known)[0] == 0)
 
 
 def _said(

@@ -73,7 +73,7 @@ class Search:
         while depth < total:
             lists = self.index.search(self._columns[self._rising], depth, where=self.where)
             ranked = self._ranked(*self._scored(lists), limit)
-            if all(len(hits) < depth for hits in lists):  # all that meet the filters are in every list
+            if any(len(hits) < depth for hits in lists):  # all that meet the filters are in the list
                 return ranked
             last = np.array([[hits[-1].score for hits in lists]])
             at_best = nothing.copy()
@@ -112,9 +112,8 @@ class Search:
 
     def chances(self, ids: Int64[np.ndarray, " n"], scores: Float32[np.ndarray, "n L"]) -> Float64[np.ndarray, "n L"]:
         """How well pictures match each label by itself, 0 to 1."""
-        found: Float64[np.ndarray, "n L"] = np.exp(
-            log_chance(self._marked(ids, self.odds.logits(self.queries, scores)))
-        )
+        logits = self._marked(ids, self.odds.logits(self.queries, scores))
+        found: Float64[np.ndarray, "n L"] = np.exp(log_chance(logits))
         return found
 
     def _marked(self, ids: Int64[np.ndarray, " n"], logits: Float64[np.ndarray, "n C"]) -> Float64[np.ndarray, "n C"]:

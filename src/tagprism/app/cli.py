@@ -228,6 +228,28 @@ def index(
 
 
 @app.command()
+def search(
+    index: Annotated[str, typer.Argument(help="Index that `tagprism index` has made.")],
+    query: Annotated[
+        str | None, typer.Argument(help='Tags: "beach AND sunset NOT people taken:2024"; see docs/queries.md.')
+    ] = None,
+    like: Annotated[str | None, typer.Option(help="A picture to find others like, alone or with a query.")] = None,
+    limit: Annotated[int, typer.Option("--limit", "-n", min=1, help="Pictures at most.")] = 20,
+    format: Annotated[
+        Literal["table", "jsonl", "html"] | None,
+        typer.Option(help="What to print. \\[default: table; with --out by its ending, else jsonl]"),
+    ] = None,
+    out: Annotated[Path | None, typer.Option(help="File to write, such as gallery.html.")] = None,
+    model: Annotated[str | None, typer.Option("--model", "-m", help="Where the index's model is now.")] = None,
+    quiet: Quiet = False,
+) -> int:
+    """Find pictures of an index by tags, also ones no model was trained on, or by a picture like them."""
+    from tagprism.app import search_command
+
+    return search_command.search(index, query, like, limit, format, out, model, quiet)
+
+
+@app.command()
 def serve(
     index: Annotated[str, typer.Argument(help="What `tagprism index` has made.")],
     model: Annotated[str | None, typer.Option("--model", "-m", help="Where the index's model is now.")] = None,

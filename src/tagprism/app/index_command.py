@@ -39,6 +39,11 @@ def index(
 ) -> int:
     """Make an index or bring it up to date; the exit code is 4 when pictures were skipped."""
     roots = [os.path.abspath(one) for path in paths for one in expand_pattern(path)]  # noqa: PTH100 (texts)
+    if not _is_there(into):
+        if not roots:
+            remedy = "Name files or folders."
+            raise InputError("there is no index, and no pictures are named.", where=into, remedy=remedy)
+        _refuse_absent(roots, ())
     with only_one(into):
         collection = _collection(roots, into, model, storage, rebuild)
         try:
@@ -67,9 +72,6 @@ def _collection(roots: list[str], into: str, model: str | None, storage: Storage
         if not rebuild:
             return _checked(old, model, storage)
         old.close()
-    elif not roots:
-        raise InputError("there is no index, and no pictures are named.", where=into, remedy="Name files or folders.")
-    _refuse_absent(roots, ())
     model = model or (old.settings.model if old else DEFAULT_MODEL)
     load(model)  # a model that cannot be used is an error before anything is removed
     if old:

@@ -19,11 +19,13 @@ from tagprism.search.contract import Index, Picture
 
 _TABLES = """
 CREATE TABLE IF NOT EXISTS picture (
-    id INTEGER PRIMARY KEY AUTOINCREMENT, path BLOB NOT NULL, size INTEGER NOT NULL, modified INTEGER NOT NULL,
+    id INTEGER PRIMARY KEY, path BLOB NOT NULL, size INTEGER NOT NULL, modified INTEGER NOT NULL,
     digest BLOB NOT NULL);
 CREATE INDEX IF NOT EXISTS by_path ON picture (path);
 CREATE INDEX IF NOT EXISTS by_size ON picture (size, digest);
 CREATE TABLE IF NOT EXISTS intended (id INTEGER PRIMARY KEY);
+CREATE TABLE IF NOT EXISTS last_id (id INTEGER NOT NULL);
+INSERT INTO last_id SELECT 0 WHERE NOT EXISTS (SELECT 1 FROM last_id);
 CREATE TEMP TABLE seen (path BLOB PRIMARY KEY, size INTEGER NOT NULL, modified INTEGER NOT NULL);
 CREATE TEMP TABLE hidden (path BLOB PRIMARY KEY);
 """
@@ -94,7 +96,11 @@ class Catalog:
                 raise
 
     def heal(self, index: Index) -> None:
-        """Look up in the index what an interrupted change has come to; all of it where the numbers differ."""
+        """Look up in the index what an interrupted change has come to; all of it where the numbers differ.
+
+        A process that was killed may have sent a last change that is carried out after its follower has looked: a file
+        that is then there twice is taken out of the index once.
+        """
         with self._errors():
             ids = [row[0] for row in self._sql.execute("SELECT id FROM intended")]
         if ids:
@@ -108,12 +114,18 @@ class Catalog:
             with self._transaction():
                 self._sql.execute("DELETE FROM picture")
                 self._keep(index.pictures())
+            last = "SELECT max(id) FROM picture GROUP BY path"
+            with self._errors():
+                twice = [row[0] for row in self._sql.execute(f"SELECT id FROM picture WHERE id NOT IN ({last})")]
+            index.remove(twice)
+            self.forget(twice)
 
     @contextmanager
     def change(self, ids: Sequence[int]) -> Iterator[None]:
         """Note ids before the index is changed in the block; `keep` or `forget` them in it, when that is done."""
         with self._transaction():
             self._sql.executemany("INSERT OR IGNORE INTO intended VALUES (?)", ((one,) for one in ids))
+            self._sql.execute("UPDATE last_id SET id = max(id, ?)", (max(ids),))  # also where it comes to nothing
         yield
 
     def keep(self, pictures: Sequence[Picture]) -> None:
@@ -138,11 +150,11 @@ class Catalog:
             self._sql.executemany(f"DELETE FROM {table} WHERE id = ?", ((one,) for one in ids))
 
     def next_id(self) -> int:
-        """An id above all that were ever kept here."""
+        """An id above all that were ever used."""
         with self._errors():
-            row = self._sql.execute("SELECT seq FROM sqlite_sequence WHERE name = 'picture'").fetchone()
-            (intended,) = self._sql.execute("SELECT max(id) FROM intended").fetchone()
-        return 1 + max(row[0] if row else 0, intended or 0)
+            used = "SELECT id FROM last_id UNION SELECT max(id) FROM picture"
+            (last,) = self._sql.execute(f"SELECT max(id) FROM ({used})").fetchone()
+        return int(last) + 1
 
     def scan(self, files: Iterable[File], hidden: Iterable[str]) -> None:
         """Take note of all files that a walk met, in place of those of the last walk.

@@ -28,7 +28,8 @@ from tagprism.search.ties import ranked
 SHARD, RECALL = "shard", "recall.json"
 _VECTOR, _FOLDED, _MOMENT = "matrix", "folded", "moment"  # names in the shard
 _FLUSH_EVERY = 4096  # changes after which the log of writes is cut
-_ROOM = 256 << 20  # bytes that must be free: the engine maps its files into memory, and dies where a disk is full
+# Bytes that must be free: the engine maps files into memory, and where a disk is full the system kills the process.
+_ROOM, _ROOM_TO_OPEN = 256 << 20, 64 << 20
 _NO_GRAPH = edge.HnswIndexConfig(m=0, ef_construct=4, full_scan_threshold=1 << 40)
 _EVERYTHING = 1 << 40
 
@@ -51,6 +52,7 @@ class EdgeIndex:
         self._writes, self._unflushed = threading.Lock(), 0
         if not (folder / SHARD / "edge_config.json").is_file():
             raise InputError("there is no index.", where=str(folder), remedy="Make one with `tagprism index`.")
+        _check_room(folder, _ROOM_TO_OPEN)
         with self._errors():
             self._shard = edge.EdgeShard.load(str(folder / SHARD), _config(shape[1], self._storage))
 
@@ -61,7 +63,7 @@ class EdgeIndex:
             shutil.rmtree(folder / SHARD, ignore_errors=True)
             (folder / RECALL).unlink(missing_ok=True)
             (folder / SHARD).mkdir(parents=True)
-        _check_room(folder)
+        _check_room(folder, _ROOM)
         with _engine_errors(folder):
             edge.EdgeShard.create(str(folder / SHARD), _config(shape[1], STORAGES[storage])).close()
         return cls(folder, shape, storage)
@@ -91,7 +93,7 @@ class EdgeIndex:
             self._write(edge.UpdateOperation.delete_points(list(ids)), len(ids))
 
     def _write(self, operation: edge.UpdateOperation, count: int) -> None:
-        _check_room(self._folder)
+        _check_room(self._folder, _ROOM)
         with self._writes, self._errors():
             self._shard.update(operation)
             self._unflushed += count
@@ -168,8 +170,9 @@ class EdgeIndex:
         """Drop what was removed, quantise what is new, and measure with these queries the recall that `info` states."""
         check_queries(queries, self.shape[1])
         with self._writes, self._errors():
-            self._shard.optimize()
             self._shard.flush()
+            if shutil.disk_usage(self._folder).free > _ROOM + 2 * _size(self._folder / SHARD):
+                self._shard.optimize()  # writes whole segments anew; without it searches are as right, but slower
             self._unflushed = 0
         if self._storage.quantised:
             exact = self._query(queries, 100, None, _params(self._storage, exact=True))
@@ -229,11 +232,17 @@ def _conditions(where: Filter) -> edge.Filter:
     )
 
 
-def _check_room(folder: Path) -> None:
-    if shutil.disk_usage(folder).free < _ROOM:
-        raise MachineError(
-            f"cannot write: less than {_ROOM >> 20} MB are free.", where=str(folder), remedy="Free space."
-        )
+def _check_room(folder: Path, room: int) -> None:
+    with machine_errors(folder):
+        free = shutil.disk_usage(folder).free
+    if free < room:
+        what = f"cannot be written: less than {room >> 20} MB are free on its disk."
+        raise MachineError(what, where=str(folder), remedy="Free space.")
+
+
+def _size(folder: Path) -> int:
+    """Bytes on disk; the engine's files have holes."""
+    return sum(512 * getattr(file.stat(), "st_blocks", 0) for file in folder.rglob("*") if file.is_file())
 
 
 @contextmanager

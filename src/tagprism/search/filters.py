@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import unicodedata
 from collections.abc import Sequence
@@ -116,7 +117,7 @@ def as_json(picture: Picture) -> dict[str, Any]:
         "width": picture.width,
         "height": picture.height,
         "taken": picture.taken,
-        "tags": [[label, probability] for label, probability in picture.tags],
+        "tags": json.dumps(picture.tags),  # one text: engines take long over many small values
     }
     return values if values["path"] == picture.path else {**values, "path_bytes": path.hex()}
 
@@ -127,6 +128,6 @@ def from_json(number: int, values: dict[str, Any]) -> Picture:
     return Picture(
         id=number,
         path=values["path"] if exact is None else bytes.fromhex(exact).decode("utf-8", "surrogatepass"),
-        tags=tuple((label, probability) for label, probability in values["tags"]),
+        tags=tuple((label, probability) for label, probability in json.loads(values["tags"])),
         **{name: values[name] for name in ("size", "modified", "digest", "width", "height", "taken")},
     )

@@ -23,9 +23,6 @@ from tagprism.search.similar import Example, likeness
 from tagprism.search.threshold import Ranked, Search, truths
 from tagprism.tagging.tags import Tag, Words
 
-Marks = Mapping[tuple[str, str], bool]
-"""What a person has said: (digest of a picture, normalised label) -> added (True) or rejected (False)."""
-
 
 @dataclass(frozen=True)
 class Found:
@@ -35,11 +32,13 @@ class Found:
         picture: what the index knows of it.
         score: its match with the whole query, above 0 to 1; 1 where there is nothing but filters.
         tags: the labels of the query in its order, with the picture's score and probability for each.
+        chances: how well each of them matches by itself, 0 to 1; what `score` is made of.
     """
 
     picture: Picture
     score: float
-    tags: tuple[Tag, ...]
+    tags: tuple[Tag, ...] = ()
+    chances: tuple[float, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -61,7 +60,7 @@ def find(
     limit: int = 20,
     *,
     like: Example | None = None,
-    marks: Marks | None = None,
+    marks: Mapping[tuple[str, str], bool] | None = None,
 ) -> Results:
     """Find pictures once; see `Finder.find`."""
     return Finder(collection).find(query, limit, like=like, marks=marks)
@@ -82,7 +81,12 @@ class Finder:
         return Odds.of(self._collection.tagger, self._collection.index)
 
     def find(
-        self, query: Query | str | None, limit: int = 20, *, like: Example | None = None, marks: Marks | None = None
+        self,
+        query: Query | str | None,
+        limit: int = 20,
+        *,
+        like: Example | None = None,
+        marks: Mapping[tuple[str, str], bool] | None = None,
     ) -> Results:
         """Find the pictures that match a query and are like an example.
 
@@ -90,7 +94,8 @@ class Finder:
             query: as text or parsed; None for an example alone.
             limit: pictures at most, from 1.
             like: an example.
-            marks: what a person has said of pictures.
+            marks: what a person has said, as `search.marks` keeps it: (digest of a picture, normalised label) -> added?
+                An added label is certain, a rejected one absent.
 
         Returns:
             The pictures that match best. Those that cannot match (a filter not met, a rejected label) are left out.
@@ -118,32 +123,29 @@ class Finder:
         said = _said(index, labels, marks or {})
         search = Search(index, where, rest, labels, queries, likely, self._odds, said)
         own = 1 if like is not None and like.path is not None else 0
-        found = self._described(search.best(limit + own), labels)
+        found = self._described(search, search.best(limit + own))
         if like is not None and like.path is not None:
             found = [one for one in found if one.picture.path != like.path]
         return Results(tuple(found[:limit]), exact=index.info().exact)
 
-    def _described(self, ranked: Ranked, labels: tuple[str, ...]) -> list[Found]:
+    def _described(self, search: Search, ranked: Ranked) -> list[Found]:
         """Pictures with their tags; those that were removed meanwhile are left out."""
-        index, ids = self._collection.index, ranked.ids.tolist()
-        there = [
-            (picture, float(np.exp(match)))
-            for picture, match in zip(index.get(ids), ranked.matches, strict=True)
-            if picture is not None
-        ]
-        if not labels or not there:
-            return [Found(picture, match, ()) for picture, match in there]
+        pictures = self._collection.index.get(ranked.ids.tolist())
+        there = np.array([picture is not None for picture in pictures], bool)
+        ids, scores = ranked.ids[there], np.exp(ranked.matches[there]).tolist()
+        kept = [picture for picture in pictures if picture is not None]
+        if not search.labels or not kept:
+            return [Found(*pair) for pair in zip(kept, scores, strict=True)]
         try:
-            matrices = index.matrices([picture.id for picture, _ in there])
+            matrices = self._collection.index.matrices(ids.tolist())
         except KeyError as gone:
-            kept = ranked.ids != gone.args[0]
-            return self._described(Ranked(ranked.ids[kept], ranked.matches[kept]), labels)
-        places = {label: place for place, label in enumerate(labels)}
-        tags = Words(self._collection.tagger, labels).best(matrices, None, None)
-        return [
-            Found(picture, match, tuple(sorted(its, key=lambda tag: places[tag.label])))
-            for (picture, match), its in zip(there, tags, strict=True)
-        ]
+            left = ranked.ids != gone.args[0]
+            return self._described(search, Ranked(ranked.ids[left], ranked.matches[left]))
+        places = {label: place for place, label in enumerate(search.labels)}
+        ranking = Words(self._collection.tagger, search.labels).best(matrices, None, None)
+        tags = [tuple(sorted(its, key=lambda tag: places[tag.label])) for its in ranking]
+        chances = search.chances(ids, np.array([[tag.score for tag in its] for its in tags], np.float32))
+        return [Found(*of_one) for of_one in zip(kept, scores, tags, map(tuple, chances.tolist()), strict=True)]
 
 
 def _newest(index: Index, where: Filter | None, rest: Query | None, limit: int) -> Results:
@@ -153,7 +155,7 @@ def _newest(index: Index, where: Filter | None, rest: Query | None, limit: int) 
     pictures = index.get(sorted(hit.id for hit in hits))
     met = [picture for picture in pictures if picture and (rest is None or _meets_all(picture, rest))]
     met.sort(key=lambda picture: picture.taken or "", reverse=True)
-    return Results(tuple(Found(picture, 1.0, ()) for picture in met[:limit]), exact=True)
+    return Results(tuple(Found(picture, 1.0) for picture in met[:limit]), exact=True)
 
 
 def _meets_all(picture: Picture, filters: Query) -> bool:
@@ -163,7 +165,7 @@ def _meets_all(picture: Picture, filters: Query) -> bool:
     return bool(log_match(filters, known)[0] == 0)
 
 
-def _said(index: Index, labels: Sequence[str], marks: Marks) -> dict[int, dict[int, bool]]:
+def _said(index: Index, labels: Sequence[str], marks: Mapping[tuple[str, str], bool]) -> dict[int, dict[int, bool]]:
     """Marks of the labels asked for: place of the label -> id of the picture -> added or rejected."""
     of_digest: dict[str, list[tuple[int, bool]]] = {}
     phrases = [normalise_phrase(label) for label in labels]

@@ -89,14 +89,13 @@ def example_of(collection: Collection, path: str) -> Example:
     """A picture file as an example, read anew; one that is no longer there is taken from the index.
 
     Raises:
-        PictureError: it cannot be used.
-        InputError: it is neither on the disk nor in the index.
+        InputError: it cannot be used, or is neither on the disk nor in the index.
     """
     whole = os.path.abspath(path)  # noqa: PTH100 (a text that the index compares by)
     if Path(whole).exists():
         ((_, outcome, _),) = collection.tagger.matrices([whole])
         if isinstance(outcome, PictureError):
-            raise outcome
+            raise InputError(outcome.message, where=path, remedy="Give another picture.") from outcome
         return Example(outcome, whole)
     for picture in collection.index.pictures():
         if picture.path == whole:

@@ -18,7 +18,7 @@ from jaxtyping import Float32, Float64, Int64
 
 from tagprism.search.contract import Filter, Hit, Index, Picture
 from tagprism.search.filters import meets
-from tagprism.search.logic import Leaf, as_filter, log_match, positive_labels
+from tagprism.search.logic import Leaf, as_filter, log_chance, log_match, positive_labels
 from tagprism.search.odds import Odds
 from tagprism.search.query_tree import InPath, Label, Query, Taken, leaves
 from tagprism.search.similar import Likeness
@@ -110,12 +110,23 @@ class Search:
             except KeyError as gone:  # removed meanwhile
                 ids.remove(gone.args[0])
 
-    def _ranked(self, ids: Int64[np.ndarray, " n"], scores: Float32[np.ndarray, "n C"], limit: int) -> Ranked:
-        logits = self.odds.logits(self._columns, scores)
+    def chances(self, ids: Int64[np.ndarray, " n"], scores: Float32[np.ndarray, "n L"]) -> Float64[np.ndarray, "n L"]:
+        """How well pictures match each label by itself, 0 to 1."""
+        found: Float64[np.ndarray, "n L"] = np.exp(
+            log_chance(self._marked(ids, self.odds.logits(self.queries, scores)))
+        )
+        return found
+
+    def _marked(self, ids: Int64[np.ndarray, " n"], logits: Float64[np.ndarray, "n C"]) -> Float64[np.ndarray, "n C"]:
+        """Logits with what a person has said: certain or impossible."""
         for place, its in self.marks.items():
             for added in (False, True):
                 rows = np.isin(ids, [one for one, is_added in its.items() if is_added == added])
                 logits[rows, place] = np.inf if added else -np.inf
+        return logits
+
+    def _ranked(self, ids: Int64[np.ndarray, " n"], scores: Float32[np.ndarray, "n C"], limit: int) -> Ranked:
+        logits = self._marked(ids, self.odds.logits(self._columns, scores))
         matches = np.zeros(len(ids))
         if self.query is not None:
             matches = matches + log_match(self.query, self._of_labels(logits) | self._of_filters(ids))

@@ -199,6 +199,8 @@ class Upkeep:
             digest = digest_bytes(read_bytes(file.path))
         except PictureError:
             return False
+        if any(picture.digest == digest for picture, _ in self._waiting):
+            self._commit()  # the index is asked what it holds of these bytes
         held = self._index.get(self._catalog.same_bytes(file.size, digest))
         source = next((picture for picture in held if picture and picture.digest == digest), None)
         if source is None:
@@ -209,8 +211,7 @@ class Upkeep:
         elif number is not None:
             self._report.changed += 1
         picture = self._picture(file, number, digest, (source.width, source.height), source.taken, source.tags)
-        self._waiting.append((picture, self._index.matrices([source.id])[0]))
-        self._commit()  # at once, as another file may have the same bytes
+        self._wait(picture, self._index.matrices([source.id])[0])
         return True
 
     def _keep_new(
@@ -225,9 +226,7 @@ class Upkeep:
             self._report.changed += 1
         best = tuple((tag.label, tag.probability) for tag in tags)
         picture = self._picture(file, number, digest, (facts.width, facts.height), facts.taken, best)
-        self._waiting.append((picture, matrix))
-        if len(self._waiting) >= _BATCH:
-            self._commit()
+        self._wait(picture, matrix)
 
     def _picture(
         self,
@@ -248,6 +247,11 @@ class Upkeep:
         self._skip(file.path, error)
         if number is not None and error.code not in _PASSING:  # what is indexed is of bytes that are no more
             self._remove([number])
+
+    def _wait(self, picture: Picture, matrix: Float32[np.ndarray, "M Q"]) -> None:
+        self._waiting.append((picture, matrix))
+        if len(self._waiting) >= _BATCH:
+            self._commit()
 
     def _commit(self) -> None:
         if not self._waiting:

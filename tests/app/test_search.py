@@ -34,6 +34,7 @@ def index(world: World, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pa
     shutil.copy(world.pictures()[3], os.fsencode(folder) + b"/\xff.png")
     shutil.copy(world.pictures()[0], folder / "gone.png")
     shutil.copy(world.pictures()[1], folder / "damaged.png")
+    (folder / "index").mkdir()
     collection = create_collection(str(folder / "index"), str(world.run))
     paths = sorted(path for path in folder.glob("*.png"))
     pictures, matrices = [], []

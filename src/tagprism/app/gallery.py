@@ -56,7 +56,7 @@ def gallery(title: str, where: str, results: Results) -> str:
     )
     cards = [_card(found) for found in results.found]
     page = environment.get_template("gallery.html.j2")
-    return page.render(title=printable(title), where=printable(where), cards=cards, exact=results.exact)
+    return page.render(title=printable(title), where=printable(where), cards=cards)
 
 
 def _card(found: Found) -> Card:

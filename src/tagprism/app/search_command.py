@@ -20,6 +20,7 @@ from tagprism.search.query_tree import Query, labels_of, show
 from tagprism.search.similar import example_of
 
 Format = Literal["table", "jsonl", "html"]
+_WORTH_SAYING = 0.99  # recall of an index below which an answer comes with a remark
 
 
 def search(
@@ -41,14 +42,14 @@ def search(
     try:
         results = _found(collection, tree, like, limit)
         text = _text(results, format, _title(tree, like), where)
+        if out is not None:
+            write_text(out, text)
+            console.say(f"{len(results.found):,} pictures: {out}", quiet=quiet)
+        else:
+            sys.stdout.write(text)
+        _remark(results, tree, collection, quiet=quiet)
     finally:
         collection.close()
-    if out is not None:
-        write_text(out, text)
-        console.say(f"{len(results.found):,} pictures: {out}", quiet=quiet)
-    else:
-        sys.stdout.write(text)
-    _remark(results, tree, collection, quiet=quiet)
     return console.OK
 
 
@@ -76,8 +77,8 @@ def _remark(results: Results, tree: Query | None, collection: Collection, *, qui
     """What there is to know of the answer, on stderr."""
     if not results.found:
         console.say("no picture matches.", quiet=quiet)
-    if not results.exact:
-        recall = collection.settings.recall
+    recall = collection.index.info().recall
+    if recall < _WORTH_SAYING:
         console.say(f"this index is approximate: it finds {100 * recall:.1f} % of the best.", quiet=quiet)
     for label in labels_of(tree) if tree is not None else ():
         joining = [word for word in label.split() if word in ("and", "or", "not")]

@@ -20,7 +20,7 @@ from tagprism.search.odds import Odds
 from tagprism.search.query import Query, parse
 from tagprism.search.query_tree import InPath, Taken, labels_of, leaves
 from tagprism.search.similar import Example, likeness
-from tagprism.search.threshold import Ranked, Search, truths
+from tagprism.search.threshold import Ranked, Search, there, truths
 from tagprism.tagging.tags import Tag, Words
 
 
@@ -131,15 +131,15 @@ class Finder:
     def _described(self, search: Search, ranked: Ranked) -> list[Found]:
         """Pictures with their tags; those that were removed meanwhile are left out."""
         pictures = self._collection.index.get(ranked.ids.tolist())
-        there = np.array([picture is not None for picture in pictures], bool)
-        ids, scores = ranked.ids[there], np.exp(ranked.matches[there]).tolist()
+        held = np.array([picture is not None for picture in pictures], bool)
+        ids, scores = ranked.ids[held], np.exp(ranked.matches[held]).tolist()
         kept = [picture for picture in pictures if picture is not None]
         if not search.labels or not kept:
             return [Found(*pair) for pair in zip(kept, scores, strict=True)]
         try:
             matrices = self._collection.index.matrices(ids.tolist())
-        except KeyError as gone:
-            left = ranked.ids != gone.args[0]
+        except KeyError:
+            left = np.isin(ranked.ids, list(there(self._collection.index, ids.tolist())))
             return self._described(search, Ranked(ranked.ids[left], ranked.matches[left]))
         places = {label: place for place, label in enumerate(search.labels)}
         ranking = Words(self._collection.tagger, search.labels).best(matrices, None, None)

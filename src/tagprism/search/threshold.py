@@ -107,8 +107,8 @@ class Search:
             known = np.array(sorted(ids), np.int64)
             try:
                 return known, self.index.scores(self._columns, known.tolist()).T
-            except KeyError as gone:  # removed meanwhile
-                ids.remove(gone.args[0])
+            except KeyError:  # removed meanwhile
+                ids = there(self.index, known.tolist())
 
     def chances(self, ids: Int64[np.ndarray, " n"], scores: Float32[np.ndarray, "n L"]) -> Float64[np.ndarray, "n L"]:
         """How well pictures match each label by itself, 0 to 1."""
@@ -160,6 +160,18 @@ class Search:
     def _of_filters(self, ids: Int64[np.ndarray, " n"]) -> dict[Leaf, Float64[np.ndarray, " n"]]:
         pictures = self.index.get(ids.tolist()) if self._filters else []
         return {leaf: truths(leaf, pictures) for leaf in self._filters}
+
+
+def there(index: Index, ids: Sequence[int]) -> set[int]:
+    """Those of some pictures that an index still holds, fewer than were asked for.
+
+    Raises:
+        KeyError: it holds all of them.
+    """
+    left = {one for one, picture in zip(ids, index.get(ids), strict=True) if picture is not None}
+    if len(left) == len(ids):
+        raise KeyError("the index gives no scores of pictures that it holds")
+    return left
 
 
 def truths(leaf: Taken | InPath, pictures: Sequence[Picture | None]) -> Float64[np.ndarray, " n"]:

@@ -112,7 +112,7 @@ def _change(photos: Path, dice: random.Random, happened: Storm, turn: int) -> No
 
 
 def _command(index: Path) -> list[str]:
-    return [sys.executable, "-m", "tagprism", "index", "--into", str(index), "--quiet"]
+    return [sys.executable, "-m", "tagprism", "index", "--into", str(index), "--prune", "--quiet"]
 
 
 def _on_disk(photos: Path) -> set[str]:

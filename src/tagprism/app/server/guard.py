@@ -21,8 +21,8 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 MAX_UPLOAD = 64 * 2**20
 """Cap on an uploaded picture's size, in bytes."""
 
-MAX_AT_ONCE = 512
-"""Requests under way; one more is told to come again."""
+MAX_AT_ONCE, MAX_UPLOADS = 512, 64
+"""Requests, and uploads among them, under way; one more is told to come again."""
 
 _MAX_BODY = 2**16  # of all other requests
 _FORM = 2**16  # what a form adds to the picture in it
@@ -120,7 +120,7 @@ class Guard:
 
     def __init__(self, app: ASGIApp, door: Door) -> None:
         self._app, self._door = app, door
-        self._under_way = 0
+        self._under_way = self._uploads = 0
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer, or pass on to the application."""
@@ -131,15 +131,16 @@ class Guard:
         headers = Headers(scope=scope)
         with_headers = _with_headers(send, "/api/" in scope["path"] or scope["path"] in ("/health", "/openapi.json"))
         if (answer := self._refused(scope, headers)) is not None:
-            if answer.status_code == 413:
+            if answer.status_code in (413, 429):
                 await _discard(receive)
             await answer(scope, receive, with_headers)
             return
-        self._under_way += 1
+        is_upload = scope["path"] == _UPLOAD
+        self._under_way, self._uploads = self._under_way + 1, self._uploads + is_upload
         try:
             await self._app(scope, _counted(receive, _most(scope)), with_headers)
         finally:
-            self._under_way -= 1
+            self._under_way, self._uploads = self._under_way - 1, self._uploads - is_upload
 
     def _refused(self, scope: Scope, headers: Headers) -> Response | None:
         path, method = scope["path"], scope["method"]
@@ -158,7 +159,7 @@ class Guard:
         length = headers.get("content-length", "0")
         if length.isdigit() and int(length) > _most(scope):
             return too_large(scope)
-        if self._under_way >= MAX_AT_ONCE:
+        if self._under_way >= MAX_AT_ONCE or (path == _UPLOAD and self._uploads >= MAX_UPLOADS):
             return refusal(429, "too many requests are under way.", "Ask again in a moment.", retry_after=1)
         return None
 

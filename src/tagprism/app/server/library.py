@@ -9,6 +9,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 from jaxtyping import Float32
@@ -235,19 +236,23 @@ class Library:
     def explain(self, number: int, labels: Sequence[str]) -> ExplainAnswer:
         """Where some tags of a picture come from."""
         picture, data = self.original(number)
-        return self.explain_bytes(data, labels, shown(Path(picture.path).name))
+        return self._explained(data, labels, shown(Path(picture.path).name))
 
-    def explain_bytes(self, data: bytes, labels: Sequence[str], name: str) -> ExplainAnswer:
-        """Where some tags of a picture come from, by its file's bytes."""
+    def _explained(self, data: bytes, labels: Sequence[str], name: str) -> ExplainAnswer:
         labels = list(dict.fromkeys(labels))
         return _explained(Explainer(self.tagger, labels).explain(name, labels, data=data))
 
     # ---- an uploaded picture
 
-    def decode(self, data: bytes, name: str) -> tuple[Image.Image, Float32[np.ndarray, "3 H W"]]:
-        """An uploaded picture, and what the network takes of it."""
-        image = open_picture(data, draft_size=self.tagger.preprocess.draft_size, where=name or "the upload")
+    def decode(self, file: BinaryIO, name: str) -> tuple[Image.Image, Float32[np.ndarray, "3 H W"]]:
+        """An uploaded picture, and what the network takes of it; read here, so that few are in memory at once."""
+        image = open_picture(file.read(), draft_size=self.tagger.preprocess.draft_size, where=name or "the upload")
         return image, self.tagger.preprocess.apply(image)
+
+    def explain_upload(self, file: BinaryIO, labels: Sequence[str], name: str) -> ExplainAnswer:
+        """Where some tags of an uploaded picture come from."""
+        file.seek(0)
+        return self._explained(file.read(), labels, name)
 
     def look(self, pixels: Sequence[Float32[np.ndarray, "3 H W"]]) -> list[Float32[np.ndarray, "M Q"]]:
         """Ranking matrices of prepared pixels, in one batch."""

@@ -40,7 +40,7 @@ Served = Annotated[Service, Depends(_service)]
 Number = Annotated[int, Path(ge=1, le=2**63 - 1, description="Of the picture.")]
 Label = Annotated[str, StringConstraints(min_length=1, max_length=200)]
 Limit = Annotated[int, Query(ge=1, le=200, description="Pictures at most.")]
-Offset = Annotated[int, Query(ge=0, le=100_000, description="Pictures to leave out first.")]
+Offset = Annotated[int, Query(ge=0, le=10_000, description="Pictures to leave out first.")]
 
 
 @router.get("/search", responses={404: _JSON})
@@ -67,16 +67,15 @@ async def tag(
     explain: Annotated[bool, Form(description="Whether to say where the tags come from.")] = False,
 ) -> TagAnswer:
     """Tag an uploaded picture. Pictures that come together go through the network together."""
-    data = await file.read()
     name = FilePath(file.filename or "").name[:200]
-    image, pixels = await served.uploads.run(served.library.decode, data, name)
+    image, pixels = await served.uploads.run(served.library.decode, file.file, name)
     matrix = await served.through_network(pixels)
     tags = await served.quick.run(served.library.tags, matrix, labels, top_k)
     like_it = await served.quick.run(served.library.similar, matrix, similar)
     explanation = None
     if explain:
         names = [tag.label for tag in tags]
-        explanation = await served.uploads.run(served.library.explain_bytes, data, names, name)
+        explanation = await served.uploads.run(served.library.explain_upload, file.file, names, name)
     return TagAnswer(width=image.width, height=image.height, tags=tags, similar=like_it, explanation=explanation)
 
 

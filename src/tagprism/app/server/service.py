@@ -10,12 +10,12 @@ from typing import TypeVar
 
 import numpy as np
 
+from tagprism.app.server.guard import MAX_UPLOADS
 from tagprism.app.server.lanes import Lane, Together
 from tagprism.app.server.library import Library
 
 _T = TypeVar("_T")
 _BATCH = 8  # uploads that go through the network at once
-_UPLOADS = 32  # that may be under way, each with its file in memory
 
 
 class StartingError(Exception):
@@ -35,7 +35,7 @@ class Service:
         processors = os.cpu_count() or 1
         self.quick = Lane("quick", max(4, processors), 500)
         self.pictures = Lane("pictures", processors, 400)
-        self.uploads = Lane("uploads", processors, _UPLOADS)
+        self.uploads = Lane("uploads", processors, MAX_UPLOADS)
         self._library: Library | None = None
 
     @property
@@ -57,7 +57,7 @@ class Service:
     @cached_property
     def network(self) -> Together[np.ndarray, np.ndarray]:
         """The network, for pictures that come one by one."""
-        return Together("network", self.library.look, _BATCH, _UPLOADS)
+        return Together("network", self.library.look, _BATCH, MAX_UPLOADS)
 
     async def through_network(self, pixels: np.ndarray) -> np.ndarray:
         """Ranking matrix (M, Q) of prepared pixels."""

@@ -56,9 +56,9 @@ def imagenet_classifier(backbone: Backbone) -> torch.nn.Linear:
     """
     if backbone.classifier is None or not has_imagenet_classifier(backbone):
         raise InputError(
-            "has no ImageNet-1k classifier, which ConSE and the anchor need.",
+            "has no ImageNet-1k classifier, which the anchor and ConSE need.",
             where=backbone.name,
-            remedy="Use a pretrained one, or set model.anchor = 0 and model.conse = 0.",
+            remedy="Choose pretrained ImageNet-1k weights, or set model.anchor = 0 and model.conse = 0.",
         )
     return backbone.classifier
 

@@ -127,6 +127,26 @@ def test_marks_beside_the_index_count(cli: Cli, index: Path) -> None:
     (index / "marks.sqlite").unlink()
 
 
+def test_a_folder_is_indexed_searched_and_marked(cli: Cli, world: World, tmp_path: Path) -> None:
+    photos, into = tmp_path / "photos", tmp_path / "index"
+    photos.mkdir()
+    for path in world.pictures()[:6]:
+        shutil.copy(path, photos)
+    shutil.copy(world.pictures()[0], photos / "copy.png")
+    assert cli("index", photos, "--into", into, "--model", world.run, "--quiet").code == 0
+    found = [json.loads(line) for line in cli("search", into, "red", "--format", "jsonl").out.splitlines()]
+    assert len(found) == 7
+    marks = open_marks(str(into))
+    marks.put(digest_file(photos / "copy.png"), "red", True)  # and so its other copy
+    marks.put(digest_file(photos / world.pictures()[1].name), "red", False)
+    marks.close()
+    marked = [json.loads(line) for line in cli("search", into, "RED", "--format", "jsonl").out.splitlines()]
+    assert {Path(row["path"]).name for row in marked[:2]} == {"copy.png", world.pictures()[0].name}
+    assert [row["score"] for row in marked[:2]] == [1, 1] and len(marked) == 6
+    like = cli("search", into, "--like", photos / "copy.png", "-n", 1, "--format", "jsonl").out
+    assert Path(json.loads(like)["path"]).name in {path.name for path in world.pictures()[:6]}
+
+
 def test_what_cannot_be_used_is_refused(cli: Cli, index: Path, tmp_path: Path) -> None:
     cli("search", index, "red AND (circle").refused(
         "query, column 9", "  red AND (circle\n          ^", "Close the group"

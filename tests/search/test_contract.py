@@ -21,7 +21,10 @@ from tagprism.search.edge_index import EdgeIndex
 from tagprism.search.numpy_index import NumpyIndex
 from tagprism.search.qdrant_index import API_KEY, QdrantIndex, connect
 
-pytestmark = pytest.mark.filterwarnings("ignore:Local mode performs exact:UserWarning")
+pytestmark = [
+    pytest.mark.filterwarnings("ignore:Local mode performs exact:UserWarning"),
+    pytest.mark.filterwarnings("ignore:Payload indexes have no effect in the local Qdrant:UserWarning"),
+]
 SHAPE = M, Q = 3, 5
 SERVER = "TAGPRISM_TEST_QDRANT"  # qdrant+http://HOST:6333, where a real server is to be tested too
 
@@ -61,16 +64,23 @@ FORMS = {"numpy": _numpy, "qdrant-local": _local, "qdrant-server": _server}
 FORMS |= {f"edge-{storage}": _edge(storage) for storage in ("float32", "float16", "int8")}
 
 
-@pytest.fixture(params=FORMS)
-def form(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Form]:
-    made = FORMS[request.param](tmp_path / "index")
-    yield made
-    made.index.close()
+@pytest.fixture(params=FORMS, scope="module")
+def kind(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
+
+
+@pytest.fixture(scope="module")
+def one_for_all(kind: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Index]:
+    index, _ = FORMS[kind](tmp_path_factory.mktemp("index"))
+    yield index
+    index.close()
 
 
 @pytest.fixture
-def index(form: Form) -> Index:
-    return form.index
+def index(one_for_all: Index) -> Index:
+    """An index without pictures."""
+    one_for_all.remove([one.id for one in one_for_all.pictures()])
+    return one_for_all
 
 
 def picture(number: int, **changes: object) -> Picture:
@@ -131,7 +141,8 @@ class TestChanges:
         expected = [[slowly({one: kept[one]}, query, 1)[0].score for one in ids] for query in queries]
         assert np.array_equal(index.scores(queries, ids), np.array(expected, np.float32).reshape(3, len(ids)))
 
-    def test_what_was_added_is_there_after_opening_again(self, form: Form) -> None:
+    def test_what_was_added_is_there_after_opening_again(self, kind: str, tmp_path: Path) -> None:
+        form = FORMS[kind](tmp_path)
         matrices = whole(1, 3, *SHAPE)
         pictures = [picture(one) for one in (7, 3, 12)]
         form.index.add(pictures, matrices)

@@ -121,6 +121,7 @@ def test_the_best_are_those_of_a_plain_ranking(
     marks: dict[int, dict[int, bool]],
 ) -> None:
     monkeypatch.setattr(threshold, "_LEAST_DEPTH", 4)
+    monkeypatch.setattr(threshold, "_FIRST", 1)
     like = LIKENESS if likes or tree is None else None
     odds = Odds(BACKGROUND, standardised)
     expected = plain(tree, like, odds, made, marks if tree is not None else {})[:limit]

@@ -27,11 +27,15 @@ from tagprism.search.ties import ranked
 
 SHARD, RECALL = "shard", "recall.json"
 _VECTOR, _FOLDED, _MOMENT = "matrix", "folded", "moment"  # names in the shard
+_INDEXED: dict[str, edge.KeywordIndexParams | edge.IntegerIndexParams] = {
+    _FOLDED: edge.KeywordIndexParams(),
+    _MOMENT: edge.IntegerIndexParams(lookup=False, range=True),
+}
 _FLUSH_EVERY = 4096  # changes after which the log of writes is cut
 # Bytes that must be free: the engine maps files into memory, and where a disk is full the system kills the process.
 _ROOM, _ROOM_TO_OPEN = 256 << 20, 64 << 20
 _NO_GRAPH = edge.HnswIndexConfig(m=0, ef_construct=4, full_scan_threshold=1 << 40)
-_EVERYTHING = 1 << 40
+_SEGMENT = 65_536  # pictures in a segment, about: segments are scanned side by side, one a processor
 
 
 class EdgeIndex:
@@ -49,12 +53,13 @@ class EdgeIndex:
 
     def __init__(self, folder: Path, shape: tuple[int, int], storage: str = "float16") -> None:
         self.shape, self._folder, self._storage = shape, folder, STORAGES[storage]
-        self._writes, self._unflushed = threading.Lock(), 0
+        self._writes = threading.Lock()
+        self._unflushed = self._unsealed = 0  # changes
         if not (folder / SHARD / "edge_config.json").is_file():
             raise InputError("there is no index.", where=str(folder), remedy="Make one with `tagprism index`.")
         _check_room(folder, _ROOM_TO_OPEN)
         with self._errors():
-            self._shard = edge.EdgeShard.load(str(folder / SHARD), _config(shape[1], self._storage))
+            self._shard = edge.EdgeShard.load(str(folder / SHARD), _config(shape, self._storage))
 
     @classmethod
     def create(cls, folder: Path, shape: tuple[int, int], storage: str = "float16") -> EdgeIndex:
@@ -65,7 +70,10 @@ class EdgeIndex:
             (folder / SHARD).mkdir(parents=True)
         _check_room(folder, _ROOM)
         with _engine_errors(folder):
-            edge.EdgeShard.create(str(folder / SHARD), _config(shape[1], STORAGES[storage])).close()
+            shard = edge.EdgeShard.create(str(folder / SHARD), _config(shape, STORAGES[storage]))
+            for name, kind in _INDEXED.items():  # a filter need not read every payload then
+                shard.update(edge.UpdateOperation.create_field_index(name, kind))
+            shard.close()
         return cls(folder, shape, storage)
 
     def _errors(self) -> Any:
@@ -97,9 +105,19 @@ class EdgeIndex:
         with self._writes, self._errors():
             self._shard.update(operation)
             self._unflushed += count
-            if self._unflushed >= _FLUSH_EVERY:
+            self._unsealed += count
+            if self._unsealed >= _SEGMENT:
+                self._tidy()
+            elif self._unflushed >= _FLUSH_EVERY:
                 self._shard.flush()
                 self._unflushed = 0
+
+    def _tidy(self) -> None:
+        """Cut the log, begin a new segment where one is full, quantise what is new, drop what was removed."""
+        self._shard.flush()
+        if shutil.disk_usage(self._folder).free > _ROOM + 2 * _size(self._folder / SHARD):
+            self._shard.optimize()  # writes whole segments anew; without it searches are as right, but slower
+        self._unflushed = self._unsealed = 0
 
     def search(
         self, queries: Float32[np.ndarray, "q Q"], limit: int, *, where: Filter | None = None
@@ -170,10 +188,7 @@ class EdgeIndex:
         """Drop what was removed, quantise what is new, and measure with these queries the recall that `info` states."""
         check_queries(queries, self.shape[1])
         with self._writes, self._errors():
-            self._shard.flush()
-            if shutil.disk_usage(self._folder).free > _ROOM + 2 * _size(self._folder / SHARD):
-                self._shard.optimize()  # writes whole segments anew; without it searches are as right, but slower
-            self._unflushed = 0
+            self._tidy()
         if self._storage.quantised:
             exact = self._query(queries, 100, None, _params(self._storage, exact=True))
             recall = measured_recall(exact, self.search(queries, 100))
@@ -194,20 +209,20 @@ class EdgeIndex:
             self._shard.close()
 
 
-def _config(columns: int, storage: Storage) -> edge.EdgeConfig:
+def _config(shape: tuple[int, int], storage: Storage) -> edge.EdgeConfig:
     quantised = edge.ScalarQuantizationConfig(edge.ScalarType.Int8, quantile=0.999, memory=edge.Memory.Pinned)
     matrix = edge.EdgeVectorParams(
-        size=columns,
+        size=shape[1],
         distance=edge.Distance.Dot,
         multivector_config=edge.MultiVectorConfig(edge.MultiVectorComparator.MaxSim),
         datatype=edge.VectorStorageDatatype.Float16 if storage.half else edge.VectorStorageDatatype.Float32,
         quantization_config=quantised if storage.quantised else None,
     )
-    return edge.EdgeConfig(
-        vectors={_VECTOR: matrix},
-        hnsw_config=_NO_GRAPH,
-        optimizers=edge.EdgeOptimizersConfig(indexing_threshold=1 if storage.quantised else _EVERYTHING),
+    full = _SEGMENT * shape[0] * shape[1] * (2 if storage.half else 4) // 1024  # kilobytes
+    optimizers = edge.EdgeOptimizersConfig(
+        max_segment_size=max(2, full), indexing_threshold=1 if storage.quantised else max(2, full // 2)
     )
+    return edge.EdgeConfig(vectors={_VECTOR: matrix}, hnsw_config=_NO_GRAPH, optimizers=optimizers)
 
 
 def _params(storage: Storage, *, exact: bool = False) -> edge.SearchParams:

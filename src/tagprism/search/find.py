@@ -5,7 +5,7 @@ Filters sift in the index, labels rank (`threshold`), a person's marks overrule 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -13,7 +13,8 @@ import numpy as np
 
 from tagprism.errors import InputError
 from tagprism.labels.phrases import normalise_phrase
-from tagprism.search.collection import Collection
+from tagprism.search.catalog import held_with
+from tagprism.search.collection import Collection, catalog_file
 from tagprism.search.contract import Filter, Index, Picture
 from tagprism.search.logic import Leaf, divided, log_match
 from tagprism.search.odds import Odds
@@ -120,7 +121,7 @@ class Finder:
         tagger = self._collection.tagger
         queries = tagger.queries(labels) if labels else np.empty((0, index.info().columns), np.float32)
         likely = likeness(like, tagger, self._odds) if like is not None else None
-        said = _said(index, labels, marks or {})
+        said = _said(self._collection, labels, marks or {})
         search = Search(index, where, rest, labels, queries, likely, self._odds, said)
         own = 1 if like is not None and like.path is not None else 0
         found = self._described(search, search.best(limit + own))
@@ -152,29 +153,35 @@ def _newest(index: Index, where: Filter | None, rest: Query | None, limit: int) 
     """Pictures that meet filters, the newest first; those of unknown time last."""
     info = index.info()
     (hits,) = index.search(np.zeros((1, info.columns), np.float32), info.pictures, where=where)
-    pictures = index.get(sorted(hit.id for hit in hits))
-    met = [picture for picture in pictures if picture and (rest is None or _meets_all(picture, rest))]
+    met = [picture for picture in index.get(sorted(hit.id for hit in hits)) if picture is not None]
+    if rest is not None and met:
+        filters = {leaf for leaf in leaves(rest) if isinstance(leaf, Taken | InPath)}
+        known: dict[Leaf, np.ndarray] = {leaf: truths(leaf, met) for leaf in filters}
+        met = [picture for picture, match in zip(met, log_match(rest, known), strict=True) if match == 0]
     met.sort(key=lambda picture: picture.taken or "", reverse=True)
     return Results(tuple(Found(picture, 1.0) for picture in met[:limit]), exact=True)
 
 
-def _meets_all(picture: Picture, filters: Query) -> bool:
-    known: dict[Leaf, np.ndarray] = {
-        leaf: truths(leaf, [picture]) for leaf in leaves(filters) if isinstance(leaf, Taken | InPath)
-    }
-    return bool(log_match(filters, known)[0] == 0)
-
-
-def _said(index: Index, labels: Sequence[str], marks: Mapping[tuple[str, str], bool]) -> dict[int, dict[int, bool]]:
+def _said(
+    collection: Collection, labels: Sequence[str], marks: Mapping[tuple[str, str], bool]
+) -> dict[int, dict[int, bool]]:
     """Marks of the labels asked for: place of the label -> id of the picture -> added or rejected."""
     of_digest: dict[str, list[tuple[int, bool]]] = {}
     phrases = [normalise_phrase(label) for label in labels]
     for (digest, phrase), added in marks.items():
-        if phrase in phrases:
-            places = [place for place, one in enumerate(phrases) if one == phrase]
-            of_digest.setdefault(digest, []).extend((place, added) for place in places)
+        places = [place for place, one in enumerate(phrases) if one == phrase]
+        of_digest.setdefault(digest, []).extend((place, added) for place in places)
+    of_digest = {digest: its for digest, its in of_digest.items() if its}
     said: dict[int, dict[int, bool]] = {}
-    for picture in index.pictures() if of_digest else ():
+    for picture in _with_digests(collection, of_digest):
         for place, added in of_digest.get(picture.digest, ()):
             said.setdefault(place, {})[picture.id] = added
     return said
+
+
+def _with_digests(collection: Collection, digests: Container[str]) -> Iterator[Picture]:
+    """Pictures that may have one of these digests; without a catalog all."""
+    ids = held_with(catalog_file(collection.where), digests) if digests else []
+    if ids is None:
+        return collection.index.pictures()
+    return (picture for picture in collection.index.get(ids) if picture is not None)

@@ -58,6 +58,10 @@ class Odds:
 
 def _sample(index: Index) -> Float32[np.ndarray, "b M Q"]:
     """Matrices of pictures spread evenly over the index."""
-    step = max(1, index.info().pictures // _SAMPLE)
-    ids = [picture.id for picture in islice(index.pictures(), None, None, step)][:_SAMPLE]
-    return index.matrices(ids)
+    while True:
+        step = max(1, index.info().pictures // _SAMPLE)
+        ids = [picture.id for picture in islice(index.pictures(), None, None, step)][:_SAMPLE]
+        try:
+            return index.matrices(ids)
+        except KeyError:  # one was removed meanwhile
+            continue

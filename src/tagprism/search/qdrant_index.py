@@ -24,6 +24,10 @@ from tagprism.search.ties import ranked
 
 API_KEY = "TAGPRISM_QDRANT_KEY"  # environment variable
 _VECTOR, _FOLDED, _MOMENT = "matrix", "folded", "moment"
+_INDEXED: dict[str, Any] = {
+    _FOLDED: models.KeywordIndexParams(type=models.KeywordIndexType.KEYWORD),
+    _MOMENT: models.IntegerIndexParams(type=models.IntegerIndexType.INTEGER, lookup=False, range=True),
+}
 _SETTINGS = "tagprism"
 _SECONDS = 60  # that an answer may take
 _UPLOAD = 256  # pictures sent at once: a server takes 32 MB
@@ -75,6 +79,8 @@ class QdrantIndex:
                 vectors_config={_VECTOR: _vector_params(settings["columns"], STORAGES[settings["storage"]])},
                 metadata={_SETTINGS: settings},
             )
+            for field, kind in _INDEXED.items():  # a filter need not read every payload then
+                client.create_payload_index(name, field, kind, wait=True)
         return cls(client, name)
 
     def _errors(self) -> Any:

@@ -24,6 +24,8 @@ from tagprism.search.query_tree import InPath, Label, Query, Taken, leaves
 from tagprism.search.similar import Likeness
 
 _LEAST_DEPTH, _GROWTH = 1000, 8  # of the lists; a list of 1,000 takes no longer than one of 20
+_FIRST = 8  # times as many pictures as are wanted are scored before others are passed over
+_ROUNDING = 1e-5  # of scores that are computed twice
 
 
 @dataclass(frozen=True)
@@ -67,18 +69,15 @@ class Search:
         """The best pictures; those that cannot match at all are left out."""
         total = self.index.info().pictures
         depth = max(_LEAST_DEPTH, 4 * limit)
-        nothing = np.full((1, len(self._columns)), -np.inf)
-        if self._bound(nothing) > -np.inf:  # a picture without any of the labels may match
-            depth = total
+        if self._bounds(np.full((1, len(self._columns)), -np.inf))[0] > -np.inf:
+            depth = total  # a picture without any of the labels may match: no list can prove anything
         while depth < total:
             lists = self.index.search(self._columns[self._rising], depth, where=self.where)
-            ranked = self._ranked(*self._scored(lists), limit)
-            if all(len(hits) < depth for hits in lists):  # all that meet the filters are in every list
+            ids, at_best = self._listed(lists)
+            ranked = self._best_of(ids, at_best[:-1], limit)
+            if any(len(hits) < depth for hits in lists):  # all that meet the filters are in the list
                 return ranked
-            last = np.array([[hits[-1].score for hits in lists]])
-            at_best = nothing.copy()
-            at_best[:, self._rising] = self.odds.logits(self._columns[self._rising], last)
-            if len(ranked.ids) == limit and ranked.matches[-1] > self._bound(at_best):
+            if len(ranked.ids) == limit and ranked.matches[-1] > at_best[-1]:
                 return ranked
             depth *= _GROWTH
         return self._ranked(*_aligned(self.index.search(self._columns, max(total, 1), where=self.where)), limit)
@@ -97,24 +96,46 @@ class Search:
         own = [place for place, label in enumerate(self.labels) if label in rising]
         return [*own, *range(len(self.labels), len(self._columns))]
 
-    def _scored(self, lists: Sequence[Sequence[Hit]]) -> tuple[Int64[np.ndarray, " n"], Float32[np.ndarray, "n C"]]:
-        """Scores in all columns of the pictures that stand in any list, or were added by a person."""
-        ids = {hit.id for hits in lists for hit in hits}
-        added = {one for its in self.marks.values() for one, is_added in its.items() if is_added} - ids
+    def _listed(self, lists: Sequence[Sequence[Hit]]) -> tuple[Int64[np.ndarray, " n"], Float64[np.ndarray, " n1"]]:
+        """Pictures that stand in any list, and the best match that each can reach; as the last that of all others."""
+        ids = np.unique(np.array([hit.id for hits in lists for hit in hits], np.int64))
+        scores = np.array([hits[-1].score if hits else -np.inf for hits in lists], np.float32)
+        scores = np.tile(scores, (len(ids) + 1, 1))  # what stands not in a list is no better than its last
+        for column, hits in enumerate(lists):
+            own = np.searchsorted(ids, np.array([hit.id for hit in hits], np.int64))
+            scores[own, column] = [hit.score for hit in hits]
+        logits = np.full((len(scores), len(self._columns)), -np.inf)
+        logits[:, self._rising] = self.odds.logits(self._columns[self._rising], scores)
+        return ids, self._bounds(logits)
+
+    def _best_of(self, ids: Int64[np.ndarray, " n"], at_best: Float64[np.ndarray, " n"], limit: int) -> Ranked:
+        """The best of some pictures; only those are scored that may be among them."""
+        promising = np.argsort(-at_best, kind="stable")
+        some, others = np.split(promising, [_FIRST * limit])
+        ranked = self._scored(ids[some], limit)
+        least = ranked.matches[-1] if len(ranked.ids) == limit else -np.inf
+        more = others[at_best[others] >= least - _ROUNDING]
+        return self._scored(ids[np.concatenate([some, more])], limit) if len(more) else ranked
+
+    def _scored(self, ids: Int64[np.ndarray, " n"], limit: int) -> Ranked:
+        """The best of some pictures and of those that were added by a person."""
+        known = set(ids.tolist())
+        added = {one for its in self.marks.values() for one, is_added in its.items() if is_added} - known
         pictures = zip(added, self.index.get(list(added)), strict=True)
-        ids |= {one for one, picture in pictures if picture and (self.where is None or meets(picture, self.where))}
+        known |= {one for one, picture in pictures if picture and (self.where is None or meets(picture, self.where))}
         while True:
-            known = np.array(sorted(ids), np.int64)
+            held = np.array(sorted(known), np.int64)
             try:
-                return known, self.index.scores(self._columns, known.tolist()).T
+                scores = self.index.scores(self._columns, held.tolist()).T
             except KeyError:  # removed meanwhile
-                ids = there(self.index, known.tolist())
+                known = there(self.index, held.tolist())
+            else:
+                return self._ranked(held, scores, limit)
 
     def chances(self, ids: Int64[np.ndarray, " n"], scores: Float32[np.ndarray, "n L"]) -> Float64[np.ndarray, "n L"]:
         """How well pictures match each label by itself, 0 to 1."""
-        found: Float64[np.ndarray, "n L"] = np.exp(
-            log_chance(self._marked(ids, self.odds.logits(self.queries, scores)))
-        )
+        logits = self._marked(ids, self.odds.logits(self.queries, scores))
+        found: Float64[np.ndarray, "n L"] = np.exp(log_chance(logits))
         return found
 
     def _marked(self, ids: Int64[np.ndarray, " n"], logits: Float64[np.ndarray, "n C"]) -> Float64[np.ndarray, "n C"]:
@@ -136,17 +157,17 @@ class Search:
         order = possible[np.lexsort((ids[possible], -matches[possible]))][:limit]
         return Ranked(ids[order], matches[order])
 
-    def _bound(self, logits: Float64[np.ndarray, "1 C"]) -> float:
-        """Logarithm of the best match of a picture whose logits are at most these."""
-        bound = 0.0
+    def _bounds(self, logits: Float64[np.ndarray, "n C"]) -> Float64[np.ndarray, " n"]:
+        """Logarithms of the best matches of pictures whose logits are at most these."""
+        bounds = np.zeros(len(logits))
         if self.query is not None:
             most, least = self._of_labels(logits), self._of_labels(np.full_like(logits, -np.inf))
             for leaf in self._filters:
-                most[leaf], least[leaf] = np.array([np.inf]), np.array([-np.inf])
-            bound += float(log_match(self.query, most, least)[0])
+                most[leaf], least[leaf] = np.full(len(logits), np.inf), np.full(len(logits), -np.inf)
+            bounds = bounds + log_match(self.query, most, least)
         if self.likeness is not None:
-            bound += float(self.likeness.log_match(logits[:, len(self.labels) :])[0])
-        return bound
+            bounds = bounds + self.likeness.log_match(logits[:, len(self.labels) :])
+        return bounds
 
     def _of_labels(self, logits: Float64[np.ndarray, "n C"]) -> dict[Leaf, Float64[np.ndarray, " n"]]:
         return {Label(label): logits[:, place] for place, label in enumerate(self.labels)}

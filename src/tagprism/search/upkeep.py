@@ -137,7 +137,7 @@ class Upkeep:
         self._catalog.heal(self._index)
         self._next_id = self._catalog.next_id()
         hidden: list[str] = []
-        self._catalog.scan(self._walk(roots, hidden), hidden)
+        self._catalog.scan(self._walk([root for root in roots if os.path.lexists(root)], hidden), hidden)
         seen, count = self._catalog.to_look_at()
         self._report.unchanged = seen - count
         self._look(count)

@@ -147,7 +147,7 @@ def test_no_more_of_the_index_is_read_than_the_proof_needs(
     monkeypatch.setattr(threshold, "_LEAST_DEPTH", 20)
     index = Counted(made[0])
     search_of(index, parse(query), None, Odds(BACKGROUND, standardised=True)).best(5)
-    assert (max(index.depths) == N) == whole
+    assert (max(index.depths) > N) == whole
     assert searched is None or index.searched == searched
 
 

@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from jaxtyping import Bool, Float32, Int64
 
+from tagprism.clip_models import PREFIX
 from tagprism.datasets.splits import Split
 from tagprism.datasets.table import ImageTable
 from tagprism.errors import InputError, PictureError
@@ -22,17 +23,25 @@ from tagprism.files import digest_json
 from tagprism.images.digests import digest_pictures
 from tagprism.images.preprocess import Preprocess
 from tagprism.model.backbones import FeatureNetwork
+from tagprism.model.clip_backbone import ClipBackbone
 from tagprism.model.embedding_matrix import EmbeddingMatrix, RankingMatrix
 from tagprism.model.neighbours import nearest_pictures
 from tagprism.model.queries import label_queries
 from tagprism.progress import Progress, silent
-from tagprism.training.baselines import BASELINES, authors_recipe, conse, ridge, single_vector_recipe
-from tagprism.training.clip_scores import PREFIX, ClipModel
+from tagprism.training.baselines import (
+    BASELINES,
+    authors_recipe,
+    conse,
+    pooled_recipe,
+    ridge,
+    single_vector_recipe,
+)
+from tagprism.training.clip_scores import clip_label_vectors
 from tagprism.training.decoder_head import DecoderTraining, FeatureTokens, decoder_scores, train_decoder
 from tagprism.training.features import Features, compute_features, stored_features
 from tagprism.training.fit import fit, make_network
-from tagprism.training.prepare import Prepared, prepare
-from tagprism.training.recipe import Recipe
+from tagprism.training.prepare import Prepared, make_preprocess, prepare
+from tagprism.training.recipe import ModelTable, Recipe
 
 
 @dataclass(frozen=True)
@@ -145,7 +154,7 @@ class Experiment:
         if method not in BASELINES:
             known = f"{', '.join(BASELINES)}, {PREFIX}MODEL/WEIGHTS"
             raise InputError(f"there is no baseline `{method}`.", remedy=f"Choose one of: {known}.")
-        prepared = self._prepare(recipe, self.split)
+        prepared = self._prepare(pooled_recipe(recipe), self.split)
         if method == "decoder":
             return self._decoder(prepared)
         features = self.test_features(prepared.backbone, prepared.preprocess)
@@ -180,11 +189,13 @@ class Experiment:
         return self._measure(_raw(scores), np.eye(len(self.names), dtype=np.float32), rows, _encoders(prepared))
 
     def _clip(self, spec: str) -> Evaluation:
-        """Cosines of an open_clip model, as they are."""
-        model = ClipModel(spec)
-        vectors = model.embed(self.names)
-        features = self.test_features(model, model.preprocess)
-        return self._measure(_raw(features.vectors), vectors, features.rows, spec)
+        """Cosines of an open_clip model, as they are, on its own preparation of pictures."""
+        backbone = ClipBackbone(spec)
+        own = Recipe(name=spec, model=ModelTable(backbone=spec))
+        features = self.test_features(backbone, make_preprocess(own, backbone))
+        with torch.inference_mode():
+            pictures = backbone.embed(torch.from_numpy(features.vectors)).numpy()
+        return self._measure(_raw(pictures), clip_label_vectors(spec, self.names), features.rows, spec)
 
     def _prepare(self, recipe: Recipe, split: Split) -> Prepared:
         prepared = prepare(recipe, self.table, split, self.progress)

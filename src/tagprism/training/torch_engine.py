@@ -13,9 +13,10 @@ from safetensors.torch import load_file
 
 from tagprism.errors import InputError
 from tagprism.labels.vocabulary import Vocabulary
-from tagprism.model.backbones import make_backbone
-from tagprism.model.embedding_matrix import EmbeddingMatrix, Network, RankingMatrix
+from tagprism.model.embedding_matrix import Network, RankingMatrix
+from tagprism.model.patches import pooling
 from tagprism.training.anchoring import empty_anchor, empty_class_columns
+from tagprism.training.networks import make_head, open_backbone
 from tagprism.training.recipe import load_recipe
 from tagprism.training.train import RECIPE, WEIGHTS
 
@@ -33,13 +34,13 @@ def torch_matrices(run: Path, vocabulary: Vocabulary) -> Matrices:
         InputError: the weights are damaged or belong to another recipe.
     """
     recipe = load_recipe(run / RECIPE)
-    backbone = make_backbone(recipe.model.backbone, "random")
+    backbone = open_backbone(recipe.model, weights="random")
     seen = torch.tensor(vocabulary.select(vocabulary.seen).vectors)
     try:
         weights = {name: value for name, value in load_file(run / WEIGHTS).items() if not _is_cut_off(name)}
-        classes = len(weights["head.anchor.bias"]) if recipe.model.anchor else 0
-        anchor = empty_anchor(recipe.model, backbone.features, classes, seen.shape[1])
-        head = EmbeddingMatrix(backbone.features, recipe.model.vectors, seen.shape[1], anchor)
+        classes = len(weights.get("head.anchor.bias", ()))  # of an ImageNet classifier
+        anchor = empty_anchor(recipe.model, pooling(backbone), classes, seen.shape[1])
+        head = make_head(recipe.model, backbone, seen.shape[1], anchor)
         classes = len(weights["classes.bias"]) if recipe.model.conse else 0
         columns = empty_class_columns(recipe.model, backbone.features, classes, seen.shape[1], len(seen))
         network = Network(backbone, head, RankingMatrix(seen, standardise=recipe.model.standardise), columns)

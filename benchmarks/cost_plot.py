@@ -49,7 +49,7 @@ def draw(rows: list[dict[str, Any]], path: Path) -> None:
     vectors.legend(fontsize=8)
     for axis in (speed, vectors, sizes):
         axis.grid(alpha=0.3)
-    with rc_context({"svg.hashsalt": "tagprism"}):  # the same rows, the same file
+    with rc_context({"svg.hashsalt": "tagprism", "svg.fonttype": "none"}):  # the same rows, the same file; text as text
         figure.savefig(path, metadata={"Date": None})
 
 

@@ -30,6 +30,7 @@ def search(
     limit: int,
     format: Format | None,
     out: Path | None,
+    neighbours: int,
     model: str | None,
     quiet: bool,
 ) -> int:
@@ -40,7 +41,7 @@ def search(
     tree = parse(query) if query is not None else None  # an error of the query comes before the model is loaded
     collection = open_collection(where, model=model)
     try:
-        results = _found(collection, tree, like, limit)
+        results = _found(collection, tree, like, limit, neighbours)
         text = _text(results, format, _title(tree, like), where)
         if out is not None:
             write_text(out, text)
@@ -53,11 +54,11 @@ def search(
     return console.OK
 
 
-def _found(collection: Collection, tree: Query | None, like: str | None, limit: int) -> Results:
+def _found(collection: Collection, tree: Query | None, like: str | None, limit: int, neighbours: int) -> Results:
     example = example_of(collection, like) if like is not None else None
     marks = open_marks(collection.where)
     try:
-        return find(collection, tree, limit, like=example, marks=marks)
+        return find(collection, tree, limit, like=example, marks=marks, neighbours=neighbours)
     finally:
         marks.close()
 

@@ -51,6 +51,18 @@ def index(world: World, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pa
     shutil.rmtree(folder)
 
 
+def test_neighbours_change_what_a_picture_matches(cli: Cli, index: Path) -> None:
+    def rows(*options: object) -> list[dict[str, float]]:
+        done = cli("search", index, "red AND circle", "--format", "jsonl", *options)
+        assert done.code == 0
+        return [json.loads(line) for line in done.out.splitlines()]
+
+    alone, averaged = rows(), rows("--neighbours", 5)
+    assert {row["path"] for row in alone} == {row["path"] for row in averaged} and alone != averaged
+    assert [row["score"] for row in averaged] == sorted((row["score"] for row in averaged), reverse=True)
+    assert rows("--neighbours", 0) == alone
+
+
 def test_jsonl_has_a_row_a_picture_from_best_to_worst(cli: Cli, index: Path) -> None:
     done = cli("search", index, "red AND circle", "--format", "jsonl", "-n", 5)
     assert (done.code, done.err) == (0, "")

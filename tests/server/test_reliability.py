@@ -18,6 +18,7 @@ from tests.server.test_serve_command import get
 from tests.small_world import draw
 
 
+@pytest.mark.slow
 def test_a_short_storm(tmp_path: Path) -> None:
     happened = storm(tmp_path / "storm", kills=1, clients=50, seed=0)
     assert happened.wrong == [] and set(happened.answers) == {200} and happened.answers[200] > 50, happened
@@ -56,6 +57,7 @@ def test_the_server_goes_on_when_the_process_that_had_the_index_is_killed(tmp_pa
         watching.stderr.close()  # type: ignore[union-attr]
 
 
+@pytest.mark.slow
 def test_the_server_is_killed_and_comes_back(own: tuple[Path, Path]) -> None:
     _, index = own
     for _ in range(3):

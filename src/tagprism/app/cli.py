@@ -109,6 +109,9 @@ def compare(
     supervised: Annotated[
         bool, typer.Option("--supervised", help="Add the model trained on unseen labels too.")
     ] = False,
+    neighbours: Annotated[
+        int, typer.Option(min=0, help="Add the recipe with scores averaged over so many like test pictures.")
+    ] = 0,
     pseudo_unseen: Annotated[
         float | None,
         typer.Option(help="Choose settings without test data: this share of the seen labels plays the unseen ones."),
@@ -123,9 +126,10 @@ def compare(
     console.require_extra("train", "torch")
     from tagprism.app import compare_command
 
-    rivals, shown = (tuple(baseline or ()), baselines), (format, ratio_to)
+    rivals, further = (tuple(baseline or ()), baselines), (supervised, neighbours)
+    shown = format, ratio_to
     return compare_command.compare(
-        recipe, data, split, variants, rivals, supervised, pseudo_unseen, out, shown, tuple(sets or ()), quiet
+        recipe, data, split, variants, rivals, further, pseudo_unseen, out, shown, tuple(sets or ()), quiet
     )
 
 

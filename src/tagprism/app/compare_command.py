@@ -30,14 +30,16 @@ from tagprism.training.experiment import Experiment
 from tagprism.training.networks import open_backbone
 from tagprism.training.recipe import Recipe, load_recipe
 
+_NEIGHBOURS = "neighbours:"
+
 
 @dataclass(frozen=True)
 class Method:
-    """One row: a recipe as it is, trained on the unseen labels too, or a baseline on its features and vectors."""
+    """One row: a recipe as it is, over like pictures, trained on unseen labels too, or a baseline on its features."""
 
     name: str
     recipe: Recipe
-    kind: str = "recipe"  # recipe, supervised or a baseline
+    kind: str = "recipe"  # recipe, supervised, neighbours:K or a baseline
 
 
 def compare(
@@ -46,7 +48,7 @@ def compare(
     split: str | None,
     variants: Path | None,
     rivals: tuple[tuple[str, ...], bool],
-    supervised: bool,
+    further: tuple[bool, int],
     pseudo: float | None,
     out: Path | None,
     shown: tuple[Literal["table", "json", "markdown"], str | None],
@@ -55,7 +57,7 @@ def compare(
 ) -> int:
     """Run every method on every split, keep each result, print the table with the published numbers beside it."""
     format, ratio_to = shown
-    methods = _methods(recipe, variants, rivals, supervised, sets)
+    methods = _methods(recipe, variants, rivals, further, sets)
     names = [method.name for method in methods]
     if ratio_to is not None and ratio_to not in names:
         raise InputError(f"there is no row `{ratio_to}`.", where="--ratio-to", remedy=f"Rows: {', '.join(names)}.")
@@ -122,7 +124,11 @@ def _splits(data: str, split: str | None) -> tuple[ImageTable, list[Split]]:
 
 
 def _methods(
-    recipe: Path, variants: Path | None, rivals: tuple[tuple[str, ...], bool], supervised: bool, sets: tuple[str, ...]
+    recipe: Path,
+    variants: Path | None,
+    rivals: tuple[tuple[str, ...], bool],
+    further: tuple[bool, int],
+    sets: tuple[str, ...],
 ) -> list[Method]:
     base = load_recipe(recipe, sets)
     methods = [Method(base.name, base)]
@@ -130,6 +136,9 @@ def _methods(
         methods += _read_variants(variants, recipe, sets)
     named, every = rivals
     methods += [_baseline(kind, base) for kind in dict.fromkeys((*(_available(base) if every else ()), *named))]
+    supervised, neighbours = further
+    if neighbours:
+        methods.append(Method(f"{base.name}, {neighbours} neighbours", base, f"{_NEIGHBOURS}{neighbours}"))
     if supervised:
         methods.append(Method("supervised", base, "supervised"))
     names = [method.name for method in methods]
@@ -213,7 +222,9 @@ def run_method(experiment: Experiment, method: Method, kept_in: Path | None) -> 
             raise InputError(
                 f"is not a result that can be read ({error!r}).", where=str(file), remedy=remedy
             ) from error
-    if method.kind in ("recipe", "supervised"):
+    if method.kind.startswith(_NEIGHBOURS):
+        evaluation = experiment.train(method.recipe, neighbours=int(method.kind.removeprefix(_NEIGHBOURS)))
+    elif method.kind in ("recipe", "supervised"):
         evaluation = experiment.train(method.recipe, supervised=method.kind == "supervised")
     else:
         evaluation = experiment.baseline(method.kind, method.recipe)

@@ -91,7 +91,15 @@ class Search:
             if len(ranked.ids) == limit and ranked.matches[-1] > at_best[-1]:
                 return ranked
             depth *= _GROWTH
-        return self._ranked(*_aligned(self.index.search(self._columns, max(total, 1), where=self.where)), limit)
+        return self._ranked(*_aligned(self._whole_lists(max(total, 1))), limit)
+
+    def _whole_lists(self, total: int) -> list[list[Hit]]:
+        """All pictures in each column, also those that have come since they were counted."""
+        while True:
+            lists = self.index.search(self._columns, total + 1, where=self.where)
+            if all(len(hits) <= total for hits in lists):  # where one is cut off, others may lack what it has
+                return lists
+            total *= 2
 
     def best_smoothed(self, limit: int, neighbours: int, dimension: int) -> Ranked:
         """The first pictures, those best that others like them match too.

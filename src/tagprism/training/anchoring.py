@@ -55,7 +55,11 @@ def imagenet_classifier(backbone: Backbone) -> torch.nn.Linear:
         InputError: it has none, or one of other classes.
     """
     if backbone.classifier is None or not has_imagenet_classifier(backbone):
-        raise InputError("needs a backbone with an ImageNet-1k classifier.", where=backbone.name)
+        raise InputError(
+            "has no ImageNet-1k classifier, which the anchor and ConSE need.",
+            where=backbone.name,
+            remedy="Choose pretrained ImageNet-1k weights, or set model.anchor = 0 and model.conse = 0.",
+        )
     return backbone.classifier
 
 

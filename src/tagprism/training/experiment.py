@@ -25,6 +25,7 @@ from tagprism.images.preprocess import Preprocess
 from tagprism.model.backbones import FeatureNetwork
 from tagprism.model.clip_backbone import ClipBackbone
 from tagprism.model.embedding_matrix import EmbeddingMatrix, RankingMatrix
+from tagprism.model.neighbours import nearest_pictures
 from tagprism.model.queries import label_queries
 from tagprism.progress import Progress, silent
 from tagprism.training.baselines import (
@@ -97,12 +98,13 @@ class Experiment:
     def _note(self, errors: Iterable[tuple[int, PictureError]]) -> None:
         self.skipped.update({self.split.test[row]: error.message for row, error in errors})
 
-    def train(self, recipe: Recipe, *, supervised: bool = False) -> Evaluation:
+    def train(self, recipe: Recipe, *, supervised: bool = False, neighbours: int = 0) -> Evaluation:
         """Train a recipe and measure it.
 
         Args:
             recipe: with a frozen backbone.
             supervised: train on the unseen labels too: what a model reaches that has seen everything.
+            neighbours: average scores over so many of the test pictures most like each one.
 
         Raises:
             InputError: an end-to-end recipe, or anything `prepare` refuses.
@@ -118,7 +120,8 @@ class Experiment:
         trained = ~self.unseen | supervised
         vectors = prepared.vocabulary.select(self.names).vectors
         queries = label_queries(vectors, network.class_basis, trained)
-        return self._measure(matrices, queries, features.rows, _encoders(prepared))
+        nearest = nearest_pictures(matrices, prepared.space.dimension, neighbours) if neighbours else None
+        return self._measure(matrices, queries, features.rows, _encoders(prepared), nearest)
 
     def _fitted_head(self, prepared: Prepared) -> EmbeddingMatrix:
         """Train, or take the head of an earlier recipe that differs in its name and in what is done after it alone."""
@@ -211,6 +214,7 @@ class Experiment:
         labels: Float32[np.ndarray, "L _"],
         rows: Int64[np.ndarray, " N"],
         label_encoder: str,
+        nearest: Int64[np.ndarray, "N k"] | None = None,
     ) -> Evaluation:
         """Measure matrices of those test pictures that can be used, `rows`."""
         return evaluate_matrices(
@@ -222,6 +226,7 @@ class Experiment:
             ks=self.ks,
             unknown=self.unknown,
             label_encoder=label_encoder,
+            nearest=nearest,
         )
 
 

@@ -14,7 +14,7 @@ from tagprism.errors import InputError
 from tagprism.files import write_text
 from tagprism.search.collection import Collection, open_collection
 from tagprism.search.find import Found, Results, find
-from tagprism.search.marks import open_marks
+from tagprism.search.marks import kept_marks
 from tagprism.search.query import parse
 from tagprism.search.query_tree import Query, labels_of, show
 from tagprism.search.similar import example_of
@@ -56,11 +56,8 @@ def search(
 
 def _found(collection: Collection, tree: Query | None, like: str | None, limit: int, neighbours: int) -> Results:
     example = example_of(collection, like) if like is not None else None
-    marks = open_marks(collection.where)
-    try:
-        return find(collection, tree, limit, like=example, marks=marks, neighbours=neighbours)
-    finally:
-        marks.close()
+    marks = kept_marks(collection.where)
+    return find(collection, tree, limit, like=example, marks=marks, neighbours=neighbours)
 
 
 def _format_for(out: Path | None) -> Format:

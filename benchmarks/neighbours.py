@@ -2,8 +2,8 @@
 
     python benchmarks/neighbours.py RUN tagged:DIR FILE#0
 
-`docs/queries.md` has the numbers. The splits are those of `benchmarks/combining.py`: the number of neighbours was chosen
-on training photos, of whose labels a quarter played the unseen ones.
+`docs/queries.md` has the numbers. The splits are those of `benchmarks/combining.py`: the number of neighbours was
+chosen on training photos, of whose labels a quarter played the unseen ones.
 """
 
 from __future__ import annotations

@@ -14,6 +14,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from tagprism.app.index_command import _tell_once
+from tagprism.errors import PictureError
 from tagprism.search import edge_index
 from tagprism.search.collection import open_collection
 from tests.app.conftest import Cli
@@ -219,6 +221,13 @@ def test_watch_follows_the_folder_while_others_search(world: World, photos: Path
         finally:
             process.send_signal(signal.SIGINT)
     assert process.returncode == 130 and "0.png" not in held(where)
+
+
+def test_while_watching_a_skipped_picture_is_named_once(capsys: pytest.CaptureFixture[str]) -> None:
+    tell = _tell_once()
+    for reason in ("is damaged.", "is damaged.", "has zero bytes."):
+        tell("/photos/a.jpg", PictureError("not_an_image", reason))
+    assert capsys.readouterr().err.count("/photos/a.jpg") == 2
 
 
 def until(what: object, seconds: float = 60) -> None:

@@ -13,8 +13,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from tagprism.app.search_command import _misspelt
 from tagprism.errors import MachineError, PictureError
 from tagprism.files import digest_file
+from tagprism.labels.vocabulary import Vocabulary
 from tagprism.search.collection import create_collection, open_collection
 from tagprism.search.contract import Picture
 from tagprism.search.marks import open_marks
@@ -181,6 +183,14 @@ def test_operators_in_small_letters_are_asked_about(cli: Cli, index: Path) -> No
     done = cli("search", index, "yellow and star", "-n", 1)
     assert done.code == 0 and "`yellow and star` was taken as one tag; write AND in capitals" in done.err
     assert "capitals" not in cli("search", index, "yellow star", "-n", 1).err
+
+
+def test_a_word_that_is_nearly_one_of_the_vocabulary_is_asked_about(cli: Cli, index: Path) -> None:
+    words = Vocabulary(("butterfly", "red"), np.eye(2, dtype=np.float32), ("seen", "seen"))
+    assert [_misspelt(label, words) for label in ("buterfly", "Butterfli")] == ["butterfly"] * 2
+    assert [_misspelt(label, words) for label in ("Butterflies", "butter", "reds", "rd")] == [None] * 4
+    done = cli("search", index, "stars", "-n", 1)  # has a vector, as `star` has
+    assert done.code == 0 and done.err == ""
 
 
 def test_the_command_line_needs_no_torch(index: Path) -> None:

@@ -21,6 +21,7 @@ from tagprism.model.anchor import Anchor, ClassifierAnchor, ProjectedAnchor
 from tagprism.model.backbones import Backbone
 from tagprism.model.classes import ClassColumns
 from tagprism.model.clip_backbone import ClipBackbone
+from tagprism.model.patches import pooling
 from tagprism.training.recipe import ModelTable, Recipe
 
 _CLASSES = 1000
@@ -61,6 +62,18 @@ def imagenet_classifier(backbone: Backbone) -> torch.nn.Linear:
             remedy="Choose pretrained ImageNet-1k weights, or set model.anchor = 0 and model.conse = 0.",
         )
     return backbone.classifier
+
+
+def check_classifier(model: ModelTable, backbone: Backbone) -> None:
+    """Refuse, before anything long begins, a recipe that wants more of a backbone than it knows.
+
+    Raises:
+        InputError: ConSE or an anchor in class vectors, and no ImageNet-1k classifier.
+    """
+    if model.conse:
+        imagenet_classifier(backbone)
+    if model.anchor and not isinstance(pooling(backbone), ClipBackbone):
+        imagenet_classifier(pooling(backbone))
 
 
 def embed_known(space: LabelSpace, phrases: Sequence[str]) -> tuple[list[int], Float32[ndarray, "K D"]]:

@@ -151,6 +151,7 @@ def test_a_small_and_a_read_only_disk_are_exit_code_6(
 def test_without_the_extra_the_pip_line_is_shown(cli: Cli, photos: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "qdrant_client", None)
     monkeypatch.delitem(sys.modules, "tagprism.search.qdrant_index", raising=False)
+    monkeypatch.delattr("tagprism.search.qdrant_index", raising=False)
     done = cli("index", photos, "--into", "qdrant+http://127.0.0.1:6333/photos")
     done.refused('pip install "tagprism[cluster]"')
 
@@ -216,7 +217,10 @@ def test_watch_follows_the_folder_while_others_search(world: World, photos: Path
             assert second.returncode == 6 and b"another `tagprism index` is at work" in second.stderr
         finally:
             process.send_signal(signal.SIGINT)
-    assert process.returncode == 130 and "0.png" not in held(where)
+            assert process.stderr is not None
+            said = process.stderr.read().decode()
+    assert process.returncode == 130 and "interrupted" in said, said
+    assert "0.png" not in held(where)
 
 
 def until(what: object, seconds: float = 60) -> None:

@@ -18,7 +18,7 @@ import numpy as np
 from tagprism.app import console
 from tagprism.app.open_data import open_data
 from tagprism.evaluation.evaluate import evaluate_matrices
-from tagprism.images.stream import pixel_batches
+from tagprism.images.stream import look_at
 from tagprism.labels.encoder_card import read_card
 from tagprism.labels.encoder_precision import cosines, write_int8
 from tagprism.labels.encoders import load_encoder
@@ -27,7 +27,6 @@ from tagprism.model.agreement import measure_agreement
 from tagprism.model.bundle import MODEL
 from tagprism.model.onnx_model import OnnxModel
 from tagprism.model.quantise import quantise_network
-from tagprism.tagging.calibration import label_queries
 from tagprism.tagging.tagger import Tagger, load
 
 _RANGES, _BATCH, _ROUNDS = 64, 32, 5
@@ -46,12 +45,11 @@ def main() -> None:
     unseen = np.arange(len(names)) >= len(split.seen)
     targets = table.targets(table.rows_of(split.test), names)
 
-    def measure(matrices: np.ndarray, vectors: np.ndarray) -> str:
-        result = evaluate_matrices(matrices, names, vectors, unseen, targets).to_json()
+    def measure(matrices: np.ndarray, queries: np.ndarray) -> str:
+        result = evaluate_matrices(matrices, names, queries, unseen, targets).to_json()
         return f"ZSL mAP {result['zsl']['mAP']:.2f}, GZSL mAP {result['gzsl']['mAP']:.2f}"
 
-    vectors = tagger.embed(names)
-    queries = label_queries(vectors)
+    queries = tagger.queries(names)
     with tempfile.TemporaryDirectory() as folder:
         train = _pixels(tagger, [table.files[int(row)] for row in table.rows_of(split.train[:_RANGES])])
         networks = _networks(tagger, Path(folder), train)
@@ -59,20 +57,20 @@ def main() -> None:
         rates = _rates([network for network, _ in networks.values()], pixels[: 2 * _BATCH])
         for rate, (form, (_, size)) in zip(rates, networks.items(), strict=True):
             agreement = measure_agreement(matrices["fp32"], matrices[form], queries, queries)
-            print(f"network {form}: {size / 1e6:.1f} MB, {rate:.0f} pictures/s; {measure(matrices[form], vectors)}")
+            print(f"network {form}: {size / 1e6:.1f} MB, {rate:.0f} pictures/s; {measure(matrices[form], queries)}")
             print(f"    {agreement}")
         for form, space in _spaces(tagger, Path(folder)).items():
-            print(f"text {form}: {measure(matrices['fp32'], space.embed(names).vectors)}")
+            print(f"text {form}: {measure(matrices['fp32'], tagger.queries_of(names, space.embed(names).vectors))}")
 
 
 def _pixels(tagger: Tagger, files: list[Path]) -> np.ndarray:
+    pixels = []
     with console.progress(False)("reading pictures", len(files)) as advance:
-        batches = []
-        for batch in pixel_batches(files, tagger.preprocess, _BATCH):
-            assert not batch.errors, batch.errors
-            batches.append(batch.pixels)
-            advance(len(batch.rows))
-    return np.concatenate(batches)
+        for seen in look_at(files, tagger.preprocess, np.copy):
+            assert isinstance(seen.output, np.ndarray), seen.output
+            pixels.append(seen.output)
+            advance(1)
+    return np.stack(pixels)
 
 
 def _networks(tagger: Tagger, folder: Path, ranges: np.ndarray) -> dict[str, tuple[OnnxModel, int]]:

@@ -29,7 +29,7 @@ from rich.console import Console
 from rich.table import Table
 
 from tagprism import load
-from tagprism.evaluation.evaluate import score_matrices
+from tagprism.evaluation.scores import score_matrices
 from tagprism.images.decode import open_picture
 from tagprism.images.stream import BATCH
 from tagprism.model.onnx_model import OnnxModel
@@ -116,7 +116,7 @@ def plain_way(files: Sequence[Path], tagger: Tagger, network: Callable[[np.ndarr
         pixels = [
             tagger.preprocess.apply(Image.open(path).convert("RGB")) for path in files[start : start + PLAIN_BATCH]
         ]
-        score_matrices(network(np.stack(pixels)), tagger.vocabulary.vectors)
+        score_matrices(network(np.stack(pixels)), tagger.queries(tagger.vocabulary.names))
     return len(files) / (time.perf_counter() - began)
 
 

@@ -77,7 +77,7 @@ def test_different_tests_are_not_put_side_by_side(make_problem: MakeProblem) -> 
 def test_the_terminal_table_has_every_cell(make_problem: MakeProblem) -> None:
     methods = {"matrix": [make_problem().evaluate()]}
     console = Console(file=io.StringIO(), width=160)
-    console.print(comparison_table(methods, title="Small"))
+    console.print(comparison_table(compare(methods), title="Small"))
     printed = console.file.getvalue()  # type: ignore[attr-defined]
     comparison = compare(methods)
     for word in ("Small", *comparison.columns, *(cell for row in comparison.rows for cell in (row.name, *row.cells))):

@@ -15,7 +15,7 @@ import pytest
 
 from tagprism.errors import InputError
 from tagprism.evaluation import evaluate
-from tagprism.evaluation.evaluate import evaluate_matrices, score_matrices
+from tagprism.evaluation.evaluate import evaluate_matrices
 from tagprism.evaluation.metrics import (
     UnknownPolicy,
     average_precisions,
@@ -29,6 +29,7 @@ from tagprism.evaluation.metrics import (
     weighted_mean_average_precision,
 )
 from tagprism.evaluation.protocols import Evaluation
+from tagprism.evaluation.scores import score_matrices
 
 Problem = Any  # of conftest.py
 MakeProblem = Callable[..., Problem]
@@ -114,6 +115,7 @@ def test_the_json_names_its_protocol_and_every_number(problem: Problem) -> None:
         "label_encoder": "minilm",
         "labels_without_positive": "left out of mAP",
         "ties": "lower index first",
+        "neighbours": 0,
     }
     assert result["leak"] is False
     at_k = {f"{line}{part}@{k}" for line in ("", "constant_", "ceiling_") for part in ("P", "R", "F1") for k in (3, 5)}

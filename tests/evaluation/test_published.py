@@ -96,7 +96,7 @@ def test_published_rows_stand_beside_ours_with_their_marks(make_problem: MakePro
     assert "5.00 in Other (NOT COMPARABLE with this test)" in words
     assert "The 2 groups are not comparable with each other" in words
     console = Console(file=io.StringIO(), width=240)
-    console.print(comparison_table({"matrix": [ours]}, entries))
+    console.print(comparison_table(compare({"matrix": [ours]}, entries)))
     printed = console.file.getvalue()  # type: ignore[attr-defined]
     assert "9.4 unverified" in printed and "NOT COMPARABLE" in printed
-    assert "| Same (published) | 9.4 unverified |" in comparison_markdown({"matrix": [ours]}, entries)
+    assert "| Same (published) | 9.4 unverified |" in comparison_markdown(compare({"matrix": [ours]}, entries))

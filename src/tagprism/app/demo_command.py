@@ -16,12 +16,12 @@ from tagprism.app.open_data import open_data
 from tagprism.datasets.splits import Split
 from tagprism.datasets.table import ImageTable
 from tagprism.errors import NothingToDoError
-from tagprism.evaluation.evaluate import score_matrices
 from tagprism.evaluation.evaluate_model import Measured, evaluate_model
 from tagprism.evaluation.protocols import Evaluation
 from tagprism.evaluation.report import Report, Tag, TaggedPicture, write_report
+from tagprism.evaluation.scores import score_matrices
 from tagprism.evaluation.showcase import RankedPicture, Ranking, showcase
-from tagprism.evaluation.table import comparison_table
+from tagprism.evaluation.table import compare, comparison_table
 from tagprism.files import write_json
 from tagprism.progress import Progress
 from tagprism.tagging.tagger import Tagger, load
@@ -68,13 +68,13 @@ def demo(data: str, split: str | None, out: Path, quiet: bool) -> int:
         "ConSE, ridge regression, and `supervised`, the same model trained on the unseen keywords too.",
         facts=facts(origin),
         methods=methods,
-        showcase=showcase(measured.evaluation, measured.matrices, measured.vectors, measured.targets, measured.files),
+        showcase=showcase(measured.evaluation, measured.matrices, measured.queries, measured.targets, measured.files),
         tagged=_tagged(tagger, measured),
         found=_found(tagger, measured),
     )
     write_report(out / "report.html", report)
     write_json(out / "result.json", _result(methods, origin))
-    console.data.print(comparison_table(methods, title=f"{data}: {chosen.name}"))
+    console.data.print(comparison_table(compare(methods), title=f"{data}: {chosen.name}"))
     console.data.print(f"report: {out / 'report.html'}", soft_wrap=True)
     skipped = experiment.skipped | {key: error.message for key, error in measured.skipped}
     skipped |= {one.key: one.message for one in table.skipped}
@@ -117,7 +117,7 @@ def _found(tagger: Tagger, measured: Measured) -> tuple[Ranking, ...]:
     columns = np.flatnonzero(measured.unseen)
     drawn = np.random.default_rng(0).permutation(columns)[:_FOUND]
     queries = [measured.names[column] for column in drawn] + list(_OWN_WORDS[:3])
-    scores = score_matrices(measured.matrices, tagger.embed(queries))
+    scores = score_matrices(measured.matrices, tagger.queries(queries))
     rankings = []
     for place, query in enumerate(queries):
         best = np.argsort(-scores[:, place], kind="stable")[:_PER_QUERY]

@@ -16,7 +16,7 @@ from tagprism.errors import InputError
 from tagprism.evaluation.evaluate_model import Measured, evaluate_model
 from tagprism.evaluation.report import Report, write_report
 from tagprism.evaluation.showcase import showcase
-from tagprism.evaluation.table import comparison_table, reliability_table
+from tagprism.evaluation.table import compare, comparison_table, reliability_table
 from tagprism.model.locate import locate_bundle
 from tagprism.provenance import made_with
 from tagprism.tagging.tagger import Tagger, load
@@ -33,6 +33,7 @@ def evaluate(
     engine: Literal["onnx", "torch"],
     allow_leak: bool,
     limit: int | None,
+    neighbours: int,
     quiet: bool,
 ) -> int:
     """Measure, print and report; the exit code is 4 when pictures were skipped."""
@@ -50,6 +51,7 @@ def evaluate(
         unknown=unknown,
         allow_leak=allow_leak,
         limit=limit,
+        neighbours=neighbours,
         progress=console.progress(quiet),
     )
     origin = provenance(tagger, table, chosen, engine)
@@ -63,7 +65,7 @@ def evaluate(
         json.dump(result, sys.stdout, indent=2)
         sys.stdout.write("\n")
     else:
-        console.data.print(comparison_table({tagger.bundle.config.name: [measured.evaluation]}))
+        console.data.print(comparison_table(compare({tagger.bundle.config.name: [measured.evaluation]})))
         if measured.calibration:
             console.data.print(reliability_table(measured.calibration))
     skipped = [(key, error.message) for key, error in measured.skipped]
@@ -94,7 +96,7 @@ def make_report(tagger: Tagger, measured: Measured, origin: dict[str, Any]) -> R
         facts=facts(origin),
         methods={config.name: [measured.evaluation]},
         reliability=measured.calibration,
-        showcase=showcase(measured.evaluation, measured.matrices, measured.vectors, measured.targets, measured.files),
+        showcase=showcase(measured.evaluation, measured.matrices, measured.queries, measured.targets, measured.files),
     )
 
 

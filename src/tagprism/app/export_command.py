@@ -26,7 +26,6 @@ from tagprism.model.bundle import CARD, MODEL, TEXT, VOCABULARY, Bundle, write_c
 from tagprism.model.locate import locate_bundle
 from tagprism.model.onnx_model import OnnxModel
 from tagprism.provenance import made_with
-from tagprism.tagging.calibration import label_queries
 from tagprism.tagging.tagger import Tagger, load
 
 Precision: TypeAlias = Literal["fp32", "fp16", "int8"]
@@ -206,10 +205,11 @@ def _write_encoders(tagger: Tagger, folder: Path, precision: Precision, quiet: b
 
 def _measure(tagger: Tagger, network: _Network, folder: Path, pixels: _Pixels) -> Agreement:
     found = OnnxModel(folder / MODEL)
-    queries = label_queries(Vocabulary.load(folder / VOCABULARY).vectors)
+    names = tagger.vocabulary.names
+    queries = tagger.queries_of(names, Vocabulary.load(folder / VOCABULARY).vectors)
     batches = [pixels[start : start + _BATCH] for start in range(0, len(pixels), _BATCH)]
     expected, got = (np.concatenate([one(batch) for batch in batches]) for one in (network, found))
-    return measure_agreement(expected, got, label_queries(tagger.vocabulary.vectors), queries)
+    return measure_agreement(expected, got, tagger.queries(names), queries)
 
 
 def _check_bounds(agreement: Agreement, precision: Precision, min_agreement: float | None, into: Path) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
@@ -14,7 +14,6 @@ from tagprism.errors import InputError
 from tagprism.evaluation.metrics import (
     ImageSet,
     UnknownPolicy,
-    check_finite,
     checked_targets,
     constant_hits,
     expected_average_precision,
@@ -24,9 +23,8 @@ from tagprism.evaluation.metrics import (
 )
 from tagprism.evaluation.protocols import AtK, Evaluation, Figures, LabelResult, Task, TaskResult
 from tagprism.evaluation.ranking import average_precision_of_ranks, best_labels, images_before
-from tagprism.model.max_similarity import max_similarity_numpy
+from tagprism.evaluation.scores import queries_of, score_chunks, slices
 
-CHUNK = 128  # images scored at once: their products with 1000 labels stay in the processor's cache
 BLOCK_SCORES = (
     2**27
 )  # scores held at once (float32: 512 MB); more labels than that go through the matrices block by block
@@ -43,27 +41,6 @@ class _Counts:
     known_of_image: Int64[np.ndarray, " S"]
 
 
-def score_matrices(
-    matrices: Float[np.ndarray, "N M D1"], vectors: Float[np.ndarray, "L D"]
-) -> Float32[np.ndarray, "N L"]:
-    """Scores of labels for ranking matrices, streamed over the images.
-
-    Args:
-        matrices: (N, M, D+1) ranking matrices, in memory or memory-mapped, float16 or float32.
-        vectors: (L, D) label vectors.
-
-    Returns:
-        (N, L) scores, comparable between images.
-
-    Raises:
-        InputError: the sizes do not fit, or a score is not finite.
-    """
-    scores = np.empty((len(matrices), len(vectors)), np.float32)
-    for rows, chunk in _score_chunks(matrices, _queries(matrices, vectors)):
-        scores[rows] = chunk
-    return scores
-
-
 def evaluate_matrices(
     matrices: Float[np.ndarray, "N M D1"],
     names: Sequence[str],
@@ -75,14 +52,14 @@ def evaluate_matrices(
     unknown: UnknownPolicy = "ignore",
     label_encoder: str = "",
     leak: bool = False,
+    nearest: Int64[np.ndarray, "N k"] | None = None,
 ) -> Evaluation:
     """Measure ZSL and GZSL on both image sets, with the chance, constant and ceiling lines.
 
     Args:
-        matrices: (N, M, D+1) ranking matrices of the test images, in memory or memory-mapped, float16 or float32; the
-            query of a label is `[w, 1]`.
+        matrices: (N, M, D+1) ranking matrices of the test images, in memory or memory-mapped, float16 or float32.
         names: L label names, seen and unseen, in the order of `vectors`.
-        vectors: (L, D) label vectors.
+        vectors: (L, D+1) queries, or (L, D) label vectors, whose queries are `[w, 1]`.
         unseen: (L,) true for labels kept out of training.
         targets: (N, L) int8 of 1 positive, 0 negative, -1 unknown.
         ks: labels per image for precision, recall and F1; a K above the number of a task's labels is left out of that
@@ -90,6 +67,7 @@ def evaluate_matrices(
         unknown: leave unknown pairs out (`ignore`) or count them as negatives (`negative`, the authors' way).
         label_encoder: named in the result.
         leak: mark the result as measured on what was trained on.
+        nearest: (N, k) neighbours of each image (`model.neighbours`), over which scores are averaged.
 
     Returns:
         The evaluation; every number percent and unrounded.
@@ -103,13 +81,13 @@ def evaluate_matrices(
     names, ks = tuple(names), tuple(sorted(set(ks)))
     targets = checked_targets(targets, unknown)
     _check_sizes(matrices, names, vectors, unseen, targets, ks)
-    queries = _queries(matrices, vectors)
+    queries = queries_of(matrices, vectors)
     tasks: dict[Task, Int64[np.ndarray, " K"]] = {"zsl": np.flatnonzero(unseen), "gzsl": np.arange(len(names))}
     results: dict[Task, TaskResult] = {}
     values: dict[Task, dict[int, tuple[float, float]]] = {}
     for task, labels in tasks.items():
         part = targets if len(labels) == len(names) else targets[:, labels]
-        results[task], pairs = _evaluate_task(matrices, queries[labels], part, ks)
+        results[task], pairs = _evaluate_task(matrices, queries[labels], part, ks, nearest)
         values[task] = dict(zip(labels.tolist(), pairs, strict=True))
     positives = _count(targets, np.arange(len(targets))).positives
     rows = tuple(
@@ -122,7 +100,8 @@ def evaluate_matrices(
         )
         for i, name in enumerate(names)
     )
-    return Evaluation(results["zsl"], results["gzsl"], rows, ks, unknown, label_encoder, leak)
+    neighbours = 0 if nearest is None else nearest.shape[1]
+    return Evaluation(results["zsl"], results["gzsl"], rows, ks, unknown, label_encoder, leak, neighbours)
 
 
 def _evaluate_task(
@@ -130,12 +109,13 @@ def _evaluate_task(
     queries: Float32[np.ndarray, "L D1"],
     targets: Int8[np.ndarray, "N L"],
     ks: tuple[int, ...],
+    nearest: Int64[np.ndarray, "N k"] | None,
 ) -> tuple[TaskResult, list[tuple[float, float]]]:
     """Measure one task on both image sets; and each label's average precision and chance on the labelled one."""
     ks = tuple(k for k in ks if k <= len(queries))
     has_label = targets.max(axis=1) == 1
     labelled, everything = _count(targets, np.flatnonzero(has_label)), _count(targets, np.arange(len(targets)))
-    hits, within, overall = _stream(matrices, queries, targets, has_label, max(ks, default=0))
+    hits, within, overall = _stream(matrices, queries, targets, has_label, max(ks, default=0), nearest)
     result = TaskResult(
         labelled=_figures("labelled", labelled, targets, hits, within, ks),
         all_images=_figures("all", everything, targets, hits, overall, ks),
@@ -150,6 +130,7 @@ def _stream(
     targets: Int8[np.ndarray, "N L"],
     has_label: Bool[np.ndarray, " N"],
     k: int,
+    nearest: Int64[np.ndarray, "N k"] | None,
 ) -> tuple[Bool[np.ndarray, "N K"], Float64[np.ndarray, " L"], Float64[np.ndarray, " L"]]:
     """Score every image, block by block of labels.
 
@@ -164,7 +145,7 @@ def _stream(
         block = slice(start, min(start + width, L))
         scores = np.empty((block.stop - start, N), np.float32)
         marks = np.empty(scores.shape, np.int8)
-        for rows, chunk in _score_chunks(matrices, queries[block]):
+        for rows, chunk in score_chunks(matrices, queries[block], nearest):
             scores[:, rows], marks[:, rows] = chunk.T, targets[rows, block].T
             allowed = chunk if all_known else np.where(targets[rows, block] >= 0, chunk, -np.inf)
             best[rows], best_scores[rows] = _better(best[rows], best_scores[rows], allowed, start)
@@ -218,7 +199,7 @@ def _figures(
     """Put the numbers of one image set together."""
     positives = int(counts.positives.sum())
     constant = np.zeros(hits.shape[1], np.int64)
-    for rows in _slices(len(counts.images)):
+    for rows in slices(len(counts.images)):
         constant += constant_hits(targets[counts.images[rows]], counts.positives, hits.shape[1]).sum(axis=0)
     model = hits[counts.images].sum(axis=0)
     lines: dict[str, dict[int, AtK]] = {"at_k": {}, "constant": {}, "ceiling": {}}
@@ -244,37 +225,12 @@ def _count(targets: Int8[np.ndarray, "N L"], images: Int64[np.ndarray, " S"]) ->
     """Count positives and known targets of some images, chunk by chunk."""
     by_label = np.zeros((2, targets.shape[1]), np.int64)
     by_image = np.zeros((2, len(images)), np.int64)
-    for rows in _slices(len(images)):
+    for rows in slices(len(images)):
         part = targets[images[rows]]
         for i, marked in enumerate((part == 1, part >= 0)):
             by_label[i] += np.count_nonzero(marked, axis=0)
             by_image[i, rows] = np.count_nonzero(marked, axis=1)
     return _Counts(images, by_label[0], by_label[1], by_image[0], by_image[1])
-
-
-def _queries(matrices: Float[np.ndarray, "N M D1"], vectors: Float[np.ndarray, "L D"]) -> Float32[np.ndarray, "L D1"]:
-    """Label queries `[w, 1]` for ranking matrices."""
-    if matrices.ndim != 3 or vectors.ndim != 2 or matrices.shape[2] != vectors.shape[1] + 1:
-        raise InputError(
-            f"ranking matrices {matrices.shape} must have the shape (images, M, D+1) "
-            f"and label vectors {vectors.shape} the shape (labels, D).",
-            remedy="Evaluate with the label space that the model was trained in.",
-        )
-    return np.concatenate([vectors, np.ones((len(vectors), 1))], axis=1).astype(np.float32)
-
-
-def _score_chunks(
-    matrices: Float[np.ndarray, "N M D1"], queries: Float32[np.ndarray, "L D1"]
-) -> Iterator[tuple[slice, Float32[np.ndarray, "B L"]]]:
-    """Scores of a few images at a time, checked to be finite."""
-    for rows in _slices(len(matrices)):
-        scores, _ = max_similarity_numpy(np.asarray(matrices[rows]), queries)
-        check_finite(scores, rows.start)
-        yield rows, scores
-
-
-def _slices(n: int) -> Iterator[slice]:
-    return (slice(start, min(start + CHUNK, n)) for start in range(0, n, CHUNK))
 
 
 def _check_sizes(

@@ -12,12 +12,14 @@ from jaxtyping import Bool, Float32, Int8
 from tagprism.datasets.splits import Split
 from tagprism.datasets.table import ImageTable
 from tagprism.errors import InputError, PictureError
-from tagprism.evaluation.evaluate import evaluate_matrices, score_matrices
+from tagprism.evaluation.evaluate import evaluate_matrices
 from tagprism.evaluation.leakage import check_leak, find_leak
 from tagprism.evaluation.metrics import UnknownPolicy
 from tagprism.evaluation.protocols import Evaluation
 from tagprism.evaluation.reliability import Reliability, reliability
+from tagprism.evaluation.scores import score_matrices
 from tagprism.images.digests import digest_pictures
+from tagprism.model.neighbours import nearest_pictures
 from tagprism.progress import Progress, silent
 from tagprism.tagging.tagger import Tagger
 
@@ -29,7 +31,7 @@ class Measured:
     Args:
         evaluation: the numbers.
         names: L labels, seen ones first.
-        vectors: (L, D).
+        queries: (L, Q) of the labels.
         unseen: (L,) true for unseen ones.
         matrices: (N, M, D+1) ranking matrices of the test pictures that could be used.
         targets: (N, L).
@@ -40,7 +42,7 @@ class Measured:
 
     evaluation: Evaluation
     names: tuple[str, ...]
-    vectors: Float32[np.ndarray, "L D"]
+    queries: Float32[np.ndarray, "L Q"]
     unseen: Bool[np.ndarray, " L"]
     matrices: Float32[np.ndarray, "N M D1"]
     targets: Int8[np.ndarray, "N L"]
@@ -58,6 +60,7 @@ def evaluate_model(
     unknown: UnknownPolicy = "ignore",
     allow_leak: bool = False,
     limit: int | None = None,
+    neighbours: int = 0,
     progress: Progress = silent,
 ) -> Measured:
     """Measure a model on the test pictures of a split.
@@ -70,6 +73,7 @@ def evaluate_model(
         unknown: what an unverified label counts as.
         allow_leak: measure even if test pictures or unseen labels were trained on; the result says so.
         limit: the first so many test pictures only.
+        neighbours: average scores over so many of the test pictures most like each one.
         progress: told of every picture.
 
     Returns:
@@ -96,6 +100,7 @@ def evaluate_model(
         check_leak(*leak)
     names = (*split.seen, *split.unseen)
     vectors = tagger.embed(names)
+    queries = tagger.queries_of(names, vectors)
     rows, matrices, skipped = [], [], []
     for row, outcome, _ in tagger.matrices(files, progress=progress):
         if isinstance(outcome, PictureError):
@@ -111,17 +116,18 @@ def evaluate_model(
     evaluation = evaluate_matrices(
         stacked,
         names,
-        vectors,
+        queries,
         unseen,
         targets,
         ks=ks,
         unknown=unknown,
         label_encoder=" + ".join(config.encoders) or str(config.provenance.get("label_vectors", "")),
         leak=bool(find_leak(*leak)) if allow_leak else False,
+        nearest=nearest_pictures(stacked, config.dimension, neighbours) if neighbours else None,
     )
     kept = tuple(files[row] for row in rows)
     held = _reliability(tagger, names, vectors, unseen, stacked, targets, unknown)
-    return Measured(evaluation, names, vectors, unseen, stacked, targets, kept, tuple(skipped), held)
+    return Measured(evaluation, names, queries, unseen, stacked, targets, kept, tuple(skipped), held)
 
 
 def _reliability(
@@ -137,7 +143,7 @@ def _reliability(
     if tagger.calibration is None:
         return {}
     calibrated = tagger.calibration.of_labels(names, vectors, tagger.vocabulary)
-    probabilities = calibrated.probabilities(matrices, score_matrices(matrices, vectors))
+    probabilities = calibrated.probabilities(matrices, score_matrices(matrices, tagger.queries_of(names, vectors)))
     known = (targets >= 0) | (unknown == "negative")
     return {
         name: reliability(probabilities[:, side], targets[:, side], unknown=unknown)

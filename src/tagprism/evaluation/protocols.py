@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
+from statistics import fmean
 from typing import Any, Literal
 
 from tagprism.evaluation.metrics import ImageSet, UnknownPolicy
@@ -149,6 +150,7 @@ class Evaluation:
         unknown: what an unverified label (-1) counted as.
         label_encoder: what turned labels into vectors.
         leak: whether test images or unseen labels were trained on and the user allowed it.
+        neighbours: of each test image, over which its scores were averaged; 0 for none.
     """
 
     zsl: TaskResult
@@ -158,10 +160,19 @@ class Evaluation:
     unknown: UnknownPolicy
     label_encoder: str = ""
     leak: bool = False
+    neighbours: int = 0
 
     def task(self, name: Task) -> TaskResult:
         """The result of a task by its short name."""
         return self.zsl if name == "zsl" else self.gzsl
+
+    def mean_ap_without(self, task: Task, labels: Collection[str]) -> tuple[float, float]:
+        """Mean average precision of a task, and of chance, over its labels with a positive but for these, percent."""
+        rows = [row for row in self.per_label if task in row.average_precision and row.label not in labels]
+        known = [row for row in rows if not math.isnan(row.average_precision[task])]
+        if not known:
+            return math.nan, math.nan
+        return fmean(row.average_precision[task] for row in known), fmean(row.chance[task] for row in known)
 
     def to_json(self) -> dict[str, Any]:
         """JSON object: `zsl`, `gzsl`, `protocol`, `per_label` and `leak`; percent, unrounded."""
@@ -175,6 +186,7 @@ class Evaluation:
                 "label_encoder": self.label_encoder,
                 "labels_without_positive": "left out of mAP",
                 "ties": "lower index first",
+                "neighbours": self.neighbours,
             },
             "per_label": [row.to_json() for row in self.per_label],
             "leak": self.leak,
@@ -192,6 +204,7 @@ class Evaluation:
             protocol["unknown"],
             protocol["label_encoder"],
             value["leak"],
+            protocol.get("neighbours", 0),
         )
 
 

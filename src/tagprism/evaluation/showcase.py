@@ -9,9 +9,9 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Float, Float32, Float64, Int8
 
-from tagprism.evaluation.evaluate import score_matrices
 from tagprism.evaluation.metrics import labelled_images, precision_recall_curve
 from tagprism.evaluation.protocols import Evaluation, LabelResult
+from tagprism.evaluation.scores import score_matrices
 
 
 @dataclass(frozen=True)

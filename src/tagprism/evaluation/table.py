@@ -7,13 +7,13 @@ from __future__ import annotations
 
 import math
 import statistics
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 from rich.table import Table
 
 from tagprism.errors import InputError
-from tagprism.evaluation.protocols import TASKS, AtK, Evaluation, Figures, Task
+from tagprism.evaluation.protocols import TASKS, AtK, Evaluation, Task
 from tagprism.evaluation.published import Entry, comparable_groups
 from tagprism.evaluation.reliability import Reliability
 
@@ -23,6 +23,7 @@ _OF_AT_K: dict[str, Callable[[AtK], float]] = {
     "R": lambda at: at.recall,
     "F1": lambda at: at.f1,
 }
+_WITHOUT = "mAP, other names"
 RELIABILITY_COLUMNS = ("base rate", "ECE", "Brier skill", "P at 0.5", "R at 0.5", "given per picture")
 RELIABILITY_NOTE = "All test pictures, known pairs. To say the base rate always has ECE 0 and skill 0."
 
@@ -45,7 +46,13 @@ class Comparison:
     captions: tuple[str, ...]
 
 
-def compare(methods: Methods, published: Sequence[Entry] = ()) -> Comparison:
+def compare(
+    methods: Methods,
+    published: Sequence[Entry] = (),
+    *,
+    known: Collection[str] = (),
+    ratio_to: str | None = None,
+) -> Comparison:
     """Lay out methods against chance, constant and ceiling, on labelled images.
 
     With several splits a cell is mean ± standard deviation, and from the second method on, in brackets, the paired
@@ -54,6 +61,8 @@ def compare(methods: Methods, published: Sequence[Entry] = ()) -> Comparison:
     Args:
         methods: by name, the evaluations of a method, one per split in the same order for every method.
         published: other people's numbers for the same data set and protocol.
+        known: labels that the backbone knows by name from its own training; mAP is given without them too.
+        ratio_to: the method that the others' mAP is divided by, in a sentence below.
 
     Raises:
         InputError: no evaluation, or methods measured on different test sets.
@@ -61,20 +70,24 @@ def compare(methods: Methods, published: Sequence[Entry] = ()) -> Comparison:
     _check_same_tests(methods)
     first = next(iter(methods.values()))
     readers = _columns(first[0], published)
+    own = {row.label for row in first[0].per_label}
+    without = [(task, _WITHOUT) for task in TASKS] if not own.isdisjoint(known) else []
     rows = [
-        Row(name, "method", tuple(_cell(evaluations, *reader, "at_k", first) for reader in readers))
-        for name, evaluations in methods.items()
+        Row(name, "method", tuple(_cell(its, *reader, "at_k", known, first) for reader in (*readers, *without)))
+        for name, its in methods.items()
     ]
     rows += [
-        Row(name, "yardstick", tuple(_cell(first, *reader, name) for reader in readers))
+        Row(name, "yardstick", tuple(_cell(first, *reader, name, known) for reader in (*readers, *without)))
         for name in ("chance", "constant", "ceiling")
     ]
     for method in dict.fromkeys(entry.method for entry in published):
-        cells = tuple(_published_cell(published, method, *reader) for reader in readers)
+        cells = tuple(_published_cell(published, method, *reader) for reader in (*readers, *without))
         rows.append(Row(f"{method} (published)", "published", cells))
     captions = [_caption(first, task) for task in TASKS] + [_published_caption(published, task) for task in TASKS]
     captions += [_comparability(first, published, task) for task in TASKS]
-    titles = tuple(f"{task.upper()} {metric}" for task, metric in readers)
+    captions += [_known_caption(first, known)] if without else []
+    captions += [_ratios(methods, ratio_to)] if ratio_to is not None else []
+    titles = tuple(f"{task.upper()} {metric}" for task, metric in (*readers, *without))
     return Comparison(titles, tuple(rows), tuple(filter(None, captions)))
 
 
@@ -91,8 +104,12 @@ def _columns(evaluation: Evaluation, published: Sequence[Entry]) -> list[tuple[T
     ]
 
 
-def _value(figures: Figures, metric: str, line: str) -> float | None:
+def _value(evaluation: Evaluation, task: Task, metric: str, line: str, known: Collection[str]) -> float | None:
     """One number of a line: `at_k` (the model itself), `chance`, `constant` or `ceiling`."""
+    if metric == _WITHOUT:
+        precision, chance = evaluation.mean_ap_without(task, known)
+        return {"at_k": precision, "chance": chance, "ceiling": 100.0}.get(line)
+    figures = evaluation.task(task).labelled
     name, _, k = metric.partition("@")
     if not k:
         return {"at_k": figures.mean_ap, "chance": figures.chance_ap, "ceiling": 100.0}.get(line)
@@ -102,18 +119,8 @@ def _value(figures: Figures, metric: str, line: str) -> float | None:
     return _OF_AT_K[name](found[int(k)])
 
 
-def comparison_table(methods: Methods, published: Sequence[Entry] = (), *, title: str | None = None) -> Table:
-    """Table of `compare` for the terminal.
-
-    Args:
-        methods: see `compare`.
-        published: see `compare`.
-        title: printed above.
-
-    Raises:
-        InputError: as `compare`.
-    """
-    comparison = compare(methods, published)
+def comparison_table(comparison: Comparison, *, title: str | None = None) -> Table:
+    """Table for the terminal, `title` above."""
     table = Table(title=title, caption="\n".join(comparison.captions), caption_justify="left")
     table.add_column("percent")
     for column in comparison.columns:
@@ -148,17 +155,8 @@ def reliability_cells(its: Reliability) -> tuple[str, ...]:
     return (*("" if math.isnan(value) else f"{value:.2f}" for value in numbers), f"{its.per_picture:.2f}")
 
 
-def comparison_markdown(methods: Methods, published: Sequence[Entry] = ()) -> str:
-    """Table of `compare` as Markdown, with its captions below.
-
-    Args:
-        methods: see `compare`.
-        published: see `compare`.
-
-    Raises:
-        InputError: as `compare`.
-    """
-    comparison = compare(methods, published)
+def comparison_markdown(comparison: Comparison) -> str:
+    """Table as Markdown, with its captions below."""
     lines = [("percent", *comparison.columns), ("---", *("---:" for _ in comparison.columns))]
     lines += [(row.name, *row.cells) for row in comparison.rows]
     table = "".join(f"| {' | '.join(cells)} |\n" for cells in lines)
@@ -217,24 +215,25 @@ def _cell(
     task: Task,
     metric: str,
     line: str,
+    known: Collection[str],
     reference: Sequence[Evaluation] | None = None,
 ) -> str:
     """Mean of one number over the splits; with several, its spread and how far it is from the reference's, paired."""
 
     def numbers(of: Sequence[Evaluation]) -> list[float]:
-        values = [_value(evaluation.task(task).labelled, metric, line) for evaluation in of]
+        values = [_value(evaluation, task, metric, line, known) for evaluation in of]
         return [value for value in values if value is not None]
 
-    known = numbers(evaluations)
-    if not known:
+    own = numbers(evaluations)
+    if not own:
         return ""
-    text = f"{statistics.fmean(known):.1f}"
-    if len(known) == 1:
+    text = f"{statistics.fmean(own):.1f}"
+    if len(own) == 1:
         return text
-    text += f" ± {statistics.stdev(known):.1f}"
+    text += f" ± {statistics.stdev(own):.1f}"
     if reference is None or reference is evaluations:
         return text
-    differences = [ours - theirs for ours, theirs in zip(known, numbers(reference), strict=True)]
+    differences = [ours - theirs for ours, theirs in zip(own, numbers(reference), strict=True)]
     error = statistics.stdev(differences) / len(differences) ** 0.5
     return f"{text} ({statistics.fmean(differences):+.1f} ± {error:.1f})"
 
@@ -250,9 +249,31 @@ def _caption(evaluations: Sequence[Evaluation], task: Task) -> str:
         f"unknown labels: {evaluation.unknown}",
     ]
     words += [f"label encoder {evaluation.label_encoder}"] if evaluation.label_encoder else []
+    words += [f"scores averaged over {evaluation.neighbours} neighbours"] if evaluation.neighbours else []
     words += [f"first of {len(figures)} splits"] if len(figures) > 1 else []
     words += ["MEASURED ON WHAT WAS TRAINED ON"] if any(item.leak for item in evaluations) else []
     return ", ".join(words)
+
+
+def _known_caption(evaluations: Sequence[Evaluation], known: Collection[str]) -> str:
+    counts = [sum(row.unseen and row.label in known for row in evaluation.per_label) for evaluation in evaluations]
+    return (
+        f"{_WITHOUT}: without labels that are ImageNet class names, {min(counts)} to {max(counts)} of the unseen ones."
+    )
+
+
+def _ratios(methods: Methods, to: str) -> str:
+    """By how much each method's mean mAP exceeds that of one of them."""
+
+    def means(name: str) -> list[float]:
+        return [statistics.fmean(its.task(task).labelled.mean_ap for its in methods[name]) for task in TASKS]
+
+    ratios = [
+        f"{name} {' / '.join(f'{ours / theirs:.2f}' for ours, theirs in zip(means(name), means(to), strict=True))}"
+        for name in methods
+        if name != to
+    ]
+    return f"ZSL / GZSL mAP as a multiple of `{to}`: {'; '.join(ratios)}."
 
 
 def _check_same_tests(methods: Methods) -> None:

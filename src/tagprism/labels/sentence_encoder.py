@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from functools import cached_property
+from collections.abc import Callable, Sequence
+from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,7 @@ from tagprism.labels.phrases import spoken_phrase
 
 MODEL_FILE, TOKENIZER_FILE = "model.onnx", "tokenizer.json"
 _BATCH = 64  # phrases per run
+_LISTS = 4  # of phrases that are remembered
 
 
 class SentenceEncoder:
@@ -65,7 +66,14 @@ class SentenceEncoder:
 
     def encode(self, phrases: Sequence[str]) -> Float32[np.ndarray, "L D"]:
         """Unit vectors of L phrases, normalised first; a row of zeros where a phrase is empty."""
-        texts = [spoken_phrase(phrase) for phrase in phrases]
+        return self._remembered(tuple(map(spoken_phrase, phrases))).copy()
+
+    @cached_property
+    def _remembered(self) -> Callable[[tuple[str, ...]], Float32[np.ndarray, "L D"]]:
+        """`_encode` of the last few lists; whole lists, as the last digits depend on what is in a batch together."""
+        return lru_cache(_LISTS)(self._encode)
+
+    def _encode(self, texts: tuple[str, ...]) -> Float32[np.ndarray, "L D"]:
         vectors = np.zeros((len(texts), self.dimension), dtype=np.float32)
         rows = sorted((row for row, text in enumerate(texts) if text), key=lambda row: len(texts[row]))
         for start in range(0, len(rows), _BATCH):  # phrases of like length together: little padding

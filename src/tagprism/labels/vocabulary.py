@@ -14,7 +14,7 @@ from rapidfuzz import fuzz, process
 
 from tagprism.errors import InputError
 from tagprism.files import digest_bytes
-from tagprism.labels.phrases import normalise_phrase
+from tagprism.labels.phrases import normalise_phrase, variants
 from tagprism.labels.tensor_file import read_tensors, tensor_bytes, write_tensors
 
 Role: TypeAlias = Literal["seen", "unseen", "other"]
@@ -119,6 +119,23 @@ class Vocabulary:
             remedy = f"Nearest names: {near}." if near else None
             raise InputError(f"`{name}` is not in the vocabulary.", remedy=remedy)
         return row
+
+    def roles_of(self, phrases: Sequence[str]) -> tuple[Role, ...]:
+        """Roles of phrases: of the label that each spells; `seen` for every spelling of a seen one; else `unseen`."""
+        if tuple(phrases) == self.names:  # thousands of labels in no time
+            return self.roles
+        rows = [self.find(phrase) for phrase in phrases]
+        unseen: Role = "unseen"
+        seen: Role = "seen"
+        roles = [unseen if row is None else self.roles[row] for row in rows]
+        return tuple(
+            seen if normalise_phrase(phrase) in self._seen_spellings else role
+            for phrase, role in zip(phrases, roles, strict=True)
+        )
+
+    @cached_property
+    def _seen_spellings(self) -> frozenset[str]:
+        return frozenset(spelling for name in self.seen for spelling in variants(name))
 
     def select(self, names: Sequence[str]) -> Vocabulary:
         """The vocabulary of some of the labels, in the given order.

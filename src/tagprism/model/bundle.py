@@ -2,7 +2,8 @@
 
 `model.onnx` (pixels -> ranking matrices), `vocabulary.safetensors`, `config.json`, `trained_on.safetensors`
 (digests of the training pictures, for the leak check), `README.md` (model card), `text/` (the label space; its
-encoders may be elsewhere) and optionally `calibration.safetensors` (probabilities).
+encoders may be elsewhere) and optionally `calibration.safetensors` (probabilities) and `classes.safetensors` (the basis
+of the class columns).
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ from tagprism.files import digest_file, write_json
 from tagprism.model.onnx_model import OnnxModel
 
 FORMAT = 1
-MODEL, VOCABULARY, CONFIG, TRAINED_ON, CARD, TEXT, CALIBRATION = (
+MODEL, VOCABULARY, CONFIG, TRAINED_ON, CARD, TEXT, CALIBRATION, CLASSES = (
     "model.onnx",
     "vocabulary.safetensors",
     "config.json",
@@ -31,6 +32,7 @@ MODEL, VOCABULARY, CONFIG, TRAINED_ON, CARD, TEXT, CALIBRATION = (
     "README.md",
     "text",
     "calibration.safetensors",
+    "classes.safetensors",
 )
 _LONGEST_CONFIG = 64 << 20  # bytes; a hundred thousand labels need 2 MB
 
@@ -57,7 +59,8 @@ class BundleConfig(BaseModel):
         format: version of the bundle's layout.
         name: of the recipe.
         vectors: M.
-        dimension: D, length of a label vector; ranking matrices are (M, D + 1).
+        dimension: D, length of a label vector; ranking matrices are (M, D + 1), wider with class columns.
+        class_columns: R + 1, further columns of the ranking matrices (`model.queries`), 0 for none.
         standardised: whether scores are comparable between images.
         preprocess: settings of `images.Preprocess`.
         encoders: encoder name of each part of the label space -> folder below `text/`, which may be absent.
@@ -77,6 +80,7 @@ class BundleConfig(BaseModel):
     name: str
     vectors: Annotated[int, Field(ge=1, le=4096)]
     dimension: Annotated[int, Field(ge=1, le=1 << 16)]
+    class_columns: Annotated[int, Field(ge=0, le=1 << 16)] = 0
     standardised: bool
     preprocess: dict[str, Any]
     encoders: dict[_Folder, _Folder]
@@ -155,7 +159,7 @@ class Bundle:
     def _check_shapes(self, model: OnnxModel) -> None:
         config = self.config
         wanted = [3, config.preprocess.get("height"), config.preprocess.get("width")]
-        wanted += [config.vectors, config.dimension + 1]
+        wanted += [config.vectors, config.dimension + 1 + config.class_columns]
         pixels, matrices = model.shapes
         if [*pixels[1:], *matrices[1:]] != wanted:
             raise InputError(
@@ -164,8 +168,26 @@ class Bundle:
                 remedy="Copy the bundle again.",
             )
 
-    def matrices(self, pixels: Float32[np.ndarray, "B 3 H W"]) -> Float32[np.ndarray, "B M D1"]:
-        """Ranking matrices (B, M, D + 1) of prepared pixels."""
+    @cached_property
+    def class_basis(self) -> Float32[np.ndarray, "D R"] | None:
+        """What makes queries of label vectors for the class columns; None where there are none.
+
+        Raises:
+            InputError: it is absent, damaged or of another size.
+        """
+        if not self.config.class_columns:
+            return None
+        path = self.path / CLASSES
+        try:
+            basis: Float32[np.ndarray, "D R"] = load_file(path)["basis"]
+        except (OSError, KeyError, SafetensorError) as error:
+            raise InputError(f"cannot be read ({error}).", where=str(path), remedy="Copy the bundle again.") from error
+        if basis.shape != (self.config.dimension, self.config.class_columns - 1):
+            raise InputError(f"has the shape {basis.shape}.", where=str(path), remedy="Copy the bundle again.")
+        return basis
+
+    def matrices(self, pixels: Float32[np.ndarray, "B 3 H W"]) -> Float32[np.ndarray, "B M Q"]:
+        """Ranking matrices (B, M, D + 1), or wider by the class columns, of prepared pixels."""
         return self.model(pixels)
 
     @property
@@ -214,6 +236,11 @@ def write_trained_on(folder: Path, digests: frozenset[str]) -> None:
     """Store digests of training pictures, sorted so that the file is a function of the set."""
     rows = b"".join(bytes.fromhex(digest) for digest in sorted(digests))
     save_file({"sha256": np.frombuffer(rows, np.uint8).reshape(-1, 32)}, folder / TRAINED_ON)
+
+
+def write_class_basis(folder: Path, basis: Float32[np.ndarray, "D R"]) -> None:
+    """Store what makes queries for the class columns."""
+    save_file({"basis": np.ascontiguousarray(basis)}, folder / CLASSES)
 
 
 def write_config(folder: Path, config: dict[str, Any]) -> None:

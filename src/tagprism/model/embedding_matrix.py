@@ -3,30 +3,39 @@
 from __future__ import annotations
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Float32
+from numpy import ndarray
 from torch import Tensor, nn
 
+from tagprism.model.anchor import Anchor
 from tagprism.model.max_similarity import max_similarity
 
 
 class EmbeddingMatrix(nn.Module):
-    """Linear map of pooled features to M principal embedding vectors.
+    """Linear map of pooled features to M principal embedding vectors, each added to the anchor where there is one.
 
     Args:
         features: C, length of the feature vector.
         vectors: M, principal vectors per image.
         dimension: D, length of a label vector.
+        anchor: features (B, C) -> (B, D), not trained: the head learns what is to be added to it.
 
-    Source: arXiv 2105.05926, section 3.2; the authors' flat output is D-major, ours is (B, M, D).
+    Source: arXiv 2105.05926, section 3.2; the authors' flat output is D-major, ours is (B, M, D). The anchor is ours.
     """
 
-    def __init__(self, features: int, vectors: int, dimension: int) -> None:
+    def __init__(self, features: int, vectors: int, dimension: int, anchor: Anchor | None = None) -> None:
         super().__init__()
         self.vectors, self.dimension = vectors, dimension
         self.linear = nn.Linear(features, vectors * dimension, bias=False)
+        self.anchor = anchor
 
     def forward(self, features: Float[Tensor, "B C"]) -> Float[Tensor, "B M D"]:
         """Embedding matrices of a batch of feature vectors."""
+        matrices = self.trained(features)
+        return matrices if self.anchor is None else matrices + self.anchor(features)[:, None]
+
+    def trained(self, features: Float[Tensor, "B C"]) -> Float[Tensor, "B M D"]:
+        """The linear part alone, to which each place of a picture adds its share."""
         matrices: Tensor = self.linear(features)
         return matrices.view(-1, self.vectors, self.dimension)
 
@@ -70,13 +79,44 @@ class RankingMatrix(nn.Module):
 
 
 class Network(nn.Module):
-    """The whole way of a picture: pixels -> features -> embedding matrix -> ranking matrix. This is exported."""
+    """The whole way of a picture: pixels -> features -> embedding matrix -> ranking matrix. This is exported.
 
-    def __init__(self, backbone: nn.Module, head: EmbeddingMatrix, ranking: RankingMatrix) -> None:
+    Args:
+        backbone: pixels (B, 3, H, W) -> features (B, C).
+        head: features -> embedding matrices.
+        ranking: embedding matrices -> ranking matrices.
+        classes: features -> further columns (B, R + 1) of the ranking matrices, the same in all rows.
+    """
+
+    def __init__(
+        self,
+        backbone: nn.Module,
+        head: EmbeddingMatrix,
+        ranking: RankingMatrix,
+        classes: nn.Module | None = None,
+    ) -> None:
         super().__init__()
-        self.backbone, self.head, self.ranking = backbone, head, ranking
+        self.backbone, self.head, self.ranking, self.classes = backbone, head, ranking, classes
 
-    def forward(self, pixels: Float[Tensor, "B 3 H W"]) -> Float[Tensor, "B M D1"]:
+    def forward(self, pixels: Float[Tensor, "B 3 H W"]) -> Float[Tensor, "B M Q"]:
         """Ranking matrices of prepared pixels."""
-        matrices: Tensor = self.ranking(self.head(self.backbone(pixels)))
-        return matrices
+        return self.of_features(self.backbone(pixels))
+
+    def of_features(self, features: Float[Tensor, "B C"]) -> Float[Tensor, "B M Q"]:
+        """Ranking matrices of feature vectors."""
+        return self.with_classes(self.ranking(self.head(features)), features)
+
+    @property
+    def class_basis(self) -> Float32[ndarray, "D R"] | None:
+        """What makes queries of label vectors for the further columns; None where there are none."""
+        if self.classes is None:
+            return None
+        basis: Float32[ndarray, "D R"] = self.classes.get_buffer("basis").numpy()
+        return basis
+
+    def with_classes(self, matrices: Float[Tensor, "B M D1"], features: Float[Tensor, "B C"]) -> Float[Tensor, "B M Q"]:
+        """Ranking matrices with the further columns, where there are some."""
+        if self.classes is None:
+            return matrices
+        columns = self.classes(features)[:, None].expand(-1, matrices.shape[1], -1)
+        return torch.cat([matrices, columns], dim=-1)

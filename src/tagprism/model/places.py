@@ -1,6 +1,7 @@
 """Which place of a picture adds what to its ranking matrix: exact, where the pooled features are the mean of a map.
 
-The head is linear: `A_m = H_m mean_p f_p = sum_p (1/P) H_m f_p`. Knows only tensors and backbones.
+The head is linear: `A_m = H_m mean_p f_p = sum_p (1/P) H_m f_p`. Its anchor is not, and belongs to no place. Knows only
+tensors and backbones.
 """
 
 from __future__ import annotations
@@ -65,7 +66,7 @@ def feature_map(found: Tensor, features: int, places: int) -> Float[Tensor, "B P
 class PlacedNetwork(nn.Module):
     """A network with a second output: what each place adds to the ranking matrix's first D columns.
 
-    The last column, and whatever else is added to a matrix without a place, is the rest: score - sum over places.
+    What belongs to no place (the columns behind them, the head's anchor) is the rest: score - sum over places.
     Places are computed for those images of a batch that are asked for: by default none, which costs nothing.
 
     Args:
@@ -84,9 +85,12 @@ class PlacedNetwork(nn.Module):
         backbone, head, ranking = self.network.backbone, self.network.head, self.network.ranking
         assert isinstance(backbone, Backbone)
         found = backbone.last_map(pixels)
-        matrices = head(backbone.pooled(found))
+        features = backbone.pooled(found)
+        matrices = head(features)
         mean, deviation = ranking.moments(matrices)
         rows = feature_map(found.index_select(0, asked), backbone.features, self.places)  # (A, P, C)
-        shares = head(rows.flatten(0, 1)).view(-1, self.places, head.vectors, head.dimension)  # one weight, two uses
+        shares = head.trained(rows.flatten(0, 1))  # one weight, two uses
+        shares = shares.view(-1, self.places, head.vectors, head.dimension)
         divisor = self.places * deviation.index_select(0, asked)[..., None]
-        return ranking.standardised(matrices, mean, deviation), shares / divisor
+        ranked = self.network.with_classes(ranking.standardised(matrices, mean, deviation), features)
+        return ranked, shares / divisor

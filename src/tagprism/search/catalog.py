@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import os
 import sqlite3
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Container, Iterable, Iterator, Sequence
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
@@ -237,3 +237,15 @@ def _folder(path: str) -> bytes:
 def _range(root: str) -> dict[str, bytes]:
     first = _folder(root)
     return {"root": os.fsencode(root), "first": first, "end": first[:-1] + bytes([first[-1] + 1])}
+
+
+def held_with(file: Path, digests: Container[str]) -> list[int] | None:
+    """Ids of the pictures that have one of some digests; None where there is no catalog that can be read.
+
+    Only reads, beside whoever changes the catalog. The index is the truth: ask it whether they still have these bytes.
+    """
+    try:
+        with closing(sqlite3.connect(f"{file.absolute().as_uri()}?mode=ro", timeout=60, uri=True)) as sql:
+            return [one for one, digest in sql.execute("SELECT id, digest FROM picture") if digest.hex() in digests]
+    except sqlite3.Error:
+        return None

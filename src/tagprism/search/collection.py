@@ -16,11 +16,12 @@ from tagprism.files import digest_json, machine_errors, state_dir, write_json
 from tagprism.model.locate import packaged_bundles
 from tagprism.search.contract import Index
 from tagprism.search.edge_index import RECALL, SHARD, EdgeIndex
+from tagprism.search.marks import MARKS
 from tagprism.search.shared_index import LOCK, SharedIndex, hold
 from tagprism.tagging.tagger import Tagger, load
 
 SETTINGS, CATALOG, UPKEEP = "index.json", "catalog.sqlite", "upkeep"
-_OURS = {SHARD, RECALL, LOCK, UPKEEP, CATALOG, f"{CATALOG}-wal", f"{CATALOG}-shm"}
+_OURS = {SHARD, RECALL, LOCK, UPKEEP} | {f"{name}{part}" for name in (CATALOG, MARKS) for part in ("", "-wal", "-shm")}
 _ANEW = "Update tagprism, or index anew with `tagprism index --rebuild`."
 
 

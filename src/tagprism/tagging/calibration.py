@@ -14,13 +14,13 @@ from pathlib import Path
 from typing import get_args
 
 import numpy as np
-from jaxtyping import Float, Float16, Float32, Float64, Integer
+from jaxtyping import Bool, Float, Float16, Float32, Float64, Integer
 
 from tagprism.errors import InputError
-from tagprism.labels.phrases import normalise_phrase, variants
 from tagprism.labels.tensor_file import read_tensors, write_tensors
 from tagprism.labels.vocabulary import Role, Vocabulary
 from tagprism.model.max_similarity import max_similarity_numpy
+from tagprism.model.queries import label_queries, trained_queries
 
 _KIND, _VERSION = "calibration", 1
 _CHUNK = 2048  # labels whose scores over the background are held at once
@@ -64,11 +64,13 @@ class Calibration:
             any picture has; `unseen` for all else.
         statistics: (L, 2) mean and deviation of the vocabulary's labels over the background, so that using it costs
             nothing.
+        basis: of the bundle's class columns (`model.queries`), None where it has none.
     """
 
     background: Float16[np.ndarray, "b M D1"]
     maps: dict[Role, MonotoneMap]
     statistics: Float32[np.ndarray, "L 2"]
+    basis: Float32[np.ndarray, "D R"] | None = None
 
     def save(self, path: Path) -> None:
         """Write it, whole or not at all."""
@@ -78,8 +80,8 @@ class Calibration:
         write_tensors(path, _KIND, _VERSION, {"features": list(FEATURES)}, tensors)
 
     @classmethod
-    def load(cls, path: Path) -> Calibration:
-        """Read what `save` wrote.
+    def load(cls, path: Path, basis: Float32[np.ndarray, "D R"] | None = None) -> Calibration:
+        """Read what `save` wrote; the basis is the bundle's and stored elsewhere.
 
         Raises:
             InputError: the file is absent, damaged or of a newer format.
@@ -90,7 +92,7 @@ class Calibration:
                 role: MonotoneMap(*(tensors[f"{role}_{part}"] for part in ("weights", "knots", "logits")))
                 for role in get_args(Role)
             }
-            return cls(tensors["background"], maps, tensors["statistics"])
+            return cls(tensors["background"], maps, tensors["statistics"], basis)
         except KeyError as error:
             raise InputError(f"the calibration lacks {error}.", where=str(path), remedy="Copy it again.") from error
 
@@ -104,18 +106,16 @@ class Calibration:
             vectors: (L, D) their vectors.
             vocabulary: of the bundle; a label that is another spelling of a trained one counts as trained on.
         """
-        roles = np.array(vocabulary.roles)
-        reference = vocabulary.vectors[roles == "seen"]
+        reference = vocabulary.vectors[np.array(vocabulary.roles) == "seen"]
+        roles = np.array(vocabulary.roles_of(labels))
         if tuple(labels) == vocabulary.names:  # all is known, thousands of labels in no time
             return LabelCalibration(self.maps, self.statistics, roles, reference)
         places = np.array([-1 if (row := vocabulary.find(label)) is None else row for label in labels])
         own = (vocabulary.vectors[places] == vectors).all(axis=1) & (places >= 0)  # other spelling, other vector
         statistics = self.statistics[places]
-        statistics[~own] = background_statistics(self.background, vectors[~own])
-        trained = {spelling for name in vocabulary.seen for spelling in variants(name)}
-        spelled = np.array([normalise_phrase(label) in trained for label in labels])
-        known = np.where(places >= 0, roles[places], "unseen")
-        return LabelCalibration(self.maps, statistics, np.where(spelled, "seen", known), reference)
+        trained = roles[~own] == "seen"
+        statistics[~own] = background_statistics(self.background, vectors[~own], self.basis, trained)
+        return LabelCalibration(self.maps, statistics, roles, reference)
 
 
 @dataclass(frozen=True)
@@ -158,23 +158,22 @@ def pair_features(
     reference: Float32[np.ndarray, "S D"],
 ) -> Float32[np.ndarray, "B L F"]:
     """What a probability depends on, `FEATURES` of every (picture, label) pair; the first two rise with the score."""
-    best = max_similarity_numpy(matrices, label_queries(reference))[0].max(axis=1)  # (B,)
+    best = max_similarity_numpy(matrices, trained_queries(reference, matrices.shape[2]))[0].max(axis=1)  # (B,)
     deviations = (scores - statistics[:, 0]) / statistics[:, 1]
     return np.stack([deviations, scores, np.broadcast_to(best[:, None], scores.shape)], axis=-1)
 
 
 def background_statistics(
-    background: Float[np.ndarray, "b M D1"], vectors: Float32[np.ndarray, "L D"]
+    background: Float[np.ndarray, "b M Q"],
+    vectors: Float32[np.ndarray, "L D"],
+    basis: Float32[np.ndarray, "D R"] | None = None,
+    trained: Bool[np.ndarray, " L"] | None = None,
 ) -> Float32[np.ndarray, "L 2"]:
-    """Mean and deviation (at least 0.001) of labels' scores over background matrices."""
+    """Mean and deviation (at least 0.001) of labels' scores over background matrices; see `label_queries`."""
     found = np.empty((len(vectors), 2), np.float32)
     for start in range(0, len(vectors), _CHUNK):
         rows = slice(start, start + _CHUNK)
-        scores, _ = max_similarity_numpy(background, label_queries(vectors[rows]))
+        queries = label_queries(vectors[rows], basis, None if trained is None else trained[rows])
+        scores, _ = max_similarity_numpy(background, queries)
         found[rows] = np.stack([scores.mean(axis=0), np.maximum(scores.std(axis=0), _LEAST_DEVIATION)], axis=1)
     return found
-
-
-def label_queries(vectors: Float32[np.ndarray, "L D"]) -> Float32[np.ndarray, "L D1"]:
-    """Queries `[w, 1]` of label vectors for ranking matrices."""
-    return np.concatenate([vectors, np.ones((len(vectors), 1), np.float32)], axis=1)

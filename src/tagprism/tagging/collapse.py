@@ -11,7 +11,7 @@ import numpy as np
 from jaxtyping import Float, Float32, Float64, Int64
 
 from tagprism.model.max_similarity import max_similarity_numpy
-from tagprism.tagging.calibration import label_queries
+from tagprism.model.queries import label_queries
 
 CLOSE_COSINE, COLLAPSED_GAIN, DEAD_SHARE = 0.95, 0.1, 0.1
 """Mean cosine from which vectors are close; mean gain below which close vectors are one; part of an even share of the
@@ -62,7 +62,7 @@ class CollapseMeter:
     """
 
     def __init__(self, vectors: Float32[np.ndarray, "L D"], top: int = 10) -> None:
-        self._queries, self._top = label_queries(vectors), min(top, len(vectors))
+        self._queries, self._top = label_queries(vectors), min(top, len(vectors))  # class columns favour no row
         self._ranks: list[Float64[np.ndarray, " B"]] = []
         self._cosines: list[Float64[np.ndarray, " B"]] = []
         self._gains: list[Float64[np.ndarray, " B"]] = []
@@ -71,6 +71,7 @@ class CollapseMeter:
     def add(self, matrices: Float32[np.ndarray, "B M D1"]) -> None:
         """Measure the ranking matrices of some more pictures."""
         M = matrices.shape[1]
+        matrices = matrices[..., : self._queries.shape[1]]
         self._ranks.append(effective_rank(matrices[..., :-1]))
         self._cosines.append(mean_cosine(matrices[..., :-1]))
         scores, winners = max_similarity_numpy(matrices, self._queries)  # (B, L)

@@ -17,7 +17,6 @@ from PIL import Image
 
 from tagprism.images.decode import MAX_PIXELS, open_picture
 from tagprism.model.max_similarity import max_similarity_numpy
-from tagprism.tagging.calibration import label_queries
 from tagprism.tagging.tagger import Tagger
 
 
@@ -81,9 +80,15 @@ class Explainer:
         words = list(dict.fromkeys(word for group in self._spellings.values() for word in group))
         self._rows = {word: row for row, word in enumerate(words)}
         self._vectors = tagger.embed(words)
+        self._queries = tagger.queries_of(words, self._vectors)
 
     def explain(
-        self, path: str | os.PathLike[str], names: Sequence[str], *, max_pixels: int = MAX_PIXELS
+        self,
+        path: str | os.PathLike[str],
+        names: Sequence[str],
+        *,
+        max_pixels: int = MAX_PIXELS,
+        data: bytes | None = None,
     ) -> Explanation:
         """Explain some labels of a picture.
 
@@ -91,20 +96,22 @@ class Explainer:
             path: a picture file.
             names: some of the labels.
             max_pixels: cap on the size of the picture.
+            data: the file's bytes, where they have been read; then `path` is its name alone.
 
         Raises:
             PictureError: the picture cannot be used.
         """
         preprocess = self.tagger.preprocess
-        picture = open_picture(path, max_pixels=max_pixels, draft_size=preprocess.draft_size)
+        source, draft = path if data is None else data, preprocess.draft_size
+        picture = open_picture(source, max_pixels=max_pixels, draft_size=draft, where=os.fsdecode(path))
         matrices, places = self.tagger.bundle.placed_matrices(preprocess.apply(picture)[None])
         tags = tuple(self._why(name, matrices[0], places[0]) for name in names)
         return Explanation(Path(path), picture, preprocess.frame(picture), tags)
 
     def _why(self, name: str, matrix: Float32[np.ndarray, "M D1"], places: Float32[np.ndarray, "P M D"]) -> Why:
         spellings = self._spellings[name]
-        vectors = self._vectors[[self._rows[word] for word in spellings]]  # (S, D)
-        queries = label_queries(vectors)
+        rows = [self._rows[word] for word in spellings]
+        vectors, queries = self._vectors[rows], self._queries[rows]  # (S, D), (S, Q)
         scores, winners = (array[0] for array in max_similarity_numpy(matrix[None], queries))
         best = int(np.argmax(scores))
         score, winner = float(scores[best]), int(winners[best])

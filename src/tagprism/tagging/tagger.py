@@ -23,8 +23,9 @@ from tagprism.labels.label_space import LabelSpace
 from tagprism.labels.vocabulary import Vocabulary
 from tagprism.model.bundle import CALIBRATION, VOCABULARY, Bundle
 from tagprism.model.locate import DEFAULT, locate_bundle
+from tagprism.model.queries import label_queries
 from tagprism.progress import Progress, silent
-from tagprism.tagging.calibration import Calibration, label_queries
+from tagprism.tagging.calibration import Calibration
 from tagprism.tagging.tags import ImageTags, Tag, Words
 
 _WORDS = 1000  # phrases embedded at once: some seconds of work
@@ -79,7 +80,7 @@ class Tagger:
     @cached_property
     def calibration(self) -> Calibration | None:
         """What makes probabilities of scores, or None where the bundle has none."""
-        return Calibration.load(self.bundle.path / CALIBRATION) if self.calibrated else None
+        return Calibration.load(self.bundle.path / CALIBRATION, self.bundle.class_basis) if self.calibrated else None
 
     @cached_property
     def label_space(self) -> LabelSpace | None:
@@ -116,7 +117,14 @@ class Tagger:
 
     def queries(self, labels: Sequence[str]) -> Float32[np.ndarray, "L Q"]:
         """What ranking matrices (M, Q) are multiplied with to score words and phrases; errors as for `embed`."""
-        return label_queries(self.embed(labels))
+        return self.queries_of(labels, self.embed(labels))
+
+    def queries_of(self, labels: Sequence[str], vectors: Float32[np.ndarray, "L D"]) -> Float32[np.ndarray, "L Q"]:
+        """The same, for labels whose vectors are at hand."""
+        basis = self.bundle.class_basis
+        if basis is None:
+            return label_queries(vectors)
+        return label_queries(vectors, basis, np.array(self.vocabulary.roles_of(labels)) == "seen")
 
     def _no_vectors(self, phrases: Sequence[str]) -> InputError:
         near = {phrase: ", ".join(self.vocabulary.nearest_names(phrase, 3)) for phrase in phrases[:10]}

@@ -13,7 +13,6 @@ from jaxtyping import Float32, Float64, Integer
 from tagprism.errors import InputError, PictureError
 from tagprism.model.max_similarity import max_similarity_numpy
 from tagprism.progress import Progress, silent
-from tagprism.tagging.calibration import label_queries
 
 if TYPE_CHECKING:
     from tagprism.tagging.tagger import Tagger
@@ -75,7 +74,7 @@ class Words:
         spellings = [(name, *aliases.get(name, ())) for name in self.names]
         flat = [spelling for group in spellings for spelling in group]
         vectors = tagger.embed(flat, progress=progress)
-        self._queries = label_queries(vectors)
+        self._queries = tagger.queries_of(flat, vectors)
         calibration = tagger.calibration
         self._calibrated = calibration.of_labels(flat, vectors, tagger.vocabulary) if calibration is not None else None
         sizes = np.array([len(group) for group in spellings])

@@ -8,12 +8,11 @@ from __future__ import annotations
 import numpy as np
 import torch
 from jaxtyping import Float32, Int8
-from timm.data.imagenet_info import ImageNetInfo
 
-from tagprism.errors import InputError
 from tagprism.evaluation.metrics import mean_average_precision
-from tagprism.labels.label_space import LabelSpace, SpacePart, UnknownPhrasesError
+from tagprism.labels.label_space import LabelSpace, SpacePart
 from tagprism.model.backbones import Backbone
+from tagprism.training.anchoring import class_names, embed_known, imagenet_classifier
 from tagprism.training.recipe import LabelTable, LossTable, Recipe
 
 Features = Float32[np.ndarray, "N C"]
@@ -35,23 +34,24 @@ def authors_recipe(recipe: Recipe) -> Recipe:
     The encoder is the first one without a template (a table of word vectors, as theirs), else the first.
     """
     plain = next((part for part in recipe.labels.parts if part.template == "{}"), recipe.labels.parts[0])
+    plain_model = {"standardise": False, "anchor": 0.0, "conse": 0.0, "rows_from": "pooled"}
     return recipe.model_copy(
         update={
             "labels": LabelTable(parts=(SpacePart(encoder=plain.encoder),)),
-            "model": recipe.model.model_copy(update={"standardise": False}),
+            "model": recipe.model.model_copy(update=plain_model),
             "loss": LossTable(),
         }
     )
 
 
+def pooled_recipe(recipe: Recipe) -> Recipe:
+    """The same recipe on pooled features, for rivals that know nothing else."""
+    return recipe.model_copy(update={"model": recipe.model.model_copy(update={"rows_from": "pooled"})})
+
+
 def single_vector_recipe(recipe: Recipe) -> Recipe:
     """The same recipe with M = 1."""
     return recipe.model_copy(update={"model": recipe.model.model_copy(update={"vectors": 1})})
-
-
-def has_imagenet_classifier(backbone: Backbone) -> bool:
-    """Whether ConSE is possible."""
-    return backbone.classifier is not None and backbone.classifier.out_features == 1000
 
 
 def conse(
@@ -73,28 +73,14 @@ def conse(
 
     Source: Norouzi et al., arXiv 1312.5650, equation 4.
     """
-    classifier = backbone.classifier
-    if classifier is None or not has_imagenet_classifier(backbone):
-        raise InputError("ConSE needs a backbone with an ImageNet-1k classifier.", where=backbone.name)
-    info = ImageNetInfo()
-    names = [info.index_to_description(index).split(",")[0] for index in range(1000)]
-    kept, vectors = _embed_known(space, names)
+    classifier = imagenet_classifier(backbone)
+    kept, vectors = embed_known(space, class_names())
     with torch.inference_mode():
         posterior = classifier(torch.from_numpy(features)).softmax(1)[:, kept]
         best = posterior.topk(classes, dim=1)
         mixed = (best.values[..., None] * torch.from_numpy(vectors)[best.indices]).sum(1, keepdim=True)
         result: Float32[np.ndarray, "N 1 D"] = torch.nn.functional.normalize(mixed, dim=-1).numpy()
     return result
-
-
-def _embed_known(space: LabelSpace, names: list[str]) -> tuple[list[int], Float32[np.ndarray, "K D"]]:
-    try:
-        unknown: frozenset[str] = frozenset()
-        space.embed(names)
-    except UnknownPhrasesError as error:
-        unknown = frozenset(error.nearest)
-    kept = [place for place, name in enumerate(names) if name not in unknown]
-    return kept, space.embed([names[place] for place in kept]).vectors
 
 
 def ridge(

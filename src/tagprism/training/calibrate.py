@@ -22,13 +22,13 @@ from tagprism.files import replaced_whole
 from tagprism.labels.vocabulary import Role
 from tagprism.model.embedding_matrix import Network
 from tagprism.model.max_similarity import max_similarity_numpy
+from tagprism.model.queries import label_queries
 from tagprism.progress import Progress, silent
 from tagprism.tagging.calibration import (
     FEATURES,
     Calibration,
     MonotoneMap,
     background_statistics,
-    label_queries,
     pair_features,
 )
 from tagprism.training.fit import fit
@@ -85,22 +85,24 @@ def calibrate(prepared: Prepared, network: Network, folder: Path, progress: Prog
     unseen = held_out_pairs(prepared, folder, progress)
     matrices = matrices_of(network, _background(prepared, rows))
     seen_vectors = prepared.seen_vectors
-    seen = _pairs(network, prepared, matrices, seen_vectors, seen_vectors, np.arange(len(seen_vectors)))
-    statistics = background_statistics(matrices, prepared.vocabulary.vectors)
+    seen = _pairs(network, prepared, matrices, seen_vectors, seen_vectors, np.arange(len(seen_vectors)), trained=True)
+    basis, trained = network.class_basis, np.array(prepared.vocabulary.roles) == "seen"
+    statistics = background_statistics(matrices, prepared.vocabulary.vectors, basis, trained)
     plain = fit_monotone(unseen.features, unseen.positive)
     labels_per_picture = seen.positive.sum() / _judged(prepared.validation).sum()
     maps: dict[Role, MonotoneMap] = {
         "seen": fit_monotone(seen.features, seen.positive),
         "unseen": plain,
-        "other": _for_many(plain, prepared, matrices, statistics, labels_per_picture),
+        "other": _for_many(plain, prepared, matrices, basis, statistics, labels_per_picture),
     }
-    return Calibration(matrices, maps, statistics)
+    return Calibration(matrices, maps, statistics, basis)
 
 
 def _for_many(
     its: MonotoneMap,
     prepared: Prepared,
     background: Float16[np.ndarray, "b M D1"],
+    basis: Float32[np.ndarray, "D R"] | None,
     statistics: Float32[np.ndarray, "L 2"],
     labels_per_picture: float,
 ) -> MonotoneMap:
@@ -112,7 +114,7 @@ def _for_many(
     other = np.array(prepared.vocabulary.roles) == "other"
     if not other.any():
         return its
-    scores, _ = max_similarity_numpy(background, label_queries(prepared.vocabulary.vectors[other]))
+    scores, _ = max_similarity_numpy(background, label_queries(prepared.vocabulary.vectors[other], basis))
     features = pair_features(background, scores, statistics[other], prepared.seen_vectors).reshape(-1, len(FEATURES))
 
     def lowered(by: float) -> MonotoneMap:
@@ -149,6 +151,7 @@ def fold_pairs(prepared: Prepared, number: int, folder: Path, progress: Progress
         without.vocabulary.select(without.split.unseen).vectors,
         without.seen_vectors,
         held,
+        trained=False,
     )
     with replaced_whole(done) as beside:
         save_file({"features": pairs.features, "positive": pairs.positive}, beside)
@@ -167,7 +170,7 @@ def background_rows(prepared: Prepared) -> np.ndarray:
 def matrices_of(network: Network, features: Float32[np.ndarray, "n C"]) -> Float16[np.ndarray, "n M D1"]:
     """Ranking matrices of feature vectors, as a bundle keeps them."""
     with torch.inference_mode():
-        matrices = network.ranking(network.head(torch.from_numpy(features)))
+        matrices = network.of_features(torch.from_numpy(features))
         narrow: Float16[np.ndarray, "n M D1"] = matrices.half().numpy()
     return narrow
 
@@ -210,13 +213,16 @@ def _pairs(
     vectors: Float32[np.ndarray, "L D"],
     reference: Float32[np.ndarray, "S D"],
     columns: np.ndarray,
+    *,
+    trained: bool,
 ) -> Pairs:
     """Known pairs of the validation pictures and some of the seen labels."""
     used = _judged(prepared.validation)
     assert prepared.validation.features is not None, "reason_not_to was asked"
     matrices = matrices_of(network, prepared.validation.features[used])
-    scores, _ = max_similarity_numpy(matrices, label_queries(vectors))
-    features = pair_features(matrices, scores, background_statistics(background, vectors), reference)
+    form = network.class_basis, np.full(len(vectors), trained)
+    scores, _ = max_similarity_numpy(matrices, label_queries(vectors, *form))
+    features = pair_features(matrices, scores, background_statistics(background, vectors, *form), reference)
     targets = prepared.validation.targets.over(columns)[used]
     return Pairs(features[targets >= 0], targets[targets >= 0] == 1)
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
 
@@ -22,7 +22,7 @@ from tagprism.files import cache_dir, replaced_whole
 from tagprism.images.digests import digest_pictures
 from tagprism.images.preprocess import Preprocess
 from tagprism.images.stream import BATCH, look_at
-from tagprism.model.backbones import FeatureNetwork
+from tagprism.model.backbones import BackboneUnion, FeatureNetwork
 from tagprism.model.export import export_onnx
 from tagprism.model.onnx_model import OnnxModel
 from tagprism.progress import Progress, silent
@@ -104,6 +104,9 @@ def compute_features(
     Raises:
         InputError: none of the pictures can be used.
     """
+    if isinstance(network, BackboneUnion):  # each has a cache of its own, which other runs share
+        parts = [compute_features(files, part, preprocess, progress) for part in network.members]
+        return replace(parts[0], vectors=np.concatenate([part.vectors for part in parts], axis=1))
     with stored_features(files, network, preprocess, progress) as stored:
         return Features(stored.rows, stored.read(range(len(stored.rows))), stored.digests, stored.errors)
 

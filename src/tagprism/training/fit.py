@@ -23,11 +23,14 @@ from torch import nn
 from tagprism.errors import InputError
 from tagprism.model.backbones import Backbone
 from tagprism.model.embedding_matrix import EmbeddingMatrix, Network, RankingMatrix
+from tagprism.model.patches import pooling
 from tagprism.progress import Progress, silent
+from tagprism.training.anchoring import make_anchor, make_class_columns
 from tagprism.training.augment import Augmentation
 from tagprism.training.batches import FeatureBatches, InOrder, PixelBatches, PlacedLoader, TrainingOrder
 from tagprism.training.diversity_loss import SemanticDiversityLoss
 from tagprism.training.module import Checkpoints, EmbeddingTrainer, averaging
+from tagprism.training.networks import make_head
 from tagprism.training.prepare import Part, Prepared
 from tagprism.training.processes import ALONE, Processes, lost_peer
 from tagprism.training.speed import Speed, Speedometer
@@ -76,7 +79,8 @@ def fit(prepared: Prepared, folder: Path, progress: Progress = silent, processes
         raise InputError("fp16 needs a GPU.", where="training.precision", remedy="Use bf16 or 32.")
     torch.manual_seed(recipe.seed)
     vectors = torch.tensor(prepared.seen_vectors)
-    head = EmbeddingMatrix(prepared.backbone.features, recipe.model.vectors, vectors.shape[1])
+    anchor = make_anchor(recipe, pooling(prepared.backbone), prepared.space)
+    head = make_head(recipe.model, prepared.backbone, vectors.shape[1], anchor)
     ranking = RankingMatrix(vectors, standardise=recipe.model.standardise)
     trained: nn.Module = head
     if training.end_to_end:
@@ -107,8 +111,16 @@ def fit(prepared: Prepared, folder: Path, progress: Progress = silent, processes
         value = max(state["best"] for name, state in checkpoint["callbacks"].items() if name == "Checkpoints")
     if training.end_to_end:
         prepared.backbone.load_state_dict(backbone.state_dict())
-    network = Network(prepared.backbone, head, ranking).cpu().eval().to(memory_format=torch.contiguous_format)
-    return Fitted(network, module.failed, module.loss.skipped_images, value, speed.total)
+    return Fitted(make_network(prepared, head), module.failed, module.loss.skipped_images, value, speed.total)
+
+
+def make_network(prepared: Prepared, head: EmbeddingMatrix) -> Network:
+    """The whole network around a trained head, in evaluation mode, on the CPU."""
+    seen_vectors, model = prepared.seen_vectors, prepared.recipe.model
+    ranking = RankingMatrix(torch.tensor(seen_vectors), standardise=model.standardise)
+    classes = make_class_columns(model, prepared.backbone, prepared.space, seen_vectors)
+    network = Network(prepared.backbone, head, ranking, classes)
+    return network.cpu().eval().to(memory_format=torch.contiguous_format)
 
 
 def _synchronised(backbone: Backbone, batch_norm: str, processes: Processes) -> Backbone:

@@ -6,6 +6,7 @@ from typing import Any
 
 from jinja2 import Environment, StrictUndefined
 
+from tagprism.clip_models import PREFIX
 from tagprism.training.fit import Fitted
 from tagprism.training.prepare import Prepared
 
@@ -23,7 +24,7 @@ _CARD = """\
 # {{ recipe.name }}
 
 **Data and licences.** Trained on {{ origin.training_images }} pictures ({{ licence }}) with
-{{ split.seen | length }} labels. Backbone `{{ recipe.model.backbone }}`
+{{ split.seen | length }} labels. Backbone `{{ backbone }}`
 ({{ weights }}). Label vectors: {{ parts }}.
 
 A tagprism bundle: it turns a picture into {{ recipe.model.vectors }} principal embedding vectors and ranks any word or
@@ -58,6 +59,15 @@ phrase against them, also words it was never trained on. Use it with `tagprism t
 """
 
 
+def _weights(backbone: str | tuple[str, ...], weights: str) -> str:
+    if isinstance(backbone, str) and backbone.startswith(PREFIX) and weights == "pretrained":
+        return (
+            "CLIP, learned from pictures with texts of the web, so that no label is certainly unseen by it; see the "
+            "weights' own licence"
+        )
+    return _WEIGHTS.get(weights, "weights of the user's own")
+
+
 def model_card(prepared: Prepared, fitted: Fitted, origin: dict[str, Any]) -> str:
     """Markdown of the model card.
 
@@ -74,9 +84,10 @@ def model_card(prepared: Prepared, fitted: Fitted, origin: dict[str, Any]) -> st
         split=prepared.split,
         fitted=fitted,
         origin=origin,
+        backbone=prepared.backbone.name,
         dimension=prepared.space.dimension,
         parts=parts,
-        weights=_WEIGHTS.get(recipe.model.weights, "weights of the user's own"),
+        weights=_weights(recipe.model.backbone, recipe.model.weights),
         validation="no validation part" if value is None else f"{value:.1f}",
         licence=_LICENCES.get(origin["data_kind"], "see the data set's own licence"),
     )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -23,7 +24,10 @@ from tagprism.labels.vocabulary import Role, Vocabulary
 from tagprism.model.backbones import Backbone
 from tagprism.progress import Progress, silent
 from tagprism.training.features import compute_features
+from tagprism.training.networks import open_backbone
 from tagprism.training.recipe import LabelTable, Recipe
+
+_LARGEST_FEATURES = 16 << 30  # bytes of one part of the pictures: patches are many
 
 
 @dataclass(frozen=True)
@@ -98,7 +102,7 @@ def prepare(recipe: Recipe, table: ImageTable, split: Split, progress: Progress 
             remedy='Set training.validation above 0, or training.choose = "last".',
         )
     torch.manual_seed(recipe.seed)  # a random backbone must be the same one after a resume
-    backbone = Backbone(recipe.model.backbone, recipe.model.weights)
+    backbone = open_backbone(recipe.model)
     preprocess = make_preprocess(recipe, backbone)
     frozen = backbone if not recipe.training.end_to_end else None
     train, skipped = _part(table, split.train, split.seen, frozen, preprocess, progress)
@@ -119,7 +123,7 @@ def embed_labels(labels: LabelTable, seed: int, split: Split) -> tuple[LabelSpac
         UnknownPhrasesError: labels that no encoder knows, with the nearest known words.
     """
     folders = {part.encoder: encoder_folder(part.encoder) for part in labels.parts}
-    encoders: dict[str, LabelEncoder] = {name: load_encoder(folder) for name, folder in folders.items()}
+    encoders: dict[str, LabelEncoder] = {name: _open_encoder(folder) for name, folder in folders.items()}
     space = LabelSpace.fit(labels.parts, encoders, split.seen, unseen=split.unseen, reduce=labels.reduce, seed=seed)
     names = (*split.seen, *split.unseen)
     vectors = space.embed(names).vectors
@@ -128,6 +132,12 @@ def embed_labels(labels: LabelTable, seed: int, split: Split) -> tuple[LabelSpac
     roles = (seen,) * len(split.seen) + (unseen,) * len(split.unseen)
     ids = {encoders[name].id: folder for name, folder in folders.items()}
     return space, Vocabulary(names, vectors, roles), ids
+
+
+@cache
+def _open_encoder(folder: Path) -> LabelEncoder:
+    """One object per folder, so that it remembers the class definitions from one run of a comparison to the next."""
+    return load_encoder(folder)
 
 
 def make_preprocess(recipe: Recipe, backbone: Backbone) -> Preprocess:
@@ -139,7 +149,8 @@ def make_preprocess(recipe: Recipe, backbone: Backbone) -> Preprocess:
         {
             "height": height,
             "width": width,
-            "resize": recipe.model.resize,
+            "resize": recipe.model.resize or backbone.resize,
+            "pad_color": backbone.pad_color,
             "trim": recipe.model.trim,
             "interpolation": "bilinear" if backbone.interpolation == "bilinear" else "bicubic",
             "mean": (0.0, 0.0, 0.0) if plain else backbone.mean,
@@ -161,6 +172,7 @@ def _part(
     places = table.rows_of(keys)
     files = Picked(table.files, places)
     if frozen is not None:
+        _check_size(len(files), frozen.features)
         found = compute_features(files, frozen, preprocess, progress)
         rows, digests, features, errors = found.rows, found.digests, found.vectors, list(found.errors)
     else:
@@ -176,6 +188,15 @@ def _part(
         features,
     )
     return part, [(keys[int(row)], error) for row, error in errors]
+
+
+def _check_size(pictures: int, numbers: int) -> None:
+    if (size := 4 * pictures * numbers) > _LARGEST_FEATURES:
+        raise InputError(
+            f"the features of {pictures:,} pictures would take {size / 2**30:.0f} GB of memory.",
+            where="model.rows_from",
+            remedy='Set model.rows_from = "pooled", or training.end_to_end = true.',
+        )
 
 
 def _check_targets(targets: Targets, recipe: Recipe) -> None:

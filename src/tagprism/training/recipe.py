@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import tomllib
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from tagprism.errors import InputError
 from tagprism.labels.label_space import SpacePart
@@ -26,14 +26,29 @@ class LabelTable(_Table):
 class ModelTable(_Table):
     """`[model]`: backbone, head and how pictures are prepared."""
 
-    backbone: str = "tf_efficientnet_lite0"
+    backbone: str | tuple[str, ...] = Field(
+        default="tf_efficientnet_lite0", min_length=1, description="a timm name, or several whose features are joined"
+    )
     weights: str = Field(default="pretrained", description="pretrained, random, or a .safetensors file")
     vectors: int = Field(default=7, ge=1, description="M, principal vectors per image")
+    anchor: float = Field(default=0.0, ge=0, description="length of what the backbone already knows, in each row")
+    anchor_temperature: float = Field(default=2.0, gt=0, description="the classifier's logits are divided by it")
+    rows_from: Literal["pooled", "patches"] = Field(default="pooled", description="what the M rows are made of")
+    conse: float = Field(default=0.0, ge=0, description="weight of ConSE beside the trained score, for other labels")
+    conse_rank: int = Field(default=96, ge=1, description="directions of the class vectors that ConSE keeps")
     standardise: bool = Field(default=True, description="scores standardised per image over the seen labels")
     image_size: int | None = Field(default=None, ge=16, description="pixels a side; the backbone's own when absent")
-    resize: Literal["squash", "crop", "pad"] = "squash"
+    resize: Literal["squash", "crop", "pad"] | None = Field(
+        default=None, description="a CLIP model's own way, else squash, if absent"
+    )
     trim: bool = Field(default=False, description="cut off a border of one colour first, for drawings on a page")
     normalise_pixels: bool = Field(default=True, description="the backbone's mean and deviation; authors: pixels/255")
+
+    @model_validator(mode="after")
+    def _fits(self) -> Self:
+        if self.conse and not self.standardise:
+            raise ValueError("conse adds to standardised scores: set standardise = true, or conse = 0")
+        return self
 
 
 class LossTable(_Table):
@@ -42,6 +57,7 @@ class LossTable(_Table):
     regulariser_weight: float | None = Field(default=0.3, ge=0, le=1, description='lam, or "none"')
     diversity_weighting: bool = True
     normaliser: Literal["positives", "pairs"] = "positives"
+    across_images: float = Field(default=0, ge=0, lt=1, description="share of ranking images within each label")
     unlabelled: Literal["negative", "ignore"] = "negative"
 
     @field_validator("regulariser_weight", mode="before")

@@ -13,8 +13,10 @@ from safetensors.torch import load_file
 
 from tagprism.errors import InputError
 from tagprism.labels.vocabulary import Vocabulary
-from tagprism.model.backbones import Backbone
-from tagprism.model.embedding_matrix import EmbeddingMatrix, Network, RankingMatrix
+from tagprism.model.embedding_matrix import Network, RankingMatrix
+from tagprism.model.patches import pooling
+from tagprism.training.anchoring import empty_anchor, empty_class_columns
+from tagprism.training.networks import make_head, open_backbone
 from tagprism.training.recipe import load_recipe
 from tagprism.training.train import RECIPE, WEIGHTS
 
@@ -32,14 +34,18 @@ def torch_matrices(run: Path, vocabulary: Vocabulary) -> Matrices:
         InputError: the weights are damaged or belong to another recipe.
     """
     recipe = load_recipe(run / RECIPE)
-    backbone = Backbone(recipe.model.backbone, "random")
+    backbone = open_backbone(recipe.model, weights="random")
     seen = torch.tensor(vocabulary.select(vocabulary.seen).vectors)
-    head = EmbeddingMatrix(backbone.features, recipe.model.vectors, seen.shape[1])
-    network = Network(backbone, head, RankingMatrix(seen, standardise=recipe.model.standardise))
     try:
-        weights = load_file(run / WEIGHTS)
-        network.load_state_dict({name: value for name, value in weights.items() if "backbone.classifier" not in name})
-    except (SafetensorError, RuntimeError) as error:
+        weights = {name: value for name, value in load_file(run / WEIGHTS).items() if not _is_cut_off(name)}
+        classes = len(weights.get("head.anchor.bias", ()))  # of an ImageNet classifier
+        anchor = empty_anchor(recipe.model, pooling(backbone), classes, seen.shape[1])
+        head = make_head(recipe.model, backbone, seen.shape[1], anchor)
+        classes = len(weights["classes.bias"]) if recipe.model.conse else 0
+        columns = empty_class_columns(recipe.model, backbone.features, classes, seen.shape[1], len(seen))
+        network = Network(backbone, head, RankingMatrix(seen, standardise=recipe.model.standardise), columns)
+        network.load_state_dict(weights)
+    except (SafetensorError, RuntimeError, KeyError) as error:
         raise InputError(f"does not hold this run's weights ({error}).", where=str(run / WEIGHTS)) from error
     network.eval()
 
@@ -49,3 +55,8 @@ def torch_matrices(run: Path, vocabulary: Vocabulary) -> Matrices:
         return result
 
     return matrices
+
+
+def _is_cut_off(name: str) -> bool:
+    """Whether a weight is of a backbone's own classifier, which the network does not use."""
+    return name.startswith("backbone.") and ".classifier." in name and ".network." not in name

@@ -21,7 +21,16 @@ from tagprism.files import link_or_copy, replaced_whole, write_json, write_text
 from tagprism.labels.encoder_card import read_card
 from tagprism.labels.phrases import normalise_phrase, variants
 from tagprism.labels.vocabulary import Role, Vocabulary
-from tagprism.model.bundle import CALIBRATION, CARD, MODEL, TEXT, VOCABULARY, write_config, write_trained_on
+from tagprism.model.bundle import (
+    CALIBRATION,
+    CARD,
+    MODEL,
+    TEXT,
+    VOCABULARY,
+    write_class_basis,
+    write_config,
+    write_trained_on,
+)
 from tagprism.model.export import export_onnx
 from tagprism.model.places import PlacedNetwork, find_places
 from tagprism.progress import Progress, silent
@@ -175,6 +184,9 @@ def write_bundle(
     places = find_places(prepared.backbone, size)
     export_onnx(PlacedNetwork(fitted.network, places) if places else fitted.network, size, folder / MODEL)
     prepared.vocabulary.save(folder / VOCABULARY)
+    basis = fitted.network.class_basis
+    if basis is not None:
+        write_class_basis(folder, basis)
     write_trained_on(folder, frozenset(prepared.train.digests) | frozenset(prepared.validation.digests))
     if calibration is not None:
         calibration.save(folder / CALIBRATION)
@@ -195,6 +207,7 @@ def write_bundle(
             "name": recipe.name,
             "vectors": recipe.model.vectors,
             "dimension": prepared.space.dimension,
+            "class_columns": 0 if basis is None else basis.shape[1] + 1,
             "standardised": recipe.model.standardise,
             "preprocess": prepared.preprocess.model_dump(mode="json"),
             "encoders": names,

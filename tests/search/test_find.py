@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from tagprism.errors import InputError, PictureError
-from tagprism.evaluation.evaluate import score_matrices
+from tagprism.evaluation.scores import score_matrices
 from tagprism.search.collection import Collection, create_collection
 from tagprism.search.contract import Picture
 from tagprism.search.find import Finder, find

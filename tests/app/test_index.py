@@ -220,7 +220,10 @@ def test_watch_follows_the_folder_while_others_search(world: World, photos: Path
             assert second.returncode == 6 and b"another `tagprism index` is at work" in second.stderr
         finally:
             process.send_signal(signal.SIGINT)
-    assert process.returncode == 130 and "0.png" not in held(where)
+            assert process.stderr is not None
+            said = process.stderr.read().decode()
+    assert process.returncode == 130, said
+    assert "0.png" not in held(where)
 
 
 def test_while_watching_a_skipped_picture_is_named_once(capsys: pytest.CaptureFixture[str]) -> None:

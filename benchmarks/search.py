@@ -37,7 +37,7 @@ def main() -> None:
     """Measure, print a line of JSON a result, and draw."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("photos", type=Path)
-    parser.add_argument("--pictures", type=int, default=100_000)
+    parser.add_argument("--pictures", type=int, default=100_000, help="0 leaves the comparison away")
     parser.add_argument("--million", action="store_true", help="also grow an int8 index to 1,000,000 pictures")
     parser.add_argument("--matrices", type=Path, help="file that keeps the real matrices between runs")
     parser.add_argument("--folder", type=Path, help="where the indexes are made, on a disk with 12 GB")
@@ -49,7 +49,8 @@ def main() -> None:
     queries = tagger.queries(names)
     say(what="machine", cpus=os.cpu_count(), python=platform.python_version(), load=os.getloadavg()[0], real=len(real))
     with tempfile.TemporaryDirectory(dir=arguments.folder) as folder:
-        side_by_side(real, queries, arguments.pictures, Path(folder))
+        if arguments.pictures:
+            side_by_side(real, queries, arguments.pictures, Path(folder))
         if arguments.million:
             rows = grow(real, queries, Path(folder) / "grown")
             if arguments.plot:
@@ -105,7 +106,10 @@ def fill(index: EdgeIndex, real: np.ndarray, count: int, begin: int = 0) -> dict
 
 def exact_best(flat: np.ndarray, queries: np.ndarray, M: int) -> list[np.ndarray]:
     """The floor: places of the best pictures for each query."""
-    scores = (flat @ queries.T).reshape(-1, M, len(queries)).max(1)
+    products = (flat @ queries.T).reshape(-1, M, len(queries))
+    scores = products[:, 0].copy()
+    for row in range(1, M):  # several times faster than max() over a short axis
+        np.maximum(scores, products[:, row], out=scores)
     found = []
     for column in scores.T:
         best = np.argpartition(-column, LIMIT)[:LIMIT]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from pathlib import Path
 
 import pytest
@@ -25,16 +24,3 @@ def test_it_tells_of_the_time_before_it_watched_and_of_folders_that_come(
     next(told)
     (later / "b").write_text("b")
     next(told)
-
-
-def test_it_rests_while_no_folder_is_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    rests: list[float] = []
-
-    def rest(seconds: float) -> None:
-        rests.append(seconds)
-        if len(rests) == 3:
-            (tmp_path / "disk").mkdir()
-
-    monkeypatch.setattr(time, "sleep", rest)
-    next(changes([str(tmp_path / "disk")]))
-    assert rests == [2.0] * 3

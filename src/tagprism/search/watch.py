@@ -3,36 +3,34 @@
 from __future__ import annotations
 
 import os
-import time
 from collections.abc import Iterator, Sequence
 
 from watchfiles import watch
 
 _CALM = 1600  # milliseconds over which changes are gathered
-_LOOK_AGAIN = 2000  # milliseconds after which it is seen whether folders have come or gone
+_LOOK_AGAIN = 5000  # milliseconds after which folders that are not there are looked for again
 
 
 def changes(folders: Sequence[str]) -> Iterator[None]:
-    """Yield after something changed in a folder, or may have: also once soon after watching begins.
+    """Yield after something changed in a folder, or may have.
+
+    Also once when the watch over the folders has begun: what changed before that nobody has told.
 
     Args:
-        folders: files and folders; those that are not there are looked for again and again.
+        folders: files and folders; those that are not there are looked for every few seconds.
     """
     while True:
-        present = _there(folders)
-        if not present:
-            time.sleep(_LOOK_AGAIN / 1000)
-            continue
-        begins = True
+        present = _present(folders)
+        first = True
         for found in watch(
             *present, debounce=_CALM, rust_timeout=_LOOK_AGAIN, yield_on_timeout=True, raise_interrupt=True
         ):
-            if found or begins:  # what changed since the last update, when nothing was watched, is not told
-                begins = False
+            if found or first:
+                first = False
                 yield
-            if _there(folders) != present:
+            if _present(folders) != present:
                 break
 
 
-def _there(folders: Sequence[str]) -> list[str]:
+def _present(folders: Sequence[str]) -> list[str]:
     return [folder for folder in folders if os.path.lexists(folder)]

@@ -17,7 +17,7 @@ from qdrant_client import QdrantClient
 
 from tagprism.app.index_command import _tell_once
 from tagprism.errors import PictureError
-from tagprism.search import edge_index
+from tagprism.search import edge_index, qdrant_index
 from tagprism.search.collection import open_collection
 from tagprism.search.marks import MARKS
 from tests.app.conftest import Cli

@@ -22,7 +22,7 @@ from tagprism.files import replaced_whole
 from tagprism.labels.vocabulary import Role
 from tagprism.model.embedding_matrix import Network
 from tagprism.model.max_similarity import max_similarity_numpy
-from tagprism.model.queries import label_queries
+from tagprism.model.queries import ClassQueries, label_queries
 from tagprism.progress import Progress, silent
 from tagprism.tagging.calibration import (
     FEATURES,
@@ -86,23 +86,23 @@ def calibrate(prepared: Prepared, network: Network, folder: Path, progress: Prog
     matrices = matrices_of(network, _background(prepared, rows))
     seen_vectors = prepared.seen_vectors
     seen = _pairs(network, prepared, matrices, seen_vectors, seen_vectors, np.arange(len(seen_vectors)), trained=True)
-    basis, trained = network.class_basis, np.array(prepared.vocabulary.roles) == "seen"
-    statistics = background_statistics(matrices, prepared.vocabulary.vectors, basis, trained)
+    classes, trained = network.class_queries, np.array(prepared.vocabulary.roles) == "seen"
+    statistics = background_statistics(matrices, prepared.vocabulary.vectors, classes, trained)
     plain = fit_monotone(unseen.features, unseen.positive)
     labels_per_picture = seen.positive.sum() / _judged(prepared.validation).sum()
     maps: dict[Role, MonotoneMap] = {
         "seen": fit_monotone(seen.features, seen.positive),
         "unseen": plain,
-        "other": _for_many(plain, prepared, matrices, basis, statistics, labels_per_picture),
+        "other": _for_many(plain, prepared, matrices, classes, statistics, labels_per_picture),
     }
-    return Calibration(matrices, maps, statistics, basis)
+    return Calibration(matrices, maps, statistics, classes)
 
 
 def _for_many(
     its: MonotoneMap,
     prepared: Prepared,
     background: Float16[np.ndarray, "b M D1"],
-    basis: Float32[np.ndarray, "D R"] | None,
+    classes: ClassQueries | None,
     statistics: Float32[np.ndarray, "L 2"],
     labels_per_picture: float,
 ) -> MonotoneMap:
@@ -114,8 +114,9 @@ def _for_many(
     other = np.array(prepared.vocabulary.roles) == "other"
     if not other.any():
         return its
-    scores, _ = max_similarity_numpy(background, label_queries(prepared.vocabulary.vectors[other], basis))
-    features = pair_features(background, scores, statistics[other], prepared.seen_vectors).reshape(-1, len(FEATURES))
+    scores, _ = max_similarity_numpy(background, label_queries(prepared.vocabulary.vectors[other], classes))
+    reference = _trained_queries(prepared.seen_vectors, classes)
+    features = pair_features(background, scores, statistics[other], reference).reshape(-1, len(FEATURES))
 
     def lowered(by: float) -> MonotoneMap:
         return replace(its, logits=its.logits - by)
@@ -220,11 +221,16 @@ def _pairs(
     used = _judged(prepared.validation)
     assert prepared.validation.features is not None, "reason_not_to was asked"
     matrices = matrices_of(network, prepared.validation.features[used])
-    form = network.class_basis, np.full(len(vectors), trained)
+    queries = _trained_queries(reference, network.class_queries)
+    form = network.class_queries, np.full(len(vectors), trained)
     scores, _ = max_similarity_numpy(matrices, label_queries(vectors, *form))
-    features = pair_features(matrices, scores, background_statistics(background, vectors, *form), reference)
+    features = pair_features(matrices, scores, background_statistics(background, vectors, *form), queries)
     targets = prepared.validation.targets.over(columns)[used]
     return Pairs(features[targets >= 0], targets[targets >= 0] == 1)
+
+
+def _trained_queries(vectors: Float32[np.ndarray, "S D"], classes: ClassQueries | None) -> Float32[np.ndarray, "S Q"]:
+    return label_queries(vectors, classes, np.ones(len(vectors), bool))
 
 
 def _judged(part: Part) -> Int64[np.ndarray, " n"]:

@@ -78,7 +78,7 @@ def fit(prepared: Prepared, folder: Path, progress: Progress = silent, processes
     torch.manual_seed(recipe.seed)
     vectors = torch.tensor(prepared.seen_vectors)
     anchor = make_anchor(recipe.model, prepared.backbone, prepared.space)
-    head = EmbeddingMatrix(prepared.backbone.features, recipe.model.vectors, vectors.shape[1], anchor)
+    head = EmbeddingMatrix(prepared.backbone.channels, recipe.model.vectors, vectors.shape[1], anchor)
     ranking = RankingMatrix(vectors, standardise=recipe.model.standardise)
     trained: nn.Module = head
     if training.end_to_end:
@@ -116,7 +116,7 @@ def make_network(prepared: Prepared, head: EmbeddingMatrix) -> Network:
     """The whole network around a trained head, in evaluation mode, on the CPU."""
     seen_vectors, model = prepared.seen_vectors, prepared.recipe.model
     ranking = RankingMatrix(torch.tensor(seen_vectors), standardise=model.standardise)
-    classes = make_class_columns(model, prepared.backbone, prepared.space, seen_vectors)
+    classes = make_class_columns(model, prepared.space, seen_vectors, prepared.train.features)
     network = Network(prepared.backbone, head, ranking, classes)
     return network.cpu().eval().to(memory_format=torch.contiguous_format)
 

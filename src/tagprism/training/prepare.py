@@ -23,6 +23,7 @@ from tagprism.labels.label_space import LabelSpace
 from tagprism.labels.vocabulary import Role, Vocabulary
 from tagprism.model.backbones import Backbone, make_backbone
 from tagprism.progress import Progress, silent
+from tagprism.training.anchoring import seeing_classes
 from tagprism.training.features import compute_features
 from tagprism.training.recipe import LabelTable, Recipe
 
@@ -101,6 +102,7 @@ def prepare(recipe: Recipe, table: ImageTable, split: Split, progress: Progress 
     torch.manual_seed(recipe.seed)  # a random backbone must be the same one after a resume
     backbone = make_backbone(recipe.model.backbone, recipe.model.weights)
     preprocess = make_preprocess(recipe, backbone)
+    backbone = seeing_classes(recipe.model, backbone, (preprocess.height, preprocess.width))
     frozen = backbone if not recipe.training.end_to_end else None
     train, skipped = _part(table, split.train, split.seen, frozen, preprocess, progress)
     validation, more = _part(table, split.val, split.seen, frozen, preprocess, progress)

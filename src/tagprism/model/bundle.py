@@ -181,14 +181,14 @@ class Bundle:
         path = self.path / CLASSES
         try:
             found = load_file(path)
-            queries = ClassQueries(found["vectors"], found["basis"], bool(found["trained"].any()))
+            queries = ClassQueries(found["basis"], found.get("vectors"), bool(found["trained"].any()))
         except (OSError, KeyError, SafetensorError) as error:
             raise InputError(f"cannot be read ({error}).", where=str(path), remedy="Copy the bundle again.") from error
-        shapes = queries.vectors.shape, queries.basis.shape
-        if shapes != ((len(queries.basis), self.config.dimension), (len(queries.vectors), queries.columns - 1)) or (
-            queries.columns != self.config.class_columns
-        ):
-            raise InputError(f"has the shapes {shapes}.", where=str(path), remedy="Copy the bundle again.")
+        asks = queries.basis if queries.vectors is None else queries.vectors.T  # (D, _)
+        classes = self.config.dimension if queries.vectors is None else len(queries.vectors)
+        fits = len(asks) == self.config.dimension and queries.basis.shape == (classes, self.config.class_columns - 1)
+        if not fits:
+            raise InputError("does not fit the bundle's config.", where=str(path), remedy="Copy the bundle again.")
         return queries
 
     def matrices(self, pixels: Float32[np.ndarray, "B 3 H W"]) -> Float32[np.ndarray, "B M Q"]:
@@ -244,10 +244,11 @@ def write_trained_on(folder: Path, digests: frozenset[str]) -> None:
 
 
 def write_class_queries(folder: Path, queries: ClassQueries) -> None:
-    """Store what makes queries for the class columns, in float16."""
-    tensors = {"vectors": queries.vectors, "basis": queries.basis}
-    halves = {name: np.ascontiguousarray(value, dtype=np.float16) for name, value in tensors.items()}
-    save_file({**halves, "trained": np.array([queries.trained], np.uint8)}, folder / CLASSES)
+    """Store what makes queries for the class columns; the classes' say in float16, which is fine enough."""
+    tensors = {"basis": queries.basis, "trained": np.array([queries.trained], np.uint8)}
+    if queries.vectors is not None:
+        tensors |= {"basis": queries.basis.astype(np.float16), "vectors": queries.vectors.astype(np.float16)}
+    save_file({name: np.ascontiguousarray(value) for name, value in tensors.items()}, folder / CLASSES)
 
 
 def write_config(folder: Path, config: dict[str, Any]) -> None:

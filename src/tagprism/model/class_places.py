@@ -32,12 +32,13 @@ class ClassPlaces(Backbone):
         self.inner, self.places, self.classes = inner, places, classes
         self.name, self.features = f"{inner.name} with classes", inner.features + classes
         self.image_size, self.mean, self.std = inner.image_size, inner.mean, inner.std
-        self.interpolation, self.classifier = inner.interpolation, inner.classifier
+        self.interpolation = inner.interpolation
+        object.__setattr__(self, "classifier", inner.classifier)  # a module has one owner: `inner`
         self.register_buffer("weight", torch.zeros(classes, inner.features))
         self.register_buffer("bias", torch.zeros(classes))
-        if self.classifier is not None:
-            self.get_buffer("weight").copy_(self.classifier.weight)
-            self.get_buffer("bias").copy_(self.classifier.bias)
+        if inner.classifier is not None:
+            self.get_buffer("weight").copy_(inner.classifier.weight)
+            self.get_buffer("bias").copy_(inner.classifier.bias)
 
     @property
     def network(self) -> Any:

@@ -1,80 +1,72 @@
-"""What a backbone's own classifier sees, as further columns of the ranking matrix. Knows only tensors.
+"""What a backbone's own classifier says of labels never trained on, as columns of the ranking matrix: ConSE.
 
-The score of a label is `SDL + weight * classes`, both standardised per image over the seen labels, and it stays one dot
-product: the columns are `weight * [u / sd, -mu / sd]`, and `model.queries.ClassQueries` asks for them.
+Knows only tensors. For such a label the score is `SDL + weight * ConSE`, both standardised per image over the seen
+labels, and it stays one dot product: the columns are `weight * [u / sd, -mu / sd]`, and `[w basis, 1]` asks for them.
 """
 
 from __future__ import annotations
 
-import numpy as np
 import torch
-from jaxtyping import Float, Float32
+from jaxtyping import Float
 from torch import Tensor, nn
+from torch.nn import functional
 
 from tagprism.model.embedding_matrix import RankingMatrix
-from tagprism.model.queries import ClassQueries, class_say
-
-_LEAST_SHARE = 1e-5  # of a class in the training pictures: one that they never show still counts a little
+from tagprism.model.queries import ClassQueries
 
 
 class ClassColumns(nn.Module):
-    """What the classes seen in an image say of a label, against what they say of the seen labels.
-
-    The label's score would be `sum_c seen_c say_c(label)`. A table of every class' say in every label has a low rank,
-    so R directions of it are kept, those that matter for the classes that the training pictures show.
+    """The classes that a classifier is surest of, mixed by their posterior, against the seen labels of the same image.
 
     Args:
-        classes: K, the last K features (`model.class_places`).
+        features: C, length of the feature vector.
+        classes: K.
         dimension: D, length of a label vector.
-        rank: R, directions kept.
+        rank: R, directions of the class vectors that are kept.
         seen: S, labels trained on.
         weight: of this score beside the trained one's.
-        trained: whether labels trained on look at the columns too.
+        surest: how many classes are mixed.
 
-    Source: the idea of ConSE (Norouzi et al., arXiv 1312.5650), whose mean of class vectors is a linear say.
+    Source: Norouzi et al., arXiv 1312.5650, equation 4.
     """
 
-    def __init__(self, classes: int, dimension: int, rank: int, seen: int, *, weight: float, trained: bool) -> None:
+    def __init__(
+        self, features: int, classes: int, dimension: int, rank: int, seen: int, *, weight: float, surest: int = 10
+    ) -> None:
         super().__init__()
-        self.weight, self.trained = weight, trained
-        self.register_buffer("vectors", torch.zeros(classes, dimension))
-        self.register_buffer("columns", torch.zeros(classes, rank))
-        self.register_buffer("basis", torch.zeros(classes, rank))
+        self.weight, self.surest = weight, min(surest, classes)
+        self.register_buffer("classifier", torch.zeros(classes, features))
+        self.register_buffer("bias", torch.zeros(classes))
+        self.register_buffer("vectors", torch.zeros(classes, rank))
+        self.register_buffer("basis", torch.zeros(dimension, rank))
         self.register_buffer("seen", torch.zeros(seen, rank))
 
     def fill(
         self,
-        vectors: Float32[np.ndarray, "K D"],
-        seen_vectors: Float32[np.ndarray, "S D"],
-        pictures: Float32[np.ndarray, "n F"] | None,
+        classifier: nn.Linear,
+        kept: list[int],
+        vectors: Float[Tensor, "K D"],
+        seen_vectors: Float[Tensor, "S D"],
     ) -> ClassColumns:
-        """Choose the directions.
-
-        Args:
-            vectors: of the classes.
-            seen_vectors: of the labels trained on.
-            pictures: features of training pictures, which say how much each class matters; all alike when None.
-        """
-        classes, rank = self.get_buffer("basis").shape
-        share = np.ones(classes) if pictures is None else pictures[:, -classes:].mean(axis=0) + _LEAST_SHARE
-        importance = torch.tensor(np.sqrt(share), dtype=torch.float32)
-        say = torch.from_numpy(class_say(np.concatenate([vectors, seen_vectors]), vectors))  # (K + S, K)
-        _, _, directions = torch.linalg.svd(say * importance, full_matrices=False)
-        chosen = directions[:rank].mT
+        """Take over a classifier's rows `kept`, the vectors of their classes, and those of the seen labels."""
         with torch.no_grad():
-            self.get_buffer("vectors").copy_(torch.from_numpy(vectors))
-            self.get_buffer("columns").copy_(chosen / importance[:, None])
-            self.get_buffer("basis").copy_(chosen * importance[:, None])
-            self.get_buffer("seen").copy_(torch.from_numpy(self.queries.of(seen_vectors)))
+            _, _, directions = torch.linalg.svd(vectors, full_matrices=False)
+            basis = self.get_buffer("basis").copy_(directions[: self.get_buffer("basis").shape[1]].mT)
+            self.get_buffer("classifier").copy_(classifier.weight[kept])
+            self.get_buffer("bias").copy_(classifier.bias[kept])
+            self.get_buffer("vectors").copy_(vectors @ basis)
+            self.get_buffer("seen").copy_(seen_vectors @ basis)
         return self
 
     @property
     def queries(self) -> ClassQueries:
         """What asks for these columns."""
-        return ClassQueries(self.get_buffer("vectors").numpy(), self.get_buffer("basis").numpy(), self.trained)
+        return ClassQueries(self.get_buffer("basis").numpy())
 
-    def forward(self, features: Float[Tensor, "B F"]) -> Float[Tensor, "B R1"]:
+    def forward(self, features: Float[Tensor, "B C"]) -> Float[Tensor, "B R1"]:
         """Columns (B, R + 1), the same for all M rows of an image."""
-        classes = self.get_buffer("columns")
-        columns: Tensor = RankingMatrix(self.get_buffer("seen"))((features[:, -len(classes) :] @ classes)[:, None])
-        return self.weight * columns[:, 0]
+        logits = functional.linear(features, self.get_buffer("classifier"), self.get_buffer("bias"))
+        best = logits.softmax(dim=1).topk(self.surest, dim=1)
+        mixed = (best.values[..., None] * self.get_buffer("vectors")[best.indices]).sum(dim=1)
+        columns: Tensor = RankingMatrix(self.get_buffer("seen"))(mixed[:, None])[:, 0]
+        return self.weight * columns

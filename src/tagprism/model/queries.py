@@ -22,18 +22,18 @@ _CHUNK = 1024  # labels of which every class has its say at once
 class ClassQueries:
     """Asks the class columns for labels, also for labels never heard of.
 
-    Each of the K classes has a say in a label, `exp(SHARPNESS * cos)` of their vectors, standardised over the classes;
-    the columns hold what the classifier sees in a basis of R directions.
+    Linear (ConSE): a label vector in R directions. Sharp: each of K classes has a say in a label, of their vectors
+    `exp(SHARPNESS * cos)`, standardised over the classes, and these K numbers are taken in R directions.
 
     Args:
-        vectors: (K, D) of the classes.
-        basis: (K, R) from the classes' say to queries.
+        basis: (D, R), or (K, R) of the sharp form.
+        vectors: (K, D) of the classes for the sharp form, else None.
         trained: whether labels trained on look at the class columns too.
     """
 
-    vectors: Float[np.ndarray, "K D"]
-    basis: Float[np.ndarray, "K R"]
-    trained: bool
+    basis: Float[np.ndarray, "_ R"]
+    vectors: Float[np.ndarray, "K D"] | None = None
+    trained: bool = False
 
     @property
     def columns(self) -> int:
@@ -43,7 +43,11 @@ class ClassQueries:
 
     def of(self, vectors: Float32[np.ndarray, "L D"]) -> Float32[np.ndarray, "L R"]:
         """Queries of label vectors for the first R class columns."""
-        classes, basis = self.vectors.astype(np.float32), self.basis.astype(np.float32)
+        basis = self.basis.astype(np.float32)
+        if self.vectors is None:
+            linear: Float32[np.ndarray, "L R"] = vectors @ basis
+            return linear
+        classes = self.vectors.astype(np.float32)
         found = np.empty((len(vectors), basis.shape[1]), np.float32)
         for start in range(0, len(vectors), _CHUNK):
             rows = slice(start, start + _CHUNK)

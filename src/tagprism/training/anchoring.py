@@ -24,6 +24,7 @@ from tagprism.model.backbones import Backbone
 from tagprism.model.class_places import ClassPlaces
 from tagprism.model.classes import ClassColumns
 from tagprism.model.places import find_places
+from tagprism.model.sharp_classes import SharpColumns
 from tagprism.training.recipe import ModelTable
 
 CLASSES = 1000
@@ -105,7 +106,7 @@ def make_anchor(model: ModelTable, backbone: Backbone, space: LabelSpace) -> Cla
         return None
     classifier = imagenet_classifier(backbone)
     kept, vectors = embed_known(space, class_definitions())
-    anchor = empty_anchor(model, backbone.features, *vectors.shape)
+    anchor = empty_anchor(model, backbone.channels, *vectors.shape)
     assert anchor is not None
     return anchor.fill(classifier, kept, torch.tensor(vectors))
 
@@ -118,12 +119,12 @@ def empty_anchor(model: ModelTable, features: int, classes: int, dimension: int)
 
 
 def seeing_classes(model: ModelTable, backbone: Backbone, image_size: tuple[int, int]) -> Backbone:
-    """The backbone that a recipe's class columns need: one that says what its classifier sees.
+    """The backbone that a recipe needs: sharp class columns want one that says what its classifier sees.
 
     Raises:
         InputError: the backbone has no ImageNet-1k classifier.
     """
-    if not model.conse:
+    if not (model.conse and model.conse_sharp):
         return backbone
     imagenet_classifier(backbone)
     return ClassPlaces(backbone, find_places(backbone, image_size), CLASSES)
@@ -131,21 +132,41 @@ def seeing_classes(model: ModelTable, backbone: Backbone, image_size: tuple[int,
 
 def make_class_columns(
     model: ModelTable,
+    backbone: Backbone,
     space: LabelSpace,
     seen_vectors: Float32[ndarray, "S D"],
     pictures: Float32[ndarray, "n F"] | None,
-) -> ClassColumns | None:
-    """The class columns of a recipe for a backbone that is `seeing_classes`; None where it wants none."""
-    columns = empty_class_columns(model, seen_vectors.shape[1], len(seen_vectors))
-    return columns and columns.fill(class_vectors(space), seen_vectors, pictures)
+) -> ClassColumns | SharpColumns | None:
+    """The class columns of a recipe; None where it wants none.
+
+    Args:
+        model, backbone, space, seen_vectors: of the run; the backbone as `seeing_classes` gives it.
+        pictures: features of the training pictures, where they are at hand.
+
+    Raises:
+        InputError: the backbone has no ImageNet-1k classifier.
+    """
+    if not model.conse:
+        return None
+    classifier = imagenet_classifier(backbone)
+    kept, vectors = embed_known(space, class_names())
+    columns = empty_class_columns(model, backbone.channels, len(kept), vectors.shape[1], len(seen_vectors))
+    if isinstance(columns, SharpColumns):
+        return columns.fill(class_vectors(space), seen_vectors, pictures)
+    assert columns is not None
+    return columns.fill(classifier, kept, torch.tensor(vectors), torch.tensor(seen_vectors))
 
 
-def empty_class_columns(model: ModelTable, dimension: int, seen: int) -> ClassColumns | None:
+def empty_class_columns(
+    model: ModelTable, features: int, classes: int, dimension: int, seen: int
+) -> ClassColumns | SharpColumns | None:
     """The class columns of a recipe without their numbers, to load them into; None where it wants none."""
     if not model.conse:
         return None
-    trained = model.conse_trained
-    return ClassColumns(CLASSES, dimension, model.conse_rank, seen, weight=model.conse, trained=trained)
+    if model.conse_sharp:
+        return SharpColumns(CLASSES, dimension, min(model.conse_rank, CLASSES), seen, weight=model.conse)
+    rank = min(model.conse_rank, classes, dimension)
+    return ClassColumns(features, classes, dimension, rank, seen, weight=model.conse)
 
 
 def _descriptions(*, detailed: bool) -> list[str]:

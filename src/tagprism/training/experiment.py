@@ -115,12 +115,7 @@ class Experiment:
         """Train, or take the head of an earlier recipe that differs in its name and in what is done after it alone."""
         values = prepared.recipe.model_dump(mode="json", exclude={"name"})
         if prepared.recipe.training.choose == "last":
-            for name in (
-                "standardise",
-                "conse",
-                "conse_rank",
-                "conse_trained",
-            ):  # how matrices are ranked, not how they are trained
+            for name in ("standardise", "conse", "conse_rank", "conse_sharp"):  # how matrices are ranked, not trained
                 del values["model"][name]
         key = digest_json([values, prepared.split.digest])
         if key not in self._heads:

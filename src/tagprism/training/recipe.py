@@ -33,9 +33,12 @@ class ModelTable(_Table):
     vectors: int = Field(default=7, ge=1, description="M, principal vectors per image")
     anchor: float = Field(default=0.0, ge=0, description="length of what the backbone's classifier knows, in each row")
     anchor_temperature: float = Field(default=2.0, gt=0, description="the classifier's logits are divided by it")
-    conse: float = Field(default=0.0, ge=0, description="weight of what the classifier sees beside the trained score")
-    conse_rank: int = Field(default=192, ge=1, le=1000, description="columns of the ranking matrix that hold it")
-    conse_trained: bool = Field(default=False, description="for labels trained on too, not only for others")
+    conse: float = Field(default=0.0, ge=0, description="weight of ConSE beside the trained score, for other labels")
+    conse_rank: int = Field(default=96, ge=1, description="directions of the class vectors that ConSE keeps")
+    conse_sharp: bool = Field(
+        default=False,
+        description="ConSE at places of the picture, each class speaking for near labels, all labels asking",
+    )
     standardise: bool = Field(default=True, description="scores standardised per image over the seen labels")
     image_size: int | None = Field(default=None, ge=16, description="pixels a side; the backbone's own when absent")
     resize: Literal["squash", "crop", "pad"] = "squash"

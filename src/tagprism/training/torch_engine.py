@@ -37,7 +37,7 @@ def torch_matrices(run: Path, vocabulary: Vocabulary) -> Matrices:
     """
     recipe = load_recipe(run / RECIPE)
     backbone = make_backbone(recipe.model.backbone, "random")
-    if recipe.model.conse:
+    if recipe.model.conse and recipe.model.conse_sharp:
         preprocess = make_preprocess(recipe, backbone)
         places = find_places(backbone, (preprocess.height, preprocess.width))
         backbone = ClassPlaces(backbone, places, CLASSES)
@@ -45,9 +45,10 @@ def torch_matrices(run: Path, vocabulary: Vocabulary) -> Matrices:
     try:
         weights = {name: value for name, value in load_file(run / WEIGHTS).items() if not _is_cut_off(name)}
         classes = len(weights["head.anchor.bias"]) if recipe.model.anchor else 0
-        anchor = empty_anchor(recipe.model, backbone.features, classes, seen.shape[1])
+        anchor = empty_anchor(recipe.model, backbone.channels, classes, seen.shape[1])
         head = EmbeddingMatrix(backbone.channels, recipe.model.vectors, seen.shape[1], anchor)
-        columns = empty_class_columns(recipe.model, seen.shape[1], len(seen))
+        classes = len(weights.get("classes.bias", ()))  # sharp columns have all of them, and no classifier
+        columns = empty_class_columns(recipe.model, backbone.channels, classes, seen.shape[1], len(seen))
         network = Network(backbone, head, RankingMatrix(seen, standardise=recipe.model.standardise), columns)
         network.load_state_dict(weights)
     except (SafetensorError, RuntimeError, KeyError) as error:

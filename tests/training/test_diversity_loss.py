@@ -42,11 +42,11 @@ def slow(
         scores = torch.stack([torch.stack([row @ w for row in matrix]).max() for w in vectors])
         positive = (target == 1).nonzero().flatten()
         negative = (target == 0 if loss.unlabelled == "ignore" else target != 1).nonzero().flatten()
+        if not len(positive):
+            continue
         if threshold is not None:
             alike = [max(float(functional.cosine_similarity(w, vectors[p], dim=0)) for p in positive) for w in vectors]
             negative = torch.tensor([n for n in negative if target[n] == 0 or alike[n] <= threshold], dtype=torch.long)
-        if not len(positive):
-            continue
         if loss.unlabelled == "ignore" and not len(negative) and (target == -1).any():
             continue
         rank = matrices.new_zeros(())

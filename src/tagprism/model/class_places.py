@@ -37,8 +37,8 @@ class ClassPlaces(Backbone):
         self.register_buffer("weight", torch.zeros(classes, inner.features))
         self.register_buffer("bias", torch.zeros(classes))
         if inner.classifier is not None:
-            self.get_buffer("weight").copy_(inner.classifier.weight)
-            self.get_buffer("bias").copy_(inner.classifier.bias)
+            self.get_buffer("weight").copy_(inner.classifier.weight.detach())
+            self.get_buffer("bias").copy_(inner.classifier.bias.detach())
 
     @property
     def network(self) -> Any:

@@ -1,4 +1,4 @@
-"""How well photos-lite would do on other people's photos: COCO classes on photos with captions that it does not train on.
+"""How photos-lite would do on other people's photos: COCO classes on photos with captions that it does not train on.
 
   python recipes/photos_lite/yardstick.py tagged:JOINED split.json recipes/photos_lite.toml [key=value ...]
 

@@ -36,6 +36,7 @@ from tagprism.training.monotone_fit import fit_monotone
 from tagprism.training.prepare import Part, Prepared, embed_labels
 
 _AT_ONCE = 4096  # pictures whose targets are made together
+_LIKELY = 0.5
 _LEAST_PAIRS = 20  # positive pairs of unseen labels below which a map would be a guess
 
 
@@ -108,8 +109,9 @@ def _for_many(
 ) -> MonotoneMap:
     """The map for the further words of the vocabulary: a picture has not more labels because a list is longer.
 
-    The logits are lowered until the probabilities of all these words sum, in a mean background picture, to the number
-    of labels that a validation picture has; they are never raised.
+    The logits are lowered until the probabilities from 0.5 up of all these words sum, in a mean background picture, to no
+    more than the number of labels that a validation picture has; they are never raised. The tail of unlikely words is
+    not counted: thousands of them at a hundredth each would sink the words that stand out.
     """
     other = np.array(prepared.vocabulary.roles) == "other"
     if not other.any():
@@ -121,13 +123,16 @@ def _for_many(
     def lowered(by: float) -> MonotoneMap:
         return replace(its, logits=its.logits - by)
 
+    def enough(by: float) -> bool:
+        likely = lowered(by)(features)
+        return bool(likely[likely >= _LIKELY].sum() <= labels_per_picture * len(background))
+
     low, high = 0.0, 20.0
-    if lowered(low)(features).sum() <= labels_per_picture * len(background):
+    if enough(low):
         return its
     for _ in range(30):
         middle = (low + high) / 2
-        enough = lowered(middle)(features).sum() <= labels_per_picture * len(background)
-        low, high = (low, middle) if enough else (middle, high)
+        low, high = (low, middle) if enough(middle) else (middle, high)
     return lowered(high)
 
 

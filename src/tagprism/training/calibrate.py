@@ -109,9 +109,9 @@ def _for_many(
 ) -> MonotoneMap:
     """The map for the further words of the vocabulary: a picture has not more labels because a list is longer.
 
-    The logits are lowered until the probabilities from 0.5 up of all these words sum, in a mean background picture, to no
-    more than the number of labels that a validation picture has; they are never raised. The tail of unlikely words is
-    not counted: thousands of them at a hundredth each would sink the words that stand out.
+    The logits are lowered until the probabilities from 0.5 up of all these words sum, in a mean background picture, to
+    no more than the number of labels that a validation picture has; they are never raised. The tail of unlikely words
+    is not counted: thousands of them at a hundredth each would sink the words that stand out.
     """
     other = np.array(prepared.vocabulary.roles) == "other"
     if not other.any():

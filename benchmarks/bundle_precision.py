@@ -18,7 +18,7 @@ import numpy as np
 from tagprism.app import console
 from tagprism.app.open_data import open_data
 from tagprism.evaluation.evaluate import evaluate_matrices
-from tagprism.images.stream import pixel_batches
+from tagprism.images.stream import look_at
 from tagprism.labels.encoder_card import read_card
 from tagprism.labels.encoder_precision import cosines, write_int8
 from tagprism.labels.encoders import load_encoder
@@ -64,13 +64,13 @@ def main() -> None:
 
 
 def _pixels(tagger: Tagger, files: list[Path]) -> np.ndarray:
+    pixels = []
     with console.progress(False)("reading pictures", len(files)) as advance:
-        batches = []
-        for batch in pixel_batches(files, tagger.preprocess, _BATCH):
-            assert not batch.errors, batch.errors
-            batches.append(batch.pixels)
-            advance(len(batch.rows))
-    return np.concatenate(batches)
+        for seen in look_at(files, tagger.preprocess, np.copy):
+            assert isinstance(seen.output, np.ndarray), seen.output
+            pixels.append(seen.output)
+            advance(1)
+    return np.stack(pixels)
 
 
 def _networks(tagger: Tagger, folder: Path, ranges: np.ndarray) -> dict[str, tuple[OnnxModel, int]]:

@@ -9,7 +9,8 @@ import pytest
 
 # Shapes and types are checked while the tests run; to be installed before anything of tagprism is imported.
 _CHECKED = ("model", "training.diversity_loss", "training.features", "training.baselines", "evaluation", "labels")
-_CHECKED += ("training.decoder_head", "training.clip_scores", "images", "datasets", "tagging")
+_CHECKED += ("training.decoder_head", "training.clip_scores", "training.anchoring", "training.networks")
+_CHECKED += ("images", "datasets", "tagging")
 jaxtyping.install_import_hook([f"tagprism.{room}" for room in _CHECKED], "beartype.beartype")
 
 from tests.command_line import tagprism  # noqa: E402

@@ -34,6 +34,12 @@ class NothingToDoError(TagprismError):
     exit_code = 3
 
 
+class IndexMismatchError(TagprismError):
+    """An index and a model do not fit: its ranking matrices come from another one."""
+
+    exit_code = 5
+
+
 class MachineError(TagprismError):
     """The machine refused: disk full, permission, network, a missing program."""
 

@@ -76,6 +76,28 @@ def test_from_pictures_to_a_result(
         assert result[task]["images"] > 0 and 0 < result[task]["mAP"] <= 100
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["nus_wide", "coco_48_17"])
+def test_on_clip_from_pictures_to_a_result(
+    name: str, places: Callable[[str], tuple[str, Path]], cli: Cli, tmp_path: Path
+) -> None:
+    pytest.importorskip("open_clip", reason="the extra [clip] is not installed")
+    from tests.small_clip import make_clip
+
+    data, _ = places(name)
+    spec, recipe = make_clip(tmp_path / "clip"), RECIPES / f"{name}_clip.toml"
+    (part,) = load_recipe(recipe).labels.parts
+    parts = f'[{{ encoder = "{spec}", template = "{part.template}" }}]'
+    changed = {"model.backbone": spec, "labels.parts": parts, "training.epochs": "2", "training.workers": "0"}
+    changed["training.validation"] = "0.3"
+    settings = [part for key, value in changed.items() for part in ("--set", f"{key}={value}")]
+    trained = cli("train", recipe, "--data", data, "--out", tmp_path / "run", "--limit", 64, *settings, "--quiet")
+    assert trained.code == 0, trained.err
+    measured = cli("evaluate", tmp_path / "run", "--data", data, "--limit", 64, "--format", "json", "--quiet")
+    assert measured.code == 0, measured.err
+    assert 0 < json.loads(measured.out)["zsl"]["mAP"] <= 100
+
+
 @pytest.mark.parametrize("name", TREES)
 def test_without_the_label_vectors_the_recipe_says_what_is_missing(
     name: str, places: Callable[[str], tuple[str, Path]], cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

@@ -125,7 +125,7 @@ def test_glove100_that_was_never_fetched() -> None:
         encoder_folder("glove100")
 
 
-@pytest.mark.parametrize("spec", ["glove", "file:", "minilm:x", "", "open_clip:ViT-B-32"])
+@pytest.mark.parametrize("spec", ["glove", "file:", "minilm:x", "", "clip:ViT-B-32"])
 def test_an_unknown_encoder_is_named(spec: str) -> None:
     with pytest.raises(
         InputError, match=rf"`{spec}` is not a label encoder\. Use one of minilm, glove50, glove100, file:"

@@ -130,3 +130,32 @@ def test_whatever_is_written_and_found_both_are_there_and_the_persons_stays(
         assert all(any(same_label(tidy(word), one) for one in known) for word in words)
         assert set(there.flat) == set(before.flat) | set(there.ours)
         assert not set(there.ours) & set(before.flat)
+
+
+def test_what_a_person_adds_on_the_page_is_theirs() -> None:
+    once = Keywords(("Familie",)).with_found(["beach", "sea"], A)
+    new = once.with_marks(["sea", "Dune"], [])
+    assert new.flat == ("Familie", "beach", "sea", "Dune") and new.ours == ("beach",)
+    assert set(new.flat) - {"beach"} == set(new.copied)  # programs that read paths see them, too
+    assert new.with_found([], B).flat == ("Familie", "sea", "Dune")
+
+
+def test_what_a_person_rejects_on_the_page_leaves_and_does_not_come_back() -> None:
+    once = Keywords(("Sand",)).with_found(["beach", "sea"], A)
+    new = once.with_marks([], ["beaches", "sand", "dog"])
+    assert new.flat == ("Sand", "sea") and new.ours == ("sea",) and new.rejected == ("beaches", "dog")
+    assert new.with_found(["beach", "dog", "sea"], B).flat == ("Sand", "sea")
+    assert new.with_marks(["dog"], []).rejected == ("beaches",)
+
+
+@given(_words, _words, _words, _words)
+@settings(deadline=None, max_examples=100)
+def test_marks_keep_what_is_the_persons_and_the_same_again_changes_nothing(
+    own: list[str], found: list[str], added: list[str], rejected: list[str]
+) -> None:
+    before = Keywords(tuple(dict.fromkeys(own))).with_found(found, A)
+    new = before.with_marks(added, rejected)
+    assert set(before.yours) <= set(new.yours)
+    assert all(any(same_label(tidy(word), one) for one in new.yours) for word in added)
+    assert not any(same_label(word, one) for word in rejected for one in new.still_ours)
+    assert new.with_marks(added, rejected) == new

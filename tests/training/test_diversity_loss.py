@@ -90,7 +90,7 @@ def test_equals_the_slow_version(
     vectors = torch.randn(L, D, generator=draw, dtype=torch.float64)
     matrices = torch.randn(B, M, D, generator=draw, dtype=torch.float64, requires_grad=True)
     targets = torch.randint(-1, 2, (B, L), generator=draw)
-    loss = SemanticDiversityLoss(vectors, lam, diversity, normaliser, unlabelled, threshold)  # type: ignore[arg-type]
+    loss = SemanticDiversityLoss(vectors, lam, diversity, normaliser, unlabelled, near_threshold=threshold)  # type: ignore[arg-type]
     value = loss(matrices, targets)
     (gradient,) = torch.autograd.grad(value, matrices)
     expected = slow(matrices, targets, vectors, loss, threshold)
@@ -98,6 +98,48 @@ def test_equals_the_slow_version(
     torch.testing.assert_close(value, expected.detach(), rtol=1e-10, atol=1e-12, check_dtype=False)
     torch.testing.assert_close(gradient, wanted, rtol=1e-9, atol=1e-10)
     assert value.item() >= 0
+
+
+def slow_across(matrices: Tensor, targets: Tensor, vectors: Tensor, unlabelled: str) -> Tensor:
+    """Ranking images within each label, one label and one pair at a time."""
+    scores = (matrices @ vectors.T).max(dim=1).values
+    scores = (scores - scores.mean(dim=1, keepdim=True)) / scores.std(dim=1, correction=0, keepdim=True)
+    labels = []
+    for column, marks in zip(scores.T, targets.T, strict=True):
+        negative = column[marks == 0] if unlabelled == "ignore" else column[marks != 1]
+        pairs = [functional.softplus(n - p) for p in column[marks == 1] for n in negative]
+        if pairs:
+            labels.append(torch.stack(pairs).mean())
+    return len(vectors) * torch.stack(labels).mean() if labels else matrices.new_zeros(())
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    share=st.sampled_from([0.1, 0.5]),
+    unlabelled=st.sampled_from(["negative", "ignore"]),
+    sizes=st.tuples(st.integers(1, 6), st.integers(2, 6)),
+    seed=st.integers(0, 2**31),
+)
+def test_across_images_equals_the_slow_version(
+    share: float, unlabelled: str, sizes: tuple[int, int], seed: int
+) -> None:
+    (B, L), draw = sizes, torch.Generator().manual_seed(seed)
+    vectors = torch.randn(L, 3, generator=draw, dtype=torch.float64)
+    matrices = torch.randn(B, 2, 3, generator=draw, dtype=torch.float64, requires_grad=True)
+    targets = torch.randint(-1, 2, (B, L), generator=draw)
+    plain = SemanticDiversityLoss(vectors, None, unlabelled=unlabelled)  # type: ignore[arg-type]
+    mixed = SemanticDiversityLoss(vectors, None, unlabelled=unlabelled, across_images=share)  # type: ignore[arg-type]
+    value = mixed(matrices, targets)
+    expected = (1 - share) * plain(matrices, targets) + share * slow_across(matrices, targets, vectors, unlabelled)
+    torch.testing.assert_close(value, expected, rtol=1e-9, atol=1e-10)
+    gradients = [torch.autograd.grad(one, matrices)[0] for one in (value, expected)]
+    torch.testing.assert_close(*gradients, rtol=1e-8, atol=1e-9)
+
+
+def test_across_images_of_equal_scores_has_a_gradient() -> None:
+    matrices = torch.zeros(2, 3, 4, requires_grad=True)
+    SemanticDiversityLoss(torch.randn(5, 4), across_images=0.5)(matrices, torch.eye(5)[:2].long()).backward()
+    assert matrices.grad is not None and torch.isfinite(matrices.grad).all()
 
 
 def test_gradient_by_finite_differences() -> None:
@@ -159,6 +201,7 @@ def test_ties_go_to_the_lowest_row() -> None:
         ({"normaliser": "images"}, "normaliser"),
         ({"unlabelled": "unknown"}, "unlabelled"),
         ({"near_threshold": 1.5}, "near_threshold"),
+        ({"across_images": 1.0}, "across_images"),
     ],
 )
 def test_bad_options(options: dict[str, object], names: str) -> None:

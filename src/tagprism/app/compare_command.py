@@ -5,12 +5,14 @@ from __future__ import annotations
 import json
 import sys
 import tomllib
-from dataclasses import asdict, dataclass
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
 from tagprism.app import console
 from tagprism.app.open_data import open_data
+from tagprism.clip_models import PREFIX, clip_label
 from tagprism.datasets.registry import open_dataset
 from tagprism.datasets.splits import Split, hold_out_validation, load_split, pseudo_unseen, split_names
 from tagprism.datasets.table import ImageTable
@@ -19,23 +21,25 @@ from tagprism.evaluation.protocols import Evaluation
 from tagprism.evaluation.published import Entry, comparable_groups, published_for
 from tagprism.evaluation.table import compare as lay_out
 from tagprism.evaluation.table import comparison_markdown, comparison_table
+from tagprism.evaluation.verdict import verdict
 from tagprism.files import digest_json, write_json
-from tagprism.model.backbones import make_backbone
 from tagprism.provenance import made_with
 from tagprism.training.anchoring import has_imagenet_classifier, imagenet_labels
 from tagprism.training.baselines import BASELINES
-from tagprism.training.clip_scores import PREFIX
 from tagprism.training.experiment import Experiment
+from tagprism.training.networks import open_backbone
 from tagprism.training.recipe import Recipe, load_recipe
+
+_NEIGHBOURS = "neighbours:"
 
 
 @dataclass(frozen=True)
 class Method:
-    """One row: a recipe as it is, trained on the unseen labels too, or a baseline on its features and vectors."""
+    """One row: a recipe as it is, over like pictures, trained on unseen labels too, or a baseline on its features."""
 
     name: str
     recipe: Recipe
-    kind: str = "recipe"  # recipe, supervised or a baseline
+    kind: str = "recipe"  # recipe, supervised, neighbours:K or a baseline
 
 
 def compare(
@@ -44,7 +48,7 @@ def compare(
     split: str | None,
     variants: Path | None,
     rivals: tuple[tuple[str, ...], bool],
-    supervised: bool,
+    further: tuple[bool, int],
     pseudo: float | None,
     out: Path | None,
     shown: tuple[Literal["table", "json", "markdown"], str | None],
@@ -53,7 +57,7 @@ def compare(
 ) -> int:
     """Run every method on every split, keep each result, print the table with the published numbers beside it."""
     format, ratio_to = shown
-    methods = _methods(recipe, variants, rivals, supervised, sets)
+    methods = _methods(recipe, variants, rivals, further, sets)
     names = [method.name for method in methods]
     if ratio_to is not None and ratio_to not in names:
         raise InputError(f"there is no row `{ratio_to}`.", where="--ratio-to", remedy=f"Rows: {', '.join(names)}.")
@@ -70,20 +74,33 @@ def compare(
             console.say(f"{one.name}: {method.name}", quiet=quiet)
             results[method.name].append(run_method(experiment, method, out))
         skipped |= experiment.skipped
+    verdicts = _against_clip(methods, results)
     if format == "json":
         found = {name: [evaluation.to_json() for evaluation in evaluations] for name, evaluations in results.items()}
-        beside = {"published": _published_json(published)} if published else {}
+        beside: dict[str, Any] = {"published": _published_json(published)} if published else {}
+        beside |= {"verdicts": verdicts} if verdicts else {}
         json.dump({"methods": found, **beside, "provenance": _origin(table, splits)}, sys.stdout, indent=2)
         sys.stdout.write("\n")
         return console.report_skipped(sorted(skipped.items()))
     known = imagenet_labels(table.labels)
     comparison = lay_out(results, published, known=frozenset(known), ratio_to=ratio_to)
+    comparison = replace(comparison, captions=(*comparison.captions, *verdicts))
     if format == "markdown":
         sys.stdout.write(comparison_markdown(comparison))
     else:
         title = f"{table.kind.partition(':')[0]}, {len(splits)} split(s)"
         console.data.print(comparison_table(comparison, title=title))
     return console.report_skipped(sorted(skipped.items()))
+
+
+def _against_clip(methods: Sequence[Method], results: dict[str, list[Evaluation]]) -> list[str]:
+    """Whether each recipe beats each plain CLIP: it must, or the table says so."""
+    return [
+        verdict(ours.name, results[ours.name], rival.name, results[rival.name])
+        for rival in methods
+        for ours in methods
+        if rival.kind.startswith(PREFIX) and ours.kind == "recipe"
+    ]
 
 
 def choosing_splits(split: Split, share: float) -> list[Split]:
@@ -107,7 +124,11 @@ def _splits(data: str, split: str | None) -> tuple[ImageTable, list[Split]]:
 
 
 def _methods(
-    recipe: Path, variants: Path | None, rivals: tuple[tuple[str, ...], bool], supervised: bool, sets: tuple[str, ...]
+    recipe: Path,
+    variants: Path | None,
+    rivals: tuple[tuple[str, ...], bool],
+    further: tuple[bool, int],
+    sets: tuple[str, ...],
 ) -> list[Method]:
     base = load_recipe(recipe, sets)
     methods = [Method(base.name, base)]
@@ -115,6 +136,9 @@ def _methods(
         methods += _read_variants(variants, recipe, sets)
     named, every = rivals
     methods += [_baseline(kind, base) for kind in dict.fromkeys((*(_available(base) if every else ()), *named))]
+    supervised, neighbours = further
+    if neighbours:
+        methods.append(Method(f"{base.name}, {neighbours} neighbours", base, f"{_NEIGHBOURS}{neighbours}"))
     if supervised:
         methods.append(Method("supervised", base, "supervised"))
     names = [method.name for method in methods]
@@ -125,7 +149,7 @@ def _methods(
 
 def _available(recipe: Recipe) -> list[str]:
     """All rivals that need nothing but the recipe; ConSE needs a classifier."""
-    if has_imagenet_classifier(make_backbone(recipe.model.backbone, recipe.model.weights)):
+    if has_imagenet_classifier(open_backbone(recipe.model)):
         return list(BASELINES)
     console.say("ConSE is left out: it needs a backbone with an ImageNet-1k classifier.")
     return [kind for kind in BASELINES if kind != "conse"]
@@ -135,7 +159,7 @@ def _baseline(kind: str, recipe: Recipe) -> Method:
     """A rival by its name on the command line, refused before anything is trained."""
     if kind.startswith(PREFIX):
         console.require_extra("clip", "open_clip")
-        return Method(f"CLIP {kind.removeprefix(PREFIX)}", recipe, kind)
+        return Method(f"CLIP {clip_label(kind)}", recipe, kind)
     if kind not in BASELINES:
         known = f"{', '.join(BASELINES)}, {PREFIX}MODEL/WEIGHTS"
         raise InputError(f"there is no baseline `{kind}`.", where="--baseline", remedy=f"Choose from: {known}.")
@@ -198,7 +222,9 @@ def run_method(experiment: Experiment, method: Method, kept_in: Path | None) -> 
             raise InputError(
                 f"is not a result that can be read ({error!r}).", where=str(file), remedy=remedy
             ) from error
-    if method.kind in ("recipe", "supervised"):
+    if method.kind.startswith(_NEIGHBOURS):
+        evaluation = experiment.train(method.recipe, neighbours=int(method.kind.removeprefix(_NEIGHBOURS)))
+    elif method.kind in ("recipe", "supervised"):
         evaluation = experiment.train(method.recipe, supervised=method.kind == "supervised")
     else:
         evaluation = experiment.baseline(method.kind, method.recipe)

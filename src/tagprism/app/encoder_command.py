@@ -41,6 +41,12 @@ def _of_model(tagger: Tagger, precision: Literal["fp32", "int8"]) -> list[Path]:
         if brought is not None:
             console.say(f"{name}: the model brings it")
             continue
+        if name.startswith("clip-"):
+            raise InputError(
+                f"the model's encoder {name} is the text tower of a CLIP model.",
+                where=str(tagger.bundle.path),
+                remedy="With the same weights at hand: tagprism labels build-encoder --encoder open_clip:MODEL/WEIGHTS",
+            )
         if name not in NAMED:
             raise InputError(
                 f"the model's encoder {name} was made from its maker's own file of word vectors.",

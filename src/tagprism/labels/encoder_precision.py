@@ -44,7 +44,9 @@ def write_int8(source: Path, folder: Path) -> None:
 def own_words(folder: Path, n: int = 1000) -> list[str]:
     """The first n whole words that a sentence encoder's tokenizer knows: something to compare two forms of it on."""
     known = Tokenizer.from_file(str(folder / TOKENIZER_FILE)).get_vocab()
-    words = (word for word in sorted(known, key=known.__getitem__) if word.isascii() and word.isalpha())
+    named = sorted(known, key=known.__getitem__)
+    whole = [word.removesuffix("</w>") for word in named if word.endswith("</w>")] or named  # CLIP marks whole words
+    words = (word for word in whole if word.isascii() and word.isalpha())
     return [word for word in words if len(word) > 2][:n]
 
 

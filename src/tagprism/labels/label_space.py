@@ -168,6 +168,22 @@ class LabelSpace:
         """SHA-256 of the transform: parts, encoder ids, means and basis."""
         return digest_bytes(tensor_bytes(_KIND, _VERSION, self._header(), self._tensors()))
 
+    def lift(self, parts: Sequence[int]) -> Float32[np.ndarray, "E D"]:
+        """The linear map that puts a vector of an encoder's own space where the encoder's parts lie in this one.
+
+        Args:
+            parts: numbers of the parts made by that encoder, at least one.
+
+        Returns:
+            (E, D): `v @ lift` times the vector of a phrase is `v` times the phrase's vector in each of these parts.
+        """
+        blocks = [
+            np.eye(len(self._means[parts[0]]), len(mean), dtype=np.float32) * (at in parts)
+            for at, mean in enumerate(self._means)
+        ]
+        joined: Float32[np.ndarray, "E J"] = np.concatenate(blocks, axis=1)
+        return joined if self._basis is None else joined @ self._basis
+
     def embed(self, phrases: Sequence[str]) -> Embedding:
         """Label vectors of phrases, whether trained on or not.
 

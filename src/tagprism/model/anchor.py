@@ -1,6 +1,8 @@
-"""What a backbone's own classifier knows of a picture, as a label vector. Knows only tensors."""
+"""What a backbone already knows of a picture, as a label vector that every row starts from. Knows only tensors."""
 
 from __future__ import annotations
+
+from typing import TypeAlias
 
 import torch
 from jaxtyping import Float
@@ -42,3 +44,38 @@ class ClassifierAnchor(nn.Module):
         logits = functional.linear(features[:, : classifier.shape[1]], classifier, self.get_buffer("bias"))
         posterior = (logits / self.temperature).softmax(dim=1)
         return self.weight * functional.normalize(posterior @ self.get_buffer("vectors"), dim=1)
+
+
+class ProjectedAnchor(nn.Module):
+    """CLIP's own vector of a picture, where its text vectors lie in the label space: `weight * unit(features P) lift`.
+
+    With a label space of CLIP's text tower alone the lift is the identity, and a label's score is `weight` times CLIP's
+    own cosine. Nothing in it is trained.
+
+    Args:
+        features: C, length of the feature vector.
+        embedding: E, length of a vector of CLIP's space.
+        dimension: D, length of a label vector.
+        weight: length of the vector before the lift; CLIP's own logits are cosines times about 100.
+    """
+
+    def __init__(self, features: int, embedding: int, dimension: int, *, weight: float) -> None:
+        super().__init__()
+        self.weight = weight
+        self.register_buffer("projection", torch.zeros(embedding, features))
+        self.register_buffer("lift", torch.zeros(embedding, dimension))
+
+    def fill(self, projection: Float[Tensor, "E C"], lift: Float[Tensor, "E D"]) -> ProjectedAnchor:
+        """Take over CLIP's projection, and the map from its space to the label space."""
+        self.get_buffer("projection").copy_(projection)
+        self.get_buffer("lift").copy_(lift)
+        return self
+
+    def forward(self, features: Float[Tensor, "B C"]) -> Float[Tensor, "B D"]:
+        """A vector of the label space for every feature vector."""
+        embedded = functional.normalize(functional.linear(features, self.get_buffer("projection")), dim=1)
+        lifted: Tensor = self.weight * embedded @ self.get_buffer("lift")
+        return lifted
+
+
+Anchor: TypeAlias = ClassifierAnchor | ProjectedAnchor

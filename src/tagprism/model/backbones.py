@@ -19,6 +19,7 @@ from safetensors import SafetensorError
 from timm.data.config import resolve_model_data_config
 from torch import Tensor, nn
 
+from tagprism.clip_models import PREFIX
 from tagprism.errors import InputError, MachineError
 from tagprism.files import digest_bytes
 
@@ -58,7 +59,7 @@ class Backbone(FeatureNetwork):
         features: C, the length of the pooled feature vector.
         classes: how many of the features, the last ones, are classes seen (`model.class_places`).
         classifier: the ImageNet classifier that was cut off (`nn.Linear`), or None.
-        image_size, mean, std, interpolation: how pixels must be prepared.
+        image_size, mean, std, interpolation, resize, pad_color: how pixels must be prepared.
 
     Raises:
         InputError: unknown name, weights that do not fit.
@@ -66,6 +67,8 @@ class Backbone(FeatureNetwork):
     """
 
     classes = 0
+    resize: str = "squash"  # the authors' way
+    pad_color: tuple[int, int, int] = (128, 128, 128)
 
     def __init__(self, name: str, weights: str = "pretrained") -> None:
         super().__init__()
@@ -104,6 +107,17 @@ class Backbone(FeatureNetwork):
         """Pooled features of a last map."""
         features: Tensor = self.network.forward_head(found)
         return features
+
+    def with_places(self, pixels: Float[Tensor, "B 3 H W"]) -> tuple[Float[Tensor, "B C"], Float[Tensor, "B T K"]]:
+        """Pooled features, and those of the T places: tokens, or a map with channels last or first."""
+        found: Tensor = self.last_map(pixels)
+        if found.ndim == 3:
+            places = found
+        elif getattr(self.network, "output_fmt", "NCHW") == "NHWC":
+            places = found.flatten(1, 2)
+        else:
+            places = found.flatten(2).mT
+        return self.pooled(found), places
 
 
 class BackboneUnion(Backbone):
@@ -162,11 +176,17 @@ class BackboneUnion(Backbone):
 
 
 def make_backbone(names: str | Sequence[str], weights: str = "pretrained") -> Backbone:
-    """A backbone by its name, or the union of several; arguments and errors as for `Backbone`."""
-    if isinstance(names, str):
-        return Backbone(names, weights)
-    parts = [Backbone(name, weights) for name in names]
+    """A backbone by its name, or the union of several; arguments and errors as for `Backbone` and `ClipBackbone`."""
+    parts = [_one_backbone(name, weights) for name in ([names] if isinstance(names, str) else names)]
     return parts[0] if len(parts) == 1 else BackboneUnion(parts)
+
+
+def _one_backbone(name: str, weights: str) -> Backbone:
+    if not name.startswith(PREFIX):
+        return Backbone(name, weights)
+    from tagprism.model.clip_backbone import ClipBackbone  # a subclass of this module's
+
+    return ClipBackbone(name, weights)
 
 
 def _joined_classifier(classifiers: Sequence[nn.Linear | None]) -> nn.Linear | None:

@@ -32,7 +32,7 @@ class ClassPlaces(Backbone):
         self.inner, self.places, self.classes = inner, places, classes
         self.name, self.features = f"{inner.name} with classes", inner.features + classes
         self.image_size, self.mean, self.std = inner.image_size, inner.mean, inner.std
-        self.interpolation = inner.interpolation
+        self.interpolation, self.resize, self.pad_color = inner.interpolation, inner.resize, inner.pad_color
         object.__setattr__(self, "classifier", inner.classifier)  # a module has one owner: `inner`
         self.register_buffer("weight", torch.zeros(classes, inner.features))
         self.register_buffer("bias", torch.zeros(classes))

@@ -6,7 +6,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from tagprism.model.anchor import ClassifierAnchor
+from tagprism.model.anchor import Anchor
 from tagprism.model.max_similarity import max_similarity
 from tagprism.model.queries import ClassQueries
 
@@ -23,7 +23,7 @@ class EmbeddingMatrix(nn.Module):
     Source: arXiv 2105.05926, section 3.2; the authors' flat output is D-major, ours is (B, M, D). The anchor is ours.
     """
 
-    def __init__(self, features: int, vectors: int, dimension: int, anchor: ClassifierAnchor | None = None) -> None:
+    def __init__(self, features: int, vectors: int, dimension: int, anchor: Anchor | None = None) -> None:
         super().__init__()
         self.vectors, self.dimension = vectors, dimension
         self.linear = nn.Linear(features, vectors * dimension, bias=False)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -107,6 +107,15 @@ class Index(Protocol):
 
     def matrices(self, ids: Sequence[int]) -> Float32[np.ndarray, "n M Q"]:
         """Stored matrices, as near to those added as the storage keeps them; a `KeyError` for an id not there."""
+
+    def scores(self, queries: Float32[np.ndarray, "q Q"], ids: Sequence[int]) -> Float32[np.ndarray, "q n"]:
+        """Scores of given pictures for each query, as `search` gives them; a `KeyError` for an id not there."""
+
+    def pictures(self, after: int = 0) -> Iterator[Picture]:
+        """All pictures of an id above `after`, by rising id; those changed meanwhile may be among them or not."""
+
+    def settle(self, queries: Float32[np.ndarray, "q Q"]) -> None:
+        """Make searches quick after many changes, and measure with these queries the recall that `info` states."""
 
     def info(self) -> IndexInfo:
         """Size, form and exactness."""

@@ -83,7 +83,12 @@ class Explainer:
         self._queries = tagger.queries_of(words, self._vectors)
 
     def explain(
-        self, path: str | os.PathLike[str], names: Sequence[str], *, max_pixels: int = MAX_PIXELS
+        self,
+        path: str | os.PathLike[str],
+        names: Sequence[str],
+        *,
+        max_pixels: int = MAX_PIXELS,
+        data: bytes | None = None,
     ) -> Explanation:
         """Explain some labels of a picture.
 
@@ -91,12 +96,14 @@ class Explainer:
             path: a picture file.
             names: some of the labels.
             max_pixels: cap on the size of the picture.
+            data: the file's bytes, where they have been read; then `path` is its name alone.
 
         Raises:
             PictureError: the picture cannot be used.
         """
         preprocess = self.tagger.preprocess
-        picture = open_picture(path, max_pixels=max_pixels, draft_size=preprocess.draft_size)
+        source, draft = path if data is None else data, preprocess.draft_size
+        picture = open_picture(source, max_pixels=max_pixels, draft_size=draft, where=os.fsdecode(path))
         matrices, places = self.tagger.bundle.placed_matrices(preprocess.apply(picture)[None])
         tags = tuple(self._why(name, matrices[0], places[0]) for name in names)
         return Explanation(Path(path), picture, preprocess.frame(picture), tags)

@@ -10,7 +10,7 @@ and which of ours the person has taken away: those do not come back.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from tagprism.labels.phrases import normalise_phrase, variants
 from tagprism.tagging.xmp_lists import Change, ListName, XmpLists
@@ -99,6 +99,26 @@ class Keywords:
             digikam = _once([*(path for path in digikam if path not in old or path in new), *new])
         paths = _once([*kept, *copied, *ours])
         return Keywords(flat, paths, digikam, wanted, self.taken_away, copied, (model,) if wanted and model else ())
+
+    def with_marks(self, added: Sequence[str], rejected: Sequence[str]) -> Keywords:
+        """The keywords after a person said of some tags whether they are right.
+
+        Args:
+            added: become keywords of the person, whosever they were before; no later model takes them away.
+            rejected: leave where they are tagprism's, and do not come back; keywords of the person stay.
+        """
+        added, forms = _once(filter(None, map(tidy, added))), {form for word in added for form in variants(word)}
+        unwanted = {form for word in rejected for form in variants(word)} - forms
+        mine = [word for word in self.still_ours if normalise_phrase(word) not in unwanted | forms]
+        left = self.with_found(mine, "".join(self.model))
+        fresh = _distinct(added, left.yours)
+        paths = (*left.paths, *fresh) if left.paths else ()  # where there are paths, programs read them instead
+        digikam = (*left.digikam, *fresh) if left.digikam else ()
+        copied = (*left.copied, *fresh) if left.ours and not left._own_paths() else left.copied
+        given_back = [word for word in left.rejected if normalise_phrase(word) not in forms]
+        gone = _distinct(map(tidy, rejected), (*left.yours, *given_back, *fresh))
+        new = {"paths": paths, "digikam": digikam, "copied": copied, "rejected": (*given_back, *gone)}
+        return replace(left, flat=(*left.flat, *fresh), **new)
 
     def _copies(self, wanted: Sequence[str], ours: Sequence[str]) -> tuple[str, ...]:
         if not wanted:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, TypeAlias
@@ -110,20 +110,29 @@ def plan(photo: Path, naming: Naming, found: Iterable[str], model: str) -> Sidec
     Raises:
         PictureError: the photo is gone, or its sidecar cannot be read or changed.
     """
+    found = list(found)
+    return _planned(photo, naming, found, lambda old: old.with_found(found, model))
+
+
+def plan_marks(photo: Path, naming: Naming, added: Sequence[str], rejected: Sequence[str]) -> SidecarChange:
+    """Work out a sidecar with what a person said of some tags; see `Keywords.with_marks`, and `plan` for the rest."""
+    return _planned(photo, naming, [*added, *rejected], lambda old: old.with_marks(added, rejected))
+
+
+def _planned(photo: Path, naming: Naming, words: Sequence[str], merge: Callable[[Keywords], Keywords]) -> SidecarChange:
     if not photo.is_file():
         raise PictureError("missing", "There is no such file.", where=os.fsdecode(photo))
-    found = list(found)
-    for word in found:
+    for word in words:
         if not can_be_written(word):
             message = f"The keyword {word!r} has a character that XML cannot hold."
             raise PictureError("sidecar", message, where=os.fsdecode(photo))
     path = sidecar_path(photo, naming)
     before, mtime_ns = _read(path)
-    if before is None and not found:
+    if before is None and not words:
         return SidecarChange(path, None, None, None, Keywords(), Keywords())
     lists, old = _keywords(path, before) if before is not None else _started(photo)
-    new = old.with_found(found, model)
-    if before is None and not new.ours:
+    new = merge(old)
+    if before is None and not old.changes_to(new):
         return SidecarChange(path, None, None, None, Keywords(), Keywords())
     changes = old.changes_to(new)
     if not changes:

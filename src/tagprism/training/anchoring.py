@@ -1,7 +1,7 @@
-"""What a backbone's ImageNet classifier knows, in the words of a label space. Trains nothing.
+"""What a backbone already knows, in a label space: its ImageNet classifier, or CLIP's own vector. Trains nothing.
 
-Only names and definitions of the 1000 classes enter, whichever labels a run keeps unseen: a label that is itself such a
-name is known to the backbone before any training, and results are given without those labels too.
+Of a classifier only names and definitions of its 1000 classes enter, whichever labels a run keeps unseen: a label that
+is itself such a name is known to the backbone before any training, and results are given without those labels too.
 """
 
 from __future__ import annotations
@@ -15,17 +15,17 @@ from jaxtyping import Float32
 from numpy import ndarray
 from timm.data.imagenet_info import ImageNetInfo
 
+from tagprism.clip_models import PREFIX
 from tagprism.errors import InputError
 from tagprism.labels.encoder_card import unit_rows
 from tagprism.labels.label_space import LabelSpace, UnknownPhrasesError
 from tagprism.labels.phrases import variants
-from tagprism.model.anchor import ClassifierAnchor
+from tagprism.model.anchor import Anchor, ClassifierAnchor, ProjectedAnchor
 from tagprism.model.backbones import Backbone
-from tagprism.model.class_places import ClassPlaces
 from tagprism.model.classes import ClassColumns
-from tagprism.model.places import find_places
+from tagprism.model.clip_backbone import ClipBackbone
 from tagprism.model.sharp_classes import SharpColumns
-from tagprism.training.recipe import ModelTable
+from tagprism.training.recipe import ModelTable, Recipe
 
 CLASSES = 1000
 _KINDS = Path(__file__).with_name("imagenet_kinds.tsv")
@@ -81,7 +81,11 @@ def imagenet_classifier(backbone: Backbone) -> torch.nn.Linear:
         InputError: it has none, or one of other classes.
     """
     if backbone.classifier is None or not has_imagenet_classifier(backbone):
-        raise InputError("needs a backbone with an ImageNet-1k classifier.", where=backbone.name)
+        raise InputError(
+            "has no ImageNet-1k classifier, which the anchor and ConSE need.",
+            where=backbone.name,
+            remedy="Choose pretrained ImageNet-1k weights, or set model.anchor = 0 and model.conse = 0.",
+        )
     return backbone.classifier
 
 
@@ -96,38 +100,47 @@ def embed_known(space: LabelSpace, phrases: Sequence[str]) -> tuple[list[int], F
     return kept, space.embed([phrases[place] for place in kept]).vectors
 
 
-def make_anchor(model: ModelTable, backbone: Backbone, space: LabelSpace) -> ClassifierAnchor | None:
+def make_anchor(recipe: Recipe, backbone: Backbone, space: LabelSpace) -> Anchor | None:
     """The anchor of a recipe; None where it wants none.
 
     Raises:
-        InputError: the backbone has no ImageNet-1k classifier.
+        InputError: the backbone has no ImageNet-1k classifier; the label space is without a CLIP backbone's text tower.
     """
+    model = recipe.model
     if not model.anchor:
         return None
+    if isinstance(backbone, ClipBackbone):
+        anchor = empty_anchor(model, backbone, 0, space.dimension)
+        assert isinstance(anchor, ProjectedAnchor)
+        return anchor.fill(backbone.projection, torch.from_numpy(space.lift(_own_parts(recipe, backbone))))
     classifier = imagenet_classifier(backbone)
     kept, vectors = embed_known(space, class_definitions())
-    anchor = empty_anchor(model, backbone.channels, *vectors.shape)
-    assert anchor is not None
+    anchor = empty_anchor(model, backbone, *vectors.shape)
+    assert isinstance(anchor, ClassifierAnchor)
     return anchor.fill(classifier, kept, torch.tensor(vectors))
 
 
-def empty_anchor(model: ModelTable, features: int, classes: int, dimension: int) -> ClassifierAnchor | None:
+def empty_anchor(model: ModelTable, backbone: Backbone, classes: int, dimension: int) -> Anchor | None:
     """The anchor of a recipe without its numbers, to load them into; None where it wants none."""
     if not model.anchor:
         return None
-    return ClassifierAnchor(features, classes, dimension, weight=model.anchor, temperature=model.anchor_temperature)
+    if isinstance(backbone, ClipBackbone):
+        return ProjectedAnchor(backbone.features, backbone.embedding, dimension, weight=model.anchor)
+    return ClassifierAnchor(
+        backbone.channels, classes, dimension, weight=model.anchor, temperature=model.anchor_temperature
+    )
 
 
-def seeing_classes(model: ModelTable, backbone: Backbone, image_size: tuple[int, int]) -> Backbone:
-    """The backbone that a recipe needs: sharp class columns want one that says what its classifier sees.
-
-    Raises:
-        InputError: the backbone has no ImageNet-1k classifier.
-    """
-    if not (model.conse and model.conse_sharp):
-        return backbone
-    imagenet_classifier(backbone)
-    return ClassPlaces(backbone, find_places(backbone, image_size), CLASSES)
+def _own_parts(recipe: Recipe, backbone: ClipBackbone) -> list[int]:
+    """Numbers of the label space's parts that are the text tower of the recipe's CLIP backbone."""
+    parts = [at for at, part in enumerate(recipe.labels.parts) if part.encoder == backbone.name]
+    if not parts:
+        raise InputError(
+            "anchors rows in CLIP's own vector, which needs its text tower in the label space.",
+            where="model.anchor",
+            remedy=f"Name the same `{PREFIX}...` in model.backbone and as an encoder of labels.parts, or set it to 0.",
+        )
+    return parts
 
 
 def make_class_columns(
@@ -140,7 +153,7 @@ def make_class_columns(
     """The class columns of a recipe; None where it wants none.
 
     Args:
-        model, backbone, space, seen_vectors: of the run; the backbone as `seeing_classes` gives it.
+        model, backbone, space, seen_vectors: of the run.
         pictures: features of the training pictures, where they are at hand.
 
     Raises:

@@ -34,13 +34,19 @@ def authors_recipe(recipe: Recipe) -> Recipe:
     The encoder is the first one without a template (a table of word vectors, as theirs), else the first.
     """
     plain = next((part for part in recipe.labels.parts if part.template == "{}"), recipe.labels.parts[0])
+    plain_model = {"standardise": False, "anchor": 0.0, "conse": 0.0, "rows_from": "pooled"}
     return recipe.model_copy(
         update={
             "labels": LabelTable(parts=(SpacePart(encoder=plain.encoder),)),
-            "model": recipe.model.model_copy(update={"standardise": False, "anchor": 0.0, "conse": 0.0}),
+            "model": recipe.model.model_copy(update=plain_model),
             "loss": LossTable(),
         }
     )
+
+
+def pooled_recipe(recipe: Recipe) -> Recipe:
+    """The same recipe on pooled features, for rivals that know nothing else."""
+    return recipe.model_copy(update={"model": recipe.model.model_copy(update={"rows_from": "pooled"})})
 
 
 def single_vector_recipe(recipe: Recipe) -> Recipe:

@@ -90,7 +90,7 @@ def calibrate(prepared: Prepared, network: Network, folder: Path, progress: Prog
     classes, trained = network.class_queries, np.array(prepared.vocabulary.roles) == "seen"
     statistics = background_statistics(matrices, prepared.vocabulary.vectors, classes, trained)
     plain = fit_monotone(unseen.features, unseen.positive)
-    labels_per_picture = seen.positive.sum() / _judged(prepared.validation).sum()
+    labels_per_picture = seen.positive.sum() / len(_judged(prepared.validation))
     maps: dict[Role, MonotoneMap] = {
         "seen": fit_monotone(seen.features, seen.positive),
         "unseen": plain,

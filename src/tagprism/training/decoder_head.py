@@ -33,33 +33,30 @@ class FeatureTokens(FeatureNetwork):
     """A backbone before its pooling: the feature map as T places of C numbers, in one row.
 
     Args:
-        backbone: any timm network whose features before the pooling are a map or a list of tokens.
+        backbone: any network whose features before the pooling are a map or a list of tokens.
         image_size: (H, W) of the pixels.
 
     Attributes:
         features: T * C.
         channels: C.
+
+    Raises:
+        InputError: a CLIP tower without patches.
     """
 
     def __init__(self, backbone: Backbone, image_size: tuple[int, int]) -> None:
         super().__init__()
         self.name, self.network = f"{backbone.name} before pooling", backbone.network
+        self._backbone = [backbone]  # in a list: its classifier or projection is no part of what is cached by
         self.eval()  # a batch norm in training would learn from the example below
-        self._channels_last = getattr(backbone.network, "output_fmt", "NCHW") == "NHWC"
         with torch.inference_mode():
-            tokens = self._tokens(torch.zeros(1, 3, *image_size))
+            _, tokens = backbone.with_places(torch.zeros(1, 3, *image_size))
         self.features, self.channels = tokens[0].numel(), tokens.shape[-1]
 
     def forward(self, pixels: Float[Tensor, "B 3 H W"]) -> Float[Tensor, "B TC"]:
         """Feature maps of prepared pixels, flattened."""
-        return self._tokens(pixels).flatten(1)
-
-    def _tokens(self, pixels: Tensor) -> Tensor:
-        """(B, T, C) of a convolutional network (B, C, h, w), one with channels last, or a transformer (B, T, C)."""
-        found: Tensor = self.network.forward_features(pixels)
-        if found.ndim == 3:
-            return found
-        return found.flatten(1, 2) if self._channels_last else found.flatten(2).mT
+        places: Tensor = self._backbone[0].with_places(pixels)[1]
+        return places.flatten(1)
 
 
 class WordQueryDecoder(nn.Module):

@@ -26,6 +26,12 @@ class SemanticDiversityLoss(nn.Module):
     and the mean over all B images. An image without positives adds 0 and stays in the denominator, so that the mean of
     equal shards is the mean of the whole batch.
 
+    With `across_images` g, `(1 - g) * weight * L_rank + g * L_across` takes the place of `weight * L_rank`. It ranks
+    the images of the batch within each label, as mAP and search do, by scores z that are standardised per image. C are
+    the labels with positive images I and negative images J in the batch::
+
+        L_across = L/|C| * sum_{c in C} 1/(|I||J|) * sum_{i in I, j in J} softplus(z_jc - z_ic)     (0 where C is empty)
+
     Args:
         label_vectors: (L, D) vectors of the labels trained on; constants of the loss.
         regulariser_weight: lam in [0, 1], or None for the ranking part alone.
@@ -35,6 +41,7 @@ class SemanticDiversityLoss(nn.Module):
             targets are only positive and unknown is then skipped like one without positives, and counted.
         near_threshold: where -1 counts as negative, leave it out for labels whose vector has a greater cosine than this
             with one of the image's positives (`boats` beside `harbor`): those may well be there. None leaves none out.
+        across_images: g in [0, 1). Its pairs are those within one call: unlike the rest, it is no mean over shards.
 
     Attributes:
         skipped_images: images skipped so far for want of explicit negatives.
@@ -56,10 +63,13 @@ class SemanticDiversityLoss(nn.Module):
         normaliser: Literal["positives", "pairs"] = "positives",
         unlabelled: Literal["negative", "ignore"] = "negative",
         near_threshold: float | None = None,
+        across_images: float = 0.0,
     ) -> None:
         super().__init__()
         if regulariser_weight is not None and not 0 <= regulariser_weight <= 1:
             raise InputError(f"is {regulariser_weight}, not between 0 and 1.", where="regulariser_weight")
+        if not 0 <= across_images < 1:
+            raise InputError(f"is {across_images}, not between 0 and 1.", where="across_images")
         if normaliser not in ("positives", "pairs"):
             raise InputError(f"is `{normaliser}`, not `positives` or `pairs`.", where="normaliser")
         if unlabelled not in ("negative", "ignore"):
@@ -74,6 +84,7 @@ class SemanticDiversityLoss(nn.Module):
         self.diversity_weighting = diversity_weighting
         self.normaliser = normaliser
         self.unlabelled: Literal["negative", "ignore"] = unlabelled
+        self.across_images = across_images
         self.skipped_images = 0
 
     def forward(self, matrices: Float[Tensor, "B M D"], targets: Integer[Tensor, "B L"]) -> Float[Tensor, ""]:
@@ -116,6 +127,9 @@ class SemanticDiversityLoss(nn.Module):
         margins = (scores[image] - own[:, None]).masked_fill(~negative[image], -torch.inf)  # (T, L)
         terms = functional.softplus(margins).sum(1) + functional.softplus(-own) * (negatives[image] == 0)
         ranking = (terms * share[image]).sum() / len(matrices)
+        if self.across_images:
+            across = _across_images(scores, positive, negative)
+            ranking = (1 - self.across_images) * ranking + self.across_images * across
         if self.regulariser_weight is None:
             return ranking
         lam = self.regulariser_weight
@@ -130,6 +144,17 @@ def _diversity_weight(vectors: Tensor, image: Tensor, positives: Tensor) -> Tens
     squares = (vectors - mean[image]).square().sum(1)  # two passes: no cancellation
     total = torch.zeros_like(count).index_add_(0, image, squares)
     return 1 + total / (count - 1).clamp_min(1)
+
+
+def _across_images(scores: Tensor, positive: Tensor, negative: Tensor) -> Tensor:
+    """L_across of scores (B, L): every positive image of a label against all its negative ones."""
+    variance, mean = torch.var_mean(scores, dim=1, correction=0, keepdim=True)
+    standard = (scores - mean) / variance.clamp_min(1e-12).sqrt()  # a root of 0 has no gradient
+    images = positive.sum(0) * negative.sum(0)  # (L,) pairs of each label
+    image, label = (positive & (images > 0)).nonzero(as_tuple=True)
+    margins = standard.T[label] - standard[image, label][:, None]  # (T, B)
+    terms = functional.softplus(margins.masked_fill(~negative.T[label], -torch.inf)).sum(1)
+    return (terms / images[label]).sum() * scores.shape[1] / (images > 0).sum().clamp_min(1)
 
 
 def _row_variance(matrices: Tensor, counted: Tensor) -> Tensor:

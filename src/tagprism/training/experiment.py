@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from jaxtyping import Bool, Float32, Int64
 
+from tagprism.clip_models import PREFIX
 from tagprism.datasets.splits import Split
 from tagprism.datasets.table import ImageTable
 from tagprism.errors import InputError, PictureError
@@ -22,16 +23,25 @@ from tagprism.files import digest_json
 from tagprism.images.digests import digest_pictures
 from tagprism.images.preprocess import Preprocess
 from tagprism.model.backbones import FeatureNetwork
+from tagprism.model.clip_backbone import ClipBackbone
 from tagprism.model.embedding_matrix import EmbeddingMatrix, RankingMatrix
+from tagprism.model.neighbours import nearest_pictures
 from tagprism.model.queries import label_queries
 from tagprism.progress import Progress, silent
-from tagprism.training.baselines import BASELINES, authors_recipe, conse, ridge, single_vector_recipe
-from tagprism.training.clip_scores import PREFIX, ClipModel
+from tagprism.training.baselines import (
+    BASELINES,
+    authors_recipe,
+    conse,
+    pooled_recipe,
+    ridge,
+    single_vector_recipe,
+)
+from tagprism.training.clip_scores import clip_label_vectors
 from tagprism.training.decoder_head import DecoderTraining, FeatureTokens, decoder_scores, train_decoder
 from tagprism.training.features import Features, compute_features, stored_features
 from tagprism.training.fit import fit, make_network
-from tagprism.training.prepare import Prepared, prepare
-from tagprism.training.recipe import Recipe
+from tagprism.training.prepare import Prepared, make_preprocess, prepare
+from tagprism.training.recipe import ModelTable, Recipe
 
 
 @dataclass(frozen=True)
@@ -88,12 +98,13 @@ class Experiment:
     def _note(self, errors: Iterable[tuple[int, PictureError]]) -> None:
         self.skipped.update({self.split.test[row]: error.message for row, error in errors})
 
-    def train(self, recipe: Recipe, *, supervised: bool = False) -> Evaluation:
+    def train(self, recipe: Recipe, *, supervised: bool = False, neighbours: int = 0) -> Evaluation:
         """Train a recipe and measure it.
 
         Args:
             recipe: with a frozen backbone.
             supervised: train on the unseen labels too: what a model reaches that has seen everything.
+            neighbours: average scores over so many of the test pictures most like each one.
 
         Raises:
             InputError: an end-to-end recipe, or anything `prepare` refuses.
@@ -109,7 +120,8 @@ class Experiment:
         trained = ~self.unseen | supervised
         vectors = prepared.vocabulary.select(self.names).vectors
         queries = label_queries(vectors, network.class_queries, trained)
-        return self._measure(matrices, queries, features.rows, _encoders(prepared))
+        nearest = nearest_pictures(matrices, prepared.space.dimension, neighbours) if neighbours else None
+        return self._measure(matrices, queries, features.rows, _encoders(prepared), nearest)
 
     def _fitted_head(self, prepared: Prepared) -> EmbeddingMatrix:
         """Train, or take the head of an earlier recipe that differs in its name and in what is done after it alone."""
@@ -142,7 +154,7 @@ class Experiment:
         if method not in BASELINES:
             known = f"{', '.join(BASELINES)}, {PREFIX}MODEL/WEIGHTS"
             raise InputError(f"there is no baseline `{method}`.", remedy=f"Choose one of: {known}.")
-        prepared = self._prepare(recipe, self.split)
+        prepared = self._prepare(pooled_recipe(recipe), self.split)
         if method == "decoder":
             return self._decoder(prepared)
         features = self.test_features(prepared.backbone, prepared.preprocess)
@@ -177,11 +189,13 @@ class Experiment:
         return self._measure(_raw(scores), np.eye(len(self.names), dtype=np.float32), rows, _encoders(prepared))
 
     def _clip(self, spec: str) -> Evaluation:
-        """Cosines of an open_clip model, as they are."""
-        model = ClipModel(spec)
-        vectors = model.embed(self.names)
-        features = self.test_features(model, model.preprocess)
-        return self._measure(_raw(features.vectors), vectors, features.rows, spec)
+        """Cosines of an open_clip model, as they are, on its own preparation of pictures."""
+        backbone = ClipBackbone(spec)
+        own = Recipe(name=spec, model=ModelTable(backbone=spec))
+        features = self.test_features(backbone, make_preprocess(own, backbone))
+        with torch.inference_mode():
+            pictures = backbone.embed(torch.from_numpy(features.vectors)).numpy()
+        return self._measure(_raw(pictures), clip_label_vectors(spec, self.names), features.rows, spec)
 
     def _prepare(self, recipe: Recipe, split: Split) -> Prepared:
         prepared = prepare(recipe, self.table, split, self.progress)
@@ -200,6 +214,7 @@ class Experiment:
         labels: Float32[np.ndarray, "L _"],
         rows: Int64[np.ndarray, " N"],
         label_encoder: str,
+        nearest: Int64[np.ndarray, "N k"] | None = None,
     ) -> Evaluation:
         """Measure matrices of those test pictures that can be used, `rows`."""
         return evaluate_matrices(
@@ -211,6 +226,7 @@ class Experiment:
             ks=self.ks,
             unknown=self.unknown,
             label_encoder=label_encoder,
+            nearest=nearest,
         )
 
 

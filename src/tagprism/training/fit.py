@@ -23,12 +23,14 @@ from torch import nn
 from tagprism.errors import InputError
 from tagprism.model.backbones import Backbone
 from tagprism.model.embedding_matrix import EmbeddingMatrix, Network, RankingMatrix
+from tagprism.model.patches import pooling
 from tagprism.progress import Progress, silent
 from tagprism.training.anchoring import make_anchor, make_class_columns
 from tagprism.training.augment import Augmentation
 from tagprism.training.batches import FeatureBatches, InOrder, PixelBatches, PlacedLoader, TrainingOrder
 from tagprism.training.diversity_loss import SemanticDiversityLoss
 from tagprism.training.module import Checkpoints, EmbeddingTrainer, averaging
+from tagprism.training.networks import make_head
 from tagprism.training.prepare import Part, Prepared
 from tagprism.training.processes import ALONE, Processes, lost_peer
 from tagprism.training.speed import Speed, Speedometer
@@ -77,8 +79,8 @@ def fit(prepared: Prepared, folder: Path, progress: Progress = silent, processes
         raise InputError("fp16 needs a GPU.", where="training.precision", remedy="Use bf16 or 32.")
     torch.manual_seed(recipe.seed)
     vectors = torch.tensor(prepared.seen_vectors)
-    anchor = make_anchor(recipe.model, prepared.backbone, prepared.space)
-    head = EmbeddingMatrix(prepared.backbone.channels, recipe.model.vectors, vectors.shape[1], anchor)
+    anchor = make_anchor(recipe, pooling(prepared.backbone), prepared.space)
+    head = make_head(recipe.model, prepared.backbone, vectors.shape[1], anchor)
     ranking = RankingMatrix(vectors, standardise=recipe.model.standardise)
     trained: nn.Module = head
     if training.end_to_end:

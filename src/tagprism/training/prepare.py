@@ -21,11 +21,13 @@ from tagprism.labels.encoder_sources import encoder_folder
 from tagprism.labels.encoders import LabelEncoder, load_encoder
 from tagprism.labels.label_space import LabelSpace
 from tagprism.labels.vocabulary import Role, Vocabulary
-from tagprism.model.backbones import Backbone, make_backbone
+from tagprism.model.backbones import Backbone
 from tagprism.progress import Progress, silent
-from tagprism.training.anchoring import seeing_classes
 from tagprism.training.features import compute_features
+from tagprism.training.networks import open_backbone
 from tagprism.training.recipe import LabelTable, Recipe
+
+_LARGEST_FEATURES = 16 << 30  # bytes of one part of the pictures: patches are many
 
 
 @dataclass(frozen=True)
@@ -100,9 +102,8 @@ def prepare(recipe: Recipe, table: ImageTable, split: Split, progress: Progress 
             remedy='Set training.validation above 0, or training.choose = "last".',
         )
     torch.manual_seed(recipe.seed)  # a random backbone must be the same one after a resume
-    backbone = make_backbone(recipe.model.backbone, recipe.model.weights)
+    backbone = open_backbone(recipe.model)
     preprocess = make_preprocess(recipe, backbone)
-    backbone = seeing_classes(recipe.model, backbone, (preprocess.height, preprocess.width))
     frozen = backbone if not recipe.training.end_to_end else None
     train, skipped = _part(table, split.train, split.seen, frozen, preprocess, progress)
     validation, more = _part(table, split.val, split.seen, frozen, preprocess, progress)
@@ -148,7 +149,8 @@ def make_preprocess(recipe: Recipe, backbone: Backbone) -> Preprocess:
         {
             "height": height,
             "width": width,
-            "resize": recipe.model.resize,
+            "resize": recipe.model.resize or backbone.resize,
+            "pad_color": backbone.pad_color,
             "trim": recipe.model.trim,
             "interpolation": "bilinear" if backbone.interpolation == "bilinear" else "bicubic",
             "mean": (0.0, 0.0, 0.0) if plain else backbone.mean,
@@ -170,6 +172,7 @@ def _part(
     places = table.rows_of(keys)
     files = Picked(table.files, places)
     if frozen is not None:
+        _check_size(len(files), frozen.features)
         found = compute_features(files, frozen, preprocess, progress)
         rows, digests, features, errors = found.rows, found.digests, found.vectors, list(found.errors)
     else:
@@ -185,6 +188,15 @@ def _part(
         features,
     )
     return part, [(keys[int(row)], error) for row, error in errors]
+
+
+def _check_size(pictures: int, numbers: int) -> None:
+    if (size := 4 * pictures * numbers) > _LARGEST_FEATURES:
+        raise InputError(
+            f"the features of {pictures:,} pictures would take {size / 2**30:.0f} GB of memory.",
+            where="model.rows_from",
+            remedy='Set model.rows_from = "pooled", or training.end_to_end = true.',
+        )
 
 
 def _check_targets(targets: Targets, recipe: Recipe) -> None:

@@ -31,8 +31,9 @@ class ModelTable(_Table):
     )
     weights: str = Field(default="pretrained", description="pretrained, random, or a .safetensors file")
     vectors: int = Field(default=7, ge=1, description="M, principal vectors per image")
-    anchor: float = Field(default=0.0, ge=0, description="length of what the backbone's classifier knows, in each row")
+    anchor: float = Field(default=0.0, ge=0, description="length of what the backbone already knows, in each row")
     anchor_temperature: float = Field(default=2.0, gt=0, description="the classifier's logits are divided by it")
+    rows_from: Literal["pooled", "patches"] = Field(default="pooled", description="what the M rows are made of")
     conse: float = Field(default=0.0, ge=0, description="weight of ConSE beside the trained score, for other labels")
     conse_rank: int = Field(default=96, ge=1, description="directions of the class vectors that ConSE keeps")
     conse_sharp: bool = Field(
@@ -41,7 +42,9 @@ class ModelTable(_Table):
     )
     standardise: bool = Field(default=True, description="scores standardised per image over the seen labels")
     image_size: int | None = Field(default=None, ge=16, description="pixels a side; the backbone's own when absent")
-    resize: Literal["squash", "crop", "pad"] = "squash"
+    resize: Literal["squash", "crop", "pad"] | None = Field(
+        default=None, description="a CLIP model's own way, else squash, if absent"
+    )
     trim: bool = Field(default=False, description="cut off a border of one colour first, for drawings on a page")
     normalise_pixels: bool = Field(default=True, description="the backbone's mean and deviation; authors: pixels/255")
 
@@ -58,6 +61,7 @@ class LossTable(_Table):
     regulariser_weight: float | None = Field(default=0.3, ge=0, le=1, description='lam, or "none"')
     diversity_weighting: bool = True
     normaliser: Literal["positives", "pairs"] = "positives"
+    across_images: float = Field(default=0, ge=0, lt=1, description="share of ranking images within each label")
     unlabelled: Literal["negative", "ignore"] = "negative"
     near_threshold: float | None = Field(
         default=None, ge=-1, le=1, description="unlisted labels this near a positive (cosine) are left out"

@@ -13,12 +13,10 @@ from safetensors.torch import load_file
 
 from tagprism.errors import InputError
 from tagprism.labels.vocabulary import Vocabulary
-from tagprism.model.backbones import make_backbone
-from tagprism.model.class_places import ClassPlaces
-from tagprism.model.embedding_matrix import EmbeddingMatrix, Network, RankingMatrix
-from tagprism.model.places import find_places
-from tagprism.training.anchoring import CLASSES, empty_anchor, empty_class_columns
-from tagprism.training.prepare import make_preprocess
+from tagprism.model.embedding_matrix import Network, RankingMatrix
+from tagprism.model.patches import pooling
+from tagprism.training.anchoring import empty_anchor, empty_class_columns
+from tagprism.training.networks import make_head, open_backbone
 from tagprism.training.recipe import load_recipe
 from tagprism.training.train import RECIPE, WEIGHTS
 
@@ -36,17 +34,13 @@ def torch_matrices(run: Path, vocabulary: Vocabulary) -> Matrices:
         InputError: the weights are damaged or belong to another recipe.
     """
     recipe = load_recipe(run / RECIPE)
-    backbone = make_backbone(recipe.model.backbone, "random")
-    if recipe.model.conse and recipe.model.conse_sharp:
-        preprocess = make_preprocess(recipe, backbone)
-        places = find_places(backbone, (preprocess.height, preprocess.width))
-        backbone = ClassPlaces(backbone, places, CLASSES)
+    backbone = open_backbone(recipe.model, weights="random")
     seen = torch.tensor(vocabulary.select(vocabulary.seen).vectors)
     try:
         weights = {name: value for name, value in load_file(run / WEIGHTS).items() if not _is_cut_off(name)}
-        classes = len(weights["head.anchor.bias"]) if recipe.model.anchor else 0
-        anchor = empty_anchor(recipe.model, backbone.channels, classes, seen.shape[1])
-        head = EmbeddingMatrix(backbone.channels, recipe.model.vectors, seen.shape[1], anchor)
+        classes = len(weights.get("head.anchor.bias", ()))  # of an ImageNet classifier
+        anchor = empty_anchor(recipe.model, pooling(backbone), classes, seen.shape[1])
+        head = make_head(recipe.model, backbone, seen.shape[1], anchor)
         classes = len(weights.get("classes.bias", ()))  # sharp columns have all of them, and no classifier
         columns = empty_class_columns(recipe.model, backbone.channels, classes, seen.shape[1], len(seen))
         network = Network(backbone, head, RankingMatrix(seen, standardise=recipe.model.standardise), columns)

@@ -1,0 +1,275 @@
+"""The exact form of every answer, as the OpenAPI description has it. Knows nothing of where values come from."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, StrictBool
+
+Probability = Annotated[float, Field(ge=0, le=1)]
+
+
+class Answer(BaseModel):
+    """Base of all: nothing but the fields that are named."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Error(Answer):
+    """What went wrong.
+
+    Args:
+        what: one sentence.
+        where: what it is about.
+        remedy: what to do about it.
+        column: of a query, from 1, where that is what cannot be read.
+    """
+
+    what: str
+    where: str | None
+    remedy: str | None
+    column: int | None = None
+
+
+class Errors(Answer):
+    """The form of every error."""
+
+    error: Error
+
+
+class Health(Answer):
+    """How the server is.
+
+    Args:
+        status: `starting` comes with status code 503.
+        version: of tagprism.
+    """
+
+    status: Literal["ok", "starting"]
+    version: str
+
+
+class Asked(Answer):
+    """A label of the query, and how likely a picture has it.
+
+    Args:
+        label: as it was asked for.
+        probability: null where the model has no calibration.
+    """
+
+    label: str
+    probability: Probability | None
+
+
+class Hit(Answer):
+    """A picture among others.
+
+    Args:
+        id: of the picture.
+        name: of its file.
+        digest: SHA-256 of its bytes, the version of its thumbnails.
+        width: upright, in pixels.
+        height: upright, in pixels.
+        taken: when, as the camera says it.
+        tags: the best few.
+        match: with the whole of what was asked; null where nothing was.
+        asked: the labels of the query.
+    """
+
+    id: int
+    name: str
+    digest: str
+    width: int
+    height: int
+    taken: str | None
+    tags: list[str]
+    match: Probability | None
+    asked: list[Asked]
+
+
+class SearchAnswer(Answer):
+    """A part of a ranking.
+
+    Args:
+        query: as it was understood, written out.
+        pictures: how many the index holds.
+        hits: best first.
+        more: whether there are pictures after these.
+        exact: whether the ranking is that of the full matrices.
+        recall: measured share of the exact first 100 that this index finds.
+        seconds: time it took.
+    """
+
+    query: str
+    pictures: int
+    hits: list[Hit]
+    more: bool
+    exact: bool
+    recall: Probability
+    seconds: float
+
+
+class TagOut(Answer):
+    """One tag of a picture.
+
+    Args:
+        label: the word or phrase.
+        score: comparable between pictures.
+        probability: calibrated, or null where the model has no calibration.
+        vector: the principal vector that fired, from 0; null for a tag that a person added.
+        mark: true when a person added it, false when a person rejected it.
+    """
+
+    label: str
+    score: float | None
+    probability: Probability | None
+    vector: int | None
+    mark: bool | None
+
+
+class ImageAnswer(Answer):
+    """One picture.
+
+    Args:
+        id: of the picture.
+        name: of its file.
+        path: of its file.
+        digest: SHA-256 of its bytes.
+        size: in bytes.
+        width: upright, in pixels.
+        height: upright, in pixels.
+        taken: when, as the camera says it.
+        tags: best first.
+        keywords: in its sidecar that tagprism wrote or a person chose; null where the sidecar cannot be read.
+        explains: whether the model can say where a tag comes from.
+    """
+
+    id: int
+    name: str
+    path: str
+    digest: str
+    size: int
+    width: int
+    height: int
+    taken: str | None
+    tags: list[TagOut]
+    keywords: list[str] | None
+    explains: bool
+
+
+class Explained(Answer):
+    """Where the score of one label comes from; `places` and `without_place` sum to `score`.
+
+    Args:
+        label: as it was asked for.
+        score: of the label.
+        vector: the principal vector that fired, from 0.
+        vectors: the score that each vector alone gives.
+        places: what each place added, in rows.
+        without_place: what no place accounts for.
+    """
+
+    label: str
+    score: float
+    vector: int
+    vectors: list[float]
+    places: list[list[float]]
+    without_place: float
+
+
+class ExplainAnswer(Answer):
+    """Why a picture has some tags.
+
+    Args:
+        frame: where the places lie over the upright picture: left, top, right, bottom in shares of its sides.
+        tags: in the order asked for.
+    """
+
+    frame: tuple[float, float, float, float]
+    tags: list[Explained]
+
+
+class TagAnswer(Answer):
+    """Tags of an uploaded picture, which is not kept.
+
+    Args:
+        width: upright, in pixels; of a large JPEG, which is decoded at reduced size, fewer than it has.
+        height: likewise.
+        tags: best first.
+        similar: pictures of the index that are most like it, as many as asked for.
+        explanation: where the tags come from, where that was asked for.
+    """
+
+    width: int
+    height: int
+    tags: list[TagOut]
+    similar: list[Hit]
+    explanation: ExplainAnswer | None
+
+
+class LabelOut(Answer):
+    """A label of the vocabulary.
+
+    Args:
+        label: its name.
+        pictures: in how many pictures it is among the best tags.
+        trained: whether the model was trained on it.
+    """
+
+    label: str
+    pictures: int
+    trained: bool
+
+
+class LabelsAnswer(Answer):
+    """Labels that go on as asked.
+
+    Args:
+        labels: the likeliest first.
+        near: labels spelt most alike, where none goes on so.
+    """
+
+    labels: list[LabelOut]
+    near: list[str]
+
+
+class MarkIn(Answer):
+    """A person's word on a tag.
+
+    Args:
+        label: any phrase.
+        mark: true adds it, false rejects it, null takes the word back.
+    """
+
+    label: Annotated[str, Field(min_length=1, max_length=200)]
+    mark: StrictBool | None
+
+
+class KeywordsAnswer(Answer):
+    """What became of a sidecar.
+
+    Args:
+        sidecar: its file name.
+        changed: whether it had to be written.
+        keywords: all that it holds now.
+        run: name for `tagprism undo NAME`, and to take it back here; null when nothing was written.
+    """
+
+    sidecar: str
+    changed: bool
+    keywords: list[str]
+    run: str | None
+
+
+class UndoAnswer(Answer):
+    """What was taken back.
+
+    Args:
+        run: name of the run.
+        files: how many sidecars were put back.
+        left: sidecars left alone, each with the reason.
+    """
+
+    run: str
+    files: int
+    left: list[str]

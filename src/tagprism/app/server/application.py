@@ -1,0 +1,156 @@
+"""The web application: when it starts and stops, what its errors look like, and its page. Knows no pictures."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Annotated, Any
+
+from fastapi import FastAPI, Form, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import FileResponse, JSONResponse, Response
+from fastapi.staticfiles import StaticFiles
+from starlette.exceptions import HTTPException
+from starlette.types import ASGIApp
+
+import tagprism
+from tagprism.app.server import routes
+from tagprism.app.server.answers import Errors, Health
+from tagprism.app.server.guard import Door, Guard, refusal, too_large
+from tagprism.app.server.lanes import BusyError
+from tagprism.app.server.library import Library
+from tagprism.app.server.service import Service, StartingError
+from tagprism.errors import InputError, MachineError, NothingToDoError, PictureError, TagprismError
+from tagprism.files import disk_is_full
+
+_PAGE = Path(__file__).parent / "page"
+_STATUS = {"too_many_pixels": 413, "not_an_image": 415, "unsupported": 415, "missing": 404, "unreadable": 404}
+_STATUS |= {"sidecar": 409}
+
+
+def create_app(
+    load: Callable[[], Library], door: Door, failed: Callable[[BaseException], None], ready: Callable[[Library], None]
+) -> ASGIApp:
+    """The application, not started.
+
+    Args:
+        load: opens index and model; called in a thread once the server answers, as it may take long.
+        door: whom to let in.
+        failed: told why `load` has failed; the server should then stop.
+        ready: told once there is something to serve.
+    """
+
+    @asynccontextmanager
+    async def life(app: FastAPI) -> AsyncIterator[None]:
+        service: Service = app.state.service
+        starting = asyncio.create_task(service.start(load, failed, ready))
+        yield
+        await starting
+        await asyncio.to_thread(service.close)
+
+    app = FastAPI(
+        title="tagprism",
+        version=tagprism.__version__,
+        description="Find pictures by tag: any word, also words no model was trained on.",
+        lifespan=life,
+        docs_url=None,  # their pages load scripts from elsewhere
+        redoc_url=None,
+        responses={code: {"model": Errors} for code in (400, 401, 403, 413, 421, 429, 503)},
+    )
+    app.state.service = Service()
+    app.include_router(routes.router)
+    _health(app)
+    _page(app, door)
+    for kind, handler in _HANDLERS.items():
+        app.add_exception_handler(kind, handler)
+    return Guard(app, door)
+
+
+def _health(app: FastAPI) -> None:
+    @app.get("/health", responses={503: {"model": Health}})
+    async def health(request: Request, response: Response) -> Health:
+        """Whether the server is ready: 200, or 503 while index and model are being loaded."""
+        is_ready = request.app.state.service.is_ready
+        response.status_code = 200 if is_ready else 503
+        return Health(status="ok" if is_ready else "starting", version=tagprism.__version__)
+
+
+def _page(app: FastAPI, door: Door) -> None:
+    app.mount("/static", StaticFiles(directory=_PAGE), name="static")
+
+    @app.get("/", include_in_schema=False)
+    async def page() -> FileResponse:
+        return FileResponse(_PAGE / "index.html", media_type="text/html")
+
+    @app.get("/favicon.ico", include_in_schema=False)
+    async def icon() -> FileResponse:
+        return FileResponse(_PAGE / "icon.svg", media_type="image/svg+xml")
+
+    @app.get("/login", include_in_schema=False)
+    async def login() -> FileResponse:
+        return FileResponse(_PAGE / "login.html", media_type="text/html")
+
+    @app.post("/login", include_in_schema=False)
+    async def enter(request: Request, token: Annotated[str, Form()] = "") -> Response:
+        if door.fits(token):
+            return door.welcome(request.scope)
+        return FileResponse(_PAGE / "login_failed.html", 401, media_type="text/html")
+
+
+async def _expected(_: Request, error: Exception) -> Response:
+    """What the library says is wrong, with the status code that fits."""
+    assert isinstance(error, TagprismError)
+    status = 422
+    if isinstance(error, PictureError):
+        status = _STATUS.get(error.code, 422)
+    elif isinstance(error, NothingToDoError):
+        status = 404
+    elif isinstance(error, MachineError):
+        status = 507 if disk_is_full(error) else 403
+    answer: dict[str, Any] = {"what": error.what, "where": error.where, "remedy": error.remedy}
+    if isinstance(error, InputError) and (column := getattr(error, "column", None)):
+        answer["column"] = column
+    return JSONResponse({"error": answer}, status)
+
+
+async def _unreadable(_: Request, error: Exception) -> Response:
+    """A request that is not of the described form."""
+    assert isinstance(error, RequestValidationError)
+    first = error.errors()[0]
+    where = ".".join(str(part) for part in first["loc"])
+    return refusal(422, f"{first['msg']}.", "See /openapi.json for what is asked.", where=where[:200])
+
+
+async def _http(request: Request, error: Exception) -> Response:
+    """No such address, no such method, or a body that grew too large while it came."""
+    assert isinstance(error, HTTPException)
+    if error.status_code == 413:
+        return too_large(request.scope)
+    remedy = "See /openapi.json for what there is." if error.status_code in (404, 405) else None
+    answer = refusal(error.status_code, f"{error.detail}.", remedy)
+    answer.headers.update(error.headers or {})
+    return answer
+
+
+async def _busy(_: Request, __: Exception) -> Response:
+    return refusal(429, "the server is busy.", "Ask again in a moment.", retry_after=1)
+
+
+async def _starting(_: Request, __: Exception) -> Response:
+    return refusal(503, "index and model are being loaded.", "Ask again in a moment.", retry_after=1)
+
+
+async def _bug(_: Request, __: Exception) -> Response:
+    return refusal(500, "this is a bug in tagprism.", "Please report it with what the server wrote to stderr.")
+
+
+_HANDLERS: dict[type[Exception], Any] = {
+    TagprismError: _expected,
+    RequestValidationError: _unreadable,
+    HTTPException: _http,
+    BusyError: _busy,
+    StartingError: _starting,
+    Exception: _bug,
+}

@@ -1,0 +1,353 @@
+// The page: what is asked, the address bar, and who does what. The parts know nothing of each other.
+
+import * as api from "./api.js";
+import { Grid } from "./grid.js";
+import { added, isQuery, pieces, toggled, without } from "./query.js";
+import { Suggest } from "./suggest.js";
+import { Viewer } from "./viewer.js";
+
+const PAGE = 60; // pictures at once
+const UNLIKELY = 0.1; // probability of the best picture below which the page says so
+const $ = (id) => document.getElementById(id);
+const entry = $("entry");
+const text = $("text");
+
+const state = { query: "", like: null, hits: 0, more: false, shown: null, request: null };
+
+const grid = new Grid($("grid"), $("end"), { more: () => loadMore(), open: (id) => openPicture(id) });
+const viewer = new Viewer({
+  like: (picture) => find({ query: "", like: picture }),
+  step: (id, by) => grid.neighbour(id, by),
+  moved: (id) => history.replaceState(null, "", address({ photo: id })),
+  closed: (id) => {
+    if (new URLSearchParams(location.search).has("photo")) history.replaceState(null, "", address());
+    grid.focus(id);
+  },
+});
+const suggest = new Suggest(entry, $("options"), {
+  chosen: (label) => take(label),
+  typing: (typed, labels) => preview(typed, labels),
+  of: (typed) => typed.replace(/^(-|not\s+)/i, ""),
+});
+
+// ---- asking
+
+// What is asked now, and as a step back in the browser's history.
+function find({ query = state.query, like = state.like, push = true }) {
+  const changed = query !== state.query || like?.id !== state.like?.id;
+  Object.assign(state, { query, like });
+  text.value = query;
+  showChips();
+  if (push && changed) history.pushState(null, "", address());
+  document.title = like ? `like ${like.name} – tagprism` : query ? `${query} – tagprism` : "tagprism";
+  return load({ query, like });
+}
+
+async function load({ query, like }) {
+  const key = JSON.stringify([query, like?.id]);
+  if (key === state.shown && $("problem").hidden) return;
+  state.request?.abort();
+  state.request = new AbortController();
+  const { signal } = state.request;
+  $("grid").ariaBusy = "true";
+  const onWaiting = () => say("Loading the index and the model …");
+  try {
+    const answer = await api.search(parameters({ query, like }, 0), { signal, onWaiting });
+    state.shown = key;
+    state.shownFor = { query, like };
+    show(answer, { append: false });
+  } catch (error) {
+    fail(error, query);
+  } finally {
+    if (!signal.aborted) $("grid").ariaBusy = "false";
+  }
+}
+
+async function loadMore() {
+  if (!state.more || state.loading) return;
+  state.loading = true;
+  const { signal } = state.request;
+  try {
+    const answer = await api.search(parameters(state.shownFor, state.hits), { signal });
+    show(answer, { append: true });
+  } catch (error) {
+    state.more = false;
+    fail(error, state.query);
+  } finally {
+    state.loading = false;
+  }
+  const { top } = $("end").getBoundingClientRect();
+  if (state.more && top < innerHeight + 600) loadMore();
+}
+
+function parameters({ query, like }, offset) {
+  const asked = { limit: PAGE, offset };
+  if (query) asked.query = query;
+  if (like) asked.like = like.id;
+  return asked;
+}
+
+// ---- showing
+
+function show(answer, { append }) {
+  $("problem").hidden = true;
+  text.removeAttribute("aria-invalid");
+  state.hits = (append ? state.hits : 0) + PAGE;
+  state.more = answer.more;
+  grid.show(answer.hits, { append });
+  if (append) return;
+  scrollTo({ top: 0 });
+  const { query, like } = state.shownFor;
+  $("often").hidden = Boolean(query || like || !answer.pictures);
+  const all = `${answer.pictures.toLocaleString("en")} picture${answer.pictures === 1 ? "" : "s"}`;
+  const [best] = answer.hits;
+  const isUnlikely = best?.asked.length === 1 && best.asked[0].probability < UNLIKELY && !/^(NOT |-)/.test(query);
+  if (!query && !like) say(all);
+  else if (!best) say("nothing found");
+  else say(isUnlikely ? "none is likely; nearest first" : `best first, of ${all}`);
+  showEmpty(answer);
+  if (!$("often").hidden && !$("often-list").children.length) showOften();
+}
+
+function showEmpty({ pictures, hits }) {
+  $("empty").hidden = hits.length > 0;
+  if (hits.length) return;
+  const title = make("h2", pictures ? "No picture fits" : "There are no pictures yet");
+  const hint = make("p", pictures ? "Take a part of the query away, or " : "Index a folder, and they appear here: ");
+  if (pictures) hint.append(action("look at all pictures.", () => find({ query: "", like: null })));
+  else hint.append(make("code", "tagprism index PHOTOS --into DIR"));
+  $("empty").replaceChildren(title, hint);
+}
+
+async function showOften() {
+  try {
+    const { labels } = await api.labels("");
+    $("often-list").replaceChildren(
+      ...labels.map(({ label }) => {
+        const item = make("li", "");
+        item.append(action(label, () => take(label)));
+        return item;
+      }),
+    );
+    if (!labels.length) $("often").hidden = true;
+  } catch {
+    $("often").hidden = true; // a mere suggestion
+  }
+}
+
+function fail(error, query) {
+  if (error.name === "AbortError") return;
+  if (!(error instanceof api.ApiError)) throw error;
+  state.shown = null;
+  const problem = $("problem");
+  problem.replaceChildren(make("p", error.message));
+  if (error.column && query) {
+    const place = error.column - 1;
+    const line = make("code", query.slice(0, place));
+    line.append(make("mark", query.slice(place, place + 1) || " "), query.slice(place + 1));
+    problem.append(line);
+  }
+  if (error.remedy) problem.append(make("p", error.remedy));
+  if (error.status === 0) problem.append(action("Try again", () => load(state)));
+  problem.hidden = false;
+  if (error.status === 422) text.ariaInvalid = "true";
+  say("");
+}
+
+function showChips() {
+  const { query, like } = state;
+  const chips = pieces(query).map((piece, place) => (piece.sign ? sign(piece.sign) : chip(piece, place)));
+  if (like) chips.unshift(likeChip(like));
+  $("chips").replaceChildren(...chips);
+  $("clear").hidden = !query && !like && !entry.value;
+  entry.placeholder = query || like ? "" : "Find pictures: beach, night sky, red car";
+}
+
+function chip(term, place) {
+  const item = make("li", "");
+  item.className = `chip${term.not ? " not" : ""}`;
+  const toggle = make("button", "");
+  toggle.type = "button";
+  toggle.ariaLabel = term.not ? `not ${term.text}: ask for it instead` : `${term.text}: exclude it instead`;
+  toggle.title = term.not ? "Press to ask for it" : "Press to exclude it";
+  if (term.not) toggle.append(make("b", "not"), " ");
+  toggle.append(term.text);
+  toggle.addEventListener("click", () => {
+    find({ query: toggled(state.query, place) });
+    $("chips").querySelectorAll("li")[place + (state.like ? 1 : 0)]?.querySelector("button")?.focus();
+  });
+  item.append(toggle, cross(term.text, () => find({ query: without(state.query, place) })));
+  return item;
+}
+
+function likeChip(picture) {
+  const item = make("li", "");
+  item.className = "chip like";
+  const photo = make("img", "");
+  photo.alt = "";
+  photo.src = api.thumbnail(picture, 360);
+  item.append(photo, make("span", `like ${picture.name}`), cross(picture.name, () => find({ like: null })));
+  return item;
+}
+
+function cross(name, remove) {
+  const button = make("button", "");
+  button.type = "button";
+  button.className = "x";
+  button.ariaLabel = `Remove ${name}`;
+  button.innerHTML = '<svg viewBox="0 0 24 24" aria-hidden="true"><path d="m6 6 12 12M18 6 6 18"/></svg>';
+  button.addEventListener("click", () => {
+    remove();
+    entry.focus();
+  });
+  return button;
+}
+
+const say = (words) => ($("count").textContent = words);
+
+function sign(word) {
+  const item = make("li", word);
+  item.className = "sign";
+  return item;
+}
+
+function make(name, words) {
+  const element = document.createElement(name);
+  element.textContent = words;
+  return element;
+}
+
+function action(words, work) {
+  const button = make("button", words);
+  button.type = "button";
+  button.addEventListener("click", work);
+  return button;
+}
+
+// ---- typing
+
+function take(typed) {
+  const negated = /^(-|not\s)/i.test(entry.value) && !/^(-|not\s)/i.test(typed);
+  entry.value = "";
+  suggest.close();
+  return find({ query: added(state.query, negated ? `-${typed}` : typed) });
+}
+
+// While a tag is being typed the grid shows what its likeliest completion would give.
+function preview(typed, labels) {
+  $("clear").hidden = !state.query && !state.like && !entry.value;
+  if (isQuery(entry.value)) return;
+  const likely = labels[0]?.label;
+  const negated = /^(-|not\s)/i.test(entry.value) ? "-" : "";
+  if (!typed) load(state);
+  else if (likely) load({ query: added(state.query, negated + likely), like: state.like });
+}
+
+$("search").addEventListener("submit", (event) => {
+  event.preventDefault();
+  if (entry.value.trim()) take(entry.value);
+});
+entry.addEventListener("keydown", (event) => {
+  if (event.key === "," && entry.value.trim() && !entry.value.includes('"')) {
+    event.preventDefault();
+    take(entry.value);
+  } else if (event.key === "Backspace" && !entry.value) {
+    const last = pieces(state.query).length - 1;
+    if (last >= 0) find({ query: without(state.query, last) });
+    else if (state.like) find({ like: null });
+  } else if (event.key === "Escape") {
+    entry.value = "";
+    load(state);
+  } else if (event.key === "ArrowDown" && $("options").hidden) {
+    event.preventDefault();
+    $("grid").querySelector('button[tabindex="0"]')?.focus();
+  }
+});
+$("box").addEventListener("pointerdown", (event) => {
+  if (event.target !== $("box")) return;
+  event.preventDefault();
+  entry.focus();
+});
+$("clear").addEventListener("click", () => {
+  entry.value = "";
+  find({ query: "", like: null });
+  entry.focus();
+});
+let waiting;
+text.addEventListener("input", () => {
+  clearTimeout(waiting);
+  waiting = setTimeout(() => load({ query: text.value.trim(), like: state.like }), 250);
+});
+text.addEventListener("change", () => find({ query: text.value.trim() }));
+text.addEventListener("keydown", (event) => {
+  if (event.key !== "Enter") return;
+  clearTimeout(waiting);
+  find({ query: text.value.trim() });
+});
+addEventListener("keydown", (event) => {
+  if (event.key !== "/" || event.target.matches("input") || $("viewer").open) return;
+  event.preventDefault();
+  entry.focus();
+});
+
+// ---- one picture, and the address bar
+
+function openPicture(id) {
+  history.pushState(null, "", address({ photo: id }));
+  viewer.open(id);
+}
+
+function address({ photo } = {}) {
+  const asked = new URLSearchParams();
+  if (state.query) asked.set("q", state.query);
+  if (state.like) asked.set("like", state.like.id);
+  if (photo) asked.set("photo", photo);
+  return asked.size ? `/?${asked}` : "/";
+}
+
+async function follow() {
+  const asked = new URLSearchParams(location.search);
+  const number = Number(asked.get("like"));
+  let like = number === state.like?.id ? state.like : null;
+  if (number && !like) like = await api.image(number).catch((error) => (fail(error, ""), null));
+  const photo = Number(asked.get("photo"));
+  if (!photo && $("viewer").open) $("viewer").close();
+  const done = find({ query: asked.get("q") ?? "", like, push: false });
+  if (photo) {
+    await done;
+    viewer.open(photo);
+  }
+}
+addEventListener("popstate", follow);
+
+// ---- a photo of one's own
+
+function tagFile(file) {
+  if (file) viewer.upload(file);
+}
+$("file").addEventListener("change", (event) => {
+  tagFile(event.target.files[0]);
+  event.target.value = "";
+});
+for (const name of ["focus", "blur"]) {
+  $("file").addEventListener(name, (event) => event.target.labels[0].classList.toggle("focus", event.type === "focus"));
+}
+const isFile = (event) => event.dataTransfer?.types.includes("Files");
+let depth = 0;
+addEventListener("dragenter", (event) => {
+  if (isFile(event)) $("drop").hidden = !(depth += 1);
+});
+addEventListener("dragleave", (event) => {
+  if (isFile(event)) $("drop").hidden = !(depth = Math.max(0, depth - 1));
+});
+addEventListener("dragover", (event) => isFile(event) && event.preventDefault());
+addEventListener("drop", (event) => {
+  if (!isFile(event)) return;
+  event.preventDefault();
+  depth = 0;
+  $("drop").hidden = true;
+  tagFile(event.dataTransfer.files[0]);
+});
+
+addEventListener("scroll", () => document.body.classList.toggle("scrolled", scrollY > 4), { passive: true });
+follow();

@@ -1,0 +1,164 @@
+"""The addresses of the API, as docs/server.md has them. Every call does its work in a thread; knows no files."""
+
+from __future__ import annotations
+
+from pathlib import Path as FilePath
+from typing import Annotated, Any
+from urllib.parse import quote
+
+from fastapi import APIRouter, Depends, File, Form, Path, Query, Request, Response, UploadFile
+from pydantic import StringConstraints
+
+from tagprism.app.server.answers import (
+    Errors,
+    ExplainAnswer,
+    ImageAnswer,
+    KeywordsAnswer,
+    LabelsAnswer,
+    MarkIn,
+    SearchAnswer,
+    TagAnswer,
+    UndoAnswer,
+)
+from tagprism.app.server.originals import Size
+from tagprism.app.server.service import Service
+
+router = APIRouter(prefix="/api")
+_JSON: dict[str, Any] = {"model": Errors}
+_INLINE = {".jpg": "image/jpeg", ".jpeg": "image/jpeg", ".png": "image/png", ".gif": "image/gif", ".webp": "image/webp"}
+_INLINE |= {".avif": "image/avif", ".bmp": "image/bmp"}
+_FOREVER = "private, max-age=31536000, immutable"  # an address with a digest in it
+
+
+async def _service(request: Request) -> Service:
+    service: Service = request.app.state.service
+    _ = service.library  # 503 while there is none
+    return service
+
+
+Served = Annotated[Service, Depends(_service)]
+Number = Annotated[int, Path(ge=1, le=2**63 - 1, description="Of the picture.")]
+Label = Annotated[str, StringConstraints(min_length=1, max_length=200)]
+Limit = Annotated[int, Query(ge=1, le=200, description="Pictures at most.")]
+Offset = Annotated[int, Query(ge=0, le=10_000, description="Pictures to leave out first.")]
+
+
+@router.get("/search", responses={404: _JSON})
+async def search(
+    served: Served,
+    query: Annotated[str, Query(max_length=10_000, description="Such as `beach AND sunset NOT people`.")] = "",
+    like: Annotated[int | None, Query(ge=1, le=2**63 - 1, description="Like the picture of this id.")] = None,
+    limit: Limit = 60,
+    offset: Offset = 0,
+) -> SearchAnswer:
+    """Pictures by tags, or like a picture, best first; all pictures, the latest first, when nothing is asked."""
+    return await served.quick.run(served.library.search, query, like, limit, offset)
+
+
+@router.post("/tag", responses={413: _JSON, 415: _JSON})
+async def tag(
+    served: Served,
+    file: Annotated[UploadFile, File(description="A picture; it is not kept.")],
+    labels: Annotated[
+        list[Label] | None, Form(max_length=100, description="Words to choose from; else the vocabulary.")
+    ] = None,
+    top_k: Annotated[int, Form(ge=1, le=100, description="Tags at most.")] = 10,
+    similar: Annotated[int, Form(ge=0, le=100, description="Pictures like it to find in the index.")] = 0,
+    explain: Annotated[bool, Form(description="Whether to say where the tags come from.")] = False,
+) -> TagAnswer:
+    """Tag an uploaded picture. Pictures that come together go through the network together."""
+    name = FilePath(file.filename or "").name[:200]
+    image, pixels = await served.uploads.run(served.library.decode, file.file, name)
+    matrix = await served.through_network(pixels)
+    tags = await served.quick.run(served.library.tags, matrix, labels, top_k)
+    like_it = await served.quick.run(served.library.similar, matrix, similar)
+    explanation = None
+    if explain:
+        names = [tag.label for tag in tags]
+        explanation = await served.uploads.run(served.library.explain_upload, file.file, names, name)
+    return TagAnswer(width=image.width, height=image.height, tags=tags, similar=like_it, explanation=explanation)
+
+
+@router.get("/images/{number}", responses={404: _JSON})
+async def image(served: Served, number: Number) -> ImageAnswer:
+    """All about a picture: file, tags with marks, keywords."""
+    return await served.quick.run(served.library.details, number)
+
+
+@router.get(
+    "/images/{number}/original",
+    response_class=Response,
+    responses={200: {"content": {"image/*": {}, "application/octet-stream": {}}}, 404: _JSON},
+)
+async def original(served: Served, number: Number) -> Response:
+    """The file as it was indexed; 404 once it has changed or moved."""
+    picture, data = await served.pictures.run(served.library.original, number)
+    name = FilePath(picture.path).name.encode("utf-8", "surrogateescape")
+    kind = _INLINE.get(FilePath(picture.path).suffix.lower())
+    how = "inline" if kind else "attachment"
+    headers = {"content-disposition": f"{how}; filename*=UTF-8''{quote(name, safe='')}"}
+    return Response(data, media_type=kind or "application/octet-stream", headers=headers)
+
+
+@router.get(
+    "/images/{number}/thumbnail",
+    response_class=Response,
+    responses={200: {"content": {"image/jpeg": {}}}, 304: {"description": "As before"}, 404: _JSON},
+)
+async def thumbnail(
+    request: Request,
+    served: Served,
+    number: Number,
+    size: Annotated[Size, Query(description="Longest side, in pixels.")] = Size.small,
+    version: Annotated[
+        str, Query(max_length=64, description="Digest of the picture: the answer may then be kept for ever.")
+    ] = "",
+) -> Response:
+    """A picture made small: an upright JPEG without metadata."""
+    picture = await served.quick.run(served.library.picture, number)
+    tag = f'"{picture.digest[:32]}-{size.value}"'
+    headers = {"etag": tag, "cache-control": _FOREVER if version == picture.digest else "private, no-cache"}
+    if request.headers.get("if-none-match") == tag:
+        return Response(status_code=304, headers=headers)
+    made = await served.pictures.run(served.library.thumbnail, picture, size)
+    return Response(made, media_type="image/jpeg", headers=headers)
+
+
+@router.get("/images/{number}/explain", responses={404: _JSON})
+async def explain(
+    served: Served,
+    number: Number,
+    label: Annotated[list[Label], Query(min_length=1, max_length=40, description="May be repeated.")],
+) -> ExplainAnswer:
+    """Which principal vector gave a picture its tags, and where in the picture they come from."""
+    return await served.pictures.run(served.library.explain, number, label)
+
+
+@router.get("/labels")
+async def labels(
+    served: Served,
+    prefix: Annotated[str, Query(max_length=200, description="How a word of the label begins.")] = "",
+    limit: Annotated[int, Query(ge=1, le=100)] = 12,
+) -> LabelsAnswer:
+    """Labels of the vocabulary that go on as asked; without a prefix those most frequent in the index."""
+    return await served.quick.run(served.library.labels, prefix, limit)
+
+
+@router.put("/images/{number}/marks", responses={404: _JSON, 507: _JSON})
+async def mark(served: Served, number: Number, said: MarkIn) -> ImageAnswer:
+    """Add a tag, reject one, or take the word back. Kept beside the index, by the picture's bytes."""
+    return await served.quick.run(served.library.mark, number, said.label, said.mark)
+
+
+@router.post("/images/{number}/keywords", responses={404: _JSON, 409: _JSON, 507: _JSON})
+async def keywords(served: Served, number: Number) -> KeywordsAnswer:
+    """Write what was added and rejected into the picture's XMP sidecar."""
+    return await served.quick.run(served.library.write_keywords, number)
+
+
+@router.post("/keywords/{run}/undo", responses={404: _JSON, 409: _JSON, 507: _JSON})
+async def undo(
+    served: Served, run: Annotated[str, Path(pattern=r"^\d{8}-\d{6}-\d{6}$", description="Name of the run.")]
+) -> UndoAnswer:
+    """Take back a run that wrote keywords."""
+    return await served.quick.run(served.library.undo, run)

@@ -1,0 +1,251 @@
+"""Which files an index holds, for its upkeep: path, size, time and digest. Knows no matrices; the index decides.
+
+The index is the truth. Ids are noted here before the index is changed and the outcome after, so that a process killed
+between the two leaves a note of what to look up.
+"""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+from collections.abc import Container, Iterable, Iterator, Sequence
+from contextlib import closing, contextmanager
+from pathlib import Path
+from typing import NamedTuple
+
+from tagprism.errors import MachineError
+from tagprism.files import machine_errors
+from tagprism.search.contract import Index, Picture
+
+_TABLES = """
+CREATE TABLE IF NOT EXISTS picture (
+    id INTEGER PRIMARY KEY, path BLOB NOT NULL, size INTEGER NOT NULL, modified INTEGER NOT NULL,
+    digest BLOB NOT NULL);
+CREATE INDEX IF NOT EXISTS by_path ON picture (path);
+CREATE INDEX IF NOT EXISTS by_size ON picture (size, digest);
+CREATE TABLE IF NOT EXISTS intended (id INTEGER PRIMARY KEY);
+CREATE TABLE IF NOT EXISTS last_id (id INTEGER NOT NULL);
+INSERT INTO last_id SELECT 0 WHERE NOT EXISTS (SELECT 1 FROM last_id);
+CREATE TEMP TABLE seen (path BLOB PRIMARY KEY, size INTEGER NOT NULL, modified INTEGER NOT NULL);
+CREATE TEMP TABLE hidden (path BLOB PRIMARY KEY);
+"""
+_PAGE = 1000
+# A path is below a root when it is the root, or begins with it and a separator ("/" + 1 is "0").
+_BELOW = "(path = :root OR (path >= :first AND path < :end))"
+_UNHIDDEN = "NOT EXISTS (SELECT 1 FROM hidden WHERE substr(picture.path, 1, length(hidden.path)) = hidden.path)"
+
+
+class File(NamedTuple):
+    """A picture file as the walk met it.
+
+    Args:
+        path: absolute.
+        size: in bytes.
+        modified: time of last change, in nanoseconds since 1970.
+    """
+
+    path: str
+    size: int
+    modified: int
+
+
+class Catalog:
+    """The files of an index, in an SQLite file that can be made anew from the index.
+
+    Args:
+        file: its path; made when absent.
+
+    Raises:
+        MachineError: it is damaged, or cannot be read or written; by every method.
+    """
+
+    def __init__(self, file: Path) -> None:
+        self._file = file
+        with self._errors():
+            self._sql = sqlite3.connect(file, timeout=60, isolation_level=None)
+        try:
+            with self._errors():
+                self._sql.execute("PRAGMA journal_mode=WAL")
+                self._sql.execute("PRAGMA synchronous=NORMAL")  # what a power cut takes, `heal` finds again
+                self._sql.execute("PRAGMA temp_store=FILE")
+                self._sql.executescript(_TABLES)
+        except MachineError:
+            self.close()
+            raise
+
+    @contextmanager
+    def _errors(self) -> Iterator[None]:
+        try:
+            with machine_errors(self._file):
+                yield
+        except sqlite3.Error as error:
+            remedy = "Free space or mend the permission; if it is damaged, delete it: it is made again from the index."
+            raise MachineError(
+                f"the catalog of the index fails ({error}).", where=str(self._file), remedy=remedy
+            ) from error
+
+    @contextmanager
+    def _transaction(self) -> Iterator[None]:
+        with self._errors():
+            self._sql.execute("BEGIN IMMEDIATE")
+            try:
+                yield
+                self._sql.execute("COMMIT")
+            except BaseException:
+                self._sql.execute("ROLLBACK")
+                raise
+
+    def heal(self, index: Index) -> None:
+        """Look up in the index what an interrupted change has come to; all of it where the numbers differ.
+
+        A process that was killed may have sent a last change that is carried out after its follower has looked: a file
+        that is then there twice is taken out of the index once.
+        """
+        with self._errors():
+            ids = [row[0] for row in self._sql.execute("SELECT id FROM intended")]
+        if ids:
+            found = index.get(ids)
+            with self._transaction():
+                self._forget(ids)
+                self._keep(picture for picture in found if picture is not None)
+        with self._errors():
+            (count,) = self._sql.execute("SELECT count(*) FROM picture").fetchone()
+        if count != index.info().pictures:
+            with self._transaction():
+                self._sql.execute("DELETE FROM picture")
+                self._keep(index.pictures())
+            last = "SELECT max(id) FROM picture GROUP BY path"
+            with self._errors():
+                twice = [row[0] for row in self._sql.execute(f"SELECT id FROM picture WHERE id NOT IN ({last})")]
+            index.remove(twice)
+            self.forget(twice)
+
+    @contextmanager
+    def change(self, ids: Sequence[int]) -> Iterator[None]:
+        """Note ids before the index is changed in the block; `keep` or `forget` them in it, when that is done."""
+        with self._transaction():
+            self._sql.executemany("INSERT OR IGNORE INTO intended VALUES (?)", ((one,) for one in ids))
+            self._sql.execute("UPDATE last_id SET id = max(id, ?)", (max(ids),))  # also where it comes to nothing
+        yield
+
+    def keep(self, pictures: Sequence[Picture]) -> None:
+        """The index holds these now."""
+        with self._transaction():
+            self._forget([picture.id for picture in pictures])
+            self._keep(pictures)
+
+    def forget(self, ids: Sequence[int]) -> None:
+        """The index holds these no more."""
+        with self._transaction():
+            self._forget(ids)
+
+    def _keep(self, pictures: Iterable[Picture]) -> None:
+        self._sql.executemany(
+            "INSERT OR REPLACE INTO picture VALUES (?, ?, ?, ?, ?)",
+            ((one.id, os.fsencode(one.path), one.size, one.modified, bytes.fromhex(one.digest)) for one in pictures),
+        )
+
+    def _forget(self, ids: Sequence[int]) -> None:
+        for table in ("picture", "intended"):
+            self._sql.executemany(f"DELETE FROM {table} WHERE id = ?", ((one,) for one in ids))
+
+    def next_id(self) -> int:
+        """An id above all that were ever used."""
+        with self._errors():
+            used = "SELECT id FROM last_id UNION SELECT max(id) FROM picture"
+            (last,) = self._sql.execute(f"SELECT max(id) FROM ({used})").fetchone()
+        return int(last) + 1
+
+    def scan(self, files: Iterable[File], hidden: Iterable[str]) -> None:
+        """Take note of all files that a walk met, in place of those of the last walk.
+
+        Args:
+            files: each path once.
+            hidden: folders that the walk could not look into; fetched after the files.
+        """
+        with self._transaction():
+            self._sql.execute("DELETE FROM seen")
+            self._sql.execute("DELETE FROM hidden")
+            self._sql.executemany(
+                "INSERT OR REPLACE INTO seen VALUES (?, ?, ?)",
+                ((os.fsencode(one.path), one.size, one.modified) for one in files),
+            )
+            self._sql.executemany("INSERT OR IGNORE INTO hidden VALUES (?)", ((_folder(path),) for path in hidden))
+
+    def to_look_at(self) -> tuple[int, int]:
+        """How many files were seen, and how many of them the index does not hold as they are."""
+        with self._errors():
+            (seen,) = self._sql.execute("SELECT count(*) FROM seen").fetchone()
+            (same,) = self._sql.execute(
+                "SELECT count(*) FROM seen JOIN picture USING (path, size, modified)"
+            ).fetchone()
+        return int(seen), int(seen - same)
+
+    def each_to_look_at(self) -> Iterator[tuple[File, int | None]]:
+        """Seen files that the index does not hold as they are, by path; with the id that their path has, if any."""
+        query = (
+            "SELECT seen.path, seen.size, seen.modified, picture.id FROM seen LEFT JOIN picture USING (path) "
+            "WHERE seen.path > ? AND (picture.id IS NULL OR (picture.size, picture.modified) != "
+            "(seen.size, seen.modified)) ORDER BY seen.path LIMIT ?"
+        )
+        last = b""
+        while True:
+            with self._errors():
+                rows = self._sql.execute(query, (last, _PAGE)).fetchall()
+            if not rows:
+                return
+            for path, size, modified, number in rows:
+                yield File(os.fsdecode(path), size, modified), number
+            last = rows[-1][0]
+
+    def has_size(self, size: int) -> bool:
+        """Whether a picture of so many bytes is held, so that a new file may be the same one."""
+        with self._errors():
+            return self._sql.execute("SELECT 1 FROM picture WHERE size = ? LIMIT 1", (size,)).fetchone() is not None
+
+    def same_bytes(self, size: int, digest: str) -> list[int]:
+        """Ids of the pictures that have these bytes."""
+        query = "SELECT id FROM picture WHERE size = ? AND digest = ? ORDER BY id"
+        with self._errors():
+            return [row[0] for row in self._sql.execute(query, (size, bytes.fromhex(digest)))]
+
+    def count_below(self, root: str) -> int:
+        """How many pictures are held of a file or folder."""
+        with self._errors():
+            row = self._sql.execute(f"SELECT count(*) FROM picture WHERE {_BELOW}", _range(root)).fetchone()
+        return int(row[0])
+
+    def gone_below(self, root: str) -> list[int]:
+        """Ids of the pictures held of a file or folder that the walk has not met there, though it could look."""
+        query = (
+            f"SELECT id FROM picture WHERE {_BELOW} AND NOT EXISTS (SELECT 1 FROM seen WHERE seen.path = picture.path)"
+            f" AND {_UNHIDDEN} ORDER BY id"
+        )
+        with self._errors():
+            return [row[0] for row in self._sql.execute(query, _range(root))]
+
+    def close(self) -> None:
+        """Close the file."""
+        self._sql.close()
+
+
+def _folder(path: str) -> bytes:
+    """A folder's path with one separator at its end."""
+    return os.fsencode(path).rstrip(os.sep.encode()) + os.sep.encode()
+
+
+def _range(root: str) -> dict[str, bytes]:
+    first = _folder(root)
+    return {"root": os.fsencode(root), "first": first, "end": first[:-1] + bytes([first[-1] + 1])}
+
+
+def held_with(file: Path, digests: Container[str]) -> list[int] | None:
+    """Ids of the pictures that have one of some digests; None where there is no catalog that can be read.
+
+    Only reads, beside whoever changes the catalog. The index is the truth: ask it whether they still have these bytes.
+    """
+    try:
+        with closing(sqlite3.connect(f"{file.absolute().as_uri()}?mode=ro", timeout=60, uri=True)) as sql:
+            return [one for one, digest in sql.execute("SELECT id, digest FROM picture") if digest.hex() in digests]
+    except sqlite3.Error:
+        return None

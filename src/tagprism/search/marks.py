@@ -1,0 +1,122 @@
+"""Tags that a person added to a picture or rejected, kept beside the index. Knows neither pictures nor scores.
+
+A mark belongs to a picture's bytes and a label's normalised spelling: it survives indexing anew, and the file's moving.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+import threading
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+
+from tagprism.errors import InputError, MachineError
+from tagprism.files import digest_bytes, machine_errors, state_dir
+from tagprism.labels.phrases import normalise_phrase
+
+MARKS = "marks.sqlite"
+LONGEST_LABEL = 200  # characters
+
+
+class Marks(Mapping[tuple[str, str], bool]):
+    """Marks by (SHA-256 of a picture's bytes, `normalise_phrase` of a label): True for added, False for rejected.
+
+    Threads and processes may share them.
+
+    Args:
+        file: an SQLite file; made when absent.
+
+    Raises:
+        MachineError: it is damaged, or cannot be read or written; by every method.
+    """
+
+    def __init__(self, file: Path) -> None:
+        self._file, self._lock = file, threading.RLock()
+        self._kept: dict[str, dict[str, tuple[str, bool]]] = {}  # digest -> phrase -> label as written, added
+        self._version = -1  # of the file when `_kept` was read
+        with self._errors():
+            self._sql = sqlite3.connect(file, timeout=60, isolation_level=None, check_same_thread=False)
+        try:
+            with self._errors():
+                self._sql.execute("PRAGMA journal_mode=WAL")
+                self._sql.execute(
+                    "CREATE TABLE IF NOT EXISTS mark"
+                    " (digest TEXT, phrase TEXT, label TEXT, added INTEGER, PRIMARY KEY (digest, phrase))"
+                )
+        except MachineError:
+            self.close()
+            raise
+
+    @contextmanager
+    def _errors(self) -> Iterator[None]:
+        try:
+            with self._lock, machine_errors(self._file):
+                yield
+        except sqlite3.Error as error:
+            raise MachineError(
+                f"the marks cannot be kept ({error}).",
+                where=str(self._file),
+                remedy="Free space or mend the permission.",
+            ) from error
+
+    def put(self, digest: str, label: str, added: bool | None) -> None:
+        """Keep a mark; on disk when this returns.
+
+        Args:
+            digest: of the picture's bytes.
+            label: any phrase.
+            added: True adds the tag, False rejects it, None takes the mark back.
+
+        Raises:
+            InputError: the label is empty or too long.
+        """
+        phrase = normalise_phrase(label)
+        if not phrase or len(label) > LONGEST_LABEL:
+            remedy = f"Write 1 to {LONGEST_LABEL} characters."
+            raise InputError("this is no label.", where=repr(label[:50]), remedy=remedy)
+        with self._errors():
+            if added is None:
+                self._sql.execute("DELETE FROM mark WHERE digest = ? AND phrase = ?", (digest, phrase))
+            else:
+                row = (digest, phrase, " ".join(label.split()), int(added))
+                self._sql.execute("INSERT OR REPLACE INTO mark VALUES (?, ?, ?, ?)", row)
+            self._version = -1
+
+    def of_picture(self, digest: str) -> dict[str, bool]:
+        """Marks of a picture by label as it was written, in alphabetical order."""
+        return dict(sorted(self._read().get(digest, {}).values()))
+
+    def _read(self) -> dict[str, dict[str, tuple[str, bool]]]:
+        with self._errors():
+            version = self._sql.execute("PRAGMA data_version").fetchone()[0]
+            if version != self._version:
+                kept: dict[str, dict[str, tuple[str, bool]]] = {}
+                for digest, phrase, label, added in self._sql.execute("SELECT * FROM mark"):
+                    kept.setdefault(digest, {})[phrase] = (label, bool(added))
+                self._kept, self._version = kept, version
+            return self._kept
+
+    def __getitem__(self, key: tuple[str, str]) -> bool:
+        digest, phrase = key
+        return self._read()[digest][phrase][1]
+
+    def __iter__(self) -> Iterator[tuple[str, str]]:
+        return ((digest, phrase) for digest, its in self._read().items() for phrase in its)
+
+    def __len__(self) -> int:
+        return sum(map(len, self._read().values()))
+
+    def close(self) -> None:
+        """Let go of the file."""
+        self._sql.close()
+
+
+def open_marks(where: str) -> Marks:
+    """The marks of an index.
+
+    Args:
+        where: as for `open_collection`: those of a folder are in it, those of a server on this machine.
+    """
+    folder = Path(where)
+    return Marks(folder / MARKS if folder.is_dir() else state_dir("marks") / f"{digest_bytes(where.encode())}.sqlite")

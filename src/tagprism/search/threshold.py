@@ -1,0 +1,224 @@
+"""The best pictures of a ranking, proved by Fagin's threshold algorithm. Knows neither words nor files.
+
+Each label gives a list of its best pictures. What stands in none of the lists can be no better than the last of all
+lists together, and the lists grow until that is worse than the last picture found. Labels below a NOT need no list: at
+best a picture has none of them. Where lists can prove nothing (only NOT), all pictures are scored.
+
+Source: R. Fagin, A. Lotem, M. Naor, Optimal aggregation algorithms for middleware (2003), section 4.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+from jaxtyping import Float32, Float64, Int64
+
+from tagprism.search.contract import Filter, Hit, Index, Picture
+from tagprism.search.filters import meets
+from tagprism.search.logic import Leaf, as_filter, log_chance, log_match, positive_labels
+from tagprism.search.odds import Odds
+from tagprism.search.query_tree import InPath, Label, Query, Taken, leaves
+from tagprism.search.similar import Likeness
+
+_LEAST_DEPTH, _GROWTH = 1000, 8  # of the lists; a list of 1,000 takes no longer than one of 20
+_FIRST = 8  # times as many pictures as are wanted are scored before others are passed over
+_ROUNDING = 1e-5  # of scores that are computed twice
+
+
+@dataclass(frozen=True)
+class Ranked:
+    """Pictures in their order.
+
+    Args:
+        ids: best first; of equal ones the lower first.
+        matches: logarithm of the match of each.
+    """
+
+    ids: Int64[np.ndarray, " n"]
+    matches: Float64[np.ndarray, " n"]
+
+
+@dataclass(frozen=True)
+class Search:
+    """One search of an index.
+
+    Args:
+        index: the pictures.
+        where: filters that every picture must meet.
+        query: what ranks them, or None for a likeness alone.
+        labels: those of the query, L.
+        queries: (L, Q) of the labels.
+        likeness: what else ranks them.
+        odds: what scores are worth.
+        marks: place of a label -> id -> added or rejected by a person.
+    """
+
+    index: Index
+    where: Filter | None
+    query: Query | None
+    labels: tuple[str, ...]
+    queries: Float32[np.ndarray, "L Q"]
+    likeness: Likeness | None
+    odds: Odds
+    marks: Mapping[int, Mapping[int, bool]]
+
+    def best(self, limit: int) -> Ranked:
+        """The best pictures; those that cannot match at all are left out."""
+        total = self.index.info().pictures
+        depth = max(_LEAST_DEPTH, 4 * limit)
+        if self._bounds(np.full((1, len(self._columns)), -np.inf))[0] > -np.inf:
+            depth = total  # a picture without any of the labels may match: no list can prove anything
+        while depth < total:
+            lists = self.index.search(self._columns[self._rising], depth, where=self.where)
+            ids, at_best = self._listed(lists)
+            ranked = self._best_of(ids, at_best[:-1], limit)
+            if any(len(hits) < depth for hits in lists):  # all that meet the filters are in the list
+                return ranked
+            if len(ranked.ids) == limit and ranked.matches[-1] > at_best[-1]:
+                return ranked
+            depth *= _GROWTH
+        return self._ranked(*_aligned(self._whole_lists(max(total, 1))), limit)
+
+    def _whole_lists(self, total: int) -> list[list[Hit]]:
+        """All pictures in each column, also those that have come since they were counted."""
+        while True:
+            lists = self.index.search(self._columns, total + 1, where=self.where)
+            if all(len(hits) <= total for hits in lists):  # where one is cut off, others may lack what it has
+                return lists
+            total *= 2
+
+    @cached_property
+    def _columns(self) -> Float32[np.ndarray, "C Q"]:
+        """Queries of the labels, then those of the likeness."""
+        if self.likeness is None:
+            return self.queries
+        return np.concatenate([self.queries, self.likeness.queries])
+
+    @cached_property
+    def _rising(self) -> list[int]:
+        """Columns with which the match can rise."""
+        rising = set(positive_labels(self.query)) if self.query is not None else set()
+        own = [place for place, label in enumerate(self.labels) if label in rising]
+        return [*own, *range(len(self.labels), len(self._columns))]
+
+    def _listed(self, lists: Sequence[Sequence[Hit]]) -> tuple[Int64[np.ndarray, " n"], Float64[np.ndarray, " n1"]]:
+        """Pictures that stand in any list, and the best match that each can reach; as the last that of all others."""
+        ids = np.unique(np.array([hit.id for hits in lists for hit in hits], np.int64))
+        scores = np.array([hits[-1].score if hits else -np.inf for hits in lists], np.float32)
+        scores = np.tile(scores, (len(ids) + 1, 1))  # what stands not in a list is no better than its last
+        for column, hits in enumerate(lists):
+            own = np.searchsorted(ids, np.array([hit.id for hit in hits], np.int64))
+            scores[own, column] = [hit.score for hit in hits]
+        logits = np.full((len(scores), len(self._columns)), -np.inf)
+        logits[:, self._rising] = self.odds.logits(self._columns[self._rising], scores)
+        return ids, self._bounds(logits)
+
+    def _best_of(self, ids: Int64[np.ndarray, " n"], at_best: Float64[np.ndarray, " n"], limit: int) -> Ranked:
+        """The best of some pictures; only those are scored that may be among them."""
+        promising = np.argsort(-at_best, kind="stable")
+        some, others = np.split(promising, [_FIRST * limit])
+        ranked = self._scored(ids[some], limit)
+        least = ranked.matches[-1] if len(ranked.ids) == limit else -np.inf
+        more = others[at_best[others] >= least - _ROUNDING]
+        return self._scored(ids[np.concatenate([some, more])], limit) if len(more) else ranked
+
+    def _scored(self, ids: Int64[np.ndarray, " n"], limit: int) -> Ranked:
+        """The best of some pictures and of those that were added by a person."""
+        known = set(ids.tolist())
+        added = {one for its in self.marks.values() for one, is_added in its.items() if is_added} - known
+        pictures = zip(added, self.index.get(list(added)), strict=True)
+        known |= {one for one, picture in pictures if picture and (self.where is None or meets(picture, self.where))}
+        while True:
+            held = np.array(sorted(known), np.int64)
+            try:
+                scores = self.index.scores(self._columns, held.tolist()).T
+            except KeyError:  # removed meanwhile
+                known = there(self.index, held.tolist())
+            else:
+                return self._ranked(held, scores, limit)
+
+    def chances(self, ids: Int64[np.ndarray, " n"], scores: Float32[np.ndarray, "n L"]) -> Float64[np.ndarray, "n L"]:
+        """How well pictures match each label by itself, 0 to 1."""
+        logits = self._marked(ids, self.odds.logits(self.queries, scores))
+        found: Float64[np.ndarray, "n L"] = np.exp(log_chance(logits))
+        return found
+
+    def _marked(self, ids: Int64[np.ndarray, " n"], logits: Float64[np.ndarray, "n C"]) -> Float64[np.ndarray, "n C"]:
+        """Logits with what a person has said: certain or impossible."""
+        for place, its in self.marks.items():
+            for added in (False, True):
+                rows = np.isin(ids, [one for one, is_added in its.items() if is_added == added])
+                logits[rows, place] = np.inf if added else -np.inf
+        return logits
+
+    def _ranked(self, ids: Int64[np.ndarray, " n"], scores: Float32[np.ndarray, "n C"], limit: int) -> Ranked:
+        logits = self._marked(ids, self.odds.logits(self._columns, scores))
+        matches = np.zeros(len(ids))
+        if self.query is not None:
+            matches = matches + log_match(self.query, self._of_labels(logits) | self._of_filters(ids))
+        if self.likeness is not None:
+            matches = matches + self.likeness.log_match(logits[:, len(self.labels) :])
+        possible = np.flatnonzero(matches > -np.inf)
+        order = possible[np.lexsort((ids[possible], -matches[possible]))][:limit]
+        return Ranked(ids[order], matches[order])
+
+    def _bounds(self, logits: Float64[np.ndarray, "n C"]) -> Float64[np.ndarray, " n"]:
+        """Logarithms of the best matches of pictures whose logits are at most these."""
+        bounds = np.zeros(len(logits))
+        if self.query is not None:
+            most, least = self._of_labels(logits), self._of_labels(np.full_like(logits, -np.inf))
+            for leaf in self._filters:
+                most[leaf], least[leaf] = np.full(len(logits), np.inf), np.full(len(logits), -np.inf)
+            bounds = bounds + log_match(self.query, most, least)
+        if self.likeness is not None:
+            bounds = bounds + self.likeness.log_match(logits[:, len(self.labels) :])
+        return bounds
+
+    def _of_labels(self, logits: Float64[np.ndarray, "n C"]) -> dict[Leaf, Float64[np.ndarray, " n"]]:
+        return {Label(label): logits[:, place] for place, label in enumerate(self.labels)}
+
+    @cached_property
+    def _filters(self) -> frozenset[Taken | InPath]:
+        """Filters in the query that `where` does not hold."""
+        found = leaves(self.query) if self.query is not None else ()
+        return frozenset(leaf for leaf in found if isinstance(leaf, Taken | InPath))
+
+    def _of_filters(self, ids: Int64[np.ndarray, " n"]) -> dict[Leaf, Float64[np.ndarray, " n"]]:
+        pictures = self.index.get(ids.tolist()) if self._filters else []
+        return {leaf: truths(leaf, pictures) for leaf in self._filters}
+
+
+def there(index: Index, ids: Sequence[int]) -> set[int]:
+    """Those of some pictures that an index still holds, fewer than were asked for.
+
+    Raises:
+        KeyError: it holds all of them.
+    """
+    left = {one for one, picture in zip(ids, index.get(ids), strict=True) if picture is not None}
+    if len(left) == len(ids):
+        raise KeyError("the index gives no scores of pictures that it holds")
+    return left
+
+
+def truths(leaf: Taken | InPath, pictures: Sequence[Picture | None]) -> Float64[np.ndarray, " n"]:
+    """Logits of a filter: +inf for pictures that meet it, -inf for others."""
+    where = as_filter(leaf)
+    return np.array([np.inf if one is not None and meets(one, where) else -np.inf for one in pictures])
+
+
+def _aligned(lists: Sequence[Sequence[Hit]]) -> tuple[Int64[np.ndarray, " n"], Float32[np.ndarray, "n C"]]:
+    """Scores of the pictures that stand in every list."""
+    ids = [np.fromiter((hit.id for hit in hits), np.int64, len(hits)) for hits in lists]
+    scores = [np.fromiter((hit.score for hit in hits), np.float32, len(hits)) for hits in lists]
+    common = ids[0]
+    for others in ids[1:]:
+        common = np.intersect1d(common, others)
+    common = np.sort(common)
+    columns = []
+    for own, values in zip(ids, scores, strict=True):
+        order = np.argsort(own)
+        columns.append(values[order[np.searchsorted(own[order], common)]])
+    return common, np.stack(columns, axis=1)

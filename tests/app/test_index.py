@@ -1,0 +1,227 @@
+"""`tagprism index`, through the command line."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tagprism.search import edge_index
+from tagprism.search.collection import open_collection
+from tests.app.conftest import Cli
+from tests.command_line import python, tagprism
+from tests.small_world import World, draw
+
+
+@pytest.fixture
+def photos(tmp_path: Path, world: World) -> Path:
+    folder = tmp_path / "photos"
+    folder.mkdir()
+    for place, picture in enumerate(world.pictures()[:6]):
+        shutil.copy(picture, folder / f"{place}.png")
+    return folder
+
+
+def held(where: Path) -> list[str]:
+    collection = open_collection(str(where))
+    try:
+        return sorted(Path(one.path).name for one in collection.index.pictures())
+    finally:
+        collection.close()
+
+
+def test_it_is_made_and_kept_up_to_date(cli: Cli, world: World, photos: Path, tmp_path: Path) -> None:
+    where = tmp_path / "photos.index"
+    done = cli("index", photos, "--into", where, "-m", world.run, "--quiet")
+    assert (done.code, done.out, done.err) == (0, "", "")
+    done = cli("index", photos, "--into", where)
+    assert done.code == 0 and "6 unchanged; 6 pictures in" in done.err and done.out == ""
+    (photos / "0.png").rename(photos / "moved.png")
+    (photos / "1.png").unlink()
+    (photos / "bad.jpg").write_text("no picture")
+    done = cli("index", "--into", where)  # the folders and the model are remembered
+    assert done.code == 4 and "bad.jpg: The file is not a picture" in done.err
+    assert "1 moved, 1 removed, 4 unchanged, 1 skipped; 5 pictures in" in done.err
+    assert held(where) == ["2.png", "3.png", "4.png", "5.png", "moved.png"]
+
+
+def test_it_ranks_as_the_tagger_does(cli: Cli, world: World, photos: Path, tmp_path: Path) -> None:
+    where = tmp_path / "photos.index"
+    assert cli("index", photos, "--into", where, "-m", world.run, "--storage", "float32", "--quiet").code == 0
+    collection = open_collection(str(where))
+    labels = ["red", "cross", "star"]
+    hits = collection.index.search(collection.tagger.queries(labels), 10)
+    tags = collection.tagger.tag(sorted(photos.iterdir()), labels, None)
+    for label, found in zip(labels, hits, strict=True):
+        scores = {str(row.path): next(tag.score for tag in row.tags if tag.label == label) for row in tags}
+        paths = [one.path for one in collection.index.get([hit.id for hit in found]) if one]
+        assert paths == sorted(scores, key=lambda path: -scores[path])
+        assert [hit.score for hit in found] == pytest.approx([scores[path] for path in paths], abs=1e-5)
+    first = collection.index.get([1])[0]
+    assert first and len(first.tags) == 8 and first.tags[0][0] == collection.tagger.tag(first.path)[0].tags[0].label
+    collection.close()
+
+
+def test_another_model_is_exit_code_5(cli: Cli, world: World, photos: Path, tmp_path: Path) -> None:
+    where = tmp_path / "photos.index"
+    assert cli("index", photos, "--into", where, "-m", world.run, "--quiet").code == 0
+    cli("index", photos, "--into", where, "-m", "photos-lite").refused("another model", "--rebuild", code=5)
+    cli("index", photos, "--into", where, "--storage", "int8").refused("float16, not int8", "--rebuild")
+    assert len(held(where)) == 6
+    done = cli("index", "--into", where, "-m", "photos-lite", "--storage", "int8", "--rebuild")
+    assert done.code == 0 and "6 added; 6 pictures" in done.err and "(int8, recall 0.9" in done.err
+    settings = json.loads((where / "index.json").read_text())
+    assert (settings["model"], settings["vectors"], settings["storage"]) == ("photos-lite", 7, "int8")
+    assert settings["folders"] == [str(photos)]
+
+
+def test_what_cannot_be_done_is_said(cli: Cli, world: World, photos: Path, tmp_path: Path) -> None:
+    where = tmp_path / "photos.index"
+    cli("index", "--into", where).refused("there is no index, and no pictures are named")
+    cli("index", tmp_path / "nowhere", "--into", where).refused("nowhere: is not there")
+    assert not where.exists()
+    (tmp_path / "notes").mkdir()
+    (tmp_path / "notes/a.txt").write_text("mine")
+    cli("index", photos, "--into", tmp_path / "notes").refused("is no index and not empty")
+    cli("index", photos, "--into", photos / "0.png").refused("cannot be written")
+    cli("index", photos, "--into", "qdrant+http://localhost").refused("is not the address of a collection")
+    empty = tmp_path / "empty"
+    empty.mkdir()
+    cli("index", empty, "--into", where, "-m", world.run).refused("there are no pictures", code=3)
+    assert cli("index", photos, "--into", where, "--quiet").code == 0
+    (where / "index.json").write_text("{}")
+    cli("index", photos, "--into", where).refused("index.json", "is damaged")
+
+
+def test_a_missing_folder_empties_nothing(cli: Cli, world: World, photos: Path, tmp_path: Path) -> None:
+    where, away = tmp_path / "photos.index", tmp_path / "away"
+    assert cli("index", photos, "--into", where, "-m", world.run, "--quiet").code == 0
+    photos.rename(away)
+    cli("index", "--into", where).refused("is not there", "mount it", "--prune")
+    photos.mkdir()
+    done = cli("index", "--into", where, "--quiet")
+    assert done.code == 2 and "6 pictures that are indexed are gone" in done.err and "--prune" in done.err
+    assert len(held(where)) == 6
+    photos.rmdir()
+    assert cli("index", "--into", where, "--prune").code == 0
+    assert held(where) == [] and json.loads((where / "index.json").read_text())["folders"] == []
+
+
+def test_a_full_disk_is_exit_code_6_and_what_was_done_stays(
+    cli: Cli, world: World, photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    where = tmp_path / "photos.index"
+    assert cli("index", photos / "0.png", "--into", where, "-m", world.run, "--quiet").code == 0
+    with monkeypatch.context() as full:
+        usage = shutil.disk_usage(tmp_path)
+        full.setattr(edge_index.shutil, "disk_usage", lambda path: usage._replace(free=100 << 20))
+        cli("index", photos, "--into", where, "--quiet").refused("MB are free", "Free space", code=6)
+    assert held(where) == ["0.png"]
+    assert cli("index", photos, "--into", where, "--quiet").code == 0
+    assert len(held(where)) == 6
+
+
+@pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() != 0, reason="only root may mount")
+@pytest.mark.parametrize("size", ["1m", "100m"])
+def test_a_small_and_a_read_only_disk_are_exit_code_6(
+    cli: Cli, world: World, photos: Path, tmp_path: Path, size: str
+) -> None:
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={size}", "none", disk], capture_output=True)
+    if mounted.returncode:
+        pytest.skip("no file system may be mounted here")
+    try:
+        cli("index", photos, "--into", disk / "i", "-m", world.run, "--quiet").refused("free", code=6)
+        subprocess.run(["mount", "-o", "remount,ro", disk], check=True)
+        for name in ("i", "new"):
+            cli("index", photos, "--into", disk / name, "--quiet").refused("Read-only file system", code=6)
+    finally:
+        subprocess.run(["umount", disk], check=True)
+
+
+def test_without_the_extra_the_pip_line_is_shown(cli: Cli, photos: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "qdrant_client", None)
+    monkeypatch.delitem(sys.modules, "tagprism.search.qdrant_index", raising=False)
+    done = cli("index", photos, "--into", "qdrant+http://127.0.0.1:6333/photos")
+    done.refused('pip install "tagprism[cluster]"')
+
+
+def test_a_server_that_is_not_there_is_exit_code_6(cli: Cli, photos: Path) -> None:
+    done = cli("index", photos, "--into", "qdrant+http://127.0.0.1:1/photos")
+    done.refused("the Qdrant server fails", "TAGPRISM_QDRANT_KEY", code=6)
+
+
+def test_no_torch_is_loaded(world: World, photos: Path, tmp_path: Path) -> None:
+    code = (
+        "import sys; from tagprism.app.cli import app; app(sys.argv[1:], standalone_mode=False);"
+        "assert 'torch' not in sys.modules and 'qdrant_client' not in sys.modules"
+    )
+    done = python(code, "index", photos, "--into", tmp_path / "i", "-m", world.run)
+    assert done.returncode == 0, done.stderr
+
+
+def start(*arguments: str | Path) -> subprocess.Popen[bytes]:
+    return subprocess.Popen([sys.executable, "-m", "tagprism", *arguments], stderr=subprocess.PIPE)
+
+
+@pytest.mark.slow
+def test_killed_at_any_moment_it_continues(world: World, tmp_path: Path) -> None:
+    photos, where = tmp_path / "photos", tmp_path / "photos.index"
+    for seed in range(400):
+        draw(photos / f"{seed}.png", "red", "circle", seed)
+    random = np.random.default_rng(0)
+    for _ in range(6):
+        with start("index", photos, "--into", where, "-m", world.run) as process:
+            time.sleep(random.uniform(0.5, 4))
+            process.kill()
+    assert process.stderr is not None
+    done = tagprism("index", photos, "--into", where, "-m", world.run)
+    assert done.returncode == 0, done.stderr
+    assert held(where) == sorted(f"{seed}.png" for seed in range(400))
+    again = tagprism("index", "--into", where)
+    assert again.returncode == 0 and b"400 unchanged; 400 pictures" in again.stderr
+
+
+def test_ctrl_c_says_how_far_it_is(world: World, tmp_path: Path) -> None:
+    photos, where = tmp_path / "photos", tmp_path / "photos.index"
+    for seed in range(300):
+        draw(photos / f"{seed}.png", "red", "circle", seed)
+    with start("index", photos, "--into", where, "-m", world.run, "--watch") as process:
+        until(lambda: (where / "index.json").exists())
+        time.sleep(0.5)
+        process.send_signal(signal.SIGINT)
+        assert process.stderr is not None
+        said = process.stderr.read().decode()
+    assert process.returncode == 130 and "pictures are in" in said and "Run the same command again" in said
+
+
+def test_watch_follows_the_folder_while_others_search(world: World, photos: Path, tmp_path: Path) -> None:
+    where = tmp_path / "photos.index"
+    with start("index", photos, "--into", where, "-m", world.run, "--watch", "--quiet") as process:
+        try:
+            until(lambda: (where / "index.json").exists() and len(held(where)) == 6)
+            (photos / "0.png").rename(photos / "moved.png")
+            draw(photos / "deep/new.png", "blue", "cross", 99)
+            until(lambda: "moved.png" in held(where) and "new.png" in held(where))
+            second = tagprism("index", "--into", where)
+            assert second.returncode == 6 and b"another `tagprism index` is at work" in second.stderr
+        finally:
+            process.send_signal(signal.SIGINT)
+    assert process.returncode == 130 and "0.png" not in held(where)
+
+
+def until(what: object, seconds: float = 60) -> None:
+    assert callable(what)
+    end = time.monotonic() + seconds
+    while not what():
+        assert time.monotonic() < end
+        time.sleep(0.2)

@@ -1,0 +1,289 @@
+"""One test of the contract for every form of an index, against a slow obvious version."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import NamedTuple
+from uuid import uuid4
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from qdrant_client import QdrantClient
+
+from tagprism.errors import InputError
+from tagprism.search.contract import Filter, Hit, Index, Picture
+from tagprism.search.edge_index import EdgeIndex
+from tagprism.search.numpy_index import NumpyIndex
+from tagprism.search.qdrant_index import API_KEY, QdrantIndex, connect
+
+pytestmark = [
+    pytest.mark.filterwarnings("ignore:Local mode performs exact:UserWarning"),
+    pytest.mark.filterwarnings("ignore:Payload indexes have no effect in the local Qdrant:UserWarning"),
+]
+SHAPE = M, Q = 3, 5
+SERVER = "TAGPRISM_TEST_QDRANT"  # qdrant+http://HOST:6333, where a real server is to be tested too
+
+
+class Form(NamedTuple):
+    """An index that starts empty, and how to open it again."""
+
+    index: Index
+    reopen: Callable[[], Index]
+
+
+def _numpy(folder: Path) -> Form:
+    return Form(NumpyIndex(folder, SHAPE), lambda: NumpyIndex(folder))
+
+
+def _edge(storage: str) -> Callable[[Path], Form]:
+    return lambda folder: Form(EdgeIndex.create(folder, SHAPE, storage), lambda: EdgeIndex(folder, SHAPE, storage))
+
+
+def _local(folder: Path) -> Form:
+    client = QdrantClient(":memory:")
+    index = QdrantIndex.create(client, "photos", {"vectors": M, "columns": Q, "storage": "float32"})
+    index.close = lambda: None  # type: ignore[method-assign]  # what is in memory goes with the client
+    return Form(index, lambda: QdrantIndex(client, "photos"))
+
+
+def _server(folder: Path) -> Form:
+    address = os.environ.get(SERVER)
+    if not address:
+        pytest.skip(f"no Qdrant server is named by {SERVER} (its key, if any, by {API_KEY})")
+    client, name = connect(f"{address.rstrip('/')}/tagprism-test-{uuid4().hex}")
+    settings = {"vectors": M, "columns": Q, "storage": "float32"}
+    return Form(QdrantIndex.create(client, name, settings), lambda: QdrantIndex(*connect(f"{address}/{name}")))
+
+
+FORMS = {"numpy": _numpy, "qdrant-local": _local, "qdrant-server": _server}
+FORMS |= {f"edge-{storage}": _edge(storage) for storage in ("float32", "float16", "int8")}
+
+
+@pytest.fixture(params=FORMS, scope="module")
+def kind(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
+
+
+@pytest.fixture(scope="module")
+def one_for_all(kind: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Index]:
+    index, _ = FORMS[kind](tmp_path_factory.mktemp("index"))
+    yield index
+    index.close()
+
+
+@pytest.fixture
+def index(one_for_all: Index) -> Index:
+    """An index without pictures."""
+    one_for_all.remove([one.id for one in one_for_all.pictures()])
+    return one_for_all
+
+
+def picture(number: int, **changes: object) -> Picture:
+    size, time = 10 + number % 7, 5_000_000_000_000_000_001
+    plain = Picture(number, f"/photos/{number}.jpg", size, time, f"{number:064x}", 40, 30)
+    return replace(plain, **changes)  # type: ignore[arg-type]
+
+
+def slowly(kept: dict[int, np.ndarray], query: np.ndarray, limit: int) -> list[Hit]:
+    """Search as plainly as can be. Whole numbers keep every form's arithmetic exact, float16 as well."""
+    hits = [Hit(one, max(float(np.dot(row, query)) for row in matrix)) for one, matrix in kept.items()]
+    return sorted(hits, key=lambda hit: (-hit.score, hit.id))[:limit]
+
+
+def whole(seed: int, *shape: int) -> np.ndarray:
+    """Few different small whole numbers: many ties."""
+    return np.random.default_rng(seed).integers(-2, 3, shape).astype(np.float32)
+
+
+class TestChanges:
+    @settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+    @given(
+        st.lists(
+            st.tuples(
+                st.sampled_from(["add", "remove", "settle"]),
+                st.sets(st.integers(1, 12) | st.sampled_from([2**40, 2**63 - 1]), max_size=6),
+                st.integers(0, 2**32),
+            ),
+            max_size=6,
+        ),
+        st.integers(1, 20),
+    )
+    def test_any_changes_leave_what_the_slow_version_has(self, index: Index, changes: list, limit: int) -> None:
+        index.remove([one.id for one in index.pictures()])
+        kept: dict[int, np.ndarray] = {}
+        told: dict[int, Picture] = {}
+        for what, numbers, seed in changes:
+            ids = sorted(numbers, reverse=bool(seed % 2))
+            if what == "add":
+                matrices = whole(seed, len(ids), *SHAPE)
+                pictures = [picture(one, size=seed) for one in ids]
+                index.add(pictures, matrices)
+                kept |= dict(zip(ids, matrices, strict=True))
+                told |= dict(zip(ids, pictures, strict=True))
+            elif what == "remove":
+                index.remove(ids)
+                for one in ids:
+                    kept.pop(one, None), told.pop(one, None)
+            else:
+                index.settle(whole(seed, 2, Q))
+        queries = whole(limit, 3, Q)
+        assert index.search(queries, limit) == [slowly(kept, query, limit) for query in queries]
+        assert list(index.pictures()) == [told[one] for one in sorted(told)]
+        assert [one.id for one in index.pictures(after=limit)] == sorted(one for one in told if one > limit)
+        assert index.info().pictures == len(kept)
+        ids = list(kept)
+        assert np.array_equal(index.matrices(ids), np.array([kept[one] for one in ids]).reshape(-1, *SHAPE))
+        expected = [[slowly({one: kept[one]}, query, 1)[0].score for one in ids] for query in queries]
+        assert np.array_equal(index.scores(queries, ids), np.array(expected, np.float32).reshape(3, len(ids)))
+
+    def test_what_was_added_is_there_after_opening_again(self, kind: str, tmp_path: Path) -> None:
+        form = FORMS[kind](tmp_path)
+        matrices = whole(1, 3, *SHAPE)
+        pictures = [picture(one) for one in (7, 3, 12)]
+        form.index.add(pictures, matrices)
+        form.index.remove([3])
+        form.index.close()
+        again = form.reopen()
+        assert again.get([12, 3, 7]) == [pictures[2], None, pictures[0]]
+        assert np.array_equal(again.matrices([7, 12]), matrices[[0, 2]])
+        again.close()
+
+    def test_an_id_added_again_is_replaced(self, index: Index) -> None:
+        old, new = whole(1, 1, *SHAPE), whole(2, 1, *SHAPE)
+        index.add([picture(1)], old)
+        index.add([picture(1, path="/elsewhere.jpg")], new)
+        assert index.get([1]) == [picture(1, path="/elsewhere.jpg")]
+        assert np.array_equal(index.matrices([1]), new) and index.info().pictures == 1
+
+
+class TestPictures:
+    @settings(max_examples=20, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+    @given(st.binary(min_size=1, max_size=30).filter(lambda name: b"\0" not in name), st.text(max_size=10))
+    def test_any_bytes_of_a_file_name_survive(self, index: Index, name: bytes, text: str) -> None:
+        label = text.encode("utf-8", "ignore").decode()
+        odd = picture(1, path="/" + os.fsdecode(name), tags=((label, 0.25), ("b", None)), taken="2024-07-31T18:05:09")
+        index.add([odd], whole(1, 1, *SHAPE))
+        assert index.get([1]) == [odd]
+        everything = Filter(path=(odd.path, odd.path.upper()))
+        assert [hit.id for hit in index.search(whole(1, 1, Q), 5, where=everything)[0]] == [1]
+
+    def test_large_numbers_survive(self, index: Index) -> None:
+        large = picture(2**63 - 1, size=2**40, modified=2**62 + 1, width=10**6)
+        index.add([large], whole(1, 1, *SHAPE))
+        assert index.get([large.id]) == [large]
+
+
+PLACES = ("/photos/Holiday/a.jpg", "/photos/holiday 2/B.JPG", "/photos/Größe/c.jpg", "/photos/GRÖSSE/\udcff.jpg", "/d")
+TIMES = ("2023-12-31T23:59:59", "2024-01-01T00:00:00", "2024-07-31T18:05:09", "2024-08-01T00:00:00", None)
+
+
+class TestFilters:
+    @pytest.fixture
+    def filled(self, index: Index) -> Index:
+        every = [(place, time) for place in PLACES for time in TIMES]
+        pictures = [picture(1 + row, path=place, taken=time) for row, (place, time) in enumerate(every)]
+        index.add(pictures, whole(3, len(pictures), *SHAPE))
+        return index
+
+    def found(self, index: Index, where: Filter) -> set[tuple[str, str | None]]:
+        hits = index.search(whole(1, 1, Q), 100, where=where)[0]
+        assert len({hit.id for hit in hits}) == len(hits)
+        return {(one.path, one.taken) for one in index.get([hit.id for hit in hits]) if one}
+
+    @pytest.mark.parametrize(
+        ("where", "places", "times"),
+        [
+            (Filter(), PLACES, TIMES),
+            (Filter(taken=(("2024", "2024"),)), PLACES, TIMES[1:4]),
+            (Filter(taken=(("2024-07", "2024-07"),)), PLACES, TIMES[2:3]),
+            (Filter(taken=(("2023", "2024-07-31T18:05:09"),)), PLACES, TIMES[:3]),
+            (Filter(taken=(("2024-07-31T18:05:10", "2025"),)), PLACES, TIMES[3:4]),
+            (Filter(taken=(("2023", "2024"), ("2024-01-01", "2030"))), PLACES, TIMES[1:4]),
+            (Filter(not_taken=(("2024", "2024"),)), PLACES, (TIMES[0], None)),
+            (Filter(not_taken=(("2024-01", "2024-07"), ("2023", "2023"))), PLACES, TIMES[3:]),
+            (Filter(path=("HOLIDAY",)), PLACES[:2], TIMES),
+            (Filter(path=("holiday", ".jpg", "2")), PLACES[1:2], TIMES),
+            (Filter(path=("größe",)), PLACES[2:4], TIMES),
+            (Filter(path=("grösse/\udcff",)), PLACES[3:4], TIMES),
+            (Filter(path=("Gro\u0308ße",)), PLACES[2:4], TIMES),
+            (Filter(not_path=("photos",)), PLACES[4:], TIMES),
+            (Filter(path=("photos",), not_path=("HOLIDAY", "größe/c")), PLACES[3:4], TIMES),
+            (Filter(path=("nowhere",)), (), TIMES),
+            (Filter(path=("/d",), taken=(("2024", "2024-07"),), not_taken=(("2024-07", ""),)), PLACES[4:], TIMES[1:2]),
+        ],
+    )
+    def test_filter(self, filled: Index, where: Filter, places: tuple, times: tuple) -> None:
+        expected = {(place, time) for place in places for time in times}
+        assert self.found(filled, where) == expected
+
+    def test_the_best_that_meet_it_come_first(self, filled: Index) -> None:
+        query, where = whole(5, 1, Q), Filter(path=("holiday",))
+        inside = [one.id for one in filled.pictures() if "holiday" in one.path.lower()]
+        kept = dict(zip(inside, filled.matrices(inside), strict=True))
+        assert filled.search(query, 4, where=where) == [slowly(kept, query[0], 4)]
+
+    @pytest.mark.parametrize("time", ["summer", "2024-7-", "24/07", "2024-07-31 18:05", "2024-07-31T18:05:09Z"])
+    def test_what_is_no_time_is_an_error(self, index: Index, time: str) -> None:
+        with pytest.raises(InputError, match="is no time"):
+            index.search(whole(1, 1, Q), 1, where=Filter(taken=((time, time),)))
+
+
+class TestEdges:
+    def test_an_empty_index_finds_nothing(self, index: Index) -> None:
+        assert index.search(whole(1, 2, Q), 5) == [[], []]
+        assert index.get([1]) == [None] and list(index.pictures()) == [] and index.info().pictures == 0
+        index.settle(whole(1, 2, Q))
+        index.remove([4])
+        index.add([], np.empty((0, *SHAPE), np.float32))
+        assert index.matrices([]).shape == (0, *SHAPE)
+
+    def test_no_queries_and_no_limit(self, index: Index) -> None:
+        index.add([picture(1)], whole(1, 1, *SHAPE))
+        assert index.search(np.empty((0, Q), np.float32), 5) == []
+        assert index.search(whole(1, 2, Q), 0) == [[], []]
+
+    def test_of_many_equal_hits_the_lowest_ids_come(self, index: Index) -> None:
+        ids = [int(one) for one in np.random.default_rng(0).permutation(np.arange(1, 200, 2))]
+        index.add([picture(one) for one in ids], np.ones((100, *SHAPE), np.float32))
+        index.add([picture(2)], np.full((1, *SHAPE), 2, np.float32))
+        hits = index.search(np.ones((1, Q), np.float32), 7)[0]
+        assert [hit.id for hit in hits] == [2, 1, 3, 5, 7, 9, 11]
+
+    def test_matrices_of_an_unknown_id(self, index: Index) -> None:
+        index.add([picture(1)], whole(1, 1, *SHAPE))
+        with pytest.raises(KeyError):
+            index.matrices([1, 2])
+        with pytest.raises(KeyError):
+            index.scores(whole(1, 1, Q), [1, 2])
+
+    @pytest.mark.parametrize("shape", [(1, M, Q + 1), (1, M + 1, Q), (2, M, Q), (1, M * Q)])
+    def test_wrong_shapes_are_refused_and_nothing_is_added(self, index: Index, shape: tuple[int, ...]) -> None:
+        with pytest.raises(InputError, match="the index holds 3 x 5"):
+            index.add([picture(1)], np.zeros(shape, np.float32))
+        assert index.info().pictures == 0
+
+    def test_wrong_values_are_refused(self, index: Index) -> None:
+        with pytest.raises(InputError, match="not finite"):
+            index.add([picture(1)], np.full((1, *SHAPE), np.nan, np.float32))
+        with pytest.raises(InputError, match="finite rows of 5"):
+            index.search(np.zeros((1, Q - 1), np.float32), 1)
+        with pytest.raises(InputError, match="finite rows of 5"):
+            index.search(np.full((1, Q), np.inf, np.float32), 1)
+        for ids in ([0], [-1], [2**63], [4, 4]):
+            with pytest.raises(InputError, match="whole numbers from 1"):
+                index.add([picture(one) for one in ids], np.zeros((len(ids), *SHAPE), np.float32))
+
+    def test_info_says_its_form(self, index: Index) -> None:
+        info = index.info()
+        assert (info.vectors, info.columns) == SHAPE and info.exact == (info.storage == "float32")
+        assert info.recall == 1 if info.exact else 0.9 < info.recall < 1
+
+    def test_numbers_too_large_for_a_storage_are_kept_as_its_largest(self, index: Index) -> None:
+        index.add([picture(1)], np.full((1, *SHAPE), 1e6, np.float32))
+        score = index.search(np.eye(1, Q, dtype=np.float32), 1)[0][0].score
+        assert score == (1e6 if index.info().exact else 65504)

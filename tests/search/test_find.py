@@ -1,0 +1,195 @@
+"""Searches of a small collection with a trained model: labels, filters, examples and marks."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from tagprism.errors import InputError, PictureError
+from tagprism.evaluation.evaluate import score_matrices
+from tagprism.search.collection import Collection, create_collection
+from tagprism.search.contract import Picture
+from tagprism.search.find import Finder, find
+from tagprism.search.query import QueryError
+from tagprism.search.similar import Example, example_of
+from tagprism.tagging.calibration import Calibration
+from tests.small_world import LABELS, World
+
+
+@pytest.fixture(scope="module")
+def collection(world: World, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Collection]:
+    folder = tmp_path_factory.mktemp("made")
+    made = create_collection(str(folder), str(world.run), "float32")
+    fill(made, world.pictures())
+    yield made
+    made.close()
+
+
+def fill(collection: Collection, paths: list[Path]) -> None:
+    pictures, matrices = [], []
+    for place, outcome, digest in collection.tagger.matrices(paths):
+        assert not isinstance(outcome, PictureError)
+        taken = f"{2020 + place // 16}-0{1 + place % 9}-10T12:00:00" if place % 5 else None
+        pictures.append(Picture(place + 1, str(paths[place]), 1, 1, digest, 96, 72, taken))
+        matrices.append(outcome)
+    collection.index.add(pictures, np.stack(matrices))
+
+
+def names(results: Any) -> list[str]:
+    return [Path(one.picture.path).name for one in results.found]
+
+
+@pytest.mark.parametrize("label", [*LABELS, "orange", "yellow star"])
+def test_one_label_ranks_as_the_evaluator_does(collection: Collection, label: str) -> None:
+    index = collection.index
+    ids = list(range(1, index.info().pictures + 1))
+    scores = score_matrices(index.matrices(ids), collection.tagger.embed([label]))[:, 0]
+    expected = (np.argsort(-scores, kind="stable") + 1).tolist()
+    results = find(collection, label, limit=64)
+    assert [one.picture.id for one in results.found] == expected and results.exact
+    for one in results.found:
+        (tag,) = one.tags
+        assert tag.label == label and tag.score == pytest.approx(scores[one.picture.id - 1], abs=1e-5)
+        assert one.chances == pytest.approx([one.score], rel=1e-5)
+
+
+def test_a_match_is_made_of_those_of_the_labels(collection: Collection) -> None:
+    for one in find(collection, "red AND circle NOT 2*blue").found:
+        red, circle, blue = one.chances
+        assert [tag.label for tag in one.tags] == ["red", "circle", "blue"]
+        assert one.score == pytest.approx(red * circle * (1 - blue) ** 2, rel=1e-3)
+
+
+def test_filters_sift(collection: Collection) -> None:
+    results = find(collection, "red path:/2/ taken:2021..2022", limit=64)
+    assert results.found
+    for one in results.found:
+        assert "/2/" in one.picture.path and (one.picture.taken or "")[:4] in ("2021", "2022")
+    either = find(collection, "red AND (path:/2/ OR path:/3/)", limit=64)
+    assert {Path(one.picture.path).parent.name for one in either.found} == {"2", "3"} and len(either.found) == 32
+    assert names(find(collection, "red -path:/0/ -path:/1/", limit=64)) == names(either)
+
+
+def test_filters_alone_give_the_newest_first(collection: Collection) -> None:
+    results = find(collection, "path:circle (taken:2021 OR taken:2023)", limit=64)
+    times = [one.picture.taken or "" for one in results.found]
+    assert times == sorted(times, reverse=True) and {time[:4] for time in times} == {"2021", "2023"}
+    assert all(one.score == 1 and "circle" in one.picture.path for one in results.found)
+    everything = find(collection, "NOT path:nowhere", limit=100)
+    assert len(everything.found) == 64 and everything.found[-1].picture.taken is None
+    assert len(find(collection, "taken:2021", limit=3).found) == 3
+    assert find(collection, "taken:1999").found == ()
+
+
+def test_marks_overrule_scores(collection: Collection) -> None:
+    plain = find(collection, "red", limit=64).found
+    first, last = plain[0].picture, plain[-1].picture
+    marks = {(last.digest, "red"): True, (first.digest, "red"): False, (first.digest, "blue"): True}
+    marked = find(collection, "Red", limit=64, marks=marks).found
+    assert marked[0].picture == last and marked[0].chances == (1.0,)
+    assert first not in [one.picture for one in marked] and len(marked) == 63
+    without = find(collection, "square NOT red", limit=64, marks=marks).found
+    assert last not in [one.picture for one in without] and len(without) == 63
+    assert find(collection, "red OR blue", limit=1, marks=marks).found[0].picture in (first, last)
+    assert find(collection, "circle", limit=64, marks=marks) == find(collection, "circle", limit=64)
+
+
+def test_a_mark_counts_for_every_copy_of_a_picture(collection: Collection) -> None:
+    index, (worst,) = collection.index, find(collection, "red", limit=64).found[-1:]
+    copy = replace(worst.picture, id=999, path="/copy.png")
+    index.add([copy], index.matrices([worst.picture.id]))
+    marked = find(collection, "red", limit=2, marks={(copy.digest, "red"): True}).found
+    assert [one.picture.id for one in marked] == [worst.picture.id, 999]
+    index.remove([999])
+
+
+def test_an_example_finds_its_like_but_not_itself(collection: Collection, world: World) -> None:
+    shown = world.pictures()[5]
+    results = find(collection, None, limit=64, like=example_of(collection, str(shown)))
+    assert len(results.found) == 63 and str(shown) not in [one.picture.path for one in results.found]
+    again = find(collection, None, limit=64, like=Example(collection.index.matrices([6])[0], str(shown)))
+    assert [one.picture.id for one in again.found] == [one.picture.id for one in results.found]
+    sifted = find(collection, "circle path:/2/", limit=64, like=example_of(collection, str(shown)))
+    assert sifted.found and all("/2/" in one.picture.path and one.chances for one in sifted.found)
+
+
+def test_a_picture_that_is_gone_is_an_example_as_it_was_indexed(collection: Collection, tmp_path: Path) -> None:
+    index, gone = collection.index, str(tmp_path / "gone.png")
+    index.add([Picture(500, gone, 1, 1, "0" * 64, 9, 9)], index.matrices([3]))
+    example = example_of(collection, gone)
+    assert example.path == gone and (example.matrix == index.matrices([3])[0]).all()
+    index.remove([500])
+    with pytest.raises(InputError, match="neither a file nor a picture"):
+        example_of(collection, gone)
+    (tmp_path / "text.png").write_text("no picture")
+    with pytest.raises(InputError, match="Give another picture"):
+        example_of(collection, str(tmp_path / "text.png"))
+
+
+def test_a_calibrated_bundle_gives_probabilities_and_its_background(
+    collection: Collection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    background = collection.index.matrices(list(range(1, 33))).astype(np.float16)
+    calls = []
+
+    class Fake(Calibration):
+        def of_labels(self, *arguments: Any) -> Any:
+            calls.append(arguments[0])
+
+            class Half:
+                def probabilities(self, matrices: np.ndarray, scores: np.ndarray) -> np.ndarray:
+                    return np.full(scores.shape, 0.5)
+
+            return Half()
+
+    calibration = Fake(background, {}, np.zeros((len(LABELS), 2), np.float32))
+    monkeypatch.setitem(vars(collection.tagger), "calibration", calibration)
+    finder = Finder(collection)
+    results = finder.find("red NOT blue", limit=64)
+    assert calls and all(tag.probability == 0.5 for one in results.found for tag in one.tags)
+    own = find(collection, "red", limit=64)
+    assert [one.picture.id for one in own.found] == [one.picture.id for one in finder.find("red", limit=64).found]
+
+
+def test_what_cannot_be_searched_for_is_an_error(collection: Collection) -> None:
+    with pytest.raises(QueryError, match="column 5"):
+        find(collection, "red (")
+    with pytest.raises(InputError, match="neither a query nor a picture"):
+        find(collection, None)
+    with pytest.raises(InputError, match="0 pictures"):
+        find(collection, "red", limit=0)
+
+
+def test_an_empty_index_gives_nothing(world: World, tmp_path: Path) -> None:
+    made = create_collection(str(tmp_path), str(world.run))
+    assert find(made, "red").found == find(made, "taken:2024").found == ()
+    made.close()
+
+
+def test_pictures_removed_while_they_are_described_are_left_out(
+    collection: Collection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    expected = [one.picture.id for one in find(collection, "red", limit=4).found]
+    index = collection.index
+    plain, gone = {"get": index.get, "matrices": index.matrices}, [False]
+
+    def get(ids: list[int]) -> Any:
+        return [
+            None if gone[0] and one == expected[1] else picture
+            for one, picture in zip(ids, plain["get"](ids), strict=True)
+        ]
+
+    def matrices(ids: list[int]) -> Any:
+        if expected[1] in ids and len(ids) < 10:
+            gone[0] = True  # between the two calls
+            raise KeyError(expected[1])
+        return plain["matrices"](ids)
+
+    monkeypatch.setattr(index, "get", get)
+    monkeypatch.setattr(index, "matrices", matrices)
+    assert [one.picture.id for one in find(collection, "red", limit=4).found] == [expected[0], *expected[2:]]

@@ -1,0 +1,92 @@
+"""Marks: what a person said of tags is kept, found in any spelling, and shared by processes."""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tagprism.errors import InputError, MachineError
+from tagprism.labels.phrases import normalise_phrase
+from tagprism.search.marks import LONGEST_LABEL, Marks, open_marks
+from tests.command_line import python
+
+A, B = "a" * 64, "b" * 64
+LABELS = st.text(min_size=1, max_size=20).filter(normalise_phrase)
+
+
+def test_a_mark_is_kept_and_found_in_any_spelling(tmp_path: Path) -> None:
+    marks = Marks(tmp_path / "marks.sqlite")
+    marks.put(A, "  Night   Sky ", True)
+    marks.put(A, "people", False)
+    marks.put(B, "people", True)
+    marks.close()
+    again = Marks(tmp_path / "marks.sqlite")
+    assert dict(again) == {(A, "night sky"): True, (A, "people"): False, (B, "people"): True}
+    assert again.of_picture(A) == {"Night Sky": True, "people": False} and again.of_picture("c" * 64) == {}
+    again.put(A, "NIGHT_SKY", None)
+    again.put(A, "People", True)
+    assert again.of_picture(A) == {"People": True} and len(again) == 2
+    assert (A, "night sky") not in again
+    again.close()
+
+
+@settings(max_examples=40, deadline=None)
+@given(said=st.lists(st.tuples(st.sampled_from((A, B)), LABELS, st.sampled_from((True, False, None))), max_size=12))
+def test_they_are_a_mapping(tmp_path_factory: pytest.TempPathFactory, said: list[tuple[str, str, bool | None]]) -> None:
+    marks, plain = Marks(tmp_path_factory.mktemp("marks") / "marks.sqlite"), {}
+    for digest, label, added in said:
+        marks.put(digest, label, added)
+        if added is None:
+            plain.pop((digest, normalise_phrase(label)), None)
+        else:
+            plain[digest, normalise_phrase(label)] = added
+    assert dict(marks) == plain and len(marks) == len(plain)
+    marks.close()
+
+
+@pytest.mark.parametrize("label", ["", " ", "\u200b", "--", "x" * (LONGEST_LABEL + 1)])
+def test_what_is_no_label(tmp_path: Path, label: str) -> None:
+    marks = Marks(tmp_path / "marks.sqlite")
+    with pytest.raises(InputError, match="no label"):
+        marks.put(A, label, True)
+    marks.close()
+
+
+def test_another_process_sees_them_at_once(tmp_path: Path) -> None:
+    marks = Marks(tmp_path / "marks.sqlite")
+    marks.put(A, "beach", True)
+    code = "import sys; from tagprism.search.marks import Marks; m = Marks(__import__('pathlib').Path(sys.argv[1]));"
+    done = python(f"{code} print(dict(m)); m.put('{B}', 'sea', False); m.close()", tmp_path / "marks.sqlite")
+    assert done.stdout.decode() == f"{{('{A}', 'beach'): True}}\n", done.stderr
+    assert marks[B, "sea"] is False
+    marks.close()
+
+
+def test_they_lie_beside_the_index_or_for_a_server_with_this_user(tmp_path: Path) -> None:
+    beside, apart = open_marks(str(tmp_path)), open_marks("qdrant+http://127.0.0.1:6333/photos")
+    assert (tmp_path / "marks.sqlite").is_file()
+    assert list((Path(os.environ["TAGPRISM_STATE"]) / "marks").glob("*.sqlite"))
+    beside.close()
+    apart.close()
+
+
+def test_a_damaged_file_is_an_error_that_names_it(tmp_path: Path) -> None:
+    (tmp_path / "marks.sqlite").write_bytes(b"no database" * 100)
+    with pytest.raises(MachineError, match=r"marks\.sqlite"):
+        Marks(tmp_path / "marks.sqlite")
+
+
+def test_a_file_in_use_waits_for_nobody_who_only_reads(tmp_path: Path) -> None:
+    marks = Marks(tmp_path / "marks.sqlite")
+    marks.put(A, "beach", True)
+    other = sqlite3.connect(tmp_path / "marks.sqlite", isolation_level=None)
+    other.execute("BEGIN IMMEDIATE")
+    assert marks.of_picture(A) == {"beach": True}
+    other.execute("ROLLBACK")
+    other.close()
+    marks.close()

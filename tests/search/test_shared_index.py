@@ -1,0 +1,229 @@
+"""One index, many processes: nothing acknowledged is lost and no answer is wrong, whoever is killed."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable
+from multiprocessing.connection import Client
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tagprism.errors import InputError, MachineError
+from tagprism.search import shared_index
+from tagprism.search.contract import Filter, Index, Picture
+from tagprism.search.edge_index import SHARD, EdgeIndex
+from tagprism.search.shared_index import LOCK, SharedIndex, hold
+from tests.search import writer
+from tests.search.writer import SHAPE, matrix, open_shared, picture
+
+STABLE = range(1, 41)
+QUERIES = np.random.default_rng(5).integers(-3, 4, (3, SHAPE[1])).astype(np.float32)
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    EdgeIndex.create(tmp_path, SHAPE).close()
+    return tmp_path
+
+
+def start(folder: Path, seed: int) -> subprocess.Popen[str]:
+    root = Path(writer.__file__).parents[2]
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(root), *sys.path])}
+    command = [sys.executable, "-m", "tests.search.writer", str(folder), str(seed)]
+    return subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment, cwd=root)
+
+
+def right(index: Index, where: Filter | None) -> None:
+    """Assert that one search is right in itself, and has all that nobody changes."""
+    for query, hits in zip(QUERIES, index.search(QUERIES, 500, where=where), strict=True):
+        assert [(-hit.score, hit.id) for hit in hits] == sorted((-hit.score, hit.id) for hit in hits)
+        scores = {hit.id: hit.score for hit in hits}
+        assert len(scores) == len(hits)
+        for one in STABLE:
+            assert scores[one] == float((matrix(one, 0) @ query).max())
+
+
+class Clients:
+    """Threads that search without a pause and remember the first thing that went wrong."""
+
+    def __init__(self, index: Index, count: int) -> None:
+        self.errors: list[BaseException] = []
+        self.searches = 0
+        self._end = threading.Event()
+        self._threads = [threading.Thread(target=self._search, args=(index, row)) for row in range(count)]
+        for thread in self._threads:
+            thread.start()
+
+    def _search(self, index: Index, row: int) -> None:
+        try:
+            while not self._end.is_set():
+                right(index, Filter(path=("photos",)) if row % 2 else None)
+                self.searches += 1
+        except BaseException as error:
+            self.errors.append(error)
+
+    def end(self) -> None:
+        self._end.set()
+        for thread in self._threads:
+            thread.join()
+
+
+def check_acknowledged(lines: list[str], index: Index, state: dict[int, int]) -> None:
+    """Bring `state` (id -> change that brought it) up to what was acknowledged, and hold the index against it."""
+    unsure: dict[int, int | None] = {}
+    for line in lines:
+        when, *rest = line.split()
+        if when == "open" or not line.endswith("\n"):
+            continue
+        what, change, ids = rest[0], int(rest[1]), [int(one) for one in rest[2:]]
+        outcome: dict[int, int | None] = dict.fromkeys(ids, change if what == "add" else None)
+        unsure = outcome if when == "try" else {}
+        if when == "did":
+            for one, new in outcome.items():
+                state.pop(one, None)
+                if new is not None:
+                    state[one] = new
+    held = {one.id: one.size for one in index.pictures() if one.id not in STABLE}
+    if unsure and held != state:  # what was under way is done whole or not at all
+        for one, maybe in unsure.items():
+            state.pop(one, None)
+            if maybe is not None:
+                state[one] = maybe
+    assert held == state
+    ids = list(state)
+    expected = np.array([matrix(one, state[one]) for one in ids], np.float32).reshape(-1, *SHAPE)
+    assert np.array_equal(index.matrices(ids), expected)
+
+
+def changes_until_killed(folder: Path, seed: int, pause: float, during: Callable[[], None] = lambda: None) -> list[str]:
+    """Run a writer for a while, `kill -9` it, and return what it said."""
+    child = start(folder, seed)
+    assert child.stdout is not None
+    lines = [child.stdout.readline()]
+    assert lines == ["open\n"]
+    during()
+    time.sleep(pause)
+    child.kill()
+    lines += child.stdout.readlines()
+    child.wait()
+    child.stdout.close()
+    return lines
+
+
+@pytest.mark.slow
+def test_fifty_clients_search_while_a_writer_is_killed_twenty_times(folder: Path) -> None:
+    index, state, random = with_stable(folder), dict[int, int](), np.random.default_rng(0)
+    clients = Clients(index, 50)
+    try:
+        for seed in range(20):
+            lines = changes_until_killed(folder, seed, random.uniform(0, 0.5))
+            assert index._owner is not None
+            while index._owner._guests:  # what the dead writer sent last may still be under way
+                time.sleep(0.01)
+            check_acknowledged(lines, index, state)
+    finally:
+        clients.end()
+    assert not clients.errors and clients.searches > 50 and state
+    index.close()
+    again = open_shared(folder)
+    assert {one.id: one.size for one in again.pictures() if one.id not in STABLE} == state
+    again.close()
+
+
+def test_clients_go_on_when_the_writer_that_had_it_open_is_killed(folder: Path) -> None:
+    with_stable(folder).close()
+    state: dict[int, int] = {}
+    for seed in range(3):
+        guests: list[tuple[SharedIndex, Clients]] = []
+
+        def search(guests: list[tuple[SharedIndex, Clients]] = guests) -> None:
+            index = open_shared(folder)
+            assert index._owner is None
+            guests.append((index, Clients(index, 10)))
+
+        lines = changes_until_killed(folder, seed, 0.3, search)
+        ((index, clients),) = guests
+        check_acknowledged(lines, index, state)
+        assert index._owner is not None
+        clients.end()
+        assert not clients.errors and clients.searches
+        index.close()
+
+
+def with_stable(folder: Path) -> SharedIndex:
+    """The index with the pictures that nobody changes."""
+    index = open_shared(folder)
+    index.add([picture(one, 0) for one in STABLE], np.stack([matrix(one, 0) for one in STABLE]))
+    return index
+
+
+class TestGuests:
+    """Two that share a folder in one process stand for two processes: the lock is of the open file."""
+
+    def test_a_guest_sees_and_changes_what_the_owner_has(self, folder: Path) -> None:
+        owner, guest = with_stable(folder), open_shared(folder)
+        odd = Picture(50, "/a/\udcff\n.jpg", 2**40, 2**62, "ab", 1, 2, "2024-07-31T18:05:09", (("é", 0.5), ("b", None)))
+        guest.add([odd], matrix(50, 0)[None])
+        guest.remove([3])
+        for index in (owner, guest):
+            assert index.get([50, 3]) == [odd, None]
+            assert np.array_equal(index.matrices([50, 1]), np.stack([matrix(50, 0), matrix(1, 0)]))
+            assert [one.id for one in index.pictures(after=38)] == [39, 40, 50]
+        where = Filter(taken=(("2024", "2024-07"),), path=("\udcff",), not_path=("x",), not_taken=(("2023", "2023"),))
+        assert guest.search(QUERIES, 5, where=where) == owner.search(QUERIES, 5, where=where) != [[], [], []]
+        assert np.array_equal(guest.scores(QUERIES, [50, 2]), owner.scores(QUERIES, [50, 2]))
+        guest.settle(QUERIES)
+        assert guest.info() == owner.info()
+        guest.close(), owner.close()
+
+    def test_errors_are_those_of_the_owner(self, folder: Path) -> None:
+        owner, guest = with_stable(folder), open_shared(folder)
+        with pytest.raises(InputError, match="the index holds 3 x 5"):
+            guest.add([picture(1, 1)], np.zeros((1, 2, 2), np.float32))
+        with pytest.raises(KeyError):
+            guest.matrices([999])
+        assert guest.get([1]) == [picture(1, 0)]  # the line still works
+        guest.close(), owner.close()
+
+    def test_a_guest_takes_over_from_an_owner_that_closes(self, folder: Path) -> None:
+        owner, guest, other = with_stable(folder), open_shared(folder), open_shared(folder)
+        owner.close()
+        right(guest, None), right(other, None)
+        other.remove([1])
+        assert guest.get([1]) == [None]
+        guest.close(), other.close()
+
+    def test_nobody_comes_in_without_the_key(self, folder: Path) -> None:
+        owner = with_stable(folder)
+        port = json.loads((folder / LOCK).read_text())["port"]
+        with Client(("127.0.0.1", port)) as line:
+            line.send_bytes(b'{"call": "info", "shape": [0]}\n')
+            line.recv_bytes()  # the challenge
+            with pytest.raises((EOFError, OSError)):
+                line.recv_bytes(), line.recv_bytes()
+        assert (folder / LOCK).stat().st_mode & 0o077 == 0
+        right(owner, None)
+        owner.close()
+
+    def test_an_owner_that_does_not_answer_is_an_error(self, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(shared_index, "_PATIENCE", 0.2)
+        held = hold(folder / LOCK)
+        assert held is not None and hold(folder / LOCK) is None
+        with pytest.raises(MachineError, match="which does not answer"):
+            open_shared(folder)
+        held.close()
+        open_shared(folder).close()
+
+    def test_an_index_that_cannot_be_opened_leaves_no_lock(self, folder: Path, tmp_path: Path) -> None:
+        shutil.rmtree(folder / SHARD)
+        for _ in range(2):
+            with pytest.raises(InputError, match="there is no index"):
+                open_shared(folder)

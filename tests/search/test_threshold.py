@@ -1,0 +1,198 @@
+"""The best pictures of a search against a plain ranking of all pictures, and how little of the index it needs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from tagprism.model.max_similarity import max_similarity_numpy
+from tagprism.search import threshold
+from tagprism.search.contract import Filter, Picture
+from tagprism.search.filters import meets
+from tagprism.search.logic import as_filter, log_match
+from tagprism.search.numpy_index import NumpyIndex
+from tagprism.search.odds import Odds
+from tagprism.search.query import parse
+from tagprism.search.query_tree import InPath, Label, Query, Taken, labels_of, leaves
+from tagprism.search.similar import Likeness
+from tagprism.search.threshold import Search
+from tests.search.test_logic import grow
+
+N, M, Q = 400, 3, 6
+LABELS = ("a", "b", "c", "d")
+_LEAVES = st.sampled_from([*map(Label, LABELS), Taken("2021", "2022"), InPath("/1")])
+_TREES: st.SearchStrategy[Query] = st.recursive(_LEAVES, grow, max_leaves=6)
+
+
+class Counted:
+    """An index that counts what is asked of it."""
+
+    def __init__(self, index: NumpyIndex) -> None:
+        self._index = index
+        self.depths: list[int] = []
+        self.searched = 0
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._index, name)
+
+    def search(self, queries: np.ndarray, limit: int, *, where: Filter | None = None) -> Any:
+        self.depths.append(limit)
+        self.searched += len(queries)
+        return self._index.search(queries, limit, where=where)
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[NumpyIndex, np.ndarray, list[Picture]]]:
+    random = np.random.default_rng(0)
+    matrices = random.standard_normal((N, M, Q)).astype(np.float32)
+    matrices[100:110] = matrices[90:100]  # ties
+    pictures = [
+        Picture(
+            i + 1, f"/{i % 7}/{i}.jpg", 1, 1, f"{i:064x}", 9, 9, f"{2020 + i % 5}-01-02T03:04:05" if i % 3 else None
+        )
+        for i in range(N)
+    ]
+    index = NumpyIndex(tmp_path_factory.mktemp("index"), (M, Q))
+    index.add(pictures, matrices)
+    yield index, matrices, pictures
+    index.close()
+
+
+QUERIES = np.random.default_rng(1).standard_normal((len(LABELS), Q)).astype(np.float32)
+LIKENESS = Likeness(np.random.default_rng(2).standard_normal((3, Q)).astype(np.float32), np.array([0.3, 0.7, 1.0]))
+BACKGROUND = np.random.default_rng(3).standard_normal((50, M, Q)).astype(np.float32)
+
+
+def plain(
+    tree: Query | None,
+    like: Likeness | None,
+    odds: Odds,
+    made: tuple[NumpyIndex, np.ndarray, list[Picture]],
+    marks: dict[int, dict[int, bool]],
+) -> list[tuple[float, int]]:
+    """Every picture's match and id, best first."""
+    _, matrices, pictures = made
+    known: dict[Any, np.ndarray] = {}
+    if tree is not None:
+        logits = odds.logits(QUERIES, max_similarity_numpy(matrices, QUERIES)[0])
+        for place, its in marks.items():
+            for one, added in its.items():
+                logits[one - 1, place] = np.inf if added else -np.inf
+        known = {Label(name): logits[:, place] for place, name in enumerate(LABELS)}
+        for leaf in leaves(tree):
+            if not isinstance(leaf, Label):
+                met = np.array([meets(picture, as_filter(leaf)) for picture in pictures])
+                known[leaf] = np.where(met, np.inf, -np.inf)
+    match = np.zeros(N) if tree is None else log_match(tree, known)
+    if like is not None:
+        scores, _ = max_similarity_numpy(matrices, like.queries)
+        match = match + like.log_match(odds.logits(like.queries, scores))
+    return sorted(((-value, place + 1) for place, value in enumerate(match) if value > -np.inf))
+
+
+def search_of(index: Any, tree: Query | None, like: Likeness | None, odds: Odds, marks: Any = None) -> Search:
+    labels = labels_of(tree) if tree is not None else ()
+    places = [LABELS.index(label) for label in labels]
+    own = {labels.index(LABELS[place]): its for place, its in (marks or {}).items() if LABELS[place] in labels}
+    return Search(index, None, tree, labels, QUERIES[places], like, odds, own)
+
+
+@pytest.mark.parametrize("standardised", [True, False])
+@given(
+    tree=_TREES.filter(labels_of) | st.none(),
+    likes=st.booleans(),
+    limit=st.integers(1, 30),
+    marks=st.dictionaries(st.integers(0, 3), st.dictionaries(st.integers(1, N), st.booleans(), max_size=6), max_size=2),
+)
+@settings(max_examples=120, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+def test_the_best_are_those_of_a_plain_ranking(
+    made: tuple[NumpyIndex, np.ndarray, list[Picture]],
+    monkeypatch: pytest.MonkeyPatch,
+    standardised: bool,
+    tree: Query | None,
+    likes: bool,
+    limit: int,
+    marks: dict[int, dict[int, bool]],
+) -> None:
+    monkeypatch.setattr(threshold, "_LEAST_DEPTH", 4)
+    monkeypatch.setattr(threshold, "_FIRST", 1)
+    like = LIKENESS if likes or tree is None else None
+    odds = Odds(BACKGROUND, standardised)
+    expected = plain(tree, like, odds, made, marks if tree is not None else {})[:limit]
+    found = search_of(made[0], tree, like, odds, marks).best(limit)
+    assert found.matches.tolist() == pytest.approx([-value for value, _ in expected], abs=1e-6)
+    matches = np.array([value for value, _ in expected])
+    if len(matches) < 2 or np.diff(matches).min() > 1e-6:  # else the last bits of a product decide
+        assert found.ids.tolist() == [one for _, one in expected]
+
+
+@pytest.mark.parametrize(
+    ("query", "searched", "whole"),
+    [("a", 1, False), ("a NOT b", 1, False), ("NOT a", 1, True), ("a AND b", None, False), ("a OR NOT b", 2, True)],
+)
+def test_no_more_of_the_index_is_read_than_the_proof_needs(
+    made: tuple[NumpyIndex, np.ndarray, list[Picture]],
+    monkeypatch: pytest.MonkeyPatch,
+    query: str,
+    searched: int | None,
+    whole: bool,
+) -> None:
+    monkeypatch.setattr(threshold, "_LEAST_DEPTH", 20)
+    index = Counted(made[0])
+    search_of(index, parse(query), None, Odds(BACKGROUND, standardised=True)).best(5)
+    assert (max(index.depths) > N) == whole
+    assert searched is None or index.searched == searched
+
+
+def test_a_picture_that_is_removed_during_the_search_is_left_out(
+    made: tuple[NumpyIndex, np.ndarray, list[Picture]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Losing(Counted):
+        def scores(self, queries: np.ndarray, ids: Sequence[int]) -> Any:
+            if gone := first & set(ids):
+                raise KeyError(gone.pop())
+            return self._index.scores(queries, ids)
+
+        def get(self, ids: Sequence[int]) -> Any:
+            return [None if one in first else self._index.get([one])[0] for one in ids]
+
+    monkeypatch.setattr(threshold, "_LEAST_DEPTH", 20)
+    odds, tree = Odds(BACKGROUND, standardised=True), parse("a AND b")
+    ids = search_of(made[0], tree, None, odds).best(8).ids.tolist()
+    first = set(ids[:3])
+    assert search_of(Losing(made[0]), tree, None, odds).best(5).ids.tolist() == ids[3:]
+
+
+def test_pictures_that_come_during_the_search_push_none_out(
+    made: tuple[NumpyIndex, np.ndarray, list[Picture]],
+) -> None:
+    class Growing(Counted):
+        def info(self) -> Any:
+            return replace(self._index.info(), pictures=150)  # so many there were when they were counted
+
+    odds, tree = Odds(BACKGROUND, standardised=True), parse("a AND b")
+    wanted = search_of(made[0], tree, None, odds).best(30).ids.tolist()
+    assert search_of(Growing(made[0]), tree, None, odds).best(30).ids.tolist() == wanted
+
+
+def test_a_mark_of_a_picture_outside_the_filters_brings_it_not_in(
+    made: tuple[NumpyIndex, np.ndarray, list[Picture]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(threshold, "_LEAST_DEPTH", 20)
+    odds, where = Odds(BACKGROUND, standardised=True), Filter(path=("/1/",))
+    marks = {0: {2: True, 3: True, 9: False}}  # 2 and 9 are in /1/, 3 is in /2/
+    found = Search(made[0], where, Label("a"), ("a",), QUERIES[:1], None, odds, marks).best(60).ids.tolist()
+    assert found[0] == 2 and 9 not in found and all(meets(made[2][one - 1], where) for one in found)
+
+
+def test_an_empty_index_has_nothing(tmp_path: Path) -> None:
+    index = NumpyIndex(tmp_path, (M, Q))
+    assert not len(search_of(index, parse("a"), None, Odds(BACKGROUND, standardised=True)).best(5).ids)
+    index.close()

@@ -24,6 +24,7 @@ from tagprism.model.anchor import Anchor, ClassifierAnchor, ProjectedAnchor
 from tagprism.model.backbones import Backbone
 from tagprism.model.classes import ClassColumns
 from tagprism.model.clip_backbone import ClipBackbone
+from tagprism.model.patches import pooling
 from tagprism.model.sharp_classes import SharpColumns
 from tagprism.training.recipe import ModelTable, Recipe
 
@@ -58,8 +59,9 @@ def class_vectors(space: LabelSpace) -> Float32[ndarray, "K D"]:
         vectors: Float32[ndarray, " D"] = sum((known[word] for word in words if word in known), np.zeros_like(found[0]))
         return vectors / max(len(words), 1)
 
+    own = np.stack([mean([name]) + mean([definition]) for name, definition in zip(names, definitions, strict=True)])
     above = np.stack([sum(_PER_LEVEL**at * mean(level) for at, level in enumerate(one)) for one in kinds])
-    return unit_rows(np.stack([*map(mean, zip(names))]) + np.stack([*map(mean, zip(definitions))]) + unit_rows(above))
+    return unit_rows(own + unit_rows(above))
 
 
 def imagenet_labels(labels: Iterable[str]) -> list[str]:
@@ -87,6 +89,18 @@ def imagenet_classifier(backbone: Backbone) -> torch.nn.Linear:
             remedy="Choose pretrained ImageNet-1k weights, or set model.anchor = 0 and model.conse = 0.",
         )
     return backbone.classifier
+
+
+def check_classifier(model: ModelTable, backbone: Backbone) -> None:
+    """Refuse, before anything long begins, a recipe that wants more of a backbone than it knows.
+
+    Raises:
+        InputError: ConSE or an anchor in class vectors, and no ImageNet-1k classifier.
+    """
+    if model.conse:
+        imagenet_classifier(backbone)
+    if model.anchor and not isinstance(pooling(backbone), ClipBackbone):
+        imagenet_classifier(pooling(backbone))
 
 
 def embed_known(space: LabelSpace, phrases: Sequence[str]) -> tuple[list[int], Float32[ndarray, "K D"]]:

@@ -61,7 +61,7 @@ class LossTable(_Table):
     regulariser_weight: float | None = Field(default=0.3, ge=0, le=1, description='lam, or "none"')
     diversity_weighting: bool = True
     normaliser: Literal["positives", "pairs"] = "positives"
-    across_images: float = Field(default=0, ge=0, lt=1, description="share of ranking images within each label")
+    across_images: float = Field(default=0.0, ge=0, lt=1, description="share of ranking images within each label")
     unlabelled: Literal["negative", "ignore"] = "negative"
     near_threshold: float | None = Field(
         default=None, ge=-1, le=1, description="unlisted labels this near a positive (cosine) are left out"

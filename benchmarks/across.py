@@ -71,7 +71,7 @@ def measure(
         matrices = network.of_features(torch.from_numpy(features.vectors)).numpy()
     trained_on = {label for label, _ in shared_labels(split.seen, names)}
     trained = np.array([name in trained_on for name in names])
-    queries = label_queries(prepared.space.embed(names).vectors, network.class_basis, trained)
+    queries = label_queries(prepared.space.embed(names).vectors, network.class_queries, trained)
     targets = other.targets(places[features.rows], names)
     return evaluate_matrices(matrices, names, queries, ~trained, targets, ks=(3,))
 

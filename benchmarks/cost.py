@@ -115,7 +115,11 @@ def _measured(point: Point, recipe: Recipe, table: ImageTable, splits: list[Spli
             whole = whole or here
             lost = {side: here[side] - whole[side] for side in _SIDES}
         row = {"group": point.group, "name": point.name, "form": form, "accuracy": accuracy, "lost": lost}
-        yield row | {"network": str(network), "megabytes": network.stat().st_size / 1e6}
+        size = {
+            "megabytes": network.stat().st_size / 1e6,
+            "dimension": load(str(network.parent)).bundle.config.dimension,
+        }
+        yield row | {"network": str(network)} | size
 
 
 def _map(result: dict) -> dict[str, float]:

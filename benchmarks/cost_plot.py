@@ -32,22 +32,24 @@ def draw(rows: list[dict[str, Any]], path: Path) -> None:
                 speed.annotate(row["name"], at, textcoords="offset points", xytext=(0, 9), ha="center", fontsize=8)
         for axis, group in ((vectors, "M"), (sizes, "D")):
             own = [one for one in rows if one["group"] == group]
-            places = [one["vectors" if group == "M" else "columns"] for one in own]
+            places = [one["vectors" if group == "M" else "dimension"] for one in own]
             means = [_mean(one, side) for one in own]
             errors = [_error(one, own[0], side) for one in own]
             axis.errorbar(places, means, errors, color=colour, marker="o", capsize=3, label=_TITLES[side])
     speed.set(xlabel="pictures per second and thread", ylabel="mAP, percent", xscale="log", title="network")
     vectors.set(xlabel="M, vectors per picture", title="M")
-    sizes.set(xlabel="numbers per stored vector", title="D", xscale="log")
-    sizes.set_xticks([64, 128, 256, 512], ["64", "128", "256", "512"])
-    sizes.minorticks_off()
+    sizes.set(xlabel="D, numbers per label vector", title="D", xscale="log")
+    for axis, ticks in ((speed, (25, 50, 100, 200)), (sizes, (64, 128, 256, 512))):
+        axis.set_xticks(ticks, [str(tick) for tick in ticks])
+        axis.minorticks_off()
+    speed.margins(0.15)
     for form, mark in _MARKS.items():
         speed.scatter([], [], marker=mark, color="grey", label=form)
     speed.legend(title="area: megabytes", fontsize=8, title_fontsize=8)
     vectors.legend(fontsize=8)
     for axis in (speed, vectors, sizes):
         axis.grid(alpha=0.3)
-    with rc_context({"svg.hashsalt": "tagprism"}):  # the same rows, the same file
+    with rc_context({"svg.hashsalt": "tagprism", "svg.fonttype": "none"}):  # the same rows, the same file; text as text
         figure.savefig(path, metadata={"Date": None})
 
 

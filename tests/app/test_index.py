@@ -15,6 +15,8 @@ import numpy as np
 import pytest
 from qdrant_client import QdrantClient
 
+from tagprism.app.index_command import _tell_once
+from tagprism.errors import PictureError
 from tagprism.search import edge_index, qdrant_index
 from tagprism.search.collection import open_collection
 from tagprism.search.marks import MARKS
@@ -75,7 +77,8 @@ def test_it_ranks_as_the_tagger_does(cli: Cli, world: World, photos: Path, tmp_p
 def test_another_model_is_exit_code_5(cli: Cli, world: World, photos: Path, tmp_path: Path) -> None:
     where = tmp_path / "photos.index"
     assert cli("index", photos, "--into", where, "-m", world.run, "--quiet").code == 0
-    cli("index", photos, "--into", where, "-m", "photos-lite").refused("another model", "--rebuild", code=5)
+    other = cli("index", photos, "--into", where, "-m", "photos-lite")
+    other.refused(f"another model ({world.run}, digest", "--rebuild", code=5)  # not the one that was offered
     cli("index", photos, "--into", where, "--storage", "int8").refused("float16, not int8", "--rebuild")
     assert len(held(where)) == 6
     (where / MARKS).touch()  # what people added or rejected is not the index's to remove
@@ -155,7 +158,7 @@ def test_a_small_and_a_read_only_disk_are_exit_code_6(
 def test_without_the_extra_the_pip_line_is_shown(cli: Cli, photos: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "qdrant_client", None)
     monkeypatch.delitem(sys.modules, "tagprism.search.qdrant_index", raising=False)
-    monkeypatch.delattr("tagprism.search.qdrant_index", raising=False)
+    monkeypatch.delattr("tagprism.search.qdrant_index", raising=False)  # where another test has imported it
     done = cli("index", photos, "--into", "qdrant+http://127.0.0.1:6333/photos")
     done.refused('pip install "tagprism[cluster]"')
 
@@ -245,6 +248,13 @@ def test_watch_follows_the_folder_while_others_search(world: World, photos: Path
             said = process.stderr.read().decode()
     assert process.returncode == 130 and "interrupted" in said, said
     assert "0.png" not in held(where)
+
+
+def test_while_watching_a_skipped_picture_is_named_once(capsys: pytest.CaptureFixture[str]) -> None:
+    tell = _tell_once()
+    for reason in ("is damaged.", "is damaged.", "has zero bytes."):
+        tell("/photos/a.jpg", PictureError("not_an_image", reason))
+    assert capsys.readouterr().err.count("/photos/a.jpg") == 2
 
 
 def until(what: object, seconds: float = 60) -> None:

@@ -75,5 +75,6 @@ def test_a_backbone_without_classifier_is_refused(cli: Cli, world: World, tmp_pa
     for number, setting in enumerate(("model.anchor=5", "model.conse=0.35")):
         done = cli(*world.train_arguments(tmp_path / str(number)), "--set", setting, "--quiet")
         done.refused("ImageNet-1k classifier")
+        assert not list((tmp_path / str(number)).rglob("*.ckpt"))  # before the training, not after
     sets = ("--set", "model.conse=0.35", "--set", "model.standardise=false")
     cli(*world.train_arguments(tmp_path / "raw"), *sets, "--quiet").refused("standardise = true")

@@ -6,15 +6,18 @@ import json
 import os
 import re
 import shutil
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from tagprism.errors import PictureError
+from tagprism.app.search_command import _misspelt
+from tagprism.errors import MachineError, PictureError
 from tagprism.files import digest_file
-from tagprism.search.collection import create_collection
+from tagprism.labels.vocabulary import Vocabulary
+from tagprism.search.collection import create_collection, open_collection
 from tagprism.search.contract import Picture
 from tagprism.search.marks import open_marks
 from tests.app.conftest import Cli
@@ -49,6 +52,18 @@ def index(world: World, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pa
     (folder / "damaged.png").write_bytes(b"\x89PNG\r\n\x1a\n damaged")
     yield folder / "index"
     shutil.rmtree(folder)
+
+
+def test_neighbours_change_what_a_picture_matches(cli: Cli, index: Path) -> None:
+    def rows(*options: object) -> list[dict[str, float]]:
+        done = cli("search", index, "red AND circle", "--format", "jsonl", *options)
+        assert done.code == 0
+        return [json.loads(line) for line in done.out.splitlines()]
+
+    alone, averaged = rows(), rows("--neighbours", 5)
+    assert {row["path"] for row in alone} == {row["path"] for row in averaged} and alone != averaged
+    assert [row["score"] for row in averaged] == sorted((row["score"] for row in averaged), reverse=True)
+    assert rows("--neighbours", 0) == alone
 
 
 def test_jsonl_has_a_row_a_picture_from_best_to_worst(cli: Cli, index: Path) -> None:
@@ -170,6 +185,14 @@ def test_operators_in_small_letters_are_asked_about(cli: Cli, index: Path) -> No
     assert "capitals" not in cli("search", index, "yellow star", "-n", 1).err
 
 
+def test_a_word_that_is_nearly_one_of_the_vocabulary_is_asked_about(cli: Cli, index: Path) -> None:
+    words = Vocabulary(("butterfly", "red"), np.eye(2, dtype=np.float32), ("seen", "seen"))
+    assert [_misspelt(label, words) for label in ("buterfly", "Butterfli")] == ["butterfly"] * 2
+    assert [_misspelt(label, words) for label in ("Butterflies", "butter", "reds", "rd")] == [None] * 4
+    done = cli("search", index, "stars", "-n", 1)  # has a vector, as `star` has
+    assert done.code == 0 and done.err == ""
+
+
 def test_the_command_line_needs_no_torch(index: Path) -> None:
     code = (
         "import sys; from tagprism.app.cli import app\n"
@@ -180,3 +203,49 @@ def test_the_command_line_needs_no_torch(index: Path) -> None:
     assert done.returncode == 0, done.stderr
     whole = tagprism("search", index, "red", "-n", "2", "--format", "jsonl")
     assert (whole.returncode, whole.stderr) == (0, b"") and len(whole.stdout.splitlines()) == 2
+
+
+@pytest.fixture
+def read_only(index: Path, tmp_path: Path) -> Iterator[Path]:
+    """A copy of the index in a folder where nothing can be written, also not by root."""
+    shutil.copytree(index, tmp_path / "written" / "index")
+    (place := tmp_path / "read").mkdir()
+    if os.geteuid() == 0:
+        mounted = subprocess.run(["mount", "--bind", tmp_path / "written", place], capture_output=True)
+        if mounted.returncode:
+            pytest.skip("no folder may be mounted here")
+        subprocess.run(["mount", "-o", "remount,ro,bind", place], check=True)
+        yield place / "index"
+        subprocess.run(["umount", place], check=True)
+    else:
+        shutil.copytree(tmp_path / "written", place, dirs_exist_ok=True)
+        for path in (place, *place.rglob("*")):
+            path.chmod(0o555 if path.is_dir() else 0o444)
+        yield place / "index"
+        for path in (place, *place.rglob("*")):
+            path.chmod(0o755)
+
+
+@pytest.mark.skipif(not hasattr(os, "geteuid"), reason="needs permissions as POSIX has them")
+def test_an_index_that_can_only_be_read_is_searched(
+    cli: Cli, index: Path, read_only: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (temporary := tmp_path / "temporary").mkdir()
+    monkeypatch.setattr("tempfile.tempdir", str(temporary))
+    before = sorted(path.name for path in read_only.iterdir())
+    command = ("red AND circle", "--format", "jsonl")
+    expected, other = cli("search", index, *command), open_collection(str(read_only))
+    done = cli("search", read_only, *command)  # beside another one that has it open
+    assert (done.code, done.err, done.out) == (0, "", expected.out) and done.out
+    with pytest.raises(MachineError, match="read-only"):
+        other.index.remove([1])
+    other.close()
+    assert sorted(path.name for path in read_only.iterdir()) == before and not list(temporary.iterdir())
+    cli("index", "--into", read_only, "--quiet").refused("cannot write", code=6)
+
+
+def test_a_search_makes_no_file_for_marks(cli: Cli, index: Path, tmp_path: Path) -> None:
+    shutil.copytree(index, tmp_path / "index")
+    (tmp_path / "index" / "marks.sqlite").unlink(missing_ok=True)
+    assert cli("search", tmp_path / "index", "red").code == 0
+    assert not list((tmp_path / "index").glob("marks*"))

@@ -11,14 +11,17 @@ from torch import nn
 from torch.nn import functional
 
 from tagprism.errors import InputError
+from tagprism.labels.encoder_card import unit_rows
 from tagprism.model.anchor import ClassifierAnchor
 from tagprism.model.backbones import Backbone, BackboneUnion, make_backbone
+from tagprism.model.class_places import ClassPlaces
 from tagprism.model.classes import ClassColumns
 from tagprism.model.embedding_matrix import EmbeddingMatrix, Network, RankingMatrix
 from tagprism.model.max_similarity import max_similarity_numpy
 from tagprism.model.neighbours import nearest_pictures, smoothed
 from tagprism.model.places import find_places
-from tagprism.model.queries import label_queries, trained_queries
+from tagprism.model.queries import label_queries
+from tagprism.model.sharp_classes import SharpColumns
 
 C, K, D, S, M = 6, 8, 5, 7, 3
 TINY = "test_efficientnet.r160_in1k"
@@ -55,14 +58,55 @@ def test_class_columns_add_standardised_conse_to_labels_not_trained_on_alone() -
     conse = (mixed @ labels.T - over_seen.mean(1, keepdim=True)) / over_seen.std(1, keepdim=True, correction=0)
     with torch.inference_mode():
         matrices, before = network.of_features(features).numpy(), plain.of_features(features).numpy()
-    assert matrices.shape == (4, M, D + 1 + D + 1) and network.class_basis is not None and plain.class_basis is None
+    assert matrices.shape == (4, M, D + 1 + D + 1) and network.class_queries is not None and plain.class_queries is None
     own = max_similarity_numpy(before, label_queries(labels.numpy()))[0]
     trained = np.arange(9) < 4
-    scores = max_similarity_numpy(matrices, label_queries(labels.numpy(), network.class_basis, trained))[0]
+    scores = max_similarity_numpy(matrices, label_queries(labels.numpy(), network.class_queries, trained))[0]
     np.testing.assert_allclose(scores[:, :4], own[:, :4], atol=1e-5)
     np.testing.assert_allclose(scores[:, 4:], own[:, 4:] + 0.35 * conse[:, 4:].detach().numpy(), atol=1e-4)
-    padded = max_similarity_numpy(matrices, trained_queries(labels.numpy(), matrices.shape[2]))[0]
-    np.testing.assert_allclose(padded, own, atol=1e-5)
+
+
+def test_sharp_columns_add_what_every_class_says_to_all_labels() -> None:
+    random = np.random.default_rng(0)
+    vectors, seen, labels = (unit_rows(random.standard_normal((n, D)).astype(np.float32)) for n in (K, S, 9))
+    features = torch.rand(4, C + K)  # the last K are the classes seen
+    columns = SharpColumns(K, D, K, S, weight=0.7).fill(vectors, seen, features.numpy())
+    network = Network(nn.Identity(), EmbeddingMatrix(C, M, D), RankingMatrix(torch.tensor(seen)), columns)
+    plain = Network(nn.Identity(), network.head, network.ranking)
+    with torch.inference_mode():
+        matrices, before = network.of_features(features).numpy(), plain.of_features(features).numpy()
+
+    def says(words: np.ndarray) -> np.ndarray:
+        """(4, L), pair by pair."""
+        say = np.exp(5 * np.array([[word @ one for one in vectors] for word in words]))
+        say = (say - say.mean(axis=1, keepdims=True)) / say.std(axis=1, keepdims=True)
+        return np.array([[sum(row[C + k] * one[k] for k in range(K)) for one in say] for row in features.numpy()])
+
+    over = says(seen)
+    expected = (says(labels) - over.mean(axis=1, keepdims=True)) / over.std(axis=1, keepdims=True)
+    own = max_similarity_numpy(before, label_queries(labels))[0]
+    found = max_similarity_numpy(matrices, label_queries(labels, network.class_queries, np.arange(9) < 4))[0]
+    np.testing.assert_allclose(found, own + 0.7 * expected, atol=1e-3)
+
+
+def test_a_class_counts_in_the_whole_picture_and_at_its_best_place() -> None:
+    inner = Backbone(TINY, "random").eval()
+    inner.classifier = nn.Linear(inner.features, K)
+    pixels, places = torch.randn(2, 3, 64, 64), find_places(inner, (64, 64))
+    assert places == (2, 2)
+    backbone = ClassPlaces(inner, places, K).eval()
+    with torch.inference_mode():
+        found, maps = backbone(pixels), inner.last_map(pixels)
+        for row, one in zip(found, maps, strict=True):
+            torch.testing.assert_close(row[: inner.features], one.mean(dim=(1, 2)), rtol=1e-4, atol=1e-5)
+            whole = inner.classifier(one.mean(dim=(1, 2))).softmax(0)
+            best = torch.stack([inner.classifier(one[:, y, x]).softmax(0) for y in (0, 1) for x in (0, 1)]).amax(0)
+            torch.testing.assert_close(row[inner.features :], (whole * best).sqrt(), rtol=1e-3, atol=1e-5)
+        alone = ClassPlaces(inner, None, K)(pixels)
+        posterior = inner.classifier(found[:, : inner.features]).softmax(1)
+        torch.testing.assert_close(alone[:, inner.features :], posterior, rtol=1e-3, atol=1e-5)
+    assert find_places(backbone, (64, 64)) == places and backbone.channels == inner.features
+    assert len({one.weights_digest() for one in (inner, backbone, ClassPlaces(inner, None, K))}) == 3
 
 
 def test_joined_backbones_are_their_features_end_to_end_and_their_mean_logits() -> None:

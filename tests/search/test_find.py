@@ -11,7 +11,8 @@ import numpy as np
 import pytest
 
 from tagprism.errors import InputError, PictureError
-from tagprism.evaluation.scores import score_matrices
+from tagprism.evaluation.scores import score_chunks, score_matrices
+from tagprism.model.neighbours import nearest_pictures
 from tagprism.search.collection import Collection, create_collection
 from tagprism.search.contract import Picture
 from tagprism.search.find import Finder, find
@@ -55,6 +56,18 @@ def test_one_label_ranks_as_the_evaluator_does(collection: Collection, label: st
     for one in results.found:
         (tag,) = one.tags
         assert tag.label == label and tag.score == pytest.approx(scores[one.picture.id - 1], abs=1e-5)
+        assert one.chances == pytest.approx([one.score], rel=1e-5)
+
+
+def test_with_neighbours_a_small_collection_ranks_as_evaluate_neighbours_does(collection: Collection) -> None:
+    index, tagger = collection.index, collection.tagger
+    matrices = index.matrices(list(range(1, index.info().pictures + 1)))
+    nearest = nearest_pictures(matrices, tagger.bundle.config.dimension, 4)
+    ((_, scores),) = score_chunks(matrices, tagger.queries(["orange"]), nearest)
+    results = find(collection, "orange", limit=64, neighbours=4)
+    assert [one.picture.id for one in results.found] == (np.argsort(-scores[:, 0], kind="stable") + 1).tolist()
+    assert results.found != find(collection, "orange", limit=64).found and not results.exact
+    for one in results.found:
         assert one.chances == pytest.approx([one.score], rel=1e-5)
 
 

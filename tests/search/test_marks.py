@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from tagprism.errors import InputError, MachineError
 from tagprism.labels.phrases import normalise_phrase
-from tagprism.search.marks import LONGEST_LABEL, Marks, open_marks
+from tagprism.search.marks import LONGEST_LABEL, Marks, kept_marks, open_marks
 from tests.command_line import python
 
 A, B = "a" * 64, "b" * 64
@@ -89,4 +89,19 @@ def test_a_file_in_use_waits_for_nobody_who_only_reads(tmp_path: Path) -> None:
     assert marks.of_picture(A) == {"beach": True}
     other.execute("ROLLBACK")
     other.close()
+    marks.close()
+
+
+def test_they_are_read_where_nothing_can_be_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert kept_marks(str(tmp_path)) == {} and not list(tmp_path.iterdir())
+    marks = open_marks(str(tmp_path))
+    marks.put(A, "beach", True)
+    assert (tmp_path / "marks.sqlite-wal").stat().st_size  # as a process that was killed leaves it
+    assert kept_marks(str(tmp_path)) == {(A, "beach"): True}
+    monkeypatch.setattr(os, "access", lambda path, mode: False)
+    opened = []
+    connect = sqlite3.connect
+    monkeypatch.setattr(sqlite3, "connect", lambda file, **how: opened.append(file) or connect(file, **how))
+    assert kept_marks(str(tmp_path)) == {(A, "beach"): True}
+    assert opened and all(tmp_path not in Path(file).parents for file in opened)
     marks.close()

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 
 from tagprism.errors import PictureError
-from tagprism.evaluation.scores import score_matrices
 from tagprism.evaluation.metrics import average_precisions
 from tagprism.evaluation.ranking import average_precision_of_ranks
+from tagprism.evaluation.scores import score_matrices
 from tagprism.search.collection import Collection, Settings
 from tagprism.search.contract import Index, Picture
 from tagprism.search.edge_index import EdgeIndex

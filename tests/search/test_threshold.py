@@ -133,6 +133,28 @@ def test_the_best_are_those_of_a_plain_ranking(
         assert found.ids.tolist() == [one for _, one in expected]
 
 
+@pytest.mark.parametrize("k", [1, 5])
+def test_neighbours_order_the_first_pictures_anew(
+    made: tuple[NumpyIndex, np.ndarray, list[Picture]], monkeypatch: pytest.MonkeyPatch, k: int
+) -> None:
+    monkeypatch.setattr(threshold, "_LEAST_AMONG", 30)
+    odds, tree, matrices = Odds(BACKGROUND, standardised=True), parse("a NOT b"), made[1]
+    first = [one for _, one in plain(tree, None, odds, made, {})[:50]]  # ten for each that is wanted
+    means = matrices[np.array(first) - 1, :, : Q - 1].mean(axis=1)
+    means /= np.linalg.norm(means, axis=1, keepdims=True)
+    alike = means @ means.T - 2 * np.eye(50)
+    nearest = np.argsort(-alike, axis=1)[:, :k]
+    scores, _ = max_similarity_numpy(matrices[np.array(first) - 1], QUERIES[:2])
+    mixed = 0.7 * scores + 0.3 * scores[nearest].mean(axis=1)
+    matches = log_match(tree, dict(zip(map(Label, LABELS[:2]), odds.logits(QUERIES[:2], mixed).T, strict=True)))
+    found = search_of(made[0], tree, None, odds).best_smoothed(5, k, Q - 1)
+    assert found.matches.tolist() == pytest.approx(sorted(matches, reverse=True)[:5], abs=1e-5)
+    places = [first.index(one) for one in found.ids.tolist()]
+    assert len(set(places)) == 5 and found.matches == pytest.approx(matches[places], abs=1e-5)
+    assert found.scores == pytest.approx(mixed[places], abs=1e-5)
+    assert found.ids.tolist() != first[:5]
+
+
 @pytest.mark.parametrize(
     ("query", "searched", "whole"),
     [("a", 1, False), ("a NOT b", 1, False), ("NOT a", 1, True), ("a AND b", None, False), ("a OR NOT b", 2, True)],
@@ -168,6 +190,8 @@ def test_a_picture_that_is_removed_during_the_search_is_left_out(
     ids = search_of(made[0], tree, None, odds).best(8).ids.tolist()
     first = set(ids[:3])
     assert search_of(Losing(made[0]), tree, None, odds).best(5).ids.tolist() == ids[3:]
+    smoothed = search_of(Losing(made[0]), tree, None, odds).best_smoothed(9, 3, Q - 1).ids.tolist()
+    assert len(smoothed) == 9 and not first & set(smoothed)
 
 
 def test_pictures_that_come_during_the_search_push_none_out(

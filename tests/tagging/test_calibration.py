@@ -13,7 +13,8 @@ from sklearn.linear_model import LogisticRegression
 from tagprism.errors import InputError
 from tagprism.labels.vocabulary import Role, Vocabulary
 from tagprism.model.max_similarity import max_similarity_numpy
-from tagprism.tagging.calibration import Calibration, MonotoneMap, background_statistics, label_queries, pair_features
+from tagprism.model.queries import label_queries
+from tagprism.tagging.calibration import Calibration, MonotoneMap, background_statistics, pair_features
 from tagprism.training.monotone_fit import fit_monotone
 
 D, M = 5, 3
@@ -74,7 +75,7 @@ def test_features_are_as_the_slow_way_gives_them(calibration: Calibration, vocab
     matrices = random.standard_normal((4, M, D + 1)).astype(np.float32)
     vectors, reference = vocabulary.vectors, vocabulary.vectors[:2]
     scores, _ = max_similarity_numpy(matrices, label_queries(vectors))
-    found = pair_features(matrices, scores, calibration.statistics, reference)
+    found = pair_features(matrices, scores, calibration.statistics, label_queries(reference))
     for i, matrix in enumerate(matrices):
         best = max(float((row[:-1] @ w) + row[-1]) for row in matrix for w in reference)
         for j, w in enumerate(vectors):

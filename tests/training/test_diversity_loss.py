@@ -33,7 +33,9 @@ def test_agrees_with_the_authors(shared: Path, name: str) -> None:
     np.testing.assert_allclose(flat.grad.numpy(), part["grad"], rtol=1e-6, atol=1e-6 * np.abs(part["grad"]).max())
 
 
-def slow(matrices: Tensor, targets: Tensor, vectors: Tensor, loss: SemanticDiversityLoss) -> Tensor:
+def slow(
+    matrices: Tensor, targets: Tensor, vectors: Tensor, loss: SemanticDiversityLoss, threshold: float | None = None
+) -> Tensor:
     """The equations, one image and one pair at a time."""
     total = matrices.new_zeros(())
     for matrix, target in zip(matrices, targets, strict=True):
@@ -42,6 +44,9 @@ def slow(matrices: Tensor, targets: Tensor, vectors: Tensor, loss: SemanticDiver
         negative = (target == 0 if loss.unlabelled == "ignore" else target != 1).nonzero().flatten()
         if not len(positive):
             continue
+        if threshold is not None:
+            alike = [max(float(functional.cosine_similarity(w, vectors[p], dim=0)) for p in positive) for w in vectors]
+            negative = torch.tensor([n for n in negative if target[n] == 0 or alike[n] <= threshold], dtype=torch.long)
         if loss.unlabelled == "ignore" and not len(negative) and (target == -1).any():
             continue
         rank = matrices.new_zeros(())
@@ -68,20 +73,27 @@ def slow(matrices: Tensor, targets: Tensor, vectors: Tensor, loss: SemanticDiver
     diversity=st.booleans(),
     normaliser=st.sampled_from(["positives", "pairs"]),
     unlabelled=st.sampled_from(["negative", "ignore"]),
+    threshold=st.sampled_from([None, -1.0, 0.0, 0.5]),
     seed=st.integers(0, 2**31),
 )
 def test_equals_the_slow_version(
-    sizes: tuple[int, int, int, int], lam: float | None, diversity: bool, normaliser: str, unlabelled: str, seed: int
+    sizes: tuple[int, int, int, int],
+    lam: float | None,
+    diversity: bool,
+    normaliser: str,
+    unlabelled: str,
+    threshold: float | None,
+    seed: int,
 ) -> None:
     B, M, D, L = sizes
     draw = torch.Generator().manual_seed(seed)
     vectors = torch.randn(L, D, generator=draw, dtype=torch.float64)
     matrices = torch.randn(B, M, D, generator=draw, dtype=torch.float64, requires_grad=True)
     targets = torch.randint(-1, 2, (B, L), generator=draw)
-    loss = SemanticDiversityLoss(vectors, lam, diversity, normaliser, unlabelled)  # type: ignore[arg-type]
+    loss = SemanticDiversityLoss(vectors, lam, diversity, normaliser, unlabelled, near_threshold=threshold)  # type: ignore[arg-type]
     value = loss(matrices, targets)
     (gradient,) = torch.autograd.grad(value, matrices)
-    expected = slow(matrices, targets, vectors, loss)
+    expected = slow(matrices, targets, vectors, loss, threshold)
     wanted = torch.autograd.grad(expected, matrices)[0] if expected.requires_grad else torch.zeros_like(matrices)
     torch.testing.assert_close(value, expected.detach(), rtol=1e-10, atol=1e-12, check_dtype=False)
     torch.testing.assert_close(gradient, wanted, rtol=1e-9, atol=1e-10)
@@ -188,6 +200,7 @@ def test_ties_go_to_the_lowest_row() -> None:
         ({"regulariser_weight": 1.5}, "regulariser_weight"),
         ({"normaliser": "images"}, "normaliser"),
         ({"unlabelled": "unknown"}, "unlabelled"),
+        ({"near_threshold": 1.5}, "near_threshold"),
         ({"across_images": 1.0}, "across_images"),
     ],
 )

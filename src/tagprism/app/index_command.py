@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import Literal
 
 from tagprism.app import console
 from tagprism.app.options import DEFAULT_MODEL
-from tagprism.errors import InputError, NothingToDoError
+from tagprism.errors import InputError, NothingToDoError, PictureError
 from tagprism.images.decode import MAX_PIXELS
 from tagprism.images.walk import expand_pattern
 from tagprism.search.collection import (
@@ -51,7 +52,7 @@ def index(
                 collection,
                 max_pixels=max_pixels or MAX_PIXELS,
                 progress=console.progress(quiet),
-                skipped=lambda path, error: console.say_skipped(path, error.message),
+                skipped=_tell_once(),
             )
             try:
                 return _update(collection, upkeep, roots, prune, watch, quiet)
@@ -139,6 +140,18 @@ def _update(collection: Collection, upkeep: Upkeep, roots: list[str], prune: boo
     if not report.unchanged + report.added + report.changed + report.moved + report.removed + report.skipped:
         raise NothingToDoError("there are no pictures.", where=", ".join(map(console.printable, wanted)))
     return console.SKIPPED if report.skipped else console.OK
+
+
+def _tell_once() -> Callable[[str, PictureError], None]:
+    """What names skipped pictures: while a folder is watched they are met again with every change."""
+    told = set()
+
+    def tell(path: str, error: PictureError) -> None:
+        if (path, error.message) not in told:
+            told.add((path, error.message))
+            console.say_skipped(path, error.message)
+
+    return tell
 
 
 def _refuse_absent(roots: list[str], known: tuple[str, ...]) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, Literal
 
@@ -12,14 +13,16 @@ from rich.text import Text
 from tagprism.app import console
 from tagprism.errors import InputError
 from tagprism.files import write_text
+from tagprism.labels.vocabulary import Vocabulary
 from tagprism.search.collection import Collection, open_collection
 from tagprism.search.find import Found, Results, find
-from tagprism.search.marks import open_marks
+from tagprism.search.marks import kept_marks
 from tagprism.search.query import parse
 from tagprism.search.query_tree import Query, labels_of, show
 from tagprism.search.similar import example_of
 
 Format = Literal["table", "jsonl", "html"]
+_LEAST_LETTERS, _ALIKE = 5, 0.88  # of a word that is taken for another one: shorter ones are like too many
 _WORTH_SAYING = 0.99  # recall of an index below which an answer comes with a remark
 
 
@@ -30,6 +33,7 @@ def search(
     limit: int,
     format: Format | None,
     out: Path | None,
+    neighbours: int,
     model: str | None,
     quiet: bool,
 ) -> int:
@@ -40,7 +44,7 @@ def search(
     tree = parse(query) if query is not None else None  # an error of the query comes before the model is loaded
     collection = open_collection(where, model=model)
     try:
-        results = _found(collection, tree, like, limit)
+        results = _found(collection, tree, like, limit, neighbours)
         text = _text(results, format, _title(tree, like), where)
         if out is not None:
             write_text(out, text)
@@ -53,13 +57,10 @@ def search(
     return console.OK
 
 
-def _found(collection: Collection, tree: Query | None, like: str | None, limit: int) -> Results:
+def _found(collection: Collection, tree: Query | None, like: str | None, limit: int, neighbours: int) -> Results:
     example = example_of(collection, like) if like is not None else None
-    marks = open_marks(collection.where)
-    try:
-        return find(collection, tree, limit, like=example, marks=marks)
-    finally:
-        marks.close()
+    marks = kept_marks(collection.where)
+    return find(collection, tree, limit, like=example, marks=marks, neighbours=neighbours)
 
 
 def _format_for(out: Path | None) -> Format:
@@ -86,6 +87,15 @@ def _remark(results: Results, tree: Query | None, collection: Collection, *, qui
             word = joining[0]
             hint = f"`{label}` was taken as one tag; write {word.upper()} in capitals where it joins tags."
             console.say(hint, quiet=quiet)
+        elif meant := _misspelt(label, collection.tagger.vocabulary):
+            console.say(f"`{label}` is not in the vocabulary; is `{meant}` meant?", quiet=quiet)
+
+
+def _misspelt(label: str, vocabulary: Vocabulary) -> str | None:
+    """The word of the vocabulary that is written nearly as a label: encoders of word pieces take any letters."""
+    if len(label) < _LEAST_LETTERS or vocabulary.find(label) is not None:
+        return None
+    return next(iter(get_close_matches(label.lower(), vocabulary.names, 1, _ALIKE)), None)
 
 
 def _text(results: Results, format: Format, title: str, where: str) -> str:

@@ -40,7 +40,8 @@ class ClassifierAnchor(nn.Module):
 
     def forward(self, features: Float[Tensor, "B C"]) -> Float[Tensor, "B D"]:
         """A label vector of length `weight` for every feature vector."""
-        logits = functional.linear(features, self.get_buffer("classifier"), self.get_buffer("bias"))
+        classifier = self.get_buffer("classifier")
+        logits = functional.linear(features[:, : classifier.shape[1]], classifier, self.get_buffer("bias"))
         posterior = (logits / self.temperature).softmax(dim=1)
         return self.weight * functional.normalize(posterior @ self.get_buffer("vectors"), dim=1)
 

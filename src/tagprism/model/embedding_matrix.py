@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import torch
-from jaxtyping import Float, Float32
-from numpy import ndarray
+from jaxtyping import Float
 from torch import Tensor, nn
 
 from tagprism.model.anchor import Anchor
 from tagprism.model.max_similarity import max_similarity
+from tagprism.model.queries import ClassQueries
 
 
 class EmbeddingMatrix(nn.Module):
@@ -36,7 +36,7 @@ class EmbeddingMatrix(nn.Module):
 
     def trained(self, features: Float[Tensor, "B C"]) -> Float[Tensor, "B M D"]:
         """The linear part alone, to which each place of a picture adds its share."""
-        matrices: Tensor = self.linear(features)
+        matrices: Tensor = self.linear(features[:, : self.linear.in_features])  # classes may stand behind them
         return matrices.view(-1, self.vectors, self.dimension)
 
 
@@ -85,7 +85,7 @@ class Network(nn.Module):
         backbone: pixels (B, 3, H, W) -> features (B, C).
         head: features -> embedding matrices.
         ranking: embedding matrices -> ranking matrices.
-        classes: features -> further columns (B, R + 1) of the ranking matrices, the same in all rows.
+        classes: `ClassColumns`, features -> further columns (B, R + 1) of the ranking matrices, the same in all rows.
     """
 
     def __init__(
@@ -107,12 +107,10 @@ class Network(nn.Module):
         return self.with_classes(self.ranking(self.head(features)), features)
 
     @property
-    def class_basis(self) -> Float32[ndarray, "D R"] | None:
+    def class_queries(self) -> ClassQueries | None:
         """What makes queries of label vectors for the further columns; None where there are none."""
-        if self.classes is None:
-            return None
-        basis: Float32[ndarray, "D R"] = self.classes.get_buffer("basis").numpy()
-        return basis
+        queries: ClassQueries | None = getattr(self.classes, "queries", None)
+        return queries
 
     def with_classes(self, matrices: Float[Tensor, "B M D1"], features: Float[Tensor, "B C"]) -> Float[Tensor, "B M Q"]:
         """Ranking matrices with the further columns, where there are some."""

@@ -36,7 +36,7 @@ def find_places(backbone: Backbone, image_size: tuple[int, int]) -> tuple[int, i
         with torch.inference_mode():
             backbone.eval()
             found = backbone.last_map(pixels)
-            pooled = backbone.pooled(found)
+            pooled = backbone.pooled(found)[:, : backbone.channels]
     finally:
         backbone.train(was_training)
     if not isinstance(found, Tensor):
@@ -88,7 +88,7 @@ class PlacedNetwork(nn.Module):
         features = backbone.pooled(found)
         matrices = head(features)
         mean, deviation = ranking.moments(matrices)
-        rows = feature_map(found.index_select(0, asked), backbone.features, self.places)  # (A, P, C)
+        rows = feature_map(found.index_select(0, asked), backbone.channels, self.places)  # (A, P, C)
         shares = head.trained(rows.flatten(0, 1))  # one weight, two uses
         shares = shares.view(-1, self.places, head.vectors, head.dimension)
         divisor = self.places * deviation.index_select(0, asked)[..., None]

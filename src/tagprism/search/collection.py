@@ -17,6 +17,7 @@ from tagprism.model.locate import packaged_bundles
 from tagprism.search.contract import Index
 from tagprism.search.edge_index import RECALL, SHARD, EdgeIndex
 from tagprism.search.marks import MARKS
+from tagprism.search.read_only import ReadOnlyIndex, is_read_only
 from tagprism.search.shared_index import LOCK, SharedIndex, hold
 from tagprism.tagging.tagger import Tagger, load
 
@@ -57,10 +58,11 @@ class Collection:
         where: the folder of the index, or the address of a server's.
         settings: what is known of it.
         index: its matrices.
+        model: where the model is now, when it is no longer where it was.
     """
 
-    def __init__(self, where: str, settings: Settings, index: Index) -> None:
-        self.where, self.settings, self.index = where, settings, index
+    def __init__(self, where: str, settings: Settings, index: Index, model: str | None = None) -> None:
+        self.where, self.settings, self.index, self._model = where, settings, index, model or settings.model
 
     @property
     def folders(self) -> tuple[str, ...]:
@@ -75,14 +77,14 @@ class Collection:
             IndexMismatchError: what stands under its name is another model.
             InputError: there is no such model any more.
         """
-        tagger = load(self.settings.model)
+        tagger = load(self._model)
         check_model(self.where, self.settings, tagger)
+        self.settings = self.settings.model_copy(update={"model": self._model})  # it is the same, under this name
         return tagger
 
     def with_model(self, model: str) -> Collection:
         """The same collection, with its model under another name."""
-        settings = self.settings.model_copy(update={"model": lasting_name(model)})
-        return Collection(self.where, settings, self.index)
+        return Collection(self.where, self.settings, self.index, lasting_name(model))
 
     def keep_folders(self, folders: tuple[str, ...]) -> None:
         """Replace the indexed roots.
@@ -212,7 +214,11 @@ def catalog_file(where: str) -> Path:
 
 def _shared(folder: Path, settings: Settings) -> SharedIndex:
     shape = settings.vectors, settings.columns
-    return SharedIndex(folder, lambda: EdgeIndex(folder, shape, settings.storage))
+
+    def open_index() -> EdgeIndex:
+        return (ReadOnlyIndex if is_read_only(folder) else EdgeIndex)(folder, shape, settings.storage)
+
+    return SharedIndex(folder, open_index)
 
 
 def _qdrant() -> Any:

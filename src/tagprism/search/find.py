@@ -48,7 +48,8 @@ class Results:
 
     Args:
         found: best first; of equal ones the lower id first; where there are only filters, the newest first.
-        exact: whether no other picture of the index can be among the best; False where the index itself is approximate.
+        exact: whether no other picture of the index can be among the best; False where the index itself is approximate,
+            or where neighbours were asked for, which are looked for among the first pictures alone.
     """
 
     found: tuple[Found, ...]
@@ -62,9 +63,10 @@ def find(
     *,
     like: Example | None = None,
     marks: Mapping[tuple[str, str], bool] | None = None,
+    neighbours: int = 0,
 ) -> Results:
     """Find pictures once; see `Finder.find`."""
-    return Finder(collection).find(query, limit, like=like, marks=marks)
+    return Finder(collection).find(query, limit, like=like, marks=marks, neighbours=neighbours)
 
 
 class Finder:
@@ -88,6 +90,7 @@ class Finder:
         *,
         like: Example | None = None,
         marks: Mapping[tuple[str, str], bool] | None = None,
+        neighbours: int = 0,
     ) -> Results:
         """Find the pictures that match a query and are like an example.
 
@@ -97,6 +100,7 @@ class Finder:
             like: an example.
             marks: what a person has said, as `search.marks` keeps it: (digest of a picture, normalised label) -> added?
                 An added label is certain, a rejected one absent.
+            neighbours: average the scores of the first pictures over so many that are like each; 0 for none.
 
         Returns:
             The pictures that match best. Those that cannot match (a filter not met, a rejected label) are left out.
@@ -124,16 +128,21 @@ class Finder:
         said = _said(self._collection, labels, marks or {})
         search = Search(index, where, rest, labels, queries, likely, self._odds, said)
         own = 1 if like is not None and like.path is not None else 0
-        found = self._described(search, search.best(limit + own))
+        if neighbours:
+            ranked = search.best_smoothed(limit + own, neighbours, tagger.bundle.config.dimension)
+        else:
+            ranked = search.best(limit + own)
+        found = self._described(search, ranked)
         if like is not None and like.path is not None:
             found = [one for one in found if one.picture.path != like.path]
-        return Results(tuple(found[:limit]), exact=index.info().exact)
+        return Results(tuple(found[:limit]), exact=index.info().exact and not neighbours)
 
     def _described(self, search: Search, ranked: Ranked) -> list[Found]:
         """Pictures with their tags; those that were removed meanwhile are left out."""
         pictures = self._collection.index.get(ranked.ids.tolist())
         held = np.array([picture is not None for picture in pictures], bool)
-        ids, scores = ranked.ids[held], np.exp(ranked.matches[held]).tolist()
+        ranked = ranked.of(held)
+        ids, scores = ranked.ids, np.exp(ranked.matches).tolist()
         kept = [picture for picture in pictures if picture is not None]
         if not search.labels or not kept:
             return [Found(*pair) for pair in zip(kept, scores, strict=True)]
@@ -141,11 +150,11 @@ class Finder:
             matrices = self._collection.index.matrices(ids.tolist())
         except KeyError:
             left = np.isin(ranked.ids, list(there(self._collection.index, ids.tolist())))
-            return self._described(search, Ranked(ranked.ids[left], ranked.matches[left]))
+            return self._described(search, ranked.of(left))
         places = {label: place for place, label in enumerate(search.labels)}
         ranking = Words(self._collection.tagger, search.labels).best(matrices, None, None)
         tags = [tuple(sorted(its, key=lambda tag: places[tag.label])) for its in ranking]
-        chances = search.chances(ids, np.array([[tag.score for tag in its] for its in tags], np.float32))
+        chances = search.chances(ids, ranked.scores)
         return [Found(*of_one) for of_one in zip(kept, scores, tags, map(tuple, chances.tolist()), strict=True)]
 
 

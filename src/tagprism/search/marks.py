@@ -5,10 +5,13 @@ A mark belongs to a picture's bytes and a label's normalised spelling: it surviv
 
 from __future__ import annotations
 
+import os
+import shutil
 import sqlite3
+import tempfile
 import threading
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 from tagprism.errors import InputError, MachineError
@@ -118,5 +121,28 @@ def open_marks(where: str) -> Marks:
     Args:
         where: as for `open_collection`: those of a folder are in it, those of a server on this machine.
     """
+    return Marks(_file_of(where))
+
+
+def kept_marks(where: str) -> dict[tuple[str, str], bool]:
+    """What the marks of an index are now, also in a folder that can only be read; makes no file there.
+
+    Raises:
+        MachineError: they are damaged or cannot be read.
+    """
+    file = _file_of(where)
+    if not file.exists():
+        return {}
+    with tempfile.TemporaryDirectory(prefix="tagprism-") as folder:
+        if not os.access(file, os.W_OK) or not os.access(file.parent, os.W_OK):  # SQLite writes even to read
+            with machine_errors(file):
+                for part in file.parent.glob(f"{file.name}*"):
+                    shutil.copyfile(part, Path(folder) / part.name)
+            file = Path(folder) / file.name
+        with closing(Marks(file)) as marks:
+            return dict(marks)
+
+
+def _file_of(where: str) -> Path:
     folder = Path(where)
-    return Marks(folder / MARKS if folder.is_dir() else state_dir("marks") / f"{digest_bytes(where.encode())}.sqlite")
+    return folder / MARKS if folder.is_dir() else state_dir("marks") / f"{digest_bytes(where.encode())}.sqlite"

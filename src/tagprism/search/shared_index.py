@@ -8,6 +8,7 @@ other. A server need do nothing for that but open the collection and close it at
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import sys
@@ -62,7 +63,7 @@ class SharedIndex:
         with self._changing:
             deadline = time.monotonic() + _PATIENCE
             while self._index is None:
-                self._held = hold(self._folder / LOCK)
+                self._held = hold(self._folder / LOCK, to_read=True)
                 try:
                     self._index = self._become_owner(self._held) if self._held else self._ask_owner()
                 except BaseException:
@@ -77,6 +78,10 @@ class SharedIndex:
 
     def _become_owner(self, held: BinaryIO) -> Index:
         self._index = self._open_index()
+        if not held.writable():  # what was opened is a copy (`read_only`): nobody need wait for it, nobody can find it
+            held.close()
+            self._held = None
+            return self._index
         self._owner = Owner(self._index)
         with machine_errors(self._folder):
             held.truncate(0)
@@ -164,25 +169,31 @@ class SharedIndex:
             self._let_go()
 
 
-def hold(path: Path) -> BinaryIO | None:
+def hold(path: Path, *, to_read: bool = False) -> BinaryIO | None:
     """Take a lock that ends with the process, or with closing what is returned; None while another one has it.
 
     Args:
         path: its file; made when absent, readable by its owner alone.
+        to_read: where it cannot be written, share it with all others that only read; what is returned is not writable.
 
     Raises:
         MachineError: the file cannot be made or opened.
     """
     with machine_errors(path):
         flags = os.O_RDWR | os.O_CREAT | getattr(os, "O_BINARY", 0)
-        file = open(os.open(path, flags, 0o600), "r+b")  # noqa: PTH123, SIM115 (a descriptor)
+        try:
+            file: BinaryIO = open(os.open(path, flags, 0o600), "r+b")  # noqa: PTH123, SIM115 (a descriptor)
+        except OSError as error:
+            if not to_read or error.errno not in (errno.EROFS, errno.EACCES, errno.EPERM):
+                raise
+            file = (path if path.exists() else Path(os.devnull)).open("rb")
     try:
         if sys.platform == "win32":
             file.seek(1 << 20)  # a byte beyond what is written: others must be able to read that
             msvcrt.locking(file.fileno(), msvcrt.LK_NBLCK, 1)
             file.seek(0)
         else:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(file, (fcntl.LOCK_EX if file.writable() else fcntl.LOCK_SH) | fcntl.LOCK_NB)
     except (BlockingIOError, PermissionError):
         file.close()
         return None

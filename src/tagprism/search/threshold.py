@@ -4,6 +4,9 @@ Each label gives a list of its best pictures. What stands in none of the lists c
 lists together, and the lists grow until that is worse than the last picture found. Labels below a NOT need no list: at
 best a picture has none of them. Where lists can prove nothing (only NOT), all pictures are scored.
 
+With neighbours, the first of that ranking are ordered anew, by scores that are averaged over those among them that are
+alike.
+
 Source: R. Fagin, A. Lotem, M. Naor, Optimal aggregation algorithms for middleware (2003), section 4.
 """
 
@@ -14,8 +17,9 @@ from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
-from jaxtyping import Float32, Float64, Int64
+from jaxtyping import Bool, Float32, Float64, Int64
 
+from tagprism.model.neighbours import nearest_pictures, smoothed
 from tagprism.search.contract import Filter, Hit, Index, Picture
 from tagprism.search.filters import meets
 from tagprism.search.logic import Leaf, as_filter, log_chance, log_match, positive_labels
@@ -26,6 +30,7 @@ from tagprism.search.similar import Likeness
 _LEAST_DEPTH, _GROWTH = 1000, 8  # of the lists; a list of 1,000 takes no longer than one of 20
 _FIRST = 8  # times as many pictures as are wanted are scored before others are passed over
 _ROUNDING = 1e-5  # of scores that are computed twice
+_LEAST_AMONG, _AMONG = 200, 10  # pictures that neighbours are looked for among: the first 200, or 10 for each wanted
 
 
 @dataclass(frozen=True)
@@ -35,10 +40,16 @@ class Ranked:
     Args:
         ids: best first; of equal ones the lower first.
         matches: logarithm of the match of each.
+        scores: for the query's labels, what the matches are made of.
     """
 
     ids: Int64[np.ndarray, " n"]
     matches: Float64[np.ndarray, " n"]
+    scores: Float32[np.ndarray, "n L"]
+
+    def of(self, rows: Bool[np.ndarray, " n"]) -> Ranked:
+        """Some of them, in the same order."""
+        return Ranked(self.ids[rows], self.matches[rows], self.scores[rows])
 
 
 @dataclass(frozen=True)
@@ -89,6 +100,25 @@ class Search:
             if all(len(hits) <= total for hits in lists):  # where one is cut off, others may lack what it has
                 return lists
             total *= 2
+
+    def best_smoothed(self, limit: int, neighbours: int, dimension: int) -> Ranked:
+        """The first pictures, those best that others like them match too.
+
+        Args:
+            limit: pictures at most.
+            neighbours: pictures whose mean score is three tenths of each score, from 1.
+            dimension: D, the columns of a principal vector.
+        """
+        ids = np.sort(self.best(max(_LEAST_AMONG, _AMONG * limit)).ids)
+        while True:
+            try:
+                scores = self.index.scores(self._columns, ids.tolist()).T
+                matrices = self.index.matrices(ids.tolist())
+            except KeyError:  # removed meanwhile
+                ids = np.array(sorted(there(self.index, ids.tolist())), np.int64)
+            else:
+                nearest = nearest_pictures(matrices, dimension, neighbours)
+                return self._ranked(ids, smoothed(scores, np.arange(len(ids)), nearest), limit)
 
     @cached_property
     def _columns(self) -> Float32[np.ndarray, "C Q"]:
@@ -163,7 +193,7 @@ class Search:
             matches = matches + self.likeness.log_match(logits[:, len(self.labels) :])
         possible = np.flatnonzero(matches > -np.inf)
         order = possible[np.lexsort((ids[possible], -matches[possible]))][:limit]
-        return Ranked(ids[order], matches[order])
+        return Ranked(ids[order], matches[order], scores[order, : len(self.labels)])
 
     def _bounds(self, logits: Float64[np.ndarray, "n C"]) -> Float64[np.ndarray, " n"]:
         """Logarithms of the best matches of pictures whose logits are at most these."""

@@ -20,7 +20,7 @@ from tagprism.errors import InputError
 from tagprism.labels.tensor_file import read_tensors, write_tensors
 from tagprism.labels.vocabulary import Role, Vocabulary
 from tagprism.model.max_similarity import max_similarity_numpy
-from tagprism.model.queries import label_queries, trained_queries
+from tagprism.model.queries import ClassQueries, label_queries
 
 _KIND, _VERSION = "calibration", 1
 _CHUNK = 2048  # labels whose scores over the background are held at once
@@ -64,13 +64,13 @@ class Calibration:
             any picture has; `unseen` for all else.
         statistics: (L, 2) mean and deviation of the vocabulary's labels over the background, so that using it costs
             nothing.
-        basis: of the bundle's class columns (`model.queries`), None where it has none.
+        classes: what asks for the bundle's class columns (`model.queries`), None where it has none.
     """
 
     background: Float16[np.ndarray, "b M D1"]
     maps: dict[Role, MonotoneMap]
     statistics: Float32[np.ndarray, "L 2"]
-    basis: Float32[np.ndarray, "D R"] | None = None
+    classes: ClassQueries | None = None
 
     def save(self, path: Path) -> None:
         """Write it, whole or not at all."""
@@ -80,8 +80,8 @@ class Calibration:
         write_tensors(path, _KIND, _VERSION, {"features": list(FEATURES)}, tensors)
 
     @classmethod
-    def load(cls, path: Path, basis: Float32[np.ndarray, "D R"] | None = None) -> Calibration:
-        """Read what `save` wrote; the basis is the bundle's and stored elsewhere.
+    def load(cls, path: Path, classes: ClassQueries | None = None) -> Calibration:
+        """Read what `save` wrote; the class queries are the bundle's and stored elsewhere.
 
         Raises:
             InputError: the file is absent, damaged or of a newer format.
@@ -92,7 +92,7 @@ class Calibration:
                 role: MonotoneMap(*(tensors[f"{role}_{part}"] for part in ("weights", "knots", "logits")))
                 for role in get_args(Role)
             }
-            return cls(tensors["background"], maps, tensors["statistics"], basis)
+            return cls(tensors["background"], maps, tensors["statistics"], classes)
         except KeyError as error:
             raise InputError(f"the calibration lacks {error}.", where=str(path), remedy="Copy it again.") from error
 
@@ -106,7 +106,8 @@ class Calibration:
             vectors: (L, D) their vectors.
             vocabulary: of the bundle; a label that is another spelling of a trained one counts as trained on.
         """
-        reference = vocabulary.vectors[np.array(vocabulary.roles) == "seen"]
+        known = vocabulary.vectors[np.array(vocabulary.roles) == "seen"]
+        reference = label_queries(known, self.classes, np.ones(len(known), bool))
         roles = np.array(vocabulary.roles_of(labels))
         if tuple(labels) == vocabulary.names:  # all is known, thousands of labels in no time
             return LabelCalibration(self.maps, self.statistics, roles, reference)
@@ -114,7 +115,7 @@ class Calibration:
         own = (vocabulary.vectors[places] == vectors).all(axis=1) & (places >= 0)  # other spelling, other vector
         statistics = self.statistics[places]
         trained = roles[~own] == "seen"
-        statistics[~own] = background_statistics(self.background, vectors[~own], self.basis, trained)
+        statistics[~own] = background_statistics(self.background, vectors[~own], self.classes, trained)
         return LabelCalibration(self.maps, statistics, roles, reference)
 
 
@@ -126,13 +127,13 @@ class LabelCalibration:
         maps: by role.
         statistics: (L, 2) mean and deviation of each label over the background.
         roles: (L,) of each label.
-        reference: (S, D) vectors of all labels trained on; the list of labels asked for never changes a probability.
+        reference: (S, Q) queries of all labels trained on; the list of labels asked for never changes a probability.
     """
 
     maps: dict[Role, MonotoneMap]
     statistics: Float32[np.ndarray, "L 2"]
     roles: np.ndarray
-    reference: Float32[np.ndarray, "S D"]
+    reference: Float32[np.ndarray, "S Q"]
 
     @cached_property
     def _columns(self) -> dict[Role, Integer[np.ndarray, " K"]]:
@@ -155,10 +156,10 @@ def pair_features(
     matrices: Float[np.ndarray, "B M D1"],
     scores: Float32[np.ndarray, "B L"],
     statistics: Float32[np.ndarray, "L 2"],
-    reference: Float32[np.ndarray, "S D"],
+    reference: Float32[np.ndarray, "S Q"],
 ) -> Float32[np.ndarray, "B L F"]:
     """What a probability depends on, `FEATURES` of every (picture, label) pair; the first two rise with the score."""
-    best = max_similarity_numpy(matrices, trained_queries(reference, matrices.shape[2]))[0].max(axis=1)  # (B,)
+    best = max_similarity_numpy(matrices, reference)[0].max(axis=1)  # (B,)
     deviations = (scores - statistics[:, 0]) / statistics[:, 1]
     return np.stack([deviations, scores, np.broadcast_to(best[:, None], scores.shape)], axis=-1)
 
@@ -166,14 +167,14 @@ def pair_features(
 def background_statistics(
     background: Float[np.ndarray, "b M Q"],
     vectors: Float32[np.ndarray, "L D"],
-    basis: Float32[np.ndarray, "D R"] | None = None,
+    classes: ClassQueries | None = None,
     trained: Bool[np.ndarray, " L"] | None = None,
 ) -> Float32[np.ndarray, "L 2"]:
     """Mean and deviation (at least 0.001) of labels' scores over background matrices; see `label_queries`."""
     found = np.empty((len(vectors), 2), np.float32)
     for start in range(0, len(vectors), _CHUNK):
         rows = slice(start, start + _CHUNK)
-        queries = label_queries(vectors[rows], basis, None if trained is None else trained[rows])
+        queries = label_queries(vectors[rows], classes, None if trained is None else trained[rows])
         scores, _ = max_similarity_numpy(background, queries)
         found[rows] = np.stack([scores.mean(axis=0), np.maximum(scores.std(axis=0), _LEAST_DEVIATION)], axis=1)
     return found

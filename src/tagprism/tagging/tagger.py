@@ -80,7 +80,7 @@ class Tagger:
     @cached_property
     def calibration(self) -> Calibration | None:
         """What makes probabilities of scores, or None where the bundle has none."""
-        return Calibration.load(self.bundle.path / CALIBRATION, self.bundle.class_basis) if self.calibrated else None
+        return Calibration.load(self.bundle.path / CALIBRATION, self.bundle.class_queries) if self.calibrated else None
 
     @cached_property
     def label_space(self) -> LabelSpace | None:
@@ -121,10 +121,10 @@ class Tagger:
 
     def queries_of(self, labels: Sequence[str], vectors: Float32[np.ndarray, "L D"]) -> Float32[np.ndarray, "L Q"]:
         """The same, for labels whose vectors are at hand."""
-        basis = self.bundle.class_basis
-        if basis is None:
+        classes = self.bundle.class_queries
+        if classes is None:
             return label_queries(vectors)
-        return label_queries(vectors, basis, np.array(self.vocabulary.roles_of(labels)) == "seen")
+        return label_queries(vectors, classes, np.array(self.vocabulary.roles_of(labels)) == "seen")
 
     def _no_vectors(self, phrases: Sequence[str]) -> InputError:
         near = {phrase: ", ".join(self.vocabulary.nearest_names(phrase, 3)) for phrase in phrases[:10]}

@@ -76,7 +76,7 @@ def conse(
     classifier = imagenet_classifier(backbone)
     kept, vectors = embed_known(space, class_names())
     with torch.inference_mode():
-        posterior = classifier(torch.from_numpy(features)).softmax(1)[:, kept]
+        posterior = classifier(torch.from_numpy(features[:, : classifier.in_features])).softmax(1)[:, kept]
         best = posterior.topk(classes, dim=1)
         mixed = (best.values[..., None] * torch.from_numpy(vectors)[best.indices]).sum(1, keepdim=True)
         result: Float32[np.ndarray, "N 1 D"] = torch.nn.functional.normalize(mixed, dim=-1).numpy()

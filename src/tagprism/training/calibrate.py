@@ -22,7 +22,7 @@ from tagprism.files import replaced_whole
 from tagprism.labels.vocabulary import Role
 from tagprism.model.embedding_matrix import Network
 from tagprism.model.max_similarity import max_similarity_numpy
-from tagprism.model.queries import label_queries
+from tagprism.model.queries import ClassQueries, label_queries
 from tagprism.progress import Progress, silent
 from tagprism.tagging.calibration import (
     FEATURES,
@@ -36,6 +36,7 @@ from tagprism.training.monotone_fit import fit_monotone
 from tagprism.training.prepare import Part, Prepared, embed_labels
 
 _AT_ONCE = 4096  # pictures whose targets are made together
+_LIKELY = 0.5
 _LEAST_PAIRS = 20  # positive pairs of unseen labels below which a map would be a guess
 
 
@@ -86,47 +87,52 @@ def calibrate(prepared: Prepared, network: Network, folder: Path, progress: Prog
     matrices = matrices_of(network, _background(prepared, rows))
     seen_vectors = prepared.seen_vectors
     seen = _pairs(network, prepared, matrices, seen_vectors, seen_vectors, np.arange(len(seen_vectors)), trained=True)
-    basis, trained = network.class_basis, np.array(prepared.vocabulary.roles) == "seen"
-    statistics = background_statistics(matrices, prepared.vocabulary.vectors, basis, trained)
+    classes, trained = network.class_queries, np.array(prepared.vocabulary.roles) == "seen"
+    statistics = background_statistics(matrices, prepared.vocabulary.vectors, classes, trained)
     plain = fit_monotone(unseen.features, unseen.positive)
-    labels_per_picture = seen.positive.sum() / _judged(prepared.validation).sum()
+    labels_per_picture = seen.positive.sum() / len(_judged(prepared.validation))
     maps: dict[Role, MonotoneMap] = {
         "seen": fit_monotone(seen.features, seen.positive),
         "unseen": plain,
-        "other": _for_many(plain, prepared, matrices, basis, statistics, labels_per_picture),
+        "other": _for_many(plain, prepared, matrices, classes, statistics, labels_per_picture),
     }
-    return Calibration(matrices, maps, statistics, basis)
+    return Calibration(matrices, maps, statistics, classes)
 
 
 def _for_many(
     its: MonotoneMap,
     prepared: Prepared,
     background: Float16[np.ndarray, "b M D1"],
-    basis: Float32[np.ndarray, "D R"] | None,
+    classes: ClassQueries | None,
     statistics: Float32[np.ndarray, "L 2"],
     labels_per_picture: float,
 ) -> MonotoneMap:
     """The map for the further words of the vocabulary: a picture has not more labels because a list is longer.
 
-    The logits are lowered until the probabilities of all these words sum, in a mean background picture, to the number
-    of labels that a validation picture has; they are never raised.
+    The logits are lowered until the probabilities from 0.5 up of all these words sum, in a mean background picture, to
+    no more than the number of labels that a validation picture has; they are never raised. The tail of unlikely words
+    is not counted: thousands of them at a hundredth each would sink the words that stand out.
     """
     other = np.array(prepared.vocabulary.roles) == "other"
     if not other.any():
         return its
-    scores, _ = max_similarity_numpy(background, label_queries(prepared.vocabulary.vectors[other], basis))
-    features = pair_features(background, scores, statistics[other], prepared.seen_vectors).reshape(-1, len(FEATURES))
+    scores, _ = max_similarity_numpy(background, label_queries(prepared.vocabulary.vectors[other], classes))
+    reference = _trained_queries(prepared.seen_vectors, classes)
+    features = pair_features(background, scores, statistics[other], reference).reshape(-1, len(FEATURES))
 
     def lowered(by: float) -> MonotoneMap:
         return replace(its, logits=its.logits - by)
 
+    def enough(by: float) -> bool:
+        likely = lowered(by)(features)
+        return bool(likely[likely >= _LIKELY].sum() <= labels_per_picture * len(background))
+
     low, high = 0.0, 20.0
-    if lowered(low)(features).sum() <= labels_per_picture * len(background):
+    if enough(low):
         return its
     for _ in range(30):
         middle = (low + high) / 2
-        enough = lowered(middle)(features).sum() <= labels_per_picture * len(background)
-        low, high = (low, middle) if enough else (middle, high)
+        low, high = (low, middle) if enough(middle) else (middle, high)
     return lowered(high)
 
 
@@ -220,11 +226,16 @@ def _pairs(
     used = _judged(prepared.validation)
     assert prepared.validation.features is not None, "reason_not_to was asked"
     matrices = matrices_of(network, prepared.validation.features[used])
-    form = network.class_basis, np.full(len(vectors), trained)
+    queries = _trained_queries(reference, network.class_queries)
+    form = network.class_queries, np.full(len(vectors), trained)
     scores, _ = max_similarity_numpy(matrices, label_queries(vectors, *form))
-    features = pair_features(matrices, scores, background_statistics(background, vectors, *form), reference)
+    features = pair_features(matrices, scores, background_statistics(background, vectors, *form), queries)
     targets = prepared.validation.targets.over(columns)[used]
     return Pairs(features[targets >= 0], targets[targets >= 0] == 1)
+
+
+def _trained_queries(vectors: Float32[np.ndarray, "S D"], classes: ClassQueries | None) -> Float32[np.ndarray, "S Q"]:
+    return label_queries(vectors, classes, np.ones(len(vectors), bool))
 
 
 def _judged(part: Part) -> Int64[np.ndarray, " n"]:

@@ -39,6 +39,8 @@ class SemanticDiversityLoss(nn.Module):
         normaliser: `positives` divides by |P| (authors' code), `pairs` by |P| * max(|N|, 1).
         unlabelled: what target -1 means: `negative` (authors' code), or `ignore`, which leaves it out; an image whose
             targets are only positive and unknown is then skipped like one without positives, and counted.
+        near_threshold: where -1 counts as negative, leave it out for labels whose vector has a greater cosine than this
+            with one of the image's positives (`boats` beside `harbor`): those may well be there. None leaves none out.
         across_images: g in [0, 1). Its pairs are those within one call: unlike the rest, it is no mean over shards.
 
     Attributes:
@@ -51,6 +53,7 @@ class SemanticDiversityLoss(nn.Module):
     """
 
     label_vectors: Tensor
+    near: Tensor | None
 
     def __init__(
         self,
@@ -59,6 +62,7 @@ class SemanticDiversityLoss(nn.Module):
         diversity_weighting: bool = True,
         normaliser: Literal["positives", "pairs"] = "positives",
         unlabelled: Literal["negative", "ignore"] = "negative",
+        near_threshold: float | None = None,
         across_images: float = 0.0,
     ) -> None:
         super().__init__()
@@ -70,7 +74,12 @@ class SemanticDiversityLoss(nn.Module):
             raise InputError(f"is `{normaliser}`, not `positives` or `pairs`.", where="normaliser")
         if unlabelled not in ("negative", "ignore"):
             raise InputError(f"is `{unlabelled}`, not `negative` or `ignore`.", where="unlabelled")
+        if near_threshold is not None and not -1 <= near_threshold <= 1:
+            raise InputError(f"is {near_threshold}, not a cosine between -1 and 1.", where="near_threshold")
         self.register_buffer("label_vectors", label_vectors, persistent=False)
+        units = functional.normalize(label_vectors, dim=1)
+        near = None if near_threshold is None else (units @ units.T > near_threshold).to(label_vectors.dtype)
+        self.register_buffer("near", near, persistent=False)
         self.regulariser_weight = regulariser_weight
         self.diversity_weighting = diversity_weighting
         self.normaliser = normaliser
@@ -98,6 +107,8 @@ class SemanticDiversityLoss(nn.Module):
         vectors = self.label_vectors.to(matrices.dtype)
         positive = targets == 1  # (B, L)
         negative = targets == 0 if self.unlabelled == "ignore" else ~positive
+        if self.near is not None:  # (L, L)
+            negative &= (targets == 0) | (positive.to(self.near.dtype) @ self.near == 0)
         positives, negatives = positive.sum(1), negative.sum(1)  # (B,)
         counted = positives > 0
         if self.unlabelled == "ignore":

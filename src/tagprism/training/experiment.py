@@ -119,7 +119,7 @@ class Experiment:
             matrices = network.of_features(torch.from_numpy(features.vectors)).numpy()
         trained = ~self.unseen | supervised
         vectors = prepared.vocabulary.select(self.names).vectors
-        queries = label_queries(vectors, network.class_basis, trained)
+        queries = label_queries(vectors, network.class_queries, trained)
         nearest = nearest_pictures(matrices, prepared.space.dimension, neighbours) if neighbours else None
         return self._measure(matrices, queries, features.rows, _encoders(prepared), nearest)
 
@@ -127,7 +127,7 @@ class Experiment:
         """Train, or take the head of an earlier recipe that differs in its name and in what is done after it alone."""
         values = prepared.recipe.model_dump(mode="json", exclude={"name"})
         if prepared.recipe.training.choose == "last":
-            for name in ("standardise", "conse", "conse_rank"):  # how matrices are ranked, not how they are trained
+            for name in ("standardise", "conse", "conse_rank", "conse_sharp"):  # how matrices are ranked, not trained
                 del values["model"][name]
         key = digest_json([values, prepared.split.digest])
         if key not in self._heads:

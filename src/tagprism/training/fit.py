@@ -118,7 +118,7 @@ def make_network(prepared: Prepared, head: EmbeddingMatrix) -> Network:
     """The whole network around a trained head, in evaluation mode, on the CPU."""
     seen_vectors, model = prepared.seen_vectors, prepared.recipe.model
     ranking = RankingMatrix(torch.tensor(seen_vectors), standardise=model.standardise)
-    classes = make_class_columns(model, prepared.backbone, prepared.space, seen_vectors)
+    classes = make_class_columns(model, prepared.backbone, prepared.space, seen_vectors, prepared.train.features)
     network = Network(prepared.backbone, head, ranking, classes)
     return network.cpu().eval().to(memory_format=torch.contiguous_format)
 

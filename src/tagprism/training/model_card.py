@@ -9,6 +9,7 @@ from jinja2 import Environment, StrictUndefined
 from tagprism.clip_models import PREFIX
 from tagprism.training.fit import Fitted
 from tagprism.training.prepare import Prepared
+from tagprism.training.recipe import ModelTable
 
 _LICENCES = {
     "openclipart": "drawings of Open Clip Art as packaged by Debian, nearly all marked public domain by their authors",
@@ -35,6 +36,8 @@ phrase against them, also words it was never trained on. Use it with `tagprism t
 | method | Semantic Diversity Learning, arXiv 2105.05926 |
 | M, D | {{ recipe.model.vectors }}, {{ dimension }} |
 | scores | {{ "standardised per image over the seen labels" if recipe.model.standardise else "raw dot products" }} |
+{% if knows %}| from the backbone's ImageNet classes | {{ knows }} |
+{% endif %}\
 | trained | {{ "end to end" if recipe.training.end_to_end else "head on frozen features" }}, seed {{ recipe.seed }} |
 | split | {{ split.name }} ({{ split.seen | length }} seen, {{ split.unseen | length }} unseen labels) |
 | validation mAP over seen labels | {{ validation }} |
@@ -85,9 +88,17 @@ def model_card(prepared: Prepared, fitted: Fitted, origin: dict[str, Any]) -> st
         fitted=fitted,
         origin=origin,
         backbone=prepared.backbone.name,
+        knows=_knows(recipe.model),
         dimension=prepared.space.dimension,
         parts=parts,
         weights=_weights(recipe.model.backbone, recipe.model.weights),
         validation="no validation part" if value is None else f"{value:.1f}",
         licence=_LICENCES.get(origin["data_kind"], "see the data set's own licence"),
     )
+
+
+def _knows(model: ModelTable) -> str:
+    """What of the classifier's knowledge a recipe uses, in words; empty for nothing."""
+    used = [f"anchor {model.anchor:g}"] if model.anchor else []
+    used += [f"ConSE {model.conse:g} for words not trained on"] if model.conse else []
+    return f"{', '.join(used)}; names and definitions by WordNet" if used else ""

@@ -5,9 +5,12 @@ from __future__ import annotations
 from tagprism.errors import InputError
 from tagprism.model.anchor import Anchor, ProjectedAnchor
 from tagprism.model.backbones import Backbone, make_backbone
+from tagprism.model.class_places import ClassPlaces
 from tagprism.model.clip_backbone import ClipBackbone
 from tagprism.model.embedding_matrix import EmbeddingMatrix
 from tagprism.model.patches import PatchFeatures, PatchRows, pooling
+from tagprism.model.places import find_places
+from tagprism.training.anchoring import CLASSES, imagenet_classifier
 from tagprism.training.recipe import ModelTable
 
 _NOISE = 0.01  # of the usual first weights: enough to tell the rows apart, too little to change what CLIP ranks
@@ -21,7 +24,7 @@ def open_backbone(model: ModelTable, *, weights: str | None = None) -> Backbone:
         weights: in place of the recipe's.
 
     Raises:
-        InputError: no such network, or a size of pictures or patches that it has not.
+        InputError: no such network, or a size of pictures, patches or ImageNet-1k classifier that it has not.
         MachineError: its weights cannot be had.
     """
     backbone = make_backbone(model.backbone, weights or model.weights)
@@ -33,6 +36,10 @@ def open_backbone(model: ModelTable, *, weights: str | None = None) -> Backbone:
             where="model.image_size",
             remedy="Leave it out.",
         )
+    if model.conse and model.conse_sharp:
+        if weights is None:
+            imagenet_classifier(backbone)
+        return ClassPlaces(backbone, find_places(backbone, size), CLASSES)
     return PatchFeatures(backbone, size) if model.rows_from == "patches" else backbone
 
 
@@ -46,7 +53,7 @@ def make_head(model: ModelTable, backbone: Backbone, dimension: int, anchor: Anc
         anchor: of the recipe.
     """
     kind = PatchRows if isinstance(backbone, PatchFeatures) else EmbeddingMatrix
-    head = kind(pooling(backbone).features, model.vectors, dimension, anchor)
+    head = kind(pooling(backbone).channels, model.vectors, dimension, anchor)
     if isinstance(anchor, ProjectedAnchor):
         head.linear.weight.data.mul_(_NOISE)
     return head

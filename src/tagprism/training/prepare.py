@@ -23,6 +23,7 @@ from tagprism.labels.label_space import LabelSpace
 from tagprism.labels.vocabulary import Role, Vocabulary
 from tagprism.model.backbones import Backbone
 from tagprism.progress import Progress, silent
+from tagprism.training.anchoring import check_classifier
 from tagprism.training.features import compute_features
 from tagprism.training.networks import open_backbone
 from tagprism.training.recipe import LabelTable, Recipe
@@ -103,6 +104,7 @@ def prepare(recipe: Recipe, table: ImageTable, split: Split, progress: Progress 
         )
     torch.manual_seed(recipe.seed)  # a random backbone must be the same one after a resume
     backbone = open_backbone(recipe.model)
+    check_classifier(recipe.model, backbone)
     preprocess = make_preprocess(recipe, backbone)
     frozen = backbone if not recipe.training.end_to_end else None
     train, skipped = _part(table, split.train, split.seen, frozen, preprocess, progress)

@@ -36,6 +36,10 @@ class ModelTable(_Table):
     rows_from: Literal["pooled", "patches"] = Field(default="pooled", description="what the M rows are made of")
     conse: float = Field(default=0.0, ge=0, description="weight of ConSE beside the trained score, for other labels")
     conse_rank: int = Field(default=96, ge=1, description="directions of the class vectors that ConSE keeps")
+    conse_sharp: bool = Field(
+        default=False,
+        description="ConSE at places of the picture, each class speaking for near labels, all labels asking",
+    )
     standardise: bool = Field(default=True, description="scores standardised per image over the seen labels")
     image_size: int | None = Field(default=None, ge=16, description="pixels a side; the backbone's own when absent")
     resize: Literal["squash", "crop", "pad"] | None = Field(
@@ -57,8 +61,11 @@ class LossTable(_Table):
     regulariser_weight: float | None = Field(default=0.3, ge=0, le=1, description='lam, or "none"')
     diversity_weighting: bool = True
     normaliser: Literal["positives", "pairs"] = "positives"
-    across_images: float = Field(default=0, ge=0, lt=1, description="share of ranking images within each label")
+    across_images: float = Field(default=0.0, ge=0, lt=1, description="share of ranking images within each label")
     unlabelled: Literal["negative", "ignore"] = "negative"
+    near_threshold: float | None = Field(
+        default=None, ge=-1, le=1, description="unlisted labels this near a positive (cosine) are left out"
+    )
 
     @field_validator("regulariser_weight", mode="before")
     @classmethod

@@ -41,8 +41,8 @@ def torch_matrices(run: Path, vocabulary: Vocabulary) -> Matrices:
         classes = len(weights.get("head.anchor.bias", ()))  # of an ImageNet classifier
         anchor = empty_anchor(recipe.model, pooling(backbone), classes, seen.shape[1])
         head = make_head(recipe.model, backbone, seen.shape[1], anchor)
-        classes = len(weights["classes.bias"]) if recipe.model.conse else 0
-        columns = empty_class_columns(recipe.model, backbone.features, classes, seen.shape[1], len(seen))
+        classes = len(weights.get("classes.bias", ()))  # sharp columns have all of them, and no classifier
+        columns = empty_class_columns(recipe.model, backbone.channels, classes, seen.shape[1], len(seen))
         network = Network(backbone, head, RankingMatrix(seen, standardise=recipe.model.standardise), columns)
         network.load_state_dict(weights)
     except (SafetensorError, RuntimeError, KeyError) as error:

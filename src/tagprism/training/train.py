@@ -27,7 +27,7 @@ from tagprism.model.bundle import (
     MODEL,
     TEXT,
     VOCABULARY,
-    write_class_basis,
+    write_class_queries,
     write_config,
     write_trained_on,
 )
@@ -184,9 +184,9 @@ def write_bundle(
     places = find_places(prepared.backbone, size)
     export_onnx(PlacedNetwork(fitted.network, places) if places else fitted.network, size, folder / MODEL)
     prepared.vocabulary.save(folder / VOCABULARY)
-    basis = fitted.network.class_basis
-    if basis is not None:
-        write_class_basis(folder, basis)
+    queries = fitted.network.class_queries
+    if queries is not None:
+        write_class_queries(folder, queries)
     write_trained_on(folder, frozenset(prepared.train.digests) | frozenset(prepared.validation.digests))
     if calibration is not None:
         calibration.save(folder / CALIBRATION)
@@ -207,7 +207,7 @@ def write_bundle(
             "name": recipe.name,
             "vectors": recipe.model.vectors,
             "dimension": prepared.space.dimension,
-            "class_columns": 0 if basis is None else basis.shape[1] + 1,
+            "class_columns": 0 if queries is None else queries.columns,
             "standardised": recipe.model.standardise,
             "preprocess": prepared.preprocess.model_dump(mode="json"),
             "encoders": names,

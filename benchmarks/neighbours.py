@@ -1,0 +1,62 @@
+"""What `search --neighbours` gains: precision at 20 of every label, as `tagprism search` finds the pictures.
+
+    python benchmarks/neighbours.py RUN tagged:DIR FILE#0
+
+`docs/queries.md` has the numbers. The splits are those of `benchmarks/combining.py`: the number of neighbours was
+chosen on training photos, of whose labels a quarter played the unseen ones.
+"""
+
+from __future__ import annotations
+
+import sys
+import tempfile
+from pathlib import Path
+
+import numpy as np
+
+from tagprism.app.open_data import open_data
+from tagprism.evaluation.evaluate_model import evaluate_model
+from tagprism.search.collection import Collection, Settings
+from tagprism.search.contract import Picture
+from tagprism.search.find import Finder
+from tagprism.search.numpy_index import NumpyIndex
+from tagprism.search.query_tree import Label
+from tagprism.tagging.tagger import load
+
+FIRST = 20
+NEIGHBOURS = (0, 5, 10, 20)
+
+
+def main(run: str, data: str, spec: str | None = None) -> None:
+    tagger = load(run)
+    table, chosen = open_data(data, spec)
+    measured = evaluate_model(tagger, table, chosen)
+    has, (_, M, Q) = measured.targets == 1, measured.matrices.shape
+    with tempfile.TemporaryDirectory() as folder:
+        index = NumpyIndex(Path(folder), (M, Q))
+        pictures = [Picture(row + 1, str(path), 1, 1, f"{row:064x}", 1, 1) for row, path in enumerate(measured.files)]
+        index.add(pictures, measured.matrices)
+        settings = Settings(model=run, digest=tagger.bundle.digest, vectors=M, columns=Q)
+        finder = Finder(Collection(folder, settings, index))
+
+        def precision(label: int, neighbours: int) -> float:
+            found = finder.find(Label(measured.names[label]), FIRST, neighbours=neighbours).found
+            return 100 * float(np.mean(has[[one.picture.id - 1 for one in found], label]))
+
+        print("| P@20 | labels | " + " | ".join(map(str, NEIGHBOURS)) + " |")
+        print("| --- |" + " ---: |" * (1 + len(NEIGHBOURS)))
+        for title, side in (("unseen", measured.unseen), ("seen", ~measured.unseen)):
+            labels = np.flatnonzero(side & has.any(axis=0)).tolist()
+            values = np.array([[precision(label, k) for k in NEIGHBOURS] for label in labels])
+            gains = values - values[:, :1]
+            errors = gains.std(axis=0) / len(labels) ** 0.5
+            cells = [
+                f"{mean:.1f} ({gain:+.1f} ± {error:.1f})"
+                for mean, gain, error in zip(values.mean(axis=0), gains.mean(axis=0), errors, strict=True)
+            ]
+            print(f"| {title} | {len(labels)} | " + " | ".join(cells) + " |")
+        index.close()
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

@@ -38,7 +38,7 @@ class Storage:
 
 # Measured by `benchmarks/search.py` on the matrices of real photos (docs/search.md).
 FLOAT16_RECALL = 0.9996
-OVERSAMPLING = 2.0  # candidates that int8 finds for each hit wanted
+OVERSAMPLING = 4.0  # candidates that int8 finds for each hit wanted
 STORAGES = {
     one.name: one
     for one in (

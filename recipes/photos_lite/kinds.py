@@ -17,7 +17,7 @@ from vocabulary import read_wordnet
 LEVELS, NAMES = 3, 2
 
 net, info = read_wordnet(Path(sys.argv[1])), ImageNetInfo()
-notice = "# Made by recipes/photos_lite/kinds.py. WordNet 3.0, Copyright 2006 by Princeton University; LICENSE there."
+notice = "# Made by recipes/photos_lite/kinds.py. WordNet 3.0, Copyright 2006 by Princeton University; .LICENSE."
 lines = [notice]
 for index in range(1000):
     level, known, levels = [int(info.index_to_label_name(index)[1:])], set[int](), []

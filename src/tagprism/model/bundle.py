@@ -181,8 +181,8 @@ class Bundle:
         path = self.path / CLASSES
         try:
             found = load_file(path)
-            queries = ClassQueries(found["basis"], found.get("vectors"), bool(found["trained"].any()))
-        except (OSError, KeyError, SafetensorError) as error:
+            queries = ClassQueries(found["basis"], found.get("vectors"), float(found["trained"].item()))
+        except (OSError, KeyError, ValueError, SafetensorError) as error:
             raise InputError(f"cannot be read ({error}).", where=str(path), remedy="Copy the bundle again.") from error
         asks = queries.basis if queries.vectors is None else queries.vectors.T  # (D, _)
         classes = self.config.dimension if queries.vectors is None else len(queries.vectors)
@@ -245,7 +245,7 @@ def write_trained_on(folder: Path, digests: frozenset[str]) -> None:
 
 def write_class_queries(folder: Path, queries: ClassQueries) -> None:
     """Store what makes queries for the class columns; the classes' say in float16, which is fine enough."""
-    tensors = {"basis": queries.basis, "trained": np.array([queries.trained], np.uint8)}
+    tensors = {"basis": queries.basis, "trained": np.array([queries.trained], np.float32)}
     if queries.vectors is not None:
         tensors |= {"basis": queries.basis.astype(np.float16), "vectors": queries.vectors.astype(np.float16)}
     save_file({name: np.ascontiguousarray(value) for name, value in tensors.items()}, folder / CLASSES)

@@ -1,7 +1,7 @@
 """What ranking matrices are multiplied with to score labels. Knows only arrays.
 
 A ranking matrix has the columns `[A_m / sd, -mu / sd]`, and where a bundle has class columns also what the backbone's
-own classifier sees (`model.classes`). Whether labels that were trained on look at those is the bundle's choice.
+own classifier sees (`model.classes`). Labels that were trained on ask for that less than others, or not at all.
 """
 
 from __future__ import annotations
@@ -28,12 +28,12 @@ class ClassQueries:
     Args:
         basis: (D, R), or (K, R) of the sharp form.
         vectors: (K, D) of the classes for the sharp form, else None.
-        trained: whether labels trained on look at the class columns too.
+        trained: how much labels trained on ask them, of what others do; 0 for not at all.
     """
 
     basis: Float[np.ndarray, "_ R"]
     vectors: Float[np.ndarray, "K D"] | None = None
-    trained: bool = False
+    trained: float = 0.0
 
     @property
     def columns(self) -> int:
@@ -68,7 +68,7 @@ def label_queries(
     classes: ClassQueries | None = None,
     trained: Bool[np.ndarray, " L"] | None = None,
 ) -> Float32[np.ndarray, "L Q"]:
-    """Queries of label vectors: `[w, 1]`, or `[w, 1, t * u, t]` with t = 1 for labels that look at the class columns.
+    """Queries of label vectors: `[w, 1]`, or `[w, 1, t * u, t]` with t = 1 for labels that were not trained on.
 
     Args:
         vectors: (L, D) label vectors.
@@ -78,5 +78,5 @@ def label_queries(
     one = np.ones((len(vectors), 1), np.float32)
     if classes is None:
         return np.concatenate([vectors, one], axis=1)
-    looks = one if trained is None or classes.trained else 1 - trained[:, None].astype(np.float32)
+    looks = one if trained is None else np.where(trained[:, None], np.float32(classes.trained), one)
     return np.concatenate([vectors, one, looks * classes.of(vectors), looks], axis=1, dtype=np.float32)

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from tagprism.model.embedding_matrix import RankingMatrix
 from tagprism.model.queries import ClassQueries, class_say
 
+_TRAINED = 0.25  # how much labels trained on ask: more costs them more than it gives (docs/photos_lite.md)
 _LEAST_SHARE = 1e-5  # of a class in the training pictures: one that they never show still counts a little
 
 
@@ -70,7 +71,7 @@ class SharpColumns(nn.Module):
     @property
     def queries(self) -> ClassQueries:
         """What asks for these columns, for labels trained on too."""
-        return ClassQueries(self.get_buffer("basis").numpy(), self.get_buffer("vectors").numpy(), trained=True)
+        return ClassQueries(self.get_buffer("basis").numpy(), self.get_buffer("vectors").numpy(), _TRAINED)
 
     def forward(self, features: Float[Tensor, "B F"]) -> Float[Tensor, "B R1"]:
         """Columns (B, R + 1), the same for all M rows of an image."""

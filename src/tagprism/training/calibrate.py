@@ -36,7 +36,7 @@ from tagprism.training.monotone_fit import fit_monotone
 from tagprism.training.prepare import Part, Prepared, embed_labels
 
 _AT_ONCE = 4096  # pictures whose targets are made together
-_LIKELY = 0.5
+_LIKELY, _BESIDE = 0.5, 0.5
 _LEAST_PAIRS = 20  # positive pairs of unseen labels below which a map would be a guess
 
 
@@ -89,50 +89,54 @@ def calibrate(prepared: Prepared, network: Network, folder: Path, progress: Prog
     seen = _pairs(network, prepared, matrices, seen_vectors, seen_vectors, np.arange(len(seen_vectors)), trained=True)
     classes, trained = network.class_queries, np.array(prepared.vocabulary.roles) == "seen"
     statistics = background_statistics(matrices, prepared.vocabulary.vectors, classes, trained)
-    plain = fit_monotone(unseen.features, unseen.positive)
-    labels_per_picture = seen.positive.sum() / len(_judged(prepared.validation))
+    plain, known = fit_monotone(unseen.features, unseen.positive), fit_monotone(seen.features, seen.positive)
     maps: dict[Role, MonotoneMap] = {
-        "seen": fit_monotone(seen.features, seen.positive),
+        "seen": known,
         "unseen": plain,
-        "other": _for_many(plain, prepared, matrices, classes, statistics, labels_per_picture),
+        "other": _for_many(plain, known, prepared, matrices, classes, statistics),
     }
     return Calibration(matrices, maps, statistics, classes)
 
 
 def _for_many(
     its: MonotoneMap,
+    known: MonotoneMap,
     prepared: Prepared,
     background: Float16[np.ndarray, "b M D1"],
     classes: ClassQueries | None,
     statistics: Float32[np.ndarray, "L 2"],
-    labels_per_picture: float,
 ) -> MonotoneMap:
     """The map for the further words of the vocabulary: a picture has not more labels because a list is longer.
 
-    The logits are lowered until the probabilities from 0.5 up of all these words sum, in a mean background picture, to
-    no more than the number of labels that a validation picture has; they are never raised. The tail of unlikely words
+    The logits of `its` are lowered until the probabilities from 0.5 up of all these words sum, in the background, to no
+    more than `_BESIDE` of those of the labels trained on by `known`; they are never raised. The tail of unlikely words
     is not counted: thousands of them at a hundredth each would sink the words that stand out.
     """
-    other = np.array(prepared.vocabulary.roles) == "other"
-    if not other.any():
+    roles = np.array(prepared.vocabulary.roles)
+    if not (roles == "other").any():
         return its
-    scores, _ = max_similarity_numpy(background, label_queries(prepared.vocabulary.vectors[other], classes))
     reference = _trained_queries(prepared.seen_vectors, classes)
-    features = pair_features(background, scores, statistics[other], reference).reshape(-1, len(FEATURES))
+
+    def features(role: Role) -> Float32[np.ndarray, "n F"]:
+        queries = label_queries(prepared.vocabulary.vectors[roles == role], classes, roles[roles == role] == "seen")
+        scores, _ = max_similarity_numpy(background, queries)
+        return pair_features(background, scores, statistics[roles == role], reference).reshape(-1, len(FEATURES))
+
+    def likely(map_: MonotoneMap, pairs: Float32[np.ndarray, "n F"]) -> float:
+        probabilities = map_(pairs)
+        return float(probabilities[probabilities >= _LIKELY].sum())
+
+    most, others = _BESIDE * likely(known, features("seen")), features("other")
 
     def lowered(by: float) -> MonotoneMap:
         return replace(its, logits=its.logits - by)
 
-    def enough(by: float) -> bool:
-        likely = lowered(by)(features)
-        return bool(likely[likely >= _LIKELY].sum() <= labels_per_picture * len(background))
-
     low, high = 0.0, 20.0
-    if enough(low):
+    if likely(its, others) <= most:
         return its
     for _ in range(30):
         middle = (low + high) / 2
-        low, high = (low, middle) if enough(middle) else (middle, high)
+        low, high = (low, middle) if likely(lowered(middle), others) <= most else (middle, high)
     return lowered(high)
 
 

@@ -36,7 +36,7 @@ from tagprism.training.monotone_fit import fit_monotone
 from tagprism.training.prepare import Part, Prepared, embed_labels
 
 _AT_ONCE = 4096  # pictures whose targets are made together
-_LIKELY, _BESIDE = 0.5, 0.5
+_LIKELY, _BESIDE = 0.5, 0.2
 _LEAST_PAIRS = 20  # positive pairs of unseen labels below which a map would be a guess
 
 

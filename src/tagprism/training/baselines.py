@@ -13,7 +13,7 @@ from tagprism.evaluation.metrics import mean_average_precision
 from tagprism.labels.label_space import LabelSpace, SpacePart
 from tagprism.model.backbones import Backbone
 from tagprism.training.anchoring import class_names, embed_known, imagenet_classifier
-from tagprism.training.recipe import LabelTable, LossTable, Recipe
+from tagprism.training.recipe import LabelTable, LossTable, ModelTable, Recipe
 
 Features = Float32[np.ndarray, "N C"]
 
@@ -34,7 +34,8 @@ def authors_recipe(recipe: Recipe) -> Recipe:
     The encoder is the first one without a template (a table of word vectors, as theirs), else the first.
     """
     plain = next((part for part in recipe.labels.parts if part.template == "{}"), recipe.labels.parts[0])
-    plain_model = {"standardise": False, "anchor": 0.0, "conse": 0.0, "rows_from": "pooled"}
+    ours = ("anchor", "conse", "conse_rank", "conse_sharp", "rows_from")
+    plain_model = {name: ModelTable.model_fields[name].default for name in ours} | {"standardise": False}
     return recipe.model_copy(
         update={
             "labels": LabelTable(parts=(SpacePart(encoder=plain.encoder),)),

@@ -61,7 +61,7 @@ class ClipBackbone(Backbone):
     def last_map(self, pixels: Float[Tensor, "B 3 H W"]) -> Any:
         """The features themselves: there is no map whose mean they are."""
         found = self.network(pixels)
-        return found[0] if isinstance(found, tuple) else found  # CoCa also gives its tokens
+        return found[0] if isinstance(found, tuple) else found  # with its tokens: CoCa, and after `with_places`
 
     def pooled(self, found: Any) -> Float[Tensor, "B C"]:
         """What `last_map` gave."""
@@ -76,11 +76,8 @@ class ClipBackbone(Backbone):
         """
         if not hasattr(self.network, "output_tokens") or self.network.attn_pool is not None:
             raise InputError("this image tower has no patches to be looked at apart.", where=self.name)
-        before, self.network.output_tokens = self.network.output_tokens, True
-        try:
-            features, tokens = self.network(pixels)
-        finally:
-            self.network.output_tokens = before
+        self.network.output_tokens = True  # for good: several threads may be in here, and `last_map` takes both forms
+        features, tokens = self.network(pixels)
         return features, tokens
 
     def embed(self, features: Float[Tensor, "B C"]) -> Float[Tensor, "B E"]:

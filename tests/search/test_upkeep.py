@@ -19,8 +19,6 @@ from tagprism.search.numpy_index import NumpyIndex
 from tagprism.search.upkeep import Report, Upkeep, only_one
 from tagprism.tagging.tagger import Tagger, load
 
-SHAPE = 7, 257
-
 
 class Killed(BaseException):
     """Stands for `kill -9`: nothing may catch it."""
@@ -33,22 +31,25 @@ class Library:
         self.photos, self.where = folder / "photos", folder / "index"
         self.photos.mkdir()
         self.tagger = tagger
+        self.shape = tuple(map(int, tagger.bundle.model.shapes[1][1:]))  # (M, Q)
         self.looked_at = 0
         self.tagger.network = self._network
         self.skipped: list[tuple[str, str]] = []
-        self.index = NumpyIndex(self.where, SHAPE)
+        self.index = NumpyIndex(self.where, self.shape)
         self.open()
 
     def _network(self, pixels: np.ndarray) -> np.ndarray:
         """A matrix that is a function of the picture."""
         self.looked_at += len(pixels)
         return np.stack(
-            [np.random.default_rng(int(one.sum() * 1000) % 2**32).normal(size=SHAPE) for one in pixels]
+            [np.random.default_rng(int(one.sum() * 1000) % 2**32).normal(size=self.shape) for one in pixels]
         ).astype(np.float32)
 
     def open(self) -> None:
         """Open the catalog and start anew, as another process would."""
-        settings = Settings(model="photos-lite", digest=self.tagger.bundle.digest, vectors=7, columns=257)
+        settings = Settings(
+            model="photos-lite", digest=self.tagger.bundle.digest, vectors=self.shape[0], columns=self.shape[1]
+        )
         collection = Collection(str(self.where), settings, self.index)
         collection.__dict__["tagger"] = self.tagger
         self.upkeep = Upkeep(collection, skipped=self._skip)
@@ -74,7 +75,7 @@ class Library:
         """Index and catalog agree, and each picture has the matrix of the bytes that it says it has."""
         pictures = list(self.index.pictures())
         assert len({one.path for one in pictures}) == len(pictures)
-        rows = self.upkeep._catalog._sql.execute(
+        rows = self.upkeep._catalog._db.sql.execute(
             "SELECT id, path, size, modified, hex(digest) FROM picture ORDER BY id"
         )
         expected = [(one.id, os.fsencode(one.path), one.size, one.modified, one.digest.upper()) for one in pictures]
@@ -260,7 +261,7 @@ def test_killed_at_any_change_the_next_run_continues(
             library.update()
         except Killed:
             died += 1
-            library.upkeep._catalog._sql.rollback()
+            library.upkeep._catalog._db.sql.rollback()
             library.upkeep.close()
             library.open()
             library.update()

@@ -13,11 +13,12 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
-from tagprism.errors import MachineError
-from tagprism.files import machine_errors
 from tagprism.search.contract import Index, Picture
+from tagprism.sqlite_file import SqliteFile
 
 _TABLES = """
+PRAGMA synchronous=NORMAL;  -- what a power cut takes, `heal` finds again
+PRAGMA temp_store=FILE;
 CREATE TABLE IF NOT EXISTS picture (
     id INTEGER PRIMARY KEY, path BLOB NOT NULL, size INTEGER NOT NULL, modified INTEGER NOT NULL,
     digest BLOB NOT NULL);
@@ -60,40 +61,8 @@ class Catalog:
     """
 
     def __init__(self, file: Path) -> None:
-        self._file = file
-        with self._errors():
-            self._sql = sqlite3.connect(file, timeout=60, isolation_level=None)
-        try:
-            with self._errors():
-                self._sql.execute("PRAGMA journal_mode=WAL")
-                self._sql.execute("PRAGMA synchronous=NORMAL")  # what a power cut takes, `heal` finds again
-                self._sql.execute("PRAGMA temp_store=FILE")
-                self._sql.executescript(_TABLES)
-        except MachineError:
-            self.close()
-            raise
-
-    @contextmanager
-    def _errors(self) -> Iterator[None]:
-        try:
-            with machine_errors(self._file):
-                yield
-        except sqlite3.Error as error:
-            remedy = "Free space or mend the permission; if it is damaged, delete it: it is made again from the index."
-            raise MachineError(
-                f"the catalog of the index fails ({error}).", where=str(self._file), remedy=remedy
-            ) from error
-
-    @contextmanager
-    def _transaction(self) -> Iterator[None]:
-        with self._errors():
-            self._sql.execute("BEGIN IMMEDIATE")
-            try:
-                yield
-                self._sql.execute("COMMIT")
-            except BaseException:
-                self._sql.execute("ROLLBACK")
-                raise
+        remedy = "Free space or mend the permission; if it is damaged, delete it: it is made again from the index."
+        self._db = SqliteFile(file, "the catalog of the index fails", remedy, _TABLES)
 
     def heal(self, index: Index) -> None:
         """Look up in the index what an interrupted change has come to; all of it where the numbers differ.
@@ -101,59 +70,59 @@ class Catalog:
         A process that was killed may have sent a last change that is carried out after its follower has looked: a file
         that is then there twice is taken out of the index once.
         """
-        with self._errors():
-            ids = [row[0] for row in self._sql.execute("SELECT id FROM intended")]
+        with self._db.errors():
+            ids = [row[0] for row in self._db.sql.execute("SELECT id FROM intended")]
         if ids:
             found = index.get(ids)
-            with self._transaction():
+            with self._db.transaction():
                 self._forget(ids)
                 self._keep(picture for picture in found if picture is not None)
-        with self._errors():
-            (count,) = self._sql.execute("SELECT count(*) FROM picture").fetchone()
+        with self._db.errors():
+            (count,) = self._db.sql.execute("SELECT count(*) FROM picture").fetchone()
         if count != index.info().pictures:
-            with self._transaction():
-                self._sql.execute("DELETE FROM picture")
+            with self._db.transaction():
+                self._db.sql.execute("DELETE FROM picture")
                 self._keep(index.pictures())
             last = "SELECT max(id) FROM picture GROUP BY path"
-            with self._errors():
-                twice = [row[0] for row in self._sql.execute(f"SELECT id FROM picture WHERE id NOT IN ({last})")]
+            with self._db.errors():
+                twice = [row[0] for row in self._db.sql.execute(f"SELECT id FROM picture WHERE id NOT IN ({last})")]
             index.remove(twice)
             self.forget(twice)
 
     @contextmanager
     def change(self, ids: Sequence[int]) -> Iterator[None]:
         """Note ids before the index is changed in the block; `keep` or `forget` them in it, when that is done."""
-        with self._transaction():
-            self._sql.executemany("INSERT OR IGNORE INTO intended VALUES (?)", ((one,) for one in ids))
-            self._sql.execute("UPDATE last_id SET id = max(id, ?)", (max(ids),))  # also where it comes to nothing
+        with self._db.transaction():
+            self._db.sql.executemany("INSERT OR IGNORE INTO intended VALUES (?)", ((one,) for one in ids))
+            self._db.sql.execute("UPDATE last_id SET id = max(id, ?)", (max(ids),))  # also where it comes to nothing
         yield
 
     def keep(self, pictures: Sequence[Picture]) -> None:
         """The index holds these now."""
-        with self._transaction():
+        with self._db.transaction():
             self._forget([picture.id for picture in pictures])
             self._keep(pictures)
 
     def forget(self, ids: Sequence[int]) -> None:
         """The index holds these no more."""
-        with self._transaction():
+        with self._db.transaction():
             self._forget(ids)
 
     def _keep(self, pictures: Iterable[Picture]) -> None:
-        self._sql.executemany(
+        self._db.sql.executemany(
             "INSERT OR REPLACE INTO picture VALUES (?, ?, ?, ?, ?)",
             ((one.id, os.fsencode(one.path), one.size, one.modified, bytes.fromhex(one.digest)) for one in pictures),
         )
 
     def _forget(self, ids: Sequence[int]) -> None:
         for table in ("picture", "intended"):
-            self._sql.executemany(f"DELETE FROM {table} WHERE id = ?", ((one,) for one in ids))
+            self._db.sql.executemany(f"DELETE FROM {table} WHERE id = ?", ((one,) for one in ids))
 
     def next_id(self) -> int:
         """An id above all that were ever used."""
-        with self._errors():
+        with self._db.errors():
             used = "SELECT id FROM last_id UNION SELECT max(id) FROM picture"
-            (last,) = self._sql.execute(f"SELECT max(id) FROM ({used})").fetchone()
+            (last,) = self._db.sql.execute(f"SELECT max(id) FROM ({used})").fetchone()
         return int(last) + 1
 
     def scan(self, files: Iterable[File], hidden: Iterable[str]) -> None:
@@ -163,20 +132,20 @@ class Catalog:
             files: each path once.
             hidden: folders that the walk could not look into; fetched after the files.
         """
-        with self._transaction():
-            self._sql.execute("DELETE FROM seen")
-            self._sql.execute("DELETE FROM hidden")
-            self._sql.executemany(
+        with self._db.transaction():
+            self._db.sql.execute("DELETE FROM seen")
+            self._db.sql.execute("DELETE FROM hidden")
+            self._db.sql.executemany(
                 "INSERT OR REPLACE INTO seen VALUES (?, ?, ?)",
                 ((os.fsencode(one.path), one.size, one.modified) for one in files),
             )
-            self._sql.executemany("INSERT OR IGNORE INTO hidden VALUES (?)", ((_folder(path),) for path in hidden))
+            self._db.sql.executemany("INSERT OR IGNORE INTO hidden VALUES (?)", ((_folder(path),) for path in hidden))
 
     def to_look_at(self) -> tuple[int, int]:
         """How many files were seen, and how many of them the index does not hold as they are."""
-        with self._errors():
-            (seen,) = self._sql.execute("SELECT count(*) FROM seen").fetchone()
-            (same,) = self._sql.execute(
+        with self._db.errors():
+            (seen,) = self._db.sql.execute("SELECT count(*) FROM seen").fetchone()
+            (same,) = self._db.sql.execute(
                 "SELECT count(*) FROM seen JOIN picture USING (path, size, modified)"
             ).fetchone()
         return int(seen), int(seen - same)
@@ -190,8 +159,8 @@ class Catalog:
         )
         last = b""
         while True:
-            with self._errors():
-                rows = self._sql.execute(query, (last, _PAGE)).fetchall()
+            with self._db.errors():
+                rows = self._db.sql.execute(query, (last, _PAGE)).fetchall()
             if not rows:
                 return
             for path, size, modified, number in rows:
@@ -200,19 +169,19 @@ class Catalog:
 
     def has_size(self, size: int) -> bool:
         """Whether a picture of so many bytes is held, so that a new file may be the same one."""
-        with self._errors():
-            return self._sql.execute("SELECT 1 FROM picture WHERE size = ? LIMIT 1", (size,)).fetchone() is not None
+        with self._db.errors():
+            return self._db.sql.execute("SELECT 1 FROM picture WHERE size = ? LIMIT 1", (size,)).fetchone() is not None
 
     def same_bytes(self, size: int, digest: str) -> list[int]:
         """Ids of the pictures that have these bytes."""
         query = "SELECT id FROM picture WHERE size = ? AND digest = ? ORDER BY id"
-        with self._errors():
-            return [row[0] for row in self._sql.execute(query, (size, bytes.fromhex(digest)))]
+        with self._db.errors():
+            return [row[0] for row in self._db.sql.execute(query, (size, bytes.fromhex(digest)))]
 
     def count_below(self, root: str) -> int:
         """How many pictures are held of a file or folder."""
-        with self._errors():
-            row = self._sql.execute(f"SELECT count(*) FROM picture WHERE {_BELOW}", _range(root)).fetchone()
+        with self._db.errors():
+            row = self._db.sql.execute(f"SELECT count(*) FROM picture WHERE {_BELOW}", _range(root)).fetchone()
         return int(row[0])
 
     def gone_below(self, root: str) -> list[int]:
@@ -221,12 +190,12 @@ class Catalog:
             f"SELECT id FROM picture WHERE {_BELOW} AND NOT EXISTS (SELECT 1 FROM seen WHERE seen.path = picture.path)"
             f" AND {_UNHIDDEN} ORDER BY id"
         )
-        with self._errors():
-            return [row[0] for row in self._sql.execute(query, _range(root))]
+        with self._db.errors():
+            return [row[0] for row in self._db.sql.execute(query, _range(root))]
 
     def close(self) -> None:
         """Close the file."""
-        self._sql.close()
+        self._db.close()
 
 
 def _folder(path: str) -> bytes:

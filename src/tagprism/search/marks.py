@@ -7,18 +7,20 @@ from __future__ import annotations
 
 import os
 import shutil
-import sqlite3
 import tempfile
-import threading
 from collections.abc import Iterator, Mapping
-from contextlib import closing, contextmanager
+from contextlib import closing
 from pathlib import Path
 
-from tagprism.errors import InputError, MachineError
+from tagprism.errors import InputError
 from tagprism.files import digest_bytes, machine_errors, state_dir
 from tagprism.labels.phrases import normalise_phrase
+from tagprism.sqlite_file import SqliteFile
 
 MARKS = "marks.sqlite"
+_TABLE = """
+CREATE TABLE IF NOT EXISTS mark (digest TEXT, phrase TEXT, label TEXT, added INTEGER, PRIMARY KEY (digest, phrase))
+"""
 LONGEST_LABEL = 200  # characters
 
 
@@ -35,33 +37,9 @@ class Marks(Mapping[tuple[str, str], bool]):
     """
 
     def __init__(self, file: Path) -> None:
-        self._file, self._lock = file, threading.RLock()
+        self._db = SqliteFile(file, "the marks cannot be kept", "Free space or mend the permission.", _TABLE)
         self._kept: dict[str, dict[str, tuple[str, bool]]] = {}  # digest -> phrase -> label as written, added
         self._version = -1  # of the file when `_kept` was read
-        with self._errors():
-            self._sql = sqlite3.connect(file, timeout=60, isolation_level=None, check_same_thread=False)
-        try:
-            with self._errors():
-                self._sql.execute("PRAGMA journal_mode=WAL")
-                self._sql.execute(
-                    "CREATE TABLE IF NOT EXISTS mark"
-                    " (digest TEXT, phrase TEXT, label TEXT, added INTEGER, PRIMARY KEY (digest, phrase))"
-                )
-        except MachineError:
-            self.close()
-            raise
-
-    @contextmanager
-    def _errors(self) -> Iterator[None]:
-        try:
-            with self._lock, machine_errors(self._file):
-                yield
-        except sqlite3.Error as error:
-            raise MachineError(
-                f"the marks cannot be kept ({error}).",
-                where=str(self._file),
-                remedy="Free space or mend the permission.",
-            ) from error
 
     def put(self, digest: str, label: str, added: bool | None) -> None:
         """Keep a mark; on disk when this returns.
@@ -78,12 +56,12 @@ class Marks(Mapping[tuple[str, str], bool]):
         if not phrase or len(label) > LONGEST_LABEL:
             remedy = f"Write 1 to {LONGEST_LABEL} characters."
             raise InputError("this is no label.", where=repr(label[:50]), remedy=remedy)
-        with self._errors():
+        with self._db.errors():
             if added is None:
-                self._sql.execute("DELETE FROM mark WHERE digest = ? AND phrase = ?", (digest, phrase))
+                self._db.sql.execute("DELETE FROM mark WHERE digest = ? AND phrase = ?", (digest, phrase))
             else:
                 row = (digest, phrase, " ".join(label.split()), int(added))
-                self._sql.execute("INSERT OR REPLACE INTO mark VALUES (?, ?, ?, ?)", row)
+                self._db.sql.execute("INSERT OR REPLACE INTO mark VALUES (?, ?, ?, ?)", row)
             self._version = -1
 
     def of_picture(self, digest: str) -> dict[str, bool]:
@@ -91,11 +69,11 @@ class Marks(Mapping[tuple[str, str], bool]):
         return dict(sorted(self._read().get(digest, {}).values()))
 
     def _read(self) -> dict[str, dict[str, tuple[str, bool]]]:
-        with self._errors():
-            version = self._sql.execute("PRAGMA data_version").fetchone()[0]
+        with self._db.errors():
+            version = self._db.sql.execute("PRAGMA data_version").fetchone()[0]
             if version != self._version:
                 kept: dict[str, dict[str, tuple[str, bool]]] = {}
-                for digest, phrase, label, added in self._sql.execute("SELECT * FROM mark"):
+                for digest, phrase, label, added in self._db.sql.execute("SELECT * FROM mark"):
                     kept.setdefault(digest, {})[phrase] = (label, bool(added))
                 self._kept, self._version = kept, version
             return self._kept
@@ -112,7 +90,7 @@ class Marks(Mapping[tuple[str, str], bool]):
 
     def close(self) -> None:
         """Let go of the file."""
-        self._sql.close()
+        self._db.close()
 
 
 def open_marks(where: str) -> Marks:

@@ -6,8 +6,6 @@ Slow to open and to change, as all matrices are read into memory again after eve
 from __future__ import annotations
 
 import json
-import sqlite3
-import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -15,13 +13,19 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Float, Float32, Integer
 
-from tagprism.errors import InputError, MachineError
+from tagprism.errors import InputError
 from tagprism.files import machine_errors
 from tagprism.model.max_similarity import max_similarity_numpy
 from tagprism.search.contract import Filter, Hit, IndexInfo, Picture
 from tagprism.search.filters import MAX_ID, as_json, check_added, check_filter, check_queries, from_json, meets
+from tagprism.sqlite_file import SqliteFile
 
 _FILE = "pictures.sqlite"
+_TABLES = """
+PRAGMA synchronous=FULL;
+CREATE TABLE IF NOT EXISTS shape (one INTEGER PRIMARY KEY, M INTEGER, Q INTEGER);
+CREATE TABLE IF NOT EXISTS picture (id INTEGER PRIMARY KEY, json TEXT, matrix BLOB);
+"""
 _CHUNK = 4096  # pictures multiplied at once
 
 
@@ -39,55 +43,32 @@ class NumpyIndex:
 
     def __init__(self, folder: Path, shape: tuple[int, int] | None = None) -> None:
         self._file = folder / _FILE
-        self._lock = threading.RLock()
         self._read_at = -1  # count of other connections' changes when `_ids` and `_matrices` were read; -1: read again
         with machine_errors(folder):
             folder.mkdir(parents=True, exist_ok=True)
         if shape is None and not self._file.exists():
             raise InputError("there is no index.", where=str(folder), remedy="Make one with `tagprism index`.")
-        with self._errors():
-            self._sql = sqlite3.connect(self._file, timeout=60, isolation_level=None, check_same_thread=False)
+        self._db = SqliteFile(self._file, "the index fails", "Free space or mend the permission.", _TABLES)
         try:
-            self.shape = self._open(shape)
+            self.shape = self._shape(shape)
         except BaseException:
             self.close()
             raise
 
-    def _open(self, shape: tuple[int, int] | None) -> tuple[int, int]:
-        with self._errors():
-            self._sql.execute("PRAGMA journal_mode=WAL")
-            self._sql.execute("PRAGMA synchronous=FULL")
-            self._sql.execute("CREATE TABLE IF NOT EXISTS shape (one INTEGER PRIMARY KEY, M INTEGER, Q INTEGER)")
-            self._sql.execute("CREATE TABLE IF NOT EXISTS picture (id INTEGER PRIMARY KEY, json TEXT, matrix BLOB)")
+    def _shape(self, shape: tuple[int, int] | None) -> tuple[int, int]:
+        with self._db.errors():
             if shape is not None:
-                self._sql.execute("INSERT OR IGNORE INTO shape VALUES (1, ?, ?)", shape)
-            found = self._sql.execute("SELECT M, Q FROM shape").fetchone()
+                self._db.sql.execute("INSERT OR IGNORE INTO shape VALUES (1, ?, ?)", shape)
+            found = self._db.sql.execute("SELECT M, Q FROM shape").fetchone()
         if found is None or (shape is not None and found != shape):
             raise InputError(f"holds matrices of shape {found}, not {shape}.", where=str(self._file))
         return int(found[0]), int(found[1])
 
     @contextmanager
-    def _errors(self) -> Iterator[None]:
-        try:
-            with self._lock, machine_errors(self._file):
-                yield
-        except sqlite3.Error as error:
-            raise MachineError(
-                f"the index fails ({error}).", where=str(self._file), remedy="Free space or mend the permission."
-            ) from error
-
-    @contextmanager
     def _transaction(self) -> Iterator[None]:
-        with self._errors():
-            self._sql.execute("BEGIN IMMEDIATE")
-            try:
-                yield
-                self._sql.execute("COMMIT")
-            except BaseException:
-                self._sql.execute("ROLLBACK")
-                raise
-            finally:
-                self._read_at = -1
+        with self._db.transaction():
+            self._read_at = -1
+            yield
 
     def add(self, pictures: Sequence[Picture], matrices: Float[np.ndarray, "n M Q"]) -> None:
         """Add pictures, or replace those of the same id: all of them or, with an error, none."""
@@ -97,19 +78,19 @@ class NumpyIndex:
             for picture, matrix in zip(pictures, matrices, strict=True)
         )
         with self._transaction():
-            self._sql.executemany("INSERT OR REPLACE INTO picture VALUES (?, ?, ?)", rows)
+            self._db.sql.executemany("INSERT OR REPLACE INTO picture VALUES (?, ?, ?)", rows)
 
     def remove(self, ids: Sequence[int]) -> None:
         """Take pictures out; an id that is not there is no error."""
         with self._transaction():
-            self._sql.executemany("DELETE FROM picture WHERE id = ?", ((one,) for one in ids if 1 <= one <= MAX_ID))
+            self._db.sql.executemany("DELETE FROM picture WHERE id = ?", ((one,) for one in ids if 1 <= one <= MAX_ID))
 
     def _read(self) -> tuple[Integer[np.ndarray, " n"], Float32[np.ndarray, "n M Q"]]:
         """Ids and matrices as they are now, ids rising."""
-        with self._errors():
-            changes = self._sql.execute("PRAGMA data_version").fetchone()[0]
+        with self._db.errors():
+            changes = self._db.sql.execute("PRAGMA data_version").fetchone()[0]
             if changes != self._read_at:
-                rows = self._sql.execute("SELECT id, matrix FROM picture ORDER BY id").fetchall()
+                rows = self._db.sql.execute("SELECT id, matrix FROM picture ORDER BY id").fetchall()
                 self._ids = np.array([number for number, _ in rows], np.int64)
                 flat = np.frombuffer(b"".join(matrix for _, matrix in rows), "<f4")
                 self._matrices = flat.reshape(-1, *self.shape).astype(np.float32, copy=False)
@@ -163,17 +144,17 @@ class NumpyIndex:
         """All pictures of an id above `after`, by rising id."""
         last: int | None = after
         while last is not None:
-            with self._errors():
+            with self._db.errors():
                 query = "SELECT id, json FROM picture WHERE id > ? ORDER BY id LIMIT 1000"
-                rows = self._sql.execute(query, (last,)).fetchall()
+                rows = self._db.sql.execute(query, (last,)).fetchall()
             yield from (from_json(one, json.loads(text)) for one, text in rows)
             last = rows[-1][0] if rows else None
 
     def _rows(self, column: str, ids: Sequence[int]) -> Iterator[tuple[int, tuple[bytes] | None]]:
         query = f"SELECT {column} FROM picture WHERE id = ?"
         for one in ids:
-            with self._errors():
-                row = self._sql.execute(query, (one,)).fetchone() if 1 <= one <= MAX_ID else None
+            with self._db.errors():
+                row = self._db.sql.execute(query, (one,)).fetchone() if 1 <= one <= MAX_ID else None
             yield one, row
 
     def settle(self, queries: Float32[np.ndarray, "q Q"]) -> None:
@@ -181,10 +162,10 @@ class NumpyIndex:
 
     def info(self) -> IndexInfo:
         """Size, form and exactness."""
-        with self._errors():
-            count = self._sql.execute("SELECT count(*) FROM picture").fetchone()[0]
+        with self._db.errors():
+            count = self._db.sql.execute("SELECT count(*) FROM picture").fetchone()[0]
         return IndexInfo(count, *self.shape, storage="float32", exact=True, recall=1.0)
 
     def close(self) -> None:
         """Let go of the file."""
-        self._sql.close()
+        self._db.close()

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
@@ -48,8 +48,17 @@ class Counted:
         return self._index.search(queries, limit, where=where)
 
 
+class Made(NamedTuple):
+    index: NumpyIndex
+    matrices: np.ndarray
+    pictures: list[Picture]
+
+    def __repr__(self) -> str:
+        return "made"  # hypothesis warns of long ones, and a warning would hide the failure
+
+
 @pytest.fixture(scope="module")
-def made(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[NumpyIndex, np.ndarray, list[Picture]]]:
+def made(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Made]:
     random = np.random.default_rng(0)
     matrices = random.standard_normal((N, M, Q)).astype(np.float32)
     matrices[100:110] = matrices[90:100]  # ties
@@ -61,7 +70,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[NumpyIndex,
     ]
     index = NumpyIndex(tmp_path_factory.mktemp("index"), (M, Q))
     index.add(pictures, matrices)
-    yield index, matrices, pictures
+    yield Made(index, matrices, pictures)
     index.close()
 
 
@@ -74,7 +83,7 @@ def plain(
     tree: Query | None,
     like: Likeness | None,
     odds: Odds,
-    made: tuple[NumpyIndex, np.ndarray, list[Picture]],
+    made: Made,
     marks: dict[int, dict[int, bool]],
 ) -> list[tuple[float, int]]:
     """Every picture's match and id, best first."""
@@ -113,7 +122,7 @@ def search_of(index: Any, tree: Query | None, like: Likeness | None, odds: Odds,
 )
 @settings(max_examples=120, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
 def test_the_best_are_those_of_a_plain_ranking(
-    made: tuple[NumpyIndex, np.ndarray, list[Picture]],
+    made: Made,
     monkeypatch: pytest.MonkeyPatch,
     standardised: bool,
     tree: Query | None,
@@ -127,16 +136,14 @@ def test_the_best_are_those_of_a_plain_ranking(
     odds = Odds(BACKGROUND, standardised)
     expected = plain(tree, like, odds, made, marks if tree is not None else {})[:limit]
     found = search_of(made[0], tree, like, odds, marks).best(limit)
-    assert found.matches.tolist() == pytest.approx([-value for value, _ in expected], abs=1e-6)
+    assert found.matches.tolist() == pytest.approx([-value for value, _ in expected], abs=threshold._ROUNDING)
     matches = np.array([value for value, _ in expected])
-    if len(matches) < 2 or np.diff(matches).min() > 1e-6:  # else the last bits of a product decide
+    if len(matches) < 2 or np.diff(matches).min() > threshold._ROUNDING:  # else the last bits of a product decide
         assert found.ids.tolist() == [one for _, one in expected]
 
 
 @pytest.mark.parametrize("k", [1, 5])
-def test_neighbours_order_the_first_pictures_anew(
-    made: tuple[NumpyIndex, np.ndarray, list[Picture]], monkeypatch: pytest.MonkeyPatch, k: int
-) -> None:
+def test_neighbours_order_the_first_pictures_anew(made: Made, monkeypatch: pytest.MonkeyPatch, k: int) -> None:
     monkeypatch.setattr(threshold, "_LEAST_AMONG", 30)
     odds, tree, matrices = Odds(BACKGROUND, standardised=True), parse("a NOT b"), made[1]
     first = [one for _, one in plain(tree, None, odds, made, {})[:50]]  # ten for each that is wanted
@@ -160,7 +167,7 @@ def test_neighbours_order_the_first_pictures_anew(
     [("a", 1, False), ("a NOT b", 1, False), ("NOT a", 1, True), ("a AND b", None, False), ("a OR NOT b", 2, True)],
 )
 def test_no_more_of_the_index_is_read_than_the_proof_needs(
-    made: tuple[NumpyIndex, np.ndarray, list[Picture]],
+    made: Made,
     monkeypatch: pytest.MonkeyPatch,
     query: str,
     searched: int | None,
@@ -173,9 +180,7 @@ def test_no_more_of_the_index_is_read_than_the_proof_needs(
     assert searched is None or index.searched == searched
 
 
-def test_a_picture_that_is_removed_during_the_search_is_left_out(
-    made: tuple[NumpyIndex, np.ndarray, list[Picture]], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_picture_that_is_removed_during_the_search_is_left_out(made: Made, monkeypatch: pytest.MonkeyPatch) -> None:
     class Losing(Counted):
         def scores(self, queries: np.ndarray, ids: Sequence[int]) -> Any:
             if gone := first & set(ids):
@@ -195,7 +200,7 @@ def test_a_picture_that_is_removed_during_the_search_is_left_out(
 
 
 def test_pictures_that_come_during_the_search_push_none_out(
-    made: tuple[NumpyIndex, np.ndarray, list[Picture]],
+    made: Made,
 ) -> None:
     class Growing(Counted):
         def info(self) -> Any:
@@ -206,9 +211,7 @@ def test_pictures_that_come_during_the_search_push_none_out(
     assert search_of(Growing(made[0]), tree, None, odds).best(30).ids.tolist() == wanted
 
 
-def test_a_mark_of_a_picture_outside_the_filters_brings_it_not_in(
-    made: tuple[NumpyIndex, np.ndarray, list[Picture]], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_mark_of_a_picture_outside_the_filters_brings_it_not_in(made: Made, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(threshold, "_LEAST_DEPTH", 20)
     odds, where = Odds(BACKGROUND, standardised=True), Filter(path=("/1/",))
     marks = {0: {2: True, 3: True, 9: False}}  # 2 and 9 are in /1/, 3 is in /2/

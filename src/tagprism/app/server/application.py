@@ -10,7 +10,7 @@ from typing import Annotated, Any
 
 from fastapi import FastAPI, Form, Request
 from fastapi.exceptions import RequestValidationError
-from fastapi.responses import FileResponse, JSONResponse, Response
+from fastapi.responses import FileResponse, HTMLResponse, JSONResponse, Response
 from fastapi.staticfiles import StaticFiles
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp
@@ -96,7 +96,8 @@ def _page(app: FastAPI, door: Door) -> None:
     async def enter(request: Request, token: Annotated[str, Form()] = "") -> Response:
         if door.fits(token):
             return door.welcome(request.scope)
-        return FileResponse(_PAGE / "login_failed.html", 401, media_type="text/html")
+        text = (_PAGE / "login.html").read_text(encoding="utf-8")
+        return HTMLResponse(text.replace('role="alert" hidden', 'role="alert"'), 401)
 
 
 async def _expected(_: Request, error: Exception) -> Response:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import string
-import warnings
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +13,7 @@ from tokenizers import Regex, Tokenizer, models, normalizers, pre_tokenizers, pr
 from tagprism.clip_models import load_clip
 from tagprism.errors import InputError, MachineError
 from tagprism.labels.sentence_encoder import MODEL_FILE, TOKENIZER_FILE
+from tagprism.labels.text_export import export_text_network
 
 try:
     import torch
@@ -66,10 +66,11 @@ def export_clip_text(spec: str, folder: Path) -> int:
     """
     clip, theirs = load_clip(spec)
     tower = _tower(clip, theirs, spec)
-    tokenizer = _tokenizer(theirs, clip.context_length, causal=tower.attn_mask is not None)
+    causal = tower.attn_mask is not None
+    tokenizer = _tokenizer(theirs, clip.context_length, causal=causal)
     tokenizer.save(str(folder / TOKENIZER_FILE))
     model = _TextVectors(tower).eval()
-    _export(model, folder / MODEL_FILE, clip.context_length)
+    export_text_network(model, folder / MODEL_FILE, clip.context_length, free=causal)
     with torch.no_grad():
         wanted = torch.cat([clip.encode_text(theirs([probe]), normalize=True) for probe in _PROBES]).numpy()
     tokens = tokenizer.encode_batch(list(_PROBES))
@@ -130,26 +131,3 @@ def _tokenizer(theirs: Any, context: int, *, causal: bool) -> Tokenizer:
 
 def _escaped(characters: str) -> str:
     return "".join(f"\\{one}" for one in characters)
-
-
-def _export(model: _TextVectors, path: Path, context: int) -> None:
-    # Two tensors: one given twice would be taken for a single input. One masked token: all ones may be left out.
-    free = model.tower.attn_mask is not None
-    length = min(8, context - 1) if free else context
-    ids, mask = torch.ones((2, length), dtype=torch.int64), torch.ones((2, length), dtype=torch.int64)
-    mask[1, -1] = 0
-    sizes: dict[int, Any] = {0: torch.export.Dim("batch")}
-    if free:
-        sizes[1] = torch.export.Dim("length", min=2, max=context)
-    with warnings.catch_warnings(), torch.no_grad():
-        warnings.simplefilter("ignore")  # the exporter's remarks about itself
-        torch.onnx.export(
-            model,
-            (ids, mask),
-            path,
-            input_names=["input_ids", "attention_mask"],
-            output_names=["vectors"],
-            dynamic_shapes={"input_ids": sizes, "attention_mask": sizes},
-            external_data=False,
-            verbose=False,
-        )

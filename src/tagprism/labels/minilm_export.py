@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +10,7 @@ from tokenizers import Tokenizer
 
 from tagprism.errors import InputError, MachineError
 from tagprism.labels.sentence_encoder import MODEL_FILE, TOKENIZER_FILE
+from tagprism.labels.text_export import export_text_network
 
 try:
     import torch
@@ -68,7 +68,7 @@ def export_minilm(source: Path, folder: Path) -> float:
     tokenizer.save(str(folder / TOKENIZER_FILE))
     with torch.random.fork_rng(devices=[]):  # building a network draws from the process's generator
         model = _SentenceVectors(source).eval()
-    _export(model, folder / MODEL_FILE)
+    export_text_network(model, folder / MODEL_FILE, _LONGEST)
     error = _largest_difference(model, tokenizer, folder / MODEL_FILE)
     if not error <= TOLERANCE:
         raise MachineError(
@@ -77,25 +77,6 @@ def export_minilm(source: Path, folder: Path) -> float:
             remedy="Other versions of torch, transformers and onnxscript may do; the changelog names tested ones.",
         )
     return error
-
-
-def _export(model: _SentenceVectors, path: Path) -> None:
-    # Two tensors: one given twice would be taken for a single input. One masked token: all ones may be left out.
-    ids, mask = torch.ones((2, 8), dtype=torch.int64), torch.ones((2, 8), dtype=torch.int64)
-    mask[1, 7] = 0
-    sizes = {0: torch.export.Dim("batch"), 1: torch.export.Dim("length", max=_LONGEST)}
-    with warnings.catch_warnings(), torch.no_grad():
-        warnings.simplefilter("ignore")  # the exporter's remarks about itself
-        torch.onnx.export(
-            model,
-            (ids, mask),
-            path,
-            input_names=["input_ids", "attention_mask"],
-            output_names=["vectors"],
-            dynamic_shapes={"input_ids": sizes, "attention_mask": sizes},
-            external_data=False,
-            verbose=False,
-        )
 
 
 def _largest_difference(model: _SentenceVectors, tokenizer: Tokenizer, path: Path) -> float:

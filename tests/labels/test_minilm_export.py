@@ -79,7 +79,9 @@ assert not {{"torch", "transformers"}} & set(sys.modules)
 def test_the_network_is_checked_when_it_is_made(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from tagprism.labels import minilm_export
 
-    monkeypatch.setattr(minilm_export, "_export", lambda model, path: shutil.copy(folder / "model.onnx", path))
+    monkeypatch.setattr(
+        minilm_export, "export_text_network", lambda _, path, __: shutil.copy(folder / "model.onnx", path)
+    )
     assert minilm_export.export_minilm(SOURCE, tmp_path) < 1e-5
     monkeypatch.setattr(minilm_export, "TOLERANCE", -1.0)
     with pytest.raises(MachineError, match="minilm: the exported text network differs from the original by"):

@@ -421,7 +421,7 @@ def test_screenshots(browser: Browser, tmp_path: Path) -> None:
             page.wait_for_load_state("networkidle")
             shoot(page, into / f"server{name}.jpg")
             if not name:
-                open_picture(page, "rocket.jpg")
+                open_picture(page, "chelsea.jpg")
                 page.locator(".tag .show").first.click()
                 expect(page.locator("#heat")).to_have_class("on")
                 page.wait_for_load_state("networkidle")

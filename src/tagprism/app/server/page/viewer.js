@@ -269,7 +269,9 @@ export class Viewer {
     const name = element("span");
     name.append(element("strong", "", label), `: vector ${why.vector + 1} of ${why.vectors.length} fired`);
     line.append(name, element("span", "", why.score.toFixed(2)));
-    $("why").replaceChildren(line, vectorBars(why));
+    const whole = 2 * why.without_place > why.score; // what the classifier adds has no place
+    const note = whole ? [element("p", "", "Mostly from the picture as a whole, so the map shows little.")] : [];
+    $("why").replaceChildren(line, vectorBars(why), ...note);
   }
 
   hideMap() {

@@ -271,7 +271,7 @@ export class Viewer {
     line.append(name, element("span", "", why.score.toFixed(2)));
     const whole = 2 * why.without_place > why.score; // what the classifier adds has no place
     const note = whole ? [element("p", "", "Mostly from the picture as a whole, so the map shows little.")] : [];
-    $("why").replaceChildren(line, vectorBars(why), ...note);
+    $("why").replaceChildren(line, ...note, vectorBars(why));
   }
 
   hideMap() {

@@ -19,13 +19,13 @@ import torch
 
 from tagprism.app import console
 from tagprism.app.open_data import open_data
+from tagprism.bundle.score import scoring_vectors
 from tagprism.datasets.splits import Split, shared_labels
 from tagprism.datasets.table import ImageTable
 from tagprism.evaluation.evaluate import evaluate_matrices
 from tagprism.evaluation.protocols import Evaluation
 from tagprism.evaluation.table import compare, comparison_markdown
-from tagprism.model.queries import label_queries
-from tagprism.training.anchoring import embed_known, imagenet_labels
+from tagprism.training.classifier_prior import embed_known, imagenet_labels
 from tagprism.training.features import compute_features
 from tagprism.training.fit import fit
 from tagprism.training.prepare import embed_labels, prepare
@@ -71,7 +71,7 @@ def measure(
         matrices = network.of_features(torch.from_numpy(features.vectors)).numpy()
     trained_on = {label for label, _ in shared_labels(split.seen, names)}
     trained = np.array([name in trained_on for name in names])
-    queries = label_queries(prepared.space.embed(names).vectors, network.class_queries, trained)
+    queries = scoring_vectors(prepared.space.embed(names).vectors, network.class_affinity, trained)
     targets = other.targets(places[features.rows], names)
     return evaluate_matrices(matrices, names, queries, ~trained, targets, ks=(3,))
 

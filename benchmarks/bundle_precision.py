@@ -17,16 +17,16 @@ import numpy as np
 
 from tagprism.app import console
 from tagprism.app.open_data import open_data
+from tagprism.bundle.agreement import measure_agreement
+from tagprism.bundle.bundle import MODEL
+from tagprism.bundle.onnx_model import OnnxNetwork
 from tagprism.evaluation.evaluate import evaluate_matrices
 from tagprism.images.stream import look_at
-from tagprism.labels.encoder_card import read_card
-from tagprism.labels.encoder_precision import cosines, write_int8
-from tagprism.labels.encoders import load_encoder
+from tagprism.labels.encoders.card import read_card
+from tagprism.labels.encoders.encoder import load_encoder
 from tagprism.labels.label_space import LabelSpace
-from tagprism.model.agreement import measure_agreement
-from tagprism.model.bundle import MODEL
-from tagprism.model.onnx_model import OnnxModel
-from tagprism.model.quantise import quantise_network
+from tagprism.network.encoder_precision import cosines, write_int8
+from tagprism.network.quantise import quantise_network
 from tagprism.tagging.tagger import Tagger, load
 
 _RANGES, _BATCH, _ROUNDS = 64, 32, 5
@@ -73,16 +73,16 @@ def _pixels(tagger: Tagger, files: list[Path]) -> np.ndarray:
     return np.stack(pixels)
 
 
-def _networks(tagger: Tagger, folder: Path, ranges: np.ndarray) -> dict[str, tuple[OnnxModel, int]]:
+def _networks(tagger: Tagger, folder: Path, ranges: np.ndarray) -> dict[str, tuple[OnnxNetwork, int]]:
     source = tagger.bundle.path / MODEL
     files = {"fp32": source}
     for form in ("fp16", "int8"):
         files[form] = folder / f"{form}.onnx"
         quantise_network(source, files[form], form, np.split(ranges, len(ranges) // 16))
-    return {form: (OnnxModel(file), file.stat().st_size) for form, file in files.items()}
+    return {form: (OnnxNetwork(file), file.stat().st_size) for form, file in files.items()}
 
 
-def _matrices(network: OnnxModel, pixels: np.ndarray) -> np.ndarray:
+def _matrices(network: OnnxNetwork, pixels: np.ndarray) -> np.ndarray:
     with console.progress(False)("computing matrices", len(pixels)) as advance:
         batches = []
         for start in range(0, len(pixels), _BATCH):
@@ -91,7 +91,7 @@ def _matrices(network: OnnxModel, pixels: np.ndarray) -> np.ndarray:
     return np.concatenate(batches)
 
 
-def _rates(networks: list[OnnxModel], pixels: np.ndarray) -> list[float]:
+def _rates(networks: list[OnnxNetwork], pixels: np.ndarray) -> list[float]:
     """Pictures per second of each network, the median over rounds in which they take turns."""
     times: list[list[float]] = [[] for _ in networks]
     for _ in range(_ROUNDS):

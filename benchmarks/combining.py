@@ -21,11 +21,11 @@ from collections.abc import Callable
 import numpy as np
 
 from tagprism.app.open_data import open_data
+from tagprism.bundle.score import max_similarity_numpy
 from tagprism.evaluation.evaluate_model import evaluate_model
 from tagprism.evaluation.ranking import average_precision_of_ranks
-from tagprism.model.max_similarity import max_similarity_numpy
-from tagprism.search.logic import log_chance
-from tagprism.search.odds import Odds
+from tagprism.search.label_logits import Odds
+from tagprism.search.match import log_chance
 from tagprism.search.similar import Example, likeness
 from tagprism.tagging.tagger import Tagger, load
 

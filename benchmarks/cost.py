@@ -24,20 +24,20 @@ import numpy as np
 
 from cost_plot import draw
 from tagprism.app import console
-from tagprism.app.compare_command import Method, choosing_splits, run_method
+from tagprism.app.commands.compare import Method, choosing_splits, run_method
 from tagprism.app.open_data import open_data
+from tagprism.bundle.bundle import MODEL
+from tagprism.bundle.onnx_model import OnnxNetwork
+from tagprism.comparing.experiment import Experiment
 from tagprism.datasets.splits import Split, split_names
 from tagprism.datasets.table import ImageTable
 from tagprism.errors import NothingToDoError
 from tagprism.evaluation.evaluate_model import evaluate_model
 from tagprism.files import digest_json, link_or_copy, write_json
 from tagprism.images.stream import look_at
-from tagprism.model.bundle import MODEL
-from tagprism.model.onnx_model import OnnxModel
-from tagprism.model.quantise import quantise_network
+from tagprism.network.quantise import quantise_network
 from tagprism.provenance import made_with
 from tagprism.tagging.tagger import load
-from tagprism.training.experiment import Experiment
 from tagprism.training.recipe import Recipe, load_recipe
 from tagprism.training.train import train
 
@@ -147,7 +147,7 @@ def _form_accuracy(network: Path, table: ImageTable, split: Split) -> dict[str, 
     kept = network.with_suffix(".json")
     if not kept.exists():
         tagger = load(str(network.parent))
-        tagger.network = OnnxModel(network)
+        tagger.network = OnnxNetwork(network)
         measured = evaluate_model(tagger, table, split, ks=(3,), progress=console.progress(False))
         write_json(kept, measured.evaluation.to_json())
     return _map(json.loads(kept.read_text(encoding="utf-8")))
@@ -162,7 +162,7 @@ def _costs(rows: list[dict], work: Path) -> list[dict]:
     ways: list[Callable[[], object]] = []
     shapes = []
     for row in rows:
-        network = OnnxModel(Path(row["network"]), threads=1)
+        network = OnnxNetwork(Path(row["network"]), threads=1)
         pixels = np.random.default_rng(0).standard_normal((8, *network.shapes[0][1:]), dtype=np.float32)
         shapes.append([int(size) for size in network(pixels).shape[1:]])  # also the first call, which allocates
         ways.append(lambda network=network, pixels=pixels: network(pixels))

@@ -16,11 +16,11 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from tagprism.model.backbones import Backbone
-from tagprism.model.embedding_matrix import EmbeddingMatrix, Network, RankingMatrix
-from tagprism.model.export import export_onnx
-from tagprism.model.onnx_model import OnnxModel
-from tagprism.model.places import PlacedNetwork, find_places
+from tagprism.bundle.onnx_model import OnnxNetwork
+from tagprism.network.backbones import Backbone
+from tagprism.network.embedding_matrix import EmbeddingMatrix, Network, RankingMatrix
+from tagprism.network.export import export_onnx
+from tagprism.network.places import PlacedNetwork, find_places
 
 SIZE, VECTORS, DIMENSION, SEEN = (224, 224), 7, 484, 205
 ROUNDS = {1: 100, 32: 10}  # batch size -> rounds
@@ -40,7 +40,7 @@ def main() -> None:
         print(
             f"file: {plain.stat().st_size / 1e6:.3f} MB without `places`, {placed.stat().st_size / 1e6:.3f} MB with it"
         )
-        models = [OnnxModel(path, threads=1) for path in (plain, placed)]
+        models = [OnnxNetwork(path, threads=1) for path in (plain, placed)]
     for batch, rounds in ROUNDS.items():
         pixels = np.random.default_rng(0).standard_normal((batch, 3, *SIZE), dtype=np.float32)
         ways: dict[str, Callable[[], object]] = {

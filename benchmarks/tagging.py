@@ -29,10 +29,10 @@ from rich.console import Console
 from rich.table import Table
 
 from tagprism import load
+from tagprism.bundle.onnx_model import OnnxNetwork
 from tagprism.evaluation.scores import score_matrices
 from tagprism.images.decode import open_picture
 from tagprism.images.stream import BATCH
-from tagprism.model.onnx_model import OnnxModel
 from tagprism.tagging.tagger import Tagger
 from tagprism.training.torch_engine import torch_matrices
 
@@ -123,7 +123,7 @@ def plain_way(files: Sequence[Path], tagger: Tagger, network: Callable[[np.ndarr
 def bare(tagger: Tagger, count: int) -> float:
     """The network alone, on all cores, in the fastest of some ways to call it."""
     size = (tagger.preprocess.height, tagger.preprocess.width)
-    model = OnnxModel(tagger.bundle.path / "model.onnx")
+    model = OnnxNetwork(tagger.bundle.path / "model.onnx")
     best = 0.0
     for batch in (BATCH, 8, 32):
         pixels = np.random.default_rng(0).standard_normal((batch, 3, *size), np.float32)

@@ -8,9 +8,8 @@ import jaxtyping
 import pytest
 
 # Shapes and types are checked while the tests run; to be installed before anything of tagprism is imported.
-_CHECKED = ("model", "training.diversity_loss", "training.features", "training.baselines", "evaluation", "labels")
-_CHECKED += ("training.decoder_head", "training.clip_scores", "training.anchoring", "training.networks")
-_CHECKED += ("images", "datasets", "tagging")
+_CHECKED = ("bundle", "network", "labels", "images", "datasets", "tagging", "evaluation", "comparing")
+_CHECKED += ("training.diversity_loss", "training.features", "training.classifier_prior", "training.networks")
 jaxtyping.install_import_hook([f"tagprism.{room}" for room in _CHECKED], "beartype.beartype")
 
 from tests.command_line import tagprism  # noqa: E402

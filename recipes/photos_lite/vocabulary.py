@@ -29,10 +29,10 @@ from pathlib import Path
 from timm.data.imagenet_info import ImageNetInfo
 
 from tagprism.datasets.registry import open_dataset
-from tagprism.labels.encoder_sources import encoder_folder
-from tagprism.labels.encoders import load_encoder
+from tagprism.labels.encoders.encoder import load_encoder
+from tagprism.labels.encoders.word_table import WordTable
 from tagprism.labels.phrases import normalise_phrase, variants
-from tagprism.labels.word_table import WordTable
+from tagprism.network.encoder_sources import encoder_folder
 
 SIZE = 10_500
 LEAST_WORD = 80_000  # a single word is among the so many most frequent ones

@@ -16,9 +16,9 @@ from pathlib import Path
 import numpy as np
 
 from tagprism.app import console
+from tagprism.comparing.experiment import Experiment
 from tagprism.datasets.registry import open_dataset
 from tagprism.datasets.splits import load_split
-from tagprism.training.experiment import Experiment
 from tagprism.training.recipe import load_recipe
 
 data, file, recipe, *settings = sys.argv[1:]

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 import tagprism
-from tagprism.model.bundle import Bundle
+from tagprism.bundle.bundle import Bundle
 from tests.app.conftest import Cli
 from tests.app.test_train import sets
 from tests.small_world import World
@@ -19,7 +19,7 @@ CALIBRATED = ("calibration.folds=2", "calibration.background=16", "training.vali
 @pytest.fixture(scope="module")
 def run(world: World, tmp_path_factory: pytest.TempPathFactory, cache_folder: Path) -> Path:
     """A calibrated run, made once."""
-    from tagprism.app.train_command import train
+    from tagprism.app.commands.train import train
 
     out = tmp_path_factory.mktemp("calibrated") / "run"
     with pytest.MonkeyPatch.context() as patch:
@@ -92,7 +92,7 @@ def test_words_for_the_bundle_are_known_without_its_encoders(cli: Cli, world: Wo
 def test_an_interrupted_calibration_continues_to_the_same_bits(
     world: World, run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from tagprism.app.train_command import train
+    from tagprism.app.commands.train import train
     from tagprism.training import calibrate
 
     _, data, _, split = world.on(0)

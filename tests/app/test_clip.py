@@ -13,11 +13,11 @@ import pytest
 import torch
 from PIL import Image
 
+from tagprism.comparing.experiment import Experiment
 from tagprism.datasets.registry import open_dataset
 from tagprism.datasets.splits import load_split
 from tagprism.evaluation.metrics import mean_average_precision
 from tagprism.tagging.tagger import load
-from tagprism.training.experiment import Experiment
 from tagprism.training.recipe import load_recipe
 from tests.app.conftest import Cli
 from tests.command_line import tagprism
@@ -33,7 +33,7 @@ parts = [{{ encoder = "{spec}", template = "{prompt}" }}]
 backbone = "{spec}"
 vectors = 3
 rows_from = "{rows_from}"
-anchor = 100
+prior = 100
 [training]
 epochs = 2
 batch_size = 8
@@ -160,8 +160,8 @@ def test_the_table_says_whether_plain_clip_is_beaten(spec: str, world: World, cl
     assert f"GZSL mAP {np.mean(differences):+.1f}" in said
 
 
-def test_an_anchor_needs_the_text_tower_in_the_label_space(spec: str, world: World, cli: Cli, tmp_path: Path) -> None:
-    changed = ("--set", f"model.backbone={spec}", "--set", "model.anchor=100", "--set", "model.image_size=48")
+def test_a_prior_needs_the_text_tower_in_the_label_space(spec: str, world: World, cli: Cli, tmp_path: Path) -> None:
+    changed = ("--set", f"model.backbone={spec}", "--set", "model.prior=100", "--set", "model.image_size=48")
     cli("train", world.recipe, *world.on(0), "--out", tmp_path / "run", *changed).refused(
-        "its text tower in the label space", "model.anchor"
+        "its text tower in the label space", "model.prior"
     )

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from tagprism.comparing.experiment import Experiment
 from tagprism.evaluation.published import Entry, published_for
-from tagprism.training.experiment import Experiment
 from tests.app.conftest import Cli
 from tests.small_world import World
 
@@ -129,7 +129,7 @@ def test_published_numbers_of_the_same_protocol_stand_beside(
         asked.append(protocol)
         return published_for("nus-wide", 925, 81)
 
-    monkeypatch.setattr("tagprism.app.compare_command.published_for", of_nus_wide)
+    monkeypatch.setattr("tagprism.app.commands.compare.published_for", of_nus_wide)
     command = ("compare", world.recipe, *world.on(0), "--quiet")
     found = json.loads(cli(*command, "--format", "json").out)
     assert asked == [("tagged", 6, 2)]

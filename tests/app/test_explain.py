@@ -12,9 +12,9 @@ import pytest
 from PIL import Image
 
 import tagprism
-from tagprism.app.explain_output import explained, file_name
-from tagprism.app.explain_sheet import draw_sheet, overlay, spread
 from tagprism.tagging.explain import Explanation, Why
+from tagprism.tagging.explain_output import explained, file_name
+from tagprism.tagging.explain_sheet import draw_sheet, overlay, spread
 from tagprism.tagging.tags import ImageTags, Tag
 from tests.app.conftest import Cli
 from tests.odd_pictures import draw_odd_pictures

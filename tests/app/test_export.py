@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 
 import tagprism
+from tagprism.bundle.bundle import MODEL, VOCABULARY, Bundle
 from tagprism.errors import InputError
-from tagprism.model.bundle import MODEL, VOCABULARY, Bundle
 from tests.app.conftest import Cli
 from tests.small_world import World
 
@@ -102,7 +102,7 @@ def test_int8_of_a_small_network_keeps_all_outputs_or_is_refused(cli: Cli, world
 
 
 def test_a_broken_bound_leaves_nothing(cli: Cli, world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from tagprism.app import export_command
+    from tagprism.app.commands import export as export_command
 
     monkeypatch.setitem(export_command._BOUNDS, "fp16", (1.1, 99))
     done = cli("export", world.run, "--into", tmp_path / "b", "--precision", "fp16", "--photos", world.data, "-q")

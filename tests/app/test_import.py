@@ -14,14 +14,16 @@ from PIL import Image
 
 from tagprism.app import console
 from tagprism.app.cli import app
-from tagprism.labels.word_files import read_word_file
-from tagprism.model.bundle import Bundle
+from tagprism.bundle.bundle import Bundle
+from tagprism.labels.encoders.word_files import read_word_file
 from tagprism.tagging.tagger import load
 from tests.app.conftest import Cli
-from tests.model.official_network import OfficialNetwork
+from tests.network.official_network import OfficialNetwork
 from tests.small_world import LABELS, UNSEEN, World
 
 M, D, SIZE = 3, 12, 64
+
+EXPORT = "tagprism.app.commands.import_official.export_onnx"
 
 
 @dataclass(frozen=True)
@@ -179,7 +181,9 @@ def test_what_does_not_fit_is_refused(
 def test_a_checkpoint_that_does_not_tell_its_seen_labels_says_so(
     cli: Cli, released: Released, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("tagprism.app.import_command.export_onnx", lambda _module, _size, path: path.write_bytes(b""))
+    monkeypatch.setattr(
+        "tagprism.app.commands.import_official.export_onnx", lambda _module, _size, path: path.write_bytes(b"")
+    )
     done = cli(*released.arguments(tmp_path / "all"))
     assert done.code == 0 and "does not tell which labels were kept out" in done.err
     assert Bundle(tmp_path / "all").config.seen == LABELS
@@ -195,7 +199,9 @@ def test_a_checkpoint_that_does_not_tell_its_seen_labels_says_so(
 def test_the_protocol_lists_of_nus_wide_give_925_and_81(
     cli: Cli, shared: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("tagprism.app.import_command.export_onnx", lambda _module, _size, path: path.write_bytes(b""))
+    monkeypatch.setattr(
+        "tagprism.app.commands.import_official.export_onnx", lambda _module, _size, path: path.write_bytes(b"")
+    )
     lists = shared / "data" / "protocols" / "nus_wide"
     checkpoint = tmp_path / "NUS_mtresnet_224.pth"
     torch.save({"model": OfficialNetwork(7, 300).randomise().state_dict(), "num_classes": 1006}, checkpoint)

@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 from qdrant_client import QdrantClient
 
-from tagprism.app.index_command import _tell_once
+from tagprism.app.commands.index import _tell_once
 from tagprism.errors import PictureError
 from tagprism.search import edge_index, qdrant_index
 from tagprism.search.collection import open_collection

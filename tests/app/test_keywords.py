@@ -18,8 +18,8 @@ from PIL import Image
 
 from tests.app.conftest import Cli
 from tests.command_line import python, tagprism
+from tests.keywords.sidecars import DARKTABLE
 from tests.small_world import LABELS, World
-from tests.tagging.sidecars import DARKTABLE
 
 Tree = dict[str, tuple[str, int]]
 

@@ -20,9 +20,9 @@ pytestmark = pytest.mark.slow
 SETTINGS = (
     'model.backbone=["tf_efficientnet_lite0", "tf_efficientnet_lite1"]',
     "model.weights=pretrained",
-    "model.anchor=5",
-    "model.conse=0.35",
-    "model.conse_rank=4",
+    "model.prior=5",
+    "model.class_columns=0.35",
+    "model.class_columns_rank=4",
     "training.validation=0.5",
     "calibration.folds=2",
 )
@@ -52,14 +52,14 @@ def test_bundle_and_torch_measure_the_same(cli: Cli, world: World, levers: Path,
     assert found[0]["calibration"]["unseen"]["pairs"] > 0
 
 
-def test_the_backbones_knowledge_is_asked_for_labels_not_trained_on_alone(world: World, levers: Path) -> None:
+def test_class_columns_count_less_for_labels_trained_on(world: World, levers: Path) -> None:
     tagger = tagprism.load(levers)
     config = tagger.bundle.config
     assert config.class_columns == 5
     queries = tagger.queries(["red", "reds", "yellow", "star"])
     assert queries.shape == (4, config.dimension + 1 + 5)
-    assert (queries[:2, config.dimension + 1 :] == 0).all()  # also in another spelling
-    assert (queries[2:, -1] == 1).all() and (np.abs(queries[2:, config.dimension + 1 : -1]).max(axis=1) > 0).all()
+    np.testing.assert_array_equal(queries[:, -1], [0.25, 0.25, 1, 1])  # also in another spelling
+    assert (np.abs(queries[:, config.dimension + 1 : -1]).max(axis=1) > 0).all()
 
 
 def test_what_has_no_place_is_the_rest_of_the_score(world: World, levers: Path) -> None:
@@ -72,9 +72,9 @@ def test_what_has_no_place_is_the_rest_of_the_score(world: World, levers: Path) 
 
 
 def test_a_backbone_without_classifier_is_refused(cli: Cli, world: World, tmp_path: Path) -> None:
-    for number, setting in enumerate(("model.anchor=5", "model.conse=0.35")):
+    for number, setting in enumerate(("model.prior=5", "model.class_columns=0.35")):
         done = cli(*world.train_arguments(tmp_path / str(number)), "--set", setting, "--quiet")
         done.refused("ImageNet-1k classifier")
         assert not list((tmp_path / str(number)).rglob("*.ckpt"))  # before the training, not after
-    sets = ("--set", "model.conse=0.35", "--set", "model.standardise=false")
+    sets = ("--set", "model.class_columns=0.35", "--set", "model.standardise=false")
     cli(*world.train_arguments(tmp_path / "raw"), *sets, "--quiet").refused("standardise = true")

@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 
 import tagprism
+from tagprism.bundle.bundle import VOCABULARY, Bundle
+from tagprism.bundle.find import find_bundle
 from tagprism.labels.phrase_list import read_phrases
 from tagprism.labels.vocabulary import Vocabulary
-from tagprism.model.bundle import VOCABULARY, Bundle
-from tagprism.model.locate import locate_bundle
 
 ROOT = Path(__file__).parents[2]
 OFFENSIVE = ("bitch", "negro", "nude", "whore", "gypsy", "rape", "slave", "slut", "porn")
@@ -19,11 +19,11 @@ OFFENSIVE = ("bitch", "negro", "nude", "whore", "gypsy", "rape", "slave", "slut"
 
 @pytest.fixture(scope="module")
 def vocabulary() -> Vocabulary:
-    return Vocabulary.load(locate_bundle("photos-lite") / VOCABULARY)
+    return Vocabulary.load(find_bundle("photos-lite") / VOCABULARY)
 
 
 def test_it_is_small_and_whole(vocabulary: Vocabulary) -> None:
-    folder = locate_bundle("photos-lite")
+    folder = find_bundle("photos-lite")
     assert sum(file.stat().st_size for file in folder.rglob("*") if file.is_file()) < 30e6
     bundle = Bundle(folder)
     assert bundle.config.name == "photos-lite" and bundle.config.calibration is not None

@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tagprism.app.search_command import _misspelt
+from tagprism.app.commands.search import _misspelt
 from tagprism.errors import MachineError, PictureError
 from tagprism.files import digest_file
 from tagprism.labels.vocabulary import Vocabulary

@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tagprism.labels.encoder_card import EncoderCard
-from tagprism.labels.word_table import WordTable, write_word_table
+from tagprism.labels.encoders.card import EncoderCard
+from tagprism.labels.encoders.word_table import WordTable, write_word_table
 
 MakeTable = Callable[..., WordTable]
 

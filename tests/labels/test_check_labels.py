@@ -7,7 +7,7 @@ from collections.abc import Callable
 import numpy as np
 
 from tagprism.labels.check import Finding, LabelCheck, check_labels, count_rules
-from tagprism.labels.word_table import WordTable
+from tagprism.labels.encoders.word_table import WordTable
 
 
 class Sentences:

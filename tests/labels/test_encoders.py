@@ -13,10 +13,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tagprism.errors import InputError
-from tagprism.labels.encoder_card import EncoderCard, unit_rows
-from tagprism.labels.encoders import LabelEncoder, load_encoder
-from tagprism.labels.sentence_encoder import SentenceEncoder
-from tagprism.labels.word_table import Reading, WordTable, write_word_table
+from tagprism.labels.encoders.card import EncoderCard, unit_rows
+from tagprism.labels.encoders.encoder import LabelEncoder, load_encoder
+from tagprism.labels.encoders.sentence_encoder import SentenceEncoder
+from tagprism.labels.encoders.word_table import Reading, WordTable, write_word_table
 
 MakeTable = Callable[..., WordTable]
 CARD = EncoderCard(id="tiny", kind="words", dimension=2, licence="none", source="a test", digest="0" * 64)

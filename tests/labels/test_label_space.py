@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from tagprism.errors import InputError
+from tagprism.labels.encoders.word_table import WordTable
 from tagprism.labels.label_space import LabelSpace, SpacePart, UnknownPhrasesError
 from tagprism.labels.tensor_file import write_tensors
-from tagprism.labels.word_table import WordTable
 
 MakeTable = Callable[..., WordTable]
 

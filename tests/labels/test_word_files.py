@@ -15,8 +15,8 @@ from hypothesis import strategies as st
 from safetensors.numpy import save_file
 
 from tagprism.errors import InputError
+from tagprism.labels.encoders.word_files import read_word_file
 from tagprism.labels.vocabulary import Vocabulary
-from tagprism.labels.word_files import read_word_file
 
 DATA = Path(__file__).parent / "data"
 WORDS = ["the", "schön", "new york", "北京"]

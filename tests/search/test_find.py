@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 import pytest
 
+from tagprism.bundle.neighbours import nearest_pictures
 from tagprism.errors import InputError, PictureError
 from tagprism.evaluation.scores import score_chunks, score_matrices
-from tagprism.model.neighbours import nearest_pictures
 from tagprism.search.collection import Collection, create_collection
 from tagprism.search.contract import Picture
 from tagprism.search.find import Finder, find

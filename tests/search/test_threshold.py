@@ -12,18 +12,18 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from tagprism.model.max_similarity import max_similarity_numpy
+from tagprism.bundle.score import max_similarity_numpy
 from tagprism.search import threshold
 from tagprism.search.contract import Filter, Picture
 from tagprism.search.filters import meets
-from tagprism.search.logic import as_filter, log_match
+from tagprism.search.label_logits import Odds
+from tagprism.search.match import as_filter, log_match
 from tagprism.search.numpy_index import NumpyIndex
-from tagprism.search.odds import Odds
 from tagprism.search.query import parse
 from tagprism.search.query_tree import InPath, Label, Query, Taken, labels_of, leaves
 from tagprism.search.similar import Likeness
 from tagprism.search.threshold import Search
-from tests.search.test_logic import grow
+from tests.search.test_match import grow
 
 N, M, Q = 400, 3, 6
 LABELS = ("a", "b", "c", "d")

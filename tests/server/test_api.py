@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 from starlette.testclient import TestClient
 
-from tagprism.app.server.lanes import Together
+from tagprism.app.server.work_queues import Together
 from tagprism.tagging.explain import Explainer
 from tagprism.tagging.tagger import load
 from tests.hostile_pictures import encoded, noise, png, scan_bomb

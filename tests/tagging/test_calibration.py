@@ -10,10 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sklearn.linear_model import LogisticRegression
 
+from tagprism.bundle.score import max_similarity_numpy, scoring_vectors
 from tagprism.errors import InputError
 from tagprism.labels.vocabulary import Role, Vocabulary
-from tagprism.model.max_similarity import max_similarity_numpy
-from tagprism.model.queries import label_queries
 from tagprism.tagging.calibration import Calibration, MonotoneMap, background_statistics, pair_features
 from tagprism.training.monotone_fit import fit_monotone
 
@@ -74,8 +73,8 @@ def test_features_are_as_the_slow_way_gives_them(calibration: Calibration, vocab
     random = np.random.default_rng(3)
     matrices = random.standard_normal((4, M, D + 1)).astype(np.float32)
     vectors, reference = vocabulary.vectors, vocabulary.vectors[:2]
-    scores, _ = max_similarity_numpy(matrices, label_queries(vectors))
-    found = pair_features(matrices, scores, calibration.statistics, label_queries(reference))
+    scores, _ = max_similarity_numpy(matrices, scoring_vectors(vectors))
+    found = pair_features(matrices, scores, calibration.statistics, scoring_vectors(reference))
     for i, matrix in enumerate(matrices):
         best = max(float((row[:-1] @ w) + row[-1]) for row in matrix for w in reference)
         for j, w in enumerate(vectors):
@@ -94,14 +93,14 @@ def test_a_probability_depends_on_picture_and_label_alone(calibration: Calibrati
     def chances(labels: list[int], pictures: list[int]) -> np.ndarray:
         its = calibration.of_labels([names[at] for at in labels], vectors[labels], vocabulary)
         chosen = matrices[pictures]
-        return its.probabilities(chosen, max_similarity_numpy(chosen, label_queries(vectors[labels]))[0])
+        return its.probabilities(chosen, max_similarity_numpy(chosen, scoring_vectors(vectors[labels]))[0])
 
     everything = chances(list(range(7)), list(range(6)))
     for picture in range(6):
         for label in range(7):
             np.testing.assert_allclose(chances([label], [picture])[0, 0], everything[picture, label], rtol=1e-4)
     whole = calibration.of_labels(vocabulary.names, vocabulary.vectors, vocabulary)  # the quick way
-    scores = max_similarity_numpy(matrices, label_queries(vocabulary.vectors))[0]
+    scores = max_similarity_numpy(matrices, scoring_vectors(vocabulary.vectors))[0]
     np.testing.assert_allclose(whole.probabilities(matrices, scores), everything[:, :4], rtol=1e-4)
 
 

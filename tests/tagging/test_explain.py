@@ -17,10 +17,10 @@ from PIL import Image
 import tagprism
 from tagprism.errors import InputError, PictureError
 from tagprism.files import digest_file
-from tagprism.model.backbones import Backbone
-from tagprism.model.embedding_matrix import EmbeddingMatrix, Network, RankingMatrix
-from tagprism.model.export import export_onnx
-from tagprism.model.places import PlacedNetwork
+from tagprism.network.backbones import Backbone
+from tagprism.network.embedding_matrix import EmbeddingMatrix, Network, RankingMatrix
+from tagprism.network.export import export_onnx
+from tagprism.network.places import PlacedNetwork
 from tagprism.tagging.explain import Explainer
 from tagprism.tagging.tagger import Tagger
 from tests.small_world import LABELS, World

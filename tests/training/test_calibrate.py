@@ -7,10 +7,9 @@ from typing import Any
 
 import numpy as np
 
-from tagprism.labels.encoder_card import unit_rows
+from tagprism.bundle.score import max_similarity_numpy, scoring_vectors
+from tagprism.labels.encoders.card import unit_rows
 from tagprism.labels.vocabulary import Role, Vocabulary
-from tagprism.model.max_similarity import max_similarity_numpy
-from tagprism.model.queries import label_queries
 from tagprism.tagging.calibration import MonotoneMap, background_statistics, pair_features
 from tagprism.training.calibrate import _for_many
 
@@ -25,11 +24,11 @@ def fitted(its: MonotoneMap, known: MonotoneMap) -> tuple[MonotoneMap, float, fl
     vocabulary = Vocabulary(tuple(f"word {at}" for at in range(405)), vectors, roles)
     prepared: Any = SimpleNamespace(vocabulary=vocabulary, seen_vectors=vectors[:5])
     background = random.standard_normal((16, 2, 7)).astype(np.float16)
-    statistics, reference = background_statistics(background, vectors), label_queries(vectors[:5])
+    statistics, reference = background_statistics(background, vectors), scoring_vectors(vectors[:5])
     found = _for_many(its, known, prepared, background, None, statistics)
 
     def likely(map_: MonotoneMap, rows: slice) -> float:
-        scores, _ = max_similarity_numpy(background, label_queries(vectors[rows]))
+        scores, _ = max_similarity_numpy(background, scoring_vectors(vectors[rows]))
         probabilities = map_(pair_features(background, scores, statistics[rows], reference).reshape(-1, 3))
         return float(probabilities[probabilities >= 0.5].sum())
 

@@ -11,7 +11,7 @@ import torch
 
 from tagprism.errors import InputError, MachineError
 from tagprism.images.preprocess import Preprocess
-from tagprism.model.backbones import Backbone
+from tagprism.network.backbones import Backbone
 from tagprism.training import features
 from tagprism.training.features import FeatureCache, compute_features
 from tests.odd_pictures import DAMAGED, draw_odd_pictures

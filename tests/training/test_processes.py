@@ -21,7 +21,7 @@ from safetensors.torch import load_file
 from timm.layers import BatchNormAct2d, SyncBatchNormAct
 
 from tagprism.errors import InputError
-from tagprism.model.backbones import Backbone
+from tagprism.network.backbones import Backbone
 from tagprism.training import processes as module
 from tagprism.training.batches import InOrder, TrainingOrder, shard
 from tagprism.training.fit import synchronise_batch_norm

@@ -10,10 +10,11 @@ from typing import Annotated, Literal
 import typer
 
 import tagprism
-from tagprism.app import console, find_commands
-from tagprism.app.data_commands import app as data_app
-from tagprism.app.keywords_commands import app as keywords_app
-from tagprism.app.labels_commands import app as labels_app
+from tagprism.app import console
+from tagprism.app.commands import find_commands
+from tagprism.app.commands.data import app as data_app
+from tagprism.app.commands.keywords import app as keywords_app
+from tagprism.app.commands.labels import app as labels_app
 from tagprism.app.options import DEFAULT_MODEL, Data, Limit, Model, Quiet, Sets, Split
 from tagprism.errors import InputError
 
@@ -61,7 +62,7 @@ def train(
 ) -> int:
     """Train a model and write it as a RUN with a bundle in it; run again to continue an interrupted one."""
     console.require_extra("train", "torch")
-    from tagprism.app import train_command
+    from tagprism.app.commands import train as train_command
 
     return train_command.train(
         recipe, data, split, out, tuple(sets or ()), vocabulary, limit, devices, nodes, print_config, quiet
@@ -88,7 +89,7 @@ def evaluate(
     quiet: Quiet = False,
 ) -> int:
     """Measure a model on the test pictures of a split: ZSL and GZSL, with chance, constant and ceiling lines."""
-    from tagprism.app import evaluate_command
+    from tagprism.app.commands import evaluate as evaluate_command
 
     return evaluate_command.evaluate(
         model, data, split, format, report, tuple(k or (3, 5)), unknown, engine, allow_leak, limit, neighbours, quiet
@@ -124,7 +125,7 @@ def compare(
 ) -> int:
     """Train and measure several recipes on the same pictures; over all splits of a file when none is chosen."""
     console.require_extra("train", "torch")
-    from tagprism.app import compare_command
+    from tagprism.app.commands import compare as compare_command
 
     rivals, further = (tuple(baseline or ()), baselines), (supervised, neighbours)
     shown = format, ratio_to
@@ -149,7 +150,7 @@ def import_official(
 ) -> int:
     """Turn the authors' released checkpoint into a bundle, without running any code in it."""
     console.require_extra("train", "torch")
-    from tagprism.app import import_command
+    from tagprism.app.commands import import_official as import_command
 
     return import_command.import_official(checkpoint, labels, into, seen, unseen, image_size, raw, encoder, quiet)
 
@@ -193,7 +194,7 @@ def tag(
     quiet: Quiet = False,
 ) -> int:
     """Tag pictures with your own words or the model's vocabulary."""
-    from tagprism.app import tag_command
+    from tagprism.app.commands import tag as tag_command
 
     cut = tag_command.Cut(top_k, min_probability)
     return tag_command.tag(paths, model, labels, cut, format, out, null, max_pixels, explain, quiet)
@@ -210,7 +211,7 @@ def undo(
     quiet: Quiet = False,
 ) -> int:
     """Take back a run of `keywords write`: every sidecar gets its bytes back, new ones are removed."""
-    from tagprism.app import undo_command
+    from tagprism.app.commands import undo as undo_command
 
     return undo_command.list_runs() if list_runs else undo_command.undo(journal, quiet)
 
@@ -235,7 +236,7 @@ def export(
     quiet: Quiet = False,
 ) -> int:
     """Write a model as a bundle of its own, smaller if wanted, and check it on real pictures."""
-    from tagprism.app import export_command
+    from tagprism.app.commands import export as export_command
 
     return export_command.export(model, into, precision, text, tuple(photos or ()), min_agreement, quiet)
 
@@ -249,7 +250,7 @@ def demo(
 ) -> int:
     """Do the whole job once on real pictures and write demo/report.html."""
     console.require_extra("train", "torch")
-    from tagprism.app import demo_command
+    from tagprism.app.commands import demo as demo_command
 
     return demo_command.demo(data, split, out, quiet)
 
@@ -270,12 +271,12 @@ def doctor(
 ) -> int:
     """Say what is installed, what is cached and what this machine can do; or how diverse a model's vectors are."""
     if bundle is not None:
-        from tagprism.app import collapse_command
+        from tagprism.app.commands import collapse as collapse_command
 
         return collapse_command.collapse(bundle, photos or [], data, split, limit, format, quiet)
     if photos or data:
         raise InputError("the model to measure is missing.", remedy="Name it: --bundle RUN_OR_BUNDLE.")
-    from tagprism.app import doctor_command
+    from tagprism.app.commands import doctor as doctor_command
 
     return doctor_command.doctor()
 

@@ -21,7 +21,7 @@ from typing import Literal
 import numpy as np
 from jaxtyping import Bool, Int64
 
-from tagprism.datasets.hex_keys import HexKeys
+from tagprism.datasets.image_ids import ImageIds
 from tagprism.datasets.official_files import find_file, find_files, official_folder
 from tagprism.datasets.open_images_labels import KnownNames, Said
 from tagprism.datasets.open_images_pictures import Missing, PartFiles, find_pictures
@@ -139,8 +139,8 @@ class _Part:
 
 def _table(folder: Path, parts: list[_Part], machine: str) -> ImageTable:
     seen, unseen = label_names()
-    split = {part.name: HexKeys([(f"{part.name}/", part.said.images[part.there])]) for part in parts}
-    keys = HexKeys([pair for part in split.values() for pair in part.parts])
+    split = {part.name: ImageIds([(f"{part.name}/", part.said.images[part.there])]) for part in parts}
+    keys = ImageIds([pair for part in split.values() for pair in part.parts])
     gone = [(f"{part.name}/", part.said.images[~part.there]) for part in parts if part.there.any()]
     empty = (part for part in parts if not part.there.any())
     said = "labels by people" + (f" and by the machine from {machine} in training" if machine != "none" else "")
@@ -153,7 +153,7 @@ def _table(folder: Path, parts: list[_Part], machine: str) -> ImageTable:
         negative=_ragged(parts, "negative"),
         unlisted="unknown",
         skipped=Missing(
-            HexKeys(gone),
+            ImageIds(gone),
             tuple(
                 SkippedPicture(f"{part.name}/", "missing", f"None of its {len(part.there)} pictures is there.")
                 for part in empty

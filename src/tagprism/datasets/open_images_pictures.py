@@ -12,7 +12,7 @@ from typing import overload
 import numpy as np
 from jaxtyping import UInt64
 
-from tagprism.datasets.hex_keys import HexKeys
+from tagprism.datasets.image_ids import ImageIds
 from tagprism.datasets.table import SkippedPicture
 
 _PICTURE = re.compile("[0-9a-f]{16}[.]jpg")
@@ -47,7 +47,7 @@ def _numbers_in(folders: Sequence[Path]) -> UInt64[np.ndarray, " n"]:
 class PartFiles(Sequence[Path]):
     """Paths from keys when they are asked for."""
 
-    keys: HexKeys
+    keys: ImageIds
     folders: Mapping[str, str]
 
     def __len__(self) -> int:
@@ -68,7 +68,7 @@ class PartFiles(Sequence[Path]):
 class Missing(Sequence[SkippedPicture]):
     """Reasons made when they are asked for; a part of which nothing is there counts as one."""
 
-    keys: HexKeys
+    keys: ImageIds
     empty: tuple[SkippedPicture, ...]
 
     def __len__(self) -> int:

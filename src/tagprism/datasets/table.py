@@ -16,7 +16,7 @@ from typing import Literal, TypeVar, overload
 import numpy as np
 from jaxtyping import Int8, Int32, Int64, Integer
 
-from tagprism.datasets.hex_keys import HexKeys
+from tagprism.datasets.image_ids import ImageIds
 from tagprism.datasets.protocol import Protocol
 from tagprism.errors import InputError
 
@@ -151,7 +151,7 @@ class ImageTable:
         if len(sizes) != 1:
             raise InputError(f"files, keys, positive and negative differ in length: {sorted(sizes)}.", where=self.kind)
         for name, names in (("pictures", self.keys), ("labels", self.labels)):
-            if not isinstance(names, HexKeys) and len(set(names)) != len(names):
+            if not isinstance(names, ImageIds) and len(set(names)) != len(names):
                 twice = [one for one, times in Counter(names).items() if times > 1]
                 raise InputError(f"{name} are named twice: {first_ten(twice)}.", where=self.kind)
         for columns in (self.positive.columns, self.negative.columns):
@@ -165,7 +165,7 @@ class ImageTable:
     @cached_property
     def row(self) -> Callable[[str], int | None]:
         """The row of a picture by its key, None for one that is not in the table."""
-        if isinstance(self.keys, HexKeys):
+        if isinstance(self.keys, ImageIds):
             return self.keys.row
         return {key: row for row, key in enumerate(self.keys)}.get
 

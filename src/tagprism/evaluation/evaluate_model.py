@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Bool, Float32, Int8
 
+from tagprism.bundle.neighbours import nearest_pictures
 from tagprism.datasets.splits import Split
 from tagprism.datasets.table import ImageTable
 from tagprism.errors import InputError, PictureError
@@ -19,7 +20,6 @@ from tagprism.evaluation.protocols import Evaluation
 from tagprism.evaluation.reliability import Reliability, reliability
 from tagprism.evaluation.scores import score_matrices
 from tagprism.images.digests import digest_pictures
-from tagprism.model.neighbours import nearest_pictures
 from tagprism.progress import Progress, silent
 from tagprism.tagging.tagger import Tagger
 

@@ -7,11 +7,10 @@ from collections.abc import Iterator
 import numpy as np
 from jaxtyping import Float, Float32, Int64
 
+from tagprism.bundle.neighbours import smoothed
+from tagprism.bundle.score import max_similarity_numpy, scoring_vectors
 from tagprism.errors import InputError
 from tagprism.evaluation.metrics import check_finite
-from tagprism.model.max_similarity import max_similarity_numpy
-from tagprism.model.neighbours import smoothed
-from tagprism.model.queries import label_queries
 
 CHUNK = 128  # images scored at once: their products with 1000 labels stay in the processor's cache
 
@@ -47,7 +46,7 @@ def queries_of(matrices: Float[np.ndarray, "N M D1"], vectors: Float[np.ndarray,
             f"and label vectors {vectors.shape} the shape (labels, D).",
             remedy="Evaluate with the label space that the model was trained in.",
         )
-    return label_queries(vectors.astype(np.float32, copy=False))
+    return scoring_vectors(vectors.astype(np.float32, copy=False))
 
 
 def score_chunks(

@@ -6,9 +6,9 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from tagprism.labels.encoders import LabelEncoder
+from tagprism.labels.encoders.encoder import LabelEncoder
+from tagprism.labels.encoders.word_table import WordTable
 from tagprism.labels.phrases import spoken_phrase
-from tagprism.labels.word_table import WordTable
 
 
 @dataclass(frozen=True)

@@ -16,11 +16,11 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 
 from tagprism.errors import InputError
 from tagprism.files import digest_bytes
-from tagprism.labels.encoder_card import unit_rows
-from tagprism.labels.encoders import LabelEncoder
+from tagprism.labels.encoders.card import unit_rows
+from tagprism.labels.encoders.encoder import LabelEncoder
+from tagprism.labels.encoders.word_table import WordTable
 from tagprism.labels.phrases import normalise_phrase, spoken_phrase, without_identifier
 from tagprism.labels.tensor_file import read_tensors, tensor_bytes, write_tensors
-from tagprism.labels.word_table import WordTable
 
 SPACE_FILE = "label_space.safetensors"
 _KIND, _VERSION = "label space", 1

@@ -11,9 +11,9 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from tagprism.bundle.find import packaged_bundles
 from tagprism.errors import IndexMismatchError, InputError, MachineError
 from tagprism.files import digest_json, machine_errors, state_dir, write_json
-from tagprism.model.locate import packaged_bundles
 from tagprism.search.contract import Index
 from tagprism.search.edge_index import RECALL, SHARD, EdgeIndex
 from tagprism.search.marks import MARKS

@@ -16,8 +16,8 @@ from tagprism.labels.phrases import normalise_phrase
 from tagprism.search.catalog import held_with
 from tagprism.search.collection import Collection, catalog_file
 from tagprism.search.contract import Filter, Index, Picture
-from tagprism.search.logic import Leaf, divided, log_match
-from tagprism.search.odds import Odds
+from tagprism.search.label_logits import Odds
+from tagprism.search.match import Leaf, divided, log_match
 from tagprism.search.query import Query, parse
 from tagprism.search.query_tree import InPath, Taken, labels_of, leaves
 from tagprism.search.similar import Example, likeness

@@ -13,9 +13,9 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Float, Float32, Integer
 
+from tagprism.bundle.score import max_similarity_numpy
 from tagprism.errors import InputError
 from tagprism.files import machine_errors
-from tagprism.model.max_similarity import max_similarity_numpy
 from tagprism.search.contract import Filter, Hit, IndexInfo, Picture
 from tagprism.search.filters import MAX_ID, as_json, check_added, check_filter, check_queries, from_json, meets
 from tagprism.sqlite_file import SqliteFile

@@ -25,7 +25,7 @@ from jaxtyping import Float, Float32
 from tagprism.errors import MachineError
 from tagprism.files import machine_errors
 from tagprism.search.contract import Filter, Hit, Index, IndexInfo, Picture
-from tagprism.search.handover import Guest, Owner
+from tagprism.search.shard_server import Guest, Owner
 
 if sys.platform == "win32":
     import msvcrt

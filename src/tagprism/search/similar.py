@@ -9,11 +9,11 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Float, Float32, Float64
 
+from tagprism.bundle.score import max_similarity_numpy
 from tagprism.errors import InputError, PictureError
-from tagprism.model.max_similarity import max_similarity_numpy
 from tagprism.search.collection import Collection
-from tagprism.search.logic import log_chance
-from tagprism.search.odds import Odds
+from tagprism.search.label_logits import Odds
+from tagprism.search.match import log_chance
 from tagprism.tagging.tagger import Tagger
 
 _LABELS = 5  # labels that speak for a picture

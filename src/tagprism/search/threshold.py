@@ -19,11 +19,11 @@ from functools import cached_property
 import numpy as np
 from jaxtyping import Bool, Float32, Float64, Int64
 
-from tagprism.model.neighbours import nearest_pictures, smoothed
+from tagprism.bundle.neighbours import nearest_pictures, smoothed
 from tagprism.search.contract import Filter, Hit, Index, Picture
 from tagprism.search.filters import meets
-from tagprism.search.logic import Leaf, as_filter, log_chance, log_match, positive_labels
-from tagprism.search.odds import Odds
+from tagprism.search.label_logits import Odds
+from tagprism.search.match import Leaf, as_filter, log_chance, log_match, positive_labels
 from tagprism.search.query_tree import InPath, Label, Query, Taken, leaves
 from tagprism.search.similar import Likeness
 

@@ -20,7 +20,7 @@ from threadpoolctl import threadpool_limits
 from tagprism.errors import MachineError, PictureError
 from tagprism.files import digest_bytes, machine_errors
 from tagprism.images.decode import MAX_PIXELS, read_bytes
-from tagprism.images.facts import picture_facts
+from tagprism.images.metadata import read_metadata
 from tagprism.images.stream import look_at
 from tagprism.images.walk import each_picture
 from tagprism.progress import Progress, silent
@@ -218,7 +218,7 @@ class Upkeep:
         self, file: File, number: int | None, digest: str, matrix: Float32[np.ndarray, "M Q"], tags: tuple[Tag, ...]
     ) -> None:
         try:
-            facts = picture_facts(file.path)
+            facts = read_metadata(file.path)
         except PictureError as error:
             self._skip(file.path, error)
             return

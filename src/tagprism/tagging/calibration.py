@@ -16,11 +16,10 @@ from typing import get_args
 import numpy as np
 from jaxtyping import Bool, Float, Float16, Float32, Float64, Integer
 
+from tagprism.bundle.score import ClassAffinity, max_similarity_numpy, scoring_vectors
 from tagprism.errors import InputError
 from tagprism.labels.tensor_file import read_tensors, write_tensors
 from tagprism.labels.vocabulary import Role, Vocabulary
-from tagprism.model.max_similarity import max_similarity_numpy
-from tagprism.model.queries import ClassQueries, label_queries
 
 _KIND, _VERSION = "calibration", 1
 _CHUNK = 2048  # labels whose scores over the background are held at once
@@ -70,7 +69,7 @@ class Calibration:
     background: Float16[np.ndarray, "b M D1"]
     maps: dict[Role, MonotoneMap]
     statistics: Float32[np.ndarray, "L 2"]
-    classes: ClassQueries | None = None
+    classes: ClassAffinity | None = None
 
     def save(self, path: Path) -> None:
         """Write it, whole or not at all."""
@@ -80,7 +79,7 @@ class Calibration:
         write_tensors(path, _KIND, _VERSION, {"features": list(FEATURES)}, tensors)
 
     @classmethod
-    def load(cls, path: Path, classes: ClassQueries | None = None) -> Calibration:
+    def load(cls, path: Path, classes: ClassAffinity | None = None) -> Calibration:
         """Read what `save` wrote; the class queries are the bundle's and stored elsewhere.
 
         Raises:
@@ -107,7 +106,7 @@ class Calibration:
             vocabulary: of the bundle; a label that is another spelling of a trained one counts as trained on.
         """
         known = vocabulary.vectors[np.array(vocabulary.roles) == "seen"]
-        reference = label_queries(known, self.classes, np.ones(len(known), bool))
+        reference = scoring_vectors(known, self.classes, np.ones(len(known), bool))
         roles = np.array(vocabulary.roles_of(labels))
         if tuple(labels) == vocabulary.names:  # all is known, thousands of labels in no time
             return LabelCalibration(self.maps, self.statistics, roles, reference)
@@ -167,14 +166,14 @@ def pair_features(
 def background_statistics(
     background: Float[np.ndarray, "b M Q"],
     vectors: Float32[np.ndarray, "L D"],
-    classes: ClassQueries | None = None,
+    classes: ClassAffinity | None = None,
     trained: Bool[np.ndarray, " L"] | None = None,
 ) -> Float32[np.ndarray, "L 2"]:
-    """Mean and deviation (at least 0.001) of labels' scores over background matrices; see `label_queries`."""
+    """Mean and deviation (at least 0.001) of labels' scores over background matrices; see `scoring_vectors`."""
     found = np.empty((len(vectors), 2), np.float32)
     for start in range(0, len(vectors), _CHUNK):
         rows = slice(start, start + _CHUNK)
-        queries = label_queries(vectors[rows], classes, None if trained is None else trained[rows])
+        queries = scoring_vectors(vectors[rows], classes, None if trained is None else trained[rows])
         scores, _ = max_similarity_numpy(background, queries)
         found[rows] = np.stack([scores.mean(axis=0), np.maximum(scores.std(axis=0), _LEAST_DEVIATION)], axis=1)
     return found

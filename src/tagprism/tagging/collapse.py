@@ -10,8 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float, Float32, Float64, Int64
 
-from tagprism.model.max_similarity import max_similarity_numpy
-from tagprism.model.queries import label_queries
+from tagprism.bundle.score import max_similarity_numpy, scoring_vectors
 
 CLOSE_COSINE, COLLAPSED_GAIN, DEAD_SHARE = 0.95, 0.1, 0.1
 """Mean cosine from which vectors are close; mean gain below which close vectors are one; part of an even share of the
@@ -62,7 +61,7 @@ class CollapseMeter:
     """
 
     def __init__(self, vectors: Float32[np.ndarray, "L D"], top: int = 10) -> None:
-        self._queries, self._top = label_queries(vectors), min(top, len(vectors))  # class columns favour no row
+        self._queries, self._top = scoring_vectors(vectors), min(top, len(vectors))  # class columns favour no row
         self._ranks: list[Float64[np.ndarray, " B"]] = []
         self._cosines: list[Float64[np.ndarray, " B"]] = []
         self._gains: list[Float64[np.ndarray, " B"]] = []

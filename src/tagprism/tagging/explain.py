@@ -15,8 +15,8 @@ import numpy as np
 from jaxtyping import Float32
 from PIL import Image
 
+from tagprism.bundle.score import max_similarity_numpy
 from tagprism.images.decode import MAX_PIXELS, open_picture
-from tagprism.model.max_similarity import max_similarity_numpy
 from tagprism.tagging.tagger import Tagger
 
 

@@ -13,17 +13,17 @@ from jaxtyping import Float32
 from pydantic import ValidationError
 from threadpoolctl import threadpool_limits
 
+from tagprism.bundle.bundle import CALIBRATION, VOCABULARY, Bundle
+from tagprism.bundle.find import DEFAULT, find_bundle
+from tagprism.bundle.score import scoring_vectors
 from tagprism.errors import InputError, PictureError
 from tagprism.images.decode import MAX_PIXELS
 from tagprism.images.preprocess import Preprocess
 from tagprism.images.stream import Seen, look_at
-from tagprism.labels.encoders import load_encoder
-from tagprism.labels.find_encoder import find_encoder
+from tagprism.labels.encoders.encoder import load_encoder
+from tagprism.labels.encoders.find import find_encoder
 from tagprism.labels.label_space import LabelSpace
 from tagprism.labels.vocabulary import Vocabulary
-from tagprism.model.bundle import CALIBRATION, VOCABULARY, Bundle
-from tagprism.model.locate import DEFAULT, locate_bundle
-from tagprism.model.queries import label_queries
 from tagprism.progress import Progress, silent
 from tagprism.tagging.calibration import Calibration
 from tagprism.tagging.tags import ImageTags, Tag, Words
@@ -80,7 +80,7 @@ class Tagger:
     @cached_property
     def calibration(self) -> Calibration | None:
         """What makes probabilities of scores, or None where the bundle has none."""
-        return Calibration.load(self.bundle.path / CALIBRATION, self.bundle.class_queries) if self.calibrated else None
+        return Calibration.load(self.bundle.path / CALIBRATION, self.bundle.class_affinity) if self.calibrated else None
 
     @cached_property
     def label_space(self) -> LabelSpace | None:
@@ -121,10 +121,10 @@ class Tagger:
 
     def queries_of(self, labels: Sequence[str], vectors: Float32[np.ndarray, "L D"]) -> Float32[np.ndarray, "L Q"]:
         """The same, for labels whose vectors are at hand."""
-        classes = self.bundle.class_queries
+        classes = self.bundle.class_affinity
         if classes is None:
-            return label_queries(vectors)
-        return label_queries(vectors, classes, np.array(self.vocabulary.roles_of(labels)) == "seen")
+            return scoring_vectors(vectors)
+        return scoring_vectors(vectors, classes, np.array(self.vocabulary.roles_of(labels)) == "seen")
 
     def _no_vectors(self, phrases: Sequence[str]) -> InputError:
         near = {phrase: ", ".join(self.vocabulary.nearest_names(phrase, 3)) for phrase in phrases[:10]}
@@ -246,10 +246,10 @@ def load(model: _Path = DEFAULT) -> Tagger:
 
     Args:
         model: as text a RUN, a BUNDLE, the name of a packaged bundle or `hf-hub:owner/name` (see
-            `model.locate.locate_bundle`); as a `Path` always a folder.
+            `model.locate.find_bundle`); as a `Path` always a folder.
 
     Raises:
         InputError: there is none, or it is damaged.
         MachineError: the hub does not answer.
     """
-    return Tagger(Bundle(locate_bundle(model) if isinstance(model, str) else Path(model)))
+    return Tagger(Bundle(find_bundle(model) if isinstance(model, str) else Path(model)))

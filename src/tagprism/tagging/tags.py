@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 from jaxtyping import Float32, Float64, Integer
 
+from tagprism.bundle.score import max_similarity_numpy
 from tagprism.errors import InputError, PictureError
-from tagprism.model.max_similarity import max_similarity_numpy
 from tagprism.progress import Progress, silent
 
 if TYPE_CHECKING:

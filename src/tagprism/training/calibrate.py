@@ -17,12 +17,11 @@ from jaxtyping import Bool, Float16, Float32, Int64
 from safetensors import SafetensorError
 from safetensors.numpy import load_file, save_file
 
+from tagprism.bundle.score import ClassAffinity, max_similarity_numpy, scoring_vectors
 from tagprism.errors import InputError
 from tagprism.files import replaced_whole
 from tagprism.labels.vocabulary import Role
-from tagprism.model.embedding_matrix import Network
-from tagprism.model.max_similarity import max_similarity_numpy
-from tagprism.model.queries import ClassQueries, label_queries
+from tagprism.network.embedding_matrix import Network
 from tagprism.progress import Progress, silent
 from tagprism.tagging.calibration import (
     FEATURES,
@@ -87,7 +86,7 @@ def calibrate(prepared: Prepared, network: Network, folder: Path, progress: Prog
     matrices = matrices_of(network, _background(prepared, rows))
     seen_vectors = prepared.seen_vectors
     seen = _pairs(network, prepared, matrices, seen_vectors, seen_vectors, np.arange(len(seen_vectors)), trained=True)
-    classes, trained = network.class_queries, np.array(prepared.vocabulary.roles) == "seen"
+    classes, trained = network.class_affinity, np.array(prepared.vocabulary.roles) == "seen"
     statistics = background_statistics(matrices, prepared.vocabulary.vectors, classes, trained)
     plain, known = fit_monotone(unseen.features, unseen.positive), fit_monotone(seen.features, seen.positive)
     maps: dict[Role, MonotoneMap] = {
@@ -103,7 +102,7 @@ def _for_many(
     known: MonotoneMap,
     prepared: Prepared,
     background: Float16[np.ndarray, "b M D1"],
-    classes: ClassQueries | None,
+    classes: ClassAffinity | None,
     statistics: Float32[np.ndarray, "L 2"],
 ) -> MonotoneMap:
     """The map for the further words of the vocabulary: a picture has not more labels because a list is longer.
@@ -118,7 +117,7 @@ def _for_many(
     reference = _trained_queries(prepared.seen_vectors, classes)
 
     def features(role: Role) -> Float32[np.ndarray, "n F"]:
-        queries = label_queries(prepared.vocabulary.vectors[roles == role], classes, roles[roles == role] == "seen")
+        queries = scoring_vectors(prepared.vocabulary.vectors[roles == role], classes, roles[roles == role] == "seen")
         scores, _ = max_similarity_numpy(background, queries)
         return pair_features(background, scores, statistics[roles == role], reference).reshape(-1, len(FEATURES))
 
@@ -230,16 +229,16 @@ def _pairs(
     used = _judged(prepared.validation)
     assert prepared.validation.features is not None, "reason_not_to was asked"
     matrices = matrices_of(network, prepared.validation.features[used])
-    queries = _trained_queries(reference, network.class_queries)
-    form = network.class_queries, np.full(len(vectors), trained)
-    scores, _ = max_similarity_numpy(matrices, label_queries(vectors, *form))
+    queries = _trained_queries(reference, network.class_affinity)
+    form = network.class_affinity, np.full(len(vectors), trained)
+    scores, _ = max_similarity_numpy(matrices, scoring_vectors(vectors, *form))
     features = pair_features(matrices, scores, background_statistics(background, vectors, *form), queries)
     targets = prepared.validation.targets.over(columns)[used]
     return Pairs(features[targets >= 0], targets[targets >= 0] == 1)
 
 
-def _trained_queries(vectors: Float32[np.ndarray, "S D"], classes: ClassQueries | None) -> Float32[np.ndarray, "S Q"]:
-    return label_queries(vectors, classes, np.ones(len(vectors), bool))
+def _trained_queries(vectors: Float32[np.ndarray, "S D"], classes: ClassAffinity | None) -> Float32[np.ndarray, "S Q"]:
+    return scoring_vectors(vectors, classes, np.ones(len(vectors), bool))
 
 
 def _judged(part: Part) -> Int64[np.ndarray, " n"]:

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from tagprism.errors import InputError
-from tagprism.model.max_similarity import max_similarity
+from tagprism.network.max_similarity import max_similarity
 
 
 class SemanticDiversityLoss(nn.Module):

@@ -16,15 +16,15 @@ import numpy as np
 import torch
 from jaxtyping import Float, Float32, Int64
 
+from tagprism.bundle.onnx_model import OnnxNetwork
 from tagprism.byte_cache import ByteCache
 from tagprism.errors import InputError, PictureError
 from tagprism.files import cache_dir, replaced_whole
 from tagprism.images.digests import digest_pictures
 from tagprism.images.preprocess import Preprocess
 from tagprism.images.stream import BATCH, look_at
-from tagprism.model.backbones import BackboneUnion, FeatureNetwork
-from tagprism.model.export import export_onnx
-from tagprism.model.onnx_model import OnnxModel
+from tagprism.network.backbones import BackboneUnion, FeatureNetwork
+from tagprism.network.export import export_onnx
 from tagprism.progress import Progress, silent
 
 _KEPT_AT_ONCE = 32  # vectors written to disk together
@@ -200,4 +200,4 @@ def _engine(
     if not path.exists():
         with replaced_whole(path) as beside:
             export_onnx(backbone, size, beside)
-    return OnnxModel(path, threads=1)
+    return OnnxNetwork(path, threads=1)

@@ -21,13 +21,13 @@ from timm.layers.norm_act import convert_sync_batchnorm
 from torch import nn
 
 from tagprism.errors import InputError
-from tagprism.model.backbones import Backbone
-from tagprism.model.embedding_matrix import EmbeddingMatrix, Network, RankingMatrix
-from tagprism.model.patches import pooling
+from tagprism.network.backbones import Backbone
+from tagprism.network.embedding_matrix import EmbeddingMatrix, Network, RankingMatrix
+from tagprism.network.patch_rows import pooling
 from tagprism.progress import Progress, silent
-from tagprism.training.anchoring import make_anchor, make_class_columns
 from tagprism.training.augment import Augmentation
 from tagprism.training.batches import FeatureBatches, InOrder, PixelBatches, PlacedLoader, TrainingOrder
+from tagprism.training.classifier_prior import make_class_columns, make_prior
 from tagprism.training.diversity_loss import SemanticDiversityLoss
 from tagprism.training.module import Checkpoints, EmbeddingTrainer, averaging
 from tagprism.training.networks import make_head
@@ -79,8 +79,8 @@ def fit(prepared: Prepared, folder: Path, progress: Progress = silent, processes
         raise InputError("fp16 needs a GPU.", where="training.precision", remedy="Use bf16 or 32.")
     torch.manual_seed(recipe.seed)
     vectors = torch.tensor(prepared.seen_vectors)
-    anchor = make_anchor(recipe, pooling(prepared.backbone), prepared.space)
-    head = make_head(recipe.model, prepared.backbone, vectors.shape[1], anchor)
+    prior = make_prior(recipe, pooling(prepared.backbone), prepared.space)
+    head = make_head(recipe.model, prepared.backbone, vectors.shape[1], prior)
     ranking = RankingMatrix(vectors, standardise=recipe.model.standardise)
     trained: nn.Module = head
     if training.end_to_end:

@@ -6,7 +6,7 @@ from typing import Any
 
 from jinja2 import Environment, StrictUndefined
 
-from tagprism.clip_models import PREFIX
+from tagprism.network.open_clip_models import PREFIX
 from tagprism.training.fit import Fitted
 from tagprism.training.prepare import Prepared
 from tagprism.training.recipe import ModelTable
@@ -99,6 +99,6 @@ def model_card(prepared: Prepared, fitted: Fitted, origin: dict[str, Any]) -> st
 
 def _knows(model: ModelTable) -> str:
     """What of the classifier's knowledge a recipe uses, in words; empty for nothing."""
-    used = [f"anchor {model.anchor:g}"] if model.anchor else []
-    used += [f"ConSE {model.conse:g} for words not trained on"] if model.conse else []
+    used = [f"a prior of length {model.prior:g} in each row"] if model.prior else []
+    used += [f"class columns of weight {model.class_columns:g}"] if model.class_columns else []
     return f"{', '.join(used)}; names and definitions by WordNet" if used else ""

@@ -15,8 +15,8 @@ from torch import Tensor, nn
 
 from tagprism.evaluation.metrics import mean_average_precision
 from tagprism.files import digest_bytes
-from tagprism.model.embedding_matrix import RankingMatrix
-from tagprism.model.max_similarity import max_similarity
+from tagprism.network.embedding_matrix import RankingMatrix
+from tagprism.network.max_similarity import max_similarity
 from tagprism.training.batches import Batch
 from tagprism.training.diversity_loss import SemanticDiversityLoss
 from tagprism.training.processes import ALONE, Processes

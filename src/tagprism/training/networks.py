@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from tagprism.errors import InputError
-from tagprism.model.anchor import Anchor, ProjectedAnchor
-from tagprism.model.backbones import Backbone, make_backbone
-from tagprism.model.class_places import ClassPlaces
-from tagprism.model.clip_backbone import ClipBackbone
-from tagprism.model.embedding_matrix import EmbeddingMatrix
-from tagprism.model.patches import PatchFeatures, PatchRows, pooling
-from tagprism.model.places import find_places
-from tagprism.training.anchoring import CLASSES, imagenet_classifier
+from tagprism.network.backbones import Backbone, make_backbone
+from tagprism.network.class_evidence import ClassEvidence
+from tagprism.network.embedding_matrix import EmbeddingMatrix
+from tagprism.network.open_clip_backbone import ClipBackbone
+from tagprism.network.patch_rows import PatchFeatures, PatchRows, pooling
+from tagprism.network.places import find_places
+from tagprism.network.prior import OpenClipPrior, Prior
+from tagprism.training.classifier_prior import CLASSES, imagenet_classifier
 from tagprism.training.recipe import ModelTable
 
 _NOISE = 0.01  # of the usual first weights: enough to tell the rows apart, too little to change what CLIP ranks
@@ -36,24 +36,24 @@ def open_backbone(model: ModelTable, *, weights: str | None = None) -> Backbone:
             where="model.image_size",
             remedy="Leave it out.",
         )
-    if model.conse and model.conse_sharp:
+    if model.class_columns:
         if weights is None:
             imagenet_classifier(backbone)
-        return ClassPlaces(backbone, find_places(backbone, size), CLASSES)
+        return ClassEvidence(backbone, find_places(backbone, size), CLASSES)
     return PatchFeatures(backbone, size) if model.rows_from == "patches" else backbone
 
 
-def make_head(model: ModelTable, backbone: Backbone, dimension: int, anchor: Anchor | None) -> EmbeddingMatrix:
-    """The untrained head of a recipe; with CLIP's own vector as anchor it begins as plain CLIP.
+def make_head(model: ModelTable, backbone: Backbone, dimension: int, prior: Prior | None) -> EmbeddingMatrix:
+    """The untrained head of a recipe; with CLIP's own vector as prior it begins as plain CLIP.
 
     Args:
         model: `[model]`.
         backbone: of the recipe.
         dimension: D, length of a label vector.
-        anchor: of the recipe.
+        prior: of the recipe.
     """
     kind = PatchRows if isinstance(backbone, PatchFeatures) else EmbeddingMatrix
-    head = kind(pooling(backbone).channels, model.vectors, dimension, anchor)
-    if isinstance(anchor, ProjectedAnchor):
+    head = kind(pooling(backbone).channels, model.vectors, dimension, prior)
+    if isinstance(prior, OpenClipPrior):
         head.linear.weight.data.mul_(_NOISE)
     return head

@@ -17,13 +17,13 @@ from tagprism.datasets.table import ImageTable, Picked, Targets
 from tagprism.errors import InputError, PictureError
 from tagprism.images.digests import digest_pictures
 from tagprism.images.preprocess import Preprocess
-from tagprism.labels.encoder_sources import encoder_folder
-from tagprism.labels.encoders import LabelEncoder, load_encoder
+from tagprism.labels.encoders.encoder import LabelEncoder, load_encoder
 from tagprism.labels.label_space import LabelSpace
 from tagprism.labels.vocabulary import Role, Vocabulary
-from tagprism.model.backbones import Backbone
+from tagprism.network.backbones import Backbone
+from tagprism.network.encoder_sources import encoder_folder
 from tagprism.progress import Progress, silent
-from tagprism.training.anchoring import check_classifier
+from tagprism.training.classifier_prior import check_classifier
 from tagprism.training.features import compute_features
 from tagprism.training.networks import open_backbone
 from tagprism.training.recipe import LabelTable, Recipe

@@ -10,6 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 
 from tagprism.errors import InputError
 from tagprism.labels.label_space import SpacePart
+from tagprism.training.older_runs import current_settings
 
 
 class _Table(BaseModel):
@@ -31,15 +32,14 @@ class ModelTable(_Table):
     )
     weights: str = Field(default="pretrained", description="pretrained, random, or a .safetensors file")
     vectors: int = Field(default=7, ge=1, description="M, principal vectors per image")
-    anchor: float = Field(default=0.0, ge=0, description="length of what the backbone already knows, in each row")
-    anchor_temperature: float = Field(default=2.0, gt=0, description="the classifier's logits are divided by it")
-    rows_from: Literal["pooled", "patches"] = Field(default="pooled", description="what the M rows are made of")
-    conse: float = Field(default=0.0, ge=0, description="weight of ConSE beside the trained score, for other labels")
-    conse_rank: int = Field(default=96, ge=1, description="directions of the class vectors that ConSE keeps")
-    conse_sharp: bool = Field(
-        default=False,
-        description="ConSE at places of the picture, each class speaking for near labels, all labels asking",
+    prior: float = Field(
+        default=0.0, ge=0, description="length of what the backbone's classifier, or CLIP, knows already, in each row"
     )
+    rows_from: Literal["pooled", "patches"] = Field(default="pooled", description="what the M rows are made of")
+    class_columns: float = Field(
+        default=0.0, ge=0, description="weight of the backbone's own classes beside the trained score"
+    )
+    class_columns_rank: int = Field(default=192, ge=1, description="directions of the class-label affinities kept")
     standardise: bool = Field(default=True, description="scores standardised per image over the seen labels")
     image_size: int | None = Field(default=None, ge=16, description="pixels a side; the backbone's own when absent")
     resize: Literal["squash", "crop", "pad"] | None = Field(
@@ -50,8 +50,8 @@ class ModelTable(_Table):
 
     @model_validator(mode="after")
     def _fits(self) -> Self:
-        if self.conse and not self.standardise:
-            raise ValueError("conse adds to standardised scores: set standardise = true, or conse = 0")
+        if self.class_columns and not self.standardise:
+            raise ValueError("class_columns add to standardised scores: set standardise = true, or class_columns = 0")
         return self
 
 
@@ -161,7 +161,7 @@ def load_recipe(path: Path, overrides: tuple[str, ...] = ()) -> Recipe:
 def make_recipe(values: dict[str, Any], *, where: str) -> Recipe:
     """Validate plain values into a recipe; `where` names their origin in errors."""
     try:
-        return Recipe.model_validate(values)
+        return Recipe.model_validate(current_settings(values, where=where))
     except ValidationError as error:
         lines = [f"`{'.'.join(map(str, item['loc']))}`: {item['msg']}" for item in error.errors()]
         raise InputError(

@@ -13,10 +13,11 @@ from safetensors.torch import load_file
 
 from tagprism.errors import InputError
 from tagprism.labels.vocabulary import Vocabulary
-from tagprism.model.embedding_matrix import Network, RankingMatrix
-from tagprism.model.patches import pooling
-from tagprism.training.anchoring import empty_anchor, empty_class_columns
+from tagprism.network.embedding_matrix import Network, RankingMatrix
+from tagprism.network.patch_rows import pooling
+from tagprism.training.classifier_prior import empty_class_columns, empty_prior
 from tagprism.training.networks import make_head, open_backbone
+from tagprism.training.older_runs import current_names
 from tagprism.training.recipe import load_recipe
 from tagprism.training.train import RECIPE, WEIGHTS
 
@@ -37,12 +38,12 @@ def torch_matrices(run: Path, vocabulary: Vocabulary) -> Matrices:
     backbone = open_backbone(recipe.model, weights="random")
     seen = torch.tensor(vocabulary.select(vocabulary.seen).vectors)
     try:
-        weights = {name: value for name, value in load_file(run / WEIGHTS).items() if not _is_cut_off(name)}
-        classes = len(weights.get("head.anchor.bias", ()))  # of an ImageNet classifier
-        anchor = empty_anchor(recipe.model, pooling(backbone), classes, seen.shape[1])
-        head = make_head(recipe.model, backbone, seen.shape[1], anchor)
-        classes = len(weights.get("classes.bias", ()))  # sharp columns have all of them, and no classifier
-        columns = empty_class_columns(recipe.model, backbone.channels, classes, seen.shape[1], len(seen))
+        stored = current_names(load_file(run / WEIGHTS))
+        weights = {name: value for name, value in stored.items() if not _is_cut_off(name)}
+        classes = len(weights.get("head.prior.bias", ()))  # of an ImageNet classifier
+        prior = empty_prior(recipe.model, pooling(backbone), classes, seen.shape[1])
+        head = make_head(recipe.model, backbone, seen.shape[1], prior)
+        columns = empty_class_columns(recipe.model, seen.shape[1], len(seen))
         network = Network(backbone, head, RankingMatrix(seen, standardise=recipe.model.standardise), columns)
         network.load_state_dict(weights)
     except (SafetensorError, RuntimeError, KeyError) as error:

@@ -14,25 +14,25 @@ import numpy as np
 import tomli_w
 from safetensors.torch import save_file
 
-from tagprism.datasets.splits import Split
-from tagprism.datasets.table import ImageTable
-from tagprism.errors import InputError, NothingToDoError
-from tagprism.files import link_or_copy, replaced_whole, write_json, write_text
-from tagprism.labels.encoder_card import read_card
-from tagprism.labels.phrases import normalise_phrase, variants
-from tagprism.labels.vocabulary import Role, Vocabulary
-from tagprism.model.bundle import (
+from tagprism.bundle.bundle import (
     CALIBRATION,
     CARD,
     MODEL,
     TEXT,
     VOCABULARY,
-    write_class_queries,
+    write_class_affinity,
     write_config,
     write_trained_on,
 )
-from tagprism.model.export import export_onnx
-from tagprism.model.places import PlacedNetwork, find_places
+from tagprism.datasets.splits import Split
+from tagprism.datasets.table import ImageTable
+from tagprism.errors import InputError, NothingToDoError
+from tagprism.files import link_or_copy, replaced_whole, write_json, write_text
+from tagprism.labels.encoders.card import read_card
+from tagprism.labels.phrases import normalise_phrase, variants
+from tagprism.labels.vocabulary import Role, Vocabulary
+from tagprism.network.export import export_onnx
+from tagprism.network.places import PlacedNetwork, find_places
 from tagprism.progress import Progress, silent
 from tagprism.provenance import made_with
 from tagprism.tagging.calibration import Calibration
@@ -184,9 +184,9 @@ def write_bundle(
     places = find_places(prepared.backbone, size)
     export_onnx(PlacedNetwork(fitted.network, places) if places else fitted.network, size, folder / MODEL)
     prepared.vocabulary.save(folder / VOCABULARY)
-    queries = fitted.network.class_queries
+    queries = fitted.network.class_affinity
     if queries is not None:
-        write_class_queries(folder, queries)
+        write_class_affinity(folder, queries)
     write_trained_on(folder, frozenset(prepared.train.digests) | frozenset(prepared.validation.digests))
     if calibration is not None:
         calibration.save(folder / CALIBRATION)

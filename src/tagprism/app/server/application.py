@@ -19,9 +19,9 @@ import tagprism
 from tagprism.app.server import routes
 from tagprism.app.server.answers import Errors, Health
 from tagprism.app.server.guard import Door, Guard, refusal, too_large
-from tagprism.app.server.lanes import BusyError
 from tagprism.app.server.library import Library
 from tagprism.app.server.service import Service, StartingError
+from tagprism.app.server.work_queues import BusyError
 from tagprism.errors import InputError, MachineError, NothingToDoError, PictureError, TagprismError
 from tagprism.files import disk_is_full
 

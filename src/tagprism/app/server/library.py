@@ -31,6 +31,7 @@ from tagprism.app.server.answers import (
 from tagprism.app.server.originals import Size, read_original, thumbnail
 from tagprism.errors import InputError, NothingToDoError, PictureError
 from tagprism.images.decode import open_picture
+from tagprism.keywords import journal, sidecar
 from tagprism.labels.phrases import normalise_phrase
 from tagprism.search.collection import Collection, is_address, read_settings
 from tagprism.search.contract import Picture
@@ -39,7 +40,6 @@ from tagprism.search.marks import Marks
 from tagprism.search.query import parse
 from tagprism.search.query_tree import show
 from tagprism.search.similar import Example
-from tagprism.tagging import journal, sidecar
 from tagprism.tagging.explain import Explainer, Explanation
 from tagprism.tagging.tags import Tag, Words
 

@@ -11,8 +11,8 @@ from typing import TypeVar
 import numpy as np
 
 from tagprism.app.server.guard import MAX_UPLOADS
-from tagprism.app.server.lanes import Lane, Together
 from tagprism.app.server.library import Library
+from tagprism.app.server.work_queues import Lane, Together
 
 _T = TypeVar("_T")
 _BATCH = 8  # uploads that go through the network at once

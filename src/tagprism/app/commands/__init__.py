@@ -1,0 +1,1 @@
+"""The commands of the command line, one file each: options, one call, and what is printed."""

@@ -1,0 +1,158 @@
+"""`tagprism data`: look at a data set, write its lists, join several, or fetch one."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import typer
+
+from tagprism.app import console
+from tagprism.app.options import DATA_HELP, Quiet
+from tagprism.errors import InputError
+
+if TYPE_CHECKING:
+    from tagprism.datasets.splits import Split
+    from tagprism.datasets.table import ImageTable
+
+app = typer.Typer(help="Data sets: info, lists, labels, join, fetch.", no_args_is_help=True)
+
+Data = Annotated[str, typer.Argument(help=DATA_HELP)]
+
+
+@app.command()
+def info(
+    data: Data,
+    split: Annotated[str | None, typer.Option("--split", help="Check this split too, FILE or FILE#2.")] = None,
+    encoder: Annotated[
+        list[str] | None, typer.Option("--encoder", help="Say how it knows the split's labels; may be repeated.")
+    ] = None,
+    format: Annotated[Literal["table", "json"], typer.Option(help="What to print.")] = "table",
+) -> int:
+    """Count pictures, labels and positives, and check a split; exit code 4 when pictures would be skipped."""
+    from rich.table import Table
+
+    from tagprism.datasets.registry import default_split, open_dataset
+    from tagprism.datasets.splits import load_split
+
+    table = open_dataset(data)
+    facts: dict[str, Any] = dict(table.info())
+    chosen = load_split(split, table) if split is not None else default_split(data, table)
+    if chosen is not None:
+        facts |= {f"split_{part}": len(getattr(chosen, part)) for part in ("seen", "unseen", "train", "val", "test")}
+        facts["split_digest"] = chosen.digest
+        if chosen.protocol is not None:
+            facts["protocol"] = chosen.protocol.to_json()
+    if encoder:
+        facts["labels_by_encoder"] = _label_rules(encoder, table, chosen)
+    if format == "json":
+        print(json.dumps(facts, indent=2))
+    else:
+        shown = Table(show_header=False)
+        shown.add_column()
+        shown.add_column(overflow="fold")
+        for name, value in facts.items():
+            text = json.dumps(value) if isinstance(value, dict) else value
+            shown.add_row(name, f"{text:.2f}" if isinstance(text, float) else str(text))
+        console.data.print(shown)
+    return console.report_skipped((one.key, one.message) for one in table.skipped)
+
+
+def _label_rules(encoders: list[str], table: ImageTable, split: Split | None) -> dict[str, Any]:
+    """How many labels each encoder knows by which rule, and which it lacks."""
+    from tagprism.labels.check import check_labels, count_rules
+    from tagprism.labels.encoders.encoder import load_encoder
+    from tagprism.network.encoder_sources import encoder_folder
+
+    names = table.labels if split is None else (*split.seen, *split.unseen)
+    checks = check_labels(names, [load_encoder(encoder_folder(name)) for name in encoders])
+    found: dict[str, Any] = dict(count_rules(checks))
+    for row in checks:
+        for finding in row.findings:
+            if finding.status == "missing":
+                found[finding.encoder].setdefault("lacks", []).append(row.phrase)
+    return found
+
+
+@app.command()
+def lists(
+    data: Data,
+    out: Annotated[Path, typer.Option(help="Folder to write split.json, train.txt, zsl_test.txt, gzsl_test.txt into.")],
+) -> int:
+    """Build the lists of a published protocol from the official annotations, and say how they compare with it."""
+    from tagprism.datasets.registry import default_split, open_dataset
+    from tagprism.files import write_json, write_text
+
+    table = open_dataset(data)
+    split = default_split(data, table)
+    if split is None:
+        raise InputError(f"`{data}` has no lists of its own.", remedy="Write a split file, see docs/data.md.")
+    pictures = {"train": list(split.train)}
+    rows = table.rows_of(split.test)
+    for task, labels in (("zsl", split.unseen), ("gzsl", (*split.seen, *split.unseen))):
+        targets = table.targets(rows, labels) == 1
+        pictures[f"{task}_test"] = [key for key, own in zip(split.test, targets.any(axis=1), strict=True) if own]
+        per_picture = targets.sum() / max(1, len(pictures[f"{task}_test"]))
+        console.say(f"{task}_test: {len(pictures[f'{task}_test'])} pictures, {per_picture:.3f} labels per picture")
+    console.say(f"train: {len(split.train)} pictures")
+    for name, keys in pictures.items():
+        write_text(out / f"{name}.txt", "".join(f"{key}\n" for key in keys))
+    if split.protocol is None or not split.protocol.same_label:  # else no split file may say it
+        write_json(out / "split.json", {"name": split.name} | split.to_json())
+    for remark in split.protocol.remarks if split.protocol else ():
+        console.say(remark)
+    return console.report_skipped((one.key, one.message) for one in table.skipped)
+
+
+@app.command()
+def labels(protocol: Annotated[Literal["coco", "open-images"], typer.Argument(help="Whose labels.")]) -> int:
+    """Print the labels of a protocol, seen ones first, as a word list for `tagprism labels check`."""
+    from tagprism.datasets import coco, open_images
+
+    sides = (coco.SEEN, coco.UNSEEN) if protocol == "coco" else open_images.label_names()
+    for side in sides:
+        for name in side:
+            print(name)
+    return console.OK
+
+
+@app.command()
+def join(
+    data: Annotated[list[str], typer.Argument(help="Two data sets or more, such as tagged:A tagged:B.")],
+    into: Annotated[Path, typer.Option(help="Folder to write; read it as tagged:INTO.")],
+    unknown: Annotated[
+        list[str] | None, typer.Option(help="One of them in which an unlisted label is unknown; may be repeated.")
+    ] = None,
+    quiet: Quiet = False,
+) -> int:
+    """Make one tagged: folder out of several; each keeps its own meaning of a label that is not listed."""
+    from tagprism.datasets.join import join_datasets
+    from tagprism.datasets.registry import open_dataset
+    from tagprism.datasets.table import first_ten
+
+    names = {one: one.partition(":")[2].rstrip("/").rpartition("/")[2] or one for one in data}
+    if len(set(names.values())) < len(data):
+        raise InputError(
+            f"two data sets have one name among {first_ten(names.values())}.", remedy="Rename one of the folders."
+        )
+    if strangers := [one for one in unknown or () if one not in names]:
+        raise InputError(f"not among the data sets to join: {first_ten(strangers)}.", where="--unknown")
+    tables = {name: open_dataset(one) for one, name in names.items()}
+    progress = console.progress(quiet)
+    joined = join_datasets(tables, into, unknown=[names[one] for one in unknown or ()], progress=progress)
+    for label, others in joined.merged.items():
+        console.say(f"{label}: also written {', '.join(others)}", quiet=quiet)
+    console.say(f"{joined.pictures} pictures, {joined.labels} labels: tagged:{into}", quiet=quiet)
+    return console.report_skipped(
+        (f"{name}/{one.key}", one.message) for name, table in tables.items() for one in table.skipped
+    )
+
+
+@app.command()
+def fetch(data: Annotated[Literal["openclipart"], typer.Argument(help="What to fetch.")]) -> int:
+    """Fetch a data set that may be fetched: Open Clip Art from Debian's packages, into the cache."""
+    from tagprism.datasets.openclipart_source import fetch_openclipart
+
+    console.say(f"{data}: {fetch_openclipart()}")
+    return console.OK

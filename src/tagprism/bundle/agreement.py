@@ -1,0 +1,77 @@
+"""How far two networks agree on the same pictures: numbers, directions and the best labels. Knows only arrays."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+
+import numpy as np
+from jaxtyping import Float32
+
+from tagprism.bundle.score import max_similarity_numpy
+
+_K = 5
+
+
+@dataclass(frozen=True)
+class Agreement:
+    """Two networks on the same pictures.
+
+    Args:
+        pictures: how many.
+        max_error: largest difference between two numbers of their ranking matrices.
+        mean_cosine: mean cosine between rows of their matrices.
+        min_cosine: the smallest.
+        max_score_error: largest difference between two scores of a label.
+        top_k: K, labels compared per picture: 5, or all where there are fewer.
+        top_k_agreement: mean share of the K best labels that are the same, 0..1.
+    """
+
+    pictures: int
+    max_error: float
+    mean_cosine: float
+    min_cosine: float
+    max_score_error: float
+    top_k: int
+    top_k_agreement: float
+
+    def to_json(self) -> dict[str, int | float]:
+        """The numbers, rounded to five digits."""
+        return {name: round(value, 5) for name, value in asdict(self).items()}
+
+    def __str__(self) -> str:
+        return (
+            f"{self.pictures} pictures: max error {self.max_error:.2g}, cosine mean {self.mean_cosine:.5f} and min "
+            f"{self.min_cosine:.4f}, top {self.top_k} agree by {100 * self.top_k_agreement:.1f} %"
+        )
+
+
+def measure_agreement(
+    expected: Float32[np.ndarray, "N M D1"],
+    found: Float32[np.ndarray, "N M D1"],
+    queries: Float32[np.ndarray, "L D1"],
+    found_queries: Float32[np.ndarray, "L D1"],
+) -> Agreement:
+    """Compare ranking matrices of the same pictures.
+
+    Args:
+        expected: (N, M, D + 1) of the network that is right.
+        found: (N, M, D + 1) of the other.
+        queries: (L, D + 1) queries `[w, 1]` of the labels to rank.
+        found_queries: the same as the other stores them.
+    """
+    wanted, got = expected.astype(np.float64), found.astype(np.float64)
+    lengths = np.linalg.norm(wanted, axis=2) * np.linalg.norm(got, axis=2)
+    cosines = (wanted * got).sum(axis=2) / np.where(lengths > 0, lengths, 1)
+    scores, others = (max_similarity_numpy(*pair)[0] for pair in ((expected, queries), (found, found_queries)))
+    k = min(_K, len(queries))
+    best, other = (np.argsort(-one, axis=1, kind="stable")[:, :k] for one in (scores, others))
+    shared = (best[:, :, None] == other[:, None, :]).any(axis=2)  # (N, K)
+    return Agreement(
+        pictures=len(expected),
+        max_error=float(np.abs(wanted - got).max()),
+        mean_cosine=float(cosines.mean()),
+        min_cosine=float(cosines.min()),
+        max_score_error=float(np.abs(scores - others).max()),
+        top_k=k,
+        top_k_agreement=float(shared.mean()),
+    )

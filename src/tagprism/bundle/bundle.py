@@ -1,0 +1,290 @@
+"""A bundle: the folder that everything needs to use a model, and nothing needs more. Knows its own files only.
+
+`model.onnx` (pixels -> ranking matrices), `vocabulary.safetensors`, `config.json`, `trained_on.safetensors`
+(digests of the training pictures, for the leak check), `README.md` (model card), `text/` (the label space; its
+encoders may be elsewhere) and optionally `calibration.safetensors` (probabilities) and `classes.safetensors` (the
+affinities of labels to the classes of the class columns).
+"""
+
+from __future__ import annotations
+
+import json
+from functools import cached_property
+from pathlib import Path, PurePosixPath, PureWindowsPath
+from typing import Annotated, Any, Literal
+
+import numpy as np
+from jaxtyping import Float32
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
+from safetensors import SafetensorError
+from safetensors.numpy import load_file, save_file
+
+from tagprism.bundle.onnx_model import OnnxNetwork
+from tagprism.bundle.score import ClassAffinity
+from tagprism.errors import InputError
+from tagprism.files import digest_file, write_json
+
+FORMAT = 1
+MODEL, VOCABULARY, CONFIG, TRAINED_ON, CARD, TEXT, CALIBRATION, CLASSES = (
+    "model.onnx",
+    "vocabulary.safetensors",
+    "config.json",
+    "trained_on.safetensors",
+    "README.md",
+    "text",
+    "calibration.safetensors",
+    "classes.safetensors",
+)
+_LONGEST_CONFIG = 64 << 20  # bytes; a hundred thousand labels need 2 MB
+
+
+def _stays_inside(name: str) -> str:
+    """Refuse a file name that leads out of the bundle's folder, on any system, or that no disk can hold."""
+    path = PurePosixPath(name)
+    if name != str(path) or path.is_absolute() or ".." in path.parts or "\0" in name:
+        raise ValueError(f"{name!r} is not a path inside the bundle")
+    if PureWindowsPath(name).drive or "\\" in name or max(len(part.encode()) for part in path.parts or [""]) > 255:
+        raise ValueError(f"{name[:300]!r} is not a file name that every system has")
+    return name
+
+
+_File = Annotated[str, Field(min_length=1, max_length=1000), AfterValidator(_stays_inside)]
+_Folder = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", max_length=255)]
+_Digest = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+
+
+class BundleConfig(BaseModel):
+    """`config.json` of a bundle.
+
+    Args:
+        format: version of the bundle's layout.
+        name: of the recipe.
+        vectors: M.
+        dimension: D, length of a label vector; ranking matrices are (M, D + 1), wider with class columns.
+        class_columns: R + 1, further columns of the ranking matrices (`bundle.score`), 0 for none.
+        standardised: whether scores are comparable between images.
+        preprocess: settings of `images.Preprocess`.
+        encoders: encoder name of each part of the label space -> folder below `text/`, which may be absent.
+        encoder_digests: encoder name -> digest of its source, by which an encoder elsewhere is found or refused.
+        label_space: digest of the label space.
+        seen: labels trained on.
+        places: (h, w) of the feature map where the network can say what each place adds, else None.
+        calibration: how the probabilities were fitted; None where there are none.
+        precision: how the network's weights are stored: `fp16` computes in float32, `int8` has int8 convolutions.
+        provenance: recipe, seed, versions, digests of data, split and vocabulary, commit.
+        digests: SHA-256 of the bundle's files, checked when it is opened.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    format: Literal[1] = 1
+    name: str
+    vectors: Annotated[int, Field(ge=1, le=4096)]
+    dimension: Annotated[int, Field(ge=1, le=1 << 16)]
+    class_columns: Annotated[int, Field(ge=0, le=1 << 16)] = 0
+    standardised: bool
+    preprocess: dict[str, Any]
+    encoders: dict[_Folder, _Folder]
+    encoder_digests: dict[_Folder, _Digest] = {}
+    label_space: str
+    seen: tuple[str, ...]
+    places: tuple[int, int] | None = None
+    precision: Literal["fp32", "fp16", "int8"] = "fp32"
+    provenance: dict[str, Any]
+    digests: dict[_File, _Digest]
+    calibration: dict[str, int] | None = None
+
+
+class Bundle:
+    """A bundle on disk, checked when it is opened.
+
+    Args:
+        path: the bundle's folder, or a RUN that holds one.
+
+    Raises:
+        InputError: no bundle there, a newer format, a damaged or exchanged file.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path / "bundle" if (path / "bundle" / CONFIG).is_file() else path
+        file = self.path / CONFIG
+        if not file.is_file():
+            unfinished = (path / "recipe.toml").is_file()
+            remedy = "Run the same `tagprism train` again: it continues." if unfinished else "Name a RUN or a BUNDLE."
+            raise InputError(
+                "is a run that has not finished." if unfinished else "is not a bundle: it has no config.json.",
+                where=str(path),
+                remedy=remedy,
+            )
+        self.config = _read_config(file)
+        if lacking := [name for name in (MODEL, VOCABULARY, TRAINED_ON) if name not in self.config.digests]:
+            raise InputError(f"names no digest of {lacking[0]}.", where=str(file), remedy="Copy the bundle again.")
+        self._verify(text=False)
+
+    def _verify(self, *, text: bool) -> None:
+        for name, digest in self.config.digests.items():
+            if name.startswith(f"{TEXT}/") != text:
+                continue
+            if not (self.path / name).is_file() or digest_file(self.path / name) != digest:
+                raise InputError(
+                    "is missing, damaged or belongs to another bundle.",
+                    where=str(self.path / name),
+                    remedy="Copy the bundle again.",
+                )
+
+    @cached_property
+    def text(self) -> Path | None:
+        """The folder of text encoders, its files checked on first use; None where the bundle has none."""
+        if not any(name.startswith(f"{TEXT}/") for name in self.config.digests):
+            return None
+        self._verify(text=True)
+        return self.path / TEXT
+
+    def encoder_folder(self, name: str) -> Path | None:
+        """Folder of a text encoder that the bundle brings, its files checked; None where it brings none."""
+        folder = f"{TEXT}/{self.config.encoders[name]}"
+        brought = any(file.startswith(f"{folder}/") for file in self.config.digests)
+        return self.path / folder if brought and self.text else None
+
+    @cached_property
+    def model(self) -> OnnxNetwork:
+        """The network, loaded on first use.
+
+        Raises:
+            InputError: it cannot be run, or does not fit the config.
+        """
+        model = OnnxNetwork(self.path / MODEL, threads=1)  # whoever has many pictures calls it from several threads
+        self._check_shapes(model)
+        return model
+
+    def _check_shapes(self, model: OnnxNetwork) -> None:
+        config = self.config
+        wanted = [3, config.preprocess.get("height"), config.preprocess.get("width")]
+        wanted += [config.vectors, config.dimension + 1 + config.class_columns]
+        pixels, matrices = model.shapes
+        if [*pixels[1:], *matrices[1:]] != wanted:
+            raise InputError(
+                f"its network turns {pixels} into {matrices}; its config says otherwise.",
+                where=str(self.path / MODEL),
+                remedy="Copy the bundle again.",
+            )
+
+    @cached_property
+    def class_affinity(self) -> ClassAffinity | None:
+        """Affinities of labels to the classes of the class columns; None where there are no such columns.
+
+        Raises:
+            InputError: the file is absent, damaged, of another size, or of the linear form that was given up.
+        """
+        if not self.config.class_columns:
+            return None
+        path = self.path / CLASSES
+        try:
+            found = load_file(path)
+            if "vectors" not in found:
+                raise InputError(
+                    "is of the linear ConSE that tagprism no longer has.",
+                    where=str(path),
+                    remedy="Train it again with `tagprism train RECIPE`: the class columns of today are more accurate.",
+                )
+            affinity = ClassAffinity(found["basis"], found["vectors"], float(found["trained"].item()))
+        except (OSError, KeyError, ValueError, SafetensorError) as error:
+            raise InputError(f"cannot be read ({error}).", where=str(path), remedy="Copy the bundle again.") from error
+        shapes = (len(affinity.vectors), self.config.class_columns - 1), (len(affinity.basis), self.config.dimension)
+        if (affinity.basis.shape, affinity.vectors.shape) != shapes:
+            raise InputError("does not fit the bundle's config.", where=str(path), remedy="Copy the bundle again.")
+        return affinity
+
+    def matrices(self, pixels: Float32[np.ndarray, "B 3 H W"]) -> Float32[np.ndarray, "B M Q"]:
+        """Ranking matrices (B, M, D + 1), or wider by the class columns, of prepared pixels."""
+        return self.model(pixels)
+
+    @property
+    def places(self) -> tuple[int, int]:
+        """(h, w) places of a picture that a tag can come from.
+
+        Raises:
+            InputError: this bundle's network does not say where anything comes from.
+        """
+        if self.config.places is None:
+            raise InputError(
+                "cannot say where in a picture a tag comes from: its backbone's features are not the plain mean of a "
+                "feature map, or an older tagprism made it.",
+                where=str(self.path),
+                remedy="Train with a backbone that averages its last map, such as tf_efficientnet_lite0.",
+            )
+        return self.config.places
+
+    def placed_matrices(
+        self, pixels: Float32[np.ndarray, "B 3 H W"]
+    ) -> tuple[Float32[np.ndarray, "B M D1"], Float32[np.ndarray, "B P M D"]]:
+        """Ranking matrices, and what each of the h * w places (row by row) adds to their first D columns.
+
+        Raises:
+            InputError: as `places`.
+        """
+        _ = self.places
+        return self.model.placed(pixels)
+
+    @cached_property
+    def trained_images(self) -> frozenset[str]:
+        """SHA-256 of the pictures it was trained or chosen on, 64 hex digits each."""
+        try:
+            digests = load_file(self.path / TRAINED_ON)["sha256"]
+        except (OSError, KeyError, SafetensorError) as error:
+            raise InputError(f"cannot be read ({error}).", where=str(self.path / TRAINED_ON)) from error
+        return frozenset(row.tobytes().hex() for row in digests)
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 of `config.json`, which names the digests of all other files."""
+        return digest_file(self.path / CONFIG)
+
+
+def write_trained_on(folder: Path, digests: frozenset[str]) -> None:
+    """Store digests of training pictures, sorted so that the file is a function of the set."""
+    rows = b"".join(bytes.fromhex(digest) for digest in sorted(digests))
+    save_file({"sha256": np.frombuffer(rows, np.uint8).reshape(-1, 32)}, folder / TRAINED_ON)
+
+
+def write_class_affinity(folder: Path, affinity: ClassAffinity) -> None:
+    """Store the affinities of labels to classes, in float16, which is fine enough."""
+    tensors: dict[str, np.ndarray] = {
+        "basis": np.ascontiguousarray(affinity.basis.astype(np.float16)),
+        "vectors": np.ascontiguousarray(affinity.vectors.astype(np.float16)),
+        "trained": np.array([affinity.trained], np.float32),
+    }
+    save_file(tensors, folder / CLASSES)
+
+
+def write_config(folder: Path, config: dict[str, Any]) -> None:
+    """Write `config.json` with the digests of the files that stand beside it."""
+    digests = {
+        str(file.relative_to(folder).as_posix()): digest_file(file)
+        for file in sorted(folder.rglob("*"))
+        if file.is_file() and file.name not in (CONFIG, CARD)
+    }
+    checked = BundleConfig.model_validate({**config, "format": FORMAT, "digests": digests})
+    write_json(folder / CONFIG, checked.model_dump(mode="json"))
+
+
+def _read_config(file: Path) -> BundleConfig:
+    try:
+        if file.stat().st_size > _LONGEST_CONFIG:
+            raise ValueError(f"{file.stat().st_size} bytes are too many")
+        values = json.loads(file.read_text(encoding="utf-8"))
+        version = values["format"]
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
+        raise InputError(f"is not a bundle's config ({error}).", where=str(file)) from error
+    if version != FORMAT:
+        raise InputError(
+            f"has bundle format {version}; this tagprism reads format {FORMAT}.",
+            where=str(file),
+            remedy="Install the tagprism version that wrote it, or a newer one.",
+        )
+    try:
+        return BundleConfig.model_validate(values)
+    except ValidationError as error:
+        first = error.errors()[0]
+        place = ".".join(map(str, first["loc"]))[:100]
+        raise InputError(f"is not a bundle's config: {place}: {first['msg']}.", where=str(file)) from error

@@ -1,0 +1,1 @@
+"""Experiments: rivals, variants and seeds on the same pictures, published numbers beside them. Needs `[train]`."""

@@ -1,0 +1,239 @@
+"""Train and measure without writing a RUN: what comparisons and the demo are made of. Frozen features only."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterable
+from dataclasses import dataclass, field, replace
+from functools import cached_property, partial
+from pathlib import Path
+
+import numpy as np
+import torch
+from jaxtyping import Bool, Float32, Int64
+
+from tagprism.bundle.neighbours import nearest_pictures
+from tagprism.bundle.score import scoring_vectors
+from tagprism.comparing.baselines import (
+    BASELINES,
+    authors_recipe,
+    conse,
+    pooled_recipe,
+    ridge,
+    single_vector_recipe,
+)
+from tagprism.comparing.decoder import DecoderTraining, FeatureTokens, decoder_scores, train_decoder
+from tagprism.comparing.open_clip_scores import clip_label_vectors
+from tagprism.datasets.splits import Split
+from tagprism.datasets.table import ImageTable
+from tagprism.errors import InputError, PictureError
+from tagprism.evaluation.evaluate import evaluate_matrices
+from tagprism.evaluation.metrics import UnknownPolicy
+from tagprism.evaluation.protocols import Evaluation
+from tagprism.files import digest_json
+from tagprism.images.digests import digest_pictures
+from tagprism.images.preprocess import Preprocess
+from tagprism.network.backbones import FeatureNetwork
+from tagprism.network.embedding_matrix import EmbeddingMatrix, RankingMatrix
+from tagprism.network.open_clip_backbone import ClipBackbone
+from tagprism.network.open_clip_models import PREFIX
+from tagprism.progress import Progress, silent
+from tagprism.training.features import Features, compute_features, stored_features
+from tagprism.training.fit import fit, make_network
+from tagprism.training.prepare import Prepared, make_preprocess, prepare
+from tagprism.training.recipe import ModelTable, Recipe
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """One data set and split; every method is measured on the same test pictures.
+
+    Args:
+        table: the pictures.
+        split: seen and unseen labels, training and test pictures.
+        ks: labels per image for precision, recall and F1.
+        unknown: what an unverified label counts as.
+        progress: told how far it is.
+
+    Attributes:
+        skipped: pictures met so far that could not be used: key -> reason.
+    """
+
+    table: ImageTable
+    split: Split
+    ks: tuple[int, ...] = (3, 5)
+    unknown: UnknownPolicy = "ignore"
+    progress: Progress = silent
+    skipped: dict[str, str] = field(default_factory=dict)
+    _heads: dict[str, EmbeddingMatrix] = field(default_factory=dict, init=False, repr=False)
+
+    @cached_property
+    def names(self) -> tuple[str, ...]:
+        """L labels, seen ones first."""
+        return (*self.split.seen, *self.split.unseen)
+
+    @cached_property
+    def unseen(self) -> Bool[np.ndarray, " L"]:
+        """(L,) true for unseen labels."""
+        return np.arange(len(self.names)) >= len(self.split.seen)
+
+    @cached_property
+    def pictures_digest(self) -> str:
+        """SHA-256 over the bytes of all pictures of the split, in order."""
+        keys = (*self.split.train, *self.split.val, *self.split.test)
+        digests, _ = digest_pictures([self.table.files[int(row)] for row in self.table.rows_of(keys)], self.progress)
+        return digest_json(digests)
+
+    @cached_property
+    def test_files(self) -> list[Path]:
+        """The test pictures."""
+        return [self.table.files[int(row)] for row in self.table.rows_of(self.split.test)]
+
+    def test_features(self, network: FeatureNetwork, preprocess: Preprocess) -> Features:
+        """Features of the test pictures that can be used."""
+        features = compute_features(self.test_files, network, preprocess, self.progress)
+        self._note(features.errors)
+        return features
+
+    def _note(self, errors: Iterable[tuple[int, PictureError]]) -> None:
+        self.skipped.update({self.split.test[row]: error.message for row, error in errors})
+
+    def train(self, recipe: Recipe, *, supervised: bool = False, neighbours: int = 0) -> Evaluation:
+        """Train a recipe and measure it.
+
+        Args:
+            recipe: with a frozen backbone.
+            supervised: train on the unseen labels too: what a model reaches that has seen everything.
+            neighbours: average scores over so many of the test pictures most like each one.
+
+        Raises:
+            InputError: an end-to-end recipe, or anything `prepare` refuses.
+        """
+        if recipe.training.end_to_end:
+            raise InputError("comparisons train on frozen features.", remedy="Use `tagprism train` and `evaluate`.")
+        split = replace(self.split, seen=self.names, unseen=()) if supervised else self.split
+        prepared = self._prepare(recipe, split)
+        network = make_network(prepared, self._fitted_head(prepared))
+        features = self.test_features(prepared.backbone, prepared.preprocess)
+        with torch.inference_mode():
+            matrices = network.of_features(torch.from_numpy(features.vectors)).numpy()
+        trained = ~self.unseen | supervised
+        vectors = prepared.vocabulary.select(self.names).vectors
+        queries = scoring_vectors(vectors, network.class_affinity, trained)
+        nearest = nearest_pictures(matrices, prepared.space.dimension, neighbours) if neighbours else None
+        return self._measure(matrices, queries, features.rows, _encoders(prepared), nearest)
+
+    def _fitted_head(self, prepared: Prepared) -> EmbeddingMatrix:
+        """Train, or take the head of an earlier recipe that differs in its name and in what is done after it alone."""
+        values = prepared.recipe.model_dump(mode="json", exclude={"name"})
+        if prepared.recipe.training.choose == "last":
+            for name in ("standardise", "class_columns", "class_columns_rank"):  # how matrices are ranked, not trained
+                del values["model"][name]
+        key = digest_json([values, prepared.split.digest])
+        if key not in self._heads:
+            with tempfile.TemporaryDirectory() as folder:
+                self._heads[key] = fit(prepared, Path(folder), self.progress).network.head
+        return self._heads[key]
+
+    def baseline(self, method: str, recipe: Recipe) -> Evaluation:
+        """Measure a rival on the data, the backbone and the label vectors of a recipe.
+
+        Args:
+            method: one of `BASELINES`, or `open_clip:MODEL/WEIGHTS`, which takes neither of the recipe's.
+            recipe: with a frozen backbone.
+
+        Raises:
+            InputError: no such method, or one that this backbone does not allow.
+        """
+        if method.startswith(PREFIX):
+            return self._clip(method)
+        if method == "authors":
+            return self.train(authors_recipe(recipe))
+        if method == "single":
+            return self.train(single_vector_recipe(recipe))
+        if method not in BASELINES:
+            known = f"{', '.join(BASELINES)}, {PREFIX}MODEL/WEIGHTS"
+            raise InputError(f"there is no baseline `{method}`.", remedy=f"Choose one of: {known}.")
+        prepared = self._prepare(pooled_recipe(recipe), self.split)
+        if method == "decoder":
+            return self._decoder(prepared)
+        features = self.test_features(prepared.backbone, prepared.preprocess)
+        if method == "conse":
+            vectors = conse(features.vectors, prepared.backbone, prepared.space)
+        else:
+            train = prepared.train
+            assert train.features is not None, "baselines use frozen features"
+            vectors = ridge(train.features, train.targets[:], prepared.seen_vectors, features.vectors)
+        ranking = RankingMatrix(torch.tensor(prepared.seen_vectors), standardise=recipe.model.standardise)
+        return self._measure_prepared(ranking(torch.from_numpy(vectors)).numpy(), prepared, features)
+
+    def _decoder(self, prepared: Prepared) -> Evaluation:
+        """Train a word-query decoder on stored feature maps; its logits are comparable between images as they are."""
+        tokens = FeatureTokens(prepared.backbone, (prepared.preprocess.height, prepared.preprocess.width))
+        maps = partial(
+            stored_features, network=tokens, preprocess=prepared.preprocess, progress=self.progress, halves=True
+        )
+        train, channels = prepared.train, tokens.channels
+        with maps(train.files) as stored:
+            targets = train.targets[stored.rows].copy()
+            if prepared.recipe.loss.unlabelled == "negative":
+                targets[targets < 0] = 0
+            training = DecoderTraining(seed=prepared.recipe.seed)
+            decoder = train_decoder(stored.read, channels, targets, prepared.seen_vectors, training, self.progress)
+        vectors = prepared.vocabulary.select(self.names).vectors
+        with maps(self.test_files) as stored:
+            self._note(stored.errors)
+            scores = decoder_scores(decoder, stored.read, channels, len(stored.rows), vectors, self.progress)
+            rows = stored.rows
+        # Scores that no product of vectors gives: each label is its own axis.
+        return self._measure(_raw(scores), np.eye(len(self.names), dtype=np.float32), rows, _encoders(prepared))
+
+    def _clip(self, spec: str) -> Evaluation:
+        """Cosines of an open_clip model, as they are, on its own preparation of pictures."""
+        backbone = ClipBackbone(spec)
+        own = Recipe(name=spec, model=ModelTable(backbone=spec))
+        features = self.test_features(backbone, make_preprocess(own, backbone))
+        with torch.inference_mode():
+            pictures = backbone.embed(torch.from_numpy(features.vectors)).numpy()
+        return self._measure(_raw(pictures), clip_label_vectors(spec, self.names), features.rows, spec)
+
+    def _prepare(self, recipe: Recipe, split: Split) -> Prepared:
+        prepared = prepare(recipe, self.table, split, self.progress)
+        self.skipped.update({key: error.message for key, error in prepared.skipped})
+        return prepared
+
+    def _measure_prepared(
+        self, matrices: Float32[np.ndarray, "N M D1"], prepared: Prepared, features: Features
+    ) -> Evaluation:
+        vectors = prepared.vocabulary.select(self.names).vectors
+        return self._measure(matrices, vectors, features.rows, _encoders(prepared))
+
+    def _measure(
+        self,
+        matrices: Float32[np.ndarray, "N M D1"],
+        labels: Float32[np.ndarray, "L _"],
+        rows: Int64[np.ndarray, " N"],
+        label_encoder: str,
+        nearest: Int64[np.ndarray, "N k"] | None = None,
+    ) -> Evaluation:
+        """Measure matrices of those test pictures that can be used, `rows`."""
+        return evaluate_matrices(
+            matrices,
+            self.names,
+            labels,
+            self.unseen,
+            self.table.targets(self.table.rows_of(self.split.test)[rows], self.names),
+            ks=self.ks,
+            unknown=self.unknown,
+            label_encoder=label_encoder,
+            nearest=nearest,
+        )
+
+
+def _encoders(prepared: Prepared) -> str:
+    return " + ".join(prepared.space.encoders)
+
+
+def _raw(vectors: Float32[np.ndarray, "N D"]) -> Float32[np.ndarray, "N 1 D1"]:
+    """Ranking matrices of one vector per image whose scores are left as they are."""
+    return np.concatenate([vectors, np.zeros_like(vectors[:, :1])], axis=1)[:, None]

@@ -1,0 +1,71 @@
+"""Names of pictures that are 64-bit numbers, such as `train/000060e3121c7305.jpg`. Knows no labels and no disk."""
+
+from __future__ import annotations
+
+import re
+from bisect import bisect_right
+from collections.abc import Iterator, Sequence
+from functools import cached_property
+from itertools import accumulate
+from typing import overload
+
+import numpy as np
+from jaxtyping import UInt64
+
+_KEY = re.compile(r"(.*/)([0-9a-f]{16})\.jpg")
+
+
+class ImageIds(Sequence[str]):
+    """Names kept as numbers and made when asked for: 9 million strings and their index would take 1.5 gigabytes.
+
+    Args:
+        parts: (folder, numbers) each; a folder ends with `/`, its numbers ascend strictly.
+    """
+
+    def __init__(self, parts: Sequence[tuple[str, UInt64[np.ndarray, " _"]]]) -> None:
+        self.parts = tuple((folder, numbers) for folder, numbers in parts if len(numbers))
+
+    @cached_property
+    def _starts(self) -> list[int]:
+        return [0, *accumulate(len(numbers) for _, numbers in self.parts)]
+
+    def __len__(self) -> int:
+        """Number of names."""
+        return self._starts[-1]
+
+    @overload
+    def __getitem__(self, place: int) -> str: ...
+    @overload
+    def __getitem__(self, place: slice) -> ImageIds: ...
+    def __getitem__(self, place: int | slice) -> str | ImageIds:
+        """Name at one place, or the names of a slice without step."""
+        if isinstance(place, slice):
+            begin, stop, _ = place.indices(len(self))
+            bounds = zip(self.parts, self._starts, strict=False)
+            return ImageIds([(name, numbers[max(0, begin - at) : max(0, stop - at)]) for (name, numbers), at in bounds])
+        place = range(len(self))[place]
+        part = bisect_right(self._starts, place) - 1
+        folder, numbers = self.parts[part]
+        return f"{folder}{int(numbers[place - self._starts[part]]):016x}.jpg"
+
+    def __iter__(self) -> Iterator[str]:
+        """Yield every name."""
+        for folder, numbers in self.parts:
+            for begin in range(0, len(numbers), 4096):
+                yield from (f"{folder}{number:016x}.jpg" for number in numbers[begin : begin + 4096].tolist())
+
+    def row(self, key: str) -> int | None:
+        """Place of a name, or None."""
+        found = _KEY.fullmatch(key)
+        if found is None:
+            return None
+        number = np.uint64(int(found[2], 16))
+        for (folder, numbers), start in zip(self.parts, self._starts, strict=False):
+            at = int(np.searchsorted(numbers, number))
+            if folder == found[1] and at < len(numbers) and numbers[at] == number:
+                return start + at
+        return None
+
+    def __contains__(self, key: object) -> bool:
+        """Whether it is one of the names."""
+        return isinstance(key, str) and self.row(key) is not None

@@ -1,0 +1,1 @@
+"""Keywords of photos in XMP sidecars: read, merge, write, journal, undo."""

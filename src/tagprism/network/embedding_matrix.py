@@ -1,0 +1,123 @@
+"""The head: pooled features to an embedding matrix, and the ranking matrix made of it. Knows only tensors."""
+
+from __future__ import annotations
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from tagprism.bundle.score import ClassAffinity
+from tagprism.network.max_similarity import max_similarity
+from tagprism.network.prior import Prior
+
+
+class EmbeddingMatrix(nn.Module):
+    """Linear map of pooled features to M principal embedding vectors, each added to the prior where there is one.
+
+    Args:
+        features: C, length of the feature vector.
+        vectors: M, principal vectors per image.
+        dimension: D, length of a label vector.
+        prior: features (B, C) -> (B, D), not trained: the head learns what is to be added to it.
+
+    Source: arXiv 2105.05926, section 3.2; the authors' flat output is D-major, ours is (B, M, D). The prior is ours.
+    """
+
+    def __init__(self, features: int, vectors: int, dimension: int, prior: Prior | None = None) -> None:
+        super().__init__()
+        self.vectors, self.dimension = vectors, dimension
+        self.linear = nn.Linear(features, vectors * dimension, bias=False)
+        self.prior = prior
+
+    def forward(self, features: Float[Tensor, "B C"]) -> Float[Tensor, "B M D"]:
+        """Embedding matrices of a batch of feature vectors."""
+        matrices = self.trained(features)
+        return matrices if self.prior is None else matrices + self.prior(features)[:, None]
+
+    def trained(self, features: Float[Tensor, "B C"]) -> Float[Tensor, "B M D"]:
+        """The linear part alone, to which each place of a picture adds its share."""
+        matrices: Tensor = self.linear(features[:, : self.linear.in_features])  # class evidence may stand behind them
+        return matrices.view(-1, self.vectors, self.dimension)
+
+
+class RankingMatrix(nn.Module):
+    """Append what makes scores comparable between images: `[A_m / sd, -mu / sd]`.
+
+    `mu` and `sd` are the mean and the (population) deviation of the image's raw scores over the seen labels. A query is
+    `[w, 1]`, so that one max dot product is the standardised score. With `standardise=False` the column is 0 and the
+    score is the authors' raw one.
+
+    Args:
+        seen_vectors: (L, D) vectors of the labels trained on, L at least 2.
+        standardise: whether to standardise.
+    """
+
+    def __init__(self, seen_vectors: Float[Tensor, "L D"], *, standardise: bool = True) -> None:
+        super().__init__()
+        self.standardise = standardise
+        self.register_buffer("seen_vectors", seen_vectors, persistent=False)
+
+    def forward(self, matrices: Float[Tensor, "B M D"]) -> Float[Tensor, "B M D1"]:
+        """Ranking matrices (B, M, D + 1) of embedding matrices (B, M, D)."""
+        return self.standardised(matrices, *self.moments(matrices))
+
+    def moments(self, matrices: Float[Tensor, "B M D"]) -> tuple[Float[Tensor, "B 1 1"], Float[Tensor, "B 1 1"]]:
+        """Mean and deviation of each image's raw scores over the seen labels; 0 and 1 without standardising."""
+        if not self.standardise:
+            one = torch.ones_like(matrices[:, :1, :1])
+            return torch.zeros_like(one), one
+        scores, _ = max_similarity(matrices, self.get_buffer("seen_vectors").to(matrices.dtype))  # (B, L)
+        return scores.mean(dim=1)[:, None, None], scores.std(dim=1, correction=0).clamp_min(1e-6)[:, None, None]
+
+    @staticmethod
+    def standardised(
+        matrices: Float[Tensor, "B M D"], mean: Float[Tensor, "B 1 1"], deviation: Float[Tensor, "B 1 1"]
+    ) -> Float[Tensor, "B M D1"]:
+        """Ranking matrices of embedding matrices and their moments."""
+        shift = (-mean / deviation).expand(-1, matrices.shape[1], 1)
+        return torch.cat([matrices / deviation, shift], dim=-1)
+
+
+class Network(nn.Module):
+    """The whole way of a picture: pixels -> features -> embedding matrix -> ranking matrix. This is exported.
+
+    Args:
+        backbone: pixels (B, 3, H, W) -> features (B, C).
+        head: features -> embedding matrices.
+        ranking: embedding matrices -> ranking matrices.
+        class_columns: `ClassColumns`, features -> further columns (B, R + 1) of the ranking matrices, the same in all
+            rows.
+    """
+
+    def __init__(
+        self,
+        backbone: nn.Module,
+        head: EmbeddingMatrix,
+        ranking: RankingMatrix,
+        class_columns: nn.Module | None = None,
+    ) -> None:
+        super().__init__()
+        self.backbone, self.head, self.ranking, self.class_columns = backbone, head, ranking, class_columns
+
+    def forward(self, pixels: Float[Tensor, "B 3 H W"]) -> Float[Tensor, "B M Q"]:
+        """Ranking matrices of prepared pixels."""
+        return self.of_features(self.backbone(pixels))
+
+    def of_features(self, features: Float[Tensor, "B C"]) -> Float[Tensor, "B M Q"]:
+        """Ranking matrices of feature vectors."""
+        return self.with_class_columns(self.ranking(self.head(features)), features)
+
+    @property
+    def class_affinity(self) -> ClassAffinity | None:
+        """Affinities of labels to the classes of the class columns; None where there are no such columns."""
+        affinity: ClassAffinity | None = getattr(self.class_columns, "affinity", None)
+        return affinity
+
+    def with_class_columns(
+        self, matrices: Float[Tensor, "B M D1"], features: Float[Tensor, "B C"]
+    ) -> Float[Tensor, "B M Q"]:
+        """Ranking matrices with the further columns, where there are some."""
+        if self.class_columns is None:
+            return matrices
+        columns = self.class_columns(features)[:, None].expand(-1, matrices.shape[1], -1)
+        return torch.cat([matrices, columns], dim=-1)

@@ -1,0 +1,114 @@
+"""The head, the ranking matrix and their ONNX file; and that shapes are checked at all."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import jaxtyping
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+
+from tagprism.bundle.onnx_model import OnnxNetwork
+from tagprism.bundle.score import max_similarity_numpy
+from tagprism.errors import InputError
+from tagprism.network.backbones import Backbone
+from tagprism.network.embedding_matrix import EmbeddingMatrix, Network, RankingMatrix
+from tagprism.network.export import export_onnx
+from tagprism.network.max_similarity import max_similarity
+from tests.command_line import python
+
+
+@pytest.fixture(autouse=True)
+def seeded() -> None:
+    torch.manual_seed(0)
+
+
+def test_the_head_is_a_linear_map_with_rows_one_after_the_other() -> None:
+    head = EmbeddingMatrix(features=5, vectors=3, dimension=4)
+    features = torch.randn(2, 5)
+    assert torch.allclose(head(features).reshape(2, 12), features @ head.linear.weight.T)
+    assert head.linear.bias is None
+
+
+def test_the_ranking_matrix_gives_the_standardised_score() -> None:
+    seen, unseen = torch.randn(6, 4), torch.randn(3, 4)
+    matrices = torch.randn(5, 3, 4) * torch.logspace(-2, 2, 5)[:, None, None]
+    ranking = RankingMatrix(seen)(matrices)
+    for image in range(5):
+        raw = (matrices[image] @ seen.T).amax(0)
+        wanted = ((matrices[image] @ torch.cat([seen, unseen]).T).amax(0) - raw.mean()) / raw.std(correction=0)
+        queries = torch.cat([torch.cat([seen, unseen]), torch.ones(9, 1)], dim=1)
+        scores, _ = max_similarity(ranking[image : image + 1], queries)
+        assert torch.allclose(scores[0], wanted, atol=1e-4)
+    assert ranking.shape == (5, 3, 5)
+
+
+def test_without_standardising_scores_are_raw() -> None:
+    seen, matrices = torch.randn(6, 4), torch.randn(5, 3, 4)
+    ranking = RankingMatrix(seen, standardise=False)(matrices)
+    scores, winners = max_similarity(ranking, torch.cat([seen, torch.ones(6, 1)], dim=1))
+    raw, raw_winners = max_similarity(matrices, seen)
+    assert torch.allclose(scores, raw) and torch.equal(winners, raw_winners)
+
+
+def test_an_image_whose_scores_are_all_equal_stays_finite() -> None:
+    assert RankingMatrix(torch.randn(4, 3))(torch.zeros(1, 2, 3)).isfinite().all()
+
+
+def test_onnx_agrees_with_torch_in_every_batch_size(tmp_path: Path) -> None:
+    backbone = Backbone("test_efficientnet.r160_in1k", "random")
+    network = Network(backbone, EmbeddingMatrix(backbone.features, 3, 8), RankingMatrix(torch.randn(6, 8)))
+    difference = export_onnx(network, (32, 48), tmp_path / "model.onnx")
+    assert difference < 1e-2
+    assert [path.name for path in tmp_path.iterdir()] == ["model.onnx"]  # the weights are inside
+    model = OnnxNetwork(tmp_path / "model.onnx", threads=1)
+    for size in (1, 3):
+        pixels = np.random.default_rng(size).standard_normal((size, 3, 32, 48), dtype=np.float32)
+        with torch.inference_mode():
+            expected = network(torch.from_numpy(pixels)).numpy()
+        np.testing.assert_allclose(model(pixels), expected, rtol=1e-3, atol=1e-3)
+
+
+class _Dice(nn.Module):
+    def forward(self, pixels: Tensor) -> Tensor:
+        return pixels.mean(dim=(2, 3)) + torch.rand_like(pixels[:, :, 0, 0])
+
+
+def test_an_onnx_file_that_gives_other_numbers_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="differs from the torch model"):
+        export_onnx(_Dice(), (8, 8), tmp_path / "dice.onnx")
+
+
+def test_a_file_that_is_no_onnx_model_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "x.onnx").write_bytes(b"no model")
+    for name in ("x.onnx", "absent.onnx"):
+        with pytest.raises(InputError, match=name):
+            OnnxNetwork(tmp_path / name)
+
+
+def test_wrong_shapes_are_noticed_while_the_tests_run() -> None:
+    with pytest.raises(jaxtyping.TypeCheckError):
+        max_similarity(torch.zeros(1, 2, 3), torch.zeros(4, 5))
+    with pytest.raises(jaxtyping.TypeCheckError):
+        max_similarity_numpy(np.zeros((1, 2, 3), np.float32), np.zeros((4, 5), np.float32))
+    with pytest.raises(jaxtyping.TypeCheckError):
+        RankingMatrix(torch.zeros(4, 5))(torch.zeros(2, 5))
+
+
+def test_shapes_are_checked_without_torch_too() -> None:
+    code = """
+import sys
+sys.modules["torch"] = None
+import jaxtyping, numpy as np
+jaxtyping.install_import_hook("tagprism.bundle", "beartype.beartype")
+from tagprism.bundle.score import max_similarity_numpy
+print(max_similarity_numpy(np.ones((1, 2, 3), np.float32), np.ones((4, 3), np.float32))[0].tolist())
+try:
+    max_similarity_numpy(np.ones((1, 2, 3), np.float32), np.ones((4, 5), np.float32))
+except jaxtyping.TypeCheckError:
+    print("noticed")
+"""
+    done = python(code)
+    assert done.stdout.split(b"\n")[:2] == [b"[[3.0, 3.0, 3.0, 3.0]]", b"noticed"], done.stderr

@@ -1,0 +1,46 @@
+"""The one torch and the one numpy maximum are equal, and equal to the definition."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as arrays
+
+from tagprism.bundle.score import max_similarity_numpy
+from tagprism.network.max_similarity import max_similarity
+
+# Small whole numbers: sums are exact in float32, so ties are real ties in both.
+_whole = st.integers(-3, 3).map(float)
+
+
+@st.composite
+def inputs(draw: st.DrawFn) -> tuple[np.ndarray, np.ndarray]:
+    B, M, D, L = (draw(st.integers(1, 5)) for _ in range(4))
+    matrices = draw(arrays.arrays(np.float32, (B, M, D), elements=_whole))
+    return matrices, draw(arrays.arrays(np.float32, (L, D), elements=_whole))
+
+
+@given(inputs())
+def test_torch_equals_numpy_equals_definition(given_: tuple[np.ndarray, np.ndarray]) -> None:
+    matrices, vectors = given_
+    scores, winners = max_similarity_numpy(matrices, vectors)
+    torch_scores, torch_winners = max_similarity(torch.from_numpy(matrices), torch.from_numpy(vectors))
+    products = np.einsum("bmd,ld->bml", matrices, vectors)
+    np.testing.assert_array_equal(scores, products.max(axis=1))
+    np.testing.assert_array_equal(winners, products.argmax(axis=1))  # numpy's argmax is the first of equals
+    np.testing.assert_array_equal(torch_scores.numpy(), scores)
+    np.testing.assert_array_equal(torch_winners.numpy(), winners)
+
+
+def test_half_precision_matrices_are_widened() -> None:
+    matrices = np.random.default_rng(0).standard_normal((3, 2, 8)).astype(np.float16)
+    scores, _ = max_similarity_numpy(matrices, np.ones((1, 8), np.float32))
+    assert scores.dtype == np.float32
+    np.testing.assert_allclose(scores[:, 0], matrices.astype(np.float32).sum(2).max(1), rtol=1e-5)
+
+
+def test_negative_scores_keep_their_maximum() -> None:
+    scores, winners = max_similarity_numpy(np.full((1, 2, 1), -2.0, np.float32), np.ones((1, 1), np.float32))
+    assert scores[0, 0] == -2 and winners[0, 0] == 0

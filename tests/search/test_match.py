@@ -1,0 +1,110 @@
+"""AND, OR, NOT and weights against plain chances, and the bounds that the search relies on."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tagprism.search.contract import Filter
+from tagprism.search.match import Parts, divided, log_chance, log_match, positive_labels
+from tagprism.search.query import parse
+from tagprism.search.query_tree import And, Label, Not, Or, Query, Weighted
+
+LABELS = [Label(name) for name in "abcd"]
+
+
+def grow(parts: st.SearchStrategy[Query]) -> st.SearchStrategy[Query]:
+    weighted = st.builds(Weighted, st.floats(0.1, 5), parts)
+    several = st.lists(parts | weighted, min_size=2, max_size=3).map(tuple)
+    return several.map(And) | several.map(Or) | parts.map(Not)
+
+
+TREES: st.SearchStrategy[Query] = st.recursive(st.sampled_from(LABELS), grow, max_leaves=8)
+LOGITS = st.lists(st.floats(-6, 6), min_size=len(LABELS), max_size=len(LABELS))
+
+
+def chance(tree: Query, of: dict[str, float]) -> float:
+    """The match as people would compute it."""
+    match tree:
+        case Label(text):
+            return of[text]
+        case Not(part):
+            return 1 - chance(part, of)
+        case Weighted(_, part):
+            return chance(part, of)
+        case And(parts):
+            return float(np.prod([chance(part, of) ** getattr(part, "weight", 1) for part in parts]))
+        case Or(parts):
+            return 1 - float(np.prod([(1 - chance(part, of)) ** getattr(part, "weight", 1) for part in parts]))
+    raise AssertionError(tree)
+
+
+def known(logits: list[float]) -> dict[Label, np.ndarray]:
+    return {label: np.array([value]) for label, value in zip(LABELS, logits, strict=True)}
+
+
+@given(TREES, LOGITS)
+def test_the_match_is_that_of_independent_chances(tree: Query, logits: list[float]) -> None:
+    of = {label.text: 1 / (1 + np.exp(-value)) for label, value in zip(LABELS, logits, strict=True)}
+    assert np.exp(log_match(tree, known(logits)))[0] == pytest.approx(chance(tree, of), abs=1e-9)
+
+
+@given(TREES, LOGITS, LOGITS, LOGITS)
+def test_bounds_hold(tree: Query, one: list[float], two: list[float], three: list[float]) -> None:
+    least, middle, most = np.sort([one, two, three], axis=0).tolist()
+    actual = log_match(tree, known(middle))[0]
+    assert log_match(tree, known(most), known(least))[0] >= actual - 1e-9
+    assert log_match(tree, known(least), known(most))[0] <= actual + 1e-9
+
+
+@given(TREES, LOGITS, LOGITS)
+def test_the_match_rises_with_the_labels_that_are_said_to(tree: Query, one: list[float], two: list[float]) -> None:
+    rising, falling = set(positive_labels(tree)), set(positive_labels(Not(tree)))
+    low, high = np.sort([one, two], axis=0)
+    for place, label in enumerate(LABELS):
+        less, more = low.copy(), low.copy()
+        more[place] = high[place]
+        change = log_match(tree, known(more.tolist()))[0] - log_match(tree, known(less.tolist()))[0]
+        assert change >= -1e-9 or label.text in falling
+        assert change <= 1e-9 or label.text in rising
+
+
+def test_one_label_ranks_as_its_logit_does_however_extreme() -> None:
+    logits = np.linspace(-300, 300, 100_001)
+    for query in ("a", "2*a", "a AND a", "a OR a", "NOT NOT a"):
+        assert (np.diff(log_match(parse(query), {Label("a"): logits})) > 0).all(), query
+    assert (np.diff(log_match(parse("NOT a"), {Label("a"): logits})) < 0).all()
+
+
+def test_a_weight_counts_as_equal_parts() -> None:
+    values = {Label(name): np.array([0.3, -2.0, 4.0]) for name in "ab"}
+    values[Label("b")] = np.array([1.0, 0.5, -3.0])
+    for weighted, plain in (
+        ("2*a AND b", "a AND a AND b"),
+        ("3*a OR b", "a OR a OR a OR b"),
+        ("b NOT 2*a", "b NOT a NOT a"),
+        ("2*(a OR b) AND b", "(a OR b) (a OR b) b"),
+    ):
+        assert log_match(parse(weighted), values) == pytest.approx(log_match(parse(plain), values))
+
+
+def test_certain_and_impossible_labels() -> None:
+    values = {Label("a"): np.array([np.inf, -np.inf]), Label("b"): np.array([0.0, 0.0])}
+    half = np.log(0.5)
+    assert log_match(parse("a AND b"), values).tolist() == pytest.approx([half, -np.inf])
+    assert log_match(parse("a OR b"), values).tolist() == pytest.approx([0, half])
+    assert log_match(parse("NOT a"), values).tolist() == [-np.inf, 0]
+    assert log_chance(np.array([0.0]))[0] == pytest.approx(half)
+
+
+def test_filters_of_the_outermost_and_are_sifted_by_the_index() -> None:
+    assert divided(parse("dog")) == Parts(None, parse("dog"))
+    assert divided(parse("taken:2024")) == Parts(Filter(taken=(("2024", "2024"),)), None)
+    assert divided(parse("dog NOT cat path:a -path:b -taken:..2020 taken:2019..")) == Parts(
+        Filter((("2019", ""),), ("a",), (("", "2020"),), ("b",)), parse("dog NOT cat")
+    )
+    assert divided(parse("dog path:a")).rest == Label("dog")
+    either = parse("dog AND (path:a OR path:b)")
+    assert divided(either) == Parts(None, either)

@@ -16,6 +16,7 @@ from PIL import Image
 
 from tagprism.datasets import openclipart as module
 from tagprism.datasets import openclipart_source as source
+from tagprism.datasets.image_ids import FilesBelow
 from tagprism.datasets.openclipart import (
     Drawing,
     default_openclipart_split,
@@ -24,9 +25,10 @@ from tagprism.datasets.openclipart import (
     read_svg_metadata,
 )
 from tagprism.datasets.openclipart_split import PARTS, UNSEEN_LABELS, draw_split, near_duplicate_groups
+from tagprism.datasets.ragged import Ragged
 from tagprism.datasets.registry import default_split, open_dataset
 from tagprism.datasets.splits import shared_labels
-from tagprism.datasets.table import FilesBelow, ImageTable, Ragged
+from tagprism.datasets.table import ImageTable
 from tagprism.errors import InputError, MachineError
 
 SVG = """<?xml version="1.0"?>

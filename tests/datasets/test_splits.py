@@ -11,6 +11,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tagprism.datasets.image_ids import FilesBelow
+from tagprism.datasets.ragged import Ragged
 from tagprism.datasets.splits import (
     Split,
     hold_out_validation,
@@ -19,7 +21,7 @@ from tagprism.datasets.splits import (
     shared_labels,
     split_names,
 )
-from tagprism.datasets.table import FilesBelow, ImageTable, Ragged, SkippedPicture
+from tagprism.datasets.table import ImageTable, SkippedPicture
 from tagprism.datasets.tagged import open_tagged
 from tagprism.errors import InputError
 from tagprism.labels.phrases import same_label

@@ -26,7 +26,8 @@ from tagprism.datasets.official_files import find_file, find_files, official_fol
 from tagprism.datasets.open_images_labels import KnownNames, Said
 from tagprism.datasets.open_images_pictures import Missing, PartFiles, find_pictures
 from tagprism.datasets.protocol import Protocol
-from tagprism.datasets.table import ImageTable, Ragged, SkippedPicture
+from tagprism.datasets.ragged import Ragged
+from tagprism.datasets.table import ImageTable, SkippedPicture
 from tagprism.labels.phrases import normalise_phrase
 
 OPTIONS = {"machine": ("none", *(f"0.{digit}" for digit in range(5, 10)), "1")}

@@ -55,7 +55,7 @@ def draw_split(
     Example:
         >>> from tagprism import ImageTable, draw_split
         >>> labels = [["cat", "grass"], ["cat", "sofa"], ["dog", "grass"], ["dog", "sofa"]]
-        >>> table = ImageTable.from_labels((f"drawings/{number}.png", labels[number % 4]) for number in range(24))
+        >>> table = ImageTable.from_labels((f"photos/{number}.jpg", labels[number % 4]) for number in range(24))
         >>> split = draw_split(table, unseen=0.25, test=0.5)
         >>> len(split.seen), len(split.unseen), len(split.train), len(split.test)
         (3, 1, 12, 12)

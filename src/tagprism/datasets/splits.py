@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import KW_ONLY, dataclass, replace
 from functools import cached_property
 from pathlib import Path, PurePath
 from typing import Any
@@ -27,17 +27,17 @@ _PICTURES, _REQUIRED = ("train", "val", "test"), ("seen", "unseen", "train", "te
 _REMARKS = {"name", "seed", "source", "comment"}  # allowed and not used
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True)
 class Split:
     """A division of labels and of pictures.
 
     Args:
+        name: for people: the file and the number.
         seen: labels to train on.
         unseen: labels never trained on.
         train: keys of the pictures to train on; of an `ImageTable` of your own these are its files.
         test: keys of the pictures to measure on.
         val: keys of the pictures to choose a model by; part of nothing else, may be empty.
-        name: for people: the file and the number.
         protocol: the published one that this is, None for a split of a user's own.
 
     Raises:
@@ -45,17 +45,19 @@ class Split:
 
     Example:
         >>> from tagprism import ImageTable, Split
-        >>> table = ImageTable.from_labels([("coffee.jpg", ["cup"]), ("chelsea.jpg", ["cat"]), ("rocket.jpg", ["sky"])])
+        >>> pictures = [("coffee.jpg", ["cup"]), ("chelsea.jpg", ["cat"]), ("rocket.jpg", ["sky"])]
+        >>> table = ImageTable.from_labels(pictures, folder="tests/photos")
         >>> split = Split(seen=["cup", "sky"], unseen=["cat"], train=["coffee.jpg", "rocket.jpg"], test=["chelsea.jpg"])
         >>> split.check(table)  # says nothing: labels and pictures are in the table, and no side has what another has
     """
 
+    name: str = "split"
+    _: KW_ONLY
     seen: Sequence[str]
     unseen: Sequence[str]
     train: Sequence[str]
     test: Sequence[str]
     val: Sequence[str] = ()
-    name: str = "split"
     protocol: Protocol | None = None
 
     def __post_init__(self) -> None:

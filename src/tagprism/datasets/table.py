@@ -72,9 +72,10 @@ class ImageTable:
 
     Example:
         >>> import tagprism
-        >>> table = tagprism.ImageTable.from_labels([("coffee.jpg", ["cup", "table"]), ("chelsea.jpg", ["cat"])])
+        >>> pictures = [("coffee.jpg", ["cup"]), ("chelsea.jpg", ["cat"])]
+        >>> table = tagprism.ImageTable.from_labels(pictures, folder="tests/photos")
         >>> len(table), table.labels
-        (2, ('cat', 'cup', 'table'))
+        (2, ('cat', 'cup'))
         >>> table.targets(table.rows_of(["chelsea.jpg"]), ["cat", "cup"])  # 1 has it, 0 has it not, -1 unknown
         array([[1, 0]], dtype=int8)
     """
@@ -130,7 +131,7 @@ class ImageTable:
         Example:
             >>> from tagprism import ImageTable
             >>> pictures = [("coffee.jpg", ["cup"]), ("chelsea.jpg", ["cat"], ["cup"]), ("lost.jpg", ["cup"])]
-            >>> table = ImageTable.from_labels(pictures, unlisted="unknown")
+            >>> table = ImageTable.from_labels(pictures, unlisted="unknown", folder="tests/photos")
             >>> table.targets([0, 1], ["cat", "cup"]).tolist()
             [[-1, 1], [1, 0]]
             >>> [(picture.key, picture.code) for picture in table.skipped]

@@ -1,4 +1,4 @@
-"""A researcher's whole loop: a table and a split of one's own data, a loss and a backbone of one's own, a comparison."""
+"""A researcher's whole loop: a table and a split of one's own, a loss, a backbone, measured and compared."""
 
 from __future__ import annotations
 

@@ -114,7 +114,7 @@ class _Source:
         people = [["AllLabels", "Imagelist.txt"], ["TrainTestLabels"]]
         tags81 = [["Train_Tags81.txt", "Test_Tags81.txt"], ["AllTags81.txt", "Imagelist.txt"]]
         wanted = [*lists, tags, tags81 if flickr else people]
-        found = find_files(folder, wanted, _places, source=_SOURCE)
+        found = find_files(folder, wanted, _candidates, source=_SOURCE)
         train, test = (_image_list(found[place][0]) for place in (0, 1))
         both = sorted(set(train) & set(test))
         if both:
@@ -168,7 +168,7 @@ class _Source:
         return order
 
 
-def _places(name: str) -> list[str]:
+def _candidates(name: str) -> list[str]:
     """Where a file may lie. Copies that circulate write `ImageList` for `Imagelist`, and `.txt` for `.dat`."""
     names = dict.fromkeys((name, name.replace("magelist", "mageList"), name.replace(".dat", ".txt")))
     return [f"{root}/{folder}/{one}" for folder in _FOLDERS for root in _ROOTS for one in names]

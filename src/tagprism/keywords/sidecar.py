@@ -11,7 +11,7 @@ from typing import Literal, TypeAlias
 
 from tagprism.errors import MachineError, PictureError, TagprismError
 from tagprism.files import digest_bytes, disk_is_full, exchange
-from tagprism.images.embedded_metadata import embedded_metadata
+from tagprism.images.metadata import read_embedded_keywords
 from tagprism.images.walk import picture_extensions
 from tagprism.keywords.journal import Journal
 from tagprism.keywords.merge import FLAT, PATHS, Keywords
@@ -185,7 +185,7 @@ def _keywords(path: Path, data: bytes) -> tuple[XmpLists, Keywords]:
 
 def _started(photo: Path) -> tuple[XmpLists, Keywords]:
     """A new sidecar with the keywords that are inside the photo."""
-    packet, iptc = embedded_metadata(photo)
+    packet, iptc = read_embedded_keywords(photo)
     inside = Keywords()
     if packet:
         try:

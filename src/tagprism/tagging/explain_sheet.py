@@ -9,7 +9,7 @@ import numpy as np
 from jaxtyping import Float32
 from PIL import Image, ImageColor, ImageDraw, ImageFont
 
-from tagprism.tagging.explain import Explanation, Why
+from tagprism.tagging.explain import Explanation, TagExplanation
 
 MOST_TAGS = 11  # with the picture itself three rows of four
 PANEL, GAP, CAPTION, COLUMNS = 300, 20, 104, 4  # pixels; the longer side of a panel's picture
@@ -131,7 +131,7 @@ def _draw_legend(sheet: Image.Image, left: int, top: int, name: str) -> None:
         _write(pen, (left + 20, y), text, 12, INK)
 
 
-def _draw_caption(sheet: Image.Image, left: int, top: int, tag: Why, lowest: float, highest: float) -> None:
+def _draw_caption(sheet: Image.Image, left: int, top: int, tag: TagExplanation, lowest: float, highest: float) -> None:
     pen = ImageDraw.Draw(sheet)
     name = tag.label if tag.spelling == tag.label else f"{tag.label} ({tag.spelling})"
     _write(pen, (left, top + 8), name, 17, INK)
@@ -144,7 +144,7 @@ def _draw_caption(sheet: Image.Image, left: int, top: int, tag: Why, lowest: flo
 
 
 def _draw_vectors(
-    pen: ImageDraw.ImageDraw, left: int, top: int, tag: Why, lowest: float, highest: float, tall: int = 26
+    pen: ImageDraw.ImageDraw, left: int, top: int, tag: TagExplanation, lowest: float, highest: float, tall: int = 26
 ) -> None:
     """A bar per principal vector: the score it alone would give, the winner in dark."""
     M = len(tag.vectors)

@@ -69,10 +69,8 @@ def label_spellings(labels: Labels, vocabulary: Vocabulary) -> list[tuple[str, .
     given: object = vocabulary.names if labels is None else (labels,) if isinstance(labels, str) else labels
     if not isinstance(given, Iterable) or isinstance(given, bytes):
         raise InputError(f"labels are words, not {given!r}.", remedy="Give a list of words.")
-    aliases: Mapping[str, str | Sequence[str]] = labels if isinstance(labels, Mapping) else {}
     found = []
-    for name in given:
-        others = aliases.get(name, ())
+    for name, others in given.items() if isinstance(given, Mapping) else ((name, ()) for name in given):
         several = isinstance(others, Iterable) and not isinstance(others, str | bytes)
         group = (name, *(others if several else (others,)))
         if strange := [word for word in group if not isinstance(word, str)]:

@@ -166,8 +166,8 @@ def write(changes: Sequence[SidecarChange], journal: Journal) -> list[TagprismEr
         expected = None if change.before is None else digest_bytes(change.before)
         try:
             done = exchange(change.path, change.after, expected=expected, part=part)
-            changed = _refused(change.path, "was changed by another program just now; run again")
-            outcomes.append(None if done else changed)
+            reason = "was changed by another program just now; run again"
+            outcomes.append(None if done else _refused(change.path, reason))
         except MachineError as error:
             if disk_is_full(error):
                 raise

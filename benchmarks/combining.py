@@ -56,7 +56,7 @@ def measure(run: str, data: str, spec: str) -> None:
     files = [table.files[int(row)] for row in table.rows_of(keys)]
     background = np.stack([outcome for _, outcome, _ in tagger.matrices(files)])
     odds = Odds(background, standardised=True)
-    queries = tagger.queries(measured.names)
+    queries = tagger.scoring_vectors(measured.names)
     scores = max_similarity_numpy(measured.matrices, queries)[0].astype(float)
     has = measured.targets == 1
     for title, labels in (("unseen labels", np.flatnonzero(measured.unseen)), ("all labels", np.arange(len(queries)))):

@@ -68,7 +68,7 @@ def ranked(storage: str, tagger: Tagger, measured: Measured, labels: np.ndarray)
         index: Index = NumpyIndex(Path(folder), (M, Q)) if numpy else EdgeIndex.create(Path(folder), (M, Q), storage)
         pictures = [Picture(row + 1, str(path), 1, 1, f"{row:064x}", 1, 1) for row, path in enumerate(measured.files)]
         index.add(pictures, measured.matrices)
-        index.settle(tagger.queries(tagger.vocabulary.seen[:50]))
+        index.settle(tagger.scoring_vectors(tagger.vocabulary.seen[:50]))
         settings = Settings(model=str(tagger.bundle.path), digest=tagger.bundle.digest, vectors=M, columns=Q)
         finder = Finder(Collection(folder, settings, index))
         found = {

@@ -62,7 +62,7 @@ def test_it_ranks_as_the_tagger_does(cli: Cli, world: World, photos: Path, tmp_p
     assert cli("index", photos, "--into", where, "-m", world.run, "--storage", "float32", "--quiet").code == 0
     collection = open_collection(str(where))
     labels = ["red", "cross", "star"]
-    hits = collection.index.search(collection.tagger.queries(labels), 10)
+    hits = collection.index.search(collection.tagger.scoring_vectors(labels), 10)
     tags = collection.tagger.tag(sorted(photos.iterdir()), labels, None)
     for label, found in zip(labels, hits, strict=True):
         scores = {str(row.path): next(tag.score for tag in row.tags if tag.label == label) for row in tags}
@@ -178,7 +178,7 @@ def test_a_collection_of_a_server_is_kept_up_to_date_too(
     cli("index", photos, "--into", where, "-m", "photos-lite").refused("another model", code=5)
     collection = open_collection(where)
     assert collection.folders == (str(photos),) and collection.index.info().storage == "int8"
-    assert len(collection.index.search(collection.tagger.queries(["red"]), 10)[0]) == 6
+    assert len(collection.index.search(collection.tagger.scoring_vectors(["red"]), 10)[0]) == 6
     assert cli("index", "--into", where, "--rebuild", "--storage", "float32").code == 0
     assert open_collection(where).index.info().exact
 

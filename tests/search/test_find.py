@@ -63,7 +63,7 @@ def test_with_neighbours_a_small_collection_ranks_as_evaluate_neighbours_does(co
     index, tagger = collection.index, collection.tagger
     matrices = index.matrices(list(range(1, index.info().pictures + 1)))
     nearest = nearest_pictures(matrices, tagger.bundle.config.dimension, 4)
-    ((_, scores),) = score_chunks(matrices, tagger.queries(["orange"]), nearest)
+    ((_, scores),) = score_chunks(matrices, tagger.scoring_vectors(["orange"]), nearest)
     results = find(collection, "orange", limit=64, neighbours=4)
     assert [one.picture.id for one in results.found] == (np.argsort(-scores[:, 0], kind="stable") + 1).tolist()
     assert results.found != find(collection, "orange", limit=64).found and not results.exact

@@ -22,7 +22,7 @@ from tagprism.search.query import Query, parse
 from tagprism.search.query_tree import InPath, Taken, labels_of, leaves
 from tagprism.search.similar import Example, likeness
 from tagprism.search.threshold import Ranked, Search, there, truths
-from tagprism.tagging.tags import Tag, Words
+from tagprism.tagging.tags import LabelRanker, Tag
 
 
 @dataclass(frozen=True)
@@ -123,7 +123,7 @@ class Finder:
         if not labels and like is None:
             return _newest(index, where, rest, limit)
         tagger = self._collection.tagger
-        queries = tagger.queries(labels) if labels else np.empty((0, index.info().columns), np.float32)
+        queries = tagger.scoring_vectors(labels) if labels else np.empty((0, index.info().columns), np.float32)
         likely = likeness(like, tagger, self._odds) if like is not None else None
         said = _said(self._collection, labels, marks or {})
         search = Search(index, where, rest, labels, queries, likely, self._odds, said)
@@ -152,7 +152,7 @@ class Finder:
             left = np.isin(ranked.ids, list(there(self._collection.index, ids.tolist())))
             return self._described(search, ranked.of(left))
         places = {label: place for place, label in enumerate(search.labels)}
-        ranking = Words(self._collection.tagger, search.labels).best(matrices, None, None)
+        ranking = LabelRanker(self._collection.tagger, search.labels).best(matrices, None, None)
         tags = [tuple(sorted(its, key=lambda tag: places[tag.label])) for its in ranking]
         chances = search.chances(ids, ranked.scores)
         return [Found(*of_one) for of_one in zip(kept, scores, tags, map(tuple, chances.tolist()), strict=True)]

@@ -57,7 +57,7 @@ def likeness(example: Example, tagger: Tagger, odds: Odds) -> Likeness:
     of the background's, as if that were a label. The labels alone find more pictures that share labels; the direction
     brings near-duplicates to the front (`docs/queries.md`).
     """
-    seen = tagger.queries(tagger.vocabulary.seen)
+    seen = tagger.scoring_vectors(tagger.vocabulary.seen)
     scores, _ = max_similarity_numpy(example.matrix[None], seen)
     chances = np.exp(log_chance(odds.logits(seen, scores)))[0]
     best = np.argsort(-chances, kind="stable")[:_LABELS]

@@ -21,14 +21,14 @@ from tagprism.errors import MachineError, PictureError
 from tagprism.files import digest_bytes, machine_errors
 from tagprism.images.decode import MAX_PIXELS, read_bytes
 from tagprism.images.metadata import read_metadata
-from tagprism.images.stream import look_at
+from tagprism.images.stream import process_pictures
 from tagprism.images.walk import each_picture
 from tagprism.progress import Progress, silent
 from tagprism.search.catalog import Catalog, File
 from tagprism.search.collection import UPKEEP, Collection, catalog_file, is_address
 from tagprism.search.contract import Picture
 from tagprism.search.shared_index import hold
-from tagprism.tagging.tags import Tag, Words
+from tagprism.tagging.tags import LabelRanker, Tag
 
 _BATCH = 64  # pictures that are kept at once: a second's work
 _TAGS = 10  # kept with each picture
@@ -110,7 +110,7 @@ class Upkeep:
         self._collection, self._index, self._tagger = collection, collection.index, collection.tagger
         self._max_pixels, self._progress, self._tell = max_pixels, progress, skipped
         self._catalog = Catalog(catalog_file(collection.where))
-        self._words = Words(self._tagger, None)
+        self._words = LabelRanker(self._tagger, None)
         self._report = Report()
         self._waiting: list[tuple[Picture, Float32[np.ndarray, "M Q"]]] = []
         self._next_id = 0
@@ -175,7 +175,7 @@ class Upkeep:
 
         with self._progress("indexing pictures", count) as advance, threadpool_limits(1, "blas"):
             paths = self._new_bytes(order, advance)
-            for one in look_at(paths, self._tagger.preprocess, network, max_pixels=self._max_pixels):
+            for one in process_pictures(paths, self._tagger.preprocess, network, max_pixels=self._max_pixels):
                 file, number = order.popleft()
                 advance(1)
                 if isinstance(one.output, PictureError):
@@ -284,7 +284,7 @@ class Upkeep:
         if self._report.any_change:
             names = self._tagger.vocabulary.names
             chosen = np.random.default_rng(0).permutation(len(names))[:_QUERIES]
-            self._index.settle(self._tagger.queries([names[row] for row in chosen]))
+            self._index.settle(self._tagger.scoring_vectors([names[row] for row in chosen]))
 
     def close(self) -> None:
         """Let go of the catalog; the collection stays open."""

@@ -41,7 +41,7 @@ from tagprism.search.query import parse
 from tagprism.search.query_tree import show
 from tagprism.search.similar import Example
 from tagprism.tagging.explain import Explainer, Explanation
-from tagprism.tagging.tags import Tag, Words
+from tagprism.tagging.tags import LabelRanker, Tag
 
 _TAGS = 12  # of one picture
 _FEW = 3  # of a picture in a grid
@@ -81,7 +81,7 @@ class Library:
     def __init__(self, collection: Collection, marks: Marks, naming: sidecar.Naming) -> None:
         self.collection, self.marks, self.naming = collection, marks, naming
         self.tagger = collection.tagger
-        self.words = Words(self.tagger, None)
+        self.words = LabelRanker(self.tagger, None)
         self.finder = Finder(collection)
         _ = self.tagger.bundle.model
         self._spellings = _spellings(self.tagger.vocabulary.names, self.tagger.vocabulary.aliases)
@@ -222,7 +222,7 @@ class Library:
     def _further(self, label: str, matrix: Float32[np.ndarray, "1 M Q"], *, mark: bool) -> TagOut:
         """A tag of a person's own; one that the model cannot read has no score."""
         try:
-            ((tag,),) = Words(self.tagger, [label]).best(matrix, 1, None)
+            ((tag,),) = LabelRanker(self.tagger, [label]).best(matrix, 1, None)
         except InputError:
             return TagOut(label=label, score=None, probability=None, vector=None, mark=mark)
         return tag_out(tag, mark)
@@ -260,7 +260,7 @@ class Library:
 
     def tags(self, matrix: Float32[np.ndarray, "M Q"], labels: Sequence[str] | None, top_k: int) -> list[TagOut]:
         """Tags of a ranking matrix, from the vocabulary or from some words."""
-        words = self.words if labels is None else Words(self.tagger, list(dict.fromkeys(labels)))
+        words = self.words if labels is None else LabelRanker(self.tagger, list(dict.fromkeys(labels)))
         (tags,) = words.best(matrix[None], top_k, None)
         return [tag_out(tag, None) for tag in tags]
 

@@ -11,7 +11,7 @@ import typer
 
 import tagprism
 from tagprism.app import console
-from tagprism.app.commands import find_commands
+from tagprism.app.commands import index, search, serve
 from tagprism.app.commands.data import app as data_app
 from tagprism.app.commands.keywords import app as keywords_app
 from tagprism.app.commands.labels import app as labels_app
@@ -200,7 +200,7 @@ def tag(
     return tag_command.tag(paths, model, labels, cut, format, out, null, max_pixels, explain, quiet)
 
 
-for command in (find_commands.index, find_commands.search, find_commands.serve):
+for command in (index.index, search.search, serve.serve):
     app.command()(command)
 
 

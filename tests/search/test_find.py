@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -13,10 +14,11 @@ import pytest
 from tagprism.bundle.neighbours import nearest_pictures
 from tagprism.errors import InputError, PictureError
 from tagprism.evaluation.scores import score_chunks, score_matrices
-from tagprism.search.collection import Collection
+from tagprism.search.collection import Collection, marks_file
 from tagprism.search.contract import Picture
 from tagprism.search.create import create_collection
 from tagprism.search.find import example_of, find
+from tagprism.search.marks import open_marks
 from tagprism.search.query_error import QueryError
 from tagprism.search.similar import Example
 from tagprism.tagging.calibration import Calibration
@@ -172,6 +174,22 @@ def test_a_calibrated_bundle_gives_probabilities_and_its_background(
     assert [one.picture.id for one in find(collection, "red", limit=64).found] == [
         one.picture.id for one in first.found
     ]
+
+
+def test_a_collection_searches_itself_with_what_people_said(collection: Collection, world: World) -> None:
+    shown = world.pictures()[5]
+    assert collection.search("red AND circle", 3) == find(collection, "red AND circle", 3)
+    assert collection.search("red", neighbours=4) == find(collection, "red", neighbours=4)
+    example = example_of(collection, str(shown))
+    assert collection.search(None, top_k=5, like=shown) == find(collection, None, 5, like=example)
+    assert collection.search("red", like=example) == find(collection, "red", like=example)
+    first = collection.search("red", 1).found[0].picture
+    with closing(open_marks(collection.where)) as marks:
+        marks.put(first.digest, "Red", False)
+    assert first not in [one.picture for one in collection.search("red", 64).found]
+    marks_file(collection.where).unlink()
+    with pytest.raises(InputError, match="neither a query nor a picture"):
+        collection.search(None)
 
 
 def test_what_cannot_be_searched_for_is_an_error(collection: Collection) -> None:

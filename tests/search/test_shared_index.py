@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import socket
 import subprocess
 import sys
 import threading
@@ -17,7 +18,7 @@ import numpy as np
 import pytest
 
 from tagprism.errors import InputError, MachineError
-from tagprism.search import shared_index
+from tagprism.search import remote_index, shared_index
 from tagprism.search.contract import Filter, Index, Picture
 from tagprism.search.edge_index import SHARD, EdgeIndex
 from tagprism.search.shared_index import LOCK, SERVER, SharedIndex, take_lock
@@ -221,6 +222,11 @@ class TestClients:
             open_shared(folder)
         held.release()
         open_shared(folder).close()
+
+    def test_a_port_that_something_else_has_now_is_no_server(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(remote_index, "_GREETING", 0.1)
+        with socket.create_server(("127.0.0.1", 0)) as silent, pytest.raises(ConnectionError, match="has gone"):
+            remote_index.RemoteIndex(silent.getsockname()[1], b"key")
 
     def test_an_index_that_cannot_be_opened_leaves_no_lock(self, folder: Path, tmp_path: Path) -> None:
         shutil.rmtree(folder / SHARD)

@@ -221,7 +221,7 @@ def _log(
         case Weighted(part=part):  # alone there is nothing that it counts more than
             return _log(part, greatest, least, positive=positive, complement=complement)
         case And(parts) | Or(parts):
-            of_parts = isinstance(query, Or)  # the product is one of chances, or one of what is left of them
+            of_parts = isinstance(query, Or)  # the product is one of probabilities, or one of what is left of them
             total: Float64[np.ndarray, " n"] = np.zeros(())
             for part in parts:
                 weight = part.weight if isinstance(part, Weighted) else 1.0

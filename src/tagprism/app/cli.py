@@ -11,7 +11,7 @@ import typer
 
 import tagprism
 from tagprism.app import console
-from tagprism.app.commands import data, find_commands, keywords, labels, tag, undo
+from tagprism.app.commands import data, index, keywords, labels, search, serve, tag, undo
 from tagprism.app.options import Data, Limit, Quiet, Sets, Split
 from tagprism.errors import InputError
 
@@ -153,9 +153,9 @@ def import_official(
 
 
 app.command()(tag.tag)
-app.command()(find_commands.index)
-app.command()(find_commands.search)
-app.command()(find_commands.serve)
+app.command()(index.index)
+app.command()(search.search)
+app.command()(serve.serve)
 app.command()(undo.undo)
 
 

@@ -16,3 +16,4 @@ Model = Annotated[
 ]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress and no talk.")]
 Sets = Annotated[list[str] | None, typer.Option("--set", help="key=value over the recipe, such as model.vectors=1.")]
+ModelNow = Annotated[str | None, typer.Option("--model", "-m", help="Where the index's model is now.")]

@@ -86,7 +86,7 @@ def test_cap_on_pixels_is_passed_on(pictures: list[Path]) -> None:
 
 
 def own_threads() -> list[threading.Thread]:
-    return [thread for thread in threading.enumerate() if thread.name.startswith("pictures")]
+    return [thread for thread in threading.enumerate() if thread.name.startswith("stream")]
 
 
 def test_closing_stops_the_threads_and_reads_no_further(pictures: list[Path], monkeypatch: pytest.MonkeyPatch) -> None:

@@ -73,7 +73,7 @@ def process_pictures(
     source = iter(paths)
     memory = threading.local()
     waiting: deque[Future[list[Processed[_T]]]] = deque()
-    pool = ThreadPoolExecutor(threads, thread_name_prefix="pictures")
+    pool = ThreadPoolExecutor(threads, thread_name_prefix="stream")
 
     def take(batch: list[_Path]) -> list[Processed[_T]]:
         if not hasattr(memory, "pixels"):

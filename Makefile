@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test check photos-lite clean
+.PHONY: demo test check docs photos-lite clean
 
 demo: $(VENV)/installed
 	$(BIN)/tagprism demo
@@ -16,6 +16,10 @@ check: $(VENV)/installed
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+
+# The documents as a site in build/docs, without a network; a broken link is an error.
+docs: $(VENV)/installed
+	$(BIN)/sphinx-build --quiet --fail-on-warning --keep-going --fresh-env --conf-dir docs . build/docs
 
 # The bundle in the package, made again: make photos-lite DATA=FOLDER, with corel5k/ and coco_captions/ in it (docs/photos_lite.md).
 photos-lite: $(VENV)/installed

@@ -7,6 +7,7 @@ host would show as a bare directive is added here: the list of pages, and the re
 from __future__ import annotations
 
 import inspect
+import re
 import shutil
 from pathlib import Path
 from typing import Any
@@ -71,7 +72,15 @@ def add_index(app: Any, error: Exception | None) -> None:
         shutil.copyfile(Path(app.outdir) / f"{root_doc}.html", Path(app.outdir) / "index.html")
 
 
+def keep_words(app: Any, what: str, name: str, value: Any, options: Any, lines: list[str]) -> None:
+    """`|P|` is no substitution of reStructuredText, and what stands before a colon of a property is not its type."""
+    if what == "property":
+        lines[0] = lines[0].replace(": ", " \u2013 ", 1)
+    lines[:] = [line if ">>>" in line else re.sub(r"\|(\w+)\|", r"\\|\1\\|", line) for line in lines]
+
+
 def setup(app: Any) -> None:
     """Called by Sphinx."""
     app.connect("source-read", add_directives)
+    app.connect("autodoc-process-docstring", keep_words, priority=400)  # before napoleon
     app.connect("build-finished", add_index)

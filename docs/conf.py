@@ -21,6 +21,7 @@ version = release = tagprism.__version__
 extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon"]
 root_doc = "README"
 include_patterns = ["README.md", "RESULTS.md", "CONTRIBUTING.md", "CHANGELOG.md", "docs/*.md"]
+exclude_patterns = [".*", "build", "demo", "runs", "src", "tests"]  # not even looked through
 suppress_warnings = ["myst.header"]  # the changelog repeats "Added"
 myst_heading_anchors = 3  # `page.md#heading`, as code hosts have it; a link to a heading that is not there is an error
 

@@ -61,10 +61,10 @@ def add_directives(app: Any, page: str, source: list[str]) -> None:
 
 def _directive(name: str) -> str:
     value = getattr(tagprism, name)
-    if inspect.isclass(value):
-        return f"\n## {name}\n\n```{{eval-rst}}\n.. autoclass:: tagprism.{name}\n   :members:\n```\n"
-    kind = "autofunction" if callable(value) else "autodata"
-    return f"\n## {name}\n\n```{{eval-rst}}\n.. {kind}:: tagprism.{name}\n```\n"
+    whole = inspect.isclass(value) or inspect.ismodule(value)
+    kind = "module" if inspect.ismodule(value) else "class" if whole else "function" if callable(value) else "data"
+    members = "   :members:\n" * whole
+    return f"\n## {name}\n\n```{{eval-rst}}\n.. auto{kind}:: tagprism.{name}\n{members}```\n"
 
 
 def add_index(app: Any, error: Exception | None) -> None:

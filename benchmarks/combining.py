@@ -6,7 +6,7 @@
     python benchmarks/combining.py measure RUN tagged:DIR FILE#0
 
 `split` makes a split of the training part alone: a quarter of the seen labels play the unseen ones, three tenths of the
-training photos the test photos. What `search/odds.py` and `search/similar.py` do was chosen there; RUN and its own test
+training photos the test photos. What `search/label_logits.py` and `search/similar.py` do was chosen there; RUN and its own test
 photos only confirm it.
 """
 

@@ -159,7 +159,7 @@ def _draw_vectors(
             _write(pen, (left + m * wide + 2, top + tall + 5), f"{value:.1f}", 12, INK if m == tag.vector else NOWHERE)
 
 
-def _write(pen: ImageDraw.ImageDraw, place: tuple[float, float], text: str, size: int, colour: str) -> float:
+def _write(pen: ImageDraw.ImageDraw, place: tuple[int | float, int], text: str, size: int, colour: str) -> float:
     """Write one line, cut to the panel's width; the x where it ends."""
     shown = "".join(character if character.isprintable() else "?" for character in text)
     font = _font(size, shown.isascii())

@@ -9,12 +9,13 @@ BIN := $(VENV)/bin
 endif
 # Tests run in two processes of one thread each; a file's tests stay together, as they share what the file makes once.
 PYTEST := $(BIN)/python -m pytest --numprocesses 2 --dist loadfile
-test test-fast: export OMP_NUM_THREADS := 1
 
-.PHONY: demo test test-fast check dist photos-lite clean
+.PHONY: demo test test-fast check docs dist photos-lite clean
 
 demo: $(VENV)/installed
 	$(BIN)/tagprism demo
+
+test test-fast: export OMP_NUM_THREADS := 1
 
 # Everything.
 test: $(VENV)/installed
@@ -29,6 +30,10 @@ check: $(VENV)/installed
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+
+# The documents as a site in build/docs, without a network; a broken link is an error.
+docs: $(VENV)/installed
+	$(BIN)/sphinx-build --quiet --fail-on-warning --keep-going --fresh-env --conf-dir docs . build/docs
 
 # What a release uploads, in dist/.
 dist: $(VENV)/installed

@@ -183,7 +183,7 @@ def _costs(rows: list[dict], work: Path) -> list[dict]:
 
 
 def _markdown(results: list[dict]) -> str:
-    """The table of docs/cost.md: paired differences to the first row; of a smaller form, to its own fp32."""
+    """The table of docs/scale.md: paired differences to the first row; of a smaller form, to its own fp32."""
     lines = [
         "| | ZSL mAP | GZSL mAP | network, MB | pictures/s | kB a picture in an index |",
         "| --- | ---: | ---: | ---: | ---: | ---: |",

@@ -214,7 +214,7 @@ def launch(devices: int, nodes: int) -> int:
         raise InputError(
             "several machines must know each other.",
             where="--nodes",
-            remedy="Start with torchrun or srun, or set NODE_RANK, MASTER_ADDR and MASTER_PORT (docs/training.md).",
+            remedy="Start with torchrun or srun, or set NODE_RANK, MASTER_ADDR and MASTER_PORT (docs/scale.md).",
         )
     node = int(os.environ["NODE_RANK"]) if nodes > 1 else 0
     shared = {

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import statistics
-from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
@@ -12,8 +11,7 @@ import pytest
 
 from tagprism.comparing.verdict import verdict
 from tagprism.evaluation.protocols import Evaluation
-
-MakeProblem = Callable[..., Any]  # of conftest.py
+from tests.evaluation.conftest import random_problem
 
 
 def perfect(problem: Any, seed: int, noise: float) -> Evaluation:
@@ -25,8 +23,8 @@ def perfect(problem: Any, seed: int, noise: float) -> Evaluation:
     return found
 
 
-def test_with_one_split_the_labels_are_the_pairs(make_problem: MakeProblem) -> None:
-    problem = make_problem()
+def test_with_one_split_the_labels_are_the_pairs() -> None:
+    problem = random_problem()
     ours, theirs = perfect(problem, 1, 0.2), problem.evaluate()
     assert verdict("SDL", [ours], "CLIP", [ours]).startswith(
         "SDL is NOT SHOWN to beat CLIP in both tasks: ZSL mAP +0.0"
@@ -45,8 +43,8 @@ def test_with_one_split_the_labels_are_the_pairs(make_problem: MakeProblem) -> N
     assert "standard error over paired labels" in said
 
 
-def test_with_several_splits_the_splits_are_the_pairs(make_problem: MakeProblem) -> None:
-    problems = [make_problem(seed) for seed in range(4)]
+def test_with_several_splits_the_splits_are_the_pairs() -> None:
+    problems = [random_problem(seed) for seed in range(4)]
     ours, theirs = ([perfect(one, by, 0.5) for one in problems] for by in (1, 2))
     said = verdict("SDL", ours, "CLIP", theirs)
     values = [a.zsl.labelled.mean_ap - b.zsl.labelled.mean_ap for a, b in zip(ours, theirs, strict=True)]

@@ -251,5 +251,11 @@ def load(model: _Path = DEFAULT) -> Tagger:
     Raises:
         InputError: there is none, or it is damaged.
         MachineError: the hub does not answer.
+
+    Example:
+        >>> import tagprism
+        >>> tagger = tagprism.load()  # the bundle in the package; RUN, BUNDLE and hf-hub:owner/name are opened alike
+        >>> [row.tags[0].label for row in tagger.tag(["tests/photos/chelsea.jpg"], ["cat", "rocket"])]
+        ['cat']
     """
     return Tagger(Bundle(find_bundle(model) if isinstance(model, str) else Path(model)))

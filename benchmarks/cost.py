@@ -34,7 +34,7 @@ from tagprism.datasets.table import ImageTable
 from tagprism.errors import NothingToDoError
 from tagprism.evaluation.evaluate_model import evaluate_model
 from tagprism.files import digest_json, link_or_copy, write_json
-from tagprism.images.stream import look_at
+from tagprism.images.stream import process_pictures
 from tagprism.network.quantise import quantise_network
 from tagprism.provenance import made_with
 from tagprism.tagging.tagger import load
@@ -137,7 +137,7 @@ def _network(recipe: Recipe, table: ImageTable, split: Split, work: Path, form: 
         link_or_copy(source, target)
     elif not target.exists():
         files = [table.files[int(row)] for row in table.rows_of(split.train[:_RANGES])]
-        pixels = np.stack([seen.output for seen in look_at(files, load(str(run)).preprocess, np.copy)])
+        pixels = np.stack([seen.output for seen in process_pictures(files, load(str(run)).preprocess, np.copy)])
         quantise_network(source, target, form, np.split(pixels, len(pixels) // _BATCH))
     return target
 

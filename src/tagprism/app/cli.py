@@ -1,4 +1,4 @@
-"""The command line: arguments to calls. Every command imports what it needs when it runs, so that `--help` is quick."""
+"""The command line: which commands there are. Each declares its options and imports what it needs when it runs."""
 
 from __future__ import annotations
 
@@ -11,11 +11,8 @@ import typer
 
 import tagprism
 from tagprism.app import console
-from tagprism.app.commands import find_commands
-from tagprism.app.commands.data import app as data_app
-from tagprism.app.commands.keywords import app as keywords_app
-from tagprism.app.commands.labels import app as labels_app
-from tagprism.app.options import DEFAULT_MODEL, Data, Limit, Model, Quiet, Sets, Split
+from tagprism.app.commands import data, index, keywords, labels, search, serve, tag, undo
+from tagprism.app.options import Data, Limit, Quiet, Sets, Split
 from tagprism.errors import InputError
 
 app = typer.Typer(
@@ -26,9 +23,9 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-app.add_typer(labels_app, name="labels")
-app.add_typer(data_app, name="data")
-app.add_typer(keywords_app, name="keywords")
+app.add_typer(labels.app, name="labels")
+app.add_typer(data.app, name="data")
+app.add_typer(keywords.app, name="keywords")
 
 
 def _version(asked: bool) -> None:
@@ -155,65 +152,11 @@ def import_official(
     return import_command.import_official(checkpoint, labels, into, seen, unseen, image_size, raw, encoder, quiet)
 
 
-@app.command()
-def tag(
-    paths: Annotated[list[str], typer.Argument(help="Pictures, folders, patterns; - for a list of paths on stdin.")],
-    model: Model = DEFAULT_MODEL,
-    labels: Annotated[
-        Path | None, typer.Option(help="Words to choose from, one a line, aliases after a tab; else the vocabulary.")
-    ] = None,
-    top_k: Annotated[
-        int | None,
-        typer.Option("--top-k", min=1, help="Tags per picture at most. \\[default: 10, but see --min-probability]"),
-    ] = None,
-    min_probability: Annotated[
-        float | None,
-        typer.Option(
-            min=0,
-            max=1,
-            help="Least probability of a tag; needs a calibrated bundle. \\[default: 0.5 for a table without --top-k]",
-        ),
-    ] = None,
-    format: Annotated[
-        Literal["table", "jsonl", "csv"] | None,
-        typer.Option(help="What to print. \\[default: table; with --out by its ending, else jsonl]"),
-    ] = None,
-    out: Annotated[
-        Path | None, typer.Option(help="File to write the rows into; run again to continue an interrupted one.")
-    ] = None,
-    null: Annotated[bool, typer.Option("--null", "-0", help="The list on stdin has zero bytes between paths.")] = False,
-    max_pixels: Annotated[
-        int | None,
-        typer.Option(
-            min=1, help="Skip pictures with more pixels; a JPEG may have twice as many. \\[default: 178956970]"
-        ),
-    ] = None,
-    explain: Annotated[
-        Path | None, typer.Option(help="Folder for pictures that show where each tag comes from.")
-    ] = None,
-    quiet: Quiet = False,
-) -> int:
-    """Tag pictures with your own words or the model's vocabulary."""
-    from tagprism.app.commands import tag as tag_command
-
-    cut = tag_command.Cut(top_k, min_probability)
-    return tag_command.tag(paths, model, labels, cut, format, out, null, max_pixels, explain, quiet)
-
-
-for command in (find_commands.index, find_commands.search, find_commands.serve):
-    app.command()(command)
-
-
-@app.command()
-def undo(
-    journal: Annotated[str | None, typer.Argument(help="Name of a run, as --list shows it; else the last one.")] = None,
-    list_runs: Annotated[bool, typer.Option("--list", help="List the runs that wrote keywords.")] = False,
-    quiet: Quiet = False,
-) -> int:
-    """Take back a run of `keywords write`: every sidecar gets its bytes back, new ones are removed."""
-    from tagprism.app.commands import undo as undo_command
-
-    return undo_command.list_runs() if list_runs else undo_command.undo(journal, quiet)
+app.command()(tag.tag)
+app.command()(index.index)
+app.command()(search.search)
+app.command()(serve.serve)
+app.command()(undo.undo)
 
 
 @app.command()

@@ -100,7 +100,7 @@ def evaluate_model(
         check_leak(*leak)
     names = (*split.seen, *split.unseen)
     vectors = tagger.embed(names)
-    queries = tagger.queries_of(names, vectors)
+    queries = tagger.scoring_vectors_of(names, vectors)
     rows, matrices, skipped = [], [], []
     for row, outcome, _ in tagger.matrices(files, progress=progress):
         if isinstance(outcome, PictureError):
@@ -143,7 +143,8 @@ def _reliability(
     if tagger.calibration is None:
         return {}
     calibrated = tagger.calibration.of_labels(names, vectors, tagger.vocabulary)
-    probabilities = calibrated.probabilities(matrices, score_matrices(matrices, tagger.queries_of(names, vectors)))
+    scores = score_matrices(matrices, tagger.scoring_vectors_of(names, vectors))
+    probabilities = calibrated.probabilities(matrices, scores)
     known = (targets >= 0) | (unknown == "negative")
     return {
         name: reliability(probabilities[:, side], targets[:, side], unknown=unknown)

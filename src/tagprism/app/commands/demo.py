@@ -117,7 +117,7 @@ def _found(tagger: Tagger, measured: Measured) -> tuple[Ranking, ...]:
     columns = np.flatnonzero(measured.unseen)
     drawn = np.random.default_rng(0).permutation(columns)[:_FOUND]
     queries = [measured.names[column] for column in drawn] + list(_OWN_WORDS[:3])
-    scores = score_matrices(measured.matrices, tagger.queries(queries))
+    scores = score_matrices(measured.matrices, tagger.scoring_vectors(queries))
     rankings = []
     for place, query in enumerate(queries):
         best = np.argsort(-scores[:, place], kind="stable")[:_PER_QUERY]

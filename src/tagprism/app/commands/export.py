@@ -20,7 +20,7 @@ from tagprism.bundle.find import find_bundle
 from tagprism.bundle.onnx_model import OnnxNetwork
 from tagprism.errors import InputError, PictureError
 from tagprism.files import replaced_whole, write_text
-from tagprism.images.stream import look_at
+from tagprism.images.stream import process_pictures
 from tagprism.images.walk import find_pictures
 from tagprism.labels.encoders.card import read_card
 from tagprism.labels.encoders.encoder import load_encoder
@@ -119,7 +119,7 @@ def _read_pictures(files: Sequence[Path], tagger: Tagger, quiet: bool) -> tuple[
     skipped: list[tuple[str, str]] = []
     pixels: list[np.ndarray] = []
     with console.progress(quiet)("reading pictures", len(files)) as advance:
-        for path, seen in zip(files, look_at(files, tagger.preprocess, np.copy), strict=True):
+        for path, seen in zip(files, process_pictures(files, tagger.preprocess, np.copy), strict=True):
             if isinstance(seen.output, PictureError):
                 skipped.append((os.fspath(path), seen.output.message))
             else:
@@ -206,10 +206,10 @@ def _write_encoders(tagger: Tagger, folder: Path, precision: Precision, quiet: b
 def _measure(tagger: Tagger, network: _Network, folder: Path, pixels: _Pixels) -> Agreement:
     found = OnnxNetwork(folder / MODEL)
     names = tagger.vocabulary.names
-    queries = tagger.queries_of(names, Vocabulary.load(folder / VOCABULARY).vectors)
+    queries = tagger.scoring_vectors_of(names, Vocabulary.load(folder / VOCABULARY).vectors)
     batches = [pixels[start : start + _BATCH] for start in range(0, len(pixels), _BATCH)]
     expected, got = (np.concatenate([one(batch) for batch in batches]) for one in (network, found))
-    return measure_agreement(expected, got, tagger.queries(names), queries)
+    return measure_agreement(expected, got, tagger.scoring_vectors(names), queries)
 
 
 def _check_bounds(agreement: Agreement, precision: Precision, min_agreement: float | None, into: Path) -> None:

@@ -1,4 +1,4 @@
-"""An index used from other processes than the one that has it open: requests and answers over a local connection.
+"""An index that another process has open: requests to it, and its answers, over a local connection.
 
 A message is one line of JSON, then the bytes of one float32 array. Nothing is unpickled: `multiprocessing.connection`
 only frames the messages, and lets nobody in who does not know the key.
@@ -7,85 +7,27 @@ only frames the messages, and lets nobody in who does not know the key.
 from __future__ import annotations
 
 import json
-import secrets
-import socket
-import threading
 from collections.abc import Iterator, Sequence
-from contextlib import suppress
 from dataclasses import asdict
 from itertools import islice
 from multiprocessing import AuthenticationError
-from multiprocessing.connection import Client, Connection, Listener, answer_challenge, deliver_challenge
+from multiprocessing.connection import Client, Connection, answer_challenge, deliver_challenge
 from typing import Any
 
 import numpy as np
 from jaxtyping import Float, Float32
 
 from tagprism.errors import InputError, MachineError, TagprismError
-from tagprism.search.contract import Filter, Hit, Index, IndexInfo, Picture
-from tagprism.search.filters import as_json, from_json
+from tagprism.search.contract import Filter, Hit, Index, IndexInfo, Picture, as_json, from_json
 
-_HOST = "127.0.0.1"
+HOST = "127.0.0.1"
 _PAGE = 1000  # pictures an answer lists at most
-_SECONDS = 600.0  # that the owner may take over one request
-_ERRORS = {kind.__name__: kind for kind in (InputError, MachineError)}
+_GREETING = 30.0  # seconds that the server may take to let a client in
+_SECONDS = 600.0  # that the server may take over one request
+_ERRORS = {"InputError": InputError, "MachineError": MachineError}
 
 
-class Owner:
-    """Lets other processes use an index, in threads beside the one that made it.
-
-    Args:
-        index: open in this process; used by several threads at once.
-
-    Attributes:
-        port: on 127.0.0.1.
-        key: 32 bytes that a process must know.
-    """
-
-    def __init__(self, index: Index) -> None:
-        self._index, self.key = index, secrets.token_bytes(32)
-        self._listener = Listener((_HOST, 0), backlog=64)
-        self.port = int(self._listener.address[1])
-        self._closing = threading.Event()
-        self._guests: set[Connection] = set()
-        threading.Thread(target=self._welcome, name="index owner", daemon=True).start()
-
-    def _welcome(self) -> None:
-        while not self._closing.is_set():
-            try:
-                guest = self._listener.accept()
-            except OSError:  # a guest that has left already, or the end
-                continue
-            threading.Thread(target=self._serve, args=(guest,), name="index guest", daemon=True).start()
-
-    def _serve(self, guest: Connection) -> None:
-        self._guests.add(guest)
-        try:
-            deliver_challenge(guest, self.key)
-            answer_challenge(guest, self.key)
-            while not self._closing.is_set():
-                answer = _answered(self._index, guest.recv_bytes())
-                if self._closing.is_set():
-                    return  # the guest asks the next owner: this answer may be of an index that is closed
-                guest.send_bytes(answer)
-        except (OSError, EOFError, AuthenticationError):
-            return  # the guest has left, or had no business here
-        finally:
-            self._guests.discard(guest)
-            guest.close()
-
-    def close(self) -> None:
-        """Let nobody in any more, and end every conversation."""
-        self._closing.set()
-        with suppress(OSError):
-            Client((_HOST, self.port)).close()  # wakes the thread that waits for guests
-        self._listener.close()
-        for guest in list(self._guests):  # its own thread closes it: only that knows when nothing reads from it
-            with suppress(OSError), socket.fromfd(guest.fileno(), socket.AF_INET, socket.SOCK_STREAM) as line:
-                line.shutdown(socket.SHUT_RDWR)
-
-
-def _answered(index: Index, message: bytes) -> bytes:
+def answer(index: Index, message: bytes) -> bytes:
     """One request carried out; errors are answers too."""
     try:
         request, array = _unpacked(message)
@@ -126,16 +68,16 @@ def _carried_out(
     return {}, None
 
 
-class Guest:
+class RemoteIndex:
     """An `Index` that another process has open.
 
     Args:
-        port: of the owner.
-        key: of the owner.
+        port: of the server that the other process runs (`shared_index.IndexServer`).
+        key: of that server.
 
     Raises:
-        ConnectionError: there is no such owner any more; by every method. What was under way may be done or not.
-        MachineError: the owner does not answer; by every method.
+        ConnectionError: there is no such server any more; by every method. What was under way may be done or not.
+        MachineError: the server does not answer; by every method.
     """
 
     def __init__(self, port: int, key: bytes) -> None:
@@ -145,11 +87,13 @@ class Guest:
 
     def _connected(self) -> Connection:
         try:
-            line = Client((_HOST, self._port))
+            line = Client((HOST, self._port))
+            if not line.poll(_GREETING):  # whatever has the port now is no server of an index
+                raise EOFError
             answer_challenge(line, self._key)
             deliver_challenge(line, self._key)
         except (EOFError, AuthenticationError) as error:
-            raise ConnectionError("the owner of the index has gone") from error
+            raise ConnectionError("the process that had the index open has gone") from error
         return line
 
     def _call(
@@ -163,7 +107,7 @@ class Guest:
             answer, result = _unpacked(line.recv_bytes())
         except EOFError as error:
             line.close()
-            raise ConnectionError("the owner of the index has gone") from error
+            raise ConnectionError("the process that had the index open has gone") from error
         except BaseException:
             line.close()
             raise
@@ -183,11 +127,11 @@ class Guest:
         self._call({"call": "remove", "ids": list(ids)})
 
     def search(
-        self, queries: Float32[np.ndarray, "q Q"], limit: int, *, where: Filter | None = None
+        self, scoring_vectors: Float32[np.ndarray, "q Q"], limit: int, *, where: Filter | None = None
     ) -> list[list[Hit]]:
         """As `Index.search`."""
         request = {"call": "search", "limit": limit, "where": where and asdict(where)}
-        return [[Hit(*pair) for pair in of_one] for of_one in self._call(request, queries)[0]["hits"]]
+        return [[Hit(*pair) for pair in of_one] for of_one in self._call(request, scoring_vectors)[0]["hits"]]
 
     def get(self, ids: Sequence[int]) -> list[Picture | None]:
         """As `Index.get`."""
@@ -198,9 +142,9 @@ class Guest:
         """As `Index.matrices`."""
         return self._call({"call": "matrices", "ids": list(ids)})[1]
 
-    def scores(self, queries: Float32[np.ndarray, "q Q"], ids: Sequence[int]) -> Float32[np.ndarray, "q n"]:
+    def scores(self, scoring_vectors: Float32[np.ndarray, "q Q"], ids: Sequence[int]) -> Float32[np.ndarray, "q n"]:
         """As `Index.scores`."""
-        return self._call({"call": "scores", "ids": list(ids)}, queries)[1]
+        return self._call({"call": "scores", "ids": list(ids)}, scoring_vectors)[1]
 
     def pictures(self, after: int = 0) -> Iterator[Picture]:
         """As `Index.pictures`."""
@@ -208,9 +152,9 @@ class Guest:
             yield from map(_picture, page)
             after = page[-1]["id"]
 
-    def settle(self, queries: Float32[np.ndarray, "q Q"]) -> None:
+    def settle(self, scoring_vectors: Float32[np.ndarray, "q Q"]) -> None:
         """As `Index.settle`."""
-        self._call({"call": "settle"}, queries)
+        self._call({"call": "settle"}, scoring_vectors)
 
     def info(self) -> IndexInfo:
         """As `Index.info`."""

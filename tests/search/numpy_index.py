@@ -1,4 +1,4 @@
-"""The plain form of an index, which the others are held against: SQLite keeps it, one numpy product ranks it.
+"""The plain form of an index, which the engines are held against: SQLite keeps it, one numpy product ranks it.
 
 Slow to open and to change, as all matrices are read into memory again after every change.
 """
@@ -16,8 +16,19 @@ from jaxtyping import Float, Float32, Integer
 from tagprism.bundle.score import max_similarity_numpy
 from tagprism.errors import InputError
 from tagprism.files import machine_errors
-from tagprism.search.contract import Filter, Hit, IndexInfo, Picture
-from tagprism.search.filters import MAX_ID, as_json, check_added, check_filter, check_queries, from_json, meets
+from tagprism.search.contract import (
+    MAX_ID,
+    Filter,
+    Hit,
+    IndexInfo,
+    Picture,
+    as_json,
+    check_added,
+    check_scoring_vectors,
+    from_json,
+    meets,
+    moments,
+)
 from tagprism.sqlite_file import SqliteFile
 
 _FILE = "pictures.sqlite"
@@ -98,16 +109,17 @@ class NumpyIndex:
             return self._ids, self._matrices
 
     def search(
-        self, queries: Float32[np.ndarray, "q Q"], limit: int, *, where: Filter | None = None
+        self, scoring_vectors: Float32[np.ndarray, "q Q"], limit: int, *, where: Filter | None = None
     ) -> list[list[Hit]]:
-        """The best pictures for each of q queries, best first; ties: lowest id first."""
-        check_queries(queries, self.shape[1])
+        """The best pictures for each of q scoring vectors, best first; ties: lowest id first."""
+        check_scoring_vectors(scoring_vectors, self.shape[1])
         ids, matrices = self._read()
         if where is not None:
-            check_filter(where)
+            for beginnings in (*where.taken, *where.not_taken):
+                moments(beginnings)  # what is no time is an error, also where there are no pictures
             kept = [row for row, picture in enumerate(self.get(ids.tolist())) if picture and meets(picture, where)]
             ids, matrices = ids[kept], matrices[kept]
-        scores = self._scores(matrices, queries)
+        scores = self._scores(matrices, scoring_vectors)
         hits = []
         for column in scores.T:
             best = np.lexsort((ids, -column))[:limit]
@@ -116,11 +128,11 @@ class NumpyIndex:
 
     @staticmethod
     def _scores(
-        matrices: Float32[np.ndarray, "n M Q"], queries: Float32[np.ndarray, "q Q"]
+        matrices: Float32[np.ndarray, "n M Q"], scoring_vectors: Float32[np.ndarray, "q Q"]
     ) -> Float32[np.ndarray, "n q"]:
         chunks = (matrices[start : start + _CHUNK] for start in range(0, len(matrices), _CHUNK))
-        scores = [max_similarity_numpy(chunk, queries)[0] for chunk in chunks]
-        return np.concatenate(scores) if scores else np.empty((0, len(queries)), np.float32)
+        scores = [max_similarity_numpy(chunk, scoring_vectors)[0] for chunk in chunks]
+        return np.concatenate(scores) if scores else np.empty((0, len(scoring_vectors)), np.float32)
 
     def get(self, ids: Sequence[int]) -> list[Picture | None]:
         """Pictures by id, None for an id that is not there."""
@@ -135,10 +147,10 @@ class NumpyIndex:
             found[place] = np.frombuffer(row[0], "<f4").reshape(self.shape)
         return found
 
-    def scores(self, queries: Float32[np.ndarray, "q Q"], ids: Sequence[int]) -> Float32[np.ndarray, "q n"]:
-        """Scores of given pictures for each query; a `KeyError` for an id not there."""
-        check_queries(queries, self.shape[1])
-        return self._scores(self.matrices(ids), queries).T
+    def scores(self, scoring_vectors: Float32[np.ndarray, "q Q"], ids: Sequence[int]) -> Float32[np.ndarray, "q n"]:
+        """Scores of given pictures for each scoring vector; a `KeyError` for an id not there."""
+        check_scoring_vectors(scoring_vectors, self.shape[1])
+        return self._scores(self.matrices(ids), scoring_vectors).T
 
     def pictures(self, after: int = 0) -> Iterator[Picture]:
         """All pictures of an id above `after`, by rising id."""
@@ -157,7 +169,7 @@ class NumpyIndex:
                 row = self._db.sql.execute(query, (one,)).fetchone() if 1 <= one <= MAX_ID else None
             yield one, row
 
-    def settle(self, queries: Float32[np.ndarray, "q Q"]) -> None:
+    def settle(self, scoring_vectors: Float32[np.ndarray, "q Q"]) -> None:
         """Nothing to do: it is always exact."""
 
     def info(self) -> IndexInfo:

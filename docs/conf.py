@@ -20,7 +20,7 @@ version = release = tagprism.__version__
 
 extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon"]
 root_doc = "README"
-include_patterns = ["README.md", "RESULTS.md", "CONTRIBUTING.md", "CHANGELOG.md", "docs/*.md"]
+include_patterns = ["*.md", "docs/*.md"]
 exclude_patterns = [".*", "build", "demo", "runs", "src", "tests"]  # not even looked through
 suppress_warnings = ["myst.header"]  # the changelog repeats "Added"
 myst_heading_anchors = 3  # `page.md#heading`, as code hosts have it; a link to a heading that is not there is an error
@@ -45,7 +45,7 @@ PAGES = {
     "Use": ["tag", "probabilities", "explain", "keywords", "search", "queries", "server", "models", "photos_lite"],
     "Train and measure": ["train", "recipes", "data", "evaluate", "method", "reproduce", "scale"],
     "From Python": ["python", "reference"],
-    "Look up": ["/RESULTS", "ablations", "decisions", "/CONTRIBUTING", "/CHANGELOG"],
+    "Look up": ["/RESULTS", "ablations", "decisions", "/CONTRIBUTING", "/SECURITY", "/CHANGELOG"],
 }
 
 

@@ -28,6 +28,7 @@ ROOT = Path(__file__).resolve().parents[2]
 DOCS = ROOT / "docs"
 PAGES = sorted([*DOCS.glob("*.md"), *ROOT.glob("*.md")])
 TEXTS = {page: page.read_text(encoding="utf-8") for page in PAGES}
+COMMAND_LINE = typer.main.get_command(app)
 every_page = pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 
 
@@ -100,7 +101,7 @@ def test_settings_that_a_page_names_exist(page: Path) -> None:
 def test_commands_that_a_page_shows_exist_with_their_options(page: Path) -> None:
     wrong = []
     for words in commands(TEXTS[page]):
-        command: Any = typer.main.get_command(app)
+        command: Any = COMMAND_LINE
         rest = list(words)
         while hasattr(command, "commands") and rest and not rest[0].startswith("-"):
             name = rest.pop(0).rstrip(".,:")

@@ -22,9 +22,9 @@ from tagprism.app.open_data import open_data
 from tagprism.bundle.score import scoring_vectors
 from tagprism.datasets.splits import Split, shared_labels
 from tagprism.datasets.table import ImageTable
-from tagprism.evaluation.evaluate import evaluate_matrices
 from tagprism.evaluation.protocols import Evaluation
-from tagprism.evaluation.table import compare, comparison_markdown
+from tagprism.evaluation.streaming import evaluate_matrices
+from tagprism.evaluation.table import comparison_markdown, lay_out
 from tagprism.training.classifier_prior import embed_known, imagenet_labels
 from tagprism.training.features import compute_features
 from tagprism.training.fit import fit
@@ -52,7 +52,7 @@ def main() -> None:
         names = [names[place] for place in kept]
     methods = {one.name: [measure(one, table, split, other, other_split, tuple(names))] for one in recipes}
     known = frozenset(imagenet_labels(names))
-    print(comparison_markdown(compare(methods, known=known, ratio_to=recipes[-1].name)))
+    print(comparison_markdown(lay_out(methods, known=known, ratio_to=recipes[-1].name)))
 
 
 def measure(

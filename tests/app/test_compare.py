@@ -46,7 +46,7 @@ def test_every_recipe_on_every_split_and_a_second_time_without_training(
     def refuse(*_: object, **__: object) -> None:
         raise AssertionError("trained again")
 
-    monkeypatch.setattr(Experiment, "train", refuse)
+    monkeypatch.setattr(Experiment, "run", refuse)
     again = cli(*command, "--format", "json", "--quiet")
     assert json.loads(again.out)["methods"] == methods
     table = cli(*command, "--quiet")
@@ -129,7 +129,7 @@ def test_published_numbers_of_the_same_protocol_stand_beside(
         asked.append(protocol)
         return published_for("nus-wide", 925, 81)
 
-    monkeypatch.setattr("tagprism.app.commands.compare.published_for", of_nus_wide)
+    monkeypatch.setattr("tagprism.comparing.compare.published_for", of_nus_wide)
     command = ("compare", world.recipe, *world.on(0), "--quiet")
     found = json.loads(cli(*command, "--format", "json").out)
     assert asked == [("tagged", 6, 2)]

@@ -11,7 +11,7 @@ import typer
 
 import tagprism
 from tagprism.app import console
-from tagprism.app.commands import find_commands
+from tagprism.app.commands import compare, demo, evaluate, find_commands
 from tagprism.app.commands.data import app as data_app
 from tagprism.app.commands.keywords import app as keywords_app
 from tagprism.app.commands.labels import app as labels_app
@@ -66,71 +66,6 @@ def train(
 
     return train_command.train(
         recipe, data, split, out, tuple(sets or ()), vocabulary, limit, devices, nodes, print_config, quiet
-    )
-
-
-@app.command()
-def evaluate(
-    model: Annotated[str, typer.Argument(help="RUN, BUNDLE, packaged bundle or hf-hub:owner/name[@revision].")],
-    data: Data,
-    split: Split = None,
-    format: Annotated[Literal["table", "json"], typer.Option(help="What to print.")] = "table",
-    report: Annotated[Path | None, typer.Option(help="Write a self-contained HTML report here.")] = None,
-    k: Annotated[list[int] | None, typer.Option(help="Labels per image for P, R, F1; may be repeated.")] = None,
-    unknown: Annotated[
-        Literal["ignore", "negative"], typer.Option(help="What an unverified label counts as.")
-    ] = "ignore",
-    engine: Annotated[Literal["onnx", "torch"], typer.Option(help=r"torch needs a RUN and \[train].")] = "onnx",
-    allow_leak: Annotated[
-        bool, typer.Option("--allow-leak", help="Measure on what was trained on, marked so.")
-    ] = False,
-    limit: Limit = None,
-    neighbours: Annotated[int, typer.Option(min=0, help="Average scores over so many like test pictures.")] = 0,
-    quiet: Quiet = False,
-) -> int:
-    """Measure a model on the test pictures of a split: ZSL and GZSL, with chance, constant and ceiling lines."""
-    from tagprism.app.commands import evaluate as evaluate_command
-
-    return evaluate_command.evaluate(
-        model, data, split, format, report, tuple(k or (3, 5)), unknown, engine, allow_leak, limit, neighbours, quiet
-    )
-
-
-@app.command()
-def compare(
-    recipe: Annotated[Path, typer.Argument(help="Recipe, the first row of the table.")],
-    data: Data,
-    split: Split = None,
-    variants: Annotated[Path | None, typer.Option(help="TOML file of further rows: `variant` tables.")] = None,
-    baseline: Annotated[
-        list[str] | None,
-        typer.Option(help="authors, single, conse, ridge, decoder or open_clip:MODEL/WEIGHTS; may be repeated."),
-    ] = None,
-    baselines: Annotated[bool, typer.Option("--baselines", help="All of them but CLIP.")] = False,
-    supervised: Annotated[
-        bool, typer.Option("--supervised", help="Add the model trained on unseen labels too.")
-    ] = False,
-    neighbours: Annotated[
-        int, typer.Option(min=0, help="Add the recipe with scores averaged over so many like test pictures.")
-    ] = 0,
-    pseudo_unseen: Annotated[
-        float | None,
-        typer.Option(help="Choose settings without test data: this share of the seen labels plays the unseen ones."),
-    ] = None,
-    ratio_to: Annotated[str | None, typer.Option(help="Also say every row's mAP as a multiple of this row's.")] = None,
-    out: Annotated[Path | None, typer.Option(help="Folder to keep every result in; run again to continue.")] = None,
-    format: Annotated[Literal["table", "json", "markdown"], typer.Option(help="What to print.")] = "table",
-    sets: Sets = None,
-    quiet: Quiet = False,
-) -> int:
-    """Train and measure several recipes on the same pictures; over all splits of a file when none is chosen."""
-    console.require_extra("train", "torch")
-    from tagprism.app.commands import compare as compare_command
-
-    rivals, further = (tuple(baseline or ()), baselines), (supervised, neighbours)
-    shown = format, ratio_to
-    return compare_command.compare(
-        recipe, data, split, variants, rivals, further, pseudo_unseen, out, shown, tuple(sets or ()), quiet
     )
 
 
@@ -202,6 +137,9 @@ def tag(
 
 for command in (find_commands.index, find_commands.search, find_commands.serve):
     app.command()(command)
+app.command()(evaluate.evaluate)
+app.command()(compare.compare)
+app.command()(demo.demo)
 
 
 @app.command()
@@ -239,20 +177,6 @@ def export(
     from tagprism.app.commands import export as export_command
 
     return export_command.export(model, into, precision, text, tuple(photos or ()), min_agreement, quiet)
-
-
-@app.command()
-def demo(
-    data: Annotated[str, typer.Option(help="openclipart, or tagged:DIR with --split.")] = "openclipart",
-    split: Split = None,
-    out: Annotated[Path, typer.Option(help="Folder for runs and report.")] = Path("demo"),
-    quiet: Quiet = False,
-) -> int:
-    """Do the whole job once on real pictures and write demo/report.html."""
-    console.require_extra("train", "torch")
-    from tagprism.app.commands import demo as demo_command
-
-    return demo_command.demo(data, split, out, quiet)
 
 
 @app.command()

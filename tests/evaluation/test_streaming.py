@@ -14,22 +14,22 @@ import numpy as np
 import pytest
 
 from tagprism.errors import InputError
-from tagprism.evaluation import evaluate
-from tagprism.evaluation.evaluate import evaluate_matrices
+from tagprism.evaluation import streaming
 from tagprism.evaluation.metrics import (
     UnknownPolicy,
     average_precisions,
     ceiling_at_k,
     chance_mean_average_precision,
     constant_at_k,
-    expected_average_precision,
     labelled_images,
     mean_average_precision,
     precision_recall_f1_at_k,
     weighted_mean_average_precision,
 )
 from tagprism.evaluation.protocols import Evaluation
+from tagprism.evaluation.ranking import expected_average_precision
 from tagprism.evaluation.scores import score_matrices
+from tagprism.evaluation.streaming import evaluate_matrices
 
 Problem = Any  # of conftest.py
 MakeProblem = Callable[..., Problem]
@@ -63,7 +63,7 @@ def in_memory(scores: np.ndarray, targets: np.ndarray, unknown: UnknownPolicy) -
 def test_streaming_gives_what_the_metrics_give_in_memory(
     make_problem: MakeProblem, unknown: UnknownPolicy, seed: int, scores_held: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(evaluate, "BLOCK_SCORES", scores_held)  # the second: blocks of 7 of the 30 labels
+    monkeypatch.setattr(streaming, "BLOCK_SCORES", scores_held)  # the second: blocks of 7 of the 30 labels
     problem = make_problem(seed, ties=seed % 2 == 1, unknown=0.3 * (seed // 2))
     result = problem.evaluate(ks=KS, unknown=unknown).to_json()
     scores = score_matrices(problem.matrices, problem.vectors)
@@ -207,7 +207,7 @@ def test_a_score_that_is_not_finite_names_the_image(problem: Problem) -> None:
 
 def test_the_room_needs_no_torch_and_no_training() -> None:
     code = (
-        "import sys, tagprism.evaluation.report, tagprism.evaluation.evaluate, tagprism.evaluation.leakage\n"
+        "import sys, tagprism.evaluation.report, tagprism.evaluation.streaming, tagprism.evaluation.leakage\n"
         "print([name for name in sys.modules if name.split('.')[0] == 'torch' or name == 'tagprism.training'])"
     )
     assert subprocess.check_output([sys.executable, "-c", code], text=True).strip() == "[]"

@@ -1,4 +1,4 @@
-"""The sentence that says whether one method beats another."""
+"""Differences of methods, how sure they are, and the sentence that says whether one beats another."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tagprism.comparing.verdict import verdict
+from tagprism.evaluation.differences import over_labels, over_splits, verdict
 from tagprism.evaluation.protocols import Evaluation
 
 MakeProblem = Callable[..., Any]  # of conftest.py
@@ -39,10 +39,29 @@ def test_with_one_split_the_labels_are_the_pairs(make_problem: MakeProblem) -> N
         for mine, its in zip(ours.per_label, theirs.per_label, strict=True)
         if mine.unseen and mine.positives
     ]
-    error = statistics.stdev(differences) / len(differences) ** 0.5
+    expected = statistics.pstdev(differences) / len(differences) ** 0.5  # what the bootstrap is an estimate of
+    mean, error = over_labels([ours], [theirs], "zsl")
+    assert error == pytest.approx(expected, rel=0.05) and (mean, error) == over_labels([ours], [theirs], "zsl")
     assert f"ZSL mAP {statistics.fmean(differences):+.1f} ± {error:.1f}, GZSL" in said
     assert statistics.fmean(differences) == pytest.approx(ours.zsl.labelled.mean_ap - theirs.zsl.labelled.mean_ap)
     assert "standard error over paired labels" in said
+
+
+def test_the_bootstrap_of_two_labels_by_hand(make_problem: MakeProblem) -> None:
+    evaluation = make_problem().evaluate()
+    base = evaluation.per_label[0]
+    theirs = replace(evaluation, per_label=tuple(replace(base, average_precision={"zsl": 50.0}) for _ in range(2)))
+    ours = replace(theirs, per_label=tuple(replace(base, average_precision={"zsl": value}) for value in (60.0, 40.0)))
+    # The means of two labels drawn of +10 and -10 are 10, 0, 0 and -10: deviation sqrt(50).
+    assert over_labels([ours], [theirs], "zsl") == (0, pytest.approx(50**0.5, rel=0.05))
+    one = [replace(side, per_label=side.per_label[:1]) for side in (ours, theirs)]
+    mean, error = over_labels(one[:1], one[1:], "zsl")
+    assert mean == 10 and np.isnan(error)
+
+
+def test_differences_over_splits_by_hand() -> None:
+    assert over_splits([12.0, 20.0], [11.0, 16.0]) == pytest.approx((2.5, 1.5))
+    assert np.isnan(over_splits([12.0], [11.0])[1])
 
 
 def test_with_several_splits_the_splits_are_the_pairs(make_problem: MakeProblem) -> None:

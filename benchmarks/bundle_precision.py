@@ -20,7 +20,7 @@ from tagprism.app.open_data import open_data
 from tagprism.bundle.agreement import measure_agreement
 from tagprism.bundle.bundle import MODEL
 from tagprism.bundle.onnx_model import OnnxNetwork
-from tagprism.evaluation.evaluate import evaluate_matrices
+from tagprism.evaluation.streaming import evaluate_matrices
 from tagprism.images.stream import process_pictures
 from tagprism.labels.encoders.card import read_card
 from tagprism.labels.encoders.encoder import load_encoder

@@ -22,7 +22,7 @@ import numpy as np
 
 from tagprism.app.open_data import open_data
 from tagprism.bundle.score import max_similarity_numpy
-from tagprism.evaluation.evaluate_model import evaluate_model
+from tagprism.evaluation.evaluate import evaluate
 from tagprism.evaluation.ranking import average_precision_of_ranks
 from tagprism.search.query import LabelLogits, log_probability
 from tagprism.search.similar import Example, likeness
@@ -49,7 +49,7 @@ def split(data: str, spec: str) -> None:
 def measure(run: str, data: str, spec: str) -> None:
     tagger = load(run)
     table, chosen = open_data(data, spec)
-    measured = evaluate_model(tagger, table, chosen)
+    measured = evaluate(tagger, table, chosen)
     generator = np.random.default_rng(0)
     keys = [chosen.train[i] for i in sorted(generator.choice(len(chosen.train), BACKGROUND, replace=False))]
     files = [table.files[int(row)] for row in table.rows_of(keys)]

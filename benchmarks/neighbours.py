@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 
 from tagprism.app.open_data import open_data
-from tagprism.evaluation.evaluate_model import evaluate_model
+from tagprism.evaluation.evaluate import evaluate
 from tagprism.search.collection import Collection, Settings
 from tagprism.search.contract import Picture
 from tagprism.search.edge_index import EdgeIndex
@@ -30,7 +30,7 @@ NEIGHBOURS = (0, 5, 10, 20)
 def main(run: str, data: str, spec: str | None = None) -> None:
     tagger = load(run)
     table, chosen = open_data(data, spec)
-    measured = evaluate_model(tagger, table, chosen)
+    measured = evaluate(tagger, table, chosen)
     has, (_, M, Q) = measured.targets == 1, measured.matrices.shape
     with tempfile.TemporaryDirectory() as folder:
         index = EdgeIndex.create(Path(folder), (M, Q), "float32")

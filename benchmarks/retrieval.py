@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 
 from tagprism.app.open_data import open_data
-from tagprism.evaluation.evaluate_model import Measured, evaluate_model
+from tagprism.evaluation.evaluate import Result, evaluate
 from tagprism.evaluation.metrics import chance_mean_average_precision
 from tagprism.evaluation.ranking import average_precision_of_ranks
 from tagprism.search.collection import Collection, Settings
@@ -33,7 +33,7 @@ STORAGES = ("float32", "float16", "int8")
 def main(run: str, data: str, spec: str | None = None) -> None:
     tagger = load(run)
     table, chosen = open_data(data, spec)
-    measured = evaluate_model(tagger, table, chosen)
+    measured = evaluate(tagger, table, chosen)
     labels, has = measured.unseen.nonzero()[0], measured.targets == 1
     labelled = has[:, labels].any(axis=1)
     rankings = {storage: ranked(storage, tagger, measured, labels) for storage in STORAGES}
@@ -59,7 +59,7 @@ def main(run: str, data: str, spec: str | None = None) -> None:
     per_label(measured, rankings["float16"], has)
 
 
-def ranked(storage: str, tagger: Tagger, measured: Measured, labels: np.ndarray) -> dict[int, np.ndarray]:
+def ranked(storage: str, tagger: Tagger, measured: Result, labels: np.ndarray) -> dict[int, np.ndarray]:
     """Rows of all pictures in the order of the index, for each label."""
     N, M, Q = measured.matrices.shape
     with tempfile.TemporaryDirectory() as folder:
@@ -82,7 +82,7 @@ def average_precision(hit: np.ndarray) -> float:
     return 100 * average_precision_of_ranks(np.flatnonzero(hit) + 1)
 
 
-def per_label(measured: Measured, orders: dict[int, np.ndarray], has: np.ndarray) -> None:
+def per_label(measured: Result, orders: dict[int, np.ndarray], has: np.ndarray) -> None:
     """The labels from best to worst."""
     rows = [
         (average_precision(has[order, label]), measured.names[label], int(has[:, label].sum()), order)

@@ -1,17 +1,19 @@
-"""The sentence that says whether one method beats another."""
+"""Differences of methods, how sure they are, and the sentence that says whether one beats another."""
 
 from __future__ import annotations
 
 import statistics
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import pytest
 
-from tagprism.comparing.verdict import verdict
+from tagprism.evaluation.differences import over_labels, over_splits, verdict
 from tagprism.evaluation.protocols import Evaluation
-from tests.evaluation.conftest import random_problem
+
+MakeProblem = Callable[..., Any]  # of conftest.py
 
 
 def perfect(problem: Any, seed: int, noise: float) -> Evaluation:
@@ -23,8 +25,8 @@ def perfect(problem: Any, seed: int, noise: float) -> Evaluation:
     return found
 
 
-def test_with_one_split_the_labels_are_the_pairs() -> None:
-    problem = random_problem()
+def test_with_one_split_the_labels_are_the_pairs(make_problem: MakeProblem) -> None:
+    problem = make_problem()
     ours, theirs = perfect(problem, 1, 0.2), problem.evaluate()
     assert verdict("SDL", [ours], "CLIP", [ours]).startswith(
         "SDL is NOT SHOWN to beat CLIP in both tasks: ZSL mAP +0.0"
@@ -37,14 +39,33 @@ def test_with_one_split_the_labels_are_the_pairs() -> None:
         for mine, its in zip(ours.per_label, theirs.per_label, strict=True)
         if mine.unseen and mine.positives
     ]
-    error = statistics.stdev(differences) / len(differences) ** 0.5
+    expected = statistics.pstdev(differences) / len(differences) ** 0.5  # what the bootstrap is an estimate of
+    mean, error = over_labels([ours], [theirs], "zsl")
+    assert error == pytest.approx(expected, rel=0.05) and (mean, error) == over_labels([ours], [theirs], "zsl")
     assert f"ZSL mAP {statistics.fmean(differences):+.1f} ± {error:.1f}, GZSL" in said
     assert statistics.fmean(differences) == pytest.approx(ours.zsl.labelled.mean_ap - theirs.zsl.labelled.mean_ap)
     assert "standard error over paired labels" in said
 
 
-def test_with_several_splits_the_splits_are_the_pairs() -> None:
-    problems = [random_problem(seed) for seed in range(4)]
+def test_the_bootstrap_of_two_labels_by_hand(make_problem: MakeProblem) -> None:
+    evaluation = make_problem().evaluate()
+    base = evaluation.per_label[0]
+    theirs = replace(evaluation, per_label=tuple(replace(base, average_precision={"zsl": 50.0}) for _ in range(2)))
+    ours = replace(theirs, per_label=tuple(replace(base, average_precision={"zsl": value}) for value in (60.0, 40.0)))
+    # The means of two labels drawn of +10 and -10 are 10, 0, 0 and -10: deviation sqrt(50).
+    assert over_labels([ours], [theirs], "zsl") == (0, pytest.approx(50**0.5, rel=0.05))
+    one = [replace(side, per_label=side.per_label[:1]) for side in (ours, theirs)]
+    mean, error = over_labels(one[:1], one[1:], "zsl")
+    assert mean == 10 and np.isnan(error)
+
+
+def test_differences_over_splits_by_hand() -> None:
+    assert over_splits([12.0, 20.0], [11.0, 16.0]) == pytest.approx((2.5, 1.5))
+    assert np.isnan(over_splits([12.0], [11.0])[1])
+
+
+def test_with_several_splits_the_splits_are_the_pairs(make_problem: MakeProblem) -> None:
+    problems = [make_problem(seed) for seed in range(4)]
     ours, theirs = ([perfect(one, by, 0.5) for one in problems] for by in (1, 2))
     said = verdict("SDL", ours, "CLIP", theirs)
     values = [a.zsl.labelled.mean_ap - b.zsl.labelled.mean_ap for a, b in zip(ours, theirs, strict=True)]

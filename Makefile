@@ -16,6 +16,8 @@ demo: $(VENV)/installed
 	$(BIN)/tagprism demo
 
 test test-fast: export OMP_NUM_THREADS := 1
+# Some machines forbid compiled files; without them every process of the tests would compile its imports again.
+test test-fast: export PYTHONDONTWRITEBYTECODE :=
 
 # Everything.
 test: $(VENV)/installed

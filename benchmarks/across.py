@@ -25,9 +25,9 @@ from tagprism.datasets.table import ImageTable
 from tagprism.evaluation.evaluate import evaluate_matrices
 from tagprism.evaluation.protocols import Evaluation
 from tagprism.evaluation.table import compare, comparison_markdown
-from tagprism.training.classifier_prior import embed_known, imagenet_labels
 from tagprism.training.features import compute_features
 from tagprism.training.fit import fit
+from tagprism.training.networks import embed_known, imagenet_labels
 from tagprism.training.prepare import embed_labels, prepare
 from tagprism.training.recipe import Recipe, load_recipe
 

@@ -9,7 +9,7 @@ import pytest
 
 # Shapes and types are checked while the tests run; to be installed before anything of tagprism is imported.
 _CHECKED = ("bundle", "network", "labels", "images", "datasets", "tagging", "evaluation", "comparing")
-_CHECKED += ("training.diversity_loss", "training.features", "training.classifier_prior", "training.networks")
+_CHECKED += ("training.diversity_loss", "training.features", "training.networks")
 jaxtyping.install_import_hook([f"tagprism.{room}" for room in _CHECKED], "beartype.beartype")
 
 from tests.command_line import tagprism  # noqa: E402

@@ -144,8 +144,9 @@ def test_a_batch_without_pictures_moves_nothing(prepared: Prepare, tmp_path: Pat
 
 
 def _only_the_first(ready: Prepared, pixels: Any) -> Any:
+    from tagprism.training.batches import epoch_order
+
     from tagprism.errors import PictureError
-    from tagprism.training.augment import epoch_order
 
     good = set(epoch_order(len(ready.train.keys), seed=ready.recipe.seed, epoch=0)[:8].tolist())
 

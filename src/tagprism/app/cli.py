@@ -11,12 +11,11 @@ import typer
 
 import tagprism
 from tagprism.app import console
-from tagprism.app.commands import find_commands
+from tagprism.app.commands import doctor, export, find_commands, import_official, train
 from tagprism.app.commands.data import app as data_app
 from tagprism.app.commands.keywords import app as keywords_app
 from tagprism.app.commands.labels import app as labels_app
 from tagprism.app.options import DEFAULT_MODEL, Data, Limit, Model, Quiet, Sets, Split
-from tagprism.errors import InputError
 
 app = typer.Typer(
     name="tagprism",
@@ -44,29 +43,9 @@ def _options(
     """Tag and find pictures with your own words, also words no model was trained on."""
 
 
-@app.command()
-def train(
-    recipe: Annotated[Path, typer.Argument(help="Recipe, a TOML file.")],
-    data: Data = "",
-    split: Split = None,
-    out: Annotated[Path | None, typer.Option(help="Folder of the RUN to write.")] = None,
-    sets: Sets = None,
-    vocabulary: Annotated[
-        Path | None, typer.Option(help="Further words that the bundle shall know, one a line, aliases after tabs.")
-    ] = None,
-    limit: Limit = None,
-    devices: Annotated[int | None, typer.Option(min=1, help="Processes on this machine, one per GPU.")] = None,
-    nodes: Annotated[int | None, typer.Option(min=1, help="Machines (see docs/training.md).")] = None,
-    print_config: Annotated[bool, typer.Option("--print-config", help="Print every setting and stop.")] = False,
-    quiet: Quiet = False,
-) -> int:
-    """Train a model and write it as a RUN with a bundle in it; run again to continue an interrupted one."""
-    console.require_extra("train", "torch")
-    from tagprism.app.commands import train as train_command
-
-    return train_command.train(
-        recipe, data, split, out, tuple(sets or ()), vocabulary, limit, devices, nodes, print_config, quiet
-    )
+app.command()(train.train)
+app.command("import-official")(import_official.import_official)
+app.command()(export.export)
 
 
 @app.command()
@@ -134,27 +113,6 @@ def compare(
     )
 
 
-@app.command("import-official")
-def import_official(
-    checkpoint: Annotated[Path, typer.Argument(help="The authors' released .pth file.")],
-    labels: Annotated[Path, typer.Option(help="Label vectors it was trained with: npz, safetensors or text.")],
-    into: Annotated[Path, typer.Option(help="Folder of the bundle to write.")],
-    seen: Annotated[
-        Path | None, typer.Option(help="Labels trained on: one a line, or JSON; else idx_to_class.")
-    ] = None,
-    unseen: Annotated[Path | None, typer.Option(help="Labels kept out of training; all others were seen.")] = None,
-    image_size: Annotated[int, typer.Option("--image-size", help="Pixels a side: 224, 448, 608.")] = 224,
-    raw: Annotated[bool, typer.Option("--raw", help="The authors' raw scores, not comparable between images.")] = False,
-    encoder: Annotated[str | None, typer.Option(help="Text encoder of the label vectors, such as file:PATH.")] = None,
-    quiet: Quiet = False,
-) -> int:
-    """Turn the authors' released checkpoint into a bundle, without running any code in it."""
-    console.require_extra("train", "torch")
-    from tagprism.app.commands import import_official as import_command
-
-    return import_command.import_official(checkpoint, labels, into, seen, unseen, image_size, raw, encoder, quiet)
-
-
 @app.command()
 def tag(
     paths: Annotated[list[str], typer.Argument(help="Pictures, folders, patterns; - for a list of paths on stdin.")],
@@ -217,31 +175,6 @@ def undo(
 
 
 @app.command()
-def export(
-    model: Annotated[str, typer.Argument(help="RUN, BUNDLE, packaged bundle or hf-hub:owner/name[@revision].")],
-    into: Annotated[Path, typer.Option(help="Folder of the BUNDLE to write.")],
-    precision: Annotated[
-        Literal["fp32", "fp16", "int8"], typer.Option(help=r"How weights are stored; fp16 and int8 need \[train].")
-    ] = "fp32",
-    text: Annotated[
-        bool | None, typer.Option("--text/--no-text", help="With or without text encoders; else as the model has them.")
-    ] = None,
-    photos: Annotated[
-        list[Path] | None, typer.Option(help="Pictures or folders to check with; else the run's own. May be repeated.")
-    ] = None,
-    min_agreement: Annotated[
-        float | None,
-        typer.Option(min=0, max=100, help=r"Least agreement of the top 5, in percent. \[default: 99; int8: 85]"),
-    ] = None,
-    quiet: Quiet = False,
-) -> int:
-    """Write a model as a bundle of its own, smaller if wanted, and check it on real pictures."""
-    from tagprism.app.commands import export as export_command
-
-    return export_command.export(model, into, precision, text, tuple(photos or ()), min_agreement, quiet)
-
-
-@app.command()
 def demo(
     data: Annotated[str, typer.Option(help="openclipart, or tagged:DIR with --split.")] = "openclipart",
     split: Split = None,
@@ -255,30 +188,7 @@ def demo(
     return demo_command.demo(data, split, out, quiet)
 
 
-@app.command()
-def doctor(
-    photos: Annotated[list[Path] | None, typer.Argument(help="Pictures and folders to measure --bundle on.")] = None,
-    bundle: Annotated[
-        str | None, typer.Option(help="RUN or BUNDLE: measure whether its vectors have collapsed.")
-    ] = None,
-    data: Annotated[
-        str | None, typer.Option("--data", help="Measure on a data set: openclipart or tagged:DIR.")
-    ] = None,
-    split: Split = None,
-    limit: Limit = None,
-    format: Annotated[Literal["table", "json"], typer.Option(help="What to print about a bundle.")] = "table",
-    quiet: Quiet = False,
-) -> int:
-    """Say what is installed, what is cached and what this machine can do; or how diverse a model's vectors are."""
-    if bundle is not None:
-        from tagprism.app.commands import collapse as collapse_command
-
-        return collapse_command.collapse(bundle, photos or [], data, split, limit, format, quiet)
-    if photos or data:
-        raise InputError("the model to measure is missing.", remedy="Name it: --bundle RUN_OR_BUNDLE.")
-    from tagprism.app.commands import doctor as doctor_command
-
-    return doctor_command.doctor()
+app.command()(doctor.doctor)
 
 
 def main() -> None:

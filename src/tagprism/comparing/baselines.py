@@ -12,7 +12,7 @@ from jaxtyping import Float32, Int8
 from tagprism.evaluation.metrics import mean_average_precision
 from tagprism.labels.label_space import LabelSpace, SpacePart
 from tagprism.network.backbones import Backbone
-from tagprism.training.classifier_prior import class_names, embed_known, imagenet_classifier
+from tagprism.training.networks import class_names, embed_known, imagenet_classifier
 from tagprism.training.recipe import LabelTable, LossTable, ModelTable, Recipe
 
 Features = Float32[np.ndarray, "N C"]

@@ -14,6 +14,7 @@ from torch import nn
 
 from tagprism.bundle.onnx_model import ASKED, OUTPUT, PLACES, OnnxNetwork
 from tagprism.errors import InputError
+from tagprism.network.embedding_matrix import Network
 from tagprism.network.places import PlacedNetwork
 
 
@@ -31,7 +32,7 @@ def export_onnx(module: nn.Module, image_size: tuple[int, int], path: Path, *, t
         The largest absolute difference found on random pixels, in batches of 1 and 3.
 
     Raises:
-        InputError: the module cannot be exported, or the file gives other numbers than the module.
+        InputError: torch cannot export the module, or the file gives other numbers than the module.
     """
     module = module.eval().cpu()
     placed = isinstance(module, PlacedNetwork)
@@ -40,21 +41,34 @@ def export_onnx(module: nn.Module, image_size: tuple[int, int], path: Path, *, t
     logging.getLogger("onnxscript").setLevel(logging.ERROR)  # its optimiser talks about folded constants
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # torch's exporter deprecates its own internals
-        torch.onnx.export(
-            module,
-            example if placed else example[:1],
-            str(path),
-            input_names=["pixels", ASKED] if placed else ["pixels"],
-            output_names=[OUTPUT, PLACES] if placed else [OUTPUT],
-            dynamic_shapes=sizes if placed else sizes[:1],
-            dynamo=True,
-            external_data=False,
-            optimize=True,
-            verbose=False,
-        )
+        try:
+            torch.onnx.export(
+                module,
+                example if placed else example[:1],
+                str(path),
+                input_names=["pixels", ASKED] if placed else ["pixels"],
+                output_names=[OUTPUT, PLACES] if placed else [OUTPUT],
+                dynamic_shapes=sizes if placed else sizes[:1],
+                dynamo=True,
+                external_data=False,
+                optimize=True,
+                verbose=False,
+            )
+        except torch.onnx.OnnxExporterError as error:
+            reason = next((line for line in reversed(str(error.__cause__ or error).splitlines()) if line), "")
+            raise InputError(
+                f"torch cannot export this network to ONNX ({reason.strip()[:300]}).",
+                where=type(module).__name__ if not isinstance(module, Network) else _names(module),
+                remedy="Its forward pass must be one graph: no branches that depend on values, no numpy, no lists.",
+            ) from error
     if placed:
         _make_asking_optional(path)
     return _check(module, image_size, path, tolerance)
+
+
+def _names(network: Network) -> str:
+    parts = (network.backbone, network.head)
+    return ", ".join(type(getattr(part, "module", getattr(part, "network", part))).__name__ for part in parts)
 
 
 def _make_asking_optional(path: Path) -> None:

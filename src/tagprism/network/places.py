@@ -11,7 +11,7 @@ from jaxtyping import Float, Int64
 from torch import Tensor, nn
 
 from tagprism.network.backbones import Backbone
-from tagprism.network.embedding_matrix import Network
+from tagprism.network.embedding_matrix import EmbeddingMatrix, Network
 
 _TOLERANCE = 1e-4  # of the pooled features' largest magnitude
 
@@ -70,7 +70,7 @@ class PlacedNetwork(nn.Module):
     Places are computed for those images of a batch that are asked for: by default none, which costs nothing.
 
     Args:
-        network: whose backbone passed `find_places`.
+        network: whose backbone passed `find_places`, with an `EmbeddingMatrix` as head.
         places: (h, w) as found.
     """
 
@@ -83,7 +83,7 @@ class PlacedNetwork(nn.Module):
     ) -> tuple[Float[Tensor, "B M D1"], Float[Tensor, "A P M D"]]:
         """Ranking matrices, and each place's share of those asked for, row by row of the feature map."""
         backbone, head, ranking = self.network.backbone, self.network.head, self.network.ranking
-        assert isinstance(backbone, Backbone)
+        assert isinstance(backbone, Backbone) and isinstance(head, EmbeddingMatrix)
         found = backbone.last_map(pixels)
         features = backbone.pooled(found)
         matrices = head(features)

@@ -26,8 +26,7 @@ from tagprism.evaluation.table import comparison_markdown, comparison_table
 from tagprism.files import digest_json, write_json
 from tagprism.network.open_clip_models import PREFIX, clip_label
 from tagprism.provenance import made_with
-from tagprism.training.classifier_prior import has_imagenet_classifier, imagenet_labels
-from tagprism.training.networks import open_backbone
+from tagprism.training.networks import has_imagenet_classifier, imagenet_labels, open_backbone
 from tagprism.training.recipe import Recipe, load_recipe
 
 _NEIGHBOURS = "neighbours:"

@@ -58,8 +58,8 @@ def read_card(folder: Path) -> EncoderCard:
         return EncoderCard.model_validate_json(path.read_bytes())
     except ValidationError as error:
         first = error.errors()[0]
-        place = ".".join(map(str, first["loc"])) or "the file"
-        raise InputError(f"{place}: {first['msg']}.", where=str(path), remedy="Make the encoder again.") from error
+        field = ".".join(map(str, first["loc"])) or "the file"
+        raise InputError(f"{field}: {first['msg']}.", where=str(path), remedy="Make the encoder again.") from error
 
 
 def unit_rows(vectors: Float32[np.ndarray, "L D"]) -> Float32[np.ndarray, "L D"]:

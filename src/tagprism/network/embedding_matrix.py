@@ -27,6 +27,8 @@ class EmbeddingMatrix(nn.Module):
     Source: arXiv 2105.05926, section 3.2; the authors' flat output is D-major, ours is (B, M, D). The prior is ours.
 
     Example:
+        >>> import torch
+        >>> from tagprism import EmbeddingMatrix
         >>> head = EmbeddingMatrix(features=1280, vectors=7, dimension=300)
         >>> head(torch.randn(2, 1280)).shape
         torch.Size([2, 7, 300])

@@ -30,6 +30,8 @@ def max_similarity(
     Source: arXiv 2105.05926, section 3.1 (the score of a label is its highest dot product with a principal vector).
 
     Example:
+        >>> import torch
+        >>> from tagprism import max_similarity
         >>> matrices = torch.tensor([[[1.0, 0.0], [0.0, 2.0]]])  # one image, two vectors
         >>> scores, winners = max_similarity(matrices, torch.tensor([[1.0, 1.0]]))
         >>> scores.tolist(), winners.tolist()

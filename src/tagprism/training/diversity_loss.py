@@ -54,6 +54,8 @@ class SemanticDiversityLoss(nn.Module):
     Source: arXiv 2105.05926, equations 2 to 6; constants as in the authors' released code.
 
     Example:
+        >>> import torch
+        >>> from tagprism import SemanticDiversityLoss
         >>> loss = SemanticDiversityLoss(torch.eye(3), regulariser_weight=0.3)
         >>> matrices = torch.zeros(2, 7, 3, requires_grad=True)  # two images, M = 7
         >>> loss(matrices, torch.tensor([[1, 0, 0], [0, 1, -1]])).backward()
@@ -221,9 +223,9 @@ def _ranking_of_images(standard: Tensor, positive: Tensor, negative: Tensor) -> 
 
 def _row_variance(matrices: Tensor, counted: Tensor) -> Tensor:
     """Summed unbiased variance of the M rows, mean over the batch with uncounted images as 0."""
-    if matrices.shape[1] == 1:
+    if matrices.shape[1] == 1 or not len(matrices):
         return matrices.sum() * 0
-    return (matrices.var(dim=1).sum(1) * counted).sum() / max(len(matrices), 1)
+    return (matrices.var(dim=1).sum(1) * counted).sum() / len(matrices)
 
 
 class _WinnerScores(torch.autograd.Function):

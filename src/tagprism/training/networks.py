@@ -131,7 +131,7 @@ def imagenet_classifier(backbone: Backbone) -> torch.nn.Linear:
     """
     if backbone.classifier is None or not has_imagenet_classifier(backbone):
         raise InputError(
-            "has no ImageNet-1k classifier, which the prior and the class columns need.",
+            "has no ImageNet-1k classifier, which the prior, the class columns and ConSE need.",
             where=backbone.name,
             remedy="Choose pretrained ImageNet-1k weights, or set model.prior = 0 and model.class_columns = 0.",
         )

@@ -214,7 +214,7 @@ def launch(devices: int, nodes: int) -> int:
         raise InputError(
             "several machines must know each other.",
             where="--nodes",
-            remedy="Start with torchrun or srun, or set NODE_RANK, MASTER_ADDR and MASTER_PORT (docs/training.md).",
+            remedy="Start with torchrun or srun, or set NODE_RANK, MASTER_ADDR and MASTER_PORT (docs/scale.md).",
         )
     where: dict[str, Any] = {"rdzv_backend": "c10d", "rdzv_endpoint": "127.0.0.1:0", "local_addr": "127.0.0.1"}
     if nodes > 1:

@@ -16,8 +16,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError, field_validator
 
 from tagprism.errors import InputError
 from tagprism.files import digest_bytes
-from tagprism.labels.encoders.card import unit_rows
-from tagprism.labels.encoders.encoder import LabelEncoder
+from tagprism.labels.encoders.encoder import LabelEncoder, unit_rows
 from tagprism.labels.encoders.word_table import WordTable
 from tagprism.labels.phrases import normalise_phrase, spoken_phrase, without_identifier
 from tagprism.labels.tensor_file import read_tensors, tensor_bytes, write_tensors

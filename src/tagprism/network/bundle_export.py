@@ -22,8 +22,7 @@ from tagprism.bundle.write import Content, check_new, write_bundle
 from tagprism.errors import InputError, PictureError
 from tagprism.images.stream import look_at
 from tagprism.images.walk import find_pictures
-from tagprism.labels.encoders.card import read_card
-from tagprism.labels.encoders.encoder import load_encoder
+from tagprism.labels.encoders.encoder import load_encoder, read_card
 from tagprism.labels.vocabulary import Vocabulary
 from tagprism.progress import Progress, silent
 from tagprism.provenance import made_with

@@ -17,7 +17,6 @@ import torch
 from jaxtyping import Float, Float32, Int64
 
 from tagprism.bundle.onnx_model import OnnxNetwork
-from tagprism.byte_cache import ByteCache
 from tagprism.errors import InputError, PictureError
 from tagprism.files import cache_dir, replaced_whole
 from tagprism.images.digests import digest_pictures
@@ -26,6 +25,7 @@ from tagprism.images.stream import BATCH, look_at
 from tagprism.network.backbones import BackboneUnion, FeatureNetwork
 from tagprism.network.export import export_onnx
 from tagprism.progress import Progress, silent
+from tagprism.sqlite_file import ByteCache
 
 _KEPT_AT_ONCE = 32  # vectors written to disk together
 _BATCH = 32 if torch.cuda.is_available() else BATCH

@@ -89,8 +89,8 @@ def fit(prepared: Prepared, folder: Path, progress: Progress = silent, processes
         together = processes.count > 1 and has_batch_norm(prepared.backbone)
         backbone = synchronise_batch_norm(prepared.backbone) if together else prepared.backbone
         trained = nn.Sequential(backbone, head).to(memory_format=torch.channels_last)
-    custom = prepared.custom.make_loss(vectors, recipe.loss.unlabelled)
-    loss = SemanticDiversityLoss(vectors, **recipe.loss.model_dump()) if custom is None else custom
+    custom = prepared.custom.make_loss(vectors, recipe.loss.unlabelled) if prepared.custom else None
+    loss = custom or SemanticDiversityLoss(vectors, **recipe.loss.model_dump())
     module = EmbeddingTrainer(trained, loss, ranking, training, recipe.seed, processes)
     last, best = folder / "last.ckpt", folder / "best.ckpt"
     first = _read(last)["batches_done"] if last.exists() else 0
@@ -121,7 +121,7 @@ def fit(prepared: Prepared, folder: Path, progress: Progress = silent, processes
 def untrained_head(prepared: Prepared) -> nn.Module:
     """The head of a recipe before training, or the custom one."""
     model, backbone, dimension = prepared.recipe.model, prepared.backbone, prepared.space.dimension
-    custom = prepared.custom.make_head(backbone.channels, model.vectors, dimension)
+    custom = prepared.custom.make_head(backbone.channels, model.vectors, dimension) if prepared.custom else None
     if custom is not None:
         return custom
     return make_head(model, backbone, dimension, make_prior(prepared.recipe, backbone.pooling, prepared.space))

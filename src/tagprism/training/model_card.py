@@ -83,7 +83,7 @@ def model_card(prepared: Prepared, fitted: Fitted, origin: dict[str, Any]) -> st
     """
     template = Environment(undefined=StrictUndefined, autoescape=False, keep_trailing_newline=True).from_string(_CARD)
     recipe, value = prepared.recipe, fitted.validation_mAP
-    custom = {kind: one.rpartition(" ")[0] for kind, one in prepared.custom.identity.items()}
+    custom = {kind: one.rpartition(" ")[0] for kind, one in origin.get("custom", {}).items()}
     parts = ", ".join(f"`{part.encoder}`{' centred' if part.centre else ''}" for part in recipe.labels.parts)
     return template.render(
         recipe=recipe,

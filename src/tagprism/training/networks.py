@@ -16,17 +16,17 @@ from numpy import ndarray
 from timm.data.imagenet_info import ImageNetInfo
 
 from tagprism.errors import InputError
-from tagprism.labels.encoders.card import unit_rows
+from tagprism.labels.encoders.encoder import unit_rows
 from tagprism.labels.label_space import LabelSpace, UnknownPhrasesError
 from tagprism.labels.phrases import variants
 from tagprism.network.backbones import Backbone, make_backbone
 from tagprism.network.class_columns import ClassColumns
 from tagprism.network.class_evidence import ClassEvidence
 from tagprism.network.embedding_matrix import EmbeddingMatrix
+from tagprism.network.export import find_places
 from tagprism.network.open_clip_backbone import ClipBackbone
 from tagprism.network.open_clip_models import PREFIX
 from tagprism.network.patch_rows import PatchFeatures, PatchRows
-from tagprism.network.places import find_places
 from tagprism.network.prior import ClassifierPrior, OpenClipPrior, Prior
 from tagprism.training.recipe import ModelTable, Recipe
 

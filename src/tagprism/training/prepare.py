@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
@@ -64,7 +64,7 @@ class Prepared:
     train: Part
     validation: Part
     skipped: tuple[tuple[str, PictureError], ...]
-    custom: CustomParts = field(default_factory=CustomParts)
+    custom: CustomParts | None = None
 
     @property
     def seen_vectors(self) -> Float32[np.ndarray, "L D"]:
@@ -85,7 +85,7 @@ def prepare(
     table: ImageTable,
     split: Split,
     progress: Progress = silent,
-    custom: CustomParts = CustomParts(),  # noqa: B008 (it is frozen)
+    custom: CustomParts | None = None,
 ) -> Prepared:
     """Embed the labels, carve out validation, read targets, and compute features if the backbone is frozen.
 
@@ -112,9 +112,9 @@ def prepare(
             remedy='Set training.validation above 0, or training.choose = "last".',
         )
     torch.manual_seed(recipe.seed)  # a random backbone must be the same one after a resume
-    if custom.head is not None and recipe.model.prior:
+    if custom is not None and custom.head is not None and recipe.model.prior:
         raise InputError("a custom head has no prior.", where="model.prior", remedy="Set model.prior = 0.")
-    backbone = open_backbone(recipe.model, backbone=custom.open_backbone(recipe.model))
+    backbone = open_backbone(recipe.model, backbone=custom.open_backbone(recipe.model) if custom else None)
     check_classifier(recipe.model, backbone)
     preprocess = make_preprocess(recipe, backbone)
     frozen = backbone if not recipe.training.end_to_end else None

@@ -156,7 +156,11 @@ def load_recipe(path: Path, overrides: tuple[str, ...] = ()) -> Recipe:
 def make_recipe(values: dict[str, Any], *, where: str) -> Recipe:
     """Validate plain values into a recipe; `where` names their origin in errors."""
     try:
-        return Recipe.model_validate(current_settings(values, where=where))
+        return Recipe.model_validate(values)
+    except ValidationError:  # perhaps of an older version
+        values = current_settings(values, where=where)
+    try:
+        return Recipe.model_validate(values)
     except ValidationError as error:
         lines = [f"`{'.'.join(map(str, item['loc']))}`: {item['msg']}" for item in error.errors()]
         raise InputError(

@@ -23,12 +23,11 @@ from tagprism.datasets.splits import Split
 from tagprism.datasets.table import ImageTable
 from tagprism.errors import InputError, NothingToDoError
 from tagprism.files import replaced_whole, write_json, write_text
-from tagprism.labels.encoders.card import read_card
+from tagprism.labels.encoders.encoder import read_card
 from tagprism.labels.phrases import normalise_phrase, variants
 from tagprism.labels.vocabulary import Role, Vocabulary
 from tagprism.network.embedding_matrix import EmbeddingMatrix
-from tagprism.network.export import export_onnx
-from tagprism.network.places import PlacedNetwork, find_places
+from tagprism.network.export import PlacedNetwork, export_onnx, find_places
 from tagprism.progress import Progress, silent
 from tagprism.provenance import made_with
 from tagprism.tagging.calibration import Calibration
@@ -112,7 +111,8 @@ def train(
         InputError: something given cannot be used, a part has another form, or `out` holds another run.
         NothingToDoError: the run is finished already.
     """
-    out, custom = Path(out), CustomParts(loss, head, backbone)
+    out, own = Path(out), (loss, head, backbone)
+    custom = CustomParts(*own) if any(part is not None for part in own) else None
     if not isinstance(recipe, Recipe):
         recipe = Recipe(name=out.name) if recipe is None else load_recipe(Path(recipe))
     if limit is not None:
@@ -145,7 +145,7 @@ def train(
 
 def provenance(recipe: Recipe, table: ImageTable, prepared: Prepared) -> dict[str, Any]:
     """What a result must say about its origin."""
-    custom = {"custom": prepared.custom.identity} if prepared.custom.identity else {}
+    custom = {"custom": prepared.custom.identity} if prepared.custom else {}
     return {
         **made_with(),
         "recipe": recipe.model_dump(mode="json"),
@@ -240,7 +240,7 @@ def _check_network(prepared: Prepared, out: Path, processes: Processes) -> None:
             remedy="Use one process, or a backbone without batch norm, such as a vision transformer or ConvNeXt.",
         )
     custom = prepared.custom
-    is_custom = custom.head is not None or custom.backbone is not None
+    is_custom = custom is not None and (custom.head is not None or custom.backbone is not None)
     if processes.is_main and is_custom and not (out / CHECKPOINTS).is_dir():
         torch.manual_seed(prepared.recipe.seed)
         network = make_network(prepared, untrained_head(prepared))
@@ -248,10 +248,10 @@ def _check_network(prepared: Prepared, out: Path, processes: Processes) -> None:
             export_onnx(network, (prepared.preprocess.height, prepared.preprocess.width), Path(folder) / MODEL)
 
 
-def _claim(out: Path, recipe: Recipe, table: ImageTable, split: Split, custom: CustomParts) -> None:
+def _claim(out: Path, recipe: Recipe, table: ImageTable, split: Split, custom: CustomParts | None) -> None:
     """Make the RUN folder, or check that it is an unfinished run of the same recipe, data, split and parts."""
     identity = {"data": table.digest, "split": split.digest}
-    lines = "".join(f"{key} {digest}\n" for key, digest in (identity | custom.identity).items())
+    lines = "".join(f"{key} {digest}\n" for key, digest in (identity | (custom.identity if custom else {})).items())
     stored, data = out / RECIPE, out / IDENTITY
     if stored.exists():
         known = data.read_text(encoding="utf-8") if data.is_file() else ""

@@ -131,7 +131,7 @@ def build_encoder(
 ) -> int:
     """Make text encoders in the cache, where every model that was trained with them finds them."""
     from tagprism.files import replaced_whole
-    from tagprism.labels.encoders.card import read_card
+    from tagprism.labels.encoders.encoder import read_card
     from tagprism.tagging.tagger import load
 
     tagger = load(model) if model is not None else None
@@ -179,7 +179,7 @@ def _of_model(tagger: Tagger, precision: Literal["fp32", "int8"]) -> list[Path]:
 
 
 def _made(spec: str, precision: Literal["fp32", "int8"], tagger: Tagger | None) -> Path:
-    from tagprism.labels.encoders.card import read_card
+    from tagprism.labels.encoders.encoder import read_card
     from tagprism.network.encoder_sources import encoder_folder, int8_folder
 
     console.say(f"making the encoder {spec} (MiniLM takes half a minute, once)")

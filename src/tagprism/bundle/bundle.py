@@ -17,12 +17,12 @@ import numpy as np
 from jaxtyping import Float32
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 from safetensors import SafetensorError
-from safetensors.numpy import load_file, save_file
+from safetensors.numpy import load_file
 
 from tagprism.bundle.onnx_model import OnnxNetwork
 from tagprism.bundle.score import ClassAffinity
 from tagprism.errors import InputError
-from tagprism.files import digest_file, write_json
+from tagprism.files import digest_file
 
 FORMAT = 1
 MODEL, VOCABULARY, CONFIG, TRAINED_ON, CARD, TEXT, CALIBRATION, CLASSES = (
@@ -241,33 +241,6 @@ class Bundle:
         return digest_file(self.path / CONFIG)
 
 
-def write_trained_on(folder: Path, digests: frozenset[str]) -> None:
-    """Store digests of training pictures, sorted so that the file is a function of the set."""
-    rows = b"".join(bytes.fromhex(digest) for digest in sorted(digests))
-    save_file({"sha256": np.frombuffer(rows, np.uint8).reshape(-1, 32)}, folder / TRAINED_ON)
-
-
-def write_class_affinity(folder: Path, affinity: ClassAffinity) -> None:
-    """Store the affinities of labels to classes, in float16, which is fine enough."""
-    tensors: dict[str, np.ndarray] = {
-        "basis": np.ascontiguousarray(affinity.basis.astype(np.float16)),
-        "vectors": np.ascontiguousarray(affinity.vectors.astype(np.float16)),
-        "trained": np.array([affinity.trained], np.float32),
-    }
-    save_file(tensors, folder / CLASSES)
-
-
-def write_config(folder: Path, config: dict[str, Any]) -> None:
-    """Write `config.json` with the digests of the files that stand beside it."""
-    digests = {
-        str(file.relative_to(folder).as_posix()): digest_file(file)
-        for file in sorted(folder.rglob("*"))
-        if file.is_file() and file.name not in (CONFIG, CARD)
-    }
-    checked = BundleConfig.model_validate({**config, "format": FORMAT, "digests": digests})
-    write_json(folder / CONFIG, checked.model_dump(mode="json"))
-
-
 def _read_config(file: Path) -> BundleConfig:
     try:
         if file.stat().st_size > _LONGEST_CONFIG:
@@ -286,5 +259,5 @@ def _read_config(file: Path) -> BundleConfig:
         return BundleConfig.model_validate(values)
     except ValidationError as error:
         first = error.errors()[0]
-        place = ".".join(map(str, first["loc"]))[:100]
-        raise InputError(f"is not a bundle's config: {place}: {first['msg']}.", where=str(file)) from error
+        field = ".".join(map(str, first["loc"]))[:100]
+        raise InputError(f"is not a bundle's config: {field}: {first['msg']}.", where=str(file)) from error

@@ -14,7 +14,7 @@ import numpy as np
 
 from tagprism.errors import InputError
 from tagprism.files import cache_dir, digest_file, digest_json, machine_errors
-from tagprism.labels.encoders.card import CARD_FILE, EncoderCard, read_card
+from tagprism.labels.encoders.encoder import CARD_FILE, EncoderCard, read_card
 from tagprism.labels.encoders.glove_from_npm import PACKAGE, build_from_npm
 from tagprism.labels.encoders.word_files import read_word_file
 from tagprism.labels.encoders.word_table import write_word_table

@@ -22,7 +22,7 @@ def clip_label_vectors(spec: str, names: Sequence[str]) -> Float32[ndarray, "L E
     """Unit vectors of labels by a CLIP model's own text tower, each in the prompt `a photo of a LABEL.`.
 
     Args:
-        spec: `open_clip:...`, see `clip_models`.
+        spec: `open_clip:...`, see `open_clip_models`.
         names: L labels; they are spelt as label encoders spell them.
 
     Raises:

@@ -152,6 +152,7 @@ def finish(world: World, run: str, process: subprocess.Popen[bytes], code: int =
     ended = process.wait(300)
     said = (world.folder / f"{run}.log").read_text()
     assert ended == code, said
+    assert "Warning" not in said
     return said
 
 

@@ -173,7 +173,9 @@ def _copy_of(file: Path) -> Content:
     return partial(shutil.copyfile, file)
 
 
-def _write_network(bundle: Bundle, target: Path, precision: Precision, pixels: _Pixels) -> _Pixels:
+def _write_network(
+    bundle: Bundle, target: Path, precision: Precision, pixels: _Pixels
+) -> Float32[np.ndarray, "K 3 H W"]:
     """Write the network; the pictures that are left to check it on, where int8 took its ranges from the others."""
     if precision == bundle.config.precision or precision == "fp32":
         shutil.copyfile(bundle.path / MODEL, target)

@@ -33,7 +33,7 @@ def encoder_folder(spec: str) -> Path:
 
     Args:
         spec: `minilm`, `glove50`, `glove100` (the file that `TAGPRISM_GLOVE100` names, else what `fetch_glove100`
-            stored), `file:PATH` (see `word_files`), or `open_clip:...`, the text tower of a CLIP model (`clip_models`).
+            stored), `file:PATH` (see `word_files`), or `open_clip:...`, a text tower (see `open_clip_models`).
 
     Returns:
         A folder for `load_encoder`.

@@ -187,8 +187,10 @@ def _across_images(scores: Tensor, positive: Tensor, negative: Tensor, *, togeth
     Its value is that of the whole batch in every process. The mean over the parts of a batch counts a part of n of N
     images n/N times; so its gradient, which flows through its own n rows, is N/n times its share of the whole one.
     """
-    variance, mean = torch.var_mean(scores, dim=1, correction=0, keepdim=True)
-    standard = (scores - mean) / variance.clamp_min(1e-12).sqrt()  # a root of 0 has no gradient
+    standard = scores
+    if len(scores):
+        variance, mean = torch.var_mean(scores, dim=1, correction=0, keepdim=True)
+        standard = (scores - mean) / variance.clamp_min(1e-12).sqrt()  # a root of 0 has no gradient
     if not together:
         return _ranking_of_images(standard, positive, negative)
     marks = positive.to(standard.dtype), negative.to(standard.dtype)

@@ -22,8 +22,7 @@ from tagprism.bundle.bundle import MODEL
 from tagprism.bundle.onnx_model import OnnxNetwork
 from tagprism.evaluation.streaming import evaluate_matrices
 from tagprism.images.stream import process_pictures
-from tagprism.labels.encoders.card import read_card
-from tagprism.labels.encoders.encoder import load_encoder
+from tagprism.labels.encoders.encoder import load_encoder, read_card
 from tagprism.labels.label_space import LabelSpace
 from tagprism.network.encoder_precision import cosines, write_int8
 from tagprism.network.quantise import quantise_network

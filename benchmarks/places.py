@@ -19,8 +19,7 @@ import torch
 from tagprism.bundle.onnx_model import OnnxNetwork
 from tagprism.network.backbones import Backbone
 from tagprism.network.embedding_matrix import EmbeddingMatrix, Network, RankingMatrix
-from tagprism.network.export import export_onnx
-from tagprism.network.places import PlacedNetwork, find_places
+from tagprism.network.export import PlacedNetwork, export_onnx, find_places
 
 SIZE, VECTORS, DIMENSION, SEEN = (224, 224), 7, 484, 205
 ROUNDS = {1: 100, 32: 10}  # batch size -> rounds

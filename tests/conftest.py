@@ -15,7 +15,7 @@ from filelock import FileLock
 
 # Shapes and types are checked while the tests run; to be installed before anything of tagprism is imported.
 _CHECKED = ("labels", "images", "datasets", "bundle", "tagging", "evaluation", "keywords", "network", "comparing")
-_CHECKED += ("training.diversity_loss", "training.features", "training.classifier_prior", "training.networks")
+_CHECKED += ("training.diversity_loss", "training.features", "training.networks")
 jaxtyping.install_import_hook([f"tagprism.{room}" for room in _CHECKED], "beartype.beartype")
 
 from tests.command_line import tagprism  # noqa: E402

@@ -102,9 +102,9 @@ def test_int8_of_a_small_network_keeps_all_outputs_or_is_refused(cli: Cli, world
 
 
 def test_a_broken_bound_leaves_nothing(cli: Cli, world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from tagprism.app.commands import export as export_command
+    from tagprism.network import bundle_export
 
-    monkeypatch.setitem(export_command._BOUNDS, "fp16", (1.1, 99))
+    monkeypatch.setitem(bundle_export.BOUNDS, "fp16", (1.1, 99))
     done = cli("export", world.run, "--into", tmp_path / "b", "--precision", "fp16", "--photos", world.data, "-q")
     done.refused("the fp16 network is too far from the original", "64 pictures", "--min-agreement")
     assert list(tmp_path.iterdir()) == []

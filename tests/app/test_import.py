@@ -23,7 +23,7 @@ from tests.small_world import LABELS, UNSEEN, World
 
 M, D, SIZE = 3, 12, 64
 
-EXPORT = "tagprism.app.commands.import_official.export_onnx"
+EXPORT = "tagprism.network.official_bundle.export_onnx"
 
 
 @dataclass(frozen=True)

@@ -14,8 +14,8 @@ from typing import Any
 import pytest
 
 import tagprism
-from tagprism.bundle import find as locate
-from tagprism.bundle.find import find_bundle
+from tagprism.bundle import bundle as module
+from tagprism.bundle.bundle import find_bundle
 from tagprism.errors import InputError, MachineError
 from tests.command_line import tagprism as command
 from tests.small_world import World
@@ -26,7 +26,7 @@ COMMIT = "1" * 40
 @pytest.fixture
 def packaged(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, world: World) -> Path:
     """A package folder with the bundle `photos-lite`."""
-    monkeypatch.setattr(locate, "BUNDLES", tmp_path / "bundles")
+    monkeypatch.setattr(module, "BUNDLES", tmp_path / "bundles")
     shutil.copytree(world.run / "bundle", tmp_path / "bundles/photos-lite")
     return tmp_path / "bundles"
 
@@ -48,7 +48,7 @@ def test_a_packaged_name_is_not_changed_by_what_lies_in_the_folder(
 
 
 def test_the_default_bundle_is_absent(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(locate, "BUNDLES", tmp_path)
+    monkeypatch.setattr(module, "BUNDLES", tmp_path)
     monkeypatch.chdir(tmp_path)
     with pytest.raises(InputError, match=r"photos-lite is not part of this installation.*--model"):
         find_bundle("photos-lite")

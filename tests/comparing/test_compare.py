@@ -20,7 +20,7 @@ from tagprism.datasets.splits import Split, load_split
 from tagprism.datasets.table import ImageTable
 from tagprism.datasets.tagged import open_tagged
 from tagprism.errors import InputError
-from tagprism.labels.encoders.card import unit_rows
+from tagprism.labels.encoders.encoder import unit_rows
 from tagprism.network.class_columns import ClassColumns
 from tagprism.network.embedding_matrix import RankingMatrix
 from tagprism.network.prior import ClassifierPrior

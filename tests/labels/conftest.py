@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tagprism.labels.encoders.card import EncoderCard
+from tagprism.labels.encoders.encoder import EncoderCard
 from tagprism.labels.encoders.word_table import WordTable, write_word_table
 
 MakeTable = Callable[..., WordTable]

@@ -13,8 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tagprism.errors import InputError
-from tagprism.labels.encoders.card import EncoderCard, unit_rows
-from tagprism.labels.encoders.encoder import LabelEncoder, load_encoder
+from tagprism.labels.encoders.encoder import EncoderCard, LabelEncoder, load_encoder, unit_rows
 from tagprism.labels.encoders.sentence_encoder import SentenceEncoder
 from tagprism.labels.encoders.word_table import Reading, WordTable, write_word_table
 

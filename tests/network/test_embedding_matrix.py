@@ -112,3 +112,14 @@ except jaxtyping.TypeCheckError:
 """
     done = python(code)
     assert done.stdout.split(b"\n")[:2] == [b"[[3.0, 3.0, 3.0, 3.0]]", b"noticed"], done.stderr
+
+
+@pytest.mark.usefixtures("no_type_checks")
+def test_features_and_sizes_that_do_not_fit_are_refused() -> None:
+    with pytest.raises(InputError, match="all must be 1 or more"):
+        EmbeddingMatrix(4, 0, 3)
+    head = EmbeddingMatrix(4, 2, 3)
+    for shape in ((2, 3), (4,), (2, 4, 1, 1)):
+        with pytest.raises(InputError, match=r"features: have shape .*, not \(images, 4\)"):
+            head(torch.ones(shape))
+    assert head(torch.ones(2, 6)).shape == (2, 2, 3)  # class evidence may stand behind the features

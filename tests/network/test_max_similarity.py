@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
 from tagprism.bundle.score import max_similarity_numpy
+from tagprism.errors import InputError
 from tagprism.network.max_similarity import max_similarity
 
 # Small whole numbers: sums are exact in float32, so ties are real ties in both.
@@ -44,3 +46,16 @@ def test_half_precision_matrices_are_widened() -> None:
 def test_negative_scores_keep_their_maximum() -> None:
     scores, winners = max_similarity_numpy(np.full((1, 2, 1), -2.0, np.float32), np.ones((1, 1), np.float32))
     assert scores[0, 0] == -2 and winners[0, 0] == 0
+
+
+@pytest.mark.usefixtures("no_type_checks")
+def test_what_cannot_be_scored_is_refused() -> None:
+    vectors = torch.eye(3)
+    with pytest.raises(InputError, match=r"\(2, 6\), not \(images, M, 3\).*D-major"):
+        max_similarity(torch.ones(2, 6), vectors)
+    with pytest.raises(InputError, match=r"\(2, 2, 4\), not \(images, M, 3\)"):
+        max_similarity(torch.ones(2, 2, 4), vectors)
+    with pytest.raises(InputError, match=r"\(3,\), not \(labels, D\)"):
+        max_similarity(torch.ones(2, 2, 3), vectors[0])
+    with pytest.raises(InputError, match=r"2 of them hold NaN or infinity, the first is number 0"):
+        max_similarity(torch.ones(2, 2, 3), vectors * torch.tensor([[torch.inf], [1], [torch.nan]]))

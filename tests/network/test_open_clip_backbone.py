@@ -14,10 +14,9 @@ from PIL import Image
 from tagprism.errors import InputError, MachineError
 from tagprism.images.decode import open_picture
 from tagprism.network.backbones import BackboneUnion, make_backbone
-from tagprism.network.export import export_onnx
+from tagprism.network.export import export_onnx, find_places
 from tagprism.network.open_clip_backbone import ClipBackbone
 from tagprism.network.patch_rows import PatchFeatures
-from tagprism.network.places import find_places
 from tagprism.training.networks import open_backbone
 from tagprism.training.prepare import make_preprocess
 from tagprism.training.recipe import ModelTable, Recipe

@@ -12,8 +12,7 @@ from torch import Tensor, nn
 from tagprism.bundle.onnx_model import OnnxNetwork
 from tagprism.network.backbones import Backbone
 from tagprism.network.embedding_matrix import EmbeddingMatrix, Network, RankingMatrix
-from tagprism.network.export import export_onnx
-from tagprism.network.places import PlacedNetwork, find_places
+from tagprism.network.export import PlacedNetwork, export_onnx, find_places
 
 TINY = "test_efficientnet.r160_in1k"
 

@@ -12,12 +12,12 @@ from torch import nn
 from tagprism.bundle.neighbours import nearest_pictures, smoothed
 from tagprism.bundle.score import max_similarity_numpy, scoring_vectors
 from tagprism.errors import InputError
-from tagprism.labels.encoders.card import unit_rows
+from tagprism.labels.encoders.encoder import unit_rows
 from tagprism.network.backbones import Backbone, BackboneUnion, make_backbone
 from tagprism.network.class_columns import ClassColumns
 from tagprism.network.class_evidence import ClassEvidence
 from tagprism.network.embedding_matrix import EmbeddingMatrix, Network, RankingMatrix
-from tagprism.network.places import find_places
+from tagprism.network.export import find_places
 from tagprism.network.prior import ClassifierPrior
 
 C, K, D, S, M = 6, 8, 5, 7, 3

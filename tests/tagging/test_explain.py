@@ -19,8 +19,7 @@ from tagprism.errors import InputError, PictureError
 from tagprism.files import digest_file
 from tagprism.network.backbones import Backbone
 from tagprism.network.embedding_matrix import EmbeddingMatrix, Network, RankingMatrix
-from tagprism.network.export import export_onnx
-from tagprism.network.places import PlacedNetwork
+from tagprism.network.export import PlacedNetwork, export_onnx
 from tagprism.tagging.explain import Explainer
 from tagprism.tagging.tagger import Tagger
 from tests.small_world import LABELS, World

@@ -12,8 +12,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from tagprism.images.preprocess import Preprocess
-from tagprism.training.augment import Augmentation
-from tagprism.training.batches import InOrder, PixelBatches, Place, TrainingOrder
+from tagprism.training.batches import Augmentation, BatchIndex, InOrder, PixelBatches, TrainingOrder
 from tagprism.training.diversity_loss import SemanticDiversityLoss
 from tagprism.training.recipe import AugmentTable
 from tests.odd_pictures import DAMAGED, USABLE, draw_odd_pictures
@@ -107,14 +106,14 @@ def batches(tmp_path: Path, augmentation: Augmentation | None = None) -> PixelBa
 
 
 def test_damaged_pictures_are_left_out_of_a_batch_and_named(tmp_path: Path) -> None:
-    batch = batches(tmp_path)[Place(-1, tuple(range(9)))]
+    batch = batches(tmp_path)[BatchIndex(-1, tuple(range(9)))]
     assert {key: code for key, code, _ in batch.failed} == DAMAGED
     assert batch.inputs.shape == (len(USABLE), 3, 16, 24)
     assert batch.targets.tolist() == np.eye(9, dtype=int)[len(DAMAGED) :].tolist()
 
 
 def test_a_batch_of_damaged_pictures_alone_costs_nothing(tmp_path: Path) -> None:
-    batch = batches(tmp_path)[Place(0, (0, 1))]
+    batch = batches(tmp_path)[BatchIndex(0, (0, 1))]
     assert batch.inputs.shape == (0, 3, 16, 24)
     matrices = torch.zeros(0, 2, 5, requires_grad=True)
     value = SemanticDiversityLoss(torch.randn(9, 5))(matrices, batch.targets)
@@ -125,7 +124,7 @@ def test_a_batch_of_damaged_pictures_alone_costs_nothing(tmp_path: Path) -> None
 def test_training_pictures_are_augmented_and_validation_pictures_not(tmp_path: Path) -> None:
     data = batches(tmp_path, Augmentation(ALL, SMALL))
     row = len(DAMAGED) + 1
-    plain, first, second, again = (data[Place(epoch, (row,))].inputs for epoch in (-1, 0, 1, 0))
+    plain, first, second, again = (data[BatchIndex(epoch, (row,))].inputs for epoch in (-1, 0, 1, 0))
     assert torch.equal(first, again)
     assert not torch.equal(first, second) and not torch.equal(first, plain)
-    assert torch.equal(plain, batches(tmp_path)[Place(5, (row,))].inputs)
+    assert torch.equal(plain, batches(tmp_path)[BatchIndex(5, (row,))].inputs)

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from tagprism.bundle.score import max_similarity_numpy, scoring_vectors
-from tagprism.labels.encoders.card import unit_rows
+from tagprism.labels.encoders.encoder import unit_rows
 from tagprism.labels.vocabulary import Role, Vocabulary
 from tagprism.tagging.calibration import MonotoneMap, background_statistics, pair_features
 from tagprism.training.calibrate import _for_many

@@ -212,3 +212,87 @@ def test_bad_options(options: dict[str, object], names: str) -> None:
 def test_targets_of_another_size() -> None:
     with pytest.raises(InputError, match="targets"):
         SemanticDiversityLoss(torch.randn(3, 2))(torch.randn(2, 1, 2), torch.zeros(2, 4, dtype=torch.long))
+
+
+@pytest.mark.parametrize("dtype", [torch.int8, torch.int64, torch.float32, torch.bool])
+def test_targets_of_any_type_that_holds_them(dtype: torch.dtype) -> None:
+    loss, matrices = SemanticDiversityLoss(torch.eye(3)), torch.randn(2, 2, 3)
+    targets = torch.tensor([[1, 0, 1], [0, 1, 0]])
+    assert loss(matrices, targets.to(dtype)) == loss(matrices, targets)
+
+
+@pytest.mark.parametrize(
+    ("value", "dtype"),
+    [(0.7, torch.float32), (-0.5, torch.float64), (2, torch.int64), (-2, torch.int8), (float("nan"), torch.float32)],
+)
+def test_targets_other_than_1_0_and_unknown_are_refused(value: float, dtype: torch.dtype) -> None:
+    targets = torch.zeros(2, 3).to(dtype)
+    targets[1, 2] = value
+    with pytest.raises(InputError, match=rf"hold {value:g}; a target is 1 .*Soft targets"):
+        SemanticDiversityLoss(torch.eye(3))(torch.randn(2, 2, 3), targets)
+
+
+@pytest.mark.usefixtures("no_type_checks")
+@pytest.mark.parametrize(
+    ("shape", "message"),
+    [
+        ((2, 6), r"\(2, 6\), not \(images, M, 3\).*D-major.*flat\.view\(len\(flat\), 3, 2\)\.mT"),
+        ((2, 3, 2), r"changed places.*matrices\.mT"),
+        ((2, 7), r"not \(images, M, 3\)"),
+        ((2, 2, 4), r"not \(images, M, 3\)"),
+    ],
+)
+def test_matrices_of_another_shape_are_refused(shape: tuple[int, ...], message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        SemanticDiversityLoss(torch.eye(3))(torch.randn(*shape), torch.zeros(2, 3))
+
+
+@pytest.mark.usefixtures("no_type_checks")
+def test_label_vectors_that_are_none_are_refused() -> None:
+    vectors = torch.eye(3)
+    vectors[1, 0] = torch.nan
+    with pytest.raises(InputError, match=r"1 of them hold NaN or infinity, the first is number 1"):
+        SemanticDiversityLoss(vectors)
+    with pytest.raises(InputError, match=r"\(3,\), not \(labels, D\)"):
+        SemanticDiversityLoss(torch.ones(3))
+
+
+def test_the_authors_flat_output_reshaped_as_the_message_says() -> None:
+    flat = torch.arange(12.0).view(2, 6)  # element d*M + m, with D = 3 and M = 2
+    matrices = flat.view(len(flat), 3, 2).mT
+    assert matrices[0].tolist() == [[0, 2, 4], [1, 3, 5]]
+
+
+SIZES = ((4, 3), (7, 0), (0, 7))  # images of the two processes
+
+
+def _one_of_two(rank: int, folder: str) -> None:
+    """Each part's loss, weighted as the trainer does it, and its gradient."""
+    torch.set_num_threads(1)
+    torch.distributed.init_process_group("gloo", f"file://{folder}/meet", rank=rank, world_size=2)
+    vectors, matrices, targets = torch.load(f"{folder}/whole", weights_only=True)
+    loss = SemanticDiversityLoss(vectors, across_images=0.4)
+    found = []
+    for sizes in SIZES:
+        rows = slice(sum(sizes[:rank]), sum(sizes[: rank + 1]))
+        part = matrices[rows].clone().requires_grad_()
+        value = loss(part, targets[rows]) * (len(part) / len(matrices))
+        value.backward()
+        found.append((value.detach(), part.grad))
+    torch.save(found, f"{folder}/{rank}")
+    torch.distributed.destroy_process_group()
+
+
+def test_across_images_of_two_processes_is_that_of_one(tmp_path: Path) -> None:
+    torch.manual_seed(2)
+    vectors, matrices = torch.randn(5, 3, dtype=torch.float64), torch.randn(7, 2, 3, dtype=torch.float64)
+    targets = torch.randint(-1, 2, (7, 5))
+    torch.save((vectors, matrices, targets), tmp_path / "whole")
+    torch.multiprocessing.spawn(_one_of_two, (str(tmp_path),), nprocs=2)  # type: ignore[no-untyped-call]
+    matrices.requires_grad_()
+    whole = SemanticDiversityLoss(vectors, across_images=0.4)(matrices, targets)
+    whole.backward()
+    parts = [torch.load(tmp_path / str(rank), weights_only=True) for rank in (0, 1)]
+    for (one, gradient), (other, its) in zip(*parts, strict=True):
+        torch.testing.assert_close(one + other, whole.detach())
+        torch.testing.assert_close(torch.cat([gradient, its]), matrices.grad)

@@ -1,4 +1,4 @@
-"""What a recipe's schedule settings do: accumulation, averaged weights, precision; and the log of the speed."""
+"""What a recipe's schedule settings do: averaged weights, precision; and the log of the speed."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from tagprism.datasets.registry import open_dataset
 from tagprism.datasets.splits import load_split
 from tagprism.errors import InputError
 from tagprism.training import fit as module
+from tagprism.training import module as training_module
 from tagprism.training.batches import FeatureBatches
 from tagprism.training.fit import fit
 from tagprism.training.module import EmbeddingTrainer
@@ -44,14 +45,6 @@ def logged(folder: Path) -> list[dict[str, str]]:
         return list(csv.DictReader(file))
 
 
-def test_accumulated_batches_are_one_large_batch(prepared: Prepare, tmp_path: Path) -> None:
-    heads = []
-    for batch_size, accumulate in ((16, 1), (4, 4)):
-        settings = (f"training.batch_size={batch_size}", f"training.accumulate={accumulate}", "training.validation=0")
-        heads.append(fit(prepared(*settings), tmp_path / str(accumulate)).network.head.linear.weight)
-    torch.testing.assert_close(*heads, rtol=1e-4, atol=1e-5)
-
-
 def test_the_averaged_weights_are_validated_and_kept(
     prepared: Prepare, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -73,7 +66,8 @@ def test_the_averaged_weights_are_validated_and_kept(
 
     monkeypatch.setattr(EmbeddingTrainer, "on_train_batch_start", on_train_batch_start)
     monkeypatch.setattr(EmbeddingTrainer, "validation_step", validation_step)
-    settings = ("training.ema=0.5", "training.checkpoint_batches=1", "training.learning_rate=0.1")
+    monkeypatch.setattr(training_module, "SECONDS_BETWEEN_CHECKPOINTS", -1.0)
+    settings = ("training.ema=0.5", "training.learning_rate=0.1")
     kept = fit(prepared(*settings), tmp_path).network.head.linear.weight
     last = torch.load(tmp_path / "last.ckpt", weights_only=True)["current_model_state"]["network.linear.weight"]
     steps = [*trained[1:], last]
@@ -145,7 +139,7 @@ def test_a_batch_without_pictures_moves_nothing(prepared: Prepare, tmp_path: Pat
 
 def _only_the_first(ready: Prepared, pixels: Any) -> Any:
     from tagprism.errors import PictureError
-    from tagprism.training.augment import epoch_order
+    from tagprism.training.batches import epoch_order
 
     good = set(epoch_order(len(ready.train.keys), seed=ready.recipe.seed, epoch=0)[:8].tolist())
 

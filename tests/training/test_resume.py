@@ -15,20 +15,27 @@ import pytest
 from tests.small_world import make_pictures, make_recipe
 
 MODES = {
-    "frozen": ["training.checkpoint_batches=1", "training.epochs=40", "training.choose=best"],
+    "frozen": ["training.epochs=40", "training.choose=best"],
     "end_to_end": [
         "training.end_to_end=true",
         "training.workers=2",
         "training.ema=0.9",
-        "training.checkpoint_batches=1",
         "training.epochs=8",
-        "training.accumulate=2",
     ],
 }
 
 
+# `tagprism` that writes a checkpoint after every batch.
+OFTEN = """
+from tagprism.training import module
+module.SECONDS_BETWEEN_CHECKPOINTS = -1.0
+from tagprism.app.cli import main
+main()
+"""
+
+
 def start(recipe: Path, data: Path, out: Path, settings: list[str]) -> subprocess.Popen[bytes]:
-    command = [sys.executable, "-m", "tagprism", "train", str(recipe), "--data", f"tagged:{data}", "--quiet"]
+    command = [sys.executable, "-c", OFTEN, "train", str(recipe), "--data", f"tagged:{data}", "--quiet"]
     command += ["--split", str(data / "split.json"), "--out", str(out)]
     command += [part for setting in settings for part in ("--set", setting)]
     environment = os.environ | {"OMP_NUM_THREADS": "1"}

@@ -18,7 +18,7 @@ from tagprism.labels.label_space import LabelSpace
 from tagprism.labels.phrases import spoken_phrase
 from tagprism.network.backbones import Backbone
 from tagprism.network.open_clip_models import load_clip
-from tagprism.training.classifier_prior import class_names, embed_known, has_imagenet_classifier, imagenet_classifier
+from tagprism.training.networks import class_names, embed_known, has_imagenet_classifier, imagenet_classifier
 
 Features = Float32[np.ndarray, "N C"]
 

@@ -24,7 +24,7 @@ from tagprism.files import digest_json, write_json
 from tagprism.network.open_clip_models import PREFIX
 from tagprism.progress import Progress, silent
 from tagprism.provenance import made_with
-from tagprism.training.classifier_prior import imagenet_labels
+from tagprism.training.networks import imagenet_labels
 from tagprism.training.recipe import Recipe
 
 

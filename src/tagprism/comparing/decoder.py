@@ -23,10 +23,10 @@ from torch.nn import functional
 from tagprism.files import digest_bytes
 from tagprism.network.backbones import Backbone, FeatureNetwork
 from tagprism.progress import Progress, silent
-from tagprism.training.batches import InOrder, Place, TrainingOrder
+from tagprism.training.batches import BatchIndex, InOrder, TrainingOrder
 
 ReadMaps = Callable[[tuple[int, ...]], Float32[np.ndarray, "B TC"]]
-"""Feature maps (B, T*C) of pictures by their places."""
+"""Feature maps (B, T*C) of pictures by their rows."""
 
 
 class FeatureTokens(FeatureNetwork):
@@ -164,7 +164,7 @@ def train_decoder(
     """Train a decoder on stored feature maps.
 
     Args:
-        read: gives the maps of pictures by their places among the N.
+        read: gives the maps of pictures by their rows among the N.
         channels: C.
         targets: (N, L) over the seen labels; -1 is left out of the loss.
         label_vectors: (L, D) of the seen labels.
@@ -213,7 +213,7 @@ def decoder_scores(
 
     Args:
         decoder: trained.
-        read: gives the maps of pictures by their places among the N.
+        read: gives the maps of pictures by their rows among the N.
         channels: C.
         pictures: N.
         label_vectors: (L, D), seen and unseen.
@@ -232,6 +232,6 @@ def _device() -> torch.device:
     return torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
 
-def _tokens(read: ReadMaps, place: Place, channels: int) -> Float[Tensor, "B T C"]:
-    maps = torch.from_numpy(read(place.rows)).to(_device())
+def _tokens(read: ReadMaps, index: BatchIndex, channels: int) -> Float[Tensor, "B T C"]:
+    maps = torch.from_numpy(read(index.rows)).to(_device())
     return maps.view(len(maps), -1, channels)

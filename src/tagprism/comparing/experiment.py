@@ -36,13 +36,13 @@ from tagprism.files import digest_json
 from tagprism.images.digests import digest_pictures
 from tagprism.images.preprocess import Preprocess
 from tagprism.network.backbones import FeatureNetwork
-from tagprism.network.embedding_matrix import EmbeddingMatrix, RankingMatrix
+from tagprism.network.embedding_matrix import RankingMatrix
 from tagprism.network.open_clip_backbone import ClipBackbone
 from tagprism.network.open_clip_models import PREFIX
 from tagprism.progress import Progress, silent
-from tagprism.training.classifier_prior import make_class_columns, make_prior
 from tagprism.training.features import Features, compute_features, stored_features
 from tagprism.training.fit import fit, make_network
+from tagprism.training.networks import make_class_columns, make_prior
 from tagprism.training.prepare import Prepared, make_preprocess, prepare
 from tagprism.training.recipe import ModelTable, Recipe
 
@@ -68,7 +68,7 @@ class Experiment:
     unknown: UnknownPolicy = "ignore"
     progress: Progress = silent
     skipped: dict[str, str] = field(default_factory=dict)
-    _heads: dict[str, EmbeddingMatrix] = field(default_factory=dict, init=False, repr=False)
+    _heads: dict[str, torch.nn.Module] = field(default_factory=dict, init=False, repr=False)
 
     @cached_property
     def names(self) -> tuple[str, ...]:
@@ -133,7 +133,7 @@ class Experiment:
         nearest = nearest_pictures(matrices, prepared.space.dimension, neighbours) if neighbours else None
         return self._measure(matrices, queries, features.rows, _encoders(prepared), nearest)
 
-    def _fitted_head(self, prepared: Prepared) -> EmbeddingMatrix:
+    def _fitted_head(self, prepared: Prepared) -> torch.nn.Module:
         """Train, or take the head of an earlier recipe that differs in its name and in what is done after it alone."""
         values = prepared.recipe.model_dump(mode="json", exclude={"name"})
         if prepared.recipe.training.choose == "last":

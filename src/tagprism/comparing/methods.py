@@ -13,8 +13,7 @@ from tagprism.datasets.table import ImageTable
 from tagprism.errors import InputError
 from tagprism.labels.label_space import SpacePart
 from tagprism.network.open_clip_models import PREFIX, clip_label
-from tagprism.training.classifier_prior import has_imagenet_classifier
-from tagprism.training.networks import open_backbone
+from tagprism.training.networks import has_imagenet_classifier, open_backbone
 from tagprism.training.recipe import LabelTable, LossTable, ModelTable, Recipe, load_recipe
 
 BASELINES = {

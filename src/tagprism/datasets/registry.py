@@ -1,26 +1,19 @@
-"""Data sets by the name people type, `KIND` or `KIND:PATH?options`. Knows which there are, not how to read one."""
+"""Data sets by the name people type, `KIND` or `KIND:PATH?options`. Knows which there are, not how to read one.
+
+A data set's module is imported when it is asked for.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
 
-from tagprism.datasets import coco, nus_wide, open_images
-from tagprism.datasets.openclipart import default_openclipart_split, open_openclipart
 from tagprism.datasets.splits import Split
 from tagprism.datasets.table import ImageTable, first_ten
-from tagprism.datasets.tagged import open_tagged
 from tagprism.errors import InputError
 
 KINDS = "openclipart, tagged:DIR, nus-wide:DIR, coco:DIR, open-images:DIR"
 """For help and messages."""
-
-_OPTIONS: Mapping[str, Mapping[str, tuple[str, ...]]] = {
-    "tagged": {},
-    "nus-wide": nus_wide.OPTIONS,
-    "coco": coco.OPTIONS,
-    "open-images": open_images.OPTIONS,
-}
 
 
 def open_dataset(spec: str) -> ImageTable:
@@ -39,17 +32,26 @@ def open_dataset(spec: str) -> ImageTable:
     """
     kind, colon, rest = spec.partition(":")
     if kind == "openclipart" and not colon:
+        from tagprism.datasets.openclipart import open_openclipart
+
         return open_openclipart()
-    if kind not in _OPTIONS or not rest:
-        raise InputError(f"there is no data set '{spec}'.", where="--data", remedy=f"Choose one of: {KINDS}.")
-    folder, options = _parsed(kind, rest)
-    if kind == "nus-wide":
-        return nus_wide.open_nus_wide(folder, options)
-    if kind == "coco":
-        return coco.open_coco(folder, options)
-    if kind == "open-images":
-        return open_images.open_open_images(folder, options)
-    return open_tagged(folder)
+    if kind == "tagged" and rest:
+        from tagprism.datasets.tagged import open_tagged
+
+        return open_tagged(_parsed(kind, rest, {})[0])
+    if kind == "nus-wide" and rest:
+        from tagprism.datasets import nus_wide
+
+        return nus_wide.open_nus_wide(*_parsed(kind, rest, nus_wide.OPTIONS))
+    if kind == "coco" and rest:
+        from tagprism.datasets import coco
+
+        return coco.open_coco(*_parsed(kind, rest, coco.OPTIONS))
+    if kind == "open-images" and rest:
+        from tagprism.datasets import open_images
+
+        return open_images.open_open_images(*_parsed(kind, rest, open_images.OPTIONS))
+    raise InputError(f"there is no data set '{spec}'.", where="--data", remedy=f"Choose one of: {KINDS}.")
 
 
 def default_split(spec: str, table: ImageTable) -> Split | None:
@@ -67,15 +69,18 @@ def default_split(spec: str, table: ImageTable) -> Split | None:
     """
     if table.protocol is not None:
         return Split.of(table.protocol)
-    return default_openclipart_split(table) if spec == "openclipart" else None
+    if spec != "openclipart":
+        return None
+    from tagprism.datasets.openclipart import default_openclipart_split
+
+    return default_openclipart_split(table)
 
 
-def _parsed(kind: str, rest: str) -> tuple[Path, dict[str, str]]:
+def _parsed(kind: str, rest: str, allowed: Mapping[str, tuple[str, ...]]) -> tuple[Path, dict[str, str]]:
     """The folder and the options; a folder whose name holds a question mark is a folder."""
     path, mark, text = rest.rpartition("?")
     if not mark or Path(rest).exists():
         return Path(rest), {}
-    allowed = _OPTIONS[kind]
     options: dict[str, str] = {}
     for part in text.split(","):
         key, _, value = part.partition("=")

@@ -70,8 +70,7 @@ def evaluate_matrices(
         vectors: (L, D+1) scoring vectors, or (L, D) label vectors w, whose scoring vectors are `[w, 1]`.
         unseen: (L,) true for labels kept out of training.
         targets: (N, L) int8 of 1 positive, 0 negative, -1 unknown.
-        ks: labels per image for precision, recall and F1; a K above the number of a task's labels is left out of that
-            task (its keys are absent), never clipped.
+        ks: labels per image for P, R and F1; a K above a task's labels is left out of it (no keys), never clipped.
         unknown: leave unknown pairs out (`ignore`) or count them as negatives (`negative`, the authors' way).
         label_encoder: named in the result.
         leak: mark the result as measured on what was trained on.
@@ -125,8 +124,8 @@ def evaluate_scores(
             remedy="Give one row per image and one column per label.",
         )
     values = values if values.dtype in (np.float32, np.float64) else values.astype(np.float64)
-    scorer = partial(array_chunks, values)
-    return replace(_evaluate(scorer, values.dtype, names, unseen, targets, ks, unknown), label_encoder=label_encoder)
+    found = _evaluate(partial(array_chunks, values), values.dtype, names, unseen, targets, ks, unknown)
+    return replace(found, label_encoder=label_encoder)
 
 
 def _evaluate(

@@ -10,11 +10,11 @@ from concurrent.futures import ThreadPoolExecutor
 from hashlib import blake2b
 from pathlib import Path
 
-from tagprism.byte_cache import ByteCache
 from tagprism.errors import PictureError
 from tagprism.files import cache_dir, digest_bytes
 from tagprism.images.decode import read_bytes
 from tagprism.progress import Progress, silent
+from tagprism.sqlite_file import ByteCache
 
 _CHUNK = 1024  # files asked for at once: memory does not grow with their number, and little is lost with the process
 _SETTLED = 2.0  # seconds after which a file's time tells a later change apart

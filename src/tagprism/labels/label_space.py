@@ -12,12 +12,11 @@ from typing import Any, TypeAlias
 
 import numpy as np
 from jaxtyping import Bool, Float32
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import BaseModel, ConfigDict, ValidationError, field_validator
 
 from tagprism.errors import InputError
 from tagprism.files import digest_bytes
-from tagprism.labels.encoders.card import unit_rows
-from tagprism.labels.encoders.encoder import LabelEncoder
+from tagprism.labels.encoders.encoder import LabelEncoder, unit_rows
 from tagprism.labels.encoders.word_table import WordTable
 from tagprism.labels.phrases import listed, normalise_phrase, spoken_phrase, without_identifier
 from tagprism.labels.tensor_file import read_tensors, tensor_bytes, write_tensors
@@ -25,6 +24,7 @@ from tagprism.labels.tensor_file import read_tensors, tensor_bytes, write_tensor
 SPACE_FILE = "label_space.safetensors"
 _KIND, _VERSION = "label space", 1
 _NAMED = 10  # phrases that an error names at most
+_WEIGHT = "weight"  # stored with every part, always 1: files and digests stay those of older versions
 _Encoded: TypeAlias = tuple[Float32[np.ndarray, "L _"], Bool[np.ndarray, " L"]]  # unit vectors; which are known
 
 
@@ -35,7 +35,6 @@ class SpacePart(BaseModel):
         encoder: name of the encoder (`minilm`, `glove100`, `file:PATH`, ...).
         template: text around a phrase, for sentence encoders; holds `{}` once.
         centre: subtract the mean over the seen labels.
-        weight: length of this part before the parts are joined, above 0.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -43,7 +42,6 @@ class SpacePart(BaseModel):
     encoder: str
     template: str = "{}"
     centre: bool = False
-    weight: float = Field(default=1.0, gt=0, allow_inf_nan=False)
 
     @field_validator("template")
     @classmethod
@@ -91,8 +89,8 @@ class LabelSpace:
     """A fitted transform from phrases to unit label vectors; make it with `fit` or `load`.
 
     Per part: the encoder's unit vector; minus the mean over the seen labels that have one, and unit again (`centre`);
-    times the weight; zeros where the encoder lacks the phrase. Then the parts are joined to one unit vector, and
-    `reduce` maps it on a basis of the seen labels, unit again.
+    zeros where the encoder lacks the phrase. Then the parts are joined to one unit vector, and `reduce` maps it on a
+    basis of the seen labels, unit again.
 
     Args:
         parts: the parts, with `encoder` the encoder's id.
@@ -214,8 +212,8 @@ class LabelSpace:
 
     def _join(self, phrases: Sequence[str], encoded: Sequence[_Encoded]) -> Embedding:
         blocks = [
-            part.weight * unit_rows(np.where(known[:, None], units - mean, np.float32(0)))
-            for part, mean, (units, known) in zip(self.parts, self._means, encoded, strict=True)
+            unit_rows(np.where(known[:, None], units - mean, np.float32(0)))
+            for mean, (units, known) in zip(self._means, encoded, strict=True)
         ]
         vectors = unit_rows(np.concatenate(blocks, axis=1))
         if self._basis is not None:
@@ -249,7 +247,7 @@ class LabelSpace:
         path = folder / SPACE_FILE
         header, tensors = read_tensors(path, _KIND, _VERSION)
         try:
-            parts = [SpacePart.model_validate(part) for part in header["parts"]]
+            parts = [_read_part(part) for part in header["parts"]]
             means = [tensors[f"mean_{at}"] for at in range(len(parts))]
             basis = tensors.get("basis")
             size = sum(len(mean) for mean in means)
@@ -269,11 +267,23 @@ class LabelSpace:
         return list(dict.fromkeys(near))[:3]
 
     def _header(self) -> dict[str, Any]:
-        return {"parts": [part.model_dump() for part in self.parts]}
+        return {"parts": [part.model_dump() | {_WEIGHT: 1.0} for part in self.parts]}
 
     def _tensors(self) -> dict[str, np.ndarray]:
         means = {f"mean_{at}": mean for at, mean in enumerate(self._means)}
         return means if self._basis is None else {**means, "basis": self._basis}
+
+
+def _read_part(stored: dict[str, Any]) -> SpacePart:
+    """A part as stored; older versions could give it another weight than 1 before the parts were joined."""
+    values = dict(stored)
+    if (weight := values.pop(_WEIGHT, 1.0)) != 1.0:
+        raise InputError(
+            f"gives the encoder {values.get('encoder')} a weight of {weight}, which tagprism no longer has.",
+            where=SPACE_FILE,
+            remedy="Train the model again with `tagprism train RECIPE`.",
+        )
+    return SpacePart.model_validate(values)
 
 
 def _encoder_of(part: SpacePart, encoders: Mapping[str, LabelEncoder]) -> LabelEncoder:

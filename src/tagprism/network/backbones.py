@@ -57,7 +57,7 @@ class Backbone(FeatureNetwork):
 
     Attributes:
         features: C, the length of the pooled feature vector.
-        classes: how many of the features, the last ones, are classes seen (`model.class_places`).
+        classes: how many of the features, the last ones, are evidence for classes (`network.class_evidence`).
         classifier: the ImageNet classifier that was cut off (`nn.Linear`), or None.
         image_size, mean, std, interpolation, resize, pad_color: how pixels must be prepared.
 
@@ -89,6 +89,11 @@ class Backbone(FeatureNetwork):
         self.mean: tuple[float, ...] = tuple(data["mean"])
         self.std: tuple[float, ...] = tuple(data["std"])
         self.interpolation: str = data["interpolation"]
+
+    @property
+    def pooling(self) -> Backbone:
+        """The backbone that gives the pooled features alone: itself, but for `PatchFeatures`."""
+        return self
 
     @property
     def channels(self) -> int:

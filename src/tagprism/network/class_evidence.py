@@ -15,7 +15,7 @@ from torch.nn import functional
 
 from tagprism.files import digest_bytes
 from tagprism.network.backbones import Backbone
-from tagprism.network.places import feature_map
+from tagprism.network.export import feature_map
 
 
 class ClassEvidence(Backbone):
@@ -23,7 +23,7 @@ class ClassEvidence(Backbone):
 
     Args:
         inner: the backbone; its classifier is taken over where it has one.
-        places: (h, w) of the map that its features are the mean of (`places.find_places`), or None.
+        places: (h, w) of the map that its features are the mean of (`network.find_places`), or None.
         classes: K.
     """
 

@@ -7,6 +7,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from tagprism.bundle.score import ClassAffinity
+from tagprism.errors import InputError
 from tagprism.network.max_similarity import max_similarity
 from tagprism.network.prior import Prior
 
@@ -20,11 +21,23 @@ class EmbeddingMatrix(nn.Module):
         dimension: D, length of a label vector.
         prior: features (B, C) -> (B, D), not trained: the head learns what is to be added to it.
 
+    Raises:
+        InputError: a size below 1; features of another shape, when it is called.
+
     Source: arXiv 2105.05926, section 3.2; the authors' flat output is D-major, ours is (B, M, D). The prior is ours.
+
+    Example:
+        >>> import torch
+        >>> from tagprism import EmbeddingMatrix
+        >>> head = EmbeddingMatrix(features=1280, vectors=7, dimension=300)
+        >>> head(torch.randn(2, 1280)).shape
+        torch.Size([2, 7, 300])
     """
 
     def __init__(self, features: int, vectors: int, dimension: int, prior: Prior | None = None) -> None:
         super().__init__()
+        if min(features, vectors, dimension) < 1:
+            raise InputError(f"is {(features, vectors, dimension)}; all must be 1 or more.", where="features, M, D")
         self.vectors, self.dimension = vectors, dimension
         self.linear = nn.Linear(features, vectors * dimension, bias=False)
         self.prior = prior
@@ -36,6 +49,12 @@ class EmbeddingMatrix(nn.Module):
 
     def trained(self, features: Float[Tensor, "B C"]) -> Float[Tensor, "B M D"]:
         """The linear part alone, to which each place of a picture adds its share."""
+        if features.ndim != 2 or features.shape[1] < self.linear.in_features:
+            raise InputError(
+                f"have shape {tuple(features.shape)}, not (images, {self.linear.in_features}).",
+                where="features",
+                remedy="A head takes one pooled feature vector per image.",
+            )
         matrices: Tensor = self.linear(features[:, : self.linear.in_features])  # class evidence may stand behind them
         return matrices.view(-1, self.vectors, self.dimension)
 
@@ -83,7 +102,7 @@ class Network(nn.Module):
 
     Args:
         backbone: pixels (B, 3, H, W) -> features (B, C).
-        head: features -> embedding matrices.
+        head: features -> embedding matrices; `EmbeddingMatrix`, or any other module.
         ranking: embedding matrices -> ranking matrices.
         class_columns: `ClassColumns`, features -> further columns (B, R + 1) of the ranking matrices, the same in all
             rows.
@@ -92,7 +111,7 @@ class Network(nn.Module):
     def __init__(
         self,
         backbone: nn.Module,
-        head: EmbeddingMatrix,
+        head: nn.Module,
         ranking: RankingMatrix,
         class_columns: nn.Module | None = None,
     ) -> None:

@@ -10,8 +10,7 @@ import numpy as np
 from tokenizers import Tokenizer
 
 from tagprism.errors import InputError
-from tagprism.labels.encoders.card import read_card
-from tagprism.labels.encoders.encoder import load_encoder
+from tagprism.labels.encoders.encoder import load_encoder, read_card
 from tagprism.labels.encoders.sentence_encoder import MODEL_FILE, TOKENIZER_FILE
 
 try:

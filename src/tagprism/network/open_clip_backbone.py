@@ -24,7 +24,7 @@ class ClipBackbone(Backbone):
     """The image tower of an open_clip model.
 
     Args:
-        spec: `open_clip:...`, see `clip_models`.
+        spec: `open_clip:...`, see `open_clip_models`.
         weights: `pretrained` (those the name says) or `random`.
 
     Attributes:

@@ -54,7 +54,7 @@ def export_clip_text(spec: str, folder: Path) -> int:
     """Write `model.onnx` and `tokenizer.json` (which pads and truncates), and check both against open_clip.
 
     Args:
-        spec: `open_clip:...`, see `clip_models`.
+        spec: `open_clip:...`, see `open_clip_models`.
         folder: an existing folder to write to.
 
     Returns:

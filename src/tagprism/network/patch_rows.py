@@ -46,6 +46,11 @@ class PatchFeatures(Backbone):
         self.interpolation, self.resize = backbone.interpolation, backbone.resize
         self.pad_color = backbone.pad_color
 
+    @property
+    def pooling(self) -> Backbone:
+        """The backbone without its patches."""
+        return self.whole
+
     def weights_digest(self) -> str:
         """SHA-256 of the backbone's, and of this name."""
         return digest_bytes(f"{self.name} {self.whole.weights_digest()}".encode())
@@ -58,11 +63,6 @@ class PatchFeatures(Backbone):
         """Pooled features, then the patches, in one row."""
         features, places = found
         return torch.cat([features[:, None], places], dim=1).flatten(1)
-
-
-def pooling(backbone: Backbone) -> Backbone:
-    """The backbone itself, where its patches are given too."""
-    return backbone.whole if isinstance(backbone, PatchFeatures) else backbone
 
 
 class PatchRows(EmbeddingMatrix):

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from tagprism.bundle.find import packaged_bundles
+from tagprism.bundle.bundle import packaged_bundles
 from tagprism.errors import IndexMismatchError, InputError
 from tagprism.files import digest_bytes, digest_json, machine_errors, state_dir, write_json
 from tagprism.search.contract import Index

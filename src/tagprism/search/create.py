@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Literal
 
-from tagprism.bundle.find import DEFAULT
+from tagprism.bundle.bundle import DEFAULT
 from tagprism.errors import InputError, MachineError
 from tagprism.files import machine_errors, write_json
 from tagprism.search.collection import (

@@ -14,8 +14,7 @@ from jaxtyping import Float32
 from pydantic import ValidationError
 from threadpoolctl import threadpool_limits
 
-from tagprism.bundle.bundle import CALIBRATION, VOCABULARY, Bundle
-from tagprism.bundle.find import DEFAULT, find_bundle
+from tagprism.bundle.bundle import CALIBRATION, DEFAULT, VOCABULARY, Bundle, find_bundle
 from tagprism.bundle.score import scoring_vectors
 from tagprism.errors import InputError, PictureError
 from tagprism.images.decode import MAX_PIXELS
@@ -273,7 +272,7 @@ def load(model: _Path = DEFAULT) -> Tagger:
 
     Args:
         model: as text a RUN, a BUNDLE, the name of a packaged bundle or `hf-hub:owner/name` (see
-            `bundle.find.find_bundle`); as a `Path` always a folder.
+            `bundle.bundle.find_bundle`); as a `Path` always a folder.
 
     Raises:
         InputError: there is none, or it is damaged.

@@ -57,6 +57,8 @@ def reason_not_to(prepared: Prepared) -> str | None:
     folds = prepared.recipe.calibration.folds
     if not folds:
         return "The recipe has calibration.folds = 0."
+    if prepared.custom and not prepared.custom.trains_on_fewer_labels:
+        return "The loss or head was given ready-made: it cannot be made anew for a part of the labels."
     if prepared.train.features is None:
         return "End-to-end training: playing unseen labels would take a whole training per fold."
     if prepared.validation.features is None:

@@ -5,12 +5,12 @@ from __future__ import annotations
 from typing import Any, Literal
 
 import torch
-from jaxtyping import Float, Integer
-from torch import Tensor, nn
+from jaxtyping import Float, Shaped
+from torch import Tensor, distributed, nn
 from torch.nn import functional
 
 from tagprism.errors import InputError
-from tagprism.network.max_similarity import max_similarity
+from tagprism.network.max_similarity import check_label_vectors, check_matrices, max_similarity
 
 
 class SemanticDiversityLoss(nn.Module):
@@ -41,15 +41,26 @@ class SemanticDiversityLoss(nn.Module):
             targets are only positive and unknown is then skipped like one without positives, and counted.
         near_threshold: where -1 counts as negative, leave it out for labels whose vector has a greater cosine than this
             with one of the image's positives (`boats` beside `harbor`): those may well be there. None leaves none out.
-        across_images: g in [0, 1). Its pairs are those within one call: unlike the rest, it is no mean over shards.
+        across_images: g in [0, 1). Where several processes of `torch.distributed` compute parts of one batch, its pairs
+            are those of the whole batch, so all of them must call the loss, also one without an image.
 
     Attributes:
         skipped_images: images skipped so far for want of explicit negatives.
+        gathers: whether `across_images` looks at the processes of `torch.distributed`, where there are several.
 
     Raises:
-        InputError: an argument out of range.
+        InputError: an argument out of range; when it is called, shapes that do not fit, or targets other than 1, 0, -1.
 
     Source: arXiv 2105.05926, equations 2 to 6; constants as in the authors' released code.
+
+    Example:
+        >>> import torch
+        >>> from tagprism import SemanticDiversityLoss
+        >>> loss = SemanticDiversityLoss(torch.eye(3), regulariser_weight=0.3)
+        >>> matrices = torch.zeros(2, 7, 3, requires_grad=True)  # two images, M = 7
+        >>> loss(matrices, torch.tensor([[1, 0, 0], [0, 1, -1]])).backward()
+        >>> matrices.grad.shape
+        torch.Size([2, 7, 3])
     """
 
     label_vectors: Tensor
@@ -76,6 +87,7 @@ class SemanticDiversityLoss(nn.Module):
             raise InputError(f"is `{unlabelled}`, not `negative` or `ignore`.", where="unlabelled")
         if near_threshold is not None and not -1 <= near_threshold <= 1:
             raise InputError(f"is {near_threshold}, not a cosine between -1 and 1.", where="near_threshold")
+        check_label_vectors(label_vectors)
         self.register_buffer("label_vectors", label_vectors, persistent=False)
         units = functional.normalize(label_vectors, dim=1)
         near = None if near_threshold is None else (units @ units.T > near_threshold).to(label_vectors.dtype)
@@ -86,8 +98,9 @@ class SemanticDiversityLoss(nn.Module):
         self.unlabelled: Literal["negative", "ignore"] = unlabelled
         self.across_images = across_images
         self.skipped_images = 0
+        self.gathers = True
 
-    def forward(self, matrices: Float[Tensor, "B M D"], targets: Integer[Tensor, "B L"]) -> Float[Tensor, ""]:
+    def forward(self, matrices: Float[Tensor, "B M D"], targets: Shaped[Tensor, "B L"]) -> Float[Tensor, ""]:
         """Mean loss of a batch.
 
         Args:
@@ -97,11 +110,11 @@ class SemanticDiversityLoss(nn.Module):
         Returns:
             A scalar of at least 0, in float32 (float64 for float64 matrices), with a gradient path to `matrices`.
         """
-        if targets.shape != (len(matrices), len(self.label_vectors)):
-            raise InputError(f"has shape {tuple(targets.shape)}, not (images, labels).", where="targets")
+        check_matrices(matrices, self.label_vectors.shape[1])
+        check_targets(targets, len(matrices), len(self.label_vectors))
         with torch.autocast(matrices.device.type, enabled=False):
             matrices = matrices.to(torch.promote_types(matrices.dtype, torch.float32))
-            return self._loss(matrices, targets) if len(matrices) else matrices.sum()  # none: all pictures were damaged
+            return self._loss(matrices, targets)
 
     def _loss(self, matrices: Tensor, targets: Tensor) -> Tensor:
         vectors = self.label_vectors.to(matrices.dtype)
@@ -126,14 +139,36 @@ class SemanticDiversityLoss(nn.Module):
         own = scores[image, label]  # (T,)
         margins = (scores[image] - own[:, None]).masked_fill(~negative[image], -torch.inf)  # (T, L)
         terms = functional.softplus(margins).sum(1) + functional.softplus(-own) * (negatives[image] == 0)
-        ranking = (terms * share[image]).sum() / len(matrices)
+        ranking = (terms * share[image]).sum() / max(len(matrices), 1)  # none, where all pictures were damaged
         if self.across_images:
-            across = _across_images(scores, positive, negative)
+            together = self.gathers and distributed.is_available() and distributed.is_initialized()
+            across = _across_images(scores, positive, negative, together=together and distributed.get_world_size() > 1)
             ranking = (1 - self.across_images) * ranking + self.across_images * across
         if self.regulariser_weight is None:
             return ranking
         lam = self.regulariser_weight
         return 2 * ((1 - lam) * ranking + lam * _row_variance(matrices, counted))
+
+
+def check_targets(targets: Tensor, images: int, labels: int) -> None:
+    """Refuse what are no targets; one pass over them, which costs little beside a loss.
+
+    Raises:
+        InputError: not of the shape (images, labels), or other values than 1, 0 and -1, such as soft targets.
+    """
+    if targets.shape != (images, labels):
+        raise InputError(f"have shape {tuple(targets.shape)}, not ({images} images, {labels} labels).", where="targets")
+    if not targets.numel() or targets.dtype == torch.bool:
+        return
+    least, most = targets.aminmax()
+    fits = bool((least >= -1) & (most <= 1))
+    if not fits or (targets.is_floating_point() and not bool((targets == targets.round()).all())):
+        odd = targets[(targets != 1) & (targets != 0) & (targets != -1)][0].item()
+        raise InputError(
+            f"hold {odd:g}; a target is 1 (positive), 0 (negative) or -1 (unknown).",
+            where="targets",
+            remedy="Soft targets have no meaning for a ranking loss: choose a threshold.",
+        )
 
 
 def _diversity_weight(vectors: Tensor, image: Tensor, positives: Tensor) -> Tensor:
@@ -146,20 +181,51 @@ def _diversity_weight(vectors: Tensor, image: Tensor, positives: Tensor) -> Tens
     return 1 + total / (count - 1).clamp_min(1)
 
 
-def _across_images(scores: Tensor, positive: Tensor, negative: Tensor) -> Tensor:
-    """L_across of scores (B, L): every positive image of a label against all its negative ones."""
-    variance, mean = torch.var_mean(scores, dim=1, correction=0, keepdim=True)
-    standard = (scores - mean) / variance.clamp_min(1e-12).sqrt()  # a root of 0 has no gradient
+def _across_images(scores: Tensor, positive: Tensor, negative: Tensor, *, together: bool) -> Tensor:
+    """L_across of scores (B, L), and (together) of those that other processes have of the same batch.
+
+    Its value is that of the whole batch in every process. The mean over the parts of a batch counts a part of n of N
+    images n/N times; so its gradient, which flows through its own n rows, is N/n times its share of the whole one.
+    """
+    standard = scores
+    if len(scores):
+        variance, mean = torch.var_mean(scores, dim=1, correction=0, keepdim=True)
+        standard = (scores - mean) / variance.clamp_min(1e-12).sqrt()  # a root of 0 has no gradient
+    if not together:
+        return _ranking_of_images(standard, positive, negative)
+    marks = positive.to(standard.dtype), negative.to(standard.dtype)
+    parts = _of_all_processes(torch.stack([standard.detach(), *marks], dim=1))  # each (n, 3, L)
+    before = sum(map(len, parts[: distributed.get_rank()]))
+    whole, positives, negatives = torch.cat(parts).unbind(1)
+    rows = torch.cat([whole[:before], standard, whole[before + len(standard) :]])
+    value = _ranking_of_images(rows, positives > 0, negatives > 0)
+    return value.detach() + (value - value.detach()) * (len(rows) / max(len(standard), 1))
+
+
+def _of_all_processes(own: Tensor) -> list[Tensor]:
+    """Tensors (n, ...) of all processes in the order of their ranks, without gradients; n may differ."""
+    size = torch.tensor([len(own)], device=own.device)
+    sizes = [torch.zeros_like(size) for _ in range(distributed.get_world_size())]
+    distributed.all_gather(sizes, size)
+    most = max(int(one) for one in sizes)
+    padded = torch.cat([own, own.new_zeros(most - len(own), *own.shape[1:])])
+    found = [torch.empty_like(padded) for _ in sizes]
+    distributed.all_gather(found, padded)
+    return [one[: int(size)] for one, size in zip(found, sizes, strict=True)]
+
+
+def _ranking_of_images(standard: Tensor, positive: Tensor, negative: Tensor) -> Tensor:
+    """L_across of standardised scores (B, L): every positive image of a label against all its negative ones."""
     images = positive.sum(0) * negative.sum(0)  # (L,) pairs of each label
     image, label = (positive & (images > 0)).nonzero(as_tuple=True)
     margins = standard.T[label] - standard[image, label][:, None]  # (T, B)
     terms = functional.softplus(margins.masked_fill(~negative.T[label], -torch.inf)).sum(1)
-    return (terms / images[label]).sum() * scores.shape[1] / (images > 0).sum().clamp_min(1)
+    return (terms / images[label]).sum() * standard.shape[1] / (images > 0).sum().clamp_min(1)
 
 
 def _row_variance(matrices: Tensor, counted: Tensor) -> Tensor:
     """Summed unbiased variance of the M rows, mean over the batch with uncounted images as 0."""
-    if matrices.shape[1] == 1:
+    if matrices.shape[1] == 1 or not len(matrices):
         return matrices.sum() * 0
     return (matrices.var(dim=1).sum(1) * counted).sum() / len(matrices)
 

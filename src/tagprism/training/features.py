@@ -17,7 +17,6 @@ import torch
 from jaxtyping import Float, Float32, Int64
 
 from tagprism.bundle.onnx_model import OnnxNetwork
-from tagprism.byte_cache import ByteCache
 from tagprism.errors import InputError, PictureError
 from tagprism.files import cache_dir, replaced_whole
 from tagprism.images.digests import digest_pictures
@@ -26,6 +25,7 @@ from tagprism.images.stream import BATCH, process_pictures
 from tagprism.network.backbones import BackboneUnion, FeatureNetwork
 from tagprism.network.export import export_onnx
 from tagprism.progress import Progress, silent
+from tagprism.sqlite_file import ByteCache
 
 _KEPT_AT_ONCE = 32  # vectors written to disk together
 _BATCH = 32 if torch.cuda.is_available() else BATCH
@@ -37,10 +37,10 @@ class Features:
     """Features of those pictures of a list that could be used.
 
     Args:
-        rows: (n,) their places in the list, rising.
+        rows: (n,) their numbers in the list, rising.
         vectors: (n, C) feature vectors.
         digests: n SHA-256 of the files' bytes.
-        errors: (place, error) of the others.
+        errors: (number, error) of the others.
     """
 
     rows: Int64[np.ndarray, " n"]
@@ -125,9 +125,9 @@ class StoredFeatures:
     errors: tuple[tuple[int, PictureError], ...]
     cache: FeatureCache
 
-    def read(self, places: Iterable[int]) -> Float32[np.ndarray, "k C"]:
-        """Vectors of some of the n pictures, by their places in `rows`."""
-        digests = [self.digests[place] for place in places]
+    def read(self, numbers: Iterable[int]) -> Float32[np.ndarray, "k C"]:
+        """Vectors of some of the n pictures, by their numbers in `rows`."""
+        digests = [self.digests[number] for number in numbers]
         found = self.cache.get(digests)
         return np.stack([found[digest] for digest in digests]).astype(np.float32, copy=False)
 
@@ -158,7 +158,7 @@ def stored_features(
     try:
         known = cache.holds(digests.values())
         wanted = {digest: row for row, digest in reversed(digests.items()) if digest not in known}
-        missing = sorted(wanted.values())  # each content once, at its first place
+        missing = sorted(wanted.values())  # each content once, where it comes first
         failed: dict[str, PictureError] = {}
         if missing:
             run = _engine(network, preprocess, weights)

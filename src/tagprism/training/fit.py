@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 import logging
-import math
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -22,18 +21,22 @@ from torch import nn
 
 from tagprism.errors import InputError
 from tagprism.network.backbones import Backbone
-from tagprism.network.embedding_matrix import EmbeddingMatrix, Network, RankingMatrix
-from tagprism.network.patch_rows import pooling
+from tagprism.network.embedding_matrix import Network, RankingMatrix
 from tagprism.progress import Progress, silent
-from tagprism.training.augment import Augmentation
-from tagprism.training.batches import FeatureBatches, InOrder, PixelBatches, PlacedLoader, TrainingOrder
-from tagprism.training.classifier_prior import make_class_columns, make_prior
+from tagprism.training.batches import (
+    Augmentation,
+    BatchLoader,
+    FeatureBatches,
+    InOrder,
+    PixelBatches,
+    TrainingOrder,
+)
 from tagprism.training.diversity_loss import SemanticDiversityLoss
-from tagprism.training.module import Checkpoints, EmbeddingTrainer, averaging
-from tagprism.training.networks import make_head
+from tagprism.training.module import Checkpoints, EmbeddingTrainer, Speed, Speedometer, averaging
+from tagprism.training.networks import make_class_columns, make_head, make_prior
+from tagprism.training.older_runs import current_names
 from tagprism.training.prepare import Part, Prepared
 from tagprism.training.processes import ALONE, Processes, lost_peer
-from tagprism.training.speed import Speed, Speedometer
 
 _PRECISIONS: dict[str, Any] = {"32": "32-true", "bf16": "bf16-mixed", "fp16": "16-mixed"}
 
@@ -69,8 +72,8 @@ def fit(prepared: Prepared, folder: Path, progress: Progress = silent, processes
         processes: that train together.
 
     Raises:
-        InputError: a precision or a batch norm that this machine has not; no training picture can be opened; the
-            processes do not see the same run.
+        InputError: a precision that this machine has not; no training picture can be opened; a custom loss, head or
+            backbone of another form; the processes do not see the same run.
         MachineError: another of the processes ended.
     """
     recipe = prepared.recipe
@@ -79,14 +82,15 @@ def fit(prepared: Prepared, folder: Path, progress: Progress = silent, processes
         raise InputError("fp16 needs a GPU.", where="training.precision", remedy="Use bf16 or 32.")
     torch.manual_seed(recipe.seed)
     vectors = torch.tensor(prepared.seen_vectors)
-    prior = make_prior(recipe, pooling(prepared.backbone), prepared.space)
-    head = make_head(recipe.model, prepared.backbone, vectors.shape[1], prior)
+    head = untrained_head(prepared)
     ranking = RankingMatrix(vectors, standardise=recipe.model.standardise)
     trained: nn.Module = head
     if training.end_to_end:
-        backbone = _synchronised(prepared.backbone, training.batch_norm, processes)
+        together = processes.count > 1 and has_batch_norm(prepared.backbone)
+        backbone = synchronise_batch_norm(prepared.backbone) if together else prepared.backbone
         trained = nn.Sequential(backbone, head).to(memory_format=torch.channels_last)
-    loss = SemanticDiversityLoss(vectors, **recipe.loss.model_dump())
+    custom = prepared.custom.make_loss(vectors, recipe.loss.unlabelled) if prepared.custom else None
+    loss = custom or SemanticDiversityLoss(vectors, **recipe.loss.model_dump())
     module = EmbeddingTrainer(trained, loss, ranking, training, recipe.seed, processes)
     last, best = folder / "last.ckpt", folder / "best.ckpt"
     first = _read(last)["batches_done"] if last.exists() else 0
@@ -107,14 +111,23 @@ def fit(prepared: Prepared, folder: Path, progress: Progress = silent, processes
     value = None if kept is None or kept.isnan() else float(kept)  # NaN: no validation picture has a seen label
     if processes.is_main and training.choose == "best" and best.exists():
         checkpoint = _read(best)
-        module.load_state_dict(checkpoint["state_dict"])
+        module.load_state_dict(current_names(checkpoint["state_dict"]))
         value = max(state["best"] for name, state in checkpoint["callbacks"].items() if name == "Checkpoints")
     if training.end_to_end:
         prepared.backbone.load_state_dict(backbone.state_dict())
     return Fitted(make_network(prepared, head), module.failed, module.loss.skipped_images, value, speed.total)
 
 
-def make_network(prepared: Prepared, head: EmbeddingMatrix) -> Network:
+def untrained_head(prepared: Prepared) -> nn.Module:
+    """The head of a recipe before training, or the custom one."""
+    model, backbone, dimension = prepared.recipe.model, prepared.backbone, prepared.space.dimension
+    custom = prepared.custom.make_head(backbone.channels, model.vectors, dimension) if prepared.custom else None
+    if custom is not None:
+        return custom
+    return make_head(model, backbone, dimension, make_prior(prepared.recipe, backbone.pooling, prepared.space))
+
+
+def make_network(prepared: Prepared, head: nn.Module) -> Network:
     """The whole network around a trained head, in evaluation mode, on the CPU."""
     seen_vectors, model = prepared.seen_vectors, prepared.recipe.model
     ranking = RankingMatrix(torch.tensor(seen_vectors), standardise=model.standardise)
@@ -123,22 +136,16 @@ def make_network(prepared: Prepared, head: EmbeddingMatrix) -> Network:
     return network.cpu().eval().to(memory_format=torch.contiguous_format)
 
 
-def _synchronised(backbone: Backbone, batch_norm: str, processes: Processes) -> Backbone:
-    """The backbone to train: its batch norm takes the mean over all processes' images, so that W processes are one."""
-    normalises = any(isinstance(module, nn.modules.batchnorm._BatchNorm) for module in backbone.modules())
-    if processes.count == 1 or batch_norm != "train" or not normalises:
-        return backbone
-    if not torch.cuda.is_available():
-        raise InputError(
-            "batch norm in training mode over several processes needs GPUs.",
-            where="training.batch_norm",
-            remedy='Set training.batch_norm = "evaluation", or use one process.',
-        )
-    return synchronise_batch_norm(backbone)
+def has_batch_norm(backbone: nn.Module) -> bool:
+    """Whether a backbone takes means over the images of a batch while it is trained."""
+    return any(isinstance(module, nn.modules.batchnorm._BatchNorm) for module in backbone.modules())
 
 
 def synchronise_batch_norm(backbone: Backbone) -> Backbone:
-    """A copy with the same weights and synchronised batch norm; by timm, whose own layers keep their activation."""
+    """A copy whose batch norm takes the mean over all processes' images, so that W processes are one.
+
+    By timm, whose own layers keep their activation; it has the same weights.
+    """
     copied: Backbone = convert_sync_batchnorm(copy.deepcopy(backbone))  # type: ignore[no-untyped-call]
     return copied
 
@@ -153,15 +160,10 @@ def _trainer(
     processes: Processes,
 ) -> lightning.Trainer:
     training = prepared.recipe.training
-    validation_every = _whole_steps(order.batches_per_epoch, training.accumulate) if validates else 0
-    chosen = training.checkpoint_batches
-    every = _whole_steps(chosen, training.accumulate) if chosen is not None else None
-    keep_best = training.choose == "best"
+    validation_every = order.batches_per_epoch if validates else 0
     callbacks: list[Callback] = [averaging(training.ema)] if training.ema else []
-    callbacks += [
-        Checkpoints(folder, every, validation_every, training.accumulate, keep_best=keep_best, processes=processes),
-        speed,
-    ]
+    callbacks.append(Checkpoints(folder, validation_every, keep_best=training.choose == "best", processes=processes))
+    callbacks.append(speed)
     together: dict[str, Any] = {"accelerator": "auto", "devices": 1}
     if processes.count > 1:
         together = {
@@ -174,11 +176,10 @@ def _trainer(
     return lightning.Trainer(
         **together,
         use_distributed_sampler=False,  # it repeats pictures; TrainingOrder and InOrder divide each batch
-        max_epochs=1,  # all passes are one stream, so that a place in it is one number
-        val_check_interval=min(validation_every, len(order)) if validates else None,
+        max_epochs=1,  # all passes are one stream, so that one number says how far it is
+        val_check_interval=validation_every or None,
         check_val_every_n_epoch=None if validates else 1,
         limit_val_batches=1.0 if validates else 0,
-        accumulate_grad_batches=training.accumulate,
         precision=_PRECISIONS[training.precision],
         callbacks=callbacks,
         logger=CSVLogger(str(folder), name="log", version=f"from_batch_{first}", flush_logs_every_n_steps=1),
@@ -190,16 +191,11 @@ def _trainer(
     )
 
 
-def _whole_steps(batches: int, accumulate: int) -> int:
-    """Batches rounded up to whole optimiser steps: between them gradients are pending that no checkpoint keeps."""
-    return math.ceil(batches / accumulate) * accumulate
-
-
 def _run(
     trainer: lightning.Trainer,
     module: EmbeddingTrainer,
-    loader: PlacedLoader,
-    validation: PlacedLoader | None,
+    loader: BatchLoader,
+    validation: BatchLoader | None,
     checkpoint: Path | None,
 ) -> None:
     try:
@@ -210,7 +206,7 @@ def _run(
         raise lost_peer(error) or error from error
 
 
-def _training_loader(prepared: Prepared, first: int, processes: Processes) -> tuple[PlacedLoader, TrainingOrder]:
+def _training_loader(prepared: Prepared, first: int, processes: Processes) -> tuple[BatchLoader, TrainingOrder]:
     recipe, part = prepared.recipe, prepared.train
     order = TrainingOrder(
         len(part.keys),
@@ -225,7 +221,7 @@ def _training_loader(prepared: Prepared, first: int, processes: Processes) -> tu
     return _loader(prepared, part, order, augmentation), order
 
 
-def _validation_loader(prepared: Prepared, processes: Processes) -> PlacedLoader | None:
+def _validation_loader(prepared: Prepared, processes: Processes) -> BatchLoader | None:
     part = prepared.validation
     if not part.keys:
         return None
@@ -236,12 +232,12 @@ def _validation_loader(prepared: Prepared, processes: Processes) -> PlacedLoader
 
 def _loader(
     prepared: Prepared, part: Part, order: TrainingOrder | InOrder, augmentation: Augmentation | None
-) -> PlacedLoader:
+) -> BatchLoader:
     if part.features is not None:
-        return PlacedLoader(FeatureBatches(part.features, part.targets), order)
+        return BatchLoader(FeatureBatches(part.features, part.targets), order)
     recipe = prepared.recipe
     data = PixelBatches(part.files, part.keys, part.targets, prepared.preprocess, augmentation, recipe.seed)
-    return PlacedLoader(data, order, recipe.training.workers)
+    return BatchLoader(data, order, recipe.training.workers)
 
 
 def _read(checkpoint: Path) -> dict[str, Any]:

@@ -38,6 +38,8 @@ phrase against them, also words it was never trained on. Use it with `tagprism t
 | scores | {{ "standardised per image over the seen labels" if recipe.model.standardise else "raw dot products" }} |
 {% if knows %}| from the backbone's ImageNet classes | {{ knows }} |
 {% endif %}\
+{% for kind, name in custom.items() %}| custom {{ kind }} | `{{ name }}` |
+{% endfor %}\
 | trained | {{ "end to end" if recipe.training.end_to_end else "head on frozen features" }}, seed {{ recipe.seed }} |
 | split | {{ split.name }} ({{ split.seen | length }} seen, {{ split.unseen | length }} unseen labels) |
 | validation mAP over seen labels | {{ validation }} |
@@ -62,8 +64,8 @@ phrase against them, also words it was never trained on. Use it with `tagprism t
 """
 
 
-def _weights(backbone: str | tuple[str, ...], weights: str) -> str:
-    if isinstance(backbone, str) and backbone.startswith(PREFIX) and weights == "pretrained":
+def _weights(backbone: str, weights: str) -> str:
+    if backbone.startswith(PREFIX) and weights == "pretrained":
         return (
             "CLIP, learned from pictures with texts of the web, so that no label is certainly unseen by it; see the "
             "weights' own licence"
@@ -81,6 +83,7 @@ def model_card(prepared: Prepared, fitted: Fitted, origin: dict[str, Any]) -> st
     """
     template = Environment(undefined=StrictUndefined, autoescape=False, keep_trailing_newline=True).from_string(_CARD)
     recipe, value = prepared.recipe, fitted.validation_mAP
+    custom = {kind: one.rpartition(" ")[0] for kind, one in origin.get("custom", {}).items()}
     parts = ", ".join(f"`{part.encoder}`{' centred' if part.centre else ''}" for part in recipe.labels.parts)
     return template.render(
         recipe=recipe,
@@ -91,7 +94,8 @@ def model_card(prepared: Prepared, fitted: Fitted, origin: dict[str, Any]) -> st
         knows=_knows(recipe.model),
         dimension=prepared.space.dimension,
         parts=parts,
-        weights=_weights(recipe.model.backbone, recipe.model.weights),
+        weights=_weights(prepared.backbone.name, "custom" if "backbone" in custom else recipe.model.weights),
+        custom=custom,
         validation="no validation part" if value is None else f"{value:.1f}",
         licence=_LICENCES.get(origin["data_kind"], "see the data set's own licence"),
     )

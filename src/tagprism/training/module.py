@@ -1,9 +1,11 @@
-"""The training loop's parts for Lightning: what a step does, how validation is scored, what a checkpoint holds."""
+"""The training loop's parts for Lightning: a step, the validation, checkpoints, and how fast it goes."""
 
 from __future__ import annotations
 
 import json
 import time
+from collections import deque
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -17,12 +19,16 @@ from tagprism.evaluation.metrics import mean_average_precision
 from tagprism.files import digest_bytes
 from tagprism.network.embedding_matrix import RankingMatrix
 from tagprism.network.max_similarity import max_similarity
-from tagprism.training.batches import Batch
+from tagprism.progress import Advance
+from tagprism.training.batches import Batch, BatchLoader
+from tagprism.training.custom_parts import CustomLoss
 from tagprism.training.diversity_loss import SemanticDiversityLoss
+from tagprism.training.older_runs import current_names
 from tagprism.training.processes import ALONE, Processes
 from tagprism.training.recipe import TrainingTable
 
-_SECONDS_BETWEEN = 30.0  # between checkpoints, unless the recipe says otherwise
+SECONDS_BETWEEN_CHECKPOINTS = 30.0  # half a minute costs little and loses little
+_WINDOW = 50  # batches over which the log averages
 
 
 class EmbeddingTrainer(lightning.LightningModule):
@@ -43,7 +49,7 @@ class EmbeddingTrainer(lightning.LightningModule):
     def __init__(
         self,
         network: nn.Module,
-        loss: SemanticDiversityLoss,
+        loss: SemanticDiversityLoss | CustomLoss,
         ranking: RankingMatrix,
         training: TrainingTable,
         seed: int,
@@ -51,6 +57,7 @@ class EmbeddingTrainer(lightning.LightningModule):
     ) -> None:
         super().__init__()
         self.network, self.loss, self.ranking = network, loss, ranking
+        self.loss.gathers = processes.count > 1
         self._training, self._seed, self._processes = training, seed, processes
         self._synchronised = any(isinstance(one, nn.SyncBatchNorm) for one in network.modules())
         self.batches_done = self.images = 0
@@ -68,16 +75,9 @@ class EmbeddingTrainer(lightning.LightningModule):
 
     def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:
         """Make what is random inside the network (dropout) a function of the seed and the step."""
-        place = f"{self._seed} step {self.batches_done}" + (f" {self._processes.rank}" if self._processes.rank else "")
-        torch.manual_seed(int(digest_bytes(place.encode())[:15], 16))
-        self._set_batch_norm()
+        step = f"{self._seed} step {self.batches_done}" + (f" {self._processes.rank}" if self._processes.rank else "")
+        torch.manual_seed(int(digest_bytes(step.encode())[:15], 16))
         self.images = int(self._processes.sum(len(batch.targets)))
-
-    def _set_batch_norm(self) -> None:
-        if self._training.batch_norm == "evaluation":
-            for module in self.network.modules():
-                if isinstance(module, nn.modules.batchnorm._BatchNorm):
-                    module.eval()
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """This process' part of the loss of one batch.
@@ -87,10 +87,12 @@ class EmbeddingTrainer(lightning.LightningModule):
         """
         self.failed.update({key: (code, message) for key, code, message in batch.failed})
         if len(batch.targets) or self._synchronised:
-            share = self._processes.count * len(batch.targets) / max(self.images, 1)
-            loss: Tensor = self.loss(self.network(batch.inputs), batch.targets) * share
+            matrices = self.network(batch.inputs)
         else:  # no image for this process: it takes part in the step with a gradient of zero
-            loss = 0 * torch.stack([one.sum() for one in self.network.parameters() if one.requires_grad]).sum()
+            nothing = torch.stack([one.sum() for one in self.network.parameters() if one.requires_grad]).sum()
+            matrices = nothing.expand(0, 1, self.loss.label_vectors.shape[1])
+        share = self._processes.count * len(batch.targets) / max(self.images, 1)
+        loss: Tensor = self.loss(matrices, batch.targets) * share
         self.batches_done += 1
         self.log(
             "loss",
@@ -121,7 +123,7 @@ class EmbeddingTrainer(lightning.LightningModule):
         rows, scores, targets = (self._processes.gather(part) for part in own)
         value = float("nan")
         if self._processes.is_main and (targets == 1).any():
-            order = rows.argsort()  # as one process has them: ties are broken by place
+            order = rows.argsort()  # as one process has them: ties are broken by the order
             value = mean_average_precision(scores[order].numpy(), targets[order].numpy(), unknown=self.loss.unlabelled)
         self.log("validation_mAP", self._processes.told(value), prog_bar=True)
 
@@ -142,13 +144,16 @@ class EmbeddingTrainer(lightning.LightningModule):
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Keep the place in the stream of batches and what failed so far."""
+        """Keep how many batches are done and what failed so far."""
         checkpoint["batches_done"] = self.batches_done
         checkpoint["skipped_images"] = int(self._processes.sum(self.loss.skipped_images))
         checkpoint["failed"] = json.dumps(self._processes.gather_tables(self.failed))
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Take up the place in the stream of batches."""
+        """Go on where it was; weights of older versions get today's names."""
+        for name in ("state_dict", "current_model_state"):  # the second one: beside averaged weights
+            if name in checkpoint:
+                checkpoint[name] = current_names(checkpoint[name])
         self.batches_done = checkpoint["batches_done"]
         if not self._processes.is_main:  # else they would be counted twice
             return
@@ -159,30 +164,18 @@ class EmbeddingTrainer(lightning.LightningModule):
 class Checkpoints(Callback):
     """Write `last.ckpt` now and then, and `best.ckpt` when validation is best so far.
 
-    A checkpoint that falls on a validation is written after it, so that a resumed run never skips one; none is written
-    between the batches of one optimiser step, whose gradients no checkpoint keeps.
+    A checkpoint that falls on a validation is written after it, so that a resumed run never skips one.
 
     Args:
         folder: where to.
-        every: batches between checkpoints; None writes one every half minute, which costs little and loses little.
         validation_every: batches between validations, 0 for none.
-        accumulate: batches of one optimiser step; `every` and `validation_every` are multiples of it.
         keep_best: whether `best.ckpt` is wanted.
         processes: that train together; all take part in a checkpoint, when the main one's clock says so.
     """
 
-    def __init__(
-        self,
-        folder: Path,
-        every: int | None,
-        validation_every: int,
-        accumulate: int,
-        *,
-        keep_best: bool,
-        processes: Processes = ALONE,
-    ) -> None:
-        self._folder, self._every, self._validation_every = folder, every, validation_every
-        self._accumulate, self._keep_best, self._processes = accumulate, keep_best, processes
+    def __init__(self, folder: Path, validation_every: int, *, keep_best: bool, processes: Processes = ALONE) -> None:
+        self._folder, self._validation_every = folder, validation_every
+        self._keep_best, self._processes = keep_best, processes
         self._best = -np.inf
         self._saved_at = time.monotonic()
 
@@ -190,10 +183,8 @@ class Checkpoints(Callback):
         self, trainer: lightning.Trainer, pl_module: lightning.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         """Write between validations."""
-        done = batch_idx + 1
-        validates = self._validation_every and done % self._validation_every == 0
-        if not validates and self._is_due(done):
-            self._save_last(trainer)
+        if not (self._validation_every and (batch_idx + 1) % self._validation_every == 0):
+            self._save_last_when_due(trainer)
 
     def on_validation_end(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
         """Write after a validation."""
@@ -202,19 +193,12 @@ class Checkpoints(Callback):
             self._best = value
             if self._keep_best:
                 trainer.save_checkpoint(self._folder / "best.ckpt")  # Lightning writes beside and renames
-        if self._every is not None or self._is_due(0):
-            self._save_last(trainer)
+        self._save_last_when_due(trainer)
 
-    def _is_due(self, done: int) -> bool:
-        if self._every is not None:
-            return done % self._every == 0
-        if done % self._accumulate:
-            return False
-        return bool(self._processes.told(time.monotonic() - self._saved_at > _SECONDS_BETWEEN))
-
-    def _save_last(self, trainer: lightning.Trainer) -> None:
-        trainer.save_checkpoint(self._folder / "last.ckpt")
-        self._saved_at = time.monotonic()
+    def _save_last_when_due(self, trainer: lightning.Trainer) -> None:
+        if self._processes.told(time.monotonic() - self._saved_at > SECONDS_BETWEEN_CHECKPOINTS):
+            trainer.save_checkpoint(self._folder / "last.ckpt")
+            self._saved_at = time.monotonic()
 
     def state_dict(self) -> dict[str, Any]:
         """The best validation so far."""
@@ -228,3 +212,63 @@ class Checkpoints(Callback):
 def averaging(decay: float) -> Callback:
     """Exponential moving average of weights and buffers, by Lightning."""
     return EMAWeightAveraging(decay=decay)
+
+
+@dataclass(frozen=True)
+class Speed:
+    """What a stretch of training took; validation and checkpoints are not counted.
+
+    Args:
+        images: trained on, by all processes.
+        seconds: of getting batches and of steps.
+        waited: seconds of these that the main process waited for its loader.
+    """
+
+    images: int = 0
+    seconds: float = 0.0
+    waited: float = 0.0
+
+    def __add__(self, other: Speed) -> Speed:
+        """Both stretches."""
+        return Speed(self.images + other.images, self.seconds + other.seconds, self.waited + other.waited)
+
+    @property
+    def images_per_second(self) -> float:
+        """Images trained on in a second; 0 when nothing was done."""
+        return self.images / self.seconds if self.seconds else 0.0
+
+    @property
+    def data_wait(self) -> float:
+        """Share of the time that was spent waiting for data, 0 to 1."""
+        return self.waited / self.seconds if self.seconds else 0.0
+
+
+class Speedometer(Callback):
+    """Log `images_per_second` and `data_wait` over the last batches, sum them up, and tell the progress.
+
+    Args:
+        loader: of the training batches.
+        advance: told of every batch.
+    """
+
+    def __init__(self, loader: BatchLoader, advance: Advance) -> None:
+        self.total = Speed()
+        self._loader, self._advance = loader, advance
+        self._last: deque[Speed] = deque(maxlen=_WINDOW)
+        self._begun = self._waited = 0.0
+
+    def on_train_batch_start(self, *_arguments: Any, **_named: Any) -> None:
+        """The batch is there."""
+        self._begun = time.perf_counter()
+
+    def on_train_batch_end(
+        self, trainer: lightning.Trainer, pl_module: lightning.LightningModule, *_arguments: Any, **_named: Any
+    ) -> None:
+        """The step is done."""
+        waited, self._waited = self._loader.waited - self._waited, self._loader.waited
+        step = Speed(int(pl_module.images), waited + time.perf_counter() - self._begun, waited)  # type: ignore[arg-type]
+        self.total += step
+        self._last.append(step)
+        recent = sum(self._last, Speed())
+        pl_module.log_dict({"images_per_second": recent.images_per_second, "data_wait": recent.data_wait})
+        self._advance(1)

@@ -23,9 +23,9 @@ from tagprism.labels.vocabulary import Role, Vocabulary
 from tagprism.network.backbones import Backbone
 from tagprism.network.encoder_sources import encoder_folder
 from tagprism.progress import Progress, silent
-from tagprism.training.classifier_prior import check_classifier
+from tagprism.training.custom_parts import CustomParts
 from tagprism.training.features import compute_features
-from tagprism.training.networks import open_backbone
+from tagprism.training.networks import check_classifier, open_backbone
 from tagprism.training.recipe import LabelTable, Recipe
 
 _LARGEST_FEATURES = 16 << 30  # bytes of one part of the pictures: patches are many
@@ -64,6 +64,7 @@ class Prepared:
     train: Part
     validation: Part
     skipped: tuple[tuple[str, PictureError], ...]
+    custom: CustomParts | None = None
 
     @property
     def seen_vectors(self) -> Float32[np.ndarray, "L D"]:
@@ -79,7 +80,13 @@ class Prepared:
         return digest.hexdigest()
 
 
-def prepare(recipe: Recipe, table: ImageTable, split: Split, progress: Progress = silent) -> Prepared:
+def prepare(
+    recipe: Recipe,
+    table: ImageTable,
+    split: Split,
+    progress: Progress = silent,
+    custom: CustomParts | None = None,
+) -> Prepared:
     """Embed the labels, carve out validation, read targets, and compute features if the backbone is frozen.
 
     Args:
@@ -87,9 +94,11 @@ def prepare(recipe: Recipe, table: ImageTable, split: Split, progress: Progress 
         table: the pictures.
         split: which labels are seen, which pictures train.
         progress: told how far it is.
+        custom: a loss, head or backbone in place of the recipe's.
 
     Raises:
-        InputError: labels without vectors, a split without training positives, unknown labels without a policy.
+        InputError: labels without vectors, a split without training positives, unknown labels without a policy, a
+            custom part that does not fit.
     """
     if len(split.seen) < 2:
         raise InputError(f"has {len(split.seen)} seen label(s); training ranks at least 2.", where=split.name)
@@ -103,7 +112,9 @@ def prepare(recipe: Recipe, table: ImageTable, split: Split, progress: Progress 
             remedy='Set training.validation above 0, or training.choose = "last".',
         )
     torch.manual_seed(recipe.seed)  # a random backbone must be the same one after a resume
-    backbone = open_backbone(recipe.model)
+    if custom is not None and custom.head is not None and recipe.model.prior:
+        raise InputError("a custom head has no prior.", where="model.prior", remedy="Set model.prior = 0.")
+    backbone = open_backbone(recipe.model, backbone=custom.open_backbone(recipe.model) if custom else None)
     check_classifier(recipe.model, backbone)
     preprocess = make_preprocess(recipe, backbone)
     frozen = backbone if not recipe.training.end_to_end else None
@@ -111,7 +122,7 @@ def prepare(recipe: Recipe, table: ImageTable, split: Split, progress: Progress 
     validation, more = _part(table, split.val, split.seen, frozen, preprocess, progress)
     _check_targets(train.targets, recipe)
     return Prepared(
-        recipe, split, encoders, space, vocabulary, backbone, preprocess, train, validation, (*skipped, *more)
+        recipe, split, encoders, space, vocabulary, backbone, preprocess, train, validation, (*skipped, *more), custom
     )
 
 
@@ -171,8 +182,8 @@ def _part(
 ) -> tuple[Part, list[tuple[str, PictureError]]]:
     if not keys:
         return Part((), (), (), Targets(table, (), seen), None), []
-    places = table.rows_of(keys)
-    files = Picked(table.files, places)
+    chosen = table.rows_of(keys)
+    files = Picked(table.files, chosen)
     if frozen is not None:
         _check_size(len(files), frozen.features)
         found = compute_features(files, frozen, preprocess, progress)
@@ -184,9 +195,9 @@ def _part(
         raise InputError(f"none of {len(keys)} pictures can be read. The first: {errors[0][1]}")
     part = Part(
         Picked(keys, rows),
-        Picked(table.files, places[rows]),
+        Picked(table.files, chosen[rows]),
         digests,
-        Targets(table, places[rows], seen),
+        Targets(table, chosen[rows], seen),
         features,
     )
     return part, [(keys[int(row)], error) for row, error in errors]

@@ -1,15 +1,14 @@
 """The processes that train together: who each is, who waits for whom, what is added up. Knows no pictures.
 
-torchrun, SLURM's `srun` or `launch` start one process per device; each learns its place from its environment.
+torchrun, SLURM's `srun` or `launch` start one process per device; each learns its rank from its environment.
 """
 
 from __future__ import annotations
 
 import json
+import logging
 import os
 import signal
-import socket
-import subprocess
 import sys
 import threading
 import time
@@ -23,13 +22,14 @@ from lightning.fabric.plugins.environments.cluster_environment import ClusterEnv
 from lightning.fabric.plugins.environments.slurm import SLURMEnvironment
 from lightning.fabric.plugins.environments.torchelastic import TorchElasticEnvironment
 from torch import Tensor, distributed
+from torch.distributed.elastic.multiprocessing.api import SignalException
+from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
+from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 from torch.distributed.rendezvous import rendezvous
 
 from tagprism.errors import InputError, MachineError
 
-_LAUNCHED = "TAGPRISM_LAUNCHED"  # set in the environment of processes that `launch` started
-_SECONDS_TO_END = 10.0  # that a process gets to end before it is killed
-_INTERRUPTED = 130
+_LAUNCHED = "TAGPRISM_LAUNCHED"  # in the environment of processes that `launch` started: its process id
 
 
 class LostPeerError(MachineError):
@@ -194,7 +194,7 @@ def this_process() -> Processes:
 
 
 def launch(devices: int, nodes: int) -> int:
-    """Start this very command once per device of this machine and wait; when one fails, end the others.
+    """Start this very command once per device of this machine with torchrun's launcher, and wait.
 
     Args:
         devices: processes on this machine.
@@ -206,7 +206,7 @@ def launch(devices: int, nodes: int) -> int:
     Raises:
         InputError: more devices than this machine has; several machines without the variables.
         MachineError: a process was killed.
-        SystemExit: with 130, after Ctrl-C; the main process has said so.
+        KeyboardInterrupt: Ctrl-C.
     """
     if torch.cuda.is_available() and devices > torch.cuda.device_count():
         raise InputError(f"this machine has {torch.cuda.device_count()} GPU(s), not {devices}.", where="--devices")
@@ -216,80 +216,53 @@ def launch(devices: int, nodes: int) -> int:
             where="--nodes",
             remedy="Start with torchrun or srun, or set NODE_RANK, MASTER_ADDR and MASTER_PORT (docs/scale.md).",
         )
-    node = int(os.environ["NODE_RANK"]) if nodes > 1 else 0
-    shared = {
-        "MASTER_ADDR": "127.0.0.1",
-        "MASTER_PORT": str(_free_port()),
+    where: dict[str, Any] = {"rdzv_backend": "c10d", "rdzv_endpoint": "127.0.0.1:0", "local_addr": "127.0.0.1"}
+    if nodes > 1:
+        where = {"rdzv_backend": "static", "rdzv_endpoint": "{MASTER_ADDR}:{MASTER_PORT}".format(**os.environ)}
+        where["rdzv_configs"] = {"rank": int(os.environ["NODE_RANK"])}
+    config = LaunchConfig(nodes, nodes, devices, run_id="tagprism", max_restarts=0, **where)
+    os.environ |= {
         "OMP_NUM_THREADS": str(max(1, (os.cpu_count() or 1) // devices)),
         "TORCH_CPP_LOG_LEVEL": "ERROR",  # a lost connection is told once, in words
-    } | {name: value for name, value in os.environ.items() if nodes > 1 or not name.startswith("MASTER_")}
-    shared |= {"WORLD_SIZE": str(devices * nodes), "LOCAL_WORLD_SIZE": str(devices), "GROUP_RANK": str(node)}
-    shared |= {_LAUNCHED: "1", "TORCHELASTIC_RUN_ID": "tagprism"}  # the same environment as under torchrun
-    command = [sys.executable, "-m", "tagprism", *sys.argv[1:]]
-    started: list[subprocess.Popen[bytes]] = []
+        _LAUNCHED: str(os.getpid()),
+    }
+    logging.disable()  # the launcher tells its story in log lines, and is told of here in a sentence
     try:
-        for local in range(devices):
-            own = {"LOCAL_RANK": str(local), "RANK": str(node * devices + local)}
-            # The pipe is how they notice that this process is gone, however it ended.
-            started.append(subprocess.Popen(command, env=shared | own, stdin=subprocess.PIPE))
-        codes = _wait_for_all(started)
-    except KeyboardInterrupt:  # sent to all of the terminal's processes; the main one says so
-        for main in started[:1]:
-            main.wait()
-        sys.exit(_INTERRUPTED)
-    finally:
-        _end(started)
-    killed = next((rank for rank, code in enumerate(codes) if code is not None and code < 0), None)
-    if killed is not None:
+        elastic_launch(config, sys.executable)(*sys.orig_argv[1:])
+    except SignalException as stop:
+        if stop.sigval == signal.SIGINT:
+            raise KeyboardInterrupt from stop
+        sys.exit(128 + stop.sigval)
+    except ChildFailedError as error:
+        return _exit_code({rank: failure.exitcode for rank, failure in error.failures.items()}, devices * nodes)
+    return 0
+
+
+def _exit_code(codes: dict[int, int], count: int) -> int:
+    """The exit code that tells most, of the processes that failed, by rank; negative ones are signals."""
+    if -signal.SIGINT in codes.values():
+        raise KeyboardInterrupt
+    later = (-signal.SIGTERM, LostPeerError.exit_code)  # of those that the launcher ended, or that lost a peer
+    causes = {rank: code for rank, code in codes.items() if code not in later}
+    rank = min(causes, key=causes.__getitem__) if causes else max(codes, key=codes.__getitem__)
+    if codes[rank] < 0:
         raise MachineError(
-            f"process {killed} of {devices} was killed (signal {-(codes[killed] or 0)}).",
+            f"process {rank} of {count} was killed (signal {-codes[rank]}).",
             remedy="If memory ran out, use a smaller batch_size or fewer workers. Run the same command to continue.",
         )
-    failed = [code for code in codes if code]
-    return next((code for code in failed if code != MachineError.exit_code), failed[0] if failed else 0)
-
-
-def _wait_for_all(started: list[subprocess.Popen[bytes]]) -> list[int | None]:
-    """Exit codes; when one fails, of those that end within a second of it: the others may only have lost a peer."""
-    while any(process.poll() is None for process in started):
-        if any(process.returncode for process in started):
-            time.sleep(1)
-            return [process.poll() for process in started]
-        time.sleep(0.05)
-    return [process.returncode for process in started]
-
-
-def _end(started: list[subprocess.Popen[bytes]]) -> None:
-    for process in started:
-        if process.poll() is None:
-            process.terminate()
-    for process in started:
-        try:
-            process.wait(_SECONDS_TO_END)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
-        if process.stdin is not None:
-            process.stdin.close()
+    return codes[rank]
 
 
 def _end_with_launcher() -> None:
-    """End this process when the one that launched it is gone; leave Ctrl-C to the main process."""
-    if os.environ["RANK"] != "0":
-        signal.signal(signal.SIGINT, signal.SIG_IGN)
+    """End this process when the launcher is gone, however it ended, and at once when the launcher says so."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)  # the launcher says what is to be said
 
     def watch() -> None:
-        os.read(0, 1)  # returns when the other end of the pipe is closed
+        while os.getppid() == int(os.environ[_LAUNCHED]):
+            time.sleep(0.2)
         os._exit(MachineError.exit_code)
 
     threading.Thread(target=watch, daemon=True).start()
-
-
-def _free_port() -> int:
-    with socket.socket() as one:
-        one.bind(("127.0.0.1", 0))
-        port: int = one.getsockname()[1]
-    return port
 
 
 @contextmanager

@@ -88,7 +88,6 @@ class TrainingTable(_Table):
     end_to_end: bool = Field(default=False, description="train the whole network; else the head on frozen features")
     epochs: int = Field(default=10, ge=1)
     batch_size: int = Field(default=32, ge=1)
-    accumulate: int = Field(default=1, ge=1, description="batches whose gradients make one step")
     learning_rate: float = Field(default=1e-3, gt=0, description="peak of the OneCycle schedule")
     warm_up: float = Field(default=0.1, gt=0, lt=1, description="share of the steps before the peak (pct_start)")
     weight_decay: float = Field(default=3e-4, ge=0, description="not applied to 1-D parameters")
@@ -96,11 +95,7 @@ class TrainingTable(_Table):
     ema: float | None = Field(default=None, gt=0, lt=1, description="decay of the averaged weights; none when absent")
     validation: float = Field(default=0.1, ge=0, lt=1, description="share of the training pictures kept to choose by")
     choose: Literal["best", "last"] = Field(default="last", description="weights kept: best validation mAP, or last")
-    batch_norm: Literal["train", "evaluation"] = Field(default="train", description="mode of the backbone's batch norm")
     workers: int = Field(default=2, ge=0, description="processes that decode pictures in end-to-end training")
-    checkpoint_batches: int | None = Field(
-        default=None, ge=1, description="batches between checkpoints; half a minute if absent"
-    )
 
     @field_validator("precision", mode="before")
     @classmethod
@@ -123,7 +118,7 @@ class CalibrationTable(_Table):
 
 
 class Recipe(_Table):
-    """All settings of one run.
+    """All settings of one run; `Recipe(name="x", model=ModelTable(vectors=3))` in Python, TOML tables in a file.
 
     Raises:
         InputError: through `load_recipe`, for unknown keys and values out of range.
@@ -167,7 +162,11 @@ def load_recipe(path: Path, overrides: tuple[str, ...] = ()) -> Recipe:
 def make_recipe(values: dict[str, Any], *, where: str) -> Recipe:
     """Validate plain values into a recipe; `where` names their origin in errors."""
     try:
-        return Recipe.model_validate(current_settings(values, where=where))
+        return Recipe.model_validate(values)
+    except ValidationError:  # perhaps of an older version
+        values = current_settings(values, where=where)
+    try:
+        return Recipe.model_validate(values)
     except ValidationError as error:
         lines = [f"`{'.'.join(map(str, item['loc']))}`: {item['msg']}" for item in error.errors()]
         raise InputError(
@@ -175,6 +174,16 @@ def make_recipe(values: dict[str, Any], *, where: str) -> Recipe:
             where=where,
             remedy="`tagprism train RECIPE --print-config` shows every setting.",
         ) from error
+
+
+def recipe_toml(recipe: Recipe) -> str:
+    """The recipe with every setting, as TOML that `load_recipe` reads back equal."""
+    import tomli_w  # of the extra `train`: a recipe can be read without it
+
+    values = recipe.model_dump(mode="json", exclude_none=True)
+    if recipe.loss.regulariser_weight is None:
+        values["loss"]["regulariser_weight"] = "none"
+    return tomli_w.dumps(values)
 
 
 def override(values: dict[str, Any], overrides: tuple[str, ...]) -> dict[str, Any]:

@@ -14,14 +14,18 @@ from safetensors.torch import load_file
 from tagprism.errors import InputError
 from tagprism.labels.vocabulary import Vocabulary
 from tagprism.network.embedding_matrix import Network, RankingMatrix
-from tagprism.network.patch_rows import pooling
-from tagprism.training.classifier_prior import empty_class_columns, empty_prior
-from tagprism.training.networks import make_head, open_backbone
+from tagprism.training.custom_parts import custom_parts_of
+from tagprism.training.networks import empty_class_columns, empty_prior, make_head, open_backbone
 from tagprism.training.older_runs import current_names
 from tagprism.training.recipe import load_recipe
 from tagprism.training.train import RECIPE, WEIGHTS
 
 Matrices = Callable[[Float32[np.ndarray, "B 3 H W"]], Float32[np.ndarray, "B M D1"]]
+
+
+def has_torch_network(run: Path) -> bool:
+    """Whether a folder is a RUN whose network can be made of its recipe and weights."""
+    return (run / WEIGHTS).is_file() and not custom_parts_of(run)
 
 
 def torch_matrices(run: Path, vocabulary: Vocabulary) -> Matrices:
@@ -32,8 +36,14 @@ def torch_matrices(run: Path, vocabulary: Vocabulary) -> Matrices:
         vocabulary: of its bundle; the seen labels' vectors are part of the network.
 
     Raises:
-        InputError: the weights are damaged or belong to another recipe.
+        InputError: the weights are damaged or belong to another recipe, or the run was made with a custom network.
     """
+    if custom := custom_parts_of(run):
+        raise InputError(
+            f"was trained with a custom {' and '.join(custom)}, whose code is not in the run.",
+            where=str(run),
+            remedy="Use its bundle: --engine onnx.",
+        )
     recipe = load_recipe(run / RECIPE)
     backbone = open_backbone(recipe.model, weights="random")
     seen = torch.tensor(vocabulary.select(vocabulary.seen).vectors)
@@ -41,7 +51,7 @@ def torch_matrices(run: Path, vocabulary: Vocabulary) -> Matrices:
         stored = current_names(load_file(run / WEIGHTS))
         weights = {name: value for name, value in stored.items() if not _is_cut_off(name)}
         classes = len(weights.get("head.prior.bias", ()))  # of an ImageNet classifier
-        prior = empty_prior(recipe.model, pooling(backbone), classes, seen.shape[1])
+        prior = empty_prior(recipe.model, backbone.pooling, classes, seen.shape[1])
         head = make_head(recipe.model, backbone, seen.shape[1], prior)
         columns = empty_class_columns(recipe.model, seen.shape[1], len(seen))
         network = Network(backbone, head, RankingMatrix(seen, standardise=recipe.model.standardise), columns)

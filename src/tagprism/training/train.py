@@ -5,44 +5,40 @@ from __future__ import annotations
 import math
 import os
 import shutil
-from collections.abc import Mapping, Sequence
+import tempfile
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import tomli_w
+import torch
 from safetensors.torch import save_file
+from torch import nn
 
-from tagprism.bundle.bundle import (
-    CALIBRATION,
-    CARD,
-    MODEL,
-    TEXT,
-    VOCABULARY,
-    write_class_affinity,
-    write_config,
-    write_trained_on,
-)
+from tagprism.bundle.bundle import CALIBRATION, MODEL, VOCABULARY
+from tagprism.bundle.write import Content, class_affinities, text_files, trained_on, write_bundle
 from tagprism.datasets.splits import Split
 from tagprism.datasets.table import ImageTable
 from tagprism.errors import InputError, NothingToDoError
-from tagprism.files import link_or_copy, replaced_whole, write_json, write_text
-from tagprism.labels.encoders.card import read_card
+from tagprism.files import replaced_whole, write_json, write_text
+from tagprism.labels.encoders.encoder import read_card
 from tagprism.labels.phrases import normalise_phrase, variants
 from tagprism.labels.vocabulary import Role, Vocabulary
-from tagprism.network.export import export_onnx
-from tagprism.network.places import PlacedNetwork, find_places
+from tagprism.network.embedding_matrix import EmbeddingMatrix
+from tagprism.network.export import PlacedNetwork, export_onnx, find_places
 from tagprism.progress import Progress, silent
 from tagprism.provenance import made_with
 from tagprism.tagging.calibration import Calibration
 from tagprism.training.calibrate import calibrate, reason_not_to
-from tagprism.training.fit import Fitted, fit
+from tagprism.training.custom_parts import IDENTITY, CustomParts
+from tagprism.training.fit import Fitted, fit, has_batch_norm, make_network, untrained_head
 from tagprism.training.model_card import model_card
+from tagprism.training.module import Speed
 from tagprism.training.prepare import Prepared, prepare
 from tagprism.training.processes import ALONE, Processes
-from tagprism.training.recipe import Recipe, load_recipe
-from tagprism.training.speed import Speed
+from tagprism.training.recipe import Recipe, load_recipe, recipe_toml
 
 RECIPE, WEIGHTS, CHECKPOINTS, SKIPPED = "recipe.toml", "weights.safetensors", "checkpoints", "skipped.json"
 _CALIBRATION_FOLDS = "calibration"
@@ -51,58 +47,85 @@ PICTURES, _REMEMBERED = "pictures.json", 256
 
 
 @dataclass(frozen=True)
-class Trained:
-    """What a training run has to say.
+class Run:
+    """A finished RUN.
 
     Args:
+        path: its folder.
         skipped: pictures that could not be used: key -> (code, message).
         speed: of this call.
+        validation_mAP: over the seen labels, of the weights that were kept, in percent; None without validation.
     """
 
+    path: Path
     skipped: dict[str, tuple[str, str]]
     speed: Speed
+    validation_mAP: float | None  # noqa: N815
+
+    @property
+    def bundle(self) -> Path:
+        """Folder of its bundle, for `tagprism.load`."""
+        return self.path / "bundle"
 
 
 def train(
-    recipe: Recipe,
+    recipe: Recipe | str | Path | None,
     table: ImageTable,
     split: Split,
-    out: Path,
+    out: str | Path,
     *,
+    loss: Callable[..., Any] | None = None,
+    head: Callable[..., Any] | None = None,
+    backbone: nn.Module | None = None,
     vocabulary: Mapping[str, Sequence[str]] | None = None,
     limit: int | None = None,
     progress: Progress = silent,
     processes: Processes = ALONE,
-) -> Trained:
-    """Train a model and write it as a RUN; an interrupted run of the same recipe and data is continued.
+) -> Run:
+    """Train a model and write it as a RUN; an interrupted run of the same recipe, data and parts is continued.
 
     Args:
-        recipe: all settings.
+        recipe: all settings, or the path of a TOML file with them; None for the defaults.
         table: the pictures.
         split: which labels are seen, which pictures train.
         out: folder of the RUN.
+        loss: instead of `SemanticDiversityLoss`: any callable from matrices (B, M, D) and targets (B, L), which are 1,
+            0 or -1, to a scalar, the mean over the images. A class, or a `functools.partial` of one, is called with the
+            (L, D) vectors of the seen labels to make it. The recipe's `[loss]` is then not used.
+        head: instead of `EmbeddingMatrix`: a module from features (B, C) to matrices (B, M, D), or a class or function
+            that makes one of C, M and D.
+        backbone: instead of the recipe's: a module from pixels (B, 3, H, W) to feature vectors (B, C). Attributes
+            `image_size`, `mean` and `std` say how pixels are prepared.
         vocabulary: further words that the bundle knows, each with its other spellings; they are not trained on.
         limit: train on the first so many pictures only (a dry run).
         progress: told how far it is.
-        processes: that train together, each calling this; the main one alone writes, the others return nothing.
+        processes: that train together, each calling this; the main one alone writes.
+
+    Modules are copied, and stay as they are. The run records the name of each part and the digest of its weights, and
+    a run is only continued with the same. So make modules with random weights after `torch.manual_seed`.
 
     Returns:
-        The pictures that could not be used (they are in `skipped.json` too), and the speed.
+        The finished run.
 
     Raises:
-        InputError: something given cannot be used, or `out` holds another run.
+        InputError: something given cannot be used, a part has another form, or `out` holds another run.
         NothingToDoError: the run is finished already.
     """
+    out, own = Path(out), (loss, head, backbone)
+    custom = CustomParts(*own) if any(part is not None for part in own) else None
+    if not isinstance(recipe, Recipe):
+        recipe = Recipe(name=out.name) if recipe is None else load_recipe(Path(recipe))
     if limit is not None:
         split = replace(split, name=f"{split.name}, first {limit}", train=split.train[:limit], val=split.val[:limit])
     with processes.main_first("prepared"):
         if processes.is_main:
-            _claim(out, recipe, table, split)
-        prepared = prepare(recipe, table, split, progress)
+            _claim(out, recipe, table, split, custom)
+        prepared = prepare(recipe, table, split, progress, custom)
+        _check_network(prepared, out, processes)
     processes.agree("pictures", prepared.digest, remedy="All machines must see the same files.")
     fitted = fit(prepared, out / CHECKPOINTS, progress, processes)
     if not processes.is_main:
-        return Trained({}, fitted.speed)
+        return Run(out, {}, fitted.speed, fitted.validation_mAP)
     skipped = {key: (error.code, error.message) for key, error in prepared.skipped} | fitted.failed
     skipped |= {one.key: (one.code, one.message) for one in table.skipped}
     write_json(out / SKIPPED, skipped)
@@ -113,24 +136,16 @@ def train(
     prepared = replace(prepared, vocabulary=with_words(prepared, vocabulary or {}))
     reason = reason_not_to(prepared)
     calibration = None if reason else calibrate(prepared, fitted.network, out / _CALIBRATION_FOLDS, progress)
-    with progress("writing the bundle", 1) as advance, replaced_whole(out / "bundle") as folder:
-        folder.mkdir()
+    with progress("writing the bundle", 1) as advance:
         origin = provenance(recipe, table, prepared) | {"no_calibration": reason}
-        write_bundle(folder, prepared, fitted, calibration, origin)
+        _write_bundle(out / "bundle", prepared, fitted, calibration, origin)
         advance(1)
-    return Trained(skipped, fitted.speed)
-
-
-def recipe_toml(recipe: Recipe) -> str:
-    """The recipe with every setting, as TOML that `load_recipe` reads back equal."""
-    values = recipe.model_dump(mode="json", exclude_none=True)
-    if recipe.loss.regulariser_weight is None:
-        values["loss"]["regulariser_weight"] = "none"
-    return tomli_w.dumps(values)
+    return Run(out, skipped, fitted.speed, fitted.validation_mAP)
 
 
 def provenance(recipe: Recipe, table: ImageTable, prepared: Prepared) -> dict[str, Any]:
     """What a result must say about its origin."""
+    custom = {"custom": prepared.custom.identity} if prepared.custom else {}
     return {
         **made_with(),
         "recipe": recipe.model_dump(mode="json"),
@@ -143,6 +158,7 @@ def provenance(recipe: Recipe, table: ImageTable, prepared: Prepared) -> dict[st
         "backbone_weights": prepared.backbone.weights_digest(),
         "training_images": len(prepared.train.keys),
         "validation_images": len(prepared.validation.keys),
+        **custom,
     }
 
 
@@ -176,62 +192,78 @@ def with_words(prepared: Prepared, words: Mapping[str, Sequence[str]]) -> Vocabu
     )
 
 
-def write_bundle(
-    folder: Path, prepared: Prepared, fitted: Fitted, calibration: Calibration | None, origin: dict[str, Any]
+def _write_bundle(
+    into: Path, prepared: Prepared, fitted: Fitted, calibration: Calibration | None, origin: dict[str, Any]
 ) -> None:
-    """Write everything needed to use the model into an empty folder."""
+    """Write everything needed to use the model."""
+    recipe, network = prepared.recipe, fitted.network
     size = (prepared.preprocess.height, prepared.preprocess.width)
-    places = find_places(prepared.backbone, size)
-    export_onnx(PlacedNetwork(fitted.network, places) if places else fitted.network, size, folder / MODEL)
-    prepared.vocabulary.save(folder / VOCABULARY)
-    queries = fitted.network.class_affinity
-    if queries is not None:
-        write_class_affinity(folder, queries)
-    write_trained_on(folder, frozenset(prepared.train.digests) | frozenset(prepared.validation.digests))
-    if calibration is not None:
-        calibration.save(folder / CALIBRATION)
-    text = folder / TEXT
-    text.mkdir()
-    prepared.space.save(text)
-    names = {}
-    for encoder, source in prepared.encoders.items():
-        names[encoder] = source.name
-        (text / source.name).mkdir(exist_ok=True)
-        for file in source.iterdir():
-            if not (text / source.name / file.name).exists():
-                link_or_copy(file, text / source.name / file.name)
-    recipe = prepared.recipe
-    write_config(
-        folder,
-        {
-            "name": recipe.name,
-            "vectors": recipe.model.vectors,
-            "dimension": prepared.space.dimension,
-            "class_columns": 0 if queries is None else queries.columns,
-            "standardised": recipe.model.standardise,
-            "preprocess": prepared.preprocess.model_dump(mode="json"),
-            "encoders": names,
-            "encoder_digests": {encoder: read_card(source).digest for encoder, source in prepared.encoders.items()},
-            "label_space": prepared.space.digest,
-            "seen": prepared.split.seen,
-            "places": places,
-            "calibration": None if calibration is None else recipe.calibration.model_dump(),
-            "provenance": origin | {"validation_mAP": fitted.validation_mAP},
-        },
-    )
-    write_text(folder / CARD, model_card(prepared, fitted, origin))
+    places = find_places(prepared.backbone, size) if isinstance(network.head, EmbeddingMatrix) else None
+    affinity = network.class_affinity
+    files: dict[str, Content] = {
+        MODEL: partial(export_onnx, PlacedNetwork(network, places) if places else network, size),
+        VOCABULARY: prepared.vocabulary.save,
+        **class_affinities(affinity),
+        **trained_on(frozenset(prepared.train.digests) | frozenset(prepared.validation.digests)),
+        **({} if calibration is None else {CALIBRATION: calibration.save}),
+        **text_files(prepared.space.save, prepared.encoders),
+    }
+    config = {
+        "name": recipe.name,
+        "vectors": recipe.model.vectors,
+        "dimension": prepared.space.dimension,
+        "class_columns": 0 if affinity is None else affinity.columns,
+        "standardised": recipe.model.standardise,
+        "preprocess": prepared.preprocess.model_dump(mode="json"),
+        "encoders": {encoder: source.name for encoder, source in prepared.encoders.items()},
+        "encoder_digests": {encoder: read_card(source).digest for encoder, source in prepared.encoders.items()},
+        "label_space": prepared.space.digest,
+        "seen": prepared.split.seen,
+        "places": places,
+        "calibration": None if calibration is None else recipe.calibration.model_dump(),
+        "provenance": origin | {"validation_mAP": fitted.validation_mAP},
+    }
+    write_bundle(into, files, config, model_card(prepared, fitted, origin))
 
 
-def _claim(out: Path, recipe: Recipe, table: ImageTable, split: Split) -> None:
-    """Make the RUN folder, or check that it is an unfinished run of the same recipe, data and split."""
+def _check_network(prepared: Prepared, out: Path, processes: Processes) -> None:
+    """Refuse a network that would fail later: at the first step of several processes, or at the end, at its export."""
+    if (
+        prepared.recipe.training.end_to_end
+        and processes.count > 1
+        and not torch.cuda.is_available()
+        and has_batch_norm(prepared.backbone)
+    ):
+        raise InputError(
+            f"{prepared.backbone.name} has batch norm, whose training over several processes needs GPUs.",
+            where="--devices",
+            remedy="Use one process, or a backbone without batch norm, such as a vision transformer or ConvNeXt.",
+        )
+    custom = prepared.custom
+    is_custom = custom is not None and (custom.head is not None or custom.backbone is not None)
+    if processes.is_main and is_custom and not (out / CHECKPOINTS).is_dir():
+        torch.manual_seed(prepared.recipe.seed)
+        network = make_network(prepared, untrained_head(prepared))
+        with tempfile.TemporaryDirectory() as folder:
+            export_onnx(network, (prepared.preprocess.height, prepared.preprocess.width), Path(folder) / MODEL)
+
+
+def _claim(out: Path, recipe: Recipe, table: ImageTable, split: Split, custom: CustomParts | None) -> None:
+    """Make the RUN folder, or check that it is an unfinished run of the same recipe, data, split and parts."""
     identity = {"data": table.digest, "split": split.digest}
-    stored = out / RECIPE
+    lines = "".join(f"{key} {digest}\n" for key, digest in (identity | (custom.identity if custom else {})).items())
+    stored, data = out / RECIPE, out / IDENTITY
     if stored.exists():
-        data = out / "data.json"
-        same = load_recipe(stored) == recipe and data.is_file() and data.read_text(encoding="utf-8") == _text(identity)
-        if not same:
+        known = data.read_text(encoding="utf-8") if data.is_file() else ""
+        if load_recipe(stored) != recipe or known != lines:
+            same_data = known.splitlines()[:2] == lines.splitlines()[:2] and load_recipe(stored) == recipe
+            what = "another custom loss, head or backbone" if same_data else "another recipe, data set or split"
             raise InputError(
-                "holds a run of another recipe, data set or split.", where=str(out), remedy="Choose another --out."
+                f"holds a run of {what}.",
+                where=str(out),
+                remedy="Give the same parts with the same first weights (torch.manual_seed), or choose another folder."
+                if same_data
+                else "Choose another --out.",
             )
         if (out / "bundle").is_dir():
             raise NothingToDoError(
@@ -240,9 +272,5 @@ def _claim(out: Path, recipe: Recipe, table: ImageTable, split: Split) -> None:
     elif out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise InputError("exists and is not a run.", where=str(out), remedy="Choose another --out.")
     shutil.rmtree(out / "bundle", ignore_errors=True)
-    write_text(out / "data.json", _text(identity))
+    write_text(data, lines)
     write_text(stored, recipe_toml(recipe))
-
-
-def _text(value: dict[str, str]) -> str:
-    return "".join(f"{key} {digest}\n" for key, digest in value.items())

@@ -1,26 +1,51 @@
-"""`tagprism doctor`: what is installed, what is cached, what this machine can do."""
+"""`tagprism doctor`: what is installed, what is cached, what this machine can do; how diverse a model's vectors are."""
 
 from __future__ import annotations
 
 import importlib.util
+import json
 import shutil
+import sys
 from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-import onnxruntime
-from rich.markup import escape
-from rich.table import Table
+import typer
 
 from tagprism.app import console
-from tagprism.datasets.openclipart_source import find_openclipart
-from tagprism.errors import TagprismError
-from tagprism.files import cache_dir
-from tagprism.provenance import made_with
+from tagprism.app.options import Limit, Quiet, Split
+from tagprism.errors import InputError, NothingToDoError, PictureError, TagprismError
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from tagprism.tagging.collapse import Collapse
 
 _EXTRAS = {"train": ("torch", "torchvision", "timm", "lightning", "onnxscript", "transformers")}
+_QUANTILES = (5, 50, 95)
 
 
-def doctor() -> int:
-    """Print the findings; the exit code is 6 when the cache cannot be used."""
+def doctor(
+    photos: Annotated[list[Path] | None, typer.Argument(help="Pictures and folders to measure --bundle on.")] = None,
+    bundle: Annotated[
+        str | None, typer.Option(help="RUN or BUNDLE: measure whether its vectors have collapsed.")
+    ] = None,
+    data: Annotated[
+        str | None, typer.Option("--data", help="Measure on a data set: openclipart or tagged:DIR.")
+    ] = None,
+    split: Split = None,
+    limit: Limit = None,
+    format: Annotated[Literal["table", "json"], typer.Option(help="What to print about a bundle.")] = "table",
+    quiet: Quiet = False,
+) -> int:
+    """Say what is installed, what is cached and what this machine can do; or how diverse a model's vectors are."""
+    if bundle is not None:
+        return _measure(bundle, photos or [], data, split, limit, format, quiet)
+    if photos or data:
+        raise InputError("the model to measure is missing.", remedy="Name it: --bundle RUN_OR_BUNDLE.")
+    from rich.markup import escape
+    from rich.table import Table
+
     table = Table(show_header=False)
     fine = True
     for name, value, good in _findings():
@@ -31,6 +56,12 @@ def doctor() -> int:
 
 
 def _findings() -> Iterator[tuple[str, str, bool]]:
+    import onnxruntime
+
+    from tagprism.datasets.openclipart_source import find_openclipart
+    from tagprism.files import cache_dir
+    from tagprism.provenance import made_with
+
     made = made_with()
     for name, version in made["versions"].items():
         yield name, version, True
@@ -50,3 +81,129 @@ def _findings() -> Iterator[tuple[str, str, bool]]:
         yield "Open Clip Art", str(clipart) if clipart else "not here; `tagprism data fetch openclipart`", True
     except TagprismError as error:
         yield "cache", str(error), False
+
+
+def _measure(
+    bundle: str,
+    photos: list[Path],
+    data: str | None,
+    split: str | None,
+    limit: int | None,
+    format: Literal["table", "json"],
+    quiet: bool,
+) -> int:
+    """Measure whether a model's principal vectors do different things; 4 when pictures were skipped."""
+    from tagprism.tagging.collapse import CollapseMeter
+    from tagprism.tagging.tagger import load
+
+    tagger = load(bundle)
+    files = _files(photos, data, split)[:limit]
+    meter = CollapseMeter(tagger.vocabulary.vectors)
+    skipped = []
+    for number, outcome, _ in tagger.matrices(files, progress=console.progress(quiet)):
+        if isinstance(outcome, PictureError):
+            skipped.append((str(files[number]), outcome.message))
+        else:
+            meter.add(outcome[None])
+    if len(skipped) == len(files):
+        raise InputError(f"none of {len(files)} pictures can be used. The first: {skipped[0][0]}: {skipped[0][1]}")
+    result = _to_json(meter.result()) | {"bundle": tagger.bundle.digest, "labels": len(tagger.vocabulary.names)}
+    if format == "json":
+        json.dump(result, sys.stdout, indent=2)
+        sys.stdout.write("\n")
+    else:
+        _print(result)
+    return console.report_skipped(skipped)
+
+
+def _files(photos: list[Path], data: str | None, split: str | None) -> list[Path]:
+    """The pictures that were named: files and folders, or the test pictures of a data set (all, without a split)."""
+    from tagprism.datasets.registry import default_split, open_dataset
+    from tagprism.datasets.splits import load_split
+    from tagprism.images.walk import find_pictures
+
+    if bool(photos) == bool(data):
+        raise InputError("the pictures to measure on are missing or given twice.", remedy="Name PHOTOS or --data.")
+    if data is None:
+        if not (files := find_pictures(photos)):
+            raise NothingToDoError("there are no pictures.", where=", ".join(map(str, photos)))
+        return files
+    table = open_dataset(data)
+    chosen = load_split(split, table) if split is not None else default_split(data, table)
+    rows = range(len(table.files)) if chosen is None else table.rows_of(chosen.test)
+    return [table.files[int(row)] for row in rows]
+
+
+def _to_json(found: Collapse) -> dict[str, Any]:
+    """The measurement as in docs/explain.md."""
+    from tagprism.tagging.collapse import CLOSE_COSINE, COLLAPSED_GAIN, DEAD_SHARE
+
+    single = len(found.wins) == 1
+    return {
+        "pictures": len(found.effective_rank),
+        "vectors": len(found.wins),
+        "effective_rank": _spread(found.effective_rank),
+        "cosine": None if single else _spread(found.cosine),
+        "gain": _spread(found.gain),
+        "wins": found.wins.round(4).tolist(),
+        "top_wins": found.top_wins.round(4).tolist(),
+        "dead": found.dead,
+        "verdict": found.verdict,
+        "thresholds": {
+            "close_cosine": CLOSE_COSINE,
+            "collapsed_gain": COLLAPSED_GAIN,
+            "dead_part_of_even_share": DEAD_SHARE,
+        },
+    }
+
+
+def _spread(values: np.ndarray) -> dict[str, float]:
+    import numpy as np
+
+    quantiles = {
+        f"p{q:02d}": float(value) for q, value in zip(_QUANTILES, np.percentile(values, _QUANTILES), strict=True)
+    }
+    return {name: round(value, 4) for name, value in {"mean": float(values.mean()), **quantiles}.items()}
+
+
+def _words(verdict: str, close_cosine: float, collapsed_gain: float, **_others: float) -> str:
+    return {
+        "single": "It has a single vector: there is nothing to collapse.",
+        "collapsed": "Collapsed: the vectors of a picture point the same way "
+        f"(mean cosine at least {close_cosine}) and give the same scores (mean gain below {collapsed_gain}). It is a "
+        "single vector in all but name.",
+        "close": "Close: the vectors of a picture point nearly the same way "
+        f"(mean cosine at least {close_cosine}), but what they differ in decides its tags "
+        f"(mean gain at least {collapsed_gain}).",
+        "diverse": "Diverse: the vectors of a picture point in different directions "
+        f"(mean cosine below {close_cosine}).",
+    }[verdict]
+
+
+def _print(result: dict[str, Any]) -> None:
+    from rich.table import Table
+
+    table = Table(title=f"{result['vectors']} principal vectors on {result['pictures']:,} pictures")
+    for heading in ("", "mean", *(f"{q} %" for q in _QUANTILES)):
+        table.add_column(heading, justify="right" if heading else "left")
+    for name, title in (
+        ("effective_rank", "effective rank"),
+        ("cosine", "cosine of two vectors"),
+        ("gain", "gain by the winner"),
+    ):
+        if result[name] is not None:
+            table.add_row(title, *(f"{value:.2f}" for value in result[name].values()))
+    console.data.print(table)
+    wins = Table()
+    for heading in ("vector", "wins of all labels", "wins of the ten best"):
+        wins.add_column(heading, justify="right")
+    for m, (share, top_share) in enumerate(zip(result["wins"], result["top_wins"], strict=True)):
+        wins.add_row(str(m), f"{share:.1%}", f"{top_share:.1%}", style="dim" if m in result["dead"] else None)
+    console.data.print(wins)
+    console.data.print(_words(result["verdict"], **result["thresholds"]), soft_wrap=True)
+    if result["dead"]:
+        dead = ", ".join(map(str, result["dead"]))
+        console.data.print(
+            f"Dead: {dead} (less than {result['thresholds']['dead_part_of_even_share']} of an even share of the wins).",
+            soft_wrap=True,
+        )

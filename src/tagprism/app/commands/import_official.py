@@ -1,245 +1,52 @@
-"""`tagprism import-official`: the authors' released checkpoint as a bundle like any other."""
+"""`tagprism import-official`."""
 
 from __future__ import annotations
 
-import json
-from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Annotated
 
-import numpy as np
-import torch
+import typer
 
 from tagprism.app import console
-from tagprism.bundle.bundle import CARD, MODEL, TEXT, VOCABULARY, write_config, write_trained_on
-from tagprism.errors import InputError
-from tagprism.files import digest_file, link_or_copy, replaced_whole, write_text
-from tagprism.images.preprocess import Preprocess
-from tagprism.labels.encoders.encoder import load_encoder
-from tagprism.labels.encoders.word_files import read_word_file
-from tagprism.labels.label_space import LabelSpace, SpacePart
-from tagprism.labels.phrase_list import read_phrases
-from tagprism.labels.phrases import normalise_phrase
-from tagprism.labels.vocabulary import Role, Vocabulary
-from tagprism.network.embedding_matrix import Network, RankingMatrix
-from tagprism.network.encoder_sources import encoder_folder
-from tagprism.network.export import export_onnx
-from tagprism.network.official_checkpoint import OfficialCheckpoint, read_official_checkpoint
-from tagprism.provenance import made_with
-
-_STEM = 4  # pixels a side that the network's first layer takes together
-_ALIKE = 0.9  # median cosine from which on an encoder counts as the one that made the label vectors
-
-_CARD = """\
-# {name}
-
-**Data and licences.** Weights of the authors of *Semantic Diversity Learning for Zero-Shot Multi-label Classification*
-(Ben-Cohen, Zamir, Ben-Baruch, Friedman, Zelnik-Manor; ICCV 2021, arXiv 2105.05926), released with their code
-(Alibaba-MIIL/ZS_SDL) under the MIT licence; trained by them, not by this project. The pictures they trained on have
-licences of their own.
-
-Imported from `{file}` (SHA-256 {digest}) with the label vectors `{labels}` (SHA-256 {labels_digest}).
-It turns a picture into {vectors} principal embedding vectors and ranks labels against them. Use it with
-`tagprism tag PICTURES --model THIS_FOLDER`.
-
-| | |
-|---|---|
-| network | TResNet-M, {size} px, pictures squashed to a square, bilinear, pixels / 255 |
-| M, D | {vectors}, {dimension} |
-| scores | {scores} |
-| labels | {seen} seen, {unseen} unseen{other}; {told} |
-| new words | {words} |
-| tagprism | {version} |
-
-## Limits
-
-- Which pictures it was trained on is not in the checkpoint. `tagprism evaluate` cannot refuse a test picture that was.
-- Scores rank; they are not probabilities. This bundle carries no calibration.
-- Not for decisions about people. Labels carry the biases of those who wrote them.
-"""
+from tagprism.app.options import Quiet
 
 
 def import_official(
-    checkpoint: Path,
-    labels: Path,
-    into: Path,
-    seen: Path | None,
-    unseen: Path | None,
-    image_size: int,
-    raw: bool,
-    encoder: str | None,
-    quiet: bool,
+    checkpoint: Annotated[Path, typer.Argument(help="The authors' released .pth file.")],
+    labels: Annotated[Path, typer.Option(help="Label vectors it was trained with: npz, safetensors or text.")],
+    into: Annotated[Path, typer.Option(help="Folder of the bundle to write.")],
+    seen: Annotated[
+        Path | None, typer.Option(help="Labels trained on: one a line, or JSON; else idx_to_class.")
+    ] = None,
+    unseen: Annotated[Path | None, typer.Option(help="Labels kept out of training; all others were seen.")] = None,
+    image_size: Annotated[int, typer.Option("--image-size", help="Pixels a side: 224, 448, 608.")] = 224,
+    raw: Annotated[bool, typer.Option("--raw", help="The authors' raw scores, not comparable between images.")] = False,
+    encoder: Annotated[str | None, typer.Option(help="Text encoder of the label vectors, such as file:PATH.")] = None,
+    quiet: Quiet = False,
 ) -> int:
-    """Read, check, export and write; say what was found."""
-    if into.exists():
-        raise InputError("exists already.", where=str(into), remedy="Choose another --into.")
-    if image_size % _STEM or image_size < 32:
-        raise InputError(
-            f"{image_size} is not a size that the network takes.",
-            where="--image-size",
-            remedy="Give a multiple of 4 from 32 on: 224 for NUS-WIDE, 448 or 608 for COCO.",
+    """Turn the authors' released checkpoint into a bundle, without running any code in it."""
+    console.require_extra("train", "torch")
+    from tagprism.bundle.bundle import VOCABULARY
+    from tagprism.labels.vocabulary import Vocabulary
+    from tagprism.network.official_bundle import import_official as write_official
+
+    with console.progress(quiet)("writing the bundle", 1) as advance:
+        bundle = write_official(
+            checkpoint,
+            labels,
+            into,
+            seen=seen,
+            unseen=unseen,
+            image_size=image_size,
+            raw=raw,
+            encoder=encoder,
+            say=console.say,
         )
-    official = read_official_checkpoint(checkpoint)
-    names, vectors = read_word_file(labels)
-    roles, told = _roles(names, official, seen, unseen, where=str(labels))
-    vocabulary = Vocabulary(tuple(names), vectors.astype(np.float32), roles)
-    backbone, head = official.networks(vocabulary.dimension)
-    seen_vectors = torch.tensor(vocabulary.select(vocabulary.seen).vectors)
-    network = Network(backbone, head, RankingMatrix(seen_vectors, standardise=not raw))
-    space = _label_space(encoder, vocabulary) if encoder is not None else None
-    config: dict[str, Any] = {
-        "name": f"{checkpoint.stem} (the authors' weights)",
-        "vectors": head.vectors,
-        "dimension": head.dimension,
-        "standardised": not raw,
-        "preprocess": Preprocess(
-            height=image_size, width=image_size, interpolation="bilinear", mean=(0, 0, 0), std=(1, 1, 1)
-        ).model_dump(mode="json"),
-        "encoders": {},
-        "label_space": vocabulary.digest,
-        "seen": vocabulary.seen,
-        "provenance": {
-            **made_with(),
-            "recipe": {"name": f"the authors' checkpoint {checkpoint.name}"},
-            "seed": "unknown",
-            "checkpoint": digest_file(checkpoint),
-            "label_vectors": labels.name,
-            "label_vectors_digest": digest_file(labels),
-            "seen_labels": told,
-            "vocabulary": vocabulary.digest,
-            "licence": "MIT (Alibaba-MIIL/ZS_SDL)",
-        },
-    }
-    with console.progress(quiet)("writing the bundle", 1) as advance, replaced_whole(into) as folder:
-        folder.mkdir()
-        export_onnx(network, (image_size, image_size), folder / MODEL)
-        vocabulary.save(folder / VOCABULARY)
-        write_trained_on(folder, frozenset())
-        if space is not None and encoder is not None:
-            config |= _write_text(folder / TEXT, space, encoder_folder(encoder))
-        write_config(folder, config)
-        write_text(folder / CARD, _card(config, vocabulary, checkpoint))
         advance(1)
+    config, vocabulary = bundle.config, Vocabulary.load(bundle.path / VOCABULARY)
     console.say(
-        f"{into}: M={head.vectors}, D={head.dimension}, {image_size} px, {len(vocabulary.seen)} seen and "
-        f"{len(vocabulary.unseen)} unseen labels ({told})",
+        f"{into}: M={config.vectors}, D={config.dimension}, {image_size} px, {len(vocabulary.seen)} seen and "
+        f"{len(vocabulary.unseen)} unseen labels ({config.provenance['seen_labels']})",
         quiet=quiet,
     )
     return console.OK
-
-
-def _roles(
-    names: Sequence[str], official: OfficialCheckpoint, seen: Path | None, unseen: Path | None, *, where: str
-) -> tuple[tuple[Role, ...], str]:
-    """The role of every label, and in words who said so."""
-    seen_names, left_out = _read_lists(seen, "seen") if seen is not None else (None, None)
-    if unseen is not None:
-        left_out = _read_lists(unseen, "unseen")[0]
-    known = {normalise_phrase(name): place for place, name in enumerate(names)}
-    told = "as the lists say"
-    if seen_names is None and left_out is None:
-        seen_names, told = list(official.classes) or list(names), "as the checkpoint's idx_to_class says"
-        if not official.classes or {normalise_phrase(name) for name in official.classes} >= known.keys():
-            told = "the checkpoint does not tell which labels were kept out, so all count as seen"
-            console.say(f"{told}; name them with --unseen to evaluate zero-shot.")
-    kept_out = _places(left_out or (), known, where)
-    trained = _places(seen_names, known, where) - kept_out if seen_names is not None else set(known.values()) - kept_out
-    if len(trained) < 2:
-        raise InputError(
-            f"{len(trained)} of its {len(names)} labels are seen ones; at least 2 are needed.",
-            where=where,
-            remedy="Name the label vectors of this checkpoint, or the seen labels with --seen.",
-        )
-    rest: Role = "unseen" if left_out is None else "other"
-    roles: list[Role] = [rest] * len(names)
-    for place in range(len(names)):
-        if place in trained:
-            roles[place] = "seen"
-        elif place in kept_out:
-            roles[place] = "unseen"
-    return tuple(roles), told
-
-
-def _places(names: Sequence[str], known: dict[str, int], where: str) -> set[int]:
-    """Places of the named labels; names without a vector are told and left out."""
-    strangers = [name for name in names if normalise_phrase(name) not in known]
-    if names and len(strangers) == len(names):
-        raise InputError(
-            f"has a vector for none of {len(names)} labels, such as `{names[0]}`.",
-            where=where,
-            remedy="Name the label vectors of the same data set.",
-        )
-    if strangers:
-        console.say(f"{where} has no vector for {len(strangers)} labels, left out: {', '.join(strangers[:10])}")
-    return {known[normalise_phrase(name)] for name in names if normalise_phrase(name) in known}
-
-
-def _read_lists(path: Path, side: str) -> tuple[list[str], list[str] | None]:
-    """The labels of one side, and (of a JSON split) those of the other: words, one a line, or an object of lists."""
-    if path.suffix != ".json":
-        return list(read_phrases(path)), None
-    try:
-        value = json.loads(path.read_text(encoding="utf-8"))
-        found = {key.partition("_")[0]: [str(name) for name in names] for key, names in value.items()}
-        return found[side], found.get("unseen")
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise InputError(
-            f"does not name the {side} labels ({error!r}).",
-            where=str(path),
-            remedy=f'Give words, one a line, or JSON such as {{"seen": [], "{side}": []}}.',
-        ) from error
-
-
-def _label_space(encoder: str, vocabulary: Vocabulary) -> LabelSpace:
-    """A label space for new words, refused when its encoder is not the one that made the label vectors."""
-    loaded = load_encoder(encoder_folder(encoder))
-    theirs = loaded.encode(vocabulary.names)
-    remedy = "Name the word vectors that the label vectors were taken from, or leave --encoder away."
-    if theirs.shape[1] != vocabulary.dimension:
-        raise InputError(
-            f"gives {theirs.shape[1]} numbers, the labels have {vocabulary.dimension}.", where=encoder, remedy=remedy
-        )
-    lengths = np.linalg.norm(vocabulary.vectors, axis=1) * np.linalg.norm(theirs, axis=1)
-    known = lengths > 0
-    alike = (theirs * vocabulary.vectors).sum(axis=1)[known] / lengths[known]
-    if not known.any() or np.median(alike) < _ALIKE or not np.allclose(lengths[known], 1, atol=0.01):
-        median = float(np.median(alike)) if known.any() else 0.0
-        raise InputError(
-            f"did not make these label vectors: median cosine {median:.2f} over {int(known.sum())} labels.",
-            where=encoder,
-            remedy=remedy,
-        )
-    return LabelSpace.fit([SpacePart(encoder=encoder)], {encoder: loaded}, [vocabulary.names[np.argmax(known)]])
-
-
-def _write_text(text: Path, space: LabelSpace, source: Path) -> dict[str, Any]:
-    """Write the encoder and the space; returns what the config says of them."""
-    text.mkdir()
-    space.save(text)
-    (text / source.name).mkdir()
-    for file in source.iterdir():
-        link_or_copy(file, text / source.name / file.name)
-    return {"encoders": {space.parts[0].encoder: source.name}, "label_space": space.digest}
-
-
-def _card(config: dict[str, Any], vocabulary: Vocabulary, checkpoint: Path) -> str:
-    origin = config["provenance"]
-    other = len(vocabulary.names_of("other"))
-    encoders = ", ".join(config["encoders"])
-    return _CARD.format(
-        name=config["name"],
-        file=checkpoint.name,
-        digest=origin["checkpoint"],
-        labels=origin["label_vectors"],
-        labels_digest=origin["label_vectors_digest"],
-        vectors=config["vectors"],
-        dimension=config["dimension"],
-        size=config["preprocess"]["height"],
-        scores="standardised per image over the seen labels" if config["standardised"] else "raw, as the authors'",
-        seen=len(vocabulary.seen),
-        unseen=len(vocabulary.unseen),
-        other=f", {other} other" if other else "",
-        told=origin["seen_labels"],
-        words=f"by the encoder {encoders}" if encoders else "none: it has no text encoder",
-        version=origin["versions"]["tagprism"],
-    )

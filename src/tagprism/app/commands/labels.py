@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import shutil
+import sys
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
 from tagprism.app import console
+from tagprism.errors import InputError
+
+if TYPE_CHECKING:
+    from tagprism.tagging.tagger import Tagger
 
 app = typer.Typer(help="Label vectors: make, check, show, fetch, build-encoder.", no_args_is_help=True)
 
@@ -89,8 +95,7 @@ def check(
 @app.command()
 def show(vocabulary: Annotated[str, typer.Argument(help="A model, as for --model, or vocabulary.safetensors.")]) -> int:
     """List the labels of a vocabulary with their roles."""
-    from tagprism.bundle.bundle import VOCABULARY, Bundle
-    from tagprism.bundle.find import find_bundle
+    from tagprism.bundle.bundle import VOCABULARY, Bundle, find_bundle
     from tagprism.labels.vocabulary import Vocabulary
 
     file = Path(vocabulary)
@@ -124,6 +129,66 @@ def build_encoder(
     ] = None,
 ) -> int:
     """Make text encoders in the cache, where every model that was trained with them finds them."""
-    from tagprism.app.commands import build_encoder as encoder_command
+    from tagprism.files import replaced_whole
+    from tagprism.labels.encoders.encoder import read_card
+    from tagprism.tagging.tagger import load
 
-    return encoder_command.build(tuple(encoder or ()), model, precision, into)
+    tagger = load(model) if model is not None else None
+    named = encoder or ([] if tagger else ["minilm"])
+    folders = [_made(spec, precision, None) for spec in named]
+    folders += _of_model(tagger, precision) if tagger else []
+    for folder in folders:
+        card = read_card(folder)
+        if into is not None:
+            with replaced_whole(into / card.id) as beside:
+                shutil.copytree(folder, beside)
+            folder = into / card.id
+        size = sum(file.stat().st_size for file in folder.iterdir()) / 1e6
+        console.say(f"{card.id} ({card.precision}, {size:.1f} MB, {card.licence})")
+        sys.stdout.write(f"{card.id}\t{folder}\n")
+    return console.OK
+
+
+def _of_model(tagger: Tagger, precision: Literal["fp32", "int8"]) -> list[Path]:
+    from tagprism.labels.encoders.encoder import load_encoder
+    from tagprism.network.encoder_sources import NAMED
+
+    folders = []
+    for name, digest in tagger.bundle.config.encoder_digests.items():
+        brought = tagger.bundle.encoder_folder(name)
+        if brought is not None:
+            console.say(f"{name}: the model brings it")
+            continue
+        if name.startswith("clip-"):
+            raise InputError(
+                f"the model's encoder {name} is the text tower of a CLIP model.",
+                where=str(tagger.bundle.path),
+                remedy="With the same weights at hand: tagprism labels build-encoder --encoder open_clip:MODEL/WEIGHTS",
+            )
+        if name not in NAMED:
+            raise InputError(
+                f"the model's encoder {name} was made from its maker's own file of word vectors.",
+                where=str(tagger.bundle.path),
+                remedy="With that file at hand: tagprism labels build-encoder --encoder file:PATH",
+            )
+        folder = _made(name, precision, tagger)
+        load_encoder(folder, source_digest=digest)  # refuses another source
+        folders.append(folder)
+    return folders
+
+
+def _made(spec: str, precision: Literal["fp32", "int8"], tagger: Tagger | None) -> Path:
+    from tagprism.labels.encoders.encoder import read_card
+    from tagprism.network.encoder_sources import encoder_folder, int8_folder
+
+    console.say(f"making the encoder {spec} (MiniLM takes half a minute, once)")
+    folder = encoder_folder(spec)
+    if precision == "fp32" or (tagger is not None and read_card(folder).kind == "words"):
+        return folder
+    small = int8_folder(spec)
+    from tagprism.network.encoder_precision import cosines, own_words
+
+    phrases = list(tagger.vocabulary.names) if tagger else own_words(folder)
+    mean, least = cosines(folder, small, phrases)
+    console.say(f"{spec} int8 against fp32, {len(phrases)} phrases: cosine mean {mean:.5f}, min {least:.4f}")
+    return small

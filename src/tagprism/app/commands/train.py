@@ -4,32 +4,42 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
 
 from tagprism.app import console
-from tagprism.app.open_data import open_data
+from tagprism.app.options import Data, Limit, Quiet, Sets, Split
 from tagprism.errors import InputError
-from tagprism.labels.phrase_list import read_phrases
-from tagprism.training.processes import LostPeerError, Processes, launch, this_process
-from tagprism.training.recipe import Recipe, load_recipe
-from tagprism.training.train import recipe_toml
-from tagprism.training.train import train as train_run
+
+if TYPE_CHECKING:
+    from tagprism.training.processes import Processes
 
 
 def train(
-    recipe: Path,
-    data: str,
-    split: str | None,
-    out: Path | None,
-    sets: tuple[str, ...],
-    vocabulary: Path | None,
-    limit: int | None,
-    devices: int | None,
-    nodes: int | None,
-    print_config: bool,
-    quiet: bool,
+    recipe: Annotated[Path, typer.Argument(help="Recipe, a TOML file.")],
+    data: Data = "",
+    split: Split = None,
+    out: Annotated[Path | None, typer.Option(help="Folder of the RUN to write.")] = None,
+    sets: Sets = None,
+    vocabulary: Annotated[
+        Path | None, typer.Option(help="Further words that the bundle shall know, one a line, aliases after tabs.")
+    ] = None,
+    limit: Limit = None,
+    devices: Annotated[int | None, typer.Option(min=1, help="Processes on this machine, one per GPU.")] = None,
+    nodes: Annotated[int | None, typer.Option(min=1, help="Machines (see docs/training.md).")] = None,
+    print_config: Annotated[bool, typer.Option("--print-config", help="Print every setting and stop.")] = False,
+    quiet: Quiet = False,
 ) -> int:
-    """Train, or print the resolved recipe; the exit code is 4 when pictures were skipped."""
-    resolved = load_recipe(recipe, sets)
+    """Train a model and write it as a RUN with a bundle in it; run again to continue an interrupted one."""
+    console.require_extra("train", "torch")
+    from tagprism.app.open_data import open_data
+    from tagprism.labels.phrase_list import read_phrases
+    from tagprism.training.processes import LostPeerError, launch, this_process
+    from tagprism.training.recipe import load_recipe, recipe_toml
+    from tagprism.training.train import train as train_run
+
+    resolved = load_recipe(recipe, tuple(sets or ()))
     if print_config:
         sys.stdout.write(recipe_toml(resolved))
         return console.OK
@@ -40,34 +50,30 @@ def train(
         _check(processes, devices, nodes)
     elif (devices or 1) * (nodes or 1) > 1:
         return launch(devices or 1, nodes or 1)
+    quiet = quiet or not processes.is_main
     try:
         words = read_phrases(vocabulary) if vocabulary is not None else None
-        return _train(processes, resolved, data, split, out, words, limit, quiet or not processes.is_main)
+        with processes.main_first("data"):
+            table, chosen = open_data(data, split)
+        run = train_run(
+            resolved,
+            table,
+            chosen,
+            out,
+            vocabulary=words,
+            limit=limit,
+            progress=console.progress(quiet),
+            processes=processes,
+        )
     except LostPeerError as error:
         if processes.launcher_tells:
             return error.exit_code
         raise
-
-
-def _train(
-    processes: Processes,
-    recipe: Recipe,
-    data: str,
-    split: str | None,
-    out: Path,
-    words: dict[str, tuple[str, ...]] | None,
-    limit: int | None,
-    quiet: bool,
-) -> int:
-    with processes.main_first("data"):
-        table, chosen = open_data(data, split)
-    progress = console.progress(quiet)
-    done = train_run(recipe, table, chosen, out, vocabulary=words, limit=limit, progress=progress, processes=processes)
-    if done.speed.images:
-        speed = f"{done.speed.images_per_second:,.0f} images/s, {done.speed.data_wait:.0%} of the time waiting for data"
+    if run.speed.images:
+        speed = f"{run.speed.images_per_second:,.0f} images/s, {run.speed.data_wait:.0%} of the time waiting for data"
         console.say(f"trained: {speed}", quiet=quiet)
     console.say(f"finished: {out}", quiet=quiet)
-    return console.report_skipped((key, message) for key, (_, message) in sorted(done.skipped.items()))
+    return console.report_skipped((key, message) for key, (_, message) in sorted(run.skipped.items()))
 
 
 def _check(processes: Processes, devices: int | None, nodes: int | None) -> None:

@@ -8,7 +8,7 @@ from importlib import metadata
 from pathlib import Path
 
 from tagprism.files import cache_dir
-from tagprism.labels.encoders.card import CARD_FILE, read_card
+from tagprism.labels.encoders.encoder import CARD_FILE, read_card
 
 ENTRY_POINTS = "tagprism.encoders"
 """Group of a distribution's entry points `ENCODER = "package"`; the package holds the folder `ENCODER`."""

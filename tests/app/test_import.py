@@ -181,9 +181,8 @@ def test_what_does_not_fit_is_refused(
 def test_a_checkpoint_that_does_not_tell_its_seen_labels_says_so(
     cli: Cli, released: Released, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(
-        "tagprism.app.commands.import_official.export_onnx", lambda _module, _size, path: path.write_bytes(b"")
-    )
+    monkeypatch.setattr(EXPORT, lambda _module, _size, path: path.write_bytes(b""))
+    monkeypatch.setattr(Bundle, "model", None)  # the writer opens what it wrote
     done = cli(*released.arguments(tmp_path / "all"))
     assert done.code == 0 and "does not tell which labels were kept out" in done.err
     assert Bundle(tmp_path / "all").config.seen == LABELS
@@ -199,9 +198,8 @@ def test_a_checkpoint_that_does_not_tell_its_seen_labels_says_so(
 def test_the_protocol_lists_of_nus_wide_give_925_and_81(
     cli: Cli, shared: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(
-        "tagprism.app.commands.import_official.export_onnx", lambda _module, _size, path: path.write_bytes(b"")
-    )
+    monkeypatch.setattr(EXPORT, lambda _module, _size, path: path.write_bytes(b""))
+    monkeypatch.setattr(Bundle, "model", None)  # the writer opens what it wrote
     lists = shared / "data" / "protocols" / "nus_wide"
     checkpoint = tmp_path / "NUS_mtresnet_224.pth"
     torch.save({"model": OfficialNetwork(7, 300).randomise().state_dict(), "num_classes": 1006}, checkpoint)

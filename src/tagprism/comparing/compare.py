@@ -133,6 +133,17 @@ def compare(
 
     Raises:
         InputError: no row or two of one name, no split, fewer than one seed, a row that cannot be run.
+
+    Example:
+        >>> labels = [["red", "blue"], ["dog", "cat", "car"]]
+        >>> pictures = [(f"photos/{n}.jpg", [labels[0][n % 2], labels[1][n % 3]]) for n in range(24)]
+        >>> table = ImageTable.from_labels(pictures)
+        >>> split = Split(seen=["red", "blue", "dog", "cat"], unseen=["car"], train=table.keys[:16],
+        ...               test=table.keys[16:])
+        >>> recipe = Recipe(name="small", model={"image_size": 64}, training={"epochs": 1, "validation": 0})
+        >>> single = recipe.model_copy(update={"name": "M=1", "model": recipe.model.model_copy(update={"vectors": 1})})
+        >>> list(compare([recipe, single], table, split).results)
+        ['small', 'M=1']
     """
     rows = [Method(one.name, one) if isinstance(one, Recipe) else one for one in methods]
     parts = [splits] if isinstance(splits, Split) else list(splits)

@@ -20,8 +20,8 @@ from tagprism.app.open_data import open_data
 from tagprism.bundle.agreement import measure_agreement
 from tagprism.bundle.bundle import MODEL
 from tagprism.bundle.onnx_model import OnnxNetwork
-from tagprism.evaluation.evaluate import evaluate_matrices
-from tagprism.images.stream import look_at
+from tagprism.evaluation.streaming import evaluate_matrices
+from tagprism.images.stream import process_pictures
 from tagprism.labels.encoders.encoder import load_encoder, read_card
 from tagprism.labels.label_space import LabelSpace
 from tagprism.network.encoder_precision import cosines, write_int8
@@ -48,7 +48,7 @@ def main() -> None:
         result = evaluate_matrices(matrices, names, queries, unseen, targets).to_json()
         return f"ZSL mAP {result['zsl']['mAP']:.2f}, GZSL mAP {result['gzsl']['mAP']:.2f}"
 
-    queries = tagger.queries(names)
+    queries = tagger.scoring_vectors(names)
     with tempfile.TemporaryDirectory() as folder:
         train = _pixels(tagger, [table.files[int(row)] for row in table.rows_of(split.train[:_RANGES])])
         networks = _networks(tagger, Path(folder), train)
@@ -59,13 +59,14 @@ def main() -> None:
             print(f"network {form}: {size / 1e6:.1f} MB, {rate:.0f} pictures/s; {measure(matrices[form], queries)}")
             print(f"    {agreement}")
         for form, space in _spaces(tagger, Path(folder)).items():
-            print(f"text {form}: {measure(matrices['fp32'], tagger.queries_of(names, space.embed(names).vectors))}")
+            own = tagger.scoring_vectors_of(names, space.embed(names).vectors)
+            print(f"text {form}: {measure(matrices['fp32'], own)}")
 
 
 def _pixels(tagger: Tagger, files: list[Path]) -> np.ndarray:
     pixels = []
     with console.progress(False)("reading pictures", len(files)) as advance:
-        for seen in look_at(files, tagger.preprocess, np.copy):
+        for seen in process_pictures(files, tagger.preprocess, np.copy):
             assert isinstance(seen.output, np.ndarray), seen.output
             pixels.append(seen.output)
             advance(1)

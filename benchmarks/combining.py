@@ -6,8 +6,8 @@
     python benchmarks/combining.py measure RUN tagged:DIR FILE#0
 
 `split` makes a split of the training part alone: a quarter of the seen labels play the unseen ones, three tenths of the
-training photos the test photos. What `search/odds.py` and `search/similar.py` do was chosen there; RUN and its own test
-photos only confirm it.
+training photos the test photos. What `search/query.py` and `search/similar.py` do was chosen there; RUN and its own
+test photos only confirm it.
 """
 
 from __future__ import annotations
@@ -22,10 +22,9 @@ import numpy as np
 
 from tagprism.app.open_data import open_data
 from tagprism.bundle.score import max_similarity_numpy
-from tagprism.evaluation.evaluate_model import evaluate_model
+from tagprism.evaluation.evaluate import evaluate
 from tagprism.evaluation.ranking import average_precision_of_ranks
-from tagprism.search.label_logits import Odds
-from tagprism.search.match import log_chance
+from tagprism.search.query import LabelLogits, log_probability
 from tagprism.search.similar import Example, likeness
 from tagprism.tagging.tagger import Tagger, load
 
@@ -50,24 +49,24 @@ def split(data: str, spec: str) -> None:
 def measure(run: str, data: str, spec: str) -> None:
     tagger = load(run)
     table, chosen = open_data(data, spec)
-    measured = evaluate_model(tagger, table, chosen)
+    measured = evaluate(tagger, table, chosen)
     generator = np.random.default_rng(0)
     keys = [chosen.train[i] for i in sorted(generator.choice(len(chosen.train), BACKGROUND, replace=False))]
     files = [table.files[int(row)] for row in table.rows_of(keys)]
     background = np.stack([outcome for _, outcome, _ in tagger.matrices(files)])
-    odds = Odds(background, standardised=True)
-    queries = tagger.queries(measured.names)
-    scores = max_similarity_numpy(measured.matrices, queries)[0].astype(float)
+    label_logits = LabelLogits(background, standardised=True)
+    vectors = tagger.scoring_vectors(measured.names)
+    scores = max_similarity_numpy(measured.matrices, vectors)[0].astype(float)
     has = measured.targets == 1
-    for title, labels in (("unseen labels", np.flatnonzero(measured.unseen)), ("all labels", np.arange(len(queries)))):
-        combine(title, labels, scores, has, odds, queries)
-    compare_likeness(tagger, measured.matrices, has, odds, scores, measured.unseen, queries)
+    for title, labels in (("unseen labels", np.flatnonzero(measured.unseen)), ("all labels", np.arange(len(vectors)))):
+        combine(title, labels, scores, has, label_logits, vectors)
+    compare_likeness(tagger, measured.matrices, has, label_logits, scores, measured.unseen, vectors)
 
 
 def combine(
-    title: str, labels: np.ndarray, scores: np.ndarray, has: np.ndarray, odds: Odds, queries: np.ndarray
+    title: str, labels: np.ndarray, scores: np.ndarray, has: np.ndarray, label_logits: LabelLogits, vectors: np.ndarray
 ) -> None:
-    known = max_similarity_numpy(odds.background, queries)[0].astype(float)
+    known = max_similarity_numpy(label_logits.background, vectors)[0].astype(float)
     z = (scores - known.mean(axis=0)) / known.std(axis=0)
     own = (scores - scores.mean(axis=0)) / scores.std(axis=0)
     rules: dict[str, tuple[np.ndarray, Rule]] = {
@@ -79,10 +78,10 @@ def combine(
         "product, z - 2": (z - 2, product),
         "product, z - 4": (z - 4, product),
         "product, score - 4": (scores - 4, product),
-        "product, 0.5 z + score - 5 (ours)": (odds.logits(queries, scores), product),
+        "product, 0.5 z + score - 5 (ours)": (label_logits.logits(vectors, scores), product),
         "the same, z over the ranked pictures": (0.5 * own + scores - 5, product),
         "product, 0.5 z + score - 3": (0.5 * z + scores - 3, product),
-        "least, 0.5 z + score - 5": (odds.logits(queries, scores), fuzzy),
+        "least, 0.5 z + score - 5": (label_logits.logits(vectors, scores), fuzzy),
     }
     pairs = queries_of(labels, has)
     print(f"\n{title}: {', '.join(f'{len(its)} {kind}' for kind, its in pairs.items())}\n")
@@ -129,28 +128,28 @@ def fuzzy(a: np.ndarray, b: np.ndarray, kind: str) -> np.ndarray:
 
 def product(a: np.ndarray, b: np.ndarray, kind: str) -> np.ndarray:
     if kind == "OR":
-        return -(log_chance(-a) + log_chance(-b))
-    return log_chance(a) + log_chance(-b if kind == "NOT" else b)
+        return -(log_probability(-a) + log_probability(-b))
+    return log_probability(a) + log_probability(-b if kind == "NOT" else b)
 
 
 def compare_likeness(
     tagger: Tagger,
     matrices: np.ndarray,
     has: np.ndarray,
-    odds: Odds,
+    label_logits: LabelLogits,
     scores: np.ndarray,
     unseen: np.ndarray,
-    queries: np.ndarray,
+    vectors: np.ndarray,
 ) -> None:
     D = matrices.shape[2] - 1
     rows = matrices[:, :, :D]
     unit = rows / np.linalg.norm(rows, axis=2, keepdims=True)
-    shared = odds.background[:, :, :D].mean(axis=(0, 1))
+    shared = label_logits.background[:, :, :D].mean(axis=(0, 1))
     apart = rows - shared
     apart_unit = apart / np.linalg.norm(apart, axis=2, keepdims=True)
     seen = ~unseen
-    logits = odds.logits(queries[seen], scores[:, seen])
-    logs, chances = log_chance(logits), np.exp(log_chance(logits))
+    logits = label_logits.logits(vectors[seen], scores[:, seen])
+    logs, chances = log_probability(logits), np.exp(log_probability(logits))
 
     def by_rows(own: np.ndarray, others: np.ndarray) -> np.ndarray:
         return max_similarity_numpy(others, own)[0].mean(axis=1)
@@ -160,9 +159,11 @@ def compare_likeness(
         return logs[:, best] @ (chances[i, best] / chances[i, best].sum())
 
     def ours(i: int, part: slice) -> np.ndarray:
-        its = likeness(Example(matrices[i]), tagger, odds)
-        logits = odds.logits(its.queries[part], max_similarity_numpy(matrices, its.queries[part])[0])
-        return log_chance(logits) @ its.weights[part]
+        its = likeness(Example(matrices[i]), tagger, label_logits)
+        logits = label_logits.logits(
+            its.scoring_vectors[part], max_similarity_numpy(matrices, its.scoring_vectors[part])[0]
+        )
+        return log_probability(logits) @ its.weights[part]
 
     ways: dict[str, Callable[[int], np.ndarray]] = {
         "mean over its rows of the max product, as stored": lambda i: by_rows(matrices[i], matrices),

@@ -24,17 +24,19 @@ import numpy as np
 
 from cost_plot import draw
 from tagprism.app import console
-from tagprism.app.commands.compare import Method, choosing_splits, run_method
 from tagprism.app.open_data import open_data
 from tagprism.bundle.bundle import MODEL
 from tagprism.bundle.onnx_model import OnnxNetwork
+from tagprism.comparing.compare import choosing_splits, run_method
 from tagprism.comparing.experiment import Experiment
+from tagprism.comparing.methods import Method
 from tagprism.datasets.splits import Split, split_names
 from tagprism.datasets.table import ImageTable
 from tagprism.errors import NothingToDoError
-from tagprism.evaluation.evaluate_model import evaluate_model
+from tagprism.evaluation.evaluate import evaluate
+from tagprism.evaluation.protocols import EvaluationProtocol
 from tagprism.files import digest_json, link_or_copy, write_json
-from tagprism.images.stream import look_at
+from tagprism.images.stream import process_pictures
 from tagprism.network.quantise import quantise_network
 from tagprism.provenance import made_with
 from tagprism.tagging.tagger import load
@@ -137,7 +139,7 @@ def _network(recipe: Recipe, table: ImageTable, split: Split, work: Path, form: 
         link_or_copy(source, target)
     elif not target.exists():
         files = [table.files[int(row)] for row in table.rows_of(split.train[:_RANGES])]
-        pixels = np.stack([seen.output for seen in look_at(files, load(str(run)).preprocess, np.copy)])
+        pixels = np.stack([seen.output for seen in process_pictures(files, load(str(run)).preprocess, np.copy)])
         quantise_network(source, target, form, np.split(pixels, len(pixels) // _BATCH))
     return target
 
@@ -148,7 +150,9 @@ def _form_accuracy(network: Path, table: ImageTable, split: Split) -> dict[str, 
     if not kept.exists():
         tagger = load(str(network.parent))
         tagger.network = OnnxNetwork(network)
-        measured = evaluate_model(tagger, table, split, ks=(3,), progress=console.progress(False))
+        measured = evaluate(
+            tagger, table, split, protocol=EvaluationProtocol(ks=(3,)), progress=console.progress(False)
+        )
         write_json(kept, measured.evaluation.to_json())
     return _map(json.loads(kept.read_text(encoding="utf-8")))
 
@@ -183,7 +187,7 @@ def _costs(rows: list[dict], work: Path) -> list[dict]:
 
 
 def _markdown(results: list[dict]) -> str:
-    """The table of docs/cost.md: paired differences to the first row; of a smaller form, to its own fp32."""
+    """The table of docs/scale.md: paired differences to the first row; of a smaller form, to its own fp32."""
     lines = [
         "| | ZSL mAP | GZSL mAP | network, MB | pictures/s | kB a picture in an index |",
         "| --- | ---: | ---: | ---: | ---: | ---: |",

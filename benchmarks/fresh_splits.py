@@ -1,5 +1,7 @@
 """Zero-shot splits of a tagged folder like those given for Corel-5k, from other seeds: were settings tuned to those?
 
+Its exact draw is kept, as published numbers were measured on these splits; `tagprism data split` draws better ones.
+
 Run: python benchmarks/fresh_splits.py tagged:DIR fresh_splits.json
      tagprism compare recipes/corel5k.toml --data tagged:DIR --split fresh_splits.json
 """

@@ -75,7 +75,7 @@ def make_data(folder: Path, images: int, dtype: str) -> None:
 
 def measure(folder: Path) -> dict[str, float]:
     """Evaluate both tasks in this process: seconds, processor seconds, peak bytes."""
-    from tagprism.evaluation.evaluate import evaluate_matrices
+    from tagprism.evaluation.streaming import evaluate_matrices
 
     matrices, targets = np.load(folder / "matrices.npy", mmap_mode="r"), np.load(folder / "targets.npy")
     vectors = np.load(folder / "vectors.npy")

@@ -15,12 +15,12 @@ from pathlib import Path
 import numpy as np
 
 from tagprism.app.open_data import open_data
-from tagprism.evaluation.evaluate_model import evaluate_model
+from tagprism.evaluation.evaluate import evaluate
 from tagprism.search.collection import Collection, Settings
 from tagprism.search.contract import Picture
-from tagprism.search.find import Finder
-from tagprism.search.numpy_index import NumpyIndex
-from tagprism.search.query_tree import Label
+from tagprism.search.edge_index import EdgeIndex
+from tagprism.search.find import find
+from tagprism.search.query import Label
 from tagprism.tagging.tagger import load
 
 FIRST = 20
@@ -30,17 +30,17 @@ NEIGHBOURS = (0, 5, 10, 20)
 def main(run: str, data: str, spec: str | None = None) -> None:
     tagger = load(run)
     table, chosen = open_data(data, spec)
-    measured = evaluate_model(tagger, table, chosen)
+    measured = evaluate(tagger, table, chosen)
     has, (_, M, Q) = measured.targets == 1, measured.matrices.shape
     with tempfile.TemporaryDirectory() as folder:
-        index = NumpyIndex(Path(folder), (M, Q))
+        index = EdgeIndex.create(Path(folder), (M, Q), "float32")
         pictures = [Picture(row + 1, str(path), 1, 1, f"{row:064x}", 1, 1) for row, path in enumerate(measured.files)]
         index.add(pictures, measured.matrices)
         settings = Settings(model=run, digest=tagger.bundle.digest, vectors=M, columns=Q)
-        finder = Finder(Collection(folder, settings, index))
+        collection = Collection(folder, settings, index)
 
         def precision(label: int, neighbours: int) -> float:
-            found = finder.find(Label(measured.names[label]), FIRST, neighbours=neighbours).found
+            found = find(collection, Label(measured.names[label]), FIRST, neighbours=neighbours).found
             return 100 * float(np.mean(has[[one.picture.id - 1 for one in found], label]))
 
         print("| P@20 | labels | " + " | ".join(map(str, NEIGHBOURS)) + " |")

@@ -108,14 +108,14 @@ def tagprism_reader():
 
     def read(folder: Path) -> object:
         numbers = {}
-        find = open_images.Said.read
+        find = open_images.ImageLabels.read
 
         def remember(path: Path, known: object) -> object:
             said = find(path, known)
             numbers[path.parent.name] = said.images
             return said
 
-        open_images.Said.read = remember
+        open_images.ImageLabels.read = remember
         open_images.find_pictures = lambda _, part: (f"{folder}/{part}", numbers[part])
         table = open_images.open_open_images(folder, {})
         assert len(table) == sum(len(some) for some in numbers.values())

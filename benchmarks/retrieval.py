@@ -16,25 +16,24 @@ from pathlib import Path
 import numpy as np
 
 from tagprism.app.open_data import open_data
-from tagprism.evaluation.evaluate_model import Measured, evaluate_model
+from tagprism.evaluation.evaluate import Result, evaluate
 from tagprism.evaluation.metrics import chance_mean_average_precision
 from tagprism.evaluation.ranking import average_precision_of_ranks
 from tagprism.search.collection import Collection, Settings
-from tagprism.search.contract import Index, Picture
+from tagprism.search.contract import Picture
 from tagprism.search.edge_index import EdgeIndex
-from tagprism.search.find import Finder
-from tagprism.search.numpy_index import NumpyIndex
-from tagprism.search.query_tree import Label
+from tagprism.search.find import find
+from tagprism.search.query import Label
 from tagprism.tagging.tagger import Tagger, load
 
 FIRST = 20
-STORAGES = ("numpy float32", "float32", "float16", "int8")
+STORAGES = ("float32", "float16", "int8")
 
 
 def main(run: str, data: str, spec: str | None = None) -> None:
     tagger = load(run)
     table, chosen = open_data(data, spec)
-    measured = evaluate_model(tagger, table, chosen)
+    measured = evaluate(tagger, table, chosen)
     labels, has = measured.unseen.nonzero()[0], measured.targets == 1
     labelled = has[:, labels].any(axis=1)
     rankings = {storage: ranked(storage, tagger, measured, labels) for storage in STORAGES}
@@ -60,19 +59,18 @@ def main(run: str, data: str, spec: str | None = None) -> None:
     per_label(measured, rankings["float16"], has)
 
 
-def ranked(storage: str, tagger: Tagger, measured: Measured, labels: np.ndarray) -> dict[int, np.ndarray]:
+def ranked(storage: str, tagger: Tagger, measured: Result, labels: np.ndarray) -> dict[int, np.ndarray]:
     """Rows of all pictures in the order of the index, for each label."""
     N, M, Q = measured.matrices.shape
     with tempfile.TemporaryDirectory() as folder:
-        numpy = storage.startswith("numpy")
-        index: Index = NumpyIndex(Path(folder), (M, Q)) if numpy else EdgeIndex.create(Path(folder), (M, Q), storage)
+        index = EdgeIndex.create(Path(folder), (M, Q), storage)
         pictures = [Picture(row + 1, str(path), 1, 1, f"{row:064x}", 1, 1) for row, path in enumerate(measured.files)]
         index.add(pictures, measured.matrices)
-        index.settle(tagger.queries(tagger.vocabulary.seen[:50]))
+        index.settle(tagger.scoring_vectors(tagger.vocabulary.seen[:50]))
         settings = Settings(model=str(tagger.bundle.path), digest=tagger.bundle.digest, vectors=M, columns=Q)
-        finder = Finder(Collection(folder, settings, index))
+        collection = Collection(folder, settings, index)
         found = {
-            label: np.array([one.picture.id - 1 for one in finder.find(Label(measured.names[label]), N).found])
+            label: np.array([one.picture.id - 1 for one in find(collection, Label(measured.names[label]), N).found])
             for label in labels.tolist()
         }
         index.close()
@@ -84,7 +82,7 @@ def average_precision(hit: np.ndarray) -> float:
     return 100 * average_precision_of_ranks(np.flatnonzero(hit) + 1)
 
 
-def per_label(measured: Measured, orders: dict[int, np.ndarray], has: np.ndarray) -> None:
+def per_label(measured: Result, orders: dict[int, np.ndarray], has: np.ndarray) -> None:
     """The labels from best to worst."""
     rows = [
         (average_precision(has[order, label]), measured.names[label], int(has[:, label].sum()), order)

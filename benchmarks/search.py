@@ -46,7 +46,7 @@ def main() -> None:
     tagger = load()
     real = real_matrices(tagger, arguments.photos, arguments.matrices)
     names = np.random.default_rng(0).permutation(tagger.vocabulary.names)[:QUERIES].tolist()
-    queries = tagger.queries(names)
+    queries = tagger.scoring_vectors(names)
     say(what="machine", cpus=os.cpu_count(), python=platform.python_version(), load=os.getloadavg()[0], real=len(real))
     with tempfile.TemporaryDirectory(dir=arguments.folder) as folder:
         if arguments.pictures:

@@ -30,9 +30,8 @@ from rich.console import Console
 from rich.table import Table
 
 from tagprism import load
-from tagprism.search.collection import create_collection
 from tagprism.search.contract import Picture
-from tagprism.search.upkeep import only_one
+from tagprism.search.create import create_collection, update_lock
 
 _CHUNK = 1000
 _NOISE = 0.3  # of the deviation of the background's numbers
@@ -82,7 +81,7 @@ def main() -> None:
 
 
 def _make_index(folder: Path, count: int, seed: int) -> None:
-    with only_one(str(folder)):
+    with update_lock(str(folder)):
         collection = create_collection(str(folder), "photos-lite")
         calibration = collection.tagger.calibration
         assert calibration is not None

@@ -116,7 +116,7 @@ def plain_way(files: Sequence[Path], tagger: Tagger, network: Callable[[np.ndarr
         pixels = [
             tagger.preprocess.apply(Image.open(path).convert("RGB")) for path in files[start : start + PLAIN_BATCH]
         ]
-        score_matrices(network(np.stack(pixels)), tagger.queries(tagger.vocabulary.names))
+        score_matrices(network(np.stack(pixels)), tagger.scoring_vectors(tagger.vocabulary.names))
     return len(files) / (time.perf_counter() - began)
 
 

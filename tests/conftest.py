@@ -1,14 +1,20 @@
-"""What every test shares: shapes checked at run time, a small trained run, and the data beside the repository."""
+"""What every test shares: shapes checked at run time, a small trained run, and the data beside the repository.
+
+`make test-fast` and `make test` run the tests in several processes (pytest-xdist, one file never in two of them). What
+is made once for all of them lies in `session_folder`.
+"""
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import jaxtyping
 import pytest
+from filelock import FileLock
 
 # Shapes and types are checked while the tests run; to be installed before anything of tagprism is imported.
-_CHECKED = ("bundle", "network", "labels", "images", "datasets", "tagging", "evaluation", "comparing")
+_CHECKED = ("labels", "images", "datasets", "bundle", "tagging", "evaluation", "keywords", "network", "comparing")
 _CHECKED += ("training.diversity_loss", "training.features", "training.networks")
 jaxtyping.install_import_hook([f"tagprism.{room}" for room in _CHECKED], "beartype.beartype")
 
@@ -27,9 +33,16 @@ def shared() -> Path:
 
 
 @pytest.fixture(scope="session")
-def cache_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def session_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Folder that all processes of this session share."""
+    own = tmp_path_factory.getbasetemp()
+    return own.parent if "PYTEST_XDIST_WORKER" in os.environ else own
+
+
+@pytest.fixture(scope="session")
+def cache_folder(session_folder: Path) -> Path:
     """Cache folder of the tests, never the user's own; it outlives a session, as encoders take long to make."""
-    return tmp_path_factory.getbasetemp().parent / "tagprism-cache"
+    return session_folder.parent / "tagprism-cache"
 
 
 @pytest.fixture(autouse=True)
@@ -46,9 +59,12 @@ def no_type_checks(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture(scope="session")
-def world(tmp_path_factory: pytest.TempPathFactory, cache_folder: Path) -> World:
-    """A small world with a run that the real command line trained on its split 0."""
-    world = make_world(tmp_path_factory.mktemp("world"))
-    trained = tagprism(*world.train_arguments(), "--quiet", environment={"TAGPRISM_CACHE": str(cache_folder)})
-    assert (trained.returncode, trained.stdout, trained.stderr) == (0, b"", b"")
+def world(session_folder: Path, cache_folder: Path) -> World:
+    """A small world with a run that the real command line trained on its split 0; not to be changed."""
+    world = World(session_folder / "world")
+    with FileLock(session_folder / "world.lock"):
+        if not (world.run / "bundle").exists():  # which is made last; else another process of this session has made it
+            make_world(world.folder)
+            trained = tagprism(*world.train_arguments(), "--quiet", environment={"TAGPRISM_CACHE": str(cache_folder)})
+            assert (trained.returncode, trained.stdout, trained.stderr) == (0, b"", b"")
     return world

@@ -17,6 +17,7 @@ import numpy as np
 
 from tagprism.app import console
 from tagprism.comparing.experiment import Experiment
+from tagprism.comparing.methods import Method
 from tagprism.datasets.registry import open_dataset
 from tagprism.datasets.splits import load_split
 from tagprism.training.recipe import load_recipe
@@ -33,7 +34,7 @@ for split in splits:
     experiment = Experiment(
         table, replace(split, train=kept), unknown="negative", progress=console.progress(quiet=False)
     )
-    for row in experiment.train(chosen).per_label:
+    for row in experiment.run(Method("chosen", chosen)).per_label:
         if row.label in classes and row.positives:
             found[row.unseen].append((row.average_precision["gzsl"], row.chance["gzsl"]))
 for unseen, rows in found.items():

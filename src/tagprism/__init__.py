@@ -1,20 +1,115 @@
-"""tagprism: tag and find pictures with your own words, also words no model was trained on."""
+"""tagprism: tag and find pictures with your own words, also words no model was trained on.
+
+Everything that others may rely on is here. A name is imported from its room on first use, so that `import tagprism` is
+quick and needs no torch.
+"""
 
 from __future__ import annotations
 
+import os
+from importlib import import_module
 from typing import TYPE_CHECKING
 
-__version__ = "0.1.0"
-__all__ = ["__version__", "load"]
+# ONNX Runtime reports its use to its makers where nothing says otherwise, and nothing leaves the machine that the user
+# did not ask for. It reads this when it is imported, so it is said before anything here can import it.
+os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 
 if TYPE_CHECKING:
-    from tagprism.tagging.tagger import load
+    from tagprism import errors
+    from tagprism.comparing.compare import Comparison, compare
+    from tagprism.datasets.draw_split import draw_split
+    from tagprism.datasets.splits import Split
+    from tagprism.datasets.table import ImageTable
+    from tagprism.evaluation.evaluate import Result, evaluate
+    from tagprism.evaluation.metrics import mean_average_precision, precision_recall_f1_at_k
+    from tagprism.labels.label_space import LabelSpace
+    from tagprism.labels.vocabulary import Vocabulary
+    from tagprism.network.embedding_matrix import EmbeddingMatrix
+    from tagprism.network.max_similarity import max_similarity
+    from tagprism.search.collection import Collection, open_index
+    from tagprism.tagging.tagger import Tagger, load
+    from tagprism.training.diversity_loss import SemanticDiversityLoss
+    from tagprism.training.recipe import Recipe
+    from tagprism.training.train import Run, train
+
+__version__ = "0.1.0"
+__all__ = [
+    "Collection",
+    "Comparison",
+    "EmbeddingMatrix",
+    "ImageTable",
+    "LabelSpace",
+    "Recipe",
+    "Result",
+    "Run",
+    "SemanticDiversityLoss",
+    "Split",
+    "Tagger",
+    "Vocabulary",
+    "__version__",
+    "compare",
+    "draw_split",
+    "errors",
+    "evaluate",
+    "load",
+    "max_similarity",
+    "mean_average_precision",
+    "open_index",
+    "precision_recall_f1_at_k",
+    "train",
+]
+
+_MODULE_OF = {
+    "Collection": "search.collection",
+    "Comparison": "comparing.compare",
+    "EmbeddingMatrix": "network.embedding_matrix",
+    "ImageTable": "datasets.table",
+    "LabelSpace": "labels.label_space",
+    "Recipe": "training.recipe",
+    "Result": "evaluation.evaluate",
+    "Run": "training.train",
+    "SemanticDiversityLoss": "training.diversity_loss",
+    "Split": "datasets.splits",
+    "Tagger": "tagging.tagger",
+    "Vocabulary": "labels.vocabulary",
+    "compare": "comparing.compare",
+    "draw_split": "datasets.draw_split",
+    "evaluate": "evaluation.evaluate",
+    "load": "tagging.tagger",
+    "max_similarity": "network.max_similarity",
+    "mean_average_precision": "evaluation.metrics",
+    "open_index": "search.collection",
+    "precision_recall_f1_at_k": "evaluation.metrics",
+    "train": "training.train",
+}
 
 
 def __getattr__(name: str) -> object:
-    """Import `load` on first use: `tagprism --help` and the training need no ONNX Runtime."""
-    if name == "load":
-        from tagprism.tagging.tagger import load
+    """Import a public name on first use.
 
-        return load
-    raise AttributeError(f"module 'tagprism' has no attribute '{name}'")
+    Raises:
+        AttributeError: there is no such name.
+        InputError: it trains, and the extra that training needs is not installed.
+    """
+    if name == "errors":
+        return import_module("tagprism.errors")
+    if name not in _MODULE_OF:
+        raise AttributeError(f"module 'tagprism' has no attribute '{name}'")
+    try:
+        value: object = getattr(import_module(f"tagprism.{_MODULE_OF[name]}"), name)
+    except ModuleNotFoundError as error:
+        if error.name is None or error.name.partition(".")[0] == "tagprism":
+            raise
+        from tagprism.errors import InputError
+
+        raise InputError(
+            f"tagprism.{name} needs {error.name}, which is not installed.",
+            remedy='Install it with: pip install "tagprism[train]"',
+        ) from error
+    globals()[name] = value  # found without this function the next time
+    return value
+
+
+def __dir__() -> list[str]:
+    """The public names, and those that every module has."""
+    return sorted({*globals(), *__all__})

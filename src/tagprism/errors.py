@@ -1,6 +1,13 @@
 """The errors people see: what went wrong, where, and what to do. Knows nothing of any room.
 
 The library raises these and never prints or exits; only `tagprism.app` turns them into an exit code.
+
+    >>> import tagprism
+    >>> try:
+    ...     tagprism.load("nowhere")
+    ... except tagprism.errors.TagprismError as error:
+    ...     print(type(error).__name__, error.exit_code)
+    InputError 2
 """
 
 from __future__ import annotations

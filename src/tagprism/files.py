@@ -60,6 +60,33 @@ def disk_is_full(error: MachineError) -> bool:
 
 
 @contextmanager
+def locked(path: Path) -> Iterator[bool]:
+    """Hold a lock until the end of the block, unless another process has it; a process that is killed lets go of it.
+
+    Args:
+        path: the lock's own file, which is there while the lock is held and holds nothing.
+
+    Yields:
+        Whether this process has the lock.
+
+    Raises:
+        MachineError: the folder cannot be written.
+    """
+    from filelock import FileLock, Timeout  # here, as most commands need no lock
+
+    lock = FileLock(path)
+    with machine_errors(path), suppress(Timeout):
+        lock.acquire(blocking=False)
+    try:
+        yield lock.is_locked
+    finally:
+        if lock.is_locked:
+            with suppress(OSError):  # Windows removes it when it is released, and not before
+                path.unlink()  # while it is held: whoever takes the lock next makes a file of their own
+            lock.release()
+
+
+@contextmanager
 def replaced_whole(path: Path) -> Iterator[Path]:
     """Yield a new path beside `path`; on success it takes its place, on failure nothing that was there is lost.
 

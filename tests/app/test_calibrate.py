@@ -89,6 +89,7 @@ def test_words_for_the_bundle_are_known_without_its_encoders(cli: Cli, world: Wo
     assert vocabulary.names[vocabulary.index("scarlet")] == "red"
 
 
+@pytest.mark.slow
 def test_an_interrupted_calibration_continues_to_the_same_bits(
     world: World, run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -114,6 +115,7 @@ def test_an_interrupted_calibration_continues_to_the_same_bits(
     assert (tmp_path / "run" / name).read_bytes() == (run / name).read_bytes()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("settings", "reason"),
     [

@@ -14,6 +14,7 @@ import torch
 from PIL import Image
 
 from tagprism.comparing.experiment import Experiment
+from tagprism.comparing.methods import Method, baseline
 from tagprism.datasets.registry import open_dataset
 from tagprism.datasets.splits import load_split
 from tagprism.evaluation.metrics import mean_average_precision
@@ -127,8 +128,8 @@ def test_rows_begin_as_plain_clip(spec: str, world: World, tmp_path: Path) -> No
     recipe.write_text(RECIPE.format(spec=spec, prompt=PROMPT, rows_from="pooled"))
     experiment = Experiment(table, split, ks=(3,))
     untrained = ("training.learning_rate=1e-12", "training.weight_decay=0", "model.standardise=false")
-    start = experiment.train(load_recipe(recipe, untrained))
-    plain = experiment.baseline(spec, load_recipe(recipe))
+    start = experiment.run(Method("untrained", load_recipe(recipe, untrained)))
+    plain = experiment.run(baseline(spec, load_recipe(recipe)))
     for ours, its in zip(start.per_label, plain.per_label, strict=True):
         assert ours.average_precision == pytest.approx(its.average_precision, abs=2)
     model, transform, _ = theirs(spec)

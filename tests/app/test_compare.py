@@ -46,7 +46,7 @@ def test_every_recipe_on_every_split_and_a_second_time_without_training(
     def refuse(*_: object, **__: object) -> None:
         raise AssertionError("trained again")
 
-    monkeypatch.setattr(Experiment, "train", refuse)
+    monkeypatch.setattr(Experiment, "run", refuse)
     again = cli(*command, "--format", "json", "--quiet")
     assert json.loads(again.out)["methods"] == methods
     table = cli(*command, "--quiet")
@@ -129,7 +129,7 @@ def test_published_numbers_of_the_same_protocol_stand_beside(
         asked.append(protocol)
         return published_for("nus-wide", 925, 81)
 
-    monkeypatch.setattr("tagprism.app.commands.compare.published_for", of_nus_wide)
+    monkeypatch.setattr("tagprism.comparing.compare.published_for", of_nus_wide)
     command = ("compare", world.recipe, *world.on(0), "--quiet")
     found = json.loads(cli(*command, "--format", "json").out)
     assert asked == [("tagged", 6, 2)]
@@ -167,3 +167,13 @@ def test_bad_variants(text: str, words: tuple[str, ...], cli: Cli, world: World,
 def test_end_to_end_recipes_are_refused(cli: Cli, world: World) -> None:
     done = cli("compare", world.recipe, *world.on(0), "--set", "training.end_to_end=true", "--quiet")
     done.refused("frozen features", "tagprism train")
+
+
+def test_seeds_are_asked_for_on_the_command_line(cli: Cli, world: World, tmp_path: Path) -> None:
+    command = ("compare", world.recipe, *world.on(0), "--baseline", "ridge", "--seeds", 2, "--out", tmp_path / "kept")
+    done = cli(*command, "--format", "json")
+    assert "seed 2 of 2" in done.err
+    found = json.loads(done.out)
+    assert [len(split) for split in found["by_seed"]["small"]] == [2]
+    markdown = cli(*command, "--format", "markdown", "--ratio-to", "ridge", "--quiet").out
+    assert "1 split, 2 seeds each." in markdown and "as a multiple of `ridge`" in markdown

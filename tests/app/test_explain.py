@@ -12,7 +12,7 @@ import pytest
 from PIL import Image
 
 import tagprism
-from tagprism.tagging.explain import Explanation, Why
+from tagprism.tagging.explain import Explanation, TagExplanation
 from tagprism.tagging.explain_output import explained, file_name
 from tagprism.tagging.explain_sheet import draw_sheet, overlay, spread
 from tagprism.tagging.tags import ImageTags, Tag
@@ -126,9 +126,11 @@ def test_a_picture_that_went_away_gets_its_error(world: World, tmp_path: Path) -
     assert list((tmp_path / "why").iterdir()) == []
 
 
-def whose(places: list[list[float]], label: str = "red", vectors: int = 3) -> Why:
+def whose(places: list[list[float]], label: str = "red", vectors: int = 3) -> TagExplanation:
     values = np.array(places, np.float32)
-    return Why(label, label, float(values.sum()) - 1, 0, tuple(float(m) for m in range(vectors)), values, -1.0)
+    return TagExplanation(
+        label, label, float(values.sum()) - 1, 0, tuple(float(m) for m in range(vectors)), values, -1.0
+    )
 
 
 def test_a_place_is_drawn_where_it_is_and_in_the_colour_of_its_sign() -> None:

@@ -18,8 +18,7 @@ from qdrant_client import QdrantClient
 from tagprism.app.commands.index import _tell_once
 from tagprism.errors import PictureError
 from tagprism.search import edge_index, qdrant_index
-from tagprism.search.collection import open_collection
-from tagprism.search.marks import MARKS
+from tagprism.search.collection import MARKS, open_index
 from tests.app.conftest import Cli
 from tests.command_line import python, tagprism
 from tests.small_world import World, draw
@@ -35,7 +34,7 @@ def photos(tmp_path: Path, world: World) -> Path:
 
 
 def held(where: Path) -> list[str]:
-    collection = open_collection(str(where))
+    collection = open_index(str(where))
     try:
         return sorted(Path(one.path).name for one in collection.index.pictures())
     finally:
@@ -60,9 +59,9 @@ def test_it_is_made_and_kept_up_to_date(cli: Cli, world: World, photos: Path, tm
 def test_it_ranks_as_the_tagger_does(cli: Cli, world: World, photos: Path, tmp_path: Path) -> None:
     where = tmp_path / "photos.index"
     assert cli("index", photos, "--into", where, "-m", world.run, "--storage", "float32", "--quiet").code == 0
-    collection = open_collection(str(where))
+    collection = open_index(str(where))
     labels = ["red", "cross", "star"]
-    hits = collection.index.search(collection.tagger.queries(labels), 10)
+    hits = collection.index.search(collection.tagger.scoring_vectors(labels), 10)
     tags = collection.tagger.tag(sorted(photos.iterdir()), labels, None)
     for label, found in zip(labels, hits, strict=True):
         scores = {str(row.path): next(tag.score for tag in row.tags if tag.label == label) for row in tags}
@@ -176,11 +175,11 @@ def test_a_collection_of_a_server_is_kept_up_to_date_too(
     done = cli("index", "--into", where)
     assert done.code == 0 and "1 moved, 5 unchanged; 6 pictures in qdrant+http" in done.err
     cli("index", photos, "--into", where, "-m", "photos-lite").refused("another model", code=5)
-    collection = open_collection(where)
+    collection = open_index(where)
     assert collection.folders == (str(photos),) and collection.index.info().storage == "int8"
-    assert len(collection.index.search(collection.tagger.queries(["red"]), 10)[0]) == 6
+    assert len(collection.index.search(collection.tagger.scoring_vectors(["red"]), 10)[0]) == 6
     assert cli("index", "--into", where, "--rebuild", "--storage", "float32").code == 0
-    assert open_collection(where).index.info().exact
+    assert open_index(where).index.info().exact
 
 
 def test_a_server_that_is_not_there_is_exit_code_6(cli: Cli, photos: Path) -> None:

@@ -16,8 +16,14 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
+import tagprism
+from tagprism.errors import InputError
+from tagprism.keywords.journal import undo
+from tagprism.keywords.sidecar import SidecarChange, read_keywords
+from tagprism.keywords.write import Limits, from_model, from_rows, write_keywords
 from tests.app.conftest import Cli
-from tests.command_line import python, tagprism
+from tests.command_line import python
+from tests.command_line import tagprism as command_line
 from tests.keywords.sidecars import DARKTABLE
 from tests.small_world import LABELS, World
 
@@ -104,6 +110,25 @@ def test_write_again_dry_run_and_undo(cli: Cli, world: World, photos: Path) -> N
     cli("undo").refused("no run to undo", code=3)
 
 
+def test_from_python(world: World, photos: Path) -> None:
+    before, tagger = tree(photos), tagprism.load(world.run)
+    planned: list[SidecarChange] = []
+    dry = write_keywords(from_model(tagger, [photos], Limits(top_k=1)), dry_run=True, changed=planned.append)
+    assert (dry.written, dry.run, len(planned)) == (3, None, 3) and tree(photos) == before
+    (photos / "d.png").write_bytes(b"no picture")
+    done = write_keywords(from_model(tagger, [photos], Limits(top_k=1), {"star": ()}))
+    assert (done.written, done.same, done.refused) == (3, 0, 0) and len(done.skipped) == 1
+    assert read_keywords(photos / "a.png", "photo.jpg.xmp").ours == ("star",)
+    undone = undo(done.run)
+    assert (undone.restored, undone.left) == (3, []) and undone.run.command["limits"]["top_k"] == 1
+    (photos / "d.png").unlink()
+    assert tree(photos) == before
+    rows = b'{"path": "%s", "tags": [{"label": "sea", "score": 1, "probability": 0.6, "vector": 0}]}\n'
+    assert write_keywords(from_rows(rows % os.fsencode(photos / "a.png"))).written == 1
+    with pytest.raises(InputError, match="not calibrated"):
+        from_model(tagger, [photos])
+
+
 def test_another_choice_of_words_replaces_only_ours(cli: Cli, world: World, photos: Path, tmp_path: Path) -> None:
     cli("keywords", "write", photos, "-m", world.run, "--top-k", 2)
     words = tmp_path / "words.txt"
@@ -162,14 +187,14 @@ def test_tags_from_a_file(cli: Cli, photos: Path, tmp_path: Path) -> None:
 
 
 def test_tagging_and_writing_apart(world: World, photos: Path) -> None:
-    tagged = tagprism("tag", photos, "-m", world.run, "--format", "jsonl", "-q")
+    tagged = command_line("tag", photos, "-m", world.run, "--format", "jsonl", "-q")
     command = [sys.executable, "-m", "tagprism", "keywords", "write", "--from", "-", "--top-k", "2", "-q"]
     done = subprocess.run(command, input=tagged.stdout, capture_output=True, check=False)
     assert (done.returncode, done.stdout, done.stderr) == (0, b"", b"")
     written = {path.name: path.read_bytes() for path in photos.glob("*.xmp")}
     assert len(written) == 3
-    assert tagprism("undo", "-q").returncode == 0
-    done = tagprism("keywords", "write", photos, "-m", world.run, "--top-k", "2", "-q")
+    assert command_line("undo", "-q").returncode == 0
+    done = command_line("keywords", "write", photos, "-m", world.run, "--top-k", "2", "-q")
     assert (done.returncode, done.stdout, done.stderr) == (0, b"", b"")
     for path in photos.glob("*.xmp"):  # the same but for the note of which model it was
         lines = path.read_bytes().splitlines(keepends=True)
@@ -314,7 +339,7 @@ def test_killed_runs_go_on_and_one_undo_takes_all_back(cli: Cli, tmp_path: Path)
         killed_in_the_middle(write, folder, done, chance.random() / 20)
         assert not any(path.read_bytes() == b"" for path in folder.glob("*.xmp"))
     assert 0 < len(list(folder.glob("*.xmp"))) < _MANY
-    assert tagprism(*write).returncode == 0
+    assert command_line(*write).returncode == 0
     after = tree(folder)
     assert len(after) == 2 * _MANY and not list(folder.glob(".*"))
     assert all(row["ours"] == ["beach", f"place {name[:-4]}"] for name, row in shown(cli, folder).items())
@@ -323,6 +348,6 @@ def test_killed_runs_go_on_and_one_undo_takes_all_back(cli: Cli, tmp_path: Path)
     for done in (20, 15):
         killed_in_the_middle(["undo"], folder, done, chance.random() / 20)
     assert 0 < len(list(folder.glob("*.xmp"))) < _MANY
-    assert tagprism("undo").returncode == 0
+    assert command_line("undo").returncode == 0
     assert tree(folder) == before and not list(folder.glob(".*"))
     assert cli("undo").code == 3

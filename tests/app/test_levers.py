@@ -56,7 +56,7 @@ def test_class_columns_count_less_for_labels_trained_on(world: World, levers: Pa
     tagger = tagprism.load(levers)
     config = tagger.bundle.config
     assert config.class_columns == 5
-    queries = tagger.queries(["red", "reds", "yellow", "star"])
+    queries = tagger.scoring_vectors(["red", "reds", "yellow", "star"])
     assert queries.shape == (4, config.dimension + 1 + 5)
     np.testing.assert_array_equal(queries[:, -1], [0.25, 0.25, 1, 1])  # also in another spelling
     assert (np.abs(queries[:, config.dimension + 1 : -1]).max(axis=1) > 0).all()

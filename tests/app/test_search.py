@@ -17,8 +17,9 @@ from tagprism.app.commands.search import _misspelt
 from tagprism.errors import MachineError, PictureError
 from tagprism.files import digest_file
 from tagprism.labels.vocabulary import Vocabulary
-from tagprism.search.collection import create_collection, open_collection
+from tagprism.search.collection import open_index
 from tagprism.search.contract import Picture
+from tagprism.search.create import create_collection
 from tagprism.search.marks import open_marks
 from tests.app.conftest import Cli
 from tests.command_line import python, tagprism
@@ -234,7 +235,7 @@ def test_an_index_that_can_only_be_read_is_searched(
     monkeypatch.setattr("tempfile.tempdir", str(temporary))
     before = sorted(path.name for path in read_only.iterdir())
     command = ("red AND circle", "--format", "jsonl")
-    expected, other = cli("search", index, *command), open_collection(str(read_only))
+    expected, other = cli("search", index, *command), open_index(str(read_only))
     done = cli("search", read_only, *command)  # beside another one that has it open
     assert (done.code, done.err, done.out) == (0, "", expected.out) and done.out
     with pytest.raises(MachineError, match="read-only"):

@@ -10,12 +10,14 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterable
 from pathlib import Path
 
 import pytest
 
-from tagprism.app.continued_file import ContinuedFile, finished
-from tagprism.errors import InputError, MachineError
+from tagprism.errors import InputError, MachineError, PictureError
+from tagprism.tagging.tag_file import FORMATS, TagFile
+from tagprism.tagging.tags import ImageTags, Tag
 from tests.app.conftest import Cli
 from tests.odd_pictures import draw_odd_pictures
 from tests.small_world import World
@@ -130,86 +132,144 @@ def test_formats_of_the_file(cli: Cli, world: World, tmp_path: Path) -> None:
     cli(*command, "--out", tmp_path / "c", "--format", "table").refused("--format jsonl or csv")
 
 
-def write(file: ContinuedFile, names: list[str]) -> None:
+def row(name: str) -> ImageTags:
+    """The tags of a picture, several of them; a damaged one has none."""
+    if name == "skipped":
+        return ImageTags(Path(name), (), PictureError("corrupt", "It is damaged."))
+    return ImageTags(Path(name), (Tag("red", 1.0, None, 0), Tag(f"of {name!a}", 0.5, None, 1)))
+
+
+def text(names: Iterable[str], kind: str = "jsonl") -> str:
+    """The file of some pictures."""
+    return FORMATS[kind].header + "".join(FORMATS[kind].row(row(name)) for name in names)
+
+
+def write(file: TagFile, names: Iterable[str]) -> None:
     for name in names:
-        file.write(name, f"{name} is a row\n".encode(), skipped=name == "skipped")
+        file.write(row(name))
         file.save()
 
 
 COMMAND = {"model": "m", "words": "w"}
 
 
-def test_what_is_after_the_last_mark_is_written_again(tmp_path: Path) -> None:
+def opened(out: Path, names: Iterable[str], kind: str = "jsonl", **rest: int) -> TagFile:
+    return TagFile(out, FORMATS[kind], COMMAND, names, **({"step": 1} | rest))
+
+
+@pytest.mark.parametrize("kind", ["jsonl", "csv"])
+def test_a_row_that_was_cut_off_is_written_again(tmp_path: Path, kind: str) -> None:
     out = tmp_path / "rows"
-    with ContinuedFile(out, COMMAND, b"header\n") as file:
-        assert file.resume("abcd") == 0
+    with opened(out, "abcd", kind) as file:
+        assert file.rows == 0
         write(file, ["a", "b"])
     with file.part.open("ab") as part:
-        part.write(b"c is a r")
-    with file.journal.open("ab") as journal:
-        journal.write(b"[3, 0, 9")
-    with ContinuedFile(out, COMMAND, b"header\n") as file:
-        assert file.resume("abcd") == 2
+        part.write(text("c", kind).encode()[len(FORMATS[kind].header) : -3])
+    with (tmp_path / ".rows.journal").open("ab") as journal:
+        journal.write(b"[3, 0, 9")  # an older tagprism went on in it
+    with opened(out, "abcd", kind) as file:
         assert (file.rows, file.skipped) == (2, 0)
         write(file, ["c", "d"])
         file.finish()
-    assert out.read_text() == "header\na is a row\nb is a row\nc is a row\nd is a row\n"
+    assert out.read_text() == text("abcd", kind)
     assert sorted(path.name for path in tmp_path.iterdir()) == [".rows.journal", "rows"]
 
 
+@pytest.mark.parametrize("kind", ["jsonl", "csv"])
+def test_wherever_a_file_is_cut_off_it_ends_the_same(tmp_path: Path, kind: str) -> None:
+    out, names = tmp_path / "rows", ["a", "skipped", "a\nb", "a,b", 'a"b', "\udcff", "caf\xe9", "skipped2"]
+    with opened(out, names, kind) as file:
+        write(file, names)
+    whole, kept = file.part.read_bytes(), 0
+    for size in range(len(whole) + 1):
+        file.part.write_bytes(whole[:size])
+        with opened(out, names, kind) as file:
+            assert kept <= file.rows <= kept + 1 and file.rows <= whole[:size].count(b"\n")
+            assert file.skipped == (file.rows > 1)
+            kept = file.rows
+            write(file, names[kept:])
+            assert file.part.read_bytes() == whole
+    assert kept == len(names) - (kind == "csv")  # where the last one's lines end, only a line after them shows
+    with opened(out, names, kind) as file:
+        write(file, names[file.rows :])
+        file.finish()
+    with opened(out, names, kind) as file:
+        assert file.complete and (file.rows, file.skipped) == (len(names), 1)
+
+
+def test_rows_are_continued_at_a_whole_batch(tmp_path: Path) -> None:
+    out = tmp_path / "rows"
+    with opened(out, "abcdefgh") as file:
+        write(file, "abcdef")
+    with opened(out, "abcdefgh", step=4) as file:
+        assert file.rows == 4
+        write(file, "efgh")
+        file.finish()
+    assert out.read_text() == text("abcdefgh")
+
+
+def test_names_that_csv_cannot_tell_apart_are_written_again(tmp_path: Path) -> None:
+    names = ["a", "\\xff", "\udcff", "b"]
+    with opened(tmp_path / "rows", names, "csv") as file:
+        write(file, names)
+    with opened(tmp_path / "rows", names, "csv") as file:
+        assert file.rows == 1
+        write(file, names[1:])
+        file.finish()
+    assert (tmp_path / "rows").read_bytes() == text(names, "csv").encode()
+
+
+@pytest.mark.parametrize("kind", ["jsonl", "csv"])
 @pytest.mark.parametrize(
     ("now", "kept"),
     [("abcde", 3), ("abxcd", 2), ("xabc", 0), ("ab", 2), ("bc", 0)],
     ids=["more at the end", "one in the middle", "one at the start", "the last is gone", "the first is gone"],
 )
-def test_a_folder_that_changed_is_continued_from_the_change(tmp_path: Path, now: str, kept: int) -> None:
+def test_a_folder_that_changed_is_continued_from_the_change(tmp_path: Path, now: str, kept: int, kind: str) -> None:
     out = tmp_path / "rows"
-    with ContinuedFile(out, COMMAND, b"") as file:
-        file.resume("abc")
-        write(file, list("abc"))
-    with ContinuedFile(out, COMMAND, b"") as file:
-        assert file.resume(now) == kept
-        write(file, list(now[kept:]))
+    with opened(out, "abc", kind) as file:
+        write(file, "abc")
+    with opened(out, now, kind) as file:
+        assert file.rows == kept - (kind == "csv" and kept == 3)
+        write(file, now[file.rows :])
         file.finish()
-    assert out.read_text() == "".join(f"{name} is a row\n" for name in now)
+    assert out.read_text() == text(now, kind)
 
 
 def test_a_kill_between_any_two_steps(tmp_path: Path) -> None:
     out, names = tmp_path / "rows", ["skipped"]
     journal = tmp_path / ".rows.journal"
     journal.write_bytes(b'["tagprism jour')  # in the middle of its first line
-    with ContinuedFile(out, COMMAND, b"") as file:
-        assert file.resume(names) == 0
+    with opened(out, names) as file:
+        assert file.rows == 0
         write(file, names)
         file.part.unlink()  # a journal alone
-    with ContinuedFile(out, COMMAND, b"") as file:
-        assert file.resume(names) == 0
+    with opened(out, names) as file:
+        assert file.rows == 0
         write(file, names)
-    with ContinuedFile(out, COMMAND, b"") as file:
-        assert file.resume(names) == 1
+    with opened(out, names) as file:
+        assert file.rows == 1
         assert file.skipped == 1
-        assert finished(out, COMMAND, names) is None
-        file.part.rename(out)  # all but the last step, which shortens the journal
-    whole = finished(out, COMMAND, names)
-    assert whole is not None and (whole.rows, whole.skipped) == (1, 1)
+        assert not file.complete
+        file.part.rename(out)  # the last step
+    with opened(out, names) as whole:
+        assert whole.complete and (whole.rows, whole.skipped) == (1, 1)
     with out.open("a") as changed:
         changed.write("by hand")
     with pytest.raises(InputError, match="changed since"):
-        finished(out, COMMAND, names)
+        opened(out, names)
 
 
 def test_two_commands_do_not_write_one_file(tmp_path: Path) -> None:
-    with ContinuedFile(tmp_path / "rows", COMMAND, b"") as file:
+    with opened(tmp_path / "rows", "a") as file:
         with pytest.raises(InputError, match="another tagprism"):
-            ContinuedFile(tmp_path / "rows", COMMAND, b"")
-        file.resume("a")
+            opened(tmp_path / "rows", "a")
         write(file, ["a"])
         file.finish()
 
 
 def test_a_full_disk_is_the_machine(tmp_path: Path) -> None:
-    with ContinuedFile(tmp_path / "rows", COMMAND, b"") as file:
-        file.resume("a")
-        os.dup2(os.open("/dev/full", os.O_WRONLY), file._out)
+    with opened(tmp_path / "rows", "a") as file:
+        os.dup2(os.open("/dev/full", os.O_WRONLY), file._out.fileno())
         with pytest.raises(MachineError, match="No space left"):
             write(file, ["a"])

@@ -14,8 +14,8 @@ from typing import Any
 import pytest
 
 import tagprism
-from tagprism.bundle import find as module
-from tagprism.bundle.find import find_bundle
+from tagprism.bundle import bundle as module
+from tagprism.bundle.bundle import find_bundle
 from tagprism.errors import InputError, MachineError
 from tests.command_line import tagprism as command
 from tests.small_world import World

@@ -11,7 +11,8 @@ from sklearn.linear_model import Ridge
 from timm.data.imagenet_info import ImageNetInfo
 
 from tagprism.comparing import baselines
-from tagprism.comparing.baselines import authors_recipe, conse, ridge, single_vector_recipe
+from tagprism.comparing.baselines import conse, ridge
+from tagprism.comparing.methods import authors_recipe, single_vector_recipe
 from tagprism.errors import InputError
 from tagprism.labels.encoders.encoder import load_encoder
 from tagprism.labels.label_space import LabelSpace, SpacePart

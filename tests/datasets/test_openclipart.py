@@ -16,6 +16,8 @@ from PIL import Image
 
 from tagprism.datasets import openclipart as module
 from tagprism.datasets import openclipart_source as source
+from tagprism.datasets.image_ids import FilesBelow
+from tagprism.datasets.near_duplicates import drawing_name, near_duplicates
 from tagprism.datasets.openclipart import (
     Drawing,
     default_openclipart_split,
@@ -23,10 +25,11 @@ from tagprism.datasets.openclipart import (
     read_drawings,
     read_svg_metadata,
 )
-from tagprism.datasets.openclipart_split import PARTS, UNSEEN_LABELS, draw_split, near_duplicate_groups
+from tagprism.datasets.openclipart_split import PARTS, UNSEEN_LABELS, draw_openclipart_split
+from tagprism.datasets.ragged import Ragged
 from tagprism.datasets.registry import default_split, open_dataset
 from tagprism.datasets.splits import shared_labels
-from tagprism.datasets.table import FilesBelow, ImageTable, Ragged
+from tagprism.datasets.table import ImageTable
 from tagprism.errors import InputError, MachineError
 
 SVG = """<?xml version="1.0"?>
@@ -218,7 +221,7 @@ def unevenness(table: ImageTable, parts: dict[str, list[str]]) -> float:
 
 def test_drawn_split_keeps_groups_together_and_gives_every_label_its_share() -> None:
     table, groups = toy()
-    split = draw_split(table, groups)
+    split = draw_openclipart_split(table, groups)
     part_of = {key: part for part in PARTS for key in getattr(split, part)}
     assert set(part_of) == set(table.keys)
     assert all(part_of[key] == part_of[first] for key, first in groups.items())
@@ -232,8 +235,8 @@ def test_drawn_split_keeps_groups_together_and_gives_every_label_its_share() -> 
             drawn = thrown[groups[key]]
             blind["train" if drawn < 0.6 else "val" if drawn < 0.7 else "test"].append(key)
         assert ours < unevenness(table, blind)
-    assert draw_split(table, groups) == split
-    assert draw_split(table, groups, seed=1).unseen != split.unseen
+    assert draw_openclipart_split(table, groups) == split
+    assert draw_openclipart_split(table, groups, seed=1).unseen != split.unseen
 
 
 def test_near_duplicates_of_real_files(small: Path) -> None:
@@ -245,7 +248,7 @@ def test_near_duplicates_of_real_files(small: Path) -> None:
     keys = ("animals/bigger.png", "animals/broken.png", "animals/cat.png", "animals/dog000.png", "animals/twin.png")
     nothing = Ragged.from_rows([[]] * len(keys))
     table = ImageTable("t", FilesBelow(small / "png", keys), keys, (), nothing, nothing, "negative")
-    groups = near_duplicate_groups(table, [Drawing(key, (), ()) for key in keys])
+    groups = near_duplicates(table, [drawing_name(key, ()) for key in keys])
     assert groups == {
         "animals/bigger.png": "animals/bigger.png",
         "animals/cat.png": "animals/cat.png",

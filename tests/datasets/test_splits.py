@@ -11,6 +11,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tagprism.datasets.image_ids import FilesBelow
+from tagprism.datasets.ragged import Ragged
 from tagprism.datasets.splits import (
     Split,
     hold_out_validation,
@@ -19,7 +21,7 @@ from tagprism.datasets.splits import (
     shared_labels,
     split_names,
 )
-from tagprism.datasets.table import FilesBelow, ImageTable, Ragged, SkippedPicture
+from tagprism.datasets.table import ImageTable, SkippedPicture
 from tagprism.datasets.tagged import open_tagged
 from tagprism.errors import InputError
 from tagprism.labels.phrases import same_label
@@ -45,7 +47,7 @@ def write(path: Path, value: Any) -> str:
 def test_one_and_several(tmp_path: Path, table: ImageTable) -> None:
     file = write(tmp_path, {**GOOD, "val": ["2.jpg"], "seed": 3})
     split = load_split(file, table)
-    assert split == Split("splits.json", ("cat", "dog"), ("tree",), ("0.jpg", "1.jpg"), ("2.jpg",), ("3.jpg",))
+    assert split == Split(**{**GOOD, "val": ["2.jpg"]}, name="splits.json")
     assert load_split(file + "#0", table).digest == split.digest
     assert split_names(file) == [file]
     second = {**GOOD, "unseen": ["ice cream"]}
@@ -157,7 +159,7 @@ def test_shared_labels_agree_with_every_pair(seen: list[str], unseen: list[str])
 def big(pictures: int = 400, labels: int = 50) -> Split:
     keys = tuple(f"{number}.jpg" for number in range(pictures))
     names = tuple(f"word{number}x" for number in range(labels))
-    return Split("big", names[:-5], names[-5:], keys[:300], (), keys[300:])
+    return Split(seen=names[:-5], unseen=names[-5:], train=keys[:300], test=keys[300:], name="big")
 
 
 def test_validation_is_held_out_by_seed_and_key_alone() -> None:
@@ -198,7 +200,7 @@ def test_pseudo_unseen_holds_nothing_of_the_true_test() -> None:
 
 
 def test_pseudo_unseen_takes_other_spellings_along() -> None:
-    split = Split("s", ("cat", "cats", "dog", "dogs"), ("tree",), ("0",), ("1",), ("2",))
+    split = Split(seen=("cat", "cats", "dog", "dogs"), unseen=("tree",), train=("0",), val=("1",), test=("2",))
     for seed in range(5):
         assert set(pseudo_unseen(split, 0.25, seed).unseen) in ({"cat", "cats"}, {"dog", "dogs"})
 

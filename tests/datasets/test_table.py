@@ -9,7 +9,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tagprism.datasets.table import FilesBelow, ImageTable, Picked, Ragged, Targets, first_ten
+from tagprism.datasets.image_ids import FilesBelow
+from tagprism.datasets.ragged import Ragged
+from tagprism.datasets.table import ImageTable, Picked, Targets, first_ten
 from tagprism.errors import InputError
 
 

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 import pytest
 
-from tagprism.evaluation.evaluate import evaluate_matrices
 from tagprism.evaluation.protocols import Evaluation
+from tagprism.evaluation.streaming import evaluate_matrices
 
 
 @dataclass(frozen=True)

@@ -1,220 +1,101 @@
-"""The streaming evaluation against the metrics in memory."""
+"""`evaluate` as Python calls it: models, runs, scores."""
 
 from __future__ import annotations
 
+import doctest
 import json
-import subprocess
-import sys
-from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
+from tagprism.datasets.splits import Split, load_split
+from tagprism.datasets.table import ImageTable
+from tagprism.datasets.tagged import open_tagged
 from tagprism.errors import InputError
-from tagprism.evaluation import evaluate
-from tagprism.evaluation.evaluate import evaluate_matrices
-from tagprism.evaluation.metrics import (
-    UnknownPolicy,
-    average_precisions,
-    ceiling_at_k,
-    chance_mean_average_precision,
-    constant_at_k,
-    expected_average_precision,
-    labelled_images,
-    mean_average_precision,
-    precision_recall_f1_at_k,
-    weighted_mean_average_precision,
-)
-from tagprism.evaluation.protocols import Evaluation
+from tagprism.evaluation import evaluate as module
+from tagprism.evaluation.evaluate import evaluate
+from tagprism.evaluation.metrics import mean_average_precision
+from tagprism.evaluation.protocols import EvaluationProtocol
+from tagprism.evaluation.report import render_report, report_of
 from tagprism.evaluation.scores import score_matrices
+from tests.small_world import World
 
-Problem = Any  # of conftest.py
-MakeProblem = Callable[..., Problem]
-
-KS = (3, 5, 20)
+K1 = EvaluationProtocol(ks=(1,))
 
 
-def in_memory(scores: np.ndarray, targets: np.ndarray, unknown: UnknownPolicy) -> dict[str, float]:
-    """The numbers of one image set, from the plain metrics."""
-    marks = np.maximum(targets, 0) if unknown == "negative" else targets
-    numbers = {
-        "images": len(targets),
-        "labels": targets.shape[1],
-        "labels_without_positive": int(((targets == 1).sum(axis=0) == 0).sum()),
-        "positives_per_image": (targets == 1).sum() / len(targets),
-        "mAP": mean_average_precision(scores, marks),
-        "mAP_weighted": weighted_mean_average_precision(scores, marks),
-        "chance_mAP": chance_mean_average_precision(marks),
-    }
-    for k in KS:
-        if k <= targets.shape[1]:
-            numbers |= precision_recall_f1_at_k(scores, marks, k, image_set="all")
-            for line, figures in (("constant", constant_at_k), ("ceiling", ceiling_at_k)):
-                numbers |= {f"{line}_{key}": value for key, value in figures(marks, k, image_set="all").items()}
-    return numbers
+@dataclass(frozen=True)
+class Data:
+    """A data set and its first split."""
+
+    table: ImageTable
+    split: Split
 
 
-@pytest.mark.parametrize("unknown", ["ignore", "negative"])
-@pytest.mark.parametrize("seed", range(4))
-@pytest.mark.parametrize("scores_held", [2**27, 300 * 7])
-def test_streaming_gives_what_the_metrics_give_in_memory(
-    make_problem: MakeProblem, unknown: UnknownPolicy, seed: int, scores_held: int, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(evaluate, "BLOCK_SCORES", scores_held)  # the second: blocks of 7 of the 30 labels
-    problem = make_problem(seed, ties=seed % 2 == 1, unknown=0.3 * (seed // 2))
-    result = problem.evaluate(ks=KS, unknown=unknown).to_json()
-    scores = score_matrices(problem.matrices, problem.vectors)
-    for task, labels in (("zsl", problem.unseen), ("gzsl", np.ones(len(problem.names), bool))):
-        own_scores, own_targets = scores[:, labels], problem.targets[:, labels]
-        shown = labelled_images(own_targets)
-        labelled, everything = dict(result[task]), result[task]["all"]
-        del labelled["all"]
-        for numbers, keep, name in ((labelled, shown, "labelled"), (everything, shown | True, "all")):
-            assert numbers.pop("image_set") == name
-            assert numbers == pytest.approx(in_memory(own_scores[keep], own_targets[keep], unknown), rel=1e-9)
+@pytest.fixture
+def data(world: World) -> Data:
+    table = open_tagged(world.data)
+    return Data(table, load_split(f"{world.data}/splits.json#0", table))
 
 
-def test_scores_are_the_largest_product_of_a_row_with_the_label_and_a_one(problem: Problem) -> None:
-    queries = np.concatenate([problem.vectors, np.ones((len(problem.names), 1))], axis=1)
-    expected = np.einsum("nmd,ld->nml", problem.matrices.astype(np.float64), queries).max(axis=1)
-    np.testing.assert_allclose(score_matrices(problem.matrices, problem.vectors), expected, atol=1e-5)
+def test_a_path_and_a_finished_run_and_its_scores_are_measured_alike(world: World, data: Data) -> None:
+    @dataclass(frozen=True)
+    class Run:
+        path: Path
 
-
-def test_each_label_has_its_own_row(make_problem: MakeProblem) -> None:
-    problem = make_problem(unknown=0.2)
-    rows = problem.evaluate().to_json()["per_label"]
-    scores = score_matrices(problem.matrices, problem.vectors)
-    for task, labels in (("zsl", np.flatnonzero(problem.unseen)), ("gzsl", np.arange(30))):
-        shown = labelled_images(problem.targets[:, labels])
-        targets = problem.targets[shown][:, labels]
-        precisions = average_precisions(scores[shown][:, labels], targets)
-        chance = expected_average_precision((targets >= 0).sum(axis=0), (targets == 1).sum(axis=0))
-        for column, label in enumerate(labels):
-            if np.isnan(precisions[column]):
-                assert rows[label][f"AP_{task}"] is rows[label][f"chance_{task}"] is None
-            else:
-                assert rows[label][f"AP_{task}"] == pytest.approx(precisions[column])
-                assert rows[label][f"chance_{task}"] == pytest.approx(chance[column])
-    assert [row["label"] for row in rows] == list(problem.names)
-    assert [row["unseen"] for row in rows] == problem.unseen.tolist()
-    assert [row["positives"] for row in rows] == (problem.targets == 1).sum(axis=0).tolist()
-    assert [row["label"] for row in rows if "AP_zsl" in row] == list(problem.names[:10])
-    assert rows[3]["AP_zsl"] is None
-
-
-def test_the_json_names_its_protocol_and_every_number(problem: Problem) -> None:
-    result = problem.evaluate(label_encoder="minilm").to_json()
-    assert json.loads(json.dumps(result, allow_nan=False)) == result
-    assert result["protocol"] == {
-        "image_set": "labelled",
-        "unknown": "ignore",
-        "ks": [3, 5],
-        "label_encoder": "minilm",
-        "labels_without_positive": "left out of mAP",
-        "ties": "lower index first",
-        "neighbours": 0,
-    }
-    assert result["leak"] is False
-    at_k = {f"{line}{part}@{k}" for line in ("", "constant_", "ceiling_") for part in ("P", "R", "F1") for k in (3, 5)}
-    plain = {"image_set", "images", "labels", "labels_without_positive", "positives_per_image"}
-    keys = plain | {"mAP", "mAP_weighted", "chance_mAP"} | at_k
+    by_path = evaluate(world.run, data.table, data.split, protocol=K1)
+    by_run = evaluate(Run(world.run), data.table, data.split, protocol=K1)
+    assert by_run.to_json() == by_path.to_json()
+    assert by_path.matrices is not None and by_path.queries is not None
+    scores = score_matrices(by_path.matrices, by_path.queries)
+    by_scores = evaluate(scores, data.table, data.split, protocol=K1)
     for task in ("zsl", "gzsl"):
-        assert result[task].keys() == keys | {"all"}
-        assert result[task]["all"].keys() == keys
-    assert result["zsl"]["labels_without_positive"] == 1
-    assert result["gzsl"]["labels_without_positive"] == 2
+        assert by_scores.to_json()[task] == by_path.to_json()[task]
+    assert by_scores.provenance["engine"] == "scores" and by_path.provenance["engine"] == "onnx"
+    shown = str(by_scores)
+    assert "scores" in shown and "ZSL mAP" in shown and "ceiling" in shown
+    assert "scores on splits.json#0" in render_report(report_of(by_scores))
 
 
-def test_a_leak_is_marked(problem: Problem) -> None:
-    assert problem.evaluate(leak=True).to_json()["leak"] is True
-
-
-def test_a_k_above_the_labels_of_a_task_is_left_out_of_it(problem: Problem) -> None:
-    result = problem.evaluate(ks=(20, 3, 40)).to_json()
-    assert "F1@20" not in result["zsl"]
-    assert "F1@20" in result["gzsl"]
-    assert "F1@40" not in result["gzsl"]
-    assert result["protocol"]["ks"] == [3, 20, 40]
-    assert problem.evaluate(ks=()).to_json()["zsl"]["mAP"] == result["zsl"]["mAP"]
-
-
-@pytest.mark.parametrize("dtype", ["float16", "float32"])
-def test_memory_mapped_matrices_give_the_same(problem: Problem, tmp_path: Path, dtype: str) -> None:
-    rounded = replace(problem, matrices=problem.matrices.astype(dtype))
-    np.save(tmp_path / "matrices.npy", rounded.matrices)
-    mapped = replace(problem, matrices=np.load(tmp_path / "matrices.npy", mmap_mode="r"))
-    widened = replace(problem, matrices=rounded.matrices.astype(np.float32))
-    assert mapped.evaluate().to_json() == rounded.evaluate().to_json() == widened.evaluate().to_json()
-
-
-def test_a_perfect_model_reaches_the_ceiling_and_a_blind_one_stays_near_chance(make_problem: MakeProblem) -> None:
-    problem = make_problem(images=1500)
-    labels = np.eye(len(problem.names), dtype=np.float32)
-    perfect = np.concatenate([problem.targets, np.zeros((1500, 1))], axis=1)[:, None].astype(np.float32)
-    random = np.random.default_rng(1).random(perfect.shape, np.float32)
-    best = replace(problem, matrices=perfect, vectors=labels).evaluate()
-    blind = replace(problem, matrices=random, vectors=labels).evaluate()
-    for task in ("zsl", "gzsl"):
-        figures = best.task(task).labelled
-        assert figures.mean_ap == pytest.approx(100)
-        assert figures.at_k == figures.ceiling
-        for figures in (blind.task(task).labelled, blind.task(task).all_images):
-            assert figures.mean_ap == pytest.approx(figures.chance_ap, abs=1)
-
-
-REFUSED: list[tuple[dict[str, Any], dict[str, Any], str]] = [
-    (
-        {"names": ("one",)},
-        {},
-        r"^300 matrices, 1 names, 30 vectors, 30 seen/unseen marks and targets \(300, 30\) do not",
-    ),
-    ({"targets": np.zeros((7, 30), np.int8)}, {}, r"do not fit; targets must have the shape \(matrices, names\)\.$"),
-    ({"targets": np.full((300, 30), 3, np.int8)}, {}, "^targets must be 1"),
-    (
-        {"targets": np.zeros((300, 30), np.int8)},
-        {},
-        r"^no test image has any of the unseen labels, .* Check that the split",
-    ),
-    ({"unseen": np.zeros(30, bool)}, {}, "^no label is unseen, so there is nothing to rank. Choose a split"),
-    (
-        {"vectors": np.ones((30, 7), np.float32)},
-        {},
-        r"^ranking matrices \(300, 3, 9\) must have .* Evaluate with the label",
-    ),
-    ({}, {"ks": (0, 3)}, "^K must be at least 1, not 0.$"),
-    ({}, {"unknown": "maybe"}, "^unknown must be one of ignore, negative"),
-]
+def test_scores_are_in_the_order_of_test_pictures_and_of_seen_then_unseen_labels(data: Data) -> None:
+    split, names = data.split, (*data.split.seen, *data.split.unseen)
+    targets = data.table.targets(data.table.rows_of(split.test), names)
+    result = evaluate(targets.astype(float), data.table, split, protocol=K1)
+    assert result.evaluation.gzsl.labelled.mean_ap == result.evaluation.zsl.labelled.mean_ap == 100
+    random = np.random.default_rng(0).random(targets.shape)  # float64: no tie that float32 would make
+    torch = pytest.importorskip("torch")
+    found = [evaluate(one, data.table, split, protocol=K1) for one in (random, random.tolist(), torch.tensor(random))]
+    assert found[0].to_json() == found[1].to_json() == found[2].to_json()
+    assert found[0].evaluation.gzsl.all_images.mean_ap == pytest.approx(mean_average_precision(random, targets))
+    assert json.loads(json.dumps(found[0].to_json()))["zsl"]["labels"] == 2
+    everything = evaluate(random, data.table, split, protocol=EvaluationProtocol(ks=(1,), image_set="all"))
+    assert f"ZSL: {len(split.test)} images" in " ".join(str(everything).split())
 
 
 @pytest.mark.usefixtures("no_type_checks")
-@pytest.mark.parametrize(("changes", "options", "message"), REFUSED)
-def test_what_does_not_fit_is_refused(
-    problem: Problem, changes: dict[str, Any], options: dict[str, Any], message: str
-) -> None:
+@pytest.mark.parametrize(
+    ("scores", "options", "message"),
+    [
+        (
+            np.zeros((22, 7)),
+            {},
+            r"scores have the shape \(22, 7\), but there are 22 images and 8 labels\. Give one row",
+        ),
+        (np.zeros((21, 8)), {}, r"scores have the shape \(21, 8\)"),
+        (np.zeros(8), {}, r"scores have the shape \(8,\)"),
+        (np.full((22, 8), np.nan), {}, "the score of image 0 for label 0 is nan"),
+        (np.full((22, 8), "x"), {}, "must be numbers"),
+        (object(), {}, "must be numbers"),
+        (np.zeros((22, 8)), {"neighbours": 2}, "neighbours are found by a model's matrices"),
+        (np.zeros((22, 8)), {"ks": (0,)}, "K must be at least 1"),
+    ],
+)
+def test_what_cannot_be_measured_is_refused(data: Data, scores: Any, options: dict[str, Any], message: str) -> None:
     with pytest.raises(InputError, match=message):
-        replace(problem, **changes).evaluate(**options)
+        evaluate(scores, data.table, data.split, protocol=EvaluationProtocol(**options))
 
 
-def test_a_score_that_is_not_finite_names_the_image(problem: Problem) -> None:
-    matrices = problem.matrices.copy()
-    matrices[200, :, 0] = np.nan
-    with pytest.raises(InputError, match=r"^the score of image 200 for label 0 is nan, not finite"):
-        evaluate_matrices(matrices, problem.names, problem.vectors, problem.unseen, problem.targets)
-
-
-def test_the_room_needs_no_torch_and_no_training() -> None:
-    code = (
-        "import sys, tagprism.evaluation.report, tagprism.evaluation.evaluate, tagprism.evaluation.leakage\n"
-        "print([name for name in sys.modules if name.split('.')[0] == 'torch' or name == 'tagprism.training'])"
-    )
-    assert subprocess.check_output([sys.executable, "-c", code], text=True).strip() == "[]"
-
-
-@pytest.mark.parametrize("unknown", [0.0, 0.3])
-def test_a_result_is_read_back_from_its_json(make_problem: Callable[..., Any], unknown: float) -> None:
-    evaluation = make_problem(unknown=unknown).evaluate(ks=(1, 3), label_encoder="minilm", leak=True)
-    again = Evaluation.from_json(json.loads(json.dumps(evaluation.to_json())))
-    assert json.dumps(again.to_json()) == json.dumps(evaluation.to_json())
+def test_the_example_of_the_docstring_runs() -> None:
+    assert doctest.testmod(module).failed == 0 < doctest.testmod(module).attempted

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import doctest
 import itertools
 import json
 from pathlib import Path
@@ -14,18 +15,19 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from tagprism.errors import InputError
+from tagprism.evaluation import metrics
 from tagprism.evaluation.metrics import (
     average_precisions,
     ceiling_at_k,
     chance_mean_average_precision,
     constant_at_k,
-    expected_average_precision,
     labelled_images,
     mean_average_precision,
     precision_recall_curve,
     precision_recall_f1_at_k,
     weighted_mean_average_precision,
 )
+from tagprism.evaluation.ranking import expected_average_precision
 
 SHAPES = st.tuples(st.integers(1, 12), st.integers(1, 6))
 FEW = st.sampled_from([-1.0, 0.0, 0.5, 2.0])
@@ -228,8 +230,17 @@ def test_booleans_integers_and_lists_are_taken_too() -> None:
 
 
 BAD: list[tuple[Any, Any, dict[str, Any], str]] = [
-    ([[1.0]], [[2]], {}, r"^targets must be 1 \(positive\), 0 \(negative\) or -1 \(unknown\)\.$"),
-    ([[1.0]], [[0.5]], {}, "^targets must be 1"),
+    (
+        [[1.0]],
+        [[2]],
+        {},
+        r"^targets must be 1 \(positive\), 0 \(negative\) or -1 \(unknown\), not 2 \(image 0, label 0\)\.$",
+    ),
+    ([[1.0, 2.0]], [[1, 0.7]], {}, r"^targets must be 1 .*, not 0\.7 \(image 0, label 1\)\.$"),
+    ([[1.0]], [[np.nan]], {}, "^targets must be 1 .*, not nan"),
+    ([[1.0]], np.array([[2]], np.int8), {}, "^targets must be 1 .*, not 2"),
+    ([[1.0], [1.0, 2.0]], [[1], [0]], {}, r"^scores and targets must be arrays \("),
+    ([["a"]], [[1]], {}, "^scores and targets must be numbers, not <U1.$"),
     ([[1.0]], [[257]], {}, "^targets must be 1"),
     ([1.0], [1], {}, r"^targets must have the shape \(images, labels\), not \(1,\)\.$"),
     ([[1.0, 2.0]], [[1]], {}, r"^scores \(1, 2\) and targets \(1, 1\) must have the same shape"),
@@ -253,13 +264,19 @@ def test_what_cannot_be_ranked_is_refused(scores: Any, targets: Any, options: di
     [
         (0, {}, "^k is 0, but must be from 1 to the number of labels, 2.$"),
         (3, {}, "^k is 3, but must be"),
+        (1.5, {}, "^k is 1.5, but must be"),
+        (True, {}, "^k is True, but must be"),
         (1, {"image_set": "some"}, "^image_set must be one of labelled, all, not 'some'.$"),
     ],
 )
-def test_a_wrong_k_or_image_set_is_refused(k: int, options: dict[str, Any], message: str) -> None:
+def test_a_wrong_k_or_image_set_is_refused(k: Any, options: dict[str, Any], message: str) -> None:
     targets = np.array([[1, 0]])
     with pytest.raises(InputError, match=message):
         precision_recall_f1_at_k(targets, targets, k, **options)
     for yardstick in (constant_at_k, ceiling_at_k):
         with pytest.raises(InputError, match=message):
             yardstick(targets, k, **options)
+
+
+def test_the_examples_of_the_docstrings_run() -> None:
+    assert doctest.testmod(metrics).failed == 0 < doctest.testmod(metrics).attempted

@@ -13,7 +13,7 @@ from pydantic import ValidationError
 from rich.console import Console
 
 from tagprism.evaluation.published import Entry, comparable_groups, published, published_for
-from tagprism.evaluation.table import compare, comparison_markdown, comparison_table
+from tagprism.evaluation.table import comparison_markdown, comparison_table, lay_out
 
 MakeProblem = Callable[..., Any]  # of conftest.py
 
@@ -80,7 +80,7 @@ def test_published_rows_stand_beside_ours_with_their_marks(make_problem: MakePro
     other = entry("Other", {"mAP": 25.9}, unverified=False, source="a paper", image_set="labelled")
     far = entry("Other", {"P@3": 50.0, "R@3": 30.0}, note="starts from CLIP")
     entries = (same, other, far)
-    result = compare({"matrix": [ours]}, entries)
+    result = lay_out({"matrix": [ours]}, entries)
     assert result.columns == tuple(
         f"{task} {metric}" for task in ("ZSL", "GZSL") for metric in ("mAP", "P@3", "R@3", "F1@3")
     )
@@ -96,7 +96,7 @@ def test_published_rows_stand_beside_ours_with_their_marks(make_problem: MakePro
     assert "5.00 in Other (NOT COMPARABLE with this test)" in words
     assert "The 2 groups are not comparable with each other" in words
     console = Console(file=io.StringIO(), width=240)
-    console.print(comparison_table(compare({"matrix": [ours]}, entries)))
+    console.print(comparison_table(lay_out({"matrix": [ours]}, entries)))
     printed = console.file.getvalue()  # type: ignore[attr-defined]
     assert "9.4 unverified" in printed and "NOT COMPARABLE" in printed
-    assert "| Same (published) | 9.4 unverified |" in comparison_markdown(compare({"matrix": [ours]}, entries))
+    assert "| Same (published) | 9.4 unverified |" in comparison_markdown(lay_out({"matrix": [ours]}, entries))

@@ -70,7 +70,7 @@ def report(make_problem: MakeProblem, pictures: list[Path]) -> Report:
     return Report(
         "Words & <pictures>",
         "A lead.",
-        facts=(("Seed", "0"), ("Commit", "abc <b>")),
+        provenance=(("Seed", "0"), ("Commit", "abc <b>")),
         methods={"matrix": [evaluation], "again": [evaluation]},
         showcase=showcase(evaluation, problem.matrices, problem.vectors, problem.targets, pictures),
         tagged=(TaggedPicture(pictures[0], (Tag("<i>dog", "93%", unseen=True), Tag("sea")), "own: 'x' & y"),),

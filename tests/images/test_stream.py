@@ -15,7 +15,7 @@ from tagprism.errors import PictureError
 from tagprism.images import stream
 from tagprism.images.decode import open_picture
 from tagprism.images.preprocess import Preprocess
-from tagprism.images.stream import look_at
+from tagprism.images.stream import process_pictures
 
 PREPROCESS = Preprocess(height=6, width=8, mean=(0.5, 0.5, 0.5), std=(0.5, 0.5, 0.5))
 BAD = {0: "missing", 3: "empty", 4: "corrupt", 19: "not_an_image"}
@@ -48,7 +48,7 @@ def doubled(pixels: np.ndarray) -> np.ndarray:
 def test_results_are_complete_in_order_and_equal_one_at_a_time(
     pictures: list[Path], batch_size: int, threads: int | None
 ) -> None:
-    results = list(look_at(iter(pictures), PREPROCESS, doubled, batch_size=batch_size, threads=threads))
+    results = list(process_pictures(iter(pictures), PREPROCESS, doubled, batch_size=batch_size, threads=threads))
     assert len(results) == len(pictures)
     for place, (path, one) in enumerate(zip(pictures, results, strict=True)):
         if place in BAD:
@@ -66,27 +66,27 @@ def test_a_network_never_gets_an_empty_batch(pictures: list[Path], tmp_path: Pat
         sizes.append(len(pixels))
         return pixels
 
-    assert list(look_at([], PREPROCESS, counted)) == []
-    assert len(list(look_at([tmp_path / "a", tmp_path / "b"], PREPROCESS, counted))) == 2
+    assert list(process_pictures([], PREPROCESS, counted)) == []
+    assert len(list(process_pictures([tmp_path / "a", tmp_path / "b"], PREPROCESS, counted))) == 2
     assert sizes == []
-    list(look_at(pictures, PREPROCESS, counted, batch_size=4, threads=1))
+    list(process_pictures(pictures, PREPROCESS, counted, batch_size=4, threads=1))
     assert sizes == [2, 3, 4, 4, 3]
 
 
 def test_errors_do_not_wait_for_good_pictures(tmp_path: Path) -> None:
     asked = iter(range(1000))
-    first = next(look_at((tmp_path / str(number) for number in asked), PREPROCESS, doubled, threads=1))
+    first = next(process_pictures((tmp_path / str(number) for number in asked), PREPROCESS, doubled, threads=1))
     assert isinstance(first.output, PictureError)
     assert next(asked) < 50
 
 
 def test_cap_on_pixels_is_passed_on(pictures: list[Path]) -> None:
-    results = list(look_at(pictures[1:3], PREPROCESS, doubled, max_pixels=320))
+    results = list(process_pictures(pictures[1:3], PREPROCESS, doubled, max_pixels=320))
     assert [getattr(one.output, "code", None) for one in results] == [None, "too_many_pixels"]  # 12 x 28 = 336
 
 
 def own_threads() -> list[threading.Thread]:
-    return [thread for thread in threading.enumerate() if thread.name.startswith("look")]
+    return [thread for thread in threading.enumerate() if thread.name.startswith("stream")]
 
 
 def test_closing_stops_the_threads_and_reads_no_further(pictures: list[Path], monkeypatch: pytest.MonkeyPatch) -> None:
@@ -98,7 +98,7 @@ def test_closing_stops_the_threads_and_reads_no_further(pictures: list[Path], mo
         return original(path)
 
     monkeypatch.setattr(stream, "read_bytes", counted)
-    results = look_at(pictures[5:7] * 500, PREPROCESS, lambda pixels: pixels.copy(), batch_size=2, threads=2)
+    results = process_pictures(pictures[5:7] * 500, PREPROCESS, lambda pixels: pixels.copy(), batch_size=2, threads=2)
     next(results)
     time.sleep(0.2)
     assert 2 <= len(read) <= 2 * 3 * 2  # three batches a thread
@@ -116,5 +116,5 @@ def test_a_bug_is_not_hidden(pictures: list[Path], monkeypatch: pytest.MonkeyPat
 
     monkeypatch.setattr(stream, broken, raises)
     with pytest.raises(RuntimeError, match="a bug"):
-        list(look_at(pictures, PREPROCESS, doubled, threads=2))
+        list(process_pictures(pictures, PREPROCESS, doubled, threads=2))
     assert not own_threads()

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from tagprism import files
 from tagprism.errors import InputError, MachineError, NothingToDoError
 from tagprism.files import digest_bytes, exchange
-from tagprism.keywords.journal import Journal, Story, stories, undo
+from tagprism.keywords.journal import Journal, RecordedRun, recorded_runs, undo
 
 Files = dict[str, tuple[bytes, int]]
 
@@ -68,14 +68,14 @@ def test_undoing_restores_bytes_and_times(
         if between != before and tree(folder) != between and not same:
             assert undo()[2] == []
             assert tree(folder) == between
-        for _ in [story for story in stories() if story.undone is None]:
+        for _ in [run for run in recorded_runs() if run.undone is None]:
             assert undo()[2] == []
         assert tree(folder) == before
 
 
 def test_a_run_that_changed_nothing_leaves_no_journal(tmp_path: Path) -> None:
     run(tmp_path, {})
-    assert stories() == []
+    assert recorded_runs() == []
     with pytest.raises(NothingToDoError, match="no run to undo"):
         undo()
 
@@ -86,13 +86,13 @@ def test_files_changed_since_are_left_alone_and_named(tmp_path: Path) -> None:
     (tmp_path / "a").write_bytes(b"edited")
     (tmp_path / "b").write_bytes(b"edited")
     (tmp_path / "c").unlink()
-    story, done, left = undo()
+    recorded, done, left = undo()
     assert done == 1
     assert dict(left) == {str(tmp_path / "a"): "It was changed since.", str(tmp_path / "b"): "It was changed since."}
     assert {name: data for name, (data, _) in tree(tmp_path).items()} == {"a": b"edited", "b": b"edited"}
-    assert Story.read(story.path).undone == 2
+    assert RecordedRun.read(recorded.path).undone == 2
     (tmp_path / "b").write_bytes(b"2")
-    assert undo(story.path.stem)[1] == 1  # called by name, it can be undone again
+    assert undo(recorded.path.stem)[1] == 1  # called by name, it can be undone again
     assert (tmp_path / "b").read_bytes() == b"old"
 
 
@@ -108,7 +108,7 @@ def test_an_earlier_run_below_a_later_one_is_left_alone(tmp_path: Path) -> None:
     (tmp_path / "a").write_bytes(b"0")
     run(tmp_path, {"a": b"1"})
     run(tmp_path, {"a": b"2"})
-    later, earlier = (story.path.stem for story in stories())
+    later, earlier = (recorded.path.stem for recorded in recorded_runs())
     assert undo(earlier)[1:] == (0, [(str(tmp_path / "a"), "It was changed since.")])
     assert undo(later)[1:] == (1, []) and undo(earlier)[1:] == (1, [])
     assert (tmp_path / "a").read_bytes() == b"0"
@@ -128,10 +128,10 @@ def test_the_same_run_goes_on_with_its_journal_and_another_does_not(tmp_path: Pa
         change(journal, tmp_path / "a", b"1")
         journal.record([(tmp_path / "b", None, None, b"2")])[0].write_bytes(b"half")
     run(tmp_path, {"b": b"2"})
-    assert len(stories()) == 1 and stories()[0].finished
+    assert len(recorded_runs()) == 1 and recorded_runs()[0].finished
     assert sorted(tree(tmp_path)) == ["a", "b"]
     run(tmp_path, {"c": b"3"})
-    assert len(stories()) == 2
+    assert len(recorded_runs()) == 2
 
 
 def test_what_a_killed_run_left_beside_a_file_is_removed_by_the_next_one(tmp_path: Path) -> None:
@@ -147,10 +147,10 @@ def test_a_line_that_was_cut_off_counts_for_nothing(tmp_path: Path, journals: Pa
     whole = path.read_bytes()
     path.write_bytes(whole + b'{"path": "/et')
     run(tmp_path, {"b": b"2"})
-    assert len(stories()[0].lines) == 2
+    assert len(recorded_runs()[0].lines) == 2
     path.write_bytes(path.read_bytes() + b'{"undo')
     assert undo()[1] == 2
-    assert stories()[0].undone == 0
+    assert recorded_runs()[0].undone == 0
 
 
 def test_a_journal_in_use_is_not_undone(tmp_path: Path) -> None:
@@ -160,7 +160,7 @@ def test_a_journal_in_use_is_not_undone(tmp_path: Path) -> None:
             undo()
         with Journal({}) as second:  # the same command at the same time
             change(second, tmp_path / "b", b"2")
-    assert len(stories()) == 2
+    assert len(recorded_runs()) == 2
 
 
 @pytest.mark.parametrize("data", [b"", b"no journal\n", b'{"format": 1}\n', b"\xff\n", b"[]\n"])

@@ -53,6 +53,7 @@ def test_it_equals_the_authors_network(network: OfficialNetwork, size: int, tmp_
     torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-4)
 
 
+@pytest.mark.slow
 def test_every_way_of_saving_gives_the_same_network(network: OfficialNetwork, tmp_path: Path) -> None:
     pixels = torch.rand(1, 3, 64, 64, generator=torch.Generator().manual_seed(2))
     weights = network.state_dict()
@@ -106,6 +107,7 @@ def test_class_names_come_in_the_order_of_their_numbers(value: Any, names: tuple
     assert read_official_checkpoint(path).classes == names
 
 
+@pytest.mark.slow
 def test_another_network_is_named(network: OfficialNetwork, tmp_path: Path) -> None:
     weights = dict(network.state_dict())
     lacking = {name: value for name, value in weights.items() if name != "layer3.4.conv2.0.weight"}

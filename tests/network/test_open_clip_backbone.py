@@ -35,6 +35,7 @@ def spec(tmp_path_factory: pytest.TempPathFactory) -> str:
     return make_clip(tmp_path_factory.mktemp("clip") / "small")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", TOWERS)
 def test_every_kind_of_tower_gives_open_clips_vectors(name: str, tmp_path: Path) -> None:
     vision, features = TOWERS[name]
@@ -79,6 +80,7 @@ def test_two_models_do_not_share_a_cache(spec: str, tmp_path: Path) -> None:
     assert first.weights_digest() == ClipBackbone(spec).weights_digest()
 
 
+@pytest.mark.slow
 def test_patches_are_those_that_the_tower_pools(tmp_path: Path) -> None:
     spec = make_clip(tmp_path / "clip", vision={"pool_type": "avg"})
     backbone = open_backbone(ModelTable(backbone=spec, rows_from="patches"))
@@ -120,6 +122,7 @@ def test_a_named_model_takes_a_local_file_or_random_weights(named: str, tmp_path
     assert not torch.equal(random.projection, backbone.projection)
 
 
+@pytest.mark.slow
 def test_a_network_to_load_weights_into_has_their_activation() -> None:
     kinds = {tag: ClipBackbone(f"open_clip:ViT-B-32/{tag}", "random") for tag in ("openai", "laion2b_s34b_b79k")}
     names = {tag: {type(module).__name__ for module in kind.modules()} for tag, kind in kinds.items()}

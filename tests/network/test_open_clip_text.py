@@ -83,6 +83,7 @@ def tokenizers() -> tuple[Tokenizer, Any]:
 _PARTS = ["'s", "'t", "'re", "ll", "I'm", "a1", "£5", "don't", "x’s", "…", "½", "ﬁ", "ß", "_", "-", ".", ","]
 
 
+@pytest.mark.slow
 @settings(max_examples=300, deadline=None)
 @given(st.text(max_size=40) | st.lists(st.sampled_from(_PARTS)).map(" ".join))
 def test_any_phrase_has_open_clips_tokens(tokenizers: tuple[Tokenizer, Any], text: str) -> None:

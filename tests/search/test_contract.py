@@ -18,8 +18,8 @@ from qdrant_client import QdrantClient
 from tagprism.errors import InputError
 from tagprism.search.contract import Filter, Hit, Index, Picture
 from tagprism.search.edge_index import EdgeIndex
-from tagprism.search.numpy_index import NumpyIndex
 from tagprism.search.qdrant_index import API_KEY, QdrantIndex, connect
+from tests.search.numpy_index import NumpyIndex
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore:Local mode performs exact:UserWarning"),
@@ -131,15 +131,15 @@ class TestChanges:
                     kept.pop(one, None), told.pop(one, None)
             else:
                 index.settle(whole(seed, 2, Q))
-        queries = whole(limit, 3, Q)
-        assert index.search(queries, limit) == [slowly(kept, query, limit) for query in queries]
+        vectors = whole(limit, 3, Q)
+        assert index.search(vectors, limit) == [slowly(kept, vector, limit) for vector in vectors]
         assert list(index.pictures()) == [told[one] for one in sorted(told)]
         assert [one.id for one in index.pictures(after=limit)] == sorted(one for one in told if one > limit)
         assert index.info().pictures == len(kept)
         ids = list(kept)
         assert np.array_equal(index.matrices(ids), np.array([kept[one] for one in ids]).reshape(-1, *SHAPE))
-        expected = [[slowly({one: kept[one]}, query, 1)[0].score for one in ids] for query in queries]
-        assert np.array_equal(index.scores(queries, ids), np.array(expected, np.float32).reshape(3, len(ids)))
+        expected = [[slowly({one: kept[one]}, vector, 1)[0].score for one in ids] for vector in vectors]
+        assert np.array_equal(index.scores(vectors, ids), np.array(expected, np.float32).reshape(3, len(ids)))
 
     def test_what_was_added_is_there_after_opening_again(self, kind: str, tmp_path: Path) -> None:
         form = FORMS[kind](tmp_path)

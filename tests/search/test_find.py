@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -13,11 +14,13 @@ import pytest
 from tagprism.bundle.neighbours import nearest_pictures
 from tagprism.errors import InputError, PictureError
 from tagprism.evaluation.scores import score_chunks, score_matrices
-from tagprism.search.collection import Collection, create_collection
+from tagprism.search.collection import Collection, marks_file
 from tagprism.search.contract import Picture
-from tagprism.search.find import Finder, find
-from tagprism.search.query import QueryError
-from tagprism.search.similar import Example, example_of
+from tagprism.search.create import create_collection
+from tagprism.search.find import example_of, find
+from tagprism.search.marks import open_marks
+from tagprism.search.query_error import QueryError
+from tagprism.search.similar import Example
 from tagprism.tagging.calibration import Calibration
 from tests.small_world import LABELS, World
 
@@ -56,24 +59,24 @@ def test_one_label_ranks_as_the_evaluator_does(collection: Collection, label: st
     for one in results.found:
         (tag,) = one.tags
         assert tag.label == label and tag.score == pytest.approx(scores[one.picture.id - 1], abs=1e-5)
-        assert one.chances == pytest.approx([one.score], rel=1e-5)
+        assert one.label_matches == pytest.approx([one.score], rel=1e-5)
 
 
 def test_with_neighbours_a_small_collection_ranks_as_evaluate_neighbours_does(collection: Collection) -> None:
     index, tagger = collection.index, collection.tagger
     matrices = index.matrices(list(range(1, index.info().pictures + 1)))
     nearest = nearest_pictures(matrices, tagger.bundle.config.dimension, 4)
-    ((_, scores),) = score_chunks(matrices, tagger.queries(["orange"]), nearest)
+    ((_, scores),) = score_chunks(matrices, tagger.scoring_vectors(["orange"]), nearest)
     results = find(collection, "orange", limit=64, neighbours=4)
     assert [one.picture.id for one in results.found] == (np.argsort(-scores[:, 0], kind="stable") + 1).tolist()
     assert results.found != find(collection, "orange", limit=64).found and not results.exact
     for one in results.found:
-        assert one.chances == pytest.approx([one.score], rel=1e-5)
+        assert one.label_matches == pytest.approx([one.score], rel=1e-5)
 
 
 def test_a_match_is_made_of_those_of_the_labels(collection: Collection) -> None:
     for one in find(collection, "red AND circle NOT 2*blue").found:
-        red, circle, blue = one.chances
+        red, circle, blue = one.label_matches
         assert [tag.label for tag in one.tags] == ["red", "circle", "blue"]
         assert one.score == pytest.approx(red * circle * (1 - blue) ** 2, rel=1e-3)
 
@@ -104,7 +107,7 @@ def test_marks_overrule_scores(collection: Collection) -> None:
     first, last = plain[0].picture, plain[-1].picture
     marks = {(last.digest, "red"): True, (first.digest, "red"): False, (first.digest, "blue"): True}
     marked = find(collection, "Red", limit=64, marks=marks).found
-    assert marked[0].picture == last and marked[0].chances == (1.0,)
+    assert marked[0].picture == last and marked[0].label_matches == (1.0,)
     assert first not in [one.picture for one in marked] and len(marked) == 63
     without = find(collection, "square NOT red", limit=64, marks=marks).found
     assert last not in [one.picture for one in without] and len(without) == 63
@@ -128,7 +131,7 @@ def test_an_example_finds_its_like_but_not_itself(collection: Collection, world:
     again = find(collection, None, limit=64, like=Example(collection.index.matrices([6])[0], str(shown)))
     assert [one.picture.id for one in again.found] == [one.picture.id for one in results.found]
     sifted = find(collection, "circle path:/2/", limit=64, like=example_of(collection, str(shown)))
-    assert sifted.found and all("/2/" in one.picture.path and one.chances for one in sifted.found)
+    assert sifted.found and all("/2/" in one.picture.path and one.label_matches for one in sifted.found)
 
 
 def test_a_picture_that_is_gone_is_an_example_as_it_was_indexed(collection: Collection, tmp_path: Path) -> None:
@@ -162,11 +165,31 @@ def test_a_calibrated_bundle_gives_probabilities_and_its_background(
 
     calibration = Fake(background, {}, np.zeros((len(LABELS), 2), np.float32))
     monkeypatch.setitem(vars(collection.tagger), "calibration", calibration)
-    finder = Finder(collection)
-    results = finder.find("red NOT blue", limit=64)
+    monkeypatch.delitem(vars(collection), "label_logits", raising=False)  # those of other tests
+    results = find(collection, "red NOT blue", limit=64)
     assert calls and all(tag.probability == 0.5 for one in results.found for tag in one.tags)
-    own = find(collection, "red", limit=64)
-    assert [one.picture.id for one in own.found] == [one.picture.id for one in finder.find("red", limit=64).found]
+    assert collection.label_logits.background is background
+    first = find(collection, "red", limit=64)
+    monkeypatch.delitem(vars(collection), "label_logits")
+    assert [one.picture.id for one in find(collection, "red", limit=64).found] == [
+        one.picture.id for one in first.found
+    ]
+
+
+def test_a_collection_searches_itself_with_what_people_said(collection: Collection, world: World) -> None:
+    shown = world.pictures()[5]
+    assert collection.search("red AND circle", 3) == find(collection, "red AND circle", 3)
+    assert collection.search("red", neighbours=4) == find(collection, "red", neighbours=4)
+    example = example_of(collection, str(shown))
+    assert collection.search(None, top_k=5, like=shown) == find(collection, None, 5, like=example)
+    assert collection.search("red", like=example) == find(collection, "red", like=example)
+    first = collection.search("red", 1).found[0].picture
+    with closing(open_marks(collection.where)) as marks:
+        marks.put(first.digest, "Red", False)
+    assert first not in [one.picture for one in collection.search("red", 64).found]
+    marks_file(collection.where).unlink()
+    with pytest.raises(InputError, match="neither a query nor a picture"):
+        collection.search(None)
 
 
 def test_what_cannot_be_searched_for_is_an_error(collection: Collection) -> None:

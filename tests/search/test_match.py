@@ -8,9 +8,20 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tagprism.search.contract import Filter
-from tagprism.search.match import Parts, divided, log_chance, log_match, positive_labels
-from tagprism.search.query import parse
-from tagprism.search.query_tree import And, Label, Not, Or, Query, Weighted
+from tagprism.search.parse import parse
+from tagprism.search.query import (
+    And,
+    Label,
+    Not,
+    Or,
+    Parts,
+    Query,
+    Weighted,
+    divided,
+    log_match,
+    log_probability,
+    positive_labels,
+)
 
 LABELS = [Label(name) for name in "abcd"]
 
@@ -96,7 +107,7 @@ def test_certain_and_impossible_labels() -> None:
     assert log_match(parse("a AND b"), values).tolist() == pytest.approx([half, -np.inf])
     assert log_match(parse("a OR b"), values).tolist() == pytest.approx([0, half])
     assert log_match(parse("NOT a"), values).tolist() == [-np.inf, 0]
-    assert log_chance(np.array([0.0]))[0] == pytest.approx(half)
+    assert log_probability(np.array([0.0]))[0] == pytest.approx(half)
 
 
 def test_filters_of_the_outermost_and_are_sifted_by_the_index() -> None:

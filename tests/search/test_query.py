@@ -11,8 +11,9 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from tagprism.labels.phrases import normalise_phrase
-from tagprism.search.query import DEEPEST, MOST_LABELS, QueryError, parse
-from tagprism.search.query_tree import And, InPath, Label, Not, Or, Query, Taken, Weighted, labels_of, leaves, show
+from tagprism.search.parse import DEEPEST, MOST_LABELS, parse
+from tagprism.search.query import And, InPath, Label, Not, Or, Query, Taken, Weighted, labels_of, leaves, show
+from tagprism.search.query_error import QueryError
 
 DOG, CAT, SUN = Label("dog"), Label("cat"), Label("sun")
 

@@ -14,9 +14,9 @@ from tagprism.evaluation.scores import score_matrices
 from tagprism.search.collection import Collection, Settings
 from tagprism.search.contract import Index, Picture
 from tagprism.search.edge_index import EdgeIndex
-from tagprism.search.find import Finder
-from tagprism.search.numpy_index import NumpyIndex
+from tagprism.search.find import find
 from tagprism.tagging.tagger import Tagger, load
+from tests.search.numpy_index import NumpyIndex
 from tests.small_world import LABELS, World
 
 
@@ -39,10 +39,10 @@ def test_average_precisions_from_the_index_are_the_evaluators(
     index: Index = NumpyIndex(tmp_path, (M, Q)) if form == "numpy" else EdgeIndex.create(tmp_path, (M, Q), form)
     index.add([Picture(i + 1, str(path), 1, 1, f"{i:064x}", 9, 9) for i, path in enumerate(paths)], matrices)
     settings = Settings(model=str(world.run), digest=tagger.bundle.digest, vectors=M, columns=Q)
-    finder = Finder(Collection(str(tmp_path), settings, index))
+    collection = Collection(str(tmp_path), settings, index)
     found = []
     for column, label in enumerate(LABELS):
-        results = finder.find(label, limit=N)
+        results = find(collection, label, limit=N)
         assert results.exact == (form != "float16") and len(results.found) == N
         hits = targets[[one.picture.id - 1 for one in results.found], column]
         found.append(100 * average_precision_of_ranks(np.flatnonzero(hits) + 1))

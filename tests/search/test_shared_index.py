@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import socket
 import subprocess
 import sys
 import threading
@@ -17,15 +18,15 @@ import numpy as np
 import pytest
 
 from tagprism.errors import InputError, MachineError
-from tagprism.search import shared_index
+from tagprism.search import remote_index, shared_index
 from tagprism.search.contract import Filter, Index, Picture
 from tagprism.search.edge_index import SHARD, EdgeIndex
-from tagprism.search.shared_index import LOCK, SharedIndex, hold
+from tagprism.search.shared_index import LOCK, SERVER, SharedIndex, take_lock
 from tests.search import writer
 from tests.search.writer import SHAPE, matrix, open_shared, picture
 
 STABLE = range(1, 41)
-QUERIES = np.random.default_rng(5).integers(-3, 4, (3, SHAPE[1])).astype(np.float32)
+VECTORS = np.random.default_rng(5).integers(-3, 4, (3, SHAPE[1])).astype(np.float32)
 
 
 @pytest.fixture
@@ -43,12 +44,12 @@ def start(folder: Path, seed: int) -> subprocess.Popen[str]:
 
 def right(index: Index, where: Filter | None) -> None:
     """Assert that one search is right in itself, and has all that nobody changes."""
-    for query, hits in zip(QUERIES, index.search(QUERIES, 500, where=where), strict=True):
+    for vector, hits in zip(VECTORS, index.search(VECTORS, 500, where=where), strict=True):
         assert [(-hit.score, hit.id) for hit in hits] == sorted((-hit.score, hit.id) for hit in hits)
         scores = {hit.id: hit.score for hit in hits}
         assert len(scores) == len(hits)
         for one in STABLE:
-            assert scores[one] == float((matrix(one, 0) @ query).max())
+            assert scores[one] == float((matrix(one, 0) @ vector).max())
 
 
 class Clients:
@@ -125,8 +126,8 @@ def test_fifty_clients_search_while_a_writer_is_killed_twenty_times(folder: Path
     try:
         for seed in range(20):
             lines = changes_until_killed(folder, seed, random.uniform(0, 0.5))
-            assert index._owner is not None
-            while index._owner._guests:  # what the dead writer sent last may still be under way
+            assert index._server is not None
+            while index._server._clients:  # what the dead writer sent last may still be under way
                 time.sleep(0.01)
             check_acknowledged(lines, index, state)
     finally:
@@ -142,17 +143,17 @@ def test_clients_go_on_when_the_writer_that_had_it_open_is_killed(folder: Path) 
     with_stable(folder).close()
     state: dict[int, int] = {}
     for seed in range(3):
-        guests: list[tuple[SharedIndex, Clients]] = []
+        clients_of: list[tuple[SharedIndex, Clients]] = []
 
-        def search(guests: list[tuple[SharedIndex, Clients]] = guests) -> None:
+        def search(clients_of: list[tuple[SharedIndex, Clients]] = clients_of) -> None:
             index = open_shared(folder)
-            assert index._owner is None
-            guests.append((index, Clients(index, 10)))
+            assert index._server is None
+            clients_of.append((index, Clients(index, 10)))
 
         lines = changes_until_killed(folder, seed, 0.3, search)
-        ((index, clients),) = guests
+        ((index, clients),) = clients_of
         check_acknowledged(lines, index, state)
-        assert index._owner is not None
+        assert index._server is not None
         clients.end()
         assert not clients.errors and clients.searches
         index.close()
@@ -165,62 +166,67 @@ def with_stable(folder: Path) -> SharedIndex:
     return index
 
 
-class TestGuests:
+class TestClients:
     """Two that share a folder in one process stand for two processes: the lock is of the open file."""
 
-    def test_a_guest_sees_and_changes_what_the_owner_has(self, folder: Path) -> None:
-        owner, guest = with_stable(folder), open_shared(folder)
+    def test_a_client_sees_and_changes_what_the_server_has(self, folder: Path) -> None:
+        server, client = with_stable(folder), open_shared(folder)
         odd = Picture(50, "/a/\udcff\n.jpg", 2**40, 2**62, "ab", 1, 2, "2024-07-31T18:05:09", (("é", 0.5), ("b", None)))
-        guest.add([odd], matrix(50, 0)[None])
-        guest.remove([3])
-        for index in (owner, guest):
+        client.add([odd], matrix(50, 0)[None])
+        client.remove([3])
+        for index in (server, client):
             assert index.get([50, 3]) == [odd, None]
             assert np.array_equal(index.matrices([50, 1]), np.stack([matrix(50, 0), matrix(1, 0)]))
             assert [one.id for one in index.pictures(after=38)] == [39, 40, 50]
         where = Filter(taken=(("2024", "2024-07"),), path=("\udcff",), not_path=("x",), not_taken=(("2023", "2023"),))
-        assert guest.search(QUERIES, 5, where=where) == owner.search(QUERIES, 5, where=where) != [[], [], []]
-        assert np.array_equal(guest.scores(QUERIES, [50, 2]), owner.scores(QUERIES, [50, 2]))
-        guest.settle(QUERIES)
-        assert guest.info() == owner.info()
-        guest.close(), owner.close()
+        assert client.search(VECTORS, 5, where=where) == server.search(VECTORS, 5, where=where) != [[], [], []]
+        assert np.array_equal(client.scores(VECTORS, [50, 2]), server.scores(VECTORS, [50, 2]))
+        client.settle(VECTORS)
+        assert client.info() == server.info()
+        client.close(), server.close()
 
-    def test_errors_are_those_of_the_owner(self, folder: Path) -> None:
-        owner, guest = with_stable(folder), open_shared(folder)
+    def test_errors_are_those_of_the_server(self, folder: Path) -> None:
+        server, client = with_stable(folder), open_shared(folder)
         with pytest.raises(InputError, match="the index holds 3 x 5"):
-            guest.add([picture(1, 1)], np.zeros((1, 2, 2), np.float32))
+            client.add([picture(1, 1)], np.zeros((1, 2, 2), np.float32))
         with pytest.raises(KeyError):
-            guest.matrices([999])
-        assert guest.get([1]) == [picture(1, 0)]  # the line still works
-        guest.close(), owner.close()
+            client.matrices([999])
+        assert client.get([1]) == [picture(1, 0)]  # the line still works
+        client.close(), server.close()
 
-    def test_a_guest_takes_over_from_an_owner_that_closes(self, folder: Path) -> None:
-        owner, guest, other = with_stable(folder), open_shared(folder), open_shared(folder)
-        owner.close()
-        right(guest, None), right(other, None)
+    def test_a_client_takes_over_from_a_server_that_closes(self, folder: Path) -> None:
+        server, client, other = with_stable(folder), open_shared(folder), open_shared(folder)
+        server.close()
+        right(client, None), right(other, None)
         other.remove([1])
-        assert guest.get([1]) == [None]
-        guest.close(), other.close()
+        assert client.get([1]) == [None]
+        client.close(), other.close()
 
     def test_nobody_comes_in_without_the_key(self, folder: Path) -> None:
-        owner = with_stable(folder)
-        port = json.loads((folder / LOCK).read_text())["port"]
+        server = with_stable(folder)
+        port = json.loads((folder / SERVER).read_text())["port"]
         with Client(("127.0.0.1", port)) as line:
             line.send_bytes(b'{"call": "info", "shape": [0]}\n')
             line.recv_bytes()  # the challenge
             with pytest.raises((EOFError, OSError)):
                 line.recv_bytes(), line.recv_bytes()
-        assert (folder / LOCK).stat().st_mode & 0o077 == 0
-        right(owner, None)
-        owner.close()
+        assert all((folder / name).stat().st_mode & 0o077 == 0 for name in (LOCK, SERVER))
+        right(server, None)
+        server.close()
 
-    def test_an_owner_that_does_not_answer_is_an_error(self, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_a_process_that_does_not_answer_is_an_error(self, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(shared_index, "_PATIENCE", 0.2)
-        held = hold(folder / LOCK)
-        assert held is not None and hold(folder / LOCK) is None
+        held = take_lock(folder / LOCK)
+        assert held is not None and take_lock(folder / LOCK) is None
         with pytest.raises(MachineError, match="which does not answer"):
             open_shared(folder)
-        held.close()
+        held.release()
         open_shared(folder).close()
+
+    def test_a_port_that_something_else_has_now_is_no_server(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(remote_index, "_GREETING", 0.1)
+        with socket.create_server(("127.0.0.1", 0)) as silent, pytest.raises(ConnectionError, match="has gone"):
+            remote_index.RemoteIndex(silent.getsockname()[1], b"key")
 
     def test_an_index_that_cannot_be_opened_leaves_no_lock(self, folder: Path, tmp_path: Path) -> None:
         shutil.rmtree(folder / SHARD)

@@ -14,15 +14,12 @@ from hypothesis import strategies as st
 
 from tagprism.bundle.score import max_similarity_numpy
 from tagprism.search import threshold
-from tagprism.search.contract import Filter, Picture
-from tagprism.search.filters import meets
-from tagprism.search.label_logits import Odds
-from tagprism.search.match import as_filter, log_match
-from tagprism.search.numpy_index import NumpyIndex
-from tagprism.search.query import parse
-from tagprism.search.query_tree import InPath, Label, Query, Taken, labels_of, leaves
+from tagprism.search.contract import Filter, Picture, meets
+from tagprism.search.parse import parse
+from tagprism.search.query import InPath, Label, LabelLogits, Query, Taken, as_filter, labels_of, leaves, log_match
 from tagprism.search.similar import Likeness
 from tagprism.search.threshold import Search
+from tests.search.numpy_index import NumpyIndex
 from tests.search.test_match import grow
 
 N, M, Q = 400, 3, 6
@@ -42,10 +39,10 @@ class Counted:
     def __getattr__(self, name: str) -> Any:
         return getattr(self._index, name)
 
-    def search(self, queries: np.ndarray, limit: int, *, where: Filter | None = None) -> Any:
+    def search(self, scoring_vectors: np.ndarray, limit: int, *, where: Filter | None = None) -> Any:
         self.depths.append(limit)
-        self.searched += len(queries)
-        return self._index.search(queries, limit, where=where)
+        self.searched += len(scoring_vectors)
+        return self._index.search(scoring_vectors, limit, where=where)
 
 
 class Made(NamedTuple):
@@ -74,7 +71,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Made]:
     index.close()
 
 
-QUERIES = np.random.default_rng(1).standard_normal((len(LABELS), Q)).astype(np.float32)
+VECTORS = np.random.default_rng(1).standard_normal((len(LABELS), Q)).astype(np.float32)
 LIKENESS = Likeness(np.random.default_rng(2).standard_normal((3, Q)).astype(np.float32), np.array([0.3, 0.7, 1.0]))
 BACKGROUND = np.random.default_rng(3).standard_normal((50, M, Q)).astype(np.float32)
 
@@ -82,7 +79,7 @@ BACKGROUND = np.random.default_rng(3).standard_normal((50, M, Q)).astype(np.floa
 def plain(
     tree: Query | None,
     like: Likeness | None,
-    odds: Odds,
+    label_logits: LabelLogits,
     made: Made,
     marks: dict[int, dict[int, bool]],
 ) -> list[tuple[float, int]]:
@@ -90,7 +87,7 @@ def plain(
     _, matrices, pictures = made
     known: dict[Any, np.ndarray] = {}
     if tree is not None:
-        logits = odds.logits(QUERIES, max_similarity_numpy(matrices, QUERIES)[0])
+        logits = label_logits.logits(VECTORS, max_similarity_numpy(matrices, VECTORS)[0])
         for place, its in marks.items():
             for one, added in its.items():
                 logits[one - 1, place] = np.inf if added else -np.inf
@@ -101,16 +98,18 @@ def plain(
                 known[leaf] = np.where(met, np.inf, -np.inf)
     match = np.zeros(N) if tree is None else log_match(tree, known)
     if like is not None:
-        scores, _ = max_similarity_numpy(matrices, like.queries)
-        match = match + like.log_match(odds.logits(like.queries, scores))
+        scores, _ = max_similarity_numpy(matrices, like.scoring_vectors)
+        match = match + like.log_match(label_logits.logits(like.scoring_vectors, scores))
     return sorted(((-value, place + 1) for place, value in enumerate(match) if value > -np.inf))
 
 
-def search_of(index: Any, tree: Query | None, like: Likeness | None, odds: Odds, marks: Any = None) -> Search:
+def search_of(
+    index: Any, tree: Query | None, like: Likeness | None, label_logits: LabelLogits, marks: Any = None
+) -> Search:
     labels = labels_of(tree) if tree is not None else ()
     places = [LABELS.index(label) for label in labels]
     own = {labels.index(LABELS[place]): its for place, its in (marks or {}).items() if LABELS[place] in labels}
-    return Search(index, None, tree, labels, QUERIES[places], like, odds, own)
+    return Search(index, None, tree, labels, VECTORS[places], like, label_logits, own)
 
 
 @pytest.mark.parametrize("standardised", [True, False])
@@ -133,9 +132,9 @@ def test_the_best_are_those_of_a_plain_ranking(
     monkeypatch.setattr(threshold, "_LEAST_DEPTH", 4)
     monkeypatch.setattr(threshold, "_FIRST", 1)
     like = LIKENESS if likes or tree is None else None
-    odds = Odds(BACKGROUND, standardised)
-    expected = plain(tree, like, odds, made, marks if tree is not None else {})[:limit]
-    found = search_of(made[0], tree, like, odds, marks).best(limit)
+    label_logits = LabelLogits(BACKGROUND, standardised)
+    expected = plain(tree, like, label_logits, made, marks if tree is not None else {})[:limit]
+    found = search_of(made[0], tree, like, label_logits, marks).best(limit)
     assert found.matches.tolist() == pytest.approx([-value for value, _ in expected], abs=threshold._ROUNDING)
     matches = np.array([value for value, _ in expected])
     if len(matches) < 2 or np.diff(matches).min() > threshold._ROUNDING:  # else the last bits of a product decide
@@ -145,16 +144,16 @@ def test_the_best_are_those_of_a_plain_ranking(
 @pytest.mark.parametrize("k", [1, 5])
 def test_neighbours_order_the_first_pictures_anew(made: Made, monkeypatch: pytest.MonkeyPatch, k: int) -> None:
     monkeypatch.setattr(threshold, "_LEAST_AMONG", 30)
-    odds, tree, matrices = Odds(BACKGROUND, standardised=True), parse("a NOT b"), made[1]
-    first = [one for _, one in plain(tree, None, odds, made, {})[:50]]  # ten for each that is wanted
+    label_logits, tree, matrices = LabelLogits(BACKGROUND, standardised=True), parse("a NOT b"), made[1]
+    first = [one for _, one in plain(tree, None, label_logits, made, {})[:50]]  # ten for each that is wanted
     means = matrices[np.array(first) - 1, :, : Q - 1].mean(axis=1)
     means /= np.linalg.norm(means, axis=1, keepdims=True)
     alike = means @ means.T - 2 * np.eye(50)
     nearest = np.argsort(-alike, axis=1)[:, :k]
-    scores, _ = max_similarity_numpy(matrices[np.array(first) - 1], QUERIES[:2])
+    scores, _ = max_similarity_numpy(matrices[np.array(first) - 1], VECTORS[:2])
     mixed = 0.7 * scores + 0.3 * scores[nearest].mean(axis=1)
-    matches = log_match(tree, dict(zip(map(Label, LABELS[:2]), odds.logits(QUERIES[:2], mixed).T, strict=True)))
-    found = search_of(made[0], tree, None, odds).best_smoothed(5, k, Q - 1)
+    matches = log_match(tree, dict(zip(map(Label, LABELS[:2]), label_logits.logits(VECTORS[:2], mixed).T, strict=True)))
+    found = search_of(made[0], tree, None, label_logits).best_smoothed(5, k, Q - 1)
     assert found.matches.tolist() == pytest.approx(sorted(matches, reverse=True)[:5], abs=1e-5)
     places = [first.index(one) for one in found.ids.tolist()]
     assert len(set(places)) == 5 and found.matches == pytest.approx(matches[places], abs=1e-5)
@@ -175,27 +174,27 @@ def test_no_more_of_the_index_is_read_than_the_proof_needs(
 ) -> None:
     monkeypatch.setattr(threshold, "_LEAST_DEPTH", 20)
     index = Counted(made[0])
-    search_of(index, parse(query), None, Odds(BACKGROUND, standardised=True)).best(5)
+    search_of(index, parse(query), None, LabelLogits(BACKGROUND, standardised=True)).best(5)
     assert (max(index.depths) > N) == whole
     assert searched is None or index.searched == searched
 
 
 def test_a_picture_that_is_removed_during_the_search_is_left_out(made: Made, monkeypatch: pytest.MonkeyPatch) -> None:
     class Losing(Counted):
-        def scores(self, queries: np.ndarray, ids: Sequence[int]) -> Any:
+        def scores(self, scoring_vectors: np.ndarray, ids: Sequence[int]) -> Any:
             if gone := first & set(ids):
                 raise KeyError(gone.pop())
-            return self._index.scores(queries, ids)
+            return self._index.scores(scoring_vectors, ids)
 
         def get(self, ids: Sequence[int]) -> Any:
             return [None if one in first else self._index.get([one])[0] for one in ids]
 
     monkeypatch.setattr(threshold, "_LEAST_DEPTH", 20)
-    odds, tree = Odds(BACKGROUND, standardised=True), parse("a AND b")
-    ids = search_of(made[0], tree, None, odds).best(8).ids.tolist()
+    label_logits, tree = LabelLogits(BACKGROUND, standardised=True), parse("a AND b")
+    ids = search_of(made[0], tree, None, label_logits).best(8).ids.tolist()
     first = set(ids[:3])
-    assert search_of(Losing(made[0]), tree, None, odds).best(5).ids.tolist() == ids[3:]
-    smoothed = search_of(Losing(made[0]), tree, None, odds).best_smoothed(9, 3, Q - 1).ids.tolist()
+    assert search_of(Losing(made[0]), tree, None, label_logits).best(5).ids.tolist() == ids[3:]
+    smoothed = search_of(Losing(made[0]), tree, None, label_logits).best_smoothed(9, 3, Q - 1).ids.tolist()
     assert len(smoothed) == 9 and not first & set(smoothed)
 
 
@@ -206,20 +205,20 @@ def test_pictures_that_come_during_the_search_push_none_out(
         def info(self) -> Any:
             return replace(self._index.info(), pictures=150)  # so many there were when they were counted
 
-    odds, tree = Odds(BACKGROUND, standardised=True), parse("a AND b")
-    wanted = search_of(made[0], tree, None, odds).best(30).ids.tolist()
-    assert search_of(Growing(made[0]), tree, None, odds).best(30).ids.tolist() == wanted
+    label_logits, tree = LabelLogits(BACKGROUND, standardised=True), parse("a AND b")
+    wanted = search_of(made[0], tree, None, label_logits).best(30).ids.tolist()
+    assert search_of(Growing(made[0]), tree, None, label_logits).best(30).ids.tolist() == wanted
 
 
 def test_a_mark_of_a_picture_outside_the_filters_brings_it_not_in(made: Made, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(threshold, "_LEAST_DEPTH", 20)
-    odds, where = Odds(BACKGROUND, standardised=True), Filter(path=("/1/",))
+    label_logits, where = LabelLogits(BACKGROUND, standardised=True), Filter(path=("/1/",))
     marks = {0: {2: True, 3: True, 9: False}}  # 2 and 9 are in /1/, 3 is in /2/
-    found = Search(made[0], where, Label("a"), ("a",), QUERIES[:1], None, odds, marks).best(60).ids.tolist()
+    found = Search(made[0], where, Label("a"), ("a",), VECTORS[:1], None, label_logits, marks).best(60).ids.tolist()
     assert found[0] == 2 and 9 not in found and all(meets(made[2][one - 1], where) for one in found)
 
 
 def test_an_empty_index_has_nothing(tmp_path: Path) -> None:
     index = NumpyIndex(tmp_path, (M, Q))
-    assert not len(search_of(index, parse("a"), None, Odds(BACKGROUND, standardised=True)).best(5).ids)
+    assert not len(search_of(index, parse("a"), None, LabelLogits(BACKGROUND, standardised=True)).best(5).ids)
     index.close()

@@ -15,9 +15,10 @@ from PIL import Image
 
 from tagprism.errors import MachineError, PictureError
 from tagprism.search.collection import Collection, Settings
-from tagprism.search.numpy_index import NumpyIndex
-from tagprism.search.upkeep import Report, Upkeep, only_one
+from tagprism.search.create import update_lock
+from tagprism.search.upkeep import Report, Upkeep
 from tagprism.tagging.tagger import Tagger, load
+from tests.search.numpy_index import NumpyIndex
 
 
 class Killed(BaseException):
@@ -304,7 +305,8 @@ def test_the_folder_of_the_index_is_not_indexed(library: Library) -> None:
 
 def test_only_one_process_keeps_it_up(tmp_path: Path) -> None:
     where = str(tmp_path)
-    with only_one(where), pytest.raises(MachineError, match="another `tagprism index` is at work"), only_one(where):
+    busy = pytest.raises(MachineError, match="another `tagprism index` is at work")
+    with update_lock(where), busy, update_lock(where):
         pass
-    with only_one(where):
+    with update_lock(where):
         pass

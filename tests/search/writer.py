@@ -12,14 +12,13 @@ from pathlib import Path
 import numpy as np
 
 from tagprism.search.contract import Picture
-from tagprism.search.edge_index import EdgeIndex
 from tagprism.search.shared_index import SharedIndex
 
 SHAPE = (3, 5)
 
 
 def open_shared(folder: Path) -> SharedIndex:
-    return SharedIndex(folder, lambda: EdgeIndex(folder, SHAPE))
+    return SharedIndex(folder, SHAPE)
 
 
 def matrix(number: int, change: int) -> np.ndarray:

@@ -17,11 +17,12 @@ from pathlib import Path
 from starlette.testclient import TestClient
 
 from tagprism.app.server.application import create_app
-from tagprism.app.server.guard import Door
+from tagprism.app.server.guard import Access
 from tagprism.app.server.library import Library
-from tagprism.search.collection import create_collection, open_collection
+from tagprism.search.collection import open_index
+from tagprism.search.create import create_collection, update_lock
 from tagprism.search.marks import open_marks
-from tagprism.search.upkeep import Upkeep, only_one
+from tagprism.search.upkeep import Upkeep
 from tests.small_world import COLOURS, SHAPES, draw
 
 PHOTOS = Path(__file__).parents[1] / "photos"
@@ -40,7 +41,7 @@ def make_photos(folder: Path, drawn: int = 16) -> Path:
 
 def make_index(folder: Path, photos: Path, model: str = "photos-lite") -> Path:
     """An index of a folder's pictures."""
-    with only_one(str(folder)):
+    with update_lock(str(folder)):
         collection = create_collection(str(folder), model, folders=(str(photos),))
         upkeep = Upkeep(collection)
         upkeep.update([str(photos)])
@@ -58,13 +59,13 @@ def serving(index: Path, *, token: str | None = None, before: Callable[[], None]
     def load() -> Library:
         if before is not None:
             before()
-        return Library(open_collection(str(index)), open_marks(str(index)), "photo.jpg.xmp")
+        return Library(open_index(str(index)), open_marks(str(index)), "photo.jpg.xmp")
 
     def failed(error: BaseException) -> None:
         failures.append(error)
         is_ready.set()
 
-    app = create_app(load, Door(token), failed, lambda _: is_ready.set())
+    app = create_app(load, Access(token), failed, lambda _: is_ready.set())
     with TestClient(app, base_url=HERE, raise_server_exceptions=False, follow_redirects=False) as client:
         if before is None:
             assert is_ready.wait(60)

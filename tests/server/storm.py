@@ -24,7 +24,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode
 
-from tagprism.search.collection import open_collection
+from tagprism.search.collection import open_index
 from tests.server.served import Served, make_index
 from tests.small_world import COLOURS, SHAPES, draw
 
@@ -88,7 +88,7 @@ def storm(folder: Path, kills: int, clients: int, seed: int) -> Storm:
             thread.join()
         server.stop(signal.SIGKILL)
     happened.wrong += [line for line in server.lines if "Traceback" in line]
-    collection = open_collection(str(index))  # after `kill -9` of the server
+    collection = open_index(str(index))  # after `kill -9` of the server
     if {Path(picture.path).name for picture in collection.index.pictures()} != _on_disk(photos):
         happened.wrong.append("the index is another one after the server was killed")
     collection.close()

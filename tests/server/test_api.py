@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 from starlette.testclient import TestClient
 
-from tagprism.app.server.work_queues import Together
+from tagprism.app.server.work_queues import BatchingQueue
 from tagprism.tagging.explain import Explainer
 from tagprism.tagging.tagger import load
 from tests.hostile_pictures import encoded, noise, png, scan_bomb
@@ -96,7 +96,7 @@ def test_uploads_that_come_together_are_one_batch() -> None:
         sizes.append(len(pixels))  # type: ignore[arg-type]
         return [number * 2 for number in pixels]  # type: ignore[attr-defined]
 
-    together = Together("network", network, most=8, waiting=32)
+    together = BatchingQueue("network", network, most=8, waiting=32)
     futures = [together.submit(number) for number in range(20)]
     may_go.set()
     assert [future.result(10) for future in futures] == [2 * number for number in range(20)]
@@ -108,7 +108,7 @@ def test_a_batch_that_fails_fails_for_its_own_callers_alone() -> None:
     def network(pixels: object) -> list[int]:
         return [10 // number for number in pixels]  # type: ignore[attr-defined]
 
-    together = Together("network", network, most=1, waiting=8)
+    together = BatchingQueue("network", network, most=1, waiting=8)
     good, bad, later = together.submit(5), together.submit(0), together.submit(2)
     assert good.result(10) == 2 and later.result(10) == 5
     with pytest.raises(ZeroDivisionError):

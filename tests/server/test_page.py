@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
 expect = sync_api.expect
+pytestmark = pytest.mark.slow  # a browser starts slowly; after a change of the page, run this file
 
 
 @pytest.fixture(scope="module")

@@ -31,6 +31,7 @@ def test_twenty_kills(tmp_path: Path) -> None:
     assert happened.wrong == [] and set(happened.answers) == {200}, happened
 
 
+@pytest.mark.slow
 def test_the_server_goes_on_when_the_process_that_had_the_index_is_killed(tmp_path: Path) -> None:
     photos = make_photos(tmp_path / "photos", drawn=2)
     index = make_index(tmp_path / "photos.index", photos)

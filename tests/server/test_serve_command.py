@@ -34,12 +34,14 @@ def test_it_serves_says_where_and_stops_well(index: Path) -> None:
         assert get(server.address, "/api/search?query=sky")["pictures"] == 21
 
 
+@pytest.mark.slow
 def test_ctrl_c_is_130_and_quiet_is_quiet(index: Path) -> None:
     server = Served(index)
     code, out = server.stop(signal.SIGINT)
     assert (code, out) == (130, "") and "Traceback" not in "".join(server.lines)
 
 
+@pytest.mark.slow
 def test_a_request_under_way_is_finished(index: Path, photos: Path) -> None:
     server = Served(index)
     port = int(server.address.rpartition(":")[2])
@@ -66,6 +68,7 @@ def test_a_request_under_way_is_finished(index: Path, photos: Path) -> None:
         assert stopped.result(30)[0] == 0
 
 
+@pytest.mark.slow
 def test_it_uses_no_torch(index: Path) -> None:
     code = """
 import sys, threading
@@ -91,6 +94,7 @@ def test_without_the_extra_it_says_what_to_install(
     assert 'pip install "tagprism[serve]"' in capsys.readouterr().err.replace("\n", " ")
 
 
+@pytest.mark.slow
 def test_what_cannot_be_served(index: Path, tmp_path: Path, world: World) -> None:
     for arguments, code, words in (
         ((tmp_path / "nothing",), 2, "is not an index"),
@@ -103,6 +107,7 @@ def test_what_cannot_be_served(index: Path, tmp_path: Path, world: World) -> Non
         assert done.returncode == code and words in said and "Traceback" not in said, said
 
 
+@pytest.mark.slow
 def test_a_port_in_use_is_code_6(index: Path) -> None:
     with socket.socket() as other:
         other.bind(("127.0.0.1", 0))
@@ -111,6 +116,7 @@ def test_a_port_in_use_is_code_6(index: Path) -> None:
     assert done.returncode == 6 and b"--port 0" in done.stderr
 
 
+@pytest.mark.slow
 def test_another_address_with_a_token(index: Path) -> None:
     token = "0123456789abcdef"
     with served(index, "--host", "0.0.0.0", environment={"TAGPRISM_TOKEN": token}) as server:

@@ -7,6 +7,7 @@ import shutil
 import tracemalloc
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -16,6 +17,7 @@ from hypothesis import strategies as st
 import tagprism
 from tagprism.errors import InputError
 from tagprism.images.decode import open_picture
+from tagprism.tagging.explain import Explainer
 from tagprism.tagging.tagger import Tagger
 from tagprism.tagging.tags import _best_spellings
 from tests.odd_pictures import DAMAGED, USABLE, draw_odd_pictures
@@ -76,6 +78,40 @@ def test_errors_come_before_the_first_row(tagger: Tagger, world: World) -> None:
         tagger.tag_each(world.pictures(), min_probability=0.5)
     with pytest.raises(InputError, match="no labels"):
         tagger.tag_each(world.pictures(), [])
+
+
+def test_a_bare_string_is_one_label(tagger: Tagger, world: World) -> None:
+    picture = world.pictures()[0]
+    assert tagger.tag(picture, "red") == tagger.tag(picture, ["red"])
+    assert tagger.tag(picture, {"red": "star"}) == tagger.tag(picture, {"red": ("star",)})
+    (one,), (other,) = (Explainer(tagger, labels).explain(picture, ["red"]).tags for labels in ("red", ["red"]))
+    assert one.score == other.score
+
+
+@pytest.mark.usefixtures("no_type_checks")
+@pytest.mark.parametrize("labels", [5, b"red", ["red", None], ["red", b"star"], {"red": 5}, {"red": ["star", 5]}, [[]]])
+def test_labels_that_are_no_words_are_an_error(labels: Any, tagger: Tagger, world: World) -> None:
+    with pytest.raises(InputError, match="labels are words, not"):
+        tagger.tag(world.pictures()[0], labels)
+
+
+@pytest.mark.usefixtures("no_type_checks")
+@pytest.mark.parametrize(
+    ("limits", "complaint"),
+    [
+        ({"top_k": 0}, "top_k is 0"),
+        ({"top_k": 2.5}, r"top_k is 2\.5"),
+        ({"top_k": "3"}, "top_k is '3'"),
+        ({"min_probability": 2}, "min_probability is 2"),
+        ({"min_probability": "0.5"}, "min_probability is '0.5'"),
+    ],
+)
+def test_limits_that_make_no_sense_are_an_error(
+    limits: Any, complaint: str, tagger: Tagger, world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Tagger, "calibrated", True)
+    with pytest.raises(InputError, match=complaint):
+        tagger.tag(world.pictures()[0], **limits)
 
 
 def test_without_text_an_unknown_phrase_names_the_nearest_words(world: World, tmp_path: Path) -> None:

@@ -74,7 +74,7 @@ def _card(found: Found) -> Card:
         missing=missing,
         ratio=min(_WIDEST, max(0.5, picture.width / max(picture.height, 1))),
         numbers=tuple(
-            (printable(tag.label), f"{chance:.2f}") for tag, chance in zip(found.tags, found.chances, strict=True)
+            (printable(tag.label), f"{match:.2f}") for tag, match in zip(found.tags, found.label_matches, strict=True)
         ),
         taken=(picture.taken or "")[:10],
     )

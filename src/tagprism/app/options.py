@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-DEFAULT_MODEL = "photos-lite"  # as `bundle.find.DEFAULT`, which loads ONNX Runtime
+DEFAULT_MODEL = "photos-lite"  # as `bundle.bundle.DEFAULT`, which loads ONNX Runtime
 DATA_HELP = "openclipart, tagged:DIR, nus-wide:DIR, coco:DIR or open-images:DIR, with ?key=value options."
 Data = Annotated[str, typer.Option("--data", help=DATA_HELP)]
 Split = Annotated[str | None, typer.Option("--split", help="FILE or FILE#2; all but tagged:DIR have their own.")]
@@ -16,3 +16,4 @@ Model = Annotated[
 ]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress and no talk.")]
 Sets = Annotated[list[str] | None, typer.Option("--set", help="key=value over the recipe, such as model.vectors=1.")]
+ModelNow = Annotated[str | None, typer.Option("--model", "-m", help="Where the index's model is now.")]

@@ -4,11 +4,16 @@
 (digests of the training pictures, for the leak check), `README.md` (model card), `text/` (the label space; its
 encoders may be elsewhere) and optionally `calibration.safetensors` (probabilities) and `classes.safetensors` (the
 affinities of labels to the classes of the class columns).
+
+Names of models on a hub (`hf-hub:owner/name[@revision]`), of packaged bundles (a bare word) and paths look different. A
+folder with the name of a packaged bundle is written `./NAME`, so that what lies in the working folder never changes
+what a name means.
 """
 
 from __future__ import annotations
 
 import json
+import re
 from functools import cached_property
 from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Annotated, Any, Literal
@@ -25,16 +30,11 @@ from tagprism.errors import InputError
 from tagprism.files import digest_file
 
 FORMAT = 1
-MODEL, VOCABULARY, CONFIG, TRAINED_ON, CARD, TEXT, CALIBRATION, CLASSES = (
-    "model.onnx",
-    "vocabulary.safetensors",
-    "config.json",
-    "trained_on.safetensors",
-    "README.md",
-    "text",
-    "calibration.safetensors",
-    "classes.safetensors",
-)
+MODEL, VOCABULARY, CONFIG, CARD, TEXT = "model.onnx", "vocabulary.safetensors", "config.json", "README.md", "text"
+TRAINED_ON, CALIBRATION, CLASSES = "trained_on.safetensors", "calibration.safetensors", "classes.safetensors"
+DEFAULT = "photos-lite"
+HUB = "hf-hub:"
+BUNDLES = Path(__file__).parents[1] / "bundles"  # those that this installation brings
 _LONGEST_CONFIG = 64 << 20  # bytes; a hundred thousand labels need 2 MB
 
 
@@ -107,15 +107,11 @@ class Bundle:
 
     def __init__(self, path: Path) -> None:
         self.path = path / "bundle" if (path / "bundle" / CONFIG).is_file() else path
-        file = self.path / CONFIG
-        if not file.is_file():
-            unfinished = (path / "recipe.toml").is_file()
-            remedy = "Run the same `tagprism train` again: it continues." if unfinished else "Name a RUN or a BUNDLE."
-            raise InputError(
-                "is a run that has not finished." if unfinished else "is not a bundle: it has no config.json.",
-                where=str(path),
-                remedy=remedy,
-            )
+        if not (file := self.path / CONFIG).is_file():
+            what, remedy = "is not a bundle: it has no config.json.", "Name a RUN or a BUNDLE."
+            if (path / "recipe.toml").is_file():
+                what, remedy = "is a run that has not finished.", "Run the same `tagprism train` again: it continues."
+            raise InputError(what, where=str(path), remedy=remedy)
         self.config = _read_config(file)
         if lacking := [name for name in (MODEL, VOCABULARY, TRAINED_ON) if name not in self.config.digests]:
             raise InputError(f"names no digest of {lacking[0]}.", where=str(file), remedy="Copy the bundle again.")
@@ -261,3 +257,43 @@ def _read_config(file: Path) -> BundleConfig:
         first = error.errors()[0]
         field = ".".join(map(str, first["loc"]))[:100]
         raise InputError(f"is not a bundle's config: {field}: {first['msg']}.", where=str(file)) from error
+
+
+def find_bundle(name: str) -> Path:
+    """Folder of a model by its name.
+
+    Args:
+        name: `hf-hub:owner/name[@revision]`, the name of a packaged bundle, or the path of a RUN or BUNDLE.
+
+    Returns:
+        A folder for `Bundle`. A path is returned as it is; `Bundle` says what is wrong with it.
+
+    Raises:
+        InputError: the hub has no such repository or revision, it holds no bundle, or there is nothing of that name.
+        MachineError: the hub does not answer.
+    """
+    if name.startswith(HUB):
+        from tagprism.bundle.hub import fetch_bundle
+
+        return fetch_bundle(name)
+    if re.fullmatch(r"[\w.-]+", name):
+        packaged = BUNDLES / name
+        if (packaged / CONFIG).is_file():
+            return packaged
+        if not Path(name).exists():
+            raise _nothing(name)
+    return Path(name)
+
+
+def packaged_bundles() -> list[str]:
+    """Names of the bundles that this installation brings."""
+    return sorted(path.parent.name for path in BUNDLES.glob(f"*/{CONFIG}"))
+
+
+def _nothing(name: str) -> InputError:
+    what = f"there is no model `{name}`: no such folder, and no packaged bundle"
+    if name == DEFAULT:
+        what, remedy = f"the bundle {name} is not part of this installation.", "Install tagprism from its wheel"
+        return InputError(what, remedy=f"{remedy}, or name a RUN or a BUNDLE with --model.")
+    remedy = "Name a RUN or a BUNDLE, a packaged bundle, or hf-hub:owner/name."
+    return InputError(f"{what} (packaged: {', '.join(packaged_bundles()) or 'none'}).", remedy=remedy)

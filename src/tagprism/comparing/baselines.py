@@ -1,58 +1,29 @@
-"""Methods to compare with. The rivals' names and recipes; ConSE and ridge regression to the label space.
+"""Rivals that need no training loop: ConSE, ridge regression to the label space, and plain CLIP.
 
 ConSE and ridge give one vector per image, so they are ranked and measured exactly as an embedding matrix with M = 1.
+CLIP learns from pictures with texts, so no label is certainly unseen by it.
 """
 
 from __future__ import annotations
+
+from collections.abc import Sequence
 
 import numpy as np
 import torch
 from jaxtyping import Float32, Int8
 
+from tagprism.errors import InputError
 from tagprism.evaluation.metrics import mean_average_precision
-from tagprism.labels.label_space import LabelSpace, SpacePart
+from tagprism.labels.label_space import LabelSpace
+from tagprism.labels.phrases import spoken_phrase
 from tagprism.network.backbones import Backbone
-from tagprism.training.networks import class_names, embed_known, imagenet_classifier
-from tagprism.training.recipe import LabelTable, LossTable, ModelTable, Recipe
+from tagprism.network.open_clip_models import load_clip
+from tagprism.training.networks import class_names, embed_known, has_imagenet_classifier, imagenet_classifier
 
 Features = Float32[np.ndarray, "N C"]
 
-BASELINES = {
-    "authors": "SDL, the authors' recipe",
-    "single": "single vector, M=1",
-    "conse": "ConSE",
-    "ridge": "ridge",
-    "decoder": "word-query decoder",
-}
-"""Names on the command line, and in tables. CLIP models are named `open_clip:MODEL/WEIGHTS`."""
-
-
-def authors_recipe(recipe: Recipe) -> Recipe:
-    """A recipe in the authors' way: one encoder's vectors as they come, their loss, raw scores.
-
-    Backbone, pixels, M, schedule and seed stay: on frozen features the authors' own schedule has no counterpart.
-    The encoder is the first one without a template (a table of word vectors, as theirs), else the first.
-    """
-    plain = next((part for part in recipe.labels.parts if part.template == "{}"), recipe.labels.parts[0])
-    ours = ("prior", "class_columns", "class_columns_rank", "rows_from")
-    plain_model = {name: ModelTable.model_fields[name].default for name in ours} | {"standardise": False}
-    return recipe.model_copy(
-        update={
-            "labels": LabelTable(parts=(SpacePart(encoder=plain.encoder),)),
-            "model": recipe.model.model_copy(update=plain_model),
-            "loss": LossTable(),
-        }
-    )
-
-
-def pooled_recipe(recipe: Recipe) -> Recipe:
-    """The same recipe on pooled features, for rivals that know nothing else."""
-    return recipe.model_copy(update={"model": recipe.model.model_copy(update={"rows_from": "pooled"})})
-
-
-def single_vector_recipe(recipe: Recipe) -> Recipe:
-    """The same recipe with M = 1."""
-    return recipe.model_copy(update={"model": recipe.model.model_copy(update={"vectors": 1})})
+CLIP_PROMPT = "a photo of a {}."
+_PROMPTS = 256  # embedded at once
 
 
 def conse(
@@ -74,6 +45,12 @@ def conse(
 
     Source: Norouzi et al., arXiv 1312.5650, equation 4.
     """
+    if not has_imagenet_classifier(backbone):
+        raise InputError(
+            "has no ImageNet-1k classifier, which ConSE needs.",
+            where=backbone.name,
+            remedy="Choose pretrained ImageNet-1k weights, or leave ConSE out.",
+        )
     classifier = imagenet_classifier(backbone)
     kept, vectors = embed_known(space, class_names())
     with torch.inference_mode():
@@ -129,3 +106,24 @@ def _solve(inputs: np.ndarray, wanted: np.ndarray, asked: np.ndarray, penalty: f
     weights = np.linalg.solve(gram, centred.T @ (wanted - target_mean))
     predicted: np.ndarray = (asked - mean) @ weights + target_mean
     return predicted
+
+
+def clip_label_vectors(spec: str, names: Sequence[str]) -> Float32[np.ndarray, "L E"]:
+    """Unit vectors of labels by a CLIP model's own text tower, each in the prompt `a photo of a LABEL.`.
+
+    Args:
+        spec: `open_clip:...`, see `open_clip_models`; needs the extra `[clip]`.
+        names: L labels; they are spelt as label encoders spell them.
+
+    Raises:
+        InputError, MachineError: as `load_clip`.
+    """
+    clip, tokenise = load_clip(spec)
+    prompts = [CLIP_PROMPT.format(spoken_phrase(name)) for name in names]
+    with torch.inference_mode():
+        parts = [
+            clip.encode_text(tokenise(prompts[start : start + _PROMPTS]), normalize=True)
+            for start in range(0, len(prompts), _PROMPTS)
+        ]
+    vectors: Float32[np.ndarray, "L E"] = torch.cat(parts).float().numpy()
+    return vectors

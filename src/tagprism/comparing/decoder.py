@@ -26,7 +26,7 @@ from tagprism.progress import Progress, silent
 from tagprism.training.batches import BatchIndex, InOrder, TrainingOrder
 
 ReadMaps = Callable[[tuple[int, ...]], Float32[np.ndarray, "B TC"]]
-"""Feature maps (B, T*C) of pictures by their places."""
+"""Feature maps (B, T*C) of pictures by their rows."""
 
 
 class FeatureTokens(FeatureNetwork):
@@ -164,7 +164,7 @@ def train_decoder(
     """Train a decoder on stored feature maps.
 
     Args:
-        read: gives the maps of pictures by their places among the N.
+        read: gives the maps of pictures by their rows among the N.
         channels: C.
         targets: (N, L) over the seen labels; -1 is left out of the loss.
         label_vectors: (L, D) of the seen labels.
@@ -213,7 +213,7 @@ def decoder_scores(
 
     Args:
         decoder: trained.
-        read: gives the maps of pictures by their places among the N.
+        read: gives the maps of pictures by their rows among the N.
         channels: C.
         pictures: N.
         label_vectors: (L, D), seen and unseen.

@@ -10,26 +10,28 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Float32, Int64
+from jaxtyping import Bool, Float, Float32, Int8, Int64
+from torch import Tensor
+from torch.nn import functional
 
 from tagprism.bundle.neighbours import nearest_pictures
-from tagprism.bundle.score import scoring_vectors
-from tagprism.comparing.baselines import (
-    BASELINES,
+from tagprism.bundle.score import ClassAffinity, scoring_vectors
+from tagprism.comparing.baselines import clip_label_vectors, conse, ridge
+from tagprism.comparing.decoder import DecoderTraining, FeatureTokens, decoder_scores, train_decoder
+from tagprism.comparing.methods import (
+    NEIGHBOURS,
+    WITH_PRIOR,
+    Method,
     authors_recipe,
-    conse,
     pooled_recipe,
-    ridge,
     single_vector_recipe,
 )
-from tagprism.comparing.decoder import DecoderTraining, FeatureTokens, decoder_scores, train_decoder
-from tagprism.comparing.open_clip_scores import clip_label_vectors
 from tagprism.datasets.splits import Split
 from tagprism.datasets.table import ImageTable
-from tagprism.errors import InputError, PictureError
-from tagprism.evaluation.evaluate import evaluate_matrices
+from tagprism.errors import PictureError
 from tagprism.evaluation.metrics import UnknownPolicy
 from tagprism.evaluation.protocols import Evaluation
+from tagprism.evaluation.streaming import evaluate_matrices, evaluate_scores
 from tagprism.files import digest_json
 from tagprism.images.digests import digest_pictures
 from tagprism.images.preprocess import Preprocess
@@ -40,6 +42,7 @@ from tagprism.network.open_clip_models import PREFIX
 from tagprism.progress import Progress, silent
 from tagprism.training.features import Features, compute_features, stored_features
 from tagprism.training.fit import fit, make_network
+from tagprism.training.networks import make_class_columns, make_prior
 from tagprism.training.prepare import Prepared, make_preprocess, prepare
 from tagprism.training.recipe import ModelTable, Recipe
 
@@ -98,19 +101,26 @@ class Experiment:
     def _note(self, errors: Iterable[tuple[int, PictureError]]) -> None:
         self.skipped.update({self.split.test[row]: error.message for row, error in errors})
 
-    def train(self, recipe: Recipe, *, supervised: bool = False, neighbours: int = 0) -> Evaluation:
-        """Train a recipe and measure it.
-
-        Args:
-            recipe: with a frozen backbone.
-            supervised: train on the unseen labels too: what a model reaches that has seen everything.
-            neighbours: average scores over so many of the test pictures most like each one.
+    def run(self, method: Method) -> Evaluation:
+        """Measure a row.
 
         Raises:
-            InputError: an end-to-end recipe, or anything `prepare` refuses.
+            InputError: a rival that this backbone does not allow, or anything `prepare` refuses.
         """
-        if recipe.training.end_to_end:
-            raise InputError("comparisons train on frozen features.", remedy="Use `tagprism train` and `evaluate`.")
+        kind, recipe = method.kind, method.recipe
+        if kind.startswith(PREFIX):
+            return self._clip(kind)
+        if kind == "decoder":
+            return self._decoder(self._prepare(pooled_recipe(recipe), self.split))
+        if kind in ("conse", "ridge", *WITH_PRIOR):
+            return self._without_training(kind, recipe)
+        recipes = {"authors": authors_recipe, "single": single_vector_recipe}
+        neighbours = int(kind.removeprefix(NEIGHBOURS)) if kind.startswith(NEIGHBOURS) else 0
+        changed = recipes[kind](recipe) if kind in recipes else recipe
+        return self._trained(changed, supervised=kind == "supervised", neighbours=neighbours)
+
+    def _trained(self, recipe: Recipe, *, supervised: bool, neighbours: int) -> Evaluation:
+        """Train a recipe and measure it: on unseen labels too, or with scores averaged over like test pictures."""
         split = replace(self.split, seen=self.names, unseen=()) if supervised else self.split
         prepared = self._prepare(recipe, split)
         network = make_network(prepared, self._fitted_head(prepared))
@@ -135,37 +145,20 @@ class Experiment:
                 self._heads[key] = fit(prepared, Path(folder), self.progress).network.head
         return self._heads[key]
 
-    def baseline(self, method: str, recipe: Recipe) -> Evaluation:
-        """Measure a rival on the data, the backbone and the label vectors of a recipe.
-
-        Args:
-            method: one of `BASELINES`, or `open_clip:MODEL/WEIGHTS`, which takes neither of the recipe's.
-            recipe: with a frozen backbone.
-
-        Raises:
-            InputError: no such method, or one that this backbone does not allow.
-        """
-        if method.startswith(PREFIX):
-            return self._clip(method)
-        if method == "authors":
-            return self.train(authors_recipe(recipe))
-        if method == "single":
-            return self.train(single_vector_recipe(recipe))
-        if method not in BASELINES:
-            known = f"{', '.join(BASELINES)}, {PREFIX}MODEL/WEIGHTS"
-            raise InputError(f"there is no baseline `{method}`.", remedy=f"Choose one of: {known}.")
+    def _without_training(self, kind: str, recipe: Recipe) -> Evaluation:
+        """ConSE or ridge regression: one vector per picture, ranked as an embedding matrix with M = 1."""
         prepared = self._prepare(pooled_recipe(recipe), self.split)
-        if method == "decoder":
-            return self._decoder(prepared)
         features = self.test_features(prepared.backbone, prepared.preprocess)
-        if method == "conse":
+        if kind.startswith("conse"):
             vectors = conse(features.vectors, prepared.backbone, prepared.space)
         else:
             train = prepared.train
             assert train.features is not None, "baselines use frozen features"
             vectors = ridge(train.features, train.targets[:], prepared.seen_vectors, features.vectors)
-        ranking = RankingMatrix(torch.tensor(prepared.seen_vectors), standardise=recipe.model.standardise)
-        return self._measure_prepared(ranking(torch.from_numpy(vectors)).numpy(), prepared, features)
+        prior = kind in WITH_PRIOR
+        matrices, affinity = _ranked(prepared, torch.from_numpy(vectors), torch.from_numpy(features.vectors), prior)
+        queries = scoring_vectors(prepared.vocabulary.select(self.names).vectors, affinity, ~self.unseen)
+        return self._measure(matrices, queries, features.rows, _encoders(prepared))
 
     def _decoder(self, prepared: Prepared) -> Evaluation:
         """Train a word-query decoder on stored feature maps; its logits are comparable between images as they are."""
@@ -185,8 +178,16 @@ class Experiment:
             self._note(stored.errors)
             scores = decoder_scores(decoder, stored.read, channels, len(stored.rows), vectors, self.progress)
             rows = stored.rows
-        # Scores that no product of vectors gives: each label is its own axis.
-        return self._measure(_raw(scores), np.eye(len(self.names), dtype=np.float32), rows, _encoders(prepared))
+        encoders = _encoders(prepared)
+        return evaluate_scores(
+            scores,
+            self.names,
+            self.unseen,
+            self._targets(rows),
+            ks=self.ks,
+            unknown=self.unknown,
+            label_encoder=encoders,
+        )
 
     def _clip(self, spec: str) -> Evaluation:
         """Cosines of an open_clip model, as they are, on its own preparation of pictures."""
@@ -195,18 +196,16 @@ class Experiment:
         features = self.test_features(backbone, make_preprocess(own, backbone))
         with torch.inference_mode():
             pictures = backbone.embed(torch.from_numpy(features.vectors)).numpy()
-        return self._measure(_raw(pictures), clip_label_vectors(spec, self.names), features.rows, spec)
+        matrices = np.concatenate([pictures, np.zeros_like(pictures[:, :1])], axis=1)[:, None]  # scores as they are
+        return self._measure(matrices, clip_label_vectors(spec, self.names), features.rows, spec)
 
     def _prepare(self, recipe: Recipe, split: Split) -> Prepared:
         prepared = prepare(recipe, self.table, split, self.progress)
         self.skipped.update({key: error.message for key, error in prepared.skipped})
         return prepared
 
-    def _measure_prepared(
-        self, matrices: Float32[np.ndarray, "N M D1"], prepared: Prepared, features: Features
-    ) -> Evaluation:
-        vectors = prepared.vocabulary.select(self.names).vectors
-        return self._measure(matrices, vectors, features.rows, _encoders(prepared))
+    def _targets(self, rows: Int64[np.ndarray, " N"]) -> Int8[np.ndarray, "N L"]:
+        return self.table.targets(self.table.rows_of(self.split.test)[rows], self.names)
 
     def _measure(
         self,
@@ -222,7 +221,7 @@ class Experiment:
             self.names,
             labels,
             self.unseen,
-            self.table.targets(self.table.rows_of(self.split.test)[rows], self.names),
+            self._targets(rows),
             ks=self.ks,
             unknown=self.unknown,
             label_encoder=label_encoder,
@@ -234,6 +233,25 @@ def _encoders(prepared: Prepared) -> str:
     return " + ".join(prepared.space.encoders)
 
 
-def _raw(vectors: Float32[np.ndarray, "N D"]) -> Float32[np.ndarray, "N 1 D1"]:
-    """Ranking matrices of one vector per image whose scores are left as they are."""
-    return np.concatenate([vectors, np.zeros_like(vectors[:, :1])], axis=1)[:, None]
+def _ranked(
+    prepared: Prepared, vectors: Float[Tensor, "N 1 D"], features: Float[Tensor, "N F"], with_prior: bool
+) -> tuple[Float32[np.ndarray, "N 1 Q"], ClassAffinity | None]:
+    """Ranking matrices of one vector per picture; if asked with the recipe's prior and class columns.
+
+    The vector then gets the prior's own length before the prior is added: each is half of the sum.
+    """
+    recipe, seen_vectors = prepared.recipe, prepared.seen_vectors
+    ranking = RankingMatrix(torch.tensor(seen_vectors), standardise=recipe.model.standardise)
+    with torch.inference_mode():
+        if not with_prior:
+            return ranking(vectors).numpy(), None
+        prior = make_prior(recipe, prepared.backbone, prepared.space)
+        if prior is not None:
+            vectors = prior.weight * functional.normalize(vectors, dim=-1) + prior(features)[:, None]
+        matrices = ranking(vectors)
+        columns = make_class_columns(
+            recipe.model, prepared.backbone, prepared.space, seen_vectors, prepared.train.features
+        )
+        if columns is None:
+            return matrices.numpy(), None
+        return torch.cat([matrices, columns(features)[:, None]], dim=-1).numpy(), columns.affinity

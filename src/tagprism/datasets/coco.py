@@ -23,9 +23,11 @@ import numpy as np
 from jaxtyping import Bool
 
 from tagprism.datasets.coco_file import CocoFile, read_coco
+from tagprism.datasets.image_ids import FilesBelow
 from tagprism.datasets.official_files import find_files, official_folder
 from tagprism.datasets.protocol import Protocol
-from tagprism.datasets.table import FilesBelow, ImageTable, Ragged, SkippedPicture
+from tagprism.datasets.ragged import Ragged
+from tagprism.datasets.table import ImageTable, SkippedPicture
 from tagprism.errors import InputError
 
 BANDS = {"small": (0.0, 32.0**2), "medium": (32.0**2, 96.0**2), "large": (96.0**2, np.inf)}

@@ -1,12 +1,14 @@
-"""Names of pictures that are 64-bit numbers, such as `train/000060e3121c7305.jpg`. Knows no labels and no disk."""
+"""Names and paths of millions of pictures, made when they are asked for. Knows no labels and looks at no disk."""
 
 from __future__ import annotations
 
 import re
 from bisect import bisect_right
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from functools import cached_property
 from itertools import accumulate
+from pathlib import Path
 from typing import overload
 
 import numpy as np
@@ -16,7 +18,9 @@ _KEY = re.compile(r"(.*/)([0-9a-f]{16})\.jpg")
 
 
 class ImageIds(Sequence[str]):
-    """Names kept as numbers and made when asked for: 9 million strings and their index would take 1.5 gigabytes.
+    """Names such as `train/000060e3121c7305.jpg`, made from 64-bit numbers when they are asked for.
+
+    9 million strings and their index would take 1.5 gigabytes.
 
     Args:
         parts: (folder, numbers) each; a folder ends with `/`, its numbers ascend strictly.
@@ -69,3 +73,28 @@ class ImageIds(Sequence[str]):
     def __contains__(self, key: object) -> bool:
         """Whether it is one of the names."""
         return isinstance(key, str) and self.row(key) is not None
+
+
+@dataclass(frozen=True)
+class FilesBelow(Sequence[Path]):
+    """Paths made when they are asked for; nine million `Path` objects would take gigabytes.
+
+    Args:
+        root: folder of all the files.
+        keys: names below it, with forward slashes.
+    """
+
+    root: Path
+    keys: Sequence[str]
+
+    def __len__(self) -> int:
+        """Number of files."""
+        return len(self.keys)
+
+    @overload
+    def __getitem__(self, place: int) -> Path: ...
+    @overload
+    def __getitem__(self, place: slice) -> FilesBelow: ...
+    def __getitem__(self, place: int | slice) -> Path | FilesBelow:
+        """Path at one place, or the files of a slice."""
+        return FilesBelow(self.root, self.keys[place]) if isinstance(place, slice) else self.root / self.keys[place]

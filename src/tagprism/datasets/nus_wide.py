@@ -21,10 +21,12 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Bool, Int32, Int64
 
+from tagprism.datasets.image_ids import FilesBelow
 from tagprism.datasets.nus_wide_files import read_column, read_lines, read_matrix
 from tagprism.datasets.official_files import find_files, official_folder
 from tagprism.datasets.protocol import Protocol
-from tagprism.datasets.table import FilesBelow, ImageTable, Ragged, SkippedPicture
+from tagprism.datasets.ragged import Ragged
+from tagprism.datasets.table import ImageTable, SkippedPicture
 from tagprism.errors import InputError
 
 OPTIONS = {"labels": ("human", "flickr")}
@@ -112,7 +114,7 @@ class _Source:
         people = [["AllLabels", "Imagelist.txt"], ["TrainTestLabels"]]
         tags81 = [["Train_Tags81.txt", "Test_Tags81.txt"], ["AllTags81.txt", "Imagelist.txt"]]
         wanted = [*lists, tags, tags81 if flickr else people]
-        found = find_files(folder, wanted, _places, source=_SOURCE)
+        found = find_files(folder, wanted, _candidates, source=_SOURCE)
         train, test = (_image_list(found[place][0]) for place in (0, 1))
         both = sorted(set(train) & set(test))
         if both:
@@ -166,7 +168,7 @@ class _Source:
         return order
 
 
-def _places(name: str) -> list[str]:
+def _candidates(name: str) -> list[str]:
     """Where a file may lie. Copies that circulate write `ImageList` for `Imagelist`, and `.txt` for `.dat`."""
     names = dict.fromkeys((name, name.replace("magelist", "mageList"), name.replace(".dat", ".txt")))
     return [f"{root}/{folder}/{one}" for folder in _FOLDERS for root in _ROOTS for one in names]

@@ -24,14 +24,14 @@ def official_folder(folder: Path, kind: str) -> Path:
 
 
 def find_files(
-    folder: Path, wanted: Sequence[Forms], places: Callable[[str], Sequence[str]], *, source: str
+    folder: Path, wanted: Sequence[Forms], candidates: Callable[[str], Sequence[str]], *, source: str
 ) -> list[list[Path]]:
     """Find files, or name all that are absent at once: half a download is the usual mistake.
 
     Args:
         folder: of the data set.
         wanted: per thing, the forms it may have.
-        places: where a file of a name may lie, in the order in which they are tried.
+        candidates: where a file of a name may lie, in the order in which they are tried.
         source: where the files come from, for the message.
 
     Returns:
@@ -43,11 +43,11 @@ def find_files(
     found: list[list[Path]] = []
     missing: list[str] = []
     for forms in wanted:
-        each = ([path for name in names if (path := find_file(folder, places(name)))] for names in forms)
+        each = ([path for name in names if (path := find_file(folder, candidates(name)))] for names in forms)
         whole = next((paths for names, paths in zip(forms, each, strict=True) if len(paths) == len(names)), None)
         found.append(whole or [])
         if whole is None:
-            first = [name for name in forms[0] if find_file(folder, places(name)) is None]
+            first = [name for name in forms[0] if find_file(folder, candidates(name)) is None]
             others = [" with ".join(names) for names in forms[1:]]
             missing.append(", ".join(first) + (f" (or {' or '.join(others)})" if others else ""))
     if missing:
@@ -56,6 +56,6 @@ def find_files(
     return found
 
 
-def find_file(folder: Path, places: Sequence[str]) -> Path | None:
-    """The first of some places below a folder where there is a file or folder."""
-    return next((folder / place for place in places if (folder / place).exists()), None)
+def find_file(folder: Path, candidates: Sequence[str]) -> Path | None:
+    """The first of some paths below a folder where there is a file or folder."""
+    return next((folder / path for path in candidates if (folder / path).exists()), None)

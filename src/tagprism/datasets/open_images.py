@@ -23,10 +23,11 @@ from jaxtyping import Bool, Int64
 
 from tagprism.datasets.image_ids import ImageIds
 from tagprism.datasets.official_files import find_file, find_files, official_folder
-from tagprism.datasets.open_images_labels import KnownNames, Said
+from tagprism.datasets.open_images_labels import ImageLabels, KnownNames
 from tagprism.datasets.open_images_pictures import Missing, PartFiles, find_pictures
 from tagprism.datasets.protocol import Protocol
-from tagprism.datasets.table import ImageTable, Ragged, SkippedPicture
+from tagprism.datasets.ragged import Ragged
+from tagprism.datasets.table import ImageTable, SkippedPicture
 from tagprism.labels.phrases import normalise_phrase
 
 OPTIONS = {"machine": ("none", *(f"0.{digit}" for digit in range(5, 10)), "1")}
@@ -89,21 +90,21 @@ def open_open_images(folder: Path, options: Mapping[str, str]) -> ImageTable:
     official_folder(folder, "open-images")
     machine = options.get("machine", "none")
     human = {part: f"{part}-annotations-human-imagelabels.csv" for part in _PARTS}
-    parts = [part for part in _PARTS if part != "validation" or find_file(folder, _places(human[part]))]
+    parts = [part for part in _PARTS if part != "validation" or find_file(folder, _candidates(human[part]))]
     wanted = [human[part] for part in parts]
     if machine != "none":
         wanted.append("train-annotations-machine-imagelabels.csv")
-    files = [found[0] for found in find_files(folder, [[[name]] for name in wanted], _places, source=_SOURCE)]
+    files = [found[0] for found in find_files(folder, [[[name]] for name in wanted], _candidates, source=_SOURCE)]
     labels = [label for side in official_labels() for label in side]
-    names = find_file(folder, _places("class-descriptions.csv"))
+    names = find_file(folder, _candidates("class-descriptions.csv"))
     known = KnownNames.of([mid for mid, _ in labels], names)
-    said = [Said.read(path, known) for path in files[: len(parts)]]
+    read = [ImageLabels.read(path, known) for path in files[: len(parts)]]
     if machine != "none":
-        said[0] = said[0].with_machine(files[-1], known, float(machine))
-    return _table(folder, [_Part.of(folder, part, one) for part, one in zip(parts, said, strict=True)], machine)
+        read[0] = read[0].with_machine(files[-1], known, float(machine))
+    return _table(folder, [_Part.of(folder, part, one) for part, one in zip(parts, read, strict=True)], machine)
 
 
-def _places(name: str) -> list[str]:
+def _candidates(name: str) -> list[str]:
     """Where a file may lie; later versions have other beginnings, and validation is short in V7."""
     part = name.partition("-")[0]
     names = dict.fromkeys((name, name.replace("validation-", "val-")))
@@ -122,14 +123,14 @@ class _Part:
     """One part of the data set, and what is on disk of it."""
 
     name: str
-    said: Said
+    labels: ImageLabels
     folder: str  # pattern of the pictures' folder, with {first} for the first digit of their number
     there: Bool[np.ndarray, " N"]
 
     @classmethod
-    def of(cls, folder: Path, name: str, said: Said) -> _Part:
+    def of(cls, folder: Path, name: str, labels: ImageLabels) -> _Part:
         pattern, numbers = find_pictures(folder, name)
-        return cls(name, said, pattern, np.isin(said.images, numbers))
+        return cls(name, labels, pattern, np.isin(labels.images, numbers))
 
     def rows(self, keys: Int64[np.ndarray, " P"]) -> tuple[np.ndarray, np.ndarray]:
         """Pairs of the pictures that are there: row among those, label."""
@@ -139,11 +140,11 @@ class _Part:
 
 def _table(folder: Path, parts: list[_Part], machine: str) -> ImageTable:
     seen, unseen = label_names()
-    split = {part.name: ImageIds([(f"{part.name}/", part.said.images[part.there])]) for part in parts}
+    split = {part.name: ImageIds([(f"{part.name}/", part.labels.images[part.there])]) for part in parts}
     keys = ImageIds([pair for part in split.values() for pair in part.parts])
-    gone = [(f"{part.name}/", part.said.images[~part.there]) for part in parts if part.there.any()]
+    gone = [(f"{part.name}/", part.labels.images[~part.there]) for part in parts if part.there.any()]
     empty = (part for part in parts if not part.there.any())
-    said = "labels by people" + (f" and by the machine from {machine} in training" if machine != "none" else "")
+    source = "labels by people" + (f" and by the machine from {machine} in training" if machine != "none" else "")
     return ImageTable(
         kind="open-images",
         files=PartFiles(keys, {part.name: part.folder for part in parts}),
@@ -160,7 +161,7 @@ def _table(folder: Path, parts: list[_Part], machine: str) -> ImageTable:
             ),
         ),
         protocol=Protocol(
-            name=f"Open Images V4 {len(seen)}/{len(unseen)}, {said}",
+            name=f"Open Images V4 {len(seen)}/{len(unseen)}, {source}",
             seen=seen,
             unseen=unseen,
             train=split["train"],
@@ -169,7 +170,7 @@ def _table(folder: Path, parts: list[_Part], machine: str) -> ImageTable:
             official={("val" if one.name == "validation" else one.name): len(one.there) for one in parts},
             same_label=SAME_LABEL,
         ),
-        notes={"contradicted": sum(part.said.contradicted for part in parts)},
+        notes={"contradicted": sum(part.labels.contradicted for part in parts)},
     )
 
 
@@ -177,7 +178,7 @@ def _ragged(parts: list[_Part], sign: Literal["positive", "negative"]) -> Ragged
     """Rows of all parts end to end; pairs are in order, so their labels are the columns."""
     counts, columns = [], []
     for part in parts:
-        rows, labels = part.rows(getattr(part.said, sign))
+        rows, labels = part.rows(getattr(part.labels, sign))
         counts.append(np.bincount(rows, minlength=int(part.there.sum())))
         columns.append(labels.astype(np.int32))
     starts = np.concatenate([[0], np.cumsum(np.concatenate(counts))]).astype(np.int64)

@@ -35,7 +35,7 @@ class LabelBlock:
     Args:
         first: number of the first row in the file, as editors count lines.
         images: (R,) numbers of the images.
-        labels: (R,) places among the known labels, -1 for another label.
+        labels: (R,) numbers among the known labels, -1 for another label.
         confidences: (R,) from 0 to 1.
         unknown: a row (as editors count) with a label that is none of the known ones, and the label; or None.
     """
@@ -61,8 +61,8 @@ class KnownLabels:
         self._order = np.argsort(hashes)
         self._hashes, self._words = hashes[self._order], words[self._order]
 
-    def places(self, words: UInt64[np.ndarray, "R 3"]) -> Int32[np.ndarray, " R"]:
-        """Places of labels given as zero-padded bytes; -1 for others."""
+    def numbers(self, words: UInt64[np.ndarray, "R 3"]) -> Int32[np.ndarray, " R"]:
+        """Numbers of labels given as zero-padded bytes; -1 for others."""
         at = np.minimum(np.searchsorted(self._hashes, _hashed(words)), len(self._hashes) - 1)
         same = (self._words[at] == words).all(axis=1)
         return np.where(same, self._order[at], -1).astype(np.int32)
@@ -150,14 +150,14 @@ def _parsed(text: bytes, path: Path, first: int, names: list[str], known: KnownL
     label_letters = _fields(letters, begin, _WIDTH)
     refuse((label_letters[:, 0] != ord("/")) | (label_letters[:, 2] != ord("/")), "LabelName")
     words = label_letters.view(np.uint64) & _MASKS[length]
-    places = known.places(words)
+    numbers = known.numbers(words)
     begin, length = field("Confidence")
     refuse((length < 1) | (length > 8), "Confidence")
     confidences = _numbers(_fields(letters, begin, 8).view(np.uint64)[:, 0] & _MASKS[length, 0])
     refuse(~((confidences >= 0) & (confidences <= 1)), "Confidence")
-    stranger = int(np.argmin(places)) if places.min() < 0 else None
+    stranger = int(np.argmin(numbers)) if numbers.min() < 0 else None
     unknown = None if stranger is None else (first + stranger, words[stranger].tobytes().rstrip(b"\0").decode())
-    return LabelBlock(first, images, places, confidences, unknown)
+    return LabelBlock(first, images, numbers, confidences, unknown)
 
 
 def _fields(letters: UInt8[np.ndarray, " all"], begin: Int64[np.ndarray, " R"], width: int) -> UInt8[np.ndarray, "R W"]:

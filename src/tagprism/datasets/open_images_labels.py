@@ -1,4 +1,4 @@
-"""What people and the machine said of the pictures of Open Images, as pairs of numbers. Knows no pictures on disk."""
+"""Labels that people and the machine gave to images of Open Images, as pairs of numbers. Knows no files of images."""
 
 from __future__ import annotations
 
@@ -58,8 +58,8 @@ def _named(path: Path) -> list[str]:
 
 
 @dataclass(frozen=True, eq=False)
-class Said:
-    """What is known of pairs of image and label; a pair is the image's place in `images` times 2**16 plus the label's.
+class ImageLabels:
+    """What is known of pairs of image and label; a pair is the image's number in `images` times 2**16 plus the label's.
 
     Args:
         images: (N,) numbers of all images of the file, ascending.
@@ -74,7 +74,7 @@ class Said:
     contradicted: int
 
     @classmethod
-    def read(cls, path: Path, known: KnownNames) -> Said:
+    def read(cls, path: Path, known: KnownNames) -> ImageLabels:
         """What people said.
 
         Raises:
@@ -87,20 +87,20 @@ class Said:
             positive, negative = (np.setdiff1d(some, both, assume_unique=True) for some in (positive, negative))
         return cls(images, positive, negative, len(both))
 
-    def with_machine(self, path: Path, known: KnownNames, least: float) -> Said:
+    def with_machine(self, path: Path, known: KnownNames, least: float) -> ImageLabels:
         """The same with the machine's labels of at least a confidence as positives, where people said nothing."""
         more, guessed, _ = _collected(path, known, least=least)
         images = np.union1d(self.images, more)
         guessed = _ascending(_moved(guessed, more, images))
         positive, negative = (_moved(some, self.images, images) for some in (self.positive, self.negative))
         guessed = np.setdiff1d(guessed, negative, assume_unique=True)
-        return Said(images, np.union1d(positive, guessed), negative, self.contradicted)
+        return ImageLabels(images, np.union1d(positive, guessed), negative, self.contradicted)
 
 
 def _collected(
     path: Path, known: KnownNames, *, least: float | None
 ) -> tuple[UInt64[np.ndarray, " N"], Int64[np.ndarray, " P"], Bool[np.ndarray, " P"]]:
-    """All images of a file, and of each row with a label of the protocol: the pair as in `Said`, and the answer.
+    """All images of a file, and of each row with a label of the protocol: the pair as in `ImageLabels`, and the answer.
 
     Of the machine's labels those of at least a confidence are kept. Rows of an image stand together in the official
     files; what is kept of a row is 7 bytes, and 8 of a run of one image.
@@ -122,8 +122,8 @@ def _collected(
     owner, labels, marks = (np.concatenate(some) for some in kept)
     all_runs = np.concatenate(runs)
     images = _ascending(all_runs)
-    place = np.searchsorted(images, all_runs)
-    return images, (place[owner] << 16) + labels, marks
+    number = np.searchsorted(images, all_runs)
+    return images, (number[owner] << 16) + labels, marks
 
 
 def _check_block(block: LabelBlock, path: Path, known: KnownNames, *, people: bool) -> None:

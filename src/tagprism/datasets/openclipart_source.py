@@ -28,8 +28,8 @@ def find_openclipart() -> Path | None:
     named = os.environ.get(_OVERRIDE)
     if named and not _is_complete(Path(named)):
         raise InputError("the folder must hold png/ and svg/ of Open Clip Art.", where=f"{_OVERRIDE}={named}")
-    places = [Path(named)] if named else [_INSTALLED, _cached()]
-    return next((place for place in places if _is_complete(place)), None)
+    folders = [Path(named)] if named else [_INSTALLED, _cached()]
+    return next((folder for folder in folders if _is_complete(folder)), None)
 
 
 def fetch_openclipart() -> Path:

@@ -8,20 +8,22 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import KW_ONLY, dataclass, replace
 from functools import cached_property
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Any
 
+from tagprism.datasets.image_ids import ImageIds
 from tagprism.datasets.json_file import read_json
 from tagprism.datasets.protocol import Protocol
 from tagprism.datasets.table import ImageTable, first_ten
 from tagprism.errors import InputError
 from tagprism.files import digest_bytes, digest_json
-from tagprism.labels.phrases import spoken_phrase, variants
+from tagprism.labels.phrases import listed, spoken_phrase, variants
 
 _FORM = 'Write {"seen": [], "unseen": [], "train": [], "test": []}, "val" optional, or a list of such objects.'
-_REQUIRED = ("seen", "unseen", "train", "test")
+_PARTS = ("seen", "unseen", "train", "val", "test")
+_PICTURES, _REQUIRED = ("train", "val", "test"), ("seen", "unseen", "train", "test")
 _REMARKS = {"name", "seed", "source", "comment"}  # allowed and not used
 
 
@@ -33,19 +35,39 @@ class Split:
         name: for people: the file and the number.
         seen: labels to train on.
         unseen: labels never trained on.
-        train: keys of the pictures to train on.
-        val: keys of the pictures to choose a model by; part of nothing else, may be empty.
+        train: keys of the pictures to train on; of an `ImageTable` of your own these are its files.
         test: keys of the pictures to measure on.
+        val: keys of the pictures to choose a model by; part of nothing else, may be empty.
         protocol: the published one that this is, None for a split of a user's own.
+
+    Raises:
+        InputError: a part is a single text or holds something that is no name; see also `check`.
+
+    Example:
+        >>> from tagprism import ImageTable, Split
+        >>> pictures = [("coffee.jpg", ["cup"]), ("chelsea.jpg", ["cat"]), ("rocket.jpg", ["sky"])]
+        >>> table = ImageTable.from_labels(pictures, folder="tests/photos")
+        >>> split = Split(seen=["cup", "sky"], unseen=["cat"], train=["coffee.jpg", "rocket.jpg"], test=["chelsea.jpg"])
+        >>> split.check(table)  # says nothing: labels and pictures are in the table, and no side has what another has
     """
 
-    name: str
-    seen: tuple[str, ...]
-    unseen: tuple[str, ...]
+    name: str = "split"
+    _: KW_ONLY
+    seen: Sequence[str]
+    unseen: Sequence[str]
     train: Sequence[str]
-    val: Sequence[str]
     test: Sequence[str]
+    val: Sequence[str] = ()
     protocol: Protocol | None = None
+
+    def __post_init__(self) -> None:
+        """Keep every part as a tuple of names; those of millions of pictures stay as they are."""
+        for part in _PARTS:
+            names = getattr(self, part)
+            if not isinstance(names, ImageIds):
+                if part in _PICTURES and isinstance(names, Iterable) and not isinstance(names, str):
+                    names = (one.as_posix() if isinstance(one, PurePath) else one for one in names)
+                object.__setattr__(self, part, listed(names, part))
 
     @classmethod
     def of(cls, protocol: Protocol) -> Split:
@@ -55,7 +77,8 @@ class Split:
             InputError: a label is on both sides that the protocol does not name, or a part has no picture.
         """
         its = protocol
-        split = cls(its.name, its.seen, its.unseen, its.train, its.val, its.test, its)
+        parts = {part: getattr(its, part) for part in _PARTS}
+        split = cls(**parts, name=its.name, protocol=its)
         _check_labels(split, where=its.name)
         for part in ("train", "test"):
             if not getattr(split, part):
@@ -70,7 +93,34 @@ class Split:
 
     def to_json(self) -> dict[str, list[str]]:
         """The object that a split file holds."""
-        return {part: list(getattr(self, part)) for part in ("seen", "unseen", "train", "val", "test")}
+        return {part: list(getattr(self, part)) for part in _PARTS}
+
+    def check(self, table: ImageTable, *, where: str | None = None) -> None:
+        """Refuse a split that does not fit a data set or does not keep its sides apart.
+
+        Args:
+            table: the data set.
+            where: what to call the split in messages; else its name.
+
+        Raises:
+            InputError: naming up to ten offenders: unknown labels or pictures, a label on both sides (also as plural or
+                other spelling), a picture in two parts, empty parts.
+        """
+        where = where or self.name
+        for part in _REQUIRED:
+            if not getattr(self, part):
+                raise InputError(f"'{part}' is empty.", where=where, remedy=_FORM)
+        known_labels = set(table.labels)
+        for part in ("seen", "unseen"):
+            strangers = (label for label in getattr(self, part) if label not in known_labels)
+            _refuse(strangers, f"'{part}' names unknown labels", where)
+        for part in _PICTURES:
+            unknown = {key for key in getattr(self, part) if table.row(key) is None}
+            skipped = sum(one.key in unknown for one in table.skipped) if unknown else 0
+            reason = f" ({skipped} of them skipped by the table, see `table.skipped`)" if skipped else ""
+            _refuse(unknown, f"'{part}' names unknown pictures{reason}", where)
+        _check_labels(self, where=where)
+        _refuse_twice((*self.train, *self.val, *self.test), where)
 
 
 def split_names(file: str) -> list[str]:
@@ -98,44 +148,17 @@ def load_split(spec: str, table: ImageTable) -> Split:
         The split.
 
     Raises:
-        InputError: naming up to ten offenders: unknown labels or pictures, a label on both sides (also as plural or
-            other spelling), a picture in two parts, empty parts, wrong types, a number out of range.
+        InputError: as for `Split.check`, wrong types, a number out of range.
     """
     path, number = _parse(spec)
     value, name = _chosen(read_json(path, remedy=_FORM), path, number)
-    parts = _typed(value, name)
+    parts: dict[str, Any] = dict(_typed(value, name))
     skipped = {one.key for one in table.skipped}
-    for part in ("train", "val", "test"):
+    for part in _PICTURES:
         parts[part] = [key for key in parts[part] if key not in skipped]
-    seen, unseen, train, test, val = (tuple(parts[part]) for part in (*_REQUIRED, "val"))
-    split = Split(path.name if number is None else f"{path.name}#{number}", seen, unseen, train, val, test)
-    check_split(split, table, where=name)
+    split = Split(**parts, name=path.name if number is None else f"{path.name}#{number}")
+    split.check(table, where=name)
     return split
-
-
-def check_split(split: Split, table: ImageTable, *, where: str) -> None:
-    """Refuse a split that does not fit a data set or does not keep its sides apart.
-
-    Args:
-        split: to be checked.
-        table: the data set.
-        where: what to call the split in messages.
-
-    Raises:
-        InputError: as for `load_split`.
-    """
-    for part in _REQUIRED:
-        if not getattr(split, part):
-            raise InputError(f"'{part}' is empty.", where=where, remedy=_FORM)
-    known_labels = set(table.labels)
-    for part in ("seen", "unseen"):
-        strangers = (label for label in getattr(split, part) if label not in known_labels)
-        _refuse(strangers, f"'{part}' names unknown labels", where)
-    for part in ("train", "val", "test"):
-        strangers = (key for key in getattr(split, part) if table.row(key) is None)
-        _refuse(strangers, f"'{part}' names unknown pictures", where)
-    _check_labels(split, where=where)
-    _refuse_twice((*split.train, *split.val, *split.test), where)
 
 
 def _check_labels(split: Split, *, where: str) -> None:
@@ -221,7 +244,8 @@ def pseudo_unseen(split: Split, fraction: float, seed: int) -> Split:
     if not seen or not unseen:
         raise InputError(f"{fraction} of {len(split.seen)} seen labels leaves a side empty.", where=split.name)
     chosen = tuple(label for label in split.seen if label in unseen)
-    return Split(f"{split.name}, pseudo-unseen {seed}", seen, chosen, split.train, (), split.val)
+    name = f"{split.name}, pseudo-unseen {seed}"
+    return Split(seen=seen, unseen=chosen, train=split.train, test=split.val, name=name)
 
 
 def seeded_draw(seed: int, name: str) -> float:
@@ -266,6 +290,6 @@ def _typed(value: Any, where: str) -> dict[str, list[str]]:
 
 
 def _refuse(names: Iterable[str], complaint: str, where: str) -> None:
-    listed: Sequence[str] = sorted(names)
-    if listed:
-        raise InputError(f"{complaint}: {first_ten(listed)}.", where=where, remedy="Mend the split file.")
+    offenders = sorted(names)
+    if offenders:
+        raise InputError(f"{complaint}: {first_ten(offenders)}.", where=where, remedy="Mend the split.")

@@ -6,21 +6,26 @@ Labels are kept as ragged rows, never as a dense pictures x labels array: Open I
 from __future__ import annotations
 
 import hashlib
+import os
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Literal, TypeVar, overload
+from typing import Literal, TypeAlias, TypeVar, get_args, overload
 
 import numpy as np
-from jaxtyping import Int8, Int32, Int64, Integer
+from jaxtyping import Int8, Int64, Integer
 
 from tagprism.datasets.image_ids import ImageIds
 from tagprism.datasets.protocol import Protocol
+from tagprism.datasets.ragged import Ragged
 from tagprism.errors import InputError
+from tagprism.labels.phrases import listed
 
 Item = TypeVar("Item")
+_File: TypeAlias = str | os.PathLike[str]
+Unlisted: TypeAlias = Literal["negative", "unknown"]
 _NAMES_AT_ONCE = 100_000  # joined for the digest
 
 
@@ -29,52 +34,6 @@ def first_ten(names: Iterable[str]) -> str:
     listed = list(names)
     more = f" and {len(listed) - 10} more" if len(listed) > 10 else ""
     return ", ".join(f"'{name}'" for name in listed[:10]) + more
-
-
-@dataclass(frozen=True)
-class Ragged:
-    """A list of integer rows of different lengths, stored end to end.
-
-    Args:
-        starts: (N+1,) row i is `columns[starts[i]:starts[i+1]]`; begins with 0, never falls.
-        columns: all rows one after the other.
-    """
-
-    starts: Int64[np.ndarray, " N1"]
-    columns: Int32[np.ndarray, " values"]
-
-    @classmethod
-    def from_rows(cls, rows: Iterable[Sequence[int]]) -> Ragged:
-        """Store rows of integers."""
-        lengths: list[int] = []
-        columns: list[int] = []
-        for row in rows:
-            lengths.append(len(row))
-            columns.extend(row)
-        starts = np.concatenate([[0], np.cumsum(lengths, dtype=np.int64)]).astype(np.int64)
-        return cls(starts, np.asarray(columns, dtype=np.int32))
-
-    def __len__(self) -> int:
-        """Number of rows."""
-        return len(self.starts) - 1
-
-    def __getitem__(self, row: int) -> Int32[np.ndarray, " values"]:
-        """Values of one row."""
-        return self.columns[self.starts[row] : self.starts[row + 1]]
-
-    def gather(
-        self, rows: Integer[np.ndarray, " R"]
-    ) -> tuple[Int64[np.ndarray, " values"], Int32[np.ndarray, " values"]]:
-        """Values of several rows, in the order asked.
-
-        Returns:
-            places: for each value, which of the asked rows (0..R-1) it belongs to; values: the values.
-        """
-        begin = self.starts[rows]
-        lengths = self.starts[rows + 1] - begin
-        places = np.repeat(np.arange(len(rows), dtype=np.int64), lengths)
-        before = np.cumsum(lengths) - lengths
-        return places, self.columns[np.arange(len(places)) + np.repeat(begin - before, lengths)]
 
 
 @dataclass(frozen=True)
@@ -92,46 +51,33 @@ class SkippedPicture:
     message: str
 
 
-@dataclass(frozen=True)
-class FilesBelow(Sequence[Path]):
-    """Paths made when they are asked for; nine million `Path` objects would take gigabytes.
-
-    Args:
-        root: folder of all the files.
-        keys: names below it, with forward slashes.
-    """
-
-    root: Path
-    keys: Sequence[str]
-
-    def __len__(self) -> int:
-        """Number of files."""
-        return len(self.keys)
-
-    @overload
-    def __getitem__(self, place: int) -> Path: ...
-    @overload
-    def __getitem__(self, place: slice) -> FilesBelow: ...
-    def __getitem__(self, place: int | slice) -> Path | FilesBelow:
-        """Path at one place, or the files of a slice."""
-        return FilesBelow(self.root, self.keys[place]) if isinstance(place, slice) else self.root / self.keys[place]
-
-
 @dataclass(frozen=True, eq=False)
 class ImageTable:
-    """Pictures and what is known of their labels.
+    """Pictures and what is known of their labels; `ImageTable.from_labels` makes one of your own.
 
     Args:
         kind: the data set's kind, as in `tagged:DIR`.
         files: N paths.
         keys: N unique names of the pictures, as split files use them (relative, forward slashes).
         labels: L unique label names.
-        positive: per picture, the places in `labels` of those it has.
-        negative: per picture, the places of those it surely has not.
+        positive: per picture, the numbers in `labels` of those it has.
+        negative: per picture, the numbers of those it surely has not.
         unlisted: what a label in neither list means: absent (`negative`) or not looked for (`unknown`).
         skipped: pictures that the data set names and that cannot be used.
         protocol: the published division that comes with the data set.
         notes: what else there is to know of it, for people and for JSON.
+
+    Raises:
+        InputError: the parts do not fit each other, or a picture or label is named twice.
+
+    Example:
+        >>> import tagprism
+        >>> pictures = [("coffee.jpg", ["cup"]), ("chelsea.jpg", ["cat"])]
+        >>> table = tagprism.ImageTable.from_labels(pictures, folder="tests/photos")
+        >>> len(table), table.labels
+        (2, ('cat', 'cup'))
+        >>> table.targets(table.rows_of(["chelsea.jpg"]), ["cat", "cup"])  # 1 has it, 0 has it not, -1 unknown
+        array([[1, 0]], dtype=int8)
     """
 
     kind: str
@@ -140,7 +86,7 @@ class ImageTable:
     labels: tuple[str, ...]
     positive: Ragged
     negative: Ragged
-    unlisted: Literal["negative", "unknown"]
+    unlisted: Unlisted
     skipped: Sequence[SkippedPicture] = ()
     protocol: Protocol | None = None
     notes: Mapping[str, int | str] = field(default_factory=dict)
@@ -150,13 +96,50 @@ class ImageTable:
         sizes = {len(self.files), len(self.keys), len(self.positive), len(self.negative)}
         if len(sizes) != 1:
             raise InputError(f"files, keys, positive and negative differ in length: {sorted(sizes)}.", where=self.kind)
+        if self.unlisted not in get_args(Unlisted):
+            raise InputError(f"unlisted must be 'negative' or 'unknown', not {self.unlisted!r:.60}.", where=self.kind)
         for name, names in (("pictures", self.keys), ("labels", self.labels)):
             if not isinstance(names, ImageIds) and len(set(names)) != len(names):
                 twice = [one for one, times in Counter(names).items() if times > 1]
                 raise InputError(f"{name} are named twice: {first_ten(twice)}.", where=self.kind)
         for columns in (self.positive.columns, self.negative.columns):
             if len(columns) and not 0 <= columns.min() <= columns.max() < len(self.labels):
-                raise InputError(f"a label place is outside 0..{len(self.labels) - 1}.", where=self.kind)
+                raise InputError(f"a label column is outside 0..{len(self.labels) - 1}.", where=self.kind)
+
+    @classmethod
+    def from_labels(
+        cls,
+        pictures: Iterable[tuple[_File, Iterable[str]] | tuple[_File, Iterable[str], Iterable[str]]],
+        *,
+        unlisted: Unlisted = "negative",
+        folder: _File = ".",
+    ) -> ImageTable:
+        """A table of your own pictures.
+
+        Args:
+            pictures: for each its file and its labels, and, where it is known, the labels that it surely has not.
+            unlisted: what a label in neither list means: absent (`negative`) or not looked for (`unknown`).
+            folder: what the files are relative to; a picture's key is its file as given, with forward slashes.
+
+        Returns:
+            Its table, pictures in the given order, labels sorted. A picture that is not there, or for which no label at
+            all is listed, is among `skipped`.
+
+        Raises:
+            InputError: a file is named twice, labels are no list of words or on both sides, or no picture can be used.
+
+        Example:
+            >>> from tagprism import ImageTable
+            >>> pictures = [("coffee.jpg", ["cup"]), ("chelsea.jpg", ["cat"], ["cup"]), ("lost.jpg", ["cup"])]
+            >>> table = ImageTable.from_labels(pictures, unlisted="unknown", folder="tests/photos")
+            >>> table.targets([0, 1], ["cat", "cup"]).tolist()
+            [[-1, 1], [1, 0]]
+            >>> [(picture.key, picture.code) for picture in table.skipped]
+            [('lost.jpg', 'missing')]
+        """
+        from tagprism.datasets.tagged import table_of_lists
+
+        return table_of_lists(pictures, Path(folder), unlisted)
 
     def __len__(self) -> int:
         """Number of pictures N."""
@@ -179,6 +162,7 @@ class ImageTable:
         Raises:
             InputError: for keys that are not in the table, naming ten.
         """
+        keys = keys if isinstance(keys, ImageIds) else listed(keys, "keys")
         rows = [self.row(key) for key in keys]
         unknown = [key for key, row in zip(keys, rows, strict=True) if row is None]
         if unknown:
@@ -186,11 +170,12 @@ class ImageTable:
         return np.asarray(rows, dtype=np.int64)
 
     def columns_of(self, labels: Sequence[str]) -> Int64[np.ndarray, " C"]:
-        """Places in `labels` of labels by name.
+        """Numbers in `labels` of labels by name.
 
         Raises:
             InputError: for labels that are not in the table, naming ten.
         """
+        labels = listed(labels, "labels")
         unknown = [label for label in labels if label not in self._column]
         if unknown:
             raise InputError(f"no such labels: {first_ten(unknown)}.", where=self.kind)

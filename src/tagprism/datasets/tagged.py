@@ -1,4 +1,4 @@
-"""The plain format for everyone, `tagged:DIR`: a folder of pictures and one JSON file of their labels.
+"""The plain format for everyone, `tagged:DIR`: pictures, and their labels in one JSON file or from Python.
 
 `DIR/images/` holds pictures at any depth. `DIR/labels.json` maps a picture's name below `images/` to a list of labels,
 or to `{"positive": [...], "negative": [...]}`. `DIR/dataset.json`, optional, is `{"unlisted": "negative" | "unknown"}`:
@@ -7,15 +7,20 @@ what a label means that a picture does not list. Pictures that `labels.json` doe
 
 from __future__ import annotations
 
+import os
+from collections.abc import Iterable, Sequence
 from pathlib import Path, PurePosixPath
-from typing import Any, Literal
+from typing import Any
 
+from tagprism.datasets.image_ids import FilesBelow
 from tagprism.datasets.json_file import read_json
-from tagprism.datasets.table import FilesBelow, ImageTable, Ragged, SkippedPicture, first_ten
+from tagprism.datasets.ragged import Ragged
+from tagprism.datasets.table import ImageTable, SkippedPicture, Unlisted, first_ten
 from tagprism.errors import InputError
 from tagprism.labels.phrases import normalise_phrase
 
 _FORM = 'Write {"photo.jpg": ["label", ...]} or {"photo.jpg": {"positive": [...], "negative": [...]}}.'
+_PYTHON = 'Write [("photo.jpg", ["label", ...]), ...] or [("photo.jpg", [positives], [negatives]), ...].'
 
 
 def open_tagged(folder: Path) -> ImageTable:
@@ -42,22 +47,42 @@ def open_tagged(folder: Path) -> ImageTable:
     entries = read_json(where, remedy=_FORM)
     if not isinstance(entries, dict) or not entries:
         raise InputError("it must be an object that names at least one picture.", where=str(where), remedy=_FORM)
-    read = {_checked_key(key, where): _labels_of(value, f"{where}, '{key}'") for key, value in entries.items()}
-    skipped = [reason for key, lists in read.items() if (reason := _reason_to_skip(pictures, key, lists))]
-    labels = _label_names(read, where)  # also those of skipped pictures only: a split may name them
-    for reason in skipped:
-        del read[reason.key]
-    if not read:
-        names = first_ten(f"{reason.key}: {reason.code}" for reason in skipped)
-        remedy = "Names are relative to images/, with forward slashes."
-        raise InputError(f"none of the pictures can be used: {names}.", where=str(where), remedy=remedy)
-    return _table(pictures, read, labels, unlisted, tuple(skipped))
+    lists = {_checked_key(key, where): _labels_of(value, f"{where}, '{key}'") for key, value in entries.items()}
+    return _table("tagged", pictures, lists, unlisted, where=str(where))
+
+
+def table_of_lists(pictures: Iterable[Sequence[Any]], folder: Path, unlisted: Unlisted) -> ImageTable:
+    """Make the table of pictures that Python names; see `ImageTable.from_labels`."""
+    lists: dict[str, _Lists] = {}
+    paths: dict[str, str] = {}
+    for number, entry in enumerate(pictures):
+        where = f"pictures[{number}]"
+        if isinstance(entry, str) or not isinstance(entry, Sequence) or len(entry) not in (2, 3):
+            raise InputError(f"expected a file and its labels, found {_shown(entry)}.", where=where, remedy=_PYTHON)
+        file, *sides = entry
+        if not isinstance(file, str | os.PathLike):
+            raise InputError(f"a file must be a path, found {_shown(file)}.", where=where, remedy=_PYTHON)
+        key = Path(os.fsdecode(file)).as_posix()
+        first = paths.setdefault(os.path.abspath(folder / key), key)  # noqa: PTH100 (follows no link)
+        if key in lists or first != key:
+            also = f", also as '{first}'" if first != key else ""
+            raise InputError(f"'{key}' is named twice{also}.", where=where, remedy="Keep one of them.")
+        value = dict(zip(("positive", "negative"), map(_as_list, sides), strict=False))
+        lists[key] = _labels_of(value, f"{where}, '{key}'", _PYTHON)
+    if not lists:
+        raise InputError("there is no picture.", where="pictures", remedy=_PYTHON)
+    return _table("list", folder, lists, unlisted, where="pictures")
+
+
+def _as_list(labels: Any) -> Any:
+    """Any collection of labels as a list; what is none is refused by `_phrases`."""
+    return list(labels) if isinstance(labels, Iterable) and not isinstance(labels, str | bytes) else labels
 
 
 _Lists = tuple[list[str], list[str]]  # positive, negative
 
 
-def _unlisted(path: Path) -> Literal["negative", "unknown"]:
+def _unlisted(path: Path) -> Unlisted:
     remedy = 'Write {"unlisted": "negative"} or {"unlisted": "unknown"}.'
     if not path.exists():
         return "negative"
@@ -80,12 +105,12 @@ def _checked_key(key: str, where: Path) -> str:
     return key
 
 
-def _labels_of(value: Any, where: str) -> _Lists:
+def _labels_of(value: Any, where: str, form: str = _FORM) -> _Lists:
     if isinstance(value, list):
-        return _phrases(value, where), []
+        return _phrases(value, where, form), []
     if not isinstance(value, dict) or not value.keys() <= {"positive", "negative"}:
-        raise InputError(f"expected a list of labels, found {_shown(value)}.", where=where, remedy=_FORM)
-    positive, negative = (_phrases(value.get(side, []), f"{where}, {side}") for side in ("positive", "negative"))
+        raise InputError(f"expected a list of labels, found {_shown(value)}.", where=where, remedy=form)
+    positive, negative = (_phrases(value.get(side, []), f"{where}, {side}", form) for side in ("positive", "negative"))
     both = sorted(set(positive) & set(negative))
     if both:
         remedy = "Keep each in one of the two."
@@ -93,12 +118,12 @@ def _labels_of(value: Any, where: str) -> _Lists:
     return positive, negative
 
 
-def _phrases(value: Any, where: str) -> list[str]:
+def _phrases(value: Any, where: str, form: str) -> list[str]:
     if not isinstance(value, list):
-        raise InputError(f"expected a list of labels, found {_shown(value)}.", where=where, remedy=_FORM)
+        raise InputError(f"expected a list of labels, found {_shown(value)}.", where=where, remedy=form)
     for label in value:
         if not isinstance(label, str) or not normalise_phrase(label):
-            raise InputError(f"a label must be words, found {_shown(label)}.", where=where, remedy=_FORM)
+            raise InputError(f"a label must be words, found {_shown(label)}.", where=where, remedy=form)
     return list(dict.fromkeys(value))
 
 
@@ -107,45 +132,42 @@ def _shown(value: Any) -> str:
     return text if len(text) <= 60 else text[:57] + "..."
 
 
-def _reason_to_skip(pictures: Path, key: str, lists: _Lists) -> SkippedPicture | None:
+def _reason_to_skip(folder: Path, key: str, lists: _Lists) -> SkippedPicture | None:
     if not any(lists):
         return SkippedPicture(key, "no_labels", "No label is listed for this picture.")
     try:
-        there, is_file = (pictures / key).exists(), (pictures / key).is_file()
+        there, is_file = (folder / key).exists(), (folder / key).is_file()
     except OSError as error:
         return SkippedPicture(key, "unreadable", f"The file cannot be looked at ({error.strerror}).")
     if not there:
-        return SkippedPicture(key, "missing", "There is no such file in images/.")
+        return SkippedPicture(key, "missing", f"There is no such file{f' in {folder.name}/' if folder.name else ''}.")
     return None if is_file else SkippedPicture(key, "unreadable", "This is not a file.")
 
 
-def _label_names(read: dict[str, _Lists], where: Path) -> tuple[str, ...]:
-    names = sorted({label for lists in read.values() for side in lists for label in side})
+def _label_names(lists: dict[str, _Lists], where: str) -> tuple[str, ...]:
+    names = sorted({label for sides in lists.values() for side in sides for label in side})
     written: dict[str, str] = {}
     for name in names:
         other = written.setdefault(normalise_phrase(name), name)
         if other != name:
             remedy = "Write each label in one way."
-            raise InputError(f"'{other}' and '{name}' are the same label.", where=str(where), remedy=remedy)
+            raise InputError(f"'{other}' and '{name}' are the same label.", where=where, remedy=remedy)
     return tuple(names)
 
 
-def _table(
-    pictures: Path,
-    read: dict[str, _Lists],
-    labels: tuple[str, ...],
-    unlisted: Literal["negative", "unknown"],
-    skipped: tuple[SkippedPicture, ...],
-) -> ImageTable:
-    column = {name: place for place, name in enumerate(labels)}
-    keys = tuple(read)
-    return ImageTable(
-        kind="tagged",
-        files=FilesBelow(pictures, keys),
-        keys=keys,
-        labels=labels,
-        positive=Ragged.from_rows([sorted(column[label] for label in positive) for positive, _ in read.values()]),
-        negative=Ragged.from_rows([sorted(column[label] for label in negative) for _, negative in read.values()]),
-        unlisted=unlisted,
-        skipped=skipped,
+def _table(kind: str, folder: Path, lists: dict[str, _Lists], unlisted: Unlisted, *, where: str) -> ImageTable:
+    skipped = [reason for key, sides in lists.items() if (reason := _reason_to_skip(folder, key, sides))]
+    labels = _label_names(lists, where)  # also those of skipped pictures only: a split may name them
+    unusable = {reason.key for reason in skipped}
+    kept = {key: sides for key, sides in lists.items() if key not in unusable}
+    if not kept:
+        names = first_ten(f"{reason.key}: {reason.code}" for reason in skipped)
+        base = "images/" if kind == "tagged" else f"the folder {folder.absolute()}"
+        remedy = f"Names are relative to {base}, with forward slashes."
+        raise InputError(f"none of the pictures can be used: {names}.", where=where, remedy=remedy)
+    column = {name: number for number, name in enumerate(labels)}
+    positive, negative = (
+        Ragged.from_rows(sorted(column[label] for label in sides[side]) for sides in kept.values()) for side in (0, 1)
     )
+    keys = tuple(kept)
+    return ImageTable(kind, FilesBelow(folder, keys), keys, labels, positive, negative, unlisted, tuple(skipped))

@@ -1,259 +1,245 @@
-"""Evaluate stored ranking matrices against labels, streaming over images. Knows nothing of training or files."""
+"""Measure a model, or scores of any origin, on the test pictures of a split: leak check, scores, metrics."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Protocol, TypeAlias
 
 import numpy as np
-from jaxtyping import Bool, Float, Float32, Float64, Int8, Int64
+from jaxtyping import Bool, Float32, Int8, Int64
 
-from tagprism.errors import InputError
-from tagprism.evaluation.metrics import (
-    ImageSet,
-    UnknownPolicy,
-    checked_targets,
-    constant_hits,
-    expected_average_precision,
-    hits_at_k,
-    mean_of_known,
-    micro_scores,
-)
-from tagprism.evaluation.protocols import AtK, Evaluation, Figures, LabelResult, Task, TaskResult
-from tagprism.evaluation.ranking import average_precision_of_ranks, best_labels, images_before
-from tagprism.evaluation.scores import queries_of, score_chunks, slices
-
-BLOCK_SCORES = (
-    2**27
-)  # scores held at once (float32: 512 MB); more labels than that go through the matrices block by block
+from tagprism.bundle.neighbours import nearest_pictures
+from tagprism.datasets.splits import Split
+from tagprism.datasets.table import ImageTable
+from tagprism.errors import InputError, PictureError
+from tagprism.evaluation.leakage import check_leak, find_leak
+from tagprism.evaluation.metrics import UnknownPolicy
+from tagprism.evaluation.protocols import Evaluation, EvaluationProtocol
+from tagprism.evaluation.reliability import Reliability, reliability, reliability_table
+from tagprism.evaluation.scores import score_matrices
+from tagprism.evaluation.streaming import evaluate_matrices, evaluate_scores
+from tagprism.evaluation.table import as_text, comparison_table, lay_out
+from tagprism.images.digests import digest_pictures
+from tagprism.progress import Progress, silent
+from tagprism.provenance import made_with
+from tagprism.tagging.tagger import Tagger, load
 
 
-@dataclass(frozen=True)
-class _Counts:
-    """What the targets alone say about one task."""
+class InFolder(Protocol):
+    """Something that lies in a folder, such as a finished Run."""
 
-    images: Int64[np.ndarray, " S"]  # the image set, ascending
-    positives: Int64[np.ndarray, " L"]
-    known: Int64[np.ndarray, " L"]
-    positives_of_image: Int64[np.ndarray, " S"]
-    known_of_image: Int64[np.ndarray, " S"]
+    @property
+    def path(self) -> Path:
+        """The folder."""
+        ...
 
 
-def evaluate_matrices(
-    matrices: Float[np.ndarray, "N M D1"],
-    names: Sequence[str],
-    vectors: Float[np.ndarray, "L D"],
-    unseen: Bool[np.ndarray, " L"],
-    targets: Int8[np.ndarray, "N L"],
-    *,
-    ks: Sequence[int] = (3, 5),
-    unknown: UnknownPolicy = "ignore",
-    label_encoder: str = "",
-    leak: bool = False,
-    nearest: Int64[np.ndarray, "N k"] | None = None,
-) -> Evaluation:
-    """Measure ZSL and GZSL on both image sets, with the chance, constant and ceiling lines.
+Model: TypeAlias = Tagger | InFolder | os.PathLike[str] | str
+"""An opened model, a finished Run, or what `load` opens: a RUN, a BUNDLE, a packaged name, `hf-hub:owner/name`."""
+
+
+@dataclass(frozen=True, eq=False)
+class Result:
+    """What was measured, and what it was measured on. `print` shows it as a table.
 
     Args:
-        matrices: (N, M, D+1) ranking matrices of the test images, in memory or memory-mapped, float16 or float32.
-        names: L label names, seen and unseen, in the order of `vectors`.
-        vectors: (L, D+1) queries, or (L, D) label vectors, whose queries are `[w, 1]`.
-        unseen: (L,) true for labels kept out of training.
-        targets: (N, L) int8 of 1 positive, 0 negative, -1 unknown.
-        ks: labels per image for precision, recall and F1; a K above the number of a task's labels is left out of that
-            task (its keys are absent), never clipped.
-        unknown: leave unknown pairs out (`ignore`) or count them as negatives (`negative`, the authors' way).
-        label_encoder: named in the result.
-        leak: mark the result as measured on what was trained on.
-        nearest: (N, k) neighbours of each image (`model.neighbours`), over which scores are averaged.
+        name: of the model; `scores` for scores.
+        evaluation: the numbers.
+        protocol: how they were measured.
+        names: L labels, seen ones first.
+        unseen: (L,) true for unseen ones.
+        targets: (N, L) of the test pictures that could be used.
+        files: their N paths.
+        skipped: key and reason of the test pictures that could not be used.
+        provenance: what the result comes from: model, data, split, versions.
+        matrices: (N, M, Q) ranking matrices; None for scores.
+        queries: (L, Q) scoring vectors of the labels; None for scores.
+        calibration: how well the probabilities hold, for `unseen` and `seen` labels; empty without a calibration.
+    """
+
+    name: str
+    evaluation: Evaluation
+    protocol: EvaluationProtocol
+    names: tuple[str, ...]
+    unseen: Bool[np.ndarray, " L"]
+    targets: Int8[np.ndarray, "N L"]
+    files: tuple[Path, ...]
+    skipped: tuple[tuple[str, PictureError], ...]
+    provenance: Mapping[str, Any]
+    matrices: Float32[np.ndarray, "N M Q"] | None = None
+    queries: Float32[np.ndarray, "L Q"] | None = None
+    calibration: Mapping[str, Reliability] = field(default_factory=dict)
+
+    def to_json(self) -> dict[str, Any]:
+        """JSON object of `Evaluation.to_json`, and `provenance` and `calibration`; percent, unrounded."""
+        result = self.evaluation.to_json() | {"provenance": dict(self.provenance)}
+        if self.calibration:
+            result["calibration"] = {name: its.to_json() for name, its in self.calibration.items()}
+        return result
+
+    def __str__(self) -> str:
+        """The result beside chance, constant and ceiling, as a table."""
+        layout = lay_out({self.name: [self.evaluation]}, image_set=self.protocol.image_set)
+        text = as_text(comparison_table(layout))
+        return text + as_text(reliability_table(self.calibration)) if self.calibration else text
+
+
+def evaluate(
+    model_or_scores: Model | Any,
+    table: ImageTable,
+    split: Split,
+    *,
+    protocol: EvaluationProtocol = EvaluationProtocol(),  # noqa: B008 (frozen)
+    limit: int | None = None,
+    progress: Progress = silent,
+) -> Result:
+    """Measure a model, or scores of any origin, on the test pictures of a split: ZSL and GZSL.
+
+    Args:
+        model_or_scores: a model (an opened one, a finished Run, or the path or name of a RUN or BUNDLE); or an array or
+            tensor of scores (N, L), higher is better and comparable between pictures, whose rows are in the order of
+            `split.test` and whose columns are in the order of `split.seen + split.unseen`.
+        table: the pictures and their labels.
+        split: which labels are seen and unseen, which pictures test.
+        protocol: K, what unverified pairs count as, and so on.
+        limit: the first so many test pictures only; scores then have so many rows.
+        progress: told of every picture.
 
     Returns:
-        The evaluation; every number percent and unrounded.
+        The numbers and what they were measured on.
 
     Raises:
-        InputError: sizes do not fit, no label is unseen, no image has an unseen label, a K below 1, a score that is not
-            finite.
+        LeakError: something of the test was trained on. Of scores nothing is known, so nothing is checked.
+        InputError: labels without vectors, no test picture can be used, nothing to measure, scores of another shape.
 
-    Source: arXiv 2105.05926, section 4.
+    Example:
+        >>> from tagprism.datasets.table import Ragged
+        >>> table = ImageTable(
+        ...     kind="example", files=[Path("a.jpg"), Path("b.jpg")], keys=["a", "b"], labels=("dog", "cat", "sea"),
+        ...     positive=Ragged.from_rows([[0, 2], [1]]), negative=Ragged.from_rows([[], []]), unlisted="negative",
+        ... )
+        >>> split = Split("mine", seen=("dog",), unseen=("cat", "sea"), train=(), val=(), test=("a", "b"))
+        >>> scores = [[0.9, 0.1, 0.8], [0.2, 0.7, 0.3]]  # of dog, cat and sea in a.jpg, then in b.jpg
+        >>> result = evaluate(scores, table, split, protocol=EvaluationProtocol(ks=(1,)))
+        >>> result.to_json()["zsl"]["mAP"], result.to_json()["gzsl"]["P@1"]
+        (100.0, 100.0)
     """
-    names, ks = tuple(names), tuple(sorted(set(ks)))
-    targets = checked_targets(targets, unknown)
-    _check_sizes(matrices, names, vectors, unseen, targets, ks)
-    queries = queries_of(matrices, vectors)
-    tasks: dict[Task, Int64[np.ndarray, " K"]] = {"zsl": np.flatnonzero(unseen), "gzsl": np.arange(len(names))}
-    results: dict[Task, TaskResult] = {}
-    values: dict[Task, dict[int, tuple[float, float]]] = {}
-    for task, labels in tasks.items():
-        part = targets if len(labels) == len(names) else targets[:, labels]
-        results[task], pairs = _evaluate_task(matrices, queries[labels], part, ks, nearest)
-        values[task] = dict(zip(labels.tolist(), pairs, strict=True))
-    positives = _count(targets, np.arange(len(targets))).positives
-    rows = tuple(
-        LabelResult(
-            name,
-            bool(unseen[i]),
-            int(positives[i]),
-            average_precision={task: pairs[i][0] for task, pairs in values.items() if i in pairs},
-            chance={task: pairs[i][1] for task, pairs in values.items() if i in pairs},
-        )
-        for i, name in enumerate(names)
-    )
-    neighbours = 0 if nearest is None else nearest.shape[1]
-    return Evaluation(results["zsl"], results["gzsl"], rows, ks, unknown, label_encoder, leak, neighbours)
+    names, keys = (*split.seen, *split.unseen), split.test[:limit]
+    unseen, rows = np.arange(len(names)) >= len(split.seen), table.rows_of(keys)
+    provenance: dict[str, Any] = {
+        "evaluated_with": made_with(),
+        "engine": "scores",
+        "data": table.digest,
+        "split": split.name,
+        "split_digest": split.digest,
+        "protocol": split.protocol.to_json() if split.protocol else None,
+    }
+    tagger = _opened(model_or_scores)
+    if tagger is not None:
+        return _evaluate_model(tagger, table, split, names, unseen, keys, rows, protocol, provenance, progress)
+    if protocol.neighbours:
+        raise InputError("neighbours are found by a model's matrices; scores have none.", where="neighbours")
+    targets = table.targets(rows, names)
+    evaluation = evaluate_scores(model_or_scores, names, unseen, targets, ks=protocol.ks, unknown=protocol.unknown)
+    files = tuple(table.files[int(row)] for row in rows)
+    return Result("scores", evaluation, protocol, names, unseen, targets, files, (), provenance)
 
 
-def _evaluate_task(
-    matrices: Float[np.ndarray, "N M D1"],
-    queries: Float32[np.ndarray, "L D1"],
-    targets: Int8[np.ndarray, "N L"],
-    ks: tuple[int, ...],
-    nearest: Int64[np.ndarray, "N k"] | None,
-) -> tuple[TaskResult, list[tuple[float, float]]]:
-    """Measure one task on both image sets; and each label's average precision and chance on the labelled one."""
-    ks = tuple(k for k in ks if k <= len(queries))
-    has_label = targets.max(axis=1) == 1
-    labelled, everything = _count(targets, np.flatnonzero(has_label)), _count(targets, np.arange(len(targets)))
-    hits, within, overall = _stream(matrices, queries, targets, has_label, max(ks, default=0), nearest)
-    result = TaskResult(
-        labelled=_figures("labelled", labelled, targets, hits, within, ks),
-        all_images=_figures("all", everything, targets, hits, overall, ks),
-    )
-    chance = expected_average_precision(labelled.known, labelled.positives)
-    return result, list(zip(within.tolist(), chance.tolist(), strict=True))
+def _opened(model: Any) -> Tagger | None:
+    """The model, or None for what must be scores."""
+    if isinstance(model, Tagger):
+        return model
+    folder = model if isinstance(model, str | os.PathLike) else getattr(model, "path", None)
+    return None if folder is None else load(folder)
 
 
-def _stream(
-    matrices: Float[np.ndarray, "N M D1"],
-    queries: Float32[np.ndarray, "L D1"],
-    targets: Int8[np.ndarray, "N L"],
-    has_label: Bool[np.ndarray, " N"],
-    k: int,
-    nearest: Int64[np.ndarray, "N k"] | None,
-) -> tuple[Bool[np.ndarray, "N K"], Float64[np.ndarray, " L"], Float64[np.ndarray, " L"]]:
-    """Score every image, block by block of labels.
-
-    Returns:
-        hits (N, K) among each image's K best labels; average precisions (L,) among the labelled images; among all.
-    """
-    N, L = targets.shape
-    best, best_scores = np.full((N, k), -1, np.int64), np.full((N, k), -np.inf, np.float32)
-    within, overall = np.empty(L), np.empty(L)
-    width, all_known = max(1, BLOCK_SCORES // N), bool(targets.min() >= 0)
-    for start in range(0, L, width):
-        block = slice(start, min(start + width, L))
-        scores = np.empty((block.stop - start, N), np.float32)
-        marks = np.empty(scores.shape, np.int8)
-        for rows, chunk in score_chunks(matrices, queries[block], nearest):
-            scores[:, rows], marks[:, rows] = chunk.T, targets[rows, block].T
-            allowed = chunk if all_known else np.where(targets[rows, block] >= 0, chunk, -np.inf)
-            best[rows], best_scores[rows] = _better(best[rows], best_scores[rows], allowed, start)
-        within[block], overall[block] = _average_precisions(scores, marks, has_label)
-    return hits_at_k(best, targets), within, overall
-
-
-def _better(
-    best: Int64[np.ndarray, "B K"],
-    best_scores: Float32[np.ndarray, "B K"],
-    scores: Float32[np.ndarray, "B L"],
-    start: int,
-) -> tuple[Int64[np.ndarray, "B K"], Float32[np.ndarray, "B K"]]:
-    """Merge each image's best labels so far with those of the next block, whose first label is `start`."""
-    k = best.shape[1]
-    added, added_scores = best_labels(scores, min(k, scores.shape[1]))
-    labels = np.concatenate(
-        [best, np.where(added >= 0, added + start, -1)], axis=1
-    )  # earlier labels first: they win ties
-    places, values = best_labels(np.concatenate([best_scores, added_scores], axis=1), k)
-    return np.where(places >= 0, np.take_along_axis(labels, np.maximum(places, 0), axis=1), -1), values
-
-
-def _average_precisions(
-    scores: Float32[np.ndarray, "L N"], marks: Int8[np.ndarray, "L N"], has_label: Bool[np.ndarray, " N"]
-) -> tuple[Float64[np.ndarray, " L"], Float64[np.ndarray, " L"]]:
-    """Average precision of each label among the labelled images and among all, percent; sorts run on all processors."""
-    sides = np.flatnonzero(has_label), np.flatnonzero(~has_label)
-
-    def of_label(label: int) -> tuple[float, float]:
-        own, mark = scores[label], marks[label]
-        positive = np.flatnonzero(mark == 1)
-        inside, outside = (side[mark[side] >= 0] for side in sides) if mark.min() < 0 else sides
-        within = 1 + images_before(own[inside], inside, own[positive], positive)
-        overall = within + images_before(own[outside], outside, own[positive], positive)
-        return average_precision_of_ranks(within), average_precision_of_ranks(overall)
-
-    with ThreadPoolExecutor(os.cpu_count()) as threads:
-        pairs = np.array(list(threads.map(of_label, range(len(scores)))))
-    return 100 * pairs[:, 0], 100 * pairs[:, 1]
-
-
-def _figures(
-    image_set: ImageSet,
-    counts: _Counts,
-    targets: Int8[np.ndarray, "N L"],
-    hits: Bool[np.ndarray, "N K"],
-    precisions: Float64[np.ndarray, " L"],
-    ks: tuple[int, ...],
-) -> Figures:
-    """Put the numbers of one image set together."""
-    positives = int(counts.positives.sum())
-    constant = np.zeros(hits.shape[1], np.int64)
-    for rows in slices(len(counts.images)):
-        constant += constant_hits(targets[counts.images[rows]], counts.positives, hits.shape[1]).sum(axis=0)
-    model = hits[counts.images].sum(axis=0)
-    lines: dict[str, dict[int, AtK]] = {"at_k": {}, "constant": {}, "ceiling": {}}
-    for k in ks:
-        best = np.minimum(counts.positives_of_image, k).sum()
-        predicted = int(np.minimum(counts.known_of_image, k).sum())
-        for line, found in (("at_k", model[:k].sum()), ("constant", constant[:k].sum()), ("ceiling", best)):
-            lines[line][k] = AtK(*micro_scores(int(found), predicted, positives))
-    return Figures(
-        image_set=image_set,
-        images=len(counts.images),
-        labels=len(precisions),
-        labels_without_positive=int((counts.positives == 0).sum()),
-        positives_per_image=positives / len(counts.images),
-        mean_ap=mean_of_known(precisions),
-        weighted_ap=mean_of_known(precisions, counts.positives),
-        chance_ap=mean_of_known(expected_average_precision(counts.known, counts.positives)),
-        **lines,
-    )
-
-
-def _count(targets: Int8[np.ndarray, "N L"], images: Int64[np.ndarray, " S"]) -> _Counts:
-    """Count positives and known targets of some images, chunk by chunk."""
-    by_label = np.zeros((2, targets.shape[1]), np.int64)
-    by_image = np.zeros((2, len(images)), np.int64)
-    for rows in slices(len(images)):
-        part = targets[images[rows]]
-        for i, marked in enumerate((part == 1, part >= 0)):
-            by_label[i] += np.count_nonzero(marked, axis=0)
-            by_image[i, rows] = np.count_nonzero(marked, axis=1)
-    return _Counts(images, by_label[0], by_label[1], by_image[0], by_image[1])
-
-
-def _check_sizes(
-    matrices: Float[np.ndarray, "N M D1"],
+def _evaluate_model(
+    tagger: Tagger,
+    table: ImageTable,
+    split: Split,
     names: tuple[str, ...],
-    vectors: Float[np.ndarray, "L D"],
     unseen: Bool[np.ndarray, " L"],
+    keys: Sequence[str],
+    rows: Int64[np.ndarray, " N"],
+    protocol: EvaluationProtocol,
+    provenance: dict[str, Any],
+    progress: Progress,
+) -> Result:
+    files, config = [table.files[int(row)] for row in rows], tagger.bundle.config
+    digests, _ = digest_pictures(files, progress)
+    leak = (
+        tagger.bundle.trained_images,
+        config.seen,
+        {keys[at]: digest for at, digest in digests.items()},
+        split.unseen,
+        tagger.vocabulary.aliases,
+        split.protocol.same_label if split.protocol else frozenset(),
+    )
+    if not protocol.allow_leak:
+        check_leak(*leak)
+    vectors = tagger.embed(names)
+    queries = tagger.scoring_vectors_of(names, vectors)
+    usable, matrices, skipped = [], [], []
+    for at, outcome, _ in tagger.matrices(files, progress=progress):
+        if isinstance(outcome, PictureError):
+            skipped.append((keys[at], outcome))
+        else:
+            usable.append(at)
+            matrices.append(outcome)
+    if not usable:
+        raise InputError(f"none of {len(keys)} test pictures can be used. The first: {skipped[0][1]}")
+    targets, stacked = table.targets(rows[usable], names), np.stack(matrices)
+    evaluation = evaluate_matrices(
+        stacked,
+        names,
+        queries,
+        unseen,
+        targets,
+        ks=protocol.ks,
+        unknown=protocol.unknown,
+        label_encoder=" + ".join(config.encoders) or str(config.provenance.get("label_vectors", "")),
+        leak=protocol.allow_leak and bool(find_leak(*leak)),
+        nearest=nearest_pictures(stacked, config.dimension, protocol.neighbours) if protocol.neighbours else None,
+    )
+    origin = {"model": config.provenance, "bundle": tagger.bundle.digest, **provenance, "engine": "onnx"}
+    return Result(
+        config.name,
+        evaluation,
+        protocol,
+        names,
+        unseen,
+        targets,
+        tuple(files[at] for at in usable),
+        tuple(skipped),
+        origin | {"vocabulary": tagger.vocabulary.digest},
+        stacked,
+        queries,
+        _reliability(tagger, names, vectors, unseen, stacked, targets, protocol.unknown),
+    )
+
+
+def _reliability(
+    tagger: Tagger,
+    names: tuple[str, ...],
+    vectors: Float32[np.ndarray, "L D"],
+    unseen: Bool[np.ndarray, " L"],
+    matrices: Float32[np.ndarray, "N M D1"],
     targets: Int8[np.ndarray, "N L"],
-    ks: tuple[int, ...],
-) -> None:
-    if targets.shape != (len(matrices), len(names)) or len(vectors) != len(names) or len(unseen) != len(names):
-        raise InputError(
-            f"{len(matrices)} matrices, {len(names)} names, {len(vectors)} vectors, {len(unseen)} seen/unseen marks "
-            f"and targets {targets.shape} do not fit; targets must have the shape (matrices, names)."
-        )
-    if min(ks, default=1) < 1:
-        raise InputError(f"K must be at least 1, not {min(ks)}.")
-    if not unseen.any():
-        raise InputError(
-            "no label is unseen, so there is nothing to rank.", remedy="Choose a split with unseen labels."
-        )
-    if not (targets[:, unseen] == 1).any():
-        raise InputError(
-            "no test image has any of the unseen labels, so nothing can be measured.",
-            remedy="Check that the split belongs to this data set.",
-        )
+    unknown: UnknownPolicy,
+) -> dict[str, Reliability]:
+    """How well the probabilities hold over all test pictures, those without any of the labels too."""
+    if tagger.calibration is None:
+        return {}
+    calibrated = tagger.calibration.of_labels(names, vectors, tagger.vocabulary)
+    probabilities = calibrated.probabilities(
+        matrices, score_matrices(matrices, tagger.scoring_vectors_of(names, vectors))
+    )
+    known = (targets >= 0) | (unknown == "negative")
+    return {
+        name: reliability(probabilities[:, side], targets[:, side], unknown=unknown)
+        for name, side in (("unseen", unseen), ("seen", ~unseen))
+        if known[:, side].any()
+    }

@@ -14,7 +14,16 @@ import numpy as np
 from jaxtyping import Bool, Float, Float64, Int8, Int64, Shaped
 
 from tagprism.errors import InputError
-from tagprism.evaluation.ranking import average_precision_of_ranks, best_labels, images_before
+from tagprism.evaluation.ranking import (
+    average_precision_of_ranks,
+    best_labels,
+    constant_hits,
+    expected_average_precision,
+    hits_at_k,
+    images_before,
+    mean_of_known,
+    micro_scores,
+)
 
 ImageSet = Literal["labelled", "all"]
 UnknownPolicy = Literal["ignore", "negative"]
@@ -22,7 +31,7 @@ EmptyPolicy = Literal["exclude", "zero"]
 
 
 def average_precisions(scores: Any, targets: Any, *, unknown: UnknownPolicy = "ignore") -> Float64[np.ndarray, " L"]:
-    """Average precision of each label over the images: the mean, over its positives, of the precision at that place.
+    """Average precision of each label over the images: the mean, over its positives, of the precision at its rank.
 
     Args:
         scores: (N, L) finite numbers, higher is better, comparable between images.
@@ -34,7 +43,7 @@ def average_precisions(scores: Any, targets: Any, *, unknown: UnknownPolicy = "i
         (L,) percent; NaN where a label has no positive.
 
     Raises:
-        InputError: shapes differ, a score is not finite, a target is something else.
+        InputError: shapes differ, a score is not finite, a target is something else (also a soft one, such as 0.7).
     """
     scores, targets = _checked_scores(scores, targets, unknown)
     return np.array([_average_precision(scores[:, label], targets[:, label]) for label in range(scores.shape[1])]) * 100
@@ -58,6 +67,16 @@ def mean_average_precision(
         InputError: as `average_precisions`.
 
     Source: `empty="zero"` over labelled images is the mAP of Alibaba-MIIL/ZS_SDL.
+
+    Example:
+        Two labels have a positive; the second one's is ranked behind one other image, so its AP is 50.
+
+        >>> scores = [[0.9, 0.7, 0.1], [0.2, 0.6, 0.3]]
+        >>> targets = [[1, 0, 0], [0, 1, 0]]
+        >>> mean_average_precision(scores, targets)
+        75.0
+        >>> mean_average_precision(scores, targets, empty="zero")
+        50.0
     """
     _check_choice("empty", empty, EmptyPolicy)
     values = average_precisions(scores, targets, unknown=unknown)
@@ -77,25 +96,6 @@ def weighted_mean_average_precision(scores: Any, targets: Any, *, unknown: Unkno
     """
     values = average_precisions(scores, targets, unknown=unknown)
     return mean_of_known(values, (checked_targets(targets, unknown) == 1).sum(axis=0))
-
-
-def expected_average_precision(n: Any, positives: Any) -> Float64[np.ndarray, " ..."]:
-    """Exact mean of the average precision over all orders of a list: the chance level of a label.
-
-    Place k holds a positive with probability P/n, and then (k-1)(P-1)/(n-1) positives are expected before it, so
-    `E[AP] = (H_n + (n - H_n) (P-1)/(n-1)) / n` with the harmonic number `H_n`. (P/n, often quoted, is too low.)
-
-    Args:
-        n: lengths of the lists, one or an array of any shape.
-        positives: positives in each, at most `n`.
-
-    Returns:
-        Percent, in the common shape; NaN without positives.
-    """
-    n, positives = np.broadcast_arrays(n, positives)
-    harmonic = np.concatenate([[0.0], np.cumsum(1.0 / np.arange(1, int(n.max(initial=0)) + 1))])[n]
-    mean = (harmonic + (n - harmonic) * (positives - 1) / np.maximum(n - 1, 1)) / np.maximum(n, 1)
-    return np.asarray(np.where(positives > 0, 100 * mean, np.nan), dtype=np.float64)
 
 
 def chance_mean_average_precision(targets: Any, *, unknown: UnknownPolicy = "ignore") -> float:
@@ -137,6 +137,12 @@ def precision_recall_f1_at_k(
         InputError: as `average_precisions`, or `k` is not between 1 and L.
 
     Source: arXiv 2105.05926, section 4; Alibaba-MIIL/ZS_SDL.
+
+    Example:
+        The second image has no positive, so only the first one is scored: both its labels are asked, one is right.
+
+        >>> precision_recall_f1_at_k([[0.9, 0.7, 0.1], [0.2, 0.6, 0.3]], [[1, 0, 0], [0, 0, -1]], 2)
+        {'P@2': 50.0, 'R@2': 100.0, 'F1@2': 66.66666666666667}
     """
     scores, targets = _checked_scores(scores, targets, unknown)
     images = _images_at_k(targets, k, image_set)
@@ -197,41 +203,21 @@ def labelled_images(targets: Any) -> Bool[np.ndarray, " N"]:
     return np.asarray((as_array(targets) == 1).any(axis=1))
 
 
-def micro_scores(hits: int, predicted: int, positives: int) -> tuple[float, float, float]:
-    """Precision, recall and F1 in percent from counts; NaN where there is nothing to divide by."""
-    parts = ((hits, predicted), (hits, positives), (2 * hits, predicted + positives))
-    precision, recall, f1 = (100 * top / bottom if bottom else float("nan") for top, bottom in parts)
-    return precision, recall, f1
-
-
-def mean_of_known(values: Float64[np.ndarray, " L"], weights: Any = None) -> float:
-    """Mean (weighted if asked) over the entries that are not NaN; NaN when there are none."""
-    known = ~np.isnan(values)
-    if not known.any():
-        return float("nan")
-    return float(np.average(values[known], weights=None if weights is None else np.asarray(weights)[known]))
-
-
-def hits_at_k(labels: Int64[np.ndarray, "B k"], targets: Int8[np.ndarray, "B L"]) -> Bool[np.ndarray, "B k"]:
-    """Mark which of each image's best labels (-1: none) are positives of it."""
-    hits: Bool[np.ndarray, "B k"] = (np.take_along_axis(targets, np.maximum(labels, 0), axis=1) == 1) & (labels >= 0)
-    return hits
-
-
-def constant_hits(
-    targets: Int8[np.ndarray, "B L"], frequency: Int64[np.ndarray, " L"], k: int
-) -> Bool[np.ndarray, "B k"]:
-    """Mark which of the K most frequent labels, the same for every image but for ignored ones, are its positives."""
-    common = np.where(targets >= 0, frequency.astype(np.float32), -np.inf)
-    return hits_at_k(best_labels(common, k)[0], targets)
-
-
 def as_array(values: Any) -> Shaped[np.ndarray, " ..."]:
-    """Numpy array of an array, a nested list or a tensor of any device (float16 and bfloat16 are widened)."""
+    """Numpy array of an array, a nested list or a tensor of any device (float16 and bfloat16 are widened).
+
+    Raises:
+        InputError: rows of different lengths, or something else than numbers.
+    """
     if hasattr(values, "detach"):  # a torch tensor, told by its shape because this package must not import torch
         values = values.detach().cpu()
         values = (values.float() if "float16" in str(values.dtype) else values).numpy()
-    array = np.asarray(values)
+    try:
+        array = np.asarray(values)
+    except ValueError as error:
+        raise InputError(f"scores and targets must be arrays ({error}).") from error
+    if array.dtype.kind not in "fiub":
+        raise InputError(f"scores and targets must be numbers, not {array.dtype}.")
     return array.astype(np.float32) if array.dtype == np.float16 else array
 
 
@@ -241,10 +227,21 @@ def checked_targets(targets: Any, unknown: UnknownPolicy) -> Int8[np.ndarray, "N
     array = as_array(targets)
     if array.ndim != 2:
         raise InputError(f"targets must have the shape (images, labels), not {array.shape}.")
-    small = array.astype(np.int8, copy=False)
-    if array.size and ((array.dtype != np.int8 and (small != array).any()) or small.min() < -1 or small.max() > 1):
-        raise InputError("targets must be 1 (positive), 0 (negative) or -1 (unknown).")
-    return np.maximum(small, 0) if unknown == "negative" and array.size and small.min() < 0 else small
+    if array.dtype != np.int8:
+        _check_hard(array, (array == 1) | (array == 0) | (array == -1))
+        array = array.astype(np.int8)
+    elif array.size and (array.min() < -1 or array.max() > 1):
+        _check_hard(array, np.abs(array) <= 1)
+    return np.maximum(array, 0) if unknown == "negative" and array.size and array.min() < 0 else array
+
+
+def _check_hard(targets: Shaped[np.ndarray, "N L"], allowed: Bool[np.ndarray, "N L"]) -> None:
+    if not allowed.all():
+        image, label = np.argwhere(~allowed)[0]
+        raise InputError(
+            "targets must be 1 (positive), 0 (negative) or -1 (unknown), "
+            f"not {targets[image, label]:g} (image {image}, label {label})."
+        )
 
 
 def _checked_scores(
@@ -276,7 +273,7 @@ def _check_choice(name: str, value: str, choices: Any) -> None:
 def _images_at_k(targets: Int8[np.ndarray, "N L"], k: int, image_set: ImageSet) -> Any:
     """Check K and the image set, and give the index that selects the images."""
     _check_choice("image_set", image_set, ImageSet)
-    if not 1 <= k <= targets.shape[1]:
+    if isinstance(k, bool) or not isinstance(k, int | np.integer) or not 1 <= k <= targets.shape[1]:
         raise InputError(f"k is {k}, but must be from 1 to the number of labels, {targets.shape[1]}.")
     return labelled_images(targets) if image_set == "labelled" else slice(None)
 

@@ -1,10 +1,10 @@
-"""The two tasks, what a result is made of, and its JSON. Knows nothing of models or of how numbers are computed."""
+"""The two tasks, how they are measured, what a result is made of, and its JSON. Knows no models, computes no metric."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Mapping
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, replace
 from statistics import fmean
 from typing import Any, Literal
 
@@ -13,6 +13,26 @@ from tagprism.evaluation.metrics import ImageSet, UnknownPolicy
 Task = Literal["zsl", "gzsl"]
 TASKS: tuple[Task, Task] = ("zsl", "gzsl")
 TASK_TITLES: dict[Task, str] = {"zsl": "ranks the unseen labels only", "gzsl": "ranks seen and unseen labels together"}
+
+
+@dataclass(frozen=True)
+class EvaluationProtocol:
+    """How a model is measured; what published tables differ in.
+
+    Args:
+        ks: labels per image for precision, recall and F1, each at least 1.
+        unknown: a pair that nobody verified is left out (`ignore`) or counts as a negative (`negative`).
+        image_set: the images that a printed table is about: those with a positive among the evaluated labels
+            (`labelled`, the authors' way) or `all`. The JSON has both.
+        allow_leak: measure even where test images or unseen labels were trained on; the result says so.
+        neighbours: average the scores over so many of the test images most like each one; 0 for none.
+    """
+
+    ks: tuple[int, ...] = (3, 5)
+    unknown: UnknownPolicy = "ignore"
+    image_set: ImageSet = "labelled"
+    allow_leak: bool = False
+    neighbours: int = 0
 
 
 @dataclass(frozen=True)
@@ -151,6 +171,7 @@ class Evaluation:
         label_encoder: what turned labels into vectors.
         leak: whether test images or unseen labels were trained on and the user allowed it.
         neighbours: of each test image, over which its scores were averaged; 0 for none.
+        seeds: the evaluations of which this is the mean, one per seed of the training; empty where there is one alone.
     """
 
     zsl: TaskResult
@@ -161,10 +182,16 @@ class Evaluation:
     label_encoder: str = ""
     leak: bool = False
     neighbours: int = 0
+    seeds: tuple[Evaluation, ...] = ()
 
     def task(self, name: Task) -> TaskResult:
         """The result of a task by its short name."""
         return self.zsl if name == "zsl" else self.gzsl
+
+    def figures(self, task: Task, image_set: ImageSet = "labelled") -> Figures:
+        """The numbers of a task on one image set."""
+        result = self.task(task)
+        return result.labelled if image_set == "labelled" else result.all_images
 
     def mean_ap_without(self, task: Task, labels: Collection[str]) -> tuple[float, float]:
         """Mean average precision of a task, and of chance, over its labels with a positive but for these, percent."""
@@ -206,6 +233,29 @@ class Evaluation:
             value["leak"],
             protocol.get("neighbours", 0),
         )
+
+
+def mean_over_seeds(evaluations: Sequence[Evaluation]) -> Evaluation:
+    """One evaluation of several trainings that differ in their seed: every number is the mean of theirs.
+
+    Args:
+        evaluations: on the same test images and labels, at least one.
+    """
+    first = evaluations[0]
+    if len(evaluations) == 1:
+        return first
+    mean = Evaluation.from_json(_mean([evaluation.to_json() for evaluation in evaluations]))
+    return replace(mean, seeds=tuple(evaluations))
+
+
+def _mean(values: Sequence[Any]) -> Any:
+    """Mean of JSON values of one form; what is no fraction is alike in all of them."""
+    first = values[0]
+    if isinstance(first, dict):
+        return {key: _mean([value[key] for value in values]) for key in first}
+    if isinstance(first, list):
+        return [_mean(items) for items in zip(*values, strict=True)]
+    return fmean(values) if isinstance(first, float) else first
 
 
 def _or_null(value: float) -> float | None:

@@ -12,7 +12,7 @@ from typing import Annotated
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from tagprism.evaluation.metrics import ImageSet
-from tagprism.evaluation.protocols import TASKS, Task
+from tagprism.evaluation.protocols import TASKS, Evaluation, Task
 
 Percent = Annotated[float, Field(gt=0, lt=100)]
 Metric = Annotated[str, Field(pattern=r"^(mAP|(P|R|F1)@[1-9]\d*)$")]
@@ -153,3 +153,51 @@ def _grouped(task: Task, spans: Sequence[tuple[float, float, str]]) -> list[Comp
         else:
             groups.append(ComparableGroup(task, (method,), least, most))
     return groups
+
+
+def published_cell(published: Sequence[Entry], method: str, task: Task, metric: str) -> str:
+    """A published method's number for a table, with its mark; empty where it published none."""
+    for entry in published:
+        if (entry.method, entry.task) == (method, task) and metric in entry.values:
+            return f"{entry.values[metric]:.1f}{' unverified' if entry.unverified else ''}"
+    return ""
+
+
+def published_caption(published: Sequence[Entry], task: Task) -> str:
+    """On what each published row of a task stands, as far as it is known."""
+    rows = []
+    for method in dict.fromkeys(entry.method for entry in published if entry.task == task):
+        own = [entry for entry in published if (entry.method, entry.task) == (method, task)]
+        image_set = next((entry.image_set for entry in own if entry.image_set), None)
+        vectors = next((entry.label_vectors for entry in own if entry.label_vectors), None)
+        ks = sorted({k for entry in own for k in entry.ks})
+        stands = [
+            f"images: {image_set or 'not known'}",
+            *([f"K {', '.join(map(str, ks))}"] if ks else []),
+            f"label vectors: {vectors or 'not known'}",
+            *dict.fromkeys(entry.source or "unverified" for entry in own),
+            *(entry.note for entry in own if entry.note),
+        ]
+        rows.append(f"{method} ({'; '.join(stands)})")
+    return f"Published {task.upper()}: {', '.join(rows)}." if rows else ""
+
+
+def comparability_caption(evaluations: Sequence[Evaluation], published: Sequence[Entry], task: Task) -> str:
+    """Which published rows stand on other images or labels, told by the positives per image that P and R imply."""
+    groups = [group for group in comparable_groups(published) if group.task == task]
+    if not groups:
+        return ""
+    result = evaluations[0].task(task)
+    ours = {"labelled": result.labelled.positives_per_image, "all": result.all_images.positives_per_image}
+    words = []
+    for group in groups:
+        same = [name for name, value in ours.items() if group.least - 0.005 <= value <= group.most + 0.005]
+        words.append(
+            f"{group.middle:.2f} in {', '.join(group.methods)} "
+            f"({'as here, image set ' + ' and '.join(same) if same else 'NOT COMPARABLE with this test'})"
+        )
+    here = ", ".join(f"{value:.2f} ({name})" for name, value in ours.items())
+    text = f"{task.upper()}: positives per image by K*P/R: {'; '.join(words)}. This test: {here}."
+    if len(groups) > 1:
+        text += f" The {len(groups)} groups are not comparable with each other: other images or labels."
+    return text

@@ -6,15 +6,21 @@ have the label, said of every pair, has no calibration error at all and finds no
 
 from __future__ import annotations
 
+import math
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
+from rich.table import Table
 
 from tagprism.errors import InputError
-from tagprism.evaluation.metrics import UnknownPolicy, as_array, checked_targets, micro_scores
+from tagprism.evaluation.metrics import UnknownPolicy, as_array, checked_targets
+from tagprism.evaluation.ranking import micro_scores
 
 BINS = 10
+RELIABILITY_COLUMNS = ("base rate", "ECE", "Brier skill", "P at 0.5", "R at 0.5", "given per picture")
+RELIABILITY_NOTE = "All test pictures, known pairs. To say the base rate always has ECE 0 and skill 0."
 
 
 @dataclass(frozen=True)
@@ -122,3 +128,24 @@ def reliability(
             for b in np.flatnonzero(count).tolist()
         ),
     )
+
+
+def reliability_table(reliability: Mapping[str, Reliability]) -> Table:
+    """Table for the terminal of how well probabilities hold.
+
+    Args:
+        reliability: by `unseen` and `seen`.
+    """
+    table = Table(title="probabilities", caption=RELIABILITY_NOTE, caption_justify="left")
+    table.add_column("percent")
+    for column in RELIABILITY_COLUMNS:
+        table.add_column(column, justify="right")
+    for name, its in reliability.items():
+        table.add_row(f"{name} labels", *reliability_cells(its))
+    return table
+
+
+def reliability_cells(its: Reliability) -> tuple[str, ...]:
+    """The cells below `RELIABILITY_COLUMNS`; empty where there is no value."""
+    numbers = (its.base_rate, its.ece, its.skill, its.precision, its.recall)
+    return (*("" if math.isnan(value) else f"{value:.2f}" for value in numbers), f"{its.per_picture:.2f}")

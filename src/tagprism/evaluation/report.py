@@ -4,26 +4,21 @@ from __future__ import annotations
 
 import base64
 import io
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
+from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from PIL import Image
 
 from tagprism.errors import PictureError
+from tagprism.evaluation.evaluate import Result
 from tagprism.evaluation.protocols import TASK_TITLES, Evaluation, LabelResult, Task
-from tagprism.evaluation.reliability import Reliability
-from tagprism.evaluation.showcase import Curve, Ranking, Showcase
-from tagprism.evaluation.table import (
-    RELIABILITY_COLUMNS,
-    RELIABILITY_NOTE,
-    Comparison,
-    Methods,
-    compare,
-    reliability_cells,
-)
+from tagprism.evaluation.reliability import RELIABILITY_COLUMNS, RELIABILITY_NOTE, Reliability, reliability_cells
+from tagprism.evaluation.showcase import Curve, Ranking, Showcase, showcase
+from tagprism.evaluation.table import Layout, Methods, lay_out
 from tagprism.files import write_text
 from tagprism.images.decode import open_picture
 
@@ -58,8 +53,8 @@ class Report:
     Args:
         title: heading of the page.
         lead: one or two plain sentences below it.
-        facts: provenance as (name, value): recipe, seed, versions, digests, commit, data and its licence.
-        methods: see `table.compare`; the first one is the model that the rest of the report shows.
+        provenance: (name, value) of recipe, seed, versions, digests, commit, data and its licence.
+        methods: see `table.lay_out`; the first one is the model that the rest of the report shows.
         reliability: how well probabilities hold, for `unseen` and `seen` labels.
         showcase: curves and rankings of some unseen labels.
         tagged: pictures with their tags.
@@ -68,7 +63,7 @@ class Report:
 
     title: str
     lead: str
-    facts: tuple[tuple[str, str], ...] = ()
+    provenance: tuple[tuple[str, str], ...] = ()
     methods: Methods = field(default_factory=dict)
     reliability: Mapping[str, Reliability] = field(default_factory=dict)
     showcase: Showcase = NOTHING_SHOWN
@@ -94,6 +89,54 @@ class Plot:
     line: str
     area: str
     chance_y: float
+
+
+def report_of(result: Result) -> Report:
+    """The report of one model's result."""
+    return Report(
+        title=f"{result.name} on {result.provenance['split']}",
+        lead="Zero-shot multi-label ranking: how well words that were never trained on are ranked.",
+        provenance=provenance_rows(result.provenance),
+        methods={result.name: [result.evaluation]},
+        reliability=result.calibration,
+        showcase=showcase_of(result),
+    )
+
+
+def showcase_of(result: Result) -> Showcase:
+    """Curves and rankings of a model's result; nothing for scores, whose matrices are not known."""
+    if result.matrices is None or result.queries is None:
+        return NOTHING_SHOWN
+    return showcase(result.evaluation, result.matrices, result.queries, result.targets, result.files)
+
+
+def provenance_rows(provenance: Mapping[str, Any]) -> tuple[tuple[str, str], ...]:
+    """The provenance of a result as (name, value), short enough to read."""
+    with_ = provenance["evaluated_with"]
+    rows = []
+    if "model" in provenance:
+        model = provenance["model"]
+        rows.append(("recipe", f"{model['recipe']['name']}, seed {model['seed']}"))
+    rows += [
+        ("commit", with_["commit"] or "installed package"),
+        ("split", f"{provenance['split']} ({provenance['split_digest'][:16]})"),
+        *_protocol_rows(provenance["protocol"]),
+        ("data digest", provenance["data"][:16]),
+    ]
+    rows += [("vocabulary digest", provenance["vocabulary"][:16])] if "vocabulary" in provenance else []
+    versions = ", ".join(f"{name} {version}" for name, version in with_["versions"].items())
+    return (*rows, ("engine", provenance["engine"]), ("versions", versions))
+
+
+def _protocol_rows(protocol: Mapping[str, Any] | None) -> Iterator[tuple[str, str]]:
+    """Which pictures of a published test were there, and what the protocol allows."""
+    if protocol is None:
+        return
+    parts = protocol["pictures"].items()
+    yield "pictures", "; ".join(f"{part}: {its['there']:,} of {its['official']:,} there" for part, its in parts)
+    if protocol["same_label_allowed"]:
+        pairs = ", ".join(f"{unseen} / {seen}" for unseen, seen in protocol["same_label_allowed"])
+        yield "labels on both sides, by protocol (unseen / seen)", pairs
 
 
 def write_report(path: Path, report: Report) -> None:
@@ -124,7 +167,7 @@ def render_report(report: Report) -> str:
     environment.globals.update(thumbnail=lru_cache(maxsize=None)(thumbnail))
     return environment.get_template("report.html.j2").render(
         report=report,
-        comparison=compare(report.methods) if report.methods else Comparison((), (), ()),
+        comparison=lay_out(report.methods) if report.methods else Layout((), (), ()),
         evaluation=evaluation,
         task_titles=TASK_TITLES,
         reliability_columns=RELIABILITY_COLUMNS,

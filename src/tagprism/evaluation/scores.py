@@ -60,12 +60,22 @@ def score_chunks(
             scores, _ = max_similarity_numpy(np.asarray(matrices[rows]), queries)
         else:
             own = np.arange(rows.start, rows.stop)
-            asked, places = np.unique(np.column_stack([own, nearest[rows]]), return_inverse=True)
-            places = places.reshape(len(own), -1)
+            asked, inverse = np.unique(np.column_stack([own, nearest[rows]]), return_inverse=True)
+            inverse = inverse.reshape(len(own), -1)
             found, _ = max_similarity_numpy(np.asarray(matrices[asked]), queries)
-            scores = smoothed(found, places[:, 0], places[:, 1:])
+            scores = smoothed(found, inverse[:, 0], inverse[:, 1:])
         check_finite(scores, rows.start)
         yield rows, scores
+
+
+def array_chunks(
+    scores: Float[np.ndarray, "N L"], labels: Int64[np.ndarray, " l"]
+) -> Iterator[tuple[slice, Float[np.ndarray, "B l"]]]:
+    """Some columns of scores that are already there for a few images at a time, checked to be finite."""
+    for rows in slices(len(scores)):
+        chunk = scores[rows]
+        check_finite(chunk, rows.start)
+        yield rows, chunk[:, labels]
 
 
 def slices(n: int) -> Iterator[slice]:

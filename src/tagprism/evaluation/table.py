@@ -5,17 +5,20 @@ Knows only finished evaluations.
 
 from __future__ import annotations
 
+import io
 import math
 import statistics
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 
+from rich.console import Console
 from rich.table import Table
 
 from tagprism.errors import InputError
+from tagprism.evaluation.differences import DRAWS, over_labels, over_splits
+from tagprism.evaluation.metrics import ImageSet
 from tagprism.evaluation.protocols import TASKS, AtK, Evaluation, Task
-from tagprism.evaluation.published import Entry, comparable_groups
-from tagprism.evaluation.reliability import Reliability
+from tagprism.evaluation.published import Entry, comparability_caption, published_caption, published_cell
 
 Methods = Mapping[str, Sequence[Evaluation]]
 _OF_AT_K: dict[str, Callable[[AtK], float]] = {
@@ -24,8 +27,6 @@ _OF_AT_K: dict[str, Callable[[AtK], float]] = {
     "F1": lambda at: at.f1,
 }
 _WITHOUT = "mAP, other names"
-RELIABILITY_COLUMNS = ("base rate", "ECE", "Brier skill", "P at 0.5", "R at 0.5", "given per picture")
-RELIABILITY_NOTE = "All test pictures, known pairs. To say the base rate always has ECE 0 and skill 0."
 
 
 @dataclass(frozen=True)
@@ -38,7 +39,7 @@ class Row:
 
 
 @dataclass(frozen=True)
-class Comparison:
+class Layout:
     """A comparison ready to print: column titles, rows, and sentences about the test set and the published rows."""
 
     columns: tuple[str, ...]
@@ -46,49 +47,56 @@ class Comparison:
     captions: tuple[str, ...]
 
 
-def compare(
+def lay_out(
     methods: Methods,
     published: Sequence[Entry] = (),
     *,
     known: Collection[str] = (),
     ratio_to: str | None = None,
-) -> Comparison:
-    """Lay out methods against chance, constant and ceiling, on labelled images.
+    image_set: ImageSet = "labelled",
+) -> Layout:
+    """Lay out methods against chance, constant and ceiling.
 
-    With several splits a cell is mean ± standard deviation, and from the second method on, in brackets, the paired
-    difference to the first method ± its standard error.
+    With several splits a cell is mean ± standard deviation over them, and from the second method on, in brackets, the
+    paired difference to the first method ± its standard error. With one split the deviation is that over the seeds of
+    the training, where there are several, and the standard error of a difference in mAP is a bootstrap over labels.
 
     Args:
-        methods: by name, the evaluations of a method, one per split in the same order for every method.
+        methods: by name, the evaluations of a method, one per split in the same order for every method
+            (`protocols.mean_over_seeds`, where a split was trained on with several seeds).
         published: other people's numbers for the same data set and protocol.
         known: labels that the backbone knows by name from its own training; mAP is given without them too.
         ratio_to: the method that the others' mAP is divided by, in a sentence below.
+        image_set: which images the numbers are of.
 
     Raises:
         InputError: no evaluation, or methods measured on different test sets.
     """
     _check_same_tests(methods)
-    first = next(iter(methods.values()))
-    readers = _columns(first[0], published)
+    name, first = next(iter(methods.items()))
     own = {row.label for row in first[0].per_label}
-    without = [(task, _WITHOUT) for task in TASKS] if not own.isdisjoint(known) else []
+    known = frozenset(known) & own if image_set == "labelled" else frozenset()
+    read = _Reader(image_set, known)
+    columns = _columns(first[0], published) + ([(task, _WITHOUT) for task in TASKS] if known else [])
     rows = [
-        Row(name, "method", tuple(_cell(its, *reader, "at_k", known, first) for reader in (*readers, *without)))
-        for name, its in methods.items()
+        Row(method, "method", tuple(read.cell(its, *column, first) for column in columns))
+        for method, its in methods.items()
     ]
     rows += [
-        Row(name, "yardstick", tuple(_cell(first, *reader, name, known) for reader in (*readers, *without)))
-        for name in ("chance", "constant", "ceiling")
+        Row(line, "yardstick", tuple(read.yardstick(first, *column, line) for column in columns))
+        for line in ("chance", "constant", "ceiling")
     ]
     for method in dict.fromkeys(entry.method for entry in published):
-        cells = tuple(_published_cell(published, method, *reader) for reader in (*readers, *without))
+        cells = tuple(published_cell(published, method, *column) for column in columns)
         rows.append(Row(f"{method} (published)", "published", cells))
-    captions = [_caption(first, task) for task in TASKS] + [_published_caption(published, task) for task in TASKS]
-    captions += [_comparability(first, published, task) for task in TASKS]
-    captions += [_known_caption(first, known)] if without else []
+    captions = [_caption(first, task, image_set) for task in TASKS]
+    captions += [_uncertainty_caption(first, name if len(methods) > 1 else None), _seeds_caption(methods)]
+    captions += [published_caption(published, task) for task in TASKS]
+    captions += [comparability_caption(first, published, task) for task in TASKS]
+    captions += [_known_caption(first, known)] if known else []
     captions += [_ratios(methods, ratio_to)] if ratio_to is not None else []
-    titles = tuple(f"{task.upper()} {metric}" for task, metric in (*readers, *without))
-    return Comparison(titles, tuple(rows), tuple(filter(None, captions)))
+    titles = tuple(f"{task.upper()} {metric}" for task, metric in columns)
+    return Layout(titles, tuple(rows), tuple(filter(None, captions)))
 
 
 def _columns(evaluation: Evaluation, published: Sequence[Entry]) -> list[tuple[Task, str]]:
@@ -104,22 +112,60 @@ def _columns(evaluation: Evaluation, published: Sequence[Entry]) -> list[tuple[T
     ]
 
 
-def _value(evaluation: Evaluation, task: Task, metric: str, line: str, known: Collection[str]) -> float | None:
-    """One number of a line: `at_k` (the model itself), `chance`, `constant` or `ceiling`."""
-    if metric == _WITHOUT:
-        precision, chance = evaluation.mean_ap_without(task, known)
-        return {"at_k": precision, "chance": chance, "ceiling": 100.0}.get(line)
-    figures = evaluation.task(task).labelled
-    name, _, k = metric.partition("@")
-    if not k:
-        return {"at_k": figures.mean_ap, "chance": figures.chance_ap, "ceiling": 100.0}.get(line)
-    if line == "chance":
-        return None
-    found: Mapping[int, AtK] = getattr(figures, line)
-    return _OF_AT_K[name](found[int(k)])
+@dataclass(frozen=True)
+class _Reader:
+    """Numbers and cells of evaluations on one image set; `known` as for `lay_out`."""
+
+    image_set: ImageSet
+    known: Collection[str]
+
+    def value(self, evaluation: Evaluation, task: Task, metric: str, line: str = "at_k") -> float | None:
+        """One number of a line: `at_k` (the model itself), `chance`, `constant` or `ceiling`."""
+        if metric == _WITHOUT:
+            precision, chance = evaluation.mean_ap_without(task, self.known)
+            return {"at_k": precision, "chance": chance, "ceiling": 100.0}.get(line)
+        figures = evaluation.figures(task, self.image_set)
+        name, _, k = metric.partition("@")
+        if not k:
+            return {"at_k": figures.mean_ap, "chance": figures.chance_ap, "ceiling": 100.0}.get(line)
+        if line == "chance":
+            return None
+        found: Mapping[int, AtK] = getattr(figures, line)
+        return _OF_AT_K[name](found[int(k)])
+
+    def values(self, evaluations: Sequence[Evaluation], task: Task, metric: str, line: str = "at_k") -> list[float]:
+        """The number in every evaluation that has it."""
+        found = [self.value(evaluation, task, metric, line) for evaluation in evaluations]
+        return [value for value in found if value is not None]
+
+    def yardstick(self, evaluations: Sequence[Evaluation], task: Task, metric: str, line: str) -> str:
+        """Mean ± deviation over the splits."""
+        found = self.values(evaluations, task, metric, line)
+        return f"{statistics.fmean(found):.1f}{_deviation(found)}" if found else ""
+
+    def cell(self, evaluations: Sequence[Evaluation], task: Task, metric: str, first: Sequence[Evaluation]) -> str:
+        """Mean ± deviation over the splits (or the seeds of the only one), and the difference to the first method."""
+        own = self.values(evaluations, task, metric)
+        if len(own) == 1:
+            text = f"{own[0]:.1f}{_deviation(self.values(evaluations[0].seeds, task, metric))}"
+        else:
+            text = f"{statistics.fmean(own):.1f}{_deviation(own)}"
+        if first is evaluations:
+            return text
+        if len(own) > 1:
+            mean, error = over_splits(own, self.values(first, task, metric))
+        elif "@" not in metric and self.image_set == "labelled":
+            mean, error = over_labels(evaluations, first, task, without=self.known if metric == _WITHOUT else ())
+        else:
+            return text  # a micro-averaged number is no mean over labels
+        return text if math.isnan(error) else f"{text} ({mean:+.1f} ± {error:.1f})"
 
 
-def comparison_table(comparison: Comparison, *, title: str | None = None) -> Table:
+def _deviation(values: Sequence[float]) -> str:
+    return f" ± {statistics.stdev(values):.1f}" if len(values) > 1 else ""
+
+
+def comparison_table(comparison: Layout, *, title: str | None = None) -> Table:
     """Table for the terminal, `title` above."""
     table = Table(title=title, caption="\n".join(comparison.captions), caption_justify="left")
     table.add_column("percent")
@@ -134,28 +180,15 @@ def comparison_table(comparison: Comparison, *, title: str | None = None) -> Tab
     return table
 
 
-def reliability_table(reliability: Mapping[str, Reliability]) -> Table:
-    """Table for the terminal of how well probabilities hold.
-
-    Args:
-        reliability: by `unseen` and `seen`.
-    """
-    table = Table(title="probabilities", caption=RELIABILITY_NOTE, caption_justify="left")
-    table.add_column("percent")
-    for column in RELIABILITY_COLUMNS:
-        table.add_column(column, justify="right")
-    for name, its in reliability.items():
-        table.add_row(f"{name} labels", *reliability_cells(its))
-    return table
+def as_text(table: Table) -> str:
+    """A table as people read it in a terminal."""
+    console = Console(file=io.StringIO(), width=120, highlight=False, emoji=False)
+    with console.capture() as captured:
+        console.print(table)
+    return captured.get()
 
 
-def reliability_cells(its: Reliability) -> tuple[str, ...]:
-    """The cells below `RELIABILITY_COLUMNS`; empty where there is no value."""
-    numbers = (its.base_rate, its.ece, its.skill, its.precision, its.recall)
-    return (*("" if math.isnan(value) else f"{value:.2f}" for value in numbers), f"{its.per_picture:.2f}")
-
-
-def comparison_markdown(comparison: Comparison) -> str:
+def comparison_markdown(comparison: Layout) -> str:
     """Table as Markdown, with its captions below."""
     lines = [("percent", *comparison.columns), ("---", *("---:" for _ in comparison.columns))]
     lines += [(row.name, *row.cells) for row in comparison.rows]
@@ -163,96 +196,61 @@ def comparison_markdown(comparison: Comparison) -> str:
     return table + "".join(f"\n{caption}\n" for caption in comparison.captions)
 
 
-def _published_cell(published: Sequence[Entry], method: str, task: Task, metric: str) -> str:
-    for entry in published:
-        if (entry.method, entry.task) == (method, task) and metric in entry.values:
-            return f"{entry.values[metric]:.1f}{' unverified' if entry.unverified else ''}"
-    return ""
-
-
-def _published_caption(published: Sequence[Entry], task: Task) -> str:
-    """On what each published row of a task stands, as far as it is known."""
-    rows = []
-    for method in dict.fromkeys(entry.method for entry in published if entry.task == task):
-        own = [entry for entry in published if (entry.method, entry.task) == (method, task)]
-        image_set = next((entry.image_set for entry in own if entry.image_set), None)
-        vectors = next((entry.label_vectors for entry in own if entry.label_vectors), None)
-        ks = sorted({k for entry in own for k in entry.ks})
-        stands = [
-            f"images: {image_set or 'not known'}",
-            *([f"K {', '.join(map(str, ks))}"] if ks else []),
-            f"label vectors: {vectors or 'not known'}",
-            *dict.fromkeys(entry.source or "unverified" for entry in own),
-            *(entry.note for entry in own if entry.note),
-        ]
-        rows.append(f"{method} ({'; '.join(stands)})")
-    return f"Published {task.upper()}: {', '.join(rows)}." if rows else ""
-
-
-def _comparability(evaluations: Sequence[Evaluation], published: Sequence[Entry], task: Task) -> str:
-    """Which published rows stand on other images or labels, told by the positives per image that P and R imply."""
-    groups = [group for group in comparable_groups(published) if group.task == task]
-    if not groups:
-        return ""
-    result = evaluations[0].task(task)
-    ours = {"labelled": result.labelled.positives_per_image, "all": result.all_images.positives_per_image}
-    words = []
-    for group in groups:
-        same = [name for name, value in ours.items() if group.least - 0.005 <= value <= group.most + 0.005]
-        words.append(
-            f"{group.middle:.2f} in {', '.join(group.methods)} "
-            f"({'as here, image set ' + ' and '.join(same) if same else 'NOT COMPARABLE with this test'})"
-        )
-    here = ", ".join(f"{value:.2f} ({name})" for name, value in ours.items())
-    text = f"{task.upper()}: positives per image by K*P/R: {'; '.join(words)}. This test: {here}."
-    if len(groups) > 1:
-        text += f" The {len(groups)} groups are not comparable with each other: other images or labels."
-    return text
-
-
-def _cell(
-    evaluations: Sequence[Evaluation],
-    task: Task,
-    metric: str,
-    line: str,
-    known: Collection[str],
-    reference: Sequence[Evaluation] | None = None,
-) -> str:
-    """Mean of one number over the splits; with several, its spread and how far it is from the reference's, paired."""
-
-    def numbers(of: Sequence[Evaluation]) -> list[float]:
-        values = [_value(evaluation, task, metric, line, known) for evaluation in of]
-        return [value for value in values if value is not None]
-
-    own = numbers(evaluations)
-    if not own:
-        return ""
-    text = f"{statistics.fmean(own):.1f}"
-    if len(own) == 1:
-        return text
-    text += f" ± {statistics.stdev(own):.1f}"
-    if reference is None or reference is evaluations:
-        return text
-    differences = [ours - theirs for ours, theirs in zip(own, numbers(reference), strict=True)]
-    error = statistics.stdev(differences) / len(differences) ** 0.5
-    return f"{text} ({statistics.fmean(differences):+.1f} ± {error:.1f})"
-
-
-def _caption(evaluations: Sequence[Evaluation], task: Task) -> str:
+def _caption(evaluations: Sequence[Evaluation], task: Task, image_set: ImageSet) -> str:
     """What the numbers of one task stand on."""
-    figures = [evaluation.task(task).labelled for evaluation in evaluations]
-    first, evaluation = figures[0], evaluations[0]
+    evaluation = evaluations[0]
+    first = evaluation.figures(task, image_set)
     words = [
-        f"{task.upper()}: {first.images:,} labelled images",
+        f"{task.upper()}: {first.images:,} {'labelled ' if image_set == 'labelled' else ''}images",
         f"{first.labels:,} labels ({first.labels_without_positive} without a positive left out of mAP)",
         f"{first.positives_per_image:.2f} positives per image",
         f"unknown labels: {evaluation.unknown}",
     ]
     words += [f"label encoder {evaluation.label_encoder}"] if evaluation.label_encoder else []
     words += [f"scores averaged over {evaluation.neighbours} neighbours"] if evaluation.neighbours else []
-    words += [f"first of {len(figures)} splits"] if len(figures) > 1 else []
+    words += [f"first of {len(evaluations)} splits"] if len(evaluations) > 1 else []
     words += ["MEASURED ON WHAT WAS TRAINED ON"] if any(item.leak for item in evaluations) else []
     return ", ".join(words)
+
+
+def _uncertainty_caption(evaluations: Sequence[Evaluation], compared_to: str | None) -> str:
+    """How many splits and seeds there are, and what stands behind each ±."""
+    splits, seeds = len(evaluations), max(1, len(evaluations[0].seeds))
+    if splits == seeds == 1 and compared_to is None:
+        return ""
+    text = f"{splits} split{'s' * (splits > 1)}, {seeds} seed{'s' * (seeds > 1)} each."
+    if splits > 1:
+        text += (
+            f" ± after a number: standard deviation over the splits{', each the mean over its seeds' * (seeds > 1)}."
+        )
+    elif seeds > 1:
+        text += " ± after a number: standard deviation over the seeds."
+    if compared_to is not None and splits > 1:
+        text += f" In brackets: paired difference to `{compared_to}` ± its standard error over the splits."
+    elif compared_to is not None:
+        text += (
+            f" In brackets: difference in mAP to `{compared_to}` ± its standard error, "
+            f"by a bootstrap over the labels ({DRAWS:,} draws)."
+        )
+    if splits > 1:
+        text += " Splits that share photos are not independent, so these standard errors are too small."
+    return text
+
+
+def _seeds_caption(methods: Methods) -> str:
+    """How far seeds differ within a split, where the cells show how far the splits do."""
+    spreads = []
+    for name, evaluations in methods.items():
+        if len(evaluations) < 2 or not evaluations[0].seeds:
+            return ""
+        means = [
+            statistics.fmean(
+                statistics.stdev(one.task(task).labelled.mean_ap for one in its.seeds) for its in evaluations
+            )
+            for task in TASKS
+        ]
+        spreads.append(f"{name} {' / '.join(f'{mean:.1f}' for mean in means)}")
+    return f"Standard deviation over the seeds of a split, ZSL / GZSL mAP: {'; '.join(spreads)}."
 
 
 def _known_caption(evaluations: Sequence[Evaluation], known: Collection[str]) -> str:

@@ -28,7 +28,7 @@ _Pixels: TypeAlias = Float32[np.ndarray, "B 3 H W"]
 
 
 @dataclass(frozen=True)
-class Seen(Generic[_T]):
+class Processed(Generic[_T]):
     """What came of one picture.
 
     Args:
@@ -42,7 +42,7 @@ class Seen(Generic[_T]):
     digest: str = ""
 
 
-def look_at(
+def process_pictures(
     paths: Iterable[_Path],
     preprocess: Preprocess,
     network: Callable[[_Pixels], Iterable[_T]],
@@ -50,7 +50,7 @@ def look_at(
     batch_size: int = BATCH,
     threads: int | None = None,
     max_pixels: int = MAX_PIXELS,
-) -> Iterator[Seen[_T]]:
+) -> Iterator[Processed[_T]]:
     """Open pictures and run a network on them, in bounded memory.
 
     Each thread takes a batch the whole way, from the files to the network's output, so that no thread waits for
@@ -72,10 +72,10 @@ def look_at(
     threads = threads or os.cpu_count() or 1
     source = iter(paths)
     memory = threading.local()
-    waiting: deque[Future[list[Seen[_T]]]] = deque()
-    pool = ThreadPoolExecutor(threads, thread_name_prefix="look")
+    waiting: deque[Future[list[Processed[_T]]]] = deque()
+    pool = ThreadPoolExecutor(threads, thread_name_prefix="stream")
 
-    def take(batch: list[_Path]) -> list[Seen[_T]]:
+    def take(batch: list[_Path]) -> list[Processed[_T]]:
         if not hasattr(memory, "pixels"):
             memory.pixels = np.empty((batch_size, 3, preprocess.height, preprocess.width), np.float32)
         return _one_batch(batch, preprocess, network, memory.pixels, max_pixels)
@@ -97,8 +97,8 @@ def _one_batch(
     network: Callable[[_Pixels], Iterable[_T]],
     pixels: Float32[np.ndarray, "B 3 H W"],
     max_pixels: int,
-) -> list[Seen[_T]]:
-    found: list[Seen[_T] | tuple[_Path, str]] = []
+) -> list[Processed[_T]]:
+    found: list[Processed[_T] | tuple[_Path, str]] = []
     count = 0
     for path in paths:
         try:
@@ -106,10 +106,10 @@ def _one_batch(
             image = open_picture(data, max_pixels=max_pixels, draft_size=preprocess.draft_size, where=os.fsdecode(path))
         except PictureError as error:
             error.__traceback__ = error.__cause__ = error.__context__ = None  # they would hold the file's bytes
-            found.append(Seen(path, error))
+            found.append(Processed(path, error))
             continue
         preprocess.apply_into(image, pixels[count])
         found.append((path, digest_bytes(data)))
         count += 1
     outputs = iter(network(pixels[:count]) if count else ())
-    return [one if isinstance(one, Seen) else Seen(one[0], next(outputs), one[1]) for one in found]
+    return [one if isinstance(one, Processed) else Processed(one[0], next(outputs), one[1]) for one in found]

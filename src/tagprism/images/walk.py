@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import glob
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from hashlib import blake2b
@@ -15,6 +15,7 @@ from pathlib import Path
 
 from PIL import Image
 
+from tagprism.errors import NothingToDoError
 from tagprism.images.decode import picture_formats
 
 _PHOTOS = frozenset({".heic", ".heif", ".hif", ".avif"})
@@ -65,6 +66,46 @@ def expand_pattern(path: str) -> list[str]:
     if "**" in path:  # it finds folders and everything in them
         found = [name for name in found if _is_picture_name(name) and not os.path.isdir(name)]
     return found or [path]
+
+
+class PictureList:
+    """The pictures that were asked for; every pass over it looks for them again, so that none is held in memory.
+
+    Args:
+        paths: files, folders, patterns, and `-` for the listed ones.
+        listed: paths that are taken as they are: `[1].jpg` is a name there and no pattern.
+        null: whether these are separated by zero bytes instead of line ends.
+
+    Attributes:
+        count: how many pictures there are.
+
+    Raises:
+        NothingToDoError: there are none.
+    """
+
+    def __init__(self, paths: Sequence[str], listed: bytes = b"", *, null: bool = False) -> None:
+        self._paths, self._listed, self._null = paths, listed, null
+        self.count = sum(1 for _ in self)
+        if not self.count:
+            raise NothingToDoError("there are no pictures.", where=", ".join(paths))
+
+    def __iter__(self) -> Iterator[str]:
+        return each_picture(self.named())
+
+    def named(self) -> Iterator[str]:
+        """Files and folders as they were given, patterns expanded."""
+        for path in self._paths:
+            yield from self._each_listed() if path == "-" else expand_pattern(path)
+
+    def _each_listed(self) -> Iterator[str]:
+        separator, start = b"\0" if self._null else b"\n", 0
+        while start < len(self._listed):  # not split at once: a million strings take several times the list
+            end = self._listed.find(separator, start)
+            end = end if end >= 0 else len(self._listed)
+            line = self._listed[start:end]
+            if path := line if self._null else line.removesuffix(b"\r"):
+                yield os.fsdecode(path)
+            start = end + 1
 
 
 @dataclass

@@ -11,13 +11,13 @@ from __future__ import annotations
 import base64
 import json
 import os
-import sys
 import zlib
 from collections.abc import Iterable, Iterator
+from contextlib import ExitStack
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, NamedTuple
 from uuid import uuid4
 
 from tagprism.errors import InputError, MachineError, NothingToDoError, PictureError
@@ -26,16 +26,14 @@ from tagprism.files import (
     digest_bytes,
     disk_is_full,
     exchange,
+    locked,
     machine_errors,
     state_dir,
     sync_folder,
 )
 from tagprism.progress import Progress, silent
 
-if sys.platform != "win32":
-    import fcntl
-
-_FORMAT = 1
+_FORMAT, _LOCK = 1, ".lock"
 
 
 @dataclass(frozen=True)
@@ -69,29 +67,29 @@ class Journal:
 
     def __init__(self, command: dict[str, Any]) -> None:
         self._command = command
+        self._held = ExitStack()
         self._file: BinaryIO | None = None
         self.path: Path | None = None
         last = next(iter(_journals()), None)
-        if last is not None and (file := _lock(last)) is not None:
-            story = Story.read(last)
-            if story.finished or story.undone is not None:
-                file.close()
+        with ExitStack() as held:
+            if last is None or not held.enter_context(locked(last.with_suffix(_LOCK))):
                 return
-            for entry in story.entries():
+            run = RecordedRun.read(last)
+            if run.finished or run.undone is not None:
+                return
+            for entry in run.entries():
                 _sweep(entry)
-            if story.command == command:
-                file.truncate(story.size)  # a line that was cut off was never acted upon
-                file.seek(0, os.SEEK_END)
-                self._file, self.path = file, last
-            else:
-                file.close()
+            if run.command == command:
+                self._file, self.path = held.enter_context(last.open("r+b")), last
+                self._file.truncate(run.size)  # a line that was cut off was never acted upon
+                self._file.seek(0, os.SEEK_END)
+                self._held = held.pop_all()
 
     def __enter__(self) -> Journal:
         return self
 
     def __exit__(self, *_: object) -> None:
-        if self._file is not None:
-            self._file.close()
+        self._held.close()
 
     def record(self, changes: Iterable[tuple[Path, bytes | None, int | None, bytes]]) -> list[Path]:
         """Put on disk what is needed to take changes back; call before changing the files.
@@ -121,8 +119,9 @@ class Journal:
         if self._file is None:
             self.path = _folder() / f"{datetime.now().strftime('%Y%m%d-%H%M%S-%f')}.jsonl"
             with machine_errors(self.path):
+                self._held.enter_context(locked(self.path.with_suffix(_LOCK)))
                 self.path.touch(mode=0o600)
-                self._file = _lock(self.path)
+                self._file = self._held.enter_context(self.path.open("r+b"))
                 sync_folder(self.path.parent)
             self._write({"format": _FORMAT, "started": _now(), "command": self._command})
         assert self._file is not None and self.path is not None
@@ -133,8 +132,8 @@ class Journal:
 
 
 @dataclass(frozen=True)
-class Story:
-    """What a journal tells.
+class RecordedRun:
+    """What a journal says of its run.
 
     Args:
         path: the journal.
@@ -155,7 +154,7 @@ class Story:
     size: int
 
     @classmethod
-    def read(cls, path: Path) -> Story:
+    def read(cls, path: Path) -> RecordedRun:
         """Read a journal; a last line that was cut off counts for nothing.
 
         Raises:
@@ -191,20 +190,31 @@ class Story:
                 raise InputError(f"has a damaged line ({error}).", where=str(self.path)) from error
 
 
-def stories() -> list[Story]:
-    """What all journals tell, the last run first."""
-    return [Story.read(path) for path in _journals()]
+def recorded_runs() -> list[RecordedRun]:
+    """All runs that have a journal, the last one first."""
+    return [RecordedRun.read(path) for path in _journals()]
 
 
-def undo(name: str | None = None, progress: Progress = silent) -> tuple[Story, int, list[tuple[str, str]]]:
+class Undone(NamedTuple):
+    """What became of the files of a run that was undone.
+
+    Args:
+        run: as its journal had it before.
+        restored: how many files were put back.
+        left: those left alone, each with the reason.
+    """
+
+    run: RecordedRun
+    restored: int
+    left: list[tuple[str, str]]
+
+
+def undo(name: str | None = None, progress: Progress = silent) -> Undone:
     """Put the files of a run back, byte for byte and with their times of change, and remove those it made.
 
     Args:
-        name: a journal's name as `stories` gives it, or its path; None for the last run that was not undone.
+        name: a journal's name, the stem of `RecordedRun.path`, or its path; None for the last run not undone yet.
         progress: told of every file.
-
-    Returns:
-        The run's journal as it was; how many files were put back; and those left alone, each with the reason.
 
     Raises:
         NothingToDoError: there is no run to undo.
@@ -212,17 +222,16 @@ def undo(name: str | None = None, progress: Progress = silent) -> tuple[Story, i
         MachineError: disk full, permission, or the run is still going on.
     """
     path = _find(name)
-    file = _lock(path)
-    if file is None:
-        raise MachineError("is in use.", where=str(path), remedy="Wait until the other tagprism has finished.")
-    with file:
-        story = Story.read(path)
-        done, left, folders = 0, [], set()
-        with progress("undoing", len(story.lines)) as advance:
-            for entry in story.entries():
+    with locked(path.with_suffix(_LOCK)) as held, path.open("r+b") as file:
+        if not held:
+            raise MachineError("is in use.", where=str(path), remedy="Wait until the other tagprism has finished.")
+        run = RecordedRun.read(path)
+        restored, left, folders = 0, [], set()
+        with progress("undoing", len(run.lines)) as advance:
+            for entry in run.entries():
                 folders.add(entry.path.parent)
                 try:
-                    done += _put_back(entry)
+                    restored += _put_back(entry)
                 except PictureError as error:
                     left.append((os.fsdecode(entry.path), error.message))
                 except MachineError as error:
@@ -233,10 +242,10 @@ def undo(name: str | None = None, progress: Progress = silent) -> tuple[Story, i
         with machine_errors(path):
             for folder in filter(Path.is_dir, folders):
                 sync_folder(folder)
-            file.seek(story.size)
+            file.seek(run.size)
             file.truncate()
             file.write(json.dumps({"undone": _now(), "left": len(left)}).encode("ascii") + b"\n")
-    return story, done, left
+    return Undone(run, restored, left)
 
 
 def _put_back(entry: Entry) -> bool:
@@ -266,7 +275,7 @@ def _sweep(entry: Entry) -> None:
 def _find(name: str | None) -> Path:
     if name is None:
         for path in _journals():
-            if Story.read(path).undone is None:
+            if RecordedRun.read(path).undone is None:
                 return path
         raise NothingToDoError("there is no run to undo.", where=str(_folder()))
     for path in (_folder() / f"{name}.jsonl", Path(name)):
@@ -282,18 +291,6 @@ def _folder() -> Path:
 def _journals() -> list[Path]:
     """Journals, the last one first: their names begin with the time."""
     return sorted(_folder().glob("*.jsonl"), reverse=True)
-
-
-def _lock(path: Path) -> BinaryIO | None:
-    """Open a journal for this process alone; None while another one has it. The lock ends with the process."""
-    file = path.open("r+b")
-    if sys.platform != "win32":
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            file.close()
-            return None
-    return file
 
 
 def _now() -> str:

@@ -11,7 +11,7 @@ from typing import Literal, TypeAlias
 
 from tagprism.errors import MachineError, PictureError, TagprismError
 from tagprism.files import digest_bytes, disk_is_full, exchange
-from tagprism.images.embedded_metadata import embedded_metadata
+from tagprism.images.metadata import read_embedded_keywords
 from tagprism.images.walk import picture_extensions
 from tagprism.keywords.journal import Journal
 from tagprism.keywords.merge import FLAT, PATHS, Keywords
@@ -166,8 +166,8 @@ def write(changes: Sequence[SidecarChange], journal: Journal) -> list[TagprismEr
         expected = None if change.before is None else digest_bytes(change.before)
         try:
             done = exchange(change.path, change.after, expected=expected, part=part)
-            changed = _refused(change.path, "was changed by another program just now; run again")
-            outcomes.append(None if done else changed)
+            reason = "was changed by another program just now; run again"
+            outcomes.append(None if done else _refused(change.path, reason))
         except MachineError as error:
             if disk_is_full(error):
                 raise
@@ -185,7 +185,7 @@ def _keywords(path: Path, data: bytes) -> tuple[XmpLists, Keywords]:
 
 def _started(photo: Path) -> tuple[XmpLists, Keywords]:
     """A new sidecar with the keywords that are inside the photo."""
-    packet, iptc = embedded_metadata(photo)
+    packet, iptc = read_embedded_keywords(photo)
     inside = Keywords()
     if packet:
         try:

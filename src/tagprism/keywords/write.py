@@ -1,26 +1,24 @@
-"""`tagprism keywords write`: from tags to sidecars."""
+"""From tags to sidecars: which tags become keywords, and a run that writes them so that it can be undone."""
 
 from __future__ import annotations
 
-import json
 import os
-import sys
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from tagprism.app import console
 from tagprism.errors import InputError, MachineError, NothingToDoError, PictureError, TagprismError
 from tagprism.files import digest_bytes
 from tagprism.images.decode import MAX_PIXELS
 from tagprism.images.walk import find_pictures
+from tagprism.keywords import sidecar
 from tagprism.keywords.journal import Journal
-from tagprism.keywords.sidecar import Naming, SidecarChange, plan, sidecar_path, write
-from tagprism.labels.phrase_list import read_phrases
-from tagprism.progress import Progress
-from tagprism.tagging.tagger import load
+from tagprism.keywords.sidecar import Naming, SidecarChange, sidecar_path
+from tagprism.progress import Progress, silent
+from tagprism.tagging.tag_file import read_jsonl
+from tagprism.tagging.tagger import Tagger
 from tagprism.tagging.tags import ImageTags, Tag
 
 _LEAST_PROBABILITY = 0.5
@@ -29,7 +27,7 @@ _AT_A_TIME = 16  # sidecars whose old bytes are put on disk together: it takes a
 
 @dataclass(frozen=True)
 class Limits:
-    """Which tags become keywords.
+    """Which tags become keywords; with no limit at all, those of probability 0.5 or more.
 
     Args:
         min_probability: least probability, 0..1.
@@ -37,12 +35,12 @@ class Limits:
         top_k: tags per picture at most.
     """
 
-    min_probability: float | None
-    min_score: float | None
-    top_k: int | None
+    min_probability: float | None = None
+    min_score: float | None = None
+    top_k: int | None = None
 
     def resolved(self, calibrated: bool, where: str) -> Limits:
-        """With the default filled in: probability 0.5, unless something was asked for.
+        """With the default filled in.
 
         Raises:
             InputError: there are no probabilities, and nothing else was asked for.
@@ -53,9 +51,7 @@ class Limits:
                 where=where,
                 remedy="Say how many or how good: --top-k 5 or --min-score 2.5.",
             )
-        if self == Limits(None, None, None):
-            return Limits(_LEAST_PROBABILITY, None, None)
-        return self
+        return Limits(_LEAST_PROBABILITY) if self == Limits() else self
 
     def keywords(self, tags: Iterable[Tag]) -> list[str]:
         """The labels that pass, best first."""
@@ -70,7 +66,7 @@ class Limits:
 
 @dataclass(frozen=True)
 class Source:
-    """Tags on their way.
+    """Tags on their way to sidecars.
 
     Args:
         rows: a picture and its tags, or why it has none.
@@ -86,40 +82,61 @@ class Source:
 
 
 def from_model(
-    photos: list[Path],
-    model: str,
-    labels: Path | None,
-    limits: Limits,
-    max_pixels: int | None,
-    progress: Progress,
+    tagger: Tagger,
+    photos: Sequence[str | os.PathLike[str]],
+    limits: Limits = Limits(),
+    labels: Mapping[str, Sequence[str]] | None = None,
+    *,
+    max_pixels: int = MAX_PIXELS,
+    progress: Progress = silent,
 ) -> Source:
-    """Tags that a model finds now."""
-    if not photos:
-        raise InputError("photos are needed.", remedy="Give PHOTOS, or --from tags.jsonl.")
-    tagger = load(model)
-    limits = limits.resolved(tagger.calibrated, model)
-    words = read_phrases(labels) if labels is not None else None
+    """Tags that a model finds while they are written.
+
+    Args:
+        tagger: the model.
+        photos: pictures and folders.
+        limits: which tags become keywords.
+        labels: words to choose from with their other spellings; the model's vocabulary when None.
+        max_pixels: cap on the size of a picture.
+        progress: told of every picture.
+
+    Raises:
+        NothingToDoError: there are no pictures.
+        InputError: the model has no probabilities, and no other limit is given; words without a vector.
+    """
+    limits = limits.resolved(tagger.calibrated, str(tagger.bundle.path))
     files = find_pictures(photos)
     if not files:
-        raise NothingToDoError("there are no pictures.", where=", ".join(map(str, photos)))
-    cap = max_pixels or MAX_PIXELS
-    rows = tagger.tag_each(files, words, limits.top_k, limits.min_probability, max_pixels=cap, progress=progress)
+        raise NothingToDoError("there are no pictures.", where=", ".join(map(os.fsdecode, photos)))
+    rows = tagger.tag_each(
+        files, labels, limits.top_k, limits.min_probability, max_pixels=max_pixels, progress=progress
+    )
     digest = tagger.bundle.digest
-    asked = {"photos": [os.path.abspath(photo) for photo in photos], "model": digest, "labels": words}  # noqa: PTH100
+    asked = {"photos": [os.path.abspath(photo) for photo in photos], "model": digest, "labels": labels}  # noqa: PTH100
     return Source(rows, limits, digest, asked)
 
 
-def from_jsonl(path: Path, limits: Limits, progress: Progress) -> Source:
-    """Tags that `tagprism tag --format jsonl` has written."""
+def from_rows(file: Path | bytes, limits: Limits = Limits(), *, progress: Progress = silent) -> Source:
+    """Tags that `tagprism tag --format jsonl` has written.
+
+    Args:
+        file: the JSONL, or its bytes.
+        limits: which tags become keywords.
+        progress: told of every row.
+
+    Raises:
+        NothingToDoError: there is no row.
+        InputError: it cannot be read, or has no probabilities and no other limit is given.
+    """
+    where = "-" if isinstance(file, bytes) else str(file)
     try:
-        data = sys.stdin.buffer.read() if str(path) == "-" else path.read_bytes()
+        data = file if isinstance(file, bytes) else file.read_bytes()
     except OSError as error:
-        raise InputError(f"cannot be read ({os.strerror(error.errno or 0)}).", where=str(path)) from error
-    read = [_row(line, f"{path}, line {number}") for number, line in enumerate(data.splitlines(), start=1)]
+        raise InputError(f"cannot be read ({os.strerror(error.errno or 0)}).", where=where) from error
+    read = list(read_jsonl(data, where))
     if not read:
-        raise NothingToDoError("there is no row in it.", where=str(path))
-    calibrated = all(tag.probability is not None for row in read for tag in row.tags)
-    limits = limits.resolved(calibrated, str(path))
+        raise NothingToDoError("there is no row in it.", where=where)
+    limits = limits.resolved(all(tag.probability is not None for row in read for tag in row.tags), where)
 
     def rows() -> Iterator[ImageTags]:
         with progress("writing keywords", len(read)) as advance:
@@ -130,102 +147,113 @@ def from_jsonl(path: Path, limits: Limits, progress: Progress) -> Source:
     return Source(rows(), limits, "", {"tags": digest_bytes(data)})
 
 
-def _row(line: bytes, where: str) -> ImageTags:
-    try:
-        row = json.loads(line)
-        path = Path(row["path"])
-        if "error" in row:
-            return ImageTags(path, (), PictureError(row["error"]["code"], row["error"]["message"]))
-        tags = (Tag(str(t["label"]), float(t["score"]), t["probability"], int(t["vector"])) for t in row["tags"])
-        return ImageTags(path, tuple(tags))
-    except (ValueError, KeyError, TypeError) as error:
-        raise InputError(
-            f"is not a row of tags ({error!r}).", where=where, remedy="Give the JSONL of `tagprism tag --format jsonl`."
-        ) from error
+@dataclass
+class Written:
+    """What a run did, or would do.
+
+    Args:
+        written: how many sidecars were written.
+        same: how many were as they should be.
+        skipped: pictures that got no keywords, each with the reason.
+        refused: for how many of them the reason is that the machine refused.
+        beside_another: how many new sidecars stand beside one of the other naming.
+        run: name of the run's journal for `journal.undo`; None where nothing was written.
+    """
+
+    written: int = 0
+    same: int = 0
+    skipped: list[tuple[str, str]] = field(default_factory=list)
+    refused: int = 0
+    beside_another: int = 0
+    run: str | None = None
 
 
-def write_keywords(source: Source, naming: Naming, dry_run: bool, quiet: bool) -> int:
-    """Write (or only show) the keywords; the exit code is 4 when pictures were skipped, 6 when the machine refused."""
+def write_keywords(
+    source: Source,
+    naming: Naming = "photo.jpg.xmp",
+    *,
+    dry_run: bool = False,
+    changed: Callable[[SidecarChange], None] | None = None,
+) -> Written:
+    """Write keywords into sidecars beside their photos; the keywords of people stay as they are.
+
+    Args:
+        source: where the tags come from.
+        naming: names of the sidecars, as for `sidecar_path`.
+        dry_run: find out what would be written, and write nothing.
+        changed: told of every sidecar that was, or would be, written.
+
+    Raises:
+        MachineError: the disk is full; what was written until then can be undone.
+
+    Example:
+        ```
+        done = write_keywords(from_model(tagprism.load(), ["photos"]))
+        print(done.written, done.skipped)
+        undo(done.run)
+        ```
+    """
     command = {**source.command, "limits": vars(source.limits), "sidecar": naming}
     with nullcontext() if dry_run else Journal(command) as journal:
-        run = _Run(source, naming, journal)
+        run = _Run(source, naming, journal, changed)
         for row in source.rows:
             run.take(row)
         run.write()
         if journal is not None:
             journal.finish()
-    if run.both:
-        other = "photo.xmp" if naming == "photo.jpg.xmp" else "photo.jpg.xmp"
-        hint = f"{run.both} new one(s) stand beside a {other} of the same photo, which some programs read instead"
-        console.say(f"{hint}; --sidecar {other} adds to those.", quiet=quiet)
-    would = "would be " if dry_run else ""
-    console.say(f"{run.changed} sidecar(s) {would}written, {run.same} as they were.", quiet=quiet)
-    if journal is not None and journal.path is not None and run.changed:
-        console.say(f"`tagprism undo {journal.path.stem}` takes it back.", quiet=quiet)
-    code = console.report_skipped(run.skipped)
-    return console.REFUSED if run.refused else code
+            run.done.run = journal.path.stem if journal.path is not None and run.done.written else None
+    return run.done
 
 
 class _Run:
     """Takes row by row, writes some at a time, and counts."""
 
-    def __init__(self, source: Source, naming: Naming, journal: Journal | None) -> None:
-        self.source, self.naming, self.journal = source, naming, journal
-        self.changed = self.same = self.both = self.refused = 0
-        self.skipped: list[tuple[str, str]] = []
-        self.waiting: dict[Path, tuple[Path, SidecarChange]] = {}
+    def __init__(
+        self, source: Source, naming: Naming, journal: Journal | None, changed: Callable[[SidecarChange], None] | None
+    ) -> None:
+        self._source, self._naming, self._journal, self._changed = source, naming, journal, changed
+        self._waiting: dict[Path, tuple[Path, SidecarChange]] = {}
+        self.done = Written()
 
     def take(self, row: ImageTags) -> None:
-        name = os.fsdecode(row.path)
         if row.error is not None:
-            self.skipped.append((name, row.error.message))
+            self.done.skipped.append((os.fsdecode(row.path), row.error.message))
             return
         try:
-            if sidecar_path(row.path, self.naming) in self.waiting:  # a photo that is named twice
+            if sidecar_path(row.path, self._naming) in self._waiting:  # a photo that is named twice
                 self.write()
-            change = plan(row.path, self.naming, self.source.limits.keywords(row.tags), self.source.model)
+            keywords = self._source.limits.keywords(row.tags)
+            change = sidecar.plan(row.path, self._naming, keywords, self._source.model)
         except PictureError as error:
-            self.skipped.append((name, error.message))
+            self.done.skipped.append((os.fsdecode(row.path), error.message))
             return
         if not change.is_needed:
-            self.same += 1
+            self.done.same += 1
             return
-        self.waiting[change.path] = row.path, change
-        if len(self.waiting) == _AT_A_TIME:
+        self._waiting[change.path] = row.path, change
+        if len(self._waiting) == _AT_A_TIME:
             self.write()
 
     def write(self) -> None:
-        waiting, self.waiting = list(self.waiting.values()), {}
-        changes = [change for _, change in waiting]
-        outcomes: Sequence[TagprismError | None] = [None] * len(changes)
-        if self.journal is None:
-            for change in changes:
-                _print_difference(change)
-        elif changes:
-            outcomes = write(changes, self.journal)
+        waiting, self._waiting = list(self._waiting.values()), {}
+        outcomes: Sequence[TagprismError | None] = [None] * len(waiting)
+        if self._journal is not None and waiting:
+            outcomes = sidecar.write([change for _, change in waiting], self._journal)
         for (photo, change), error in zip(waiting, outcomes, strict=True):
             if error is None:
-                self.changed += 1
-                self.both += change.before is None and _other(photo, self.naming)
+                self.done.written += 1
+                self.done.beside_another += change.before is None and _has_another(photo, self._naming)
+                if self._changed is not None:
+                    self._changed(change)
             else:
-                self.refused += isinstance(error, MachineError)
+                self.done.refused += isinstance(error, MachineError)
                 message = error.message if isinstance(error, PictureError) else str(error)
-                self.skipped.append((os.fsdecode(photo), message))
+                self.done.skipped.append((os.fsdecode(photo), message))
 
 
-def _other(photo: Path, naming: Naming) -> bool:
+def _has_another(photo: Path, naming: Naming) -> bool:
     try:
         other = sidecar_path(photo, "photo.xmp" if naming == "photo.jpg.xmp" else "photo.jpg.xmp")
     except PictureError:
         return False
     return os.path.lexists(other)
-
-
-def _print_difference(change: SidecarChange) -> None:
-    """The flat keywords as a unified difference; file names and keywords on one line each, whatever is in them."""
-    old, new = change.old.flat, change.new.flat
-    name = repr(os.fsdecode(change.path))[1:-1]
-    lines = [f"--- {name if change.before is not None else '/dev/null'}", f"+++ {name}"]
-    lines += [("  " if word in new else "- ") + repr(word)[1:-1] for word in old]
-    lines += ["+ " + repr(word)[1:-1] for word in new if word not in old]
-    print("\n".join(lines))

@@ -18,7 +18,7 @@ from tagprism.errors import InputError
 from tagprism.files import digest_bytes
 from tagprism.labels.encoders.encoder import LabelEncoder, unit_rows
 from tagprism.labels.encoders.word_table import WordTable
-from tagprism.labels.phrases import normalise_phrase, spoken_phrase, without_identifier
+from tagprism.labels.phrases import listed, normalise_phrase, spoken_phrase, without_identifier
 from tagprism.labels.tensor_file import read_tensors, tensor_bytes, write_tensors
 
 SPACE_FILE = "label_space.safetensors"
@@ -97,6 +97,18 @@ class LabelSpace:
         encoders: the encoders by id.
         means: per part the mean over the seen labels, or zeros.
         basis: (joined size, D) with orthonormal columns, or None.
+
+    Example:
+        >>> from pathlib import Path
+        >>> from tagprism import LabelSpace
+        >>> from tagprism.labels.encoders.encoder import load_encoder
+        >>> from tagprism.labels.label_space import SpacePart
+        >>> from tagprism.network.encoder_sources import encoder_folder
+        >>> _ = Path("words.txt").write_text("cat 1 0 0\\ndog 1 1 0\\nsea 0 0 1\\n")
+        >>> words = load_encoder(encoder_folder("file:words.txt"))
+        >>> space = LabelSpace.fit([SpacePart(encoder="words", centre=True)], {"words": words}, seen=["cat", "sea"])
+        >>> space.embed(["dog", "cats"]).vectors.shape  # also of labels that are not seen, and of other spellings
+        (2, 3)
     """
 
     def __init__(
@@ -139,6 +151,7 @@ class LabelSpace:
                 than two seen labels where `centre` is set, or `reduce` out of range.
             UnknownPhrasesError: a seen label that no encoder knows.
         """
+        seen, unseen = listed(seen, "seen"), listed(unseen, "unseen")
         if both := sorted({normalise_phrase(name) for name in seen} & {normalise_phrase(name) for name in unseen}):
             raise InputError(
                 f"{len(both)} labels are both seen and unseen, among them `{both[0]}`.",
@@ -194,6 +207,7 @@ class LabelSpace:
         Raises:
             UnknownPhrasesError: phrases that no encoder knows.
         """
+        phrases = listed(phrases, "phrases")
         return self._join(phrases, [_encode(part, self.encoders[part.encoder], phrases) for part in self.parts])
 
     def _join(self, phrases: Sequence[str], encoded: Sequence[_Encoded]) -> Embedding:

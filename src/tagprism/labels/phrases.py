@@ -6,8 +6,11 @@ import itertools
 import re
 import tomllib
 import unicodedata
+from collections.abc import Iterable
 from functools import lru_cache
 from importlib.resources import files
+
+from tagprism.errors import InputError
 
 _DASHES = str.maketrans(dict.fromkeys("\u2010\u2011\u2012\u2013\u2014\u2015\u2212", "-"))
 _APOSTROPHES = str.maketrans({"\u2018": "'", "\u2019": "'", "\u02bc": "'"})
@@ -44,6 +47,26 @@ def normalise_phrase(text: str) -> str:
     plain = unicodedata.normalize("NFKC", decomposed).translate(_INVISIBLE).translate(_DASHES).translate(_APOSTROPHES)
     words = (word.strip("-") for word in re.split(r"[\s_/\\]+", plain))
     return " ".join(word for word in words if word)
+
+
+def listed(words: Iterable[str], what: str) -> tuple[str, ...]:
+    """Words that were given as a list; a text, which Python would take for a list of its letters, is refused.
+
+    Args:
+        words: any iterable of strings but a string.
+        what: the argument's name, for the message.
+
+    Raises:
+        InputError: it is a single string, no iterable, or holds something that is no string.
+    """
+    if not isinstance(words, str | bytes) and isinstance(words, Iterable):
+        words = tuple(words)
+        stranger = next((word for word in words if not isinstance(word, str)), None)
+        if stranger is None:
+            return words
+        raise InputError(f"`{what}` must be strings, found {stranger!r:.60}.")
+    remedy = f"Write {what}=[{words!r:.60}]." if isinstance(words, str) else None
+    raise InputError(f"`{what}` must be a list of strings, found {words!r:.60}.", remedy=remedy)
 
 
 def without_identifier(text: str) -> str:

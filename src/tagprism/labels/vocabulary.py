@@ -14,7 +14,7 @@ from rapidfuzz import fuzz, process
 
 from tagprism.errors import InputError
 from tagprism.files import digest_bytes
-from tagprism.labels.phrases import normalise_phrase, variants
+from tagprism.labels.phrases import listed, normalise_phrase, variants
 from tagprism.labels.tensor_file import read_tensors, tensor_bytes, write_tensors
 
 Role: TypeAlias = Literal["seen", "unseen", "other"]
@@ -33,6 +33,13 @@ class Vocabulary:
 
     Raises:
         InputError: sizes differ, a vector is not finite, or two spellings are the same.
+
+    Example:
+        >>> import numpy as np
+        >>> from tagprism import Vocabulary
+        >>> words = Vocabulary(("cat", "dog"), np.eye(2, dtype="float32"), ("seen", "unseen"), {"cat": ("kitten",)})
+        >>> words.index("Kitten"), words.dimension, words.unseen
+        (0, 2, ('dog',))
     """
 
     names: tuple[str, ...]
@@ -41,6 +48,8 @@ class Vocabulary:
     aliases: dict[str, tuple[str, ...]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
+        for part in ("names", "roles"):
+            object.__setattr__(self, part, listed(getattr(self, part), part))
         if not len(self.names) == len(self.vectors) == len(self.roles):
             counts = f"{len(self.names)} names, {len(self.vectors)} vectors and {len(self.roles)} roles"
             raise InputError(f"{counts} do not fit together.", where="vocabulary")
@@ -122,7 +131,8 @@ class Vocabulary:
 
     def roles_of(self, phrases: Sequence[str]) -> tuple[Role, ...]:
         """Roles of phrases: of the label that each spells; `seen` for every spelling of a seen one; else `unseen`."""
-        if tuple(phrases) == self.names:  # thousands of labels in no time
+        phrases = listed(phrases, "phrases")
+        if phrases == self.names:  # thousands of labels in no time
             return self.roles
         rows = [self.find(phrase) for phrase in phrases]
         unseen: Role = "unseen"
@@ -149,7 +159,7 @@ class Vocabulary:
         Raises:
             InputError: one is not in the vocabulary, or is named twice.
         """
-        rows = [self.index(name) for name in names]
+        rows = [self.index(name) for name in listed(names, "names")]
         chosen = tuple(self.names[row] for row in rows)
         aliases = {name: self.aliases[name] for name in chosen if name in self.aliases}
         return Vocabulary(chosen, self.vectors[rows], tuple(self.roles[row] for row in rows), aliases)

@@ -20,7 +20,7 @@ from tagprism.bundle.bundle import CARD, MODEL, TEXT, VOCABULARY, Bundle
 from tagprism.bundle.onnx_model import OnnxNetwork
 from tagprism.bundle.write import Content, check_new, write_bundle
 from tagprism.errors import InputError, PictureError
-from tagprism.images.stream import look_at
+from tagprism.images.stream import process_pictures
 from tagprism.images.walk import find_pictures
 from tagprism.labels.encoders.encoder import load_encoder, read_card
 from tagprism.labels.vocabulary import Vocabulary
@@ -71,7 +71,7 @@ def export_bundle(
     """Write a model as a bundle of its own and check it on pictures; nothing is left behind when the check fails.
 
     Args:
-        model: folder of a RUN or bundle (`bundle.find_bundle` gives it by name).
+        model: folder of a RUN or bundle (`bundle.bundle.find_bundle` gives it by name).
         into: folder to write.
         precision: how the weights are stored; fp16 and int8 need the extra `train`.
         text: with text encoders or without; None: as the model has them.
@@ -151,7 +151,7 @@ def _read_pictures(files: Sequence[Path], tagger: Tagger, progress: Progress) ->
     skipped: list[tuple[str, str]] = []
     pixels: list[np.ndarray] = []
     with progress("reading pictures", len(files)) as advance:
-        for path, seen in zip(files, look_at(files, tagger.preprocess, np.copy), strict=True):
+        for path, seen in zip(files, process_pictures(files, tagger.preprocess, np.copy), strict=True):
             if isinstance(seen.output, PictureError):
                 skipped.append((os.fspath(path), seen.output.message))
             else:
@@ -242,10 +242,10 @@ def _encoder(source: Path, precision: Precision, tagger: Tagger, scratch: Path) 
 
 def _measure(tagger: Tagger, expected: Matrices, network: Path, vocabulary: Path, pixels: _Pixels) -> Agreement:
     found, names = OnnxNetwork(network), tagger.vocabulary.names
-    queries = tagger.queries_of(names, Vocabulary.load(vocabulary).vectors)
+    queries = tagger.scoring_vectors_of(names, Vocabulary.load(vocabulary).vectors)
     batches = [pixels[start : start + _BATCH] for start in range(0, len(pixels), _BATCH)]
     wanted, got = (np.concatenate([one(batch) for batch in batches]) for one in (expected, found))
-    return measure_agreement(wanted, got, tagger.queries(names), queries)
+    return measure_agreement(wanted, got, tagger.scoring_vectors(names), queries)
 
 
 def _check_bounds(agreement: Agreement, precision: Precision, min_agreement: float | None, into: Path) -> None:

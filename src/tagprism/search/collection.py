@@ -1,28 +1,29 @@
-"""An index with the model that made it, and the folders it is of. Reads no pictures."""
+"""An index with the model that made it, and the folders it is of: opened and searched here, made in `create`."""
 
 from __future__ import annotations
 
 import json
 import os
-import shutil
 from functools import cached_property
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from types import TracebackType
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from tagprism.bundle.find import packaged_bundles
-from tagprism.errors import IndexMismatchError, InputError, MachineError
-from tagprism.files import digest_json, machine_errors, state_dir, write_json
+from tagprism.bundle.bundle import packaged_bundles
+from tagprism.errors import IndexMismatchError, InputError
+from tagprism.files import digest_bytes, digest_json, machine_errors, state_dir, write_json
 from tagprism.search.contract import Index
-from tagprism.search.edge_index import RECALL, SHARD, EdgeIndex
-from tagprism.search.marks import MARKS
-from tagprism.search.read_only import ReadOnlyIndex, is_read_only
-from tagprism.search.shared_index import LOCK, SharedIndex, hold
+from tagprism.search.query import LabelLogits, Query
+from tagprism.search.shared_index import SharedIndex
 from tagprism.tagging.tagger import Tagger, load
 
-SETTINGS, CATALOG, UPKEEP = "index.json", "catalog.sqlite", "upkeep"
-_OURS = {SHARD, RECALL, LOCK, UPKEEP} | {f"{name}{part}" for name in (CATALOG, MARKS) for part in ("", "-wal", "-shm")}
+if TYPE_CHECKING:
+    from tagprism.search.find import Results
+    from tagprism.search.similar import Example
+
+SETTINGS, CATALOG, MARKS = "index.json", "catalog.sqlite", "marks.sqlite"
 _ANEW = "Update tagprism, or index anew with `tagprism index --rebuild`."
 
 
@@ -52,7 +53,7 @@ class Settings(BaseModel):
 
 
 class Collection:
-    """An opened index and what belongs to it.
+    """An opened index and what belongs to it; as a context manager it is closed at the end of the block.
 
     Args:
         where: the folder of the index, or the address of a server's.
@@ -63,6 +64,14 @@ class Collection:
 
     def __init__(self, where: str, settings: Settings, index: Index, model: str | None = None) -> None:
         self.where, self.settings, self.index, self._model = where, settings, index, model or settings.model
+
+    def __enter__(self) -> Collection:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
 
     @property
     def folders(self) -> tuple[str, ...]:
@@ -77,10 +86,58 @@ class Collection:
             IndexMismatchError: what stands under its name is another model.
             InputError: there is no such model any more.
         """
-        tagger = load(self._model)
-        check_model(self.where, self.settings, tagger)
-        self.settings = self.settings.model_copy(update={"model": self._model})  # it is the same, under this name
+        tagger, made_by = load(self._model), self.settings
+        if tagger.bundle.digest != made_by.digest:
+            raise IndexMismatchError(
+                f"was made with another model ({made_by.model}, digest {made_by.digest[:12]}) than "
+                f"{tagger.bundle.path} (digest {tagger.bundle.digest[:12]}).",
+                where=self.where,
+                remedy="Name the model it was made with (--model), or index anew with `tagprism index --rebuild`.",
+            )
+        self.settings = made_by.model_copy(update={"model": self._model})  # it is the same, under this name
         return tagger
+
+    @cached_property
+    def label_logits(self) -> LabelLogits:
+        """What turns scores of labels into logits, for the model and, where it has no calibration, this index."""
+        return LabelLogits.of(self.tagger, self.index)
+
+    def search(
+        self,
+        query: str | Query | None,
+        top_k: int = 20,
+        like: str | os.PathLike[str] | Example | None = None,
+        neighbours: int = 0,
+    ) -> Results:
+        """Find the pictures that match a query best, with what people said of tags in the page of `tagprism serve`.
+
+        Args:
+            query: as `tagprism search` takes it, `beach AND sunset NOT people`, or parsed; None for an example alone.
+            top_k: pictures at most, from 1.
+            like: a picture file to find others like, or its ranking matrix; alone or with a query.
+            neighbours: average the scores of the first pictures over so many that are like each; 0 for none.
+
+        Returns:
+            Pictures, best first. Those that cannot match (a filter not met, a rejected label) are left out.
+
+        Raises:
+            QueryError: the query cannot be read.
+            InputError: neither query nor example, labels without a vector, or a picture that cannot be used.
+            IndexMismatchError: what stands under the name of the index's model is another one.
+
+        Example:
+            >>> import tagprism
+            >>> with tagprism.open_index("photos.index") as photos:
+            ...     results = photos.search("cat NOT dog", top_k=3)
+            >>> results.found[0].picture.path.endswith("chelsea.jpg")
+            True
+        """
+        from tagprism.search.find import example_of, find  # which is about collections
+        from tagprism.search.marks import kept_marks
+
+        example = example_of(self, os.fspath(like)) if isinstance(like, str | os.PathLike) else like
+        marks = kept_marks(self.where) if marks_file(self.where).exists() else {}
+        return find(self, query, top_k, like=example, marks=marks, neighbours=neighbours)
 
     def with_model(self, model: str) -> Collection:
         """The same collection, with its model under another name."""
@@ -92,7 +149,7 @@ class Collection:
         Raises:
             MachineError: it cannot be written.
         """
-        self.settings = self.settings.model_copy(update={"folders": tuple(map(_escaped, folders))})
+        self.settings = self.settings.model_copy(update={"folders": tuple(map(escaped, folders))})
         values = self.settings.model_dump(mode="json")
         if is_address(self.where):
             self.index.keep_settings(values)  # type: ignore[attr-defined]
@@ -104,102 +161,36 @@ class Collection:
         self.index.close()
 
 
-def check_model(where: str, settings: Settings, tagger: Tagger) -> None:
-    """Refuse a model that has not made this index.
-
-    Raises:
-        IndexMismatchError: its digest is another.
-    """
-    if tagger.bundle.digest != settings.digest:
-        raise IndexMismatchError(
-            f"was made with another model ({settings.model}, digest {settings.digest[:12]}) than {tagger.bundle.path} "
-            f"(digest {tagger.bundle.digest[:12]}).",
-            where=where,
-            remedy="Name the model it was made with (--model), or index anew with `tagprism index --rebuild`.",
-        )
-
-
-def open_collection(where: str, *, model: str | None = None) -> Collection:
+def open_index(path: str | os.PathLike[str], model: str | None = None) -> Collection:
     """Open an index that `tagprism index` has made.
 
     Any number of processes may have an embedded one open, see `shared_index`.
 
     Args:
-        where: its folder, or `qdrant+http://HOST:6333/COLLECTION`.
+        path: its folder, or `qdrant+http://HOST:6333/COLLECTION`.
         model: where its model is now, when it is no longer where it was.
 
     Raises:
         InputError: there is no index, or its settings are damaged.
         MachineError: it cannot be opened.
+
+    Example:
+        >>> import tagprism
+        >>> with tagprism.open_index("photos.index") as photos:
+        ...     photos.index.info().pictures
+        5
     """
+    where = os.fspath(path)
     index: Index
     if is_address(where):
-        qdrant = _qdrant()
-        index = remote = qdrant.QdrantIndex(*qdrant.connect(where))
+        engine = qdrant()
+        index = remote = engine.QdrantIndex(*engine.connect(where))
         settings = _checked(where, remote.settings)
     else:
         settings = read_settings(Path(where))
-        index = _shared(Path(where), settings)
+        index = SharedIndex(Path(where), (settings.vectors, settings.columns), settings.storage)
     collection = Collection(where, settings, index)
     return collection if model is None else collection.with_model(model)
-
-
-def create_collection(
-    where: str, model: str, storage: Literal["float32", "float16", "int8"] = "float16", folders: tuple[str, ...] = ()
-) -> Collection:
-    """Make an empty index for the ranking matrices of a model, while nobody else does (`upkeep.only_one`).
-
-    Args:
-        where: a folder that is absent or empty, or the address of a collection that is not there.
-        model: as `tagging.tagger.load` takes it.
-        storage: how matrices are kept.
-        folders: the roots that will be indexed.
-
-    Raises:
-        InputError: something else is there already, or the model cannot be used.
-        MachineError: it cannot be written.
-    """
-    tagger = load(model)
-    _, M, Q = tagger.bundle.model.shapes[1]
-    settings = Settings(
-        model=lasting_name(model),
-        digest=tagger.bundle.digest,
-        vectors=int(M),
-        columns=int(Q),
-        storage=storage,
-        folders=tuple(map(_escaped, folders)),
-    )
-    if is_address(where):
-        qdrant = _qdrant()
-        qdrant.QdrantIndex.create(*qdrant.connect(where), settings.model_dump(mode="json")).close()
-    else:
-        folder = Path(where)
-        with machine_errors(folder):
-            if any(entry.name not in _OURS for entry in folder.iterdir()):
-                raise InputError("is no index and not empty.", where=where, remedy="Name a new folder.")
-        EdgeIndex.create(folder, (settings.vectors, settings.columns), storage).close()
-        write_json(folder / SETTINGS, settings.model_dump(mode="json"))  # last: without it there is no index
-    return open_collection(where)
-
-
-def remove_collection(where: str) -> None:
-    """Remove the matrices of an index, but not what people added beside them, so that it can be made anew.
-
-    Raises:
-        MachineError: another process has it open, or it cannot be removed.
-    """
-    if is_address(where):
-        qdrant = _qdrant()
-        client, name = qdrant.connect(where)
-        qdrant.remove_collection(client, name)
-        return
-    folder = Path(where)
-    held = hold(folder / LOCK)
-    if held is None:
-        raise MachineError("is open in another process.", where=where, remedy="Stop the server or the other command.")
-    with held, machine_errors(folder):
-        (folder / SETTINGS).unlink(missing_ok=True)  # first: from here on there is no index
-        shutil.rmtree(folder / SHARD, ignore_errors=True)
 
 
 def is_address(where: str) -> bool:
@@ -212,16 +203,18 @@ def catalog_file(where: str) -> Path:
     return state_dir("catalogs") / f"{digest_json(where)}.sqlite" if is_address(where) else Path(where) / CATALOG
 
 
-def _shared(folder: Path, settings: Settings) -> SharedIndex:
-    shape = settings.vectors, settings.columns
-
-    def open_index() -> EdgeIndex:
-        return (ReadOnlyIndex if is_read_only(folder) else EdgeIndex)(folder, shape, settings.storage)
-
-    return SharedIndex(folder, open_index)
+def marks_file(where: str) -> Path:
+    """Where the marks of an index are: in its folder, or, of a server's, where this user keeps state."""
+    folder = Path(where)
+    return folder / MARKS if folder.is_dir() else state_dir("marks") / f"{digest_bytes(where.encode())}.sqlite"
 
 
-def _qdrant() -> Any:
+def qdrant() -> Any:
+    """The module of the server's engine.
+
+    Raises:
+        InputError: its extra is not installed.
+    """
     try:
         from tagprism.search import qdrant_index
     except ModuleNotFoundError as error:
@@ -264,7 +257,8 @@ def lasting_name(model: str) -> str:
     return model if is_name else os.path.abspath(model)  # noqa: PTH100 (a text)
 
 
-def _escaped(folder: str) -> str:
+def escaped(folder: str) -> str:
+    """A root as the settings keep it."""
     try:
         folder.encode()
     except UnicodeEncodeError:

@@ -1,13 +1,24 @@
-"""What an index of ranking matrices does, whatever keeps it. Knows neither words nor files' contents."""
+"""What an index of ranking matrices does and what its filters mean, whatever keeps it. Knows no words, no engines."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import json
+import re
+import unicodedata
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 from jaxtyping import Float, Float32
+
+from tagprism.errors import InputError
+
+MAX_ID = 2**63 - 1
+_WHOLE = len("20240731180509")
+_NO_TEXT, _PRIVATE = re.compile("[\ud800-\udfff]"), 0x102000
+_TIME = "0000-00-00T00:00:00"
+_ZEROED, _BARE = str.maketrans("123456789", "0" * 9), str.maketrans("", "", "-T:")
 
 
 @dataclass(frozen=True)
@@ -60,7 +71,7 @@ class Hit:
 
     Args:
         id: of the picture.
-        score: the largest dot product of the query with a row of its matrix.
+        score: the largest dot product of the scoring vector with a row of its matrix.
     """
 
     id: int
@@ -74,7 +85,7 @@ class IndexInfo:
     Args:
         pictures: how many it holds.
         vectors: M, rows of a matrix.
-        columns: D+1, or more: length of a row and of a query.
+        columns: D+1, or more: length of a row and of a scoring vector.
         storage: how matrices are kept.
         exact: whether `search` gives the ranking of the matrices as they were added.
         recall: where it is not exact, the measured share of the exact first 100 that `search` gives, 0..1; else 1.
@@ -98,9 +109,9 @@ class Index(Protocol):
         """Take pictures out; an id that is not there is no error."""
 
     def search(
-        self, queries: Float32[np.ndarray, "q Q"], limit: int, *, where: Filter | None = None
+        self, scoring_vectors: Float32[np.ndarray, "q Q"], limit: int, *, where: Filter | None = None
     ) -> list[list[Hit]]:
-        """The best pictures for each of q queries, best first; ties: lowest id first."""
+        """The best pictures for each of q scoring vectors, best first; ties: lowest id first."""
 
     def get(self, ids: Sequence[int]) -> list[Picture | None]:
         """Pictures by id, None for an id that is not there."""
@@ -108,17 +119,159 @@ class Index(Protocol):
     def matrices(self, ids: Sequence[int]) -> Float32[np.ndarray, "n M Q"]:
         """Stored matrices, as near to those added as the storage keeps them; a `KeyError` for an id not there."""
 
-    def scores(self, queries: Float32[np.ndarray, "q Q"], ids: Sequence[int]) -> Float32[np.ndarray, "q n"]:
-        """Scores of given pictures for each query, as `search` gives them; a `KeyError` for an id not there."""
+    def scores(self, scoring_vectors: Float32[np.ndarray, "q Q"], ids: Sequence[int]) -> Float32[np.ndarray, "q n"]:
+        """Scores of given pictures for each scoring vector, as in `search`; a `KeyError` for an id not there."""
 
     def pictures(self, after: int = 0) -> Iterator[Picture]:
         """All pictures of an id above `after`, by rising id; those changed meanwhile may be among them or not."""
 
-    def settle(self, queries: Float32[np.ndarray, "q Q"]) -> None:
-        """Make searches quick after many changes, and measure with these queries the recall that `info` states."""
+    def settle(self, scoring_vectors: Float32[np.ndarray, "q Q"]) -> None:
+        """Make searches quick after many changes, and measure with these vectors the recall that `info` states."""
 
     def info(self) -> IndexInfo:
         """Size, form and exactness."""
 
     def close(self) -> None:
         """Let go of files and connections."""
+
+
+def folded(path: str) -> str:
+    """A path as filters compare it: whatever the case, and whichever way accents are written.
+
+    Bytes that are no text become characters of plane 16 that nobody uses, as engines keep only text.
+    """
+    text = unicodedata.normalize("NFC", unicodedata.normalize("NFC", path).casefold())
+    return _NO_TEXT.sub(lambda found: chr(ord(found[0]) + _PRIVATE), text)
+
+
+def moments(beginnings: tuple[str, str]) -> tuple[int, int]:
+    """Least and greatest moment (`20240731180509` as a number) of a range of beginnings of ISO times.
+
+    Raises:
+        InputError: one is no beginning of such a time.
+    """
+    for text in beginnings:
+        if not _TIME.startswith(text.translate(_ZEROED)):
+            raise InputError(f"`{text}` is no time.", remedy="Write 2024, 2024-07, 2024-07-31 or 2024-07-31T18:05.")
+    first, last = (text.translate(_BARE) for text in beginnings)
+    return int(first.ljust(_WHOLE, "0")), int(last.ljust(_WHOLE, "9"))
+
+
+def moment(taken: str | None) -> int | None:
+    """The time of a photo as a number, `20240731180509`; None where it is not known."""
+    return None if taken is None else moments((taken, taken))[0]
+
+
+def meets(picture: Picture, where: Filter) -> bool:
+    """Whether a picture meets all conditions of a filter; one of unknown time is in no range."""
+    path, taken = folded(picture.path), moment(picture.taken)
+
+    def within(beginnings: tuple[str, str]) -> bool:
+        first, last = moments(beginnings)
+        return taken is not None and first <= taken <= last
+
+    return (
+        all(within(one) for one in where.taken)
+        and not any(within(one) for one in where.not_taken)
+        and all(folded(piece) in path for piece in where.path)
+        and not any(folded(piece) in path for piece in where.not_path)
+    )
+
+
+def check_added(pictures: Sequence[Picture], matrices: Float[np.ndarray, "n M Q"], shape: tuple[int, int]) -> None:
+    """Refuse what an index of this shape (M, Q) cannot keep.
+
+    Raises:
+        InputError: another number of matrices, another shape, numbers that are not finite, an id out of range or twice.
+    """
+    if matrices.ndim != 3 or matrices.shape != (len(pictures), *shape):
+        raise InputError(
+            f"{len(pictures)} pictures with matrices {matrices.shape}; the index holds {shape[0]} x {shape[1]}.",
+            remedy="Index with the model that this index was made with.",
+        )
+    if not np.isfinite(matrices).all():
+        raise InputError("a ranking matrix has numbers that are not finite.", remedy="Copy the model again.")
+    ids = [picture.id for picture in pictures]
+    if len(set(ids)) < len(ids) or any(not 1 <= one <= MAX_ID for one in ids):
+        raise InputError("ids of pictures are whole numbers from 1, each once.")
+    for picture in pictures:
+        moment(picture.taken)
+
+
+def check_scoring_vectors(scoring_vectors: Float[np.ndarray, "q Q"], columns: int) -> None:
+    """Refuse scoring vectors that do not fit an index of so many columns.
+
+    Raises:
+        InputError: another length, or numbers that are not finite.
+    """
+    if scoring_vectors.ndim != 2 or scoring_vectors.shape[1] != columns or not np.isfinite(scoring_vectors).all():
+        raise InputError(
+            f"scoring vectors of shape {scoring_vectors.shape}; the index wants finite rows of {columns} numbers.",
+            remedy="Query with the model that this index was made with.",
+        )
+
+
+def as_json(picture: Picture) -> dict[str, Any]:
+    """A picture as JSON values; any bytes of a file's name survive, also those that are no text."""
+    path = picture.path.encode("utf-8", "surrogatepass")
+    values: dict[str, Any] = {
+        "path": path.decode("utf-8", "backslashreplace"),
+        "size": picture.size,
+        "modified": picture.modified,
+        "digest": picture.digest,
+        "width": picture.width,
+        "height": picture.height,
+        "taken": picture.taken,
+        "tags": json.dumps(picture.tags),  # one text: engines take long over many small values
+    }
+    return values if values["path"] == picture.path else {**values, "path_bytes": path.hex()}
+
+
+def from_json(number: int, values: dict[str, Any]) -> Picture:
+    """The picture that `as_json` has written down."""
+    exact = values.get("path_bytes")
+    return Picture(
+        id=number,
+        path=values["path"] if exact is None else bytes.fromhex(exact).decode("utf-8", "surrogatepass"),
+        tags=tuple((label, probability) for label, probability in json.loads(values["tags"])),
+        **{name: values[name] for name in ("size", "modified", "digest", "width", "height", "taken")},
+    )
+
+
+EngineSearch = Callable[[Float32[np.ndarray, "q Q"], int], list[list[Hit]]]
+"""An engine's search: (scoring vectors, how many) -> hits of each, best first, equal ones in any order."""
+
+
+def by_score_then_id(search: EngineSearch, scoring_vectors: Float32[np.ndarray, "q Q"], limit: int) -> list[list[Hit]]:
+    """Search, with equal hits by rising id, also where the last place is shared by more than it can hold.
+
+    Args:
+        search: the engine.
+        scoring_vectors: q of them, asked for at once.
+        limit: hits per vector at most.
+    """
+    if limit < 1:
+        return [[] for _ in scoring_vectors]
+    answers = search(scoring_vectors, limit + 1)
+    for place, vector in enumerate(scoring_vectors):
+        count = limit + 1
+        while len(answers[place]) >= count and answers[place][-1].score == answers[place][limit - 1].score:
+            count *= 2  # the ties reach beyond what was asked for
+            answers[place] = search(vector[None], count)[0]
+    return [sorted(hits, key=lambda hit: (-hit.score, hit.id))[:limit] for hits in answers]
+
+
+def scores_of(found: list[list[Hit]], ids: Sequence[int]) -> Float32[np.ndarray, "q n"]:
+    """Scores of given pictures from the hits of each scoring vector; a `KeyError` for an id that is not there."""
+    by_id = [{hit.id: hit.score for hit in hits} for hits in found]
+    return np.array([[scores[one] for one in ids] for scores in by_id], np.float32).reshape(len(found), len(ids))
+
+
+def measured_recall(exact: list[list[Hit]], found: list[list[Hit]]) -> float:
+    """Mean share of the exact hits of each scoring vector that were found; 1 where there are none."""
+    shares = [
+        len({hit.id for hit in wanted} & {hit.id for hit in got}) / len(wanted)
+        for wanted, got in zip(exact, found, strict=True)
+        if wanted
+    ]
+    return float(np.mean(shares)) if shares else 1.0

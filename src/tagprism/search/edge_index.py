@@ -12,7 +12,7 @@ import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import qdrant_edge as edge
@@ -20,22 +20,61 @@ from jaxtyping import Float, Float32
 
 from tagprism.errors import InputError, MachineError
 from tagprism.files import machine_errors, write_json
-from tagprism.search.contract import Filter, Hit, IndexInfo, Picture
-from tagprism.search.filters import as_json, check_added, check_queries, folded, from_json, moment, moments
-from tagprism.search.storage import OVERSAMPLING, STORAGES, Storage, measured_recall
-from tagprism.search.ties import ranked
+from tagprism.search.contract import (
+    Filter,
+    Hit,
+    IndexInfo,
+    Picture,
+    as_json,
+    by_score_then_id,
+    check_added,
+    check_scoring_vectors,
+    folded,
+    from_json,
+    measured_recall,
+    moment,
+    moments,
+    scores_of,
+)
 
 SHARD, RECALL = "shard", "recall.json"
+FLOAT16_RECALL = 0.9996  # measured by `benchmarks/search.py` on the matrices of real photos (docs/search.md)
+OVERSAMPLING = 4.0  # candidates that int8 finds for each hit wanted
 _VECTOR, _FOLDED, _MOMENT = "matrix", "folded", "moment"  # names in the shard
-_INDEXED: dict[str, edge.KeywordIndexParams | edge.IntegerIndexParams] = {
-    _FOLDED: edge.KeywordIndexParams(),
-    _MOMENT: edge.IntegerIndexParams(lookup=False, range=True),
-}
 _FLUSH_EVERY = 16_384  # changes after which the log of writes is cut
 # Bytes that must be free: the engine maps files into memory, and where a disk is full the system kills the process.
-_ROOM, _ROOM_TO_OPEN = 256 << 20, 64 << 20
+_FREE, _FREE_TO_OPEN = 256 << 20, 64 << 20
 _NO_GRAPH = edge.HnswIndexConfig(m=0, ef_construct=4, full_scan_threshold=1 << 40)
 _SEGMENT = 65_536  # pictures in a segment, about: segments are scanned side by side, one a processor
+
+
+class Storage(NamedTuple):
+    """One way in which Qdrant keeps matrices.
+
+    Args:
+        name: as `--storage` has it.
+        half: whether the engine keeps float16 instead of float32.
+        quantised: whether int8 copies find the candidates, which the kept numbers then rank.
+        recall: measured share of the exact first 100 that the kept numbers give when all are scanned; 1 is exact.
+    """
+
+    name: str
+    half: bool
+    quantised: bool
+    recall: float
+
+    def clipped(self, matrices: Float[np.ndarray, "n M Q"]) -> Float32[np.ndarray, "n M Q"]:
+        """Matrices with no number that is too large to be kept."""
+        limit = float(np.finfo(np.float16 if self.half else np.float32).max)
+        clipped: Float32[np.ndarray, "n M Q"] = np.clip(matrices, -limit, limit).astype(np.float32, copy=False)
+        return clipped
+
+
+STORAGES = {
+    "float32": Storage("float32", half=False, quantised=False, recall=1.0),
+    "float16": Storage("float16", half=True, quantised=False, recall=FLOAT16_RECALL),
+    "int8": Storage("int8", half=True, quantised=True, recall=FLOAT16_RECALL),
+}
 
 
 class EdgeIndex:
@@ -57,7 +96,7 @@ class EdgeIndex:
         self._unflushed = self._unsealed = 0  # changes
         if not (folder / SHARD / "edge_config.json").is_file():
             raise InputError("there is no index.", where=str(folder), remedy="Make one with `tagprism index`.")
-        _check_room(folder, _ROOM_TO_OPEN)
+        _check_free(folder, _FREE_TO_OPEN)
         with self._errors():
             self._shard = edge.EdgeShard.load(str(folder / SHARD), _config(shape, self._storage))
 
@@ -68,11 +107,12 @@ class EdgeIndex:
             shutil.rmtree(folder / SHARD, ignore_errors=True)
             (folder / RECALL).unlink(missing_ok=True)
             (folder / SHARD).mkdir(parents=True)
-        _check_room(folder, _ROOM)
+        _check_free(folder, _FREE)
         with _engine_errors(folder):
             shard = edge.EdgeShard.create(str(folder / SHARD), _config(shape, STORAGES[storage]))
-            for name, kind in _INDEXED.items():  # a filter need not read every payload then
-                shard.update(edge.UpdateOperation.create_field_index(name, kind))
+            indexed = edge.UpdateOperation.create_field_index  # a filter need not read every payload then
+            shard.update(indexed(_FOLDED, edge.KeywordIndexParams()))
+            shard.update(indexed(_MOMENT, edge.IntegerIndexParams(lookup=False, range=True)))
             shard.close()
         return cls(folder, shape, storage)
 
@@ -82,15 +122,13 @@ class EdgeIndex:
     def add(self, pictures: Sequence[Picture], matrices: Float[np.ndarray, "n M Q"]) -> None:
         """Add pictures, or replace those of the same id: all of them or, with an error, none."""
         check_added(pictures, matrices, self.shape)
-        limit = self._storage.largest
-        rows = np.clip(matrices, -limit, limit).astype(np.float32, copy=False)
         points = [
             edge.Point(
                 id=picture.id,
                 vector={_VECTOR: matrix.tolist()},  # an array is taken too, but takes twice as long
                 payload={**as_json(picture), _FOLDED: folded(picture.path), _MOMENT: moment(picture.taken)},
             )
-            for picture, matrix in zip(pictures, rows, strict=True)
+            for picture, matrix in zip(pictures, self._storage.clipped(matrices), strict=True)
         ]
         if points:
             self._write(edge.UpdateOperation.upsert_points(points), len(points))
@@ -101,7 +139,7 @@ class EdgeIndex:
             self._write(edge.UpdateOperation.delete_points(list(ids)), len(ids))
 
     def _write(self, operation: edge.UpdateOperation, count: int) -> None:
-        _check_room(self._folder, _ROOM)
+        _check_free(self._folder, _FREE)
         with self._writes, self._errors():
             self._shard.update(operation)
             self._unflushed += count
@@ -115,52 +153,44 @@ class EdgeIndex:
     def _tidy(self) -> None:
         """Cut the log, begin a new segment where one is full, quantise what is new, drop what was removed."""
         self._shard.flush()
-        if shutil.disk_usage(self._folder).free > _ROOM + 2 * _size(self._folder / SHARD):
+        if shutil.disk_usage(self._folder).free > _FREE + 2 * _size(self._folder / SHARD):
             self._shard.optimize()  # writes whole segments anew; without it searches are as right, but slower
         self._unflushed = self._unsealed = 0
 
     def search(
-        self, queries: Float32[np.ndarray, "q Q"], limit: int, *, where: Filter | None = None
+        self, scoring_vectors: Float32[np.ndarray, "q Q"], limit: int, *, where: Filter | None = None
     ) -> list[list[Hit]]:
-        """The best pictures for each of q queries, best first; ties: lowest id first."""
-        check_queries(queries, self.shape[1])
+        """The best pictures for each of q scoring vectors, best first; ties: lowest id first."""
+        check_scoring_vectors(scoring_vectors, self.shape[1])
         conditions = None if where is None else _conditions(where)
-        params = _params(self._storage)
-
-        def best(rows: Float32[np.ndarray, "q Q"], count: int) -> list[list[Hit]]:
-            return self._query(rows, count, conditions, params)
-
-        return ranked(best, queries, limit)
+        return by_score_then_id(lambda vectors, count: self._query(vectors, count, conditions), scoring_vectors, limit)
 
     def _query(
-        self,
-        queries: Float32[np.ndarray, "q Q"],
-        count: int,
-        conditions: edge.Filter | None,
-        params: edge.SearchParams,
+        self, scoring_vectors: Float32[np.ndarray, "q Q"], count: int, where: edge.Filter | None, *, exact: bool = False
     ) -> list[list[Hit]]:
+        params = edge.SearchParams(quantization=edge.QuantizationSearchParams(rescore=True, oversampling=OVERSAMPLING))
+        if exact or not self._storage.quantised:
+            params = edge.SearchParams(exact=True, quantization=edge.QuantizationSearchParams(ignore=True))
         requests = [
             edge.QueryRequest(
                 limit=count,
-                query=edge.Query.Nearest([query.tolist()], using=_VECTOR),
-                filter=conditions,
+                query=edge.Query.Nearest([vector.tolist()], using=_VECTOR),
+                filter=where,
                 params=params,
                 with_payload=False,
                 with_vector=False,
             )
-            for query in queries
+            for vector in scoring_vectors
         ]
         with self._errors():
             found = self._shard.query_batch(edge.QueryBatchRequest(requests)) if requests else []
         return [[Hit(int(point.id), float(point.score)) for point in points] for points in found]
 
-    def scores(self, queries: Float32[np.ndarray, "q Q"], ids: Sequence[int]) -> Float32[np.ndarray, "q n"]:
-        """Scores of given pictures for each query, as `search` gives them; a `KeyError` for an id not there."""
-        check_queries(queries, self.shape[1])
+    def scores(self, scoring_vectors: Float32[np.ndarray, "q Q"], ids: Sequence[int]) -> Float32[np.ndarray, "q n"]:
+        """Scores of given pictures for each scoring vector, as in `search`; a `KeyError` for an id not there."""
+        check_scoring_vectors(scoring_vectors, self.shape[1])
         only = edge.Filter(must=[edge.HasIdCondition(set(ids))])
-        found = self._query(queries, max(1, len(ids)), only, _params(self._storage, exact=True))
-        by_id = [{hit.id: hit.score for hit in hits} for hits in found]
-        return np.array([[scores[one] for one in ids] for scores in by_id], np.float32).reshape(len(queries), len(ids))
+        return scores_of(self._query(scoring_vectors, max(1, len(ids)), only, exact=True), ids)
 
     def get(self, ids: Sequence[int]) -> list[Picture | None]:
         """Pictures by id, None for an id that is not there."""
@@ -184,15 +214,15 @@ class EdgeIndex:
                 records, start = self._shard.scroll(edge.ScrollRequest(offset=start, limit=1000, with_payload=True))
             yield from (from_json(int(record.id), record.payload or {}) for record in records)
 
-    def settle(self, queries: Float32[np.ndarray, "q Q"]) -> None:
-        """Drop what was removed, quantise what is new, and measure with these queries the recall that `info` states."""
-        check_queries(queries, self.shape[1])
+    def settle(self, scoring_vectors: Float32[np.ndarray, "q Q"]) -> None:
+        """Drop what was removed, quantise what is new, and measure with these vectors the recall that `info` states."""
+        check_scoring_vectors(scoring_vectors, self.shape[1])
         with self._writes, self._errors():
             self._tidy()
         if self._storage.quantised:
-            exact = self._query(queries, 100, None, _params(self._storage, exact=True))
-            recall = measured_recall(exact, self.search(queries, 100))
-            write_json(self._folder / RECALL, {"recall": recall, "queries": len(queries)})
+            exact = self._query(scoring_vectors, 100, None, exact=True)
+            recall = measured_recall(exact, self.search(scoring_vectors, 100))
+            write_json(self._folder / RECALL, {"recall": recall, "queries": len(scoring_vectors)})
 
     def info(self) -> IndexInfo:
         """Size, form and exactness."""
@@ -201,7 +231,7 @@ class EdgeIndex:
         recall = self._storage.recall
         if self._storage.quantised and (self._folder / RECALL).is_file():
             recall *= float(json.loads((self._folder / RECALL).read_text(encoding="utf-8"))["recall"])
-        return IndexInfo(count, *self.shape, storage=self._storage.name, exact=self._storage.exact, recall=recall)
+        return IndexInfo(count, *self.shape, storage=self._storage.name, exact=self._storage.recall == 1, recall=recall)
 
     def close(self) -> None:
         """Write out everything and let another process open it."""
@@ -225,14 +255,8 @@ def _config(shape: tuple[int, int], storage: Storage) -> edge.EdgeConfig:
     return edge.EdgeConfig(vectors={_VECTOR: matrix}, hnsw_config=_NO_GRAPH, optimizers=optimizers)
 
 
-def _params(storage: Storage, *, exact: bool = False) -> edge.SearchParams:
-    if exact or not storage.quantised:
-        return edge.SearchParams(exact=True, quantization=edge.QuantizationSearchParams(ignore=True))
-    return edge.SearchParams(quantization=edge.QuantizationSearchParams(rescore=True, oversampling=OVERSAMPLING))
-
-
 def _conditions(where: Filter) -> edge.Filter:
-    """The filter in the engine's terms; `filters.meets` says what it means."""
+    """The filter in the engine's terms; `contract.meets` says what it means."""
 
     def within(beginnings: tuple[str, str]) -> edge.FieldCondition:
         first, last = moments(beginnings)
@@ -247,11 +271,11 @@ def _conditions(where: Filter) -> edge.Filter:
     )
 
 
-def _check_room(folder: Path, room: int) -> None:
+def _check_free(folder: Path, least: int) -> None:
     with machine_errors(folder):
         free = shutil.disk_usage(folder).free
-    if free < room:
-        what = f"cannot be written: less than {room >> 20} MB are free on its disk."
+    if free < least:
+        what = f"cannot be written: less than {least >> 20} MB are free on its disk."
         raise MachineError(what, where=str(folder), remedy="Free space.")
 
 

@@ -13,11 +13,11 @@ from contextlib import closing
 from pathlib import Path
 
 from tagprism.errors import InputError
-from tagprism.files import digest_bytes, machine_errors, state_dir
+from tagprism.files import machine_errors
 from tagprism.labels.phrases import normalise_phrase
+from tagprism.search.collection import marks_file
 from tagprism.sqlite_file import SqliteFile
 
-MARKS = "marks.sqlite"
 _TABLE = """
 CREATE TABLE IF NOT EXISTS mark (digest TEXT, phrase TEXT, label TEXT, added INTEGER, PRIMARY KEY (digest, phrase))
 """
@@ -97,9 +97,9 @@ def open_marks(where: str) -> Marks:
     """The marks of an index.
 
     Args:
-        where: as for `open_collection`: those of a folder are in it, those of a server on this machine.
+        where: as for `open_index`: those of a folder are in it, those of a server on this machine.
     """
-    return Marks(_file_of(where))
+    return Marks(marks_file(where))
 
 
 def kept_marks(where: str) -> dict[tuple[str, str], bool]:
@@ -108,7 +108,7 @@ def kept_marks(where: str) -> dict[tuple[str, str], bool]:
     Raises:
         MachineError: they are damaged or cannot be read.
     """
-    file = _file_of(where)
+    file = marks_file(where)
     if not file.exists():
         return {}
     with tempfile.TemporaryDirectory(prefix="tagprism-") as folder:
@@ -119,8 +119,3 @@ def kept_marks(where: str) -> dict[tuple[str, str], bool]:
             file = Path(folder) / file.name
         with closing(Marks(file)) as marks:
             return dict(marks)
-
-
-def _file_of(where: str) -> Path:
-    folder = Path(where)
-    return folder / MARKS if folder.is_dir() else state_dir("marks") / f"{digest_bytes(where.encode())}.sqlite"

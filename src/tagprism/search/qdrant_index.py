@@ -17,10 +17,23 @@ from qdrant_client import QdrantClient, models
 from qdrant_client.http.exceptions import ApiException
 
 from tagprism.errors import InputError, MachineError
-from tagprism.search.contract import Filter, Hit, IndexInfo, Picture
-from tagprism.search.filters import as_json, check_added, check_queries, folded, from_json, moment, moments
-from tagprism.search.storage import OVERSAMPLING, STORAGES, Storage, measured_recall
-from tagprism.search.ties import ranked
+from tagprism.search.contract import (
+    Filter,
+    Hit,
+    IndexInfo,
+    Picture,
+    as_json,
+    by_score_then_id,
+    check_added,
+    check_scoring_vectors,
+    folded,
+    from_json,
+    measured_recall,
+    moment,
+    moments,
+    scores_of,
+)
+from tagprism.search.edge_index import OVERSAMPLING, STORAGES, Storage
 
 API_KEY = "TAGPRISM_QDRANT_KEY"  # environment variable
 _VECTOR, _FOLDED, _MOMENT = "matrix", "folded", "moment"
@@ -95,7 +108,7 @@ class QdrantIndex:
     def add(self, pictures: Sequence[Picture], matrices: Float[np.ndarray, "n M Q"]) -> None:
         """Add pictures, or replace those of the same id; where a server fails midway, some of more than 256."""
         check_added(pictures, matrices, self.shape)
-        rows = np.clip(matrices, -self._storage.largest, self._storage.largest)
+        rows = self._storage.clipped(matrices)
         for start in range(0, len(pictures), _UPLOAD):
             points = [
                 models.PointStruct(
@@ -115,16 +128,16 @@ class QdrantIndex:
                 self._client.delete(self._name, models.PointIdsList(points=list(ids)), wait=True)
 
     def search(
-        self, queries: Float32[np.ndarray, "q Q"], limit: int, *, where: Filter | None = None
+        self, scoring_vectors: Float32[np.ndarray, "q Q"], limit: int, *, where: Filter | None = None
     ) -> list[list[Hit]]:
-        """The best pictures for each of q queries, best first; ties: lowest id first."""
-        check_queries(queries, self.shape[1])
+        """The best pictures for each of q scoring vectors, best first; ties: lowest id first."""
+        check_scoring_vectors(scoring_vectors, self.shape[1])
         conditions = None if where is None else _conditions(where)
-        return ranked(lambda rows, count: self._query(rows, count, conditions), queries, limit)
+        return by_score_then_id(lambda vectors, count: self._query(vectors, count, conditions), scoring_vectors, limit)
 
     def _query(
         self,
-        queries: Float32[np.ndarray, "q Q"],
+        scoring_vectors: Float32[np.ndarray, "q Q"],
         count: int,
         conditions: models.Filter | None,
         *,
@@ -132,26 +145,24 @@ class QdrantIndex:
     ) -> list[list[Hit]]:
         requests = [
             models.QueryRequest(
-                query=[query.tolist()],
+                query=[vector.tolist()],
                 using=_VECTOR,
                 filter=conditions,
                 params=_search_params(self._storage, exact=exact),
                 limit=count,
                 with_payload=False,
             )
-            for query in queries
+            for vector in scoring_vectors
         ]
         with self._errors():
             answers = self._client.query_batch_points(self._name, requests) if requests else []
         return [[Hit(int(point.id), float(point.score)) for point in answer.points] for answer in answers]
 
-    def scores(self, queries: Float32[np.ndarray, "q Q"], ids: Sequence[int]) -> Float32[np.ndarray, "q n"]:
-        """Scores of given pictures for each query, as `search` gives them; a `KeyError` for an id not there."""
-        check_queries(queries, self.shape[1])
+    def scores(self, scoring_vectors: Float32[np.ndarray, "q Q"], ids: Sequence[int]) -> Float32[np.ndarray, "q n"]:
+        """Scores of given pictures for each scoring vector, as in `search`; a `KeyError` for an id not there."""
+        check_scoring_vectors(scoring_vectors, self.shape[1])
         only = models.Filter(must=[models.HasIdCondition(has_id=list(set(ids)))])
-        found = self._query(queries, max(1, len(ids)), only, exact=True)
-        by_id = [{hit.id: hit.score for hit in hits} for hits in found]
-        return np.array([[scores[one] for one in ids] for scores in by_id], np.float32).reshape(len(queries), len(ids))
+        return scores_of(self._query(scoring_vectors, max(1, len(ids)), only, exact=True), ids)
 
     def get(self, ids: Sequence[int]) -> list[Picture | None]:
         """Pictures by id, None for an id that is not there."""
@@ -175,18 +186,18 @@ class QdrantIndex:
                 records, start = self._client.scroll(self._name, offset=start, limit=1000, with_payload=True)
             yield from (from_json(int(record.id), record.payload or {}) for record in records)
 
-    def settle(self, queries: Float32[np.ndarray, "q Q"]) -> None:
-        """Measure with these queries the recall that `info` states; a server tidies up by itself."""
+    def settle(self, scoring_vectors: Float32[np.ndarray, "q Q"]) -> None:
+        """Measure with these vectors the recall that `info` states; a server tidies up by itself."""
         if self._storage.quantised:
-            exact = self._query(queries, 100, None, exact=True)
-            self.keep_settings({**self.settings, "recall": measured_recall(exact, self.search(queries, 100))})
+            exact = self._query(scoring_vectors, 100, None, exact=True)
+            self.keep_settings({**self.settings, "recall": measured_recall(exact, self.search(scoring_vectors, 100))})
 
     def info(self) -> IndexInfo:
         """Size, form and exactness."""
         with self._errors():
             count = self._client.count(self._name, exact=True).count
         recall = self._storage.recall * float(self.settings.get("recall", 1.0))
-        return IndexInfo(count, *self.shape, storage=self._storage.name, exact=self._storage.exact, recall=recall)
+        return IndexInfo(count, *self.shape, storage=self._storage.name, exact=self._storage.recall == 1, recall=recall)
 
     def close(self) -> None:
         """Close the connection."""
@@ -247,7 +258,7 @@ def _search_params(storage: Storage, *, exact: bool) -> models.SearchParams:
 
 
 def _conditions(where: Filter) -> models.Filter:
-    """The filter in the server's terms; `filters.meets` says what it means."""
+    """The filter in the server's terms; `contract.meets` says what it means."""
 
     def within(beginnings: tuple[str, str]) -> models.FieldCondition:
         first, last = moments(beginnings)

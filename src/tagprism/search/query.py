@@ -1,188 +1,294 @@
-"""Queries as people write them (`"polar bear" AND snow NOT people taken:2024`), read into a tree. Knows no pictures.
+"""A query as a tree, and how well a picture matches it: a label's score -> its logit -> the match of the whole.
 
-    query  = all { OR all }
-    all    = part { [AND] part }
-    part   = { NOT | - | NUMBER* } leaf
-    leaf   = ( query ) | word { word } | "phrase" | taken:FROM..TO | path:TEXT
+`And` and `Or` take their parts as equals; a `Weighted` part counts so many times. A weight never stands below a `Not`
+or another weight: the parser pulls it out (`NOT 2*dog` is `2*NOT dog`) or refuses it.
 
-Words next to each other are one phrase, as tags are (`night sky`). Operators are in capitals, so
-`black and white` is one too.
+Each label's scores are set against its own scores over a fixed collection of pictures, so that a label that is high
+everywhere does not drown the others. The logit rises with the score, so one label alone ranks as its score does.
+
+AND is a product of probabilities, OR is 1 minus the product of what is left (noisy-or), NOT is 1 minus: independent
+events. De Morgan's rules hold exactly. A part of weight w counts as w equal parts. Everything is kept as logarithms, so
+that the order of two pictures survives however near 0 or 1 they are.
 """
 
 from __future__ import annotations
 
 import re
-from datetime import datetime
-from typing import NoReturn
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from decimal import Decimal
+from itertools import islice
+from typing import NamedTuple, TypeAlias
 
-from tagprism.labels.phrases import normalise_phrase
-from tagprism.search.query_tokens import Kind, QueryError, Token, tokens
-from tagprism.search.query_tree import And, InPath, Label, Not, Or, Query, Taken, Weighted, labels_of
+import numpy as np
+from jaxtyping import Float, Float32, Float64
 
-__all__ = ["Query", "QueryError", "parse"]
+from tagprism.bundle.score import max_similarity_numpy
+from tagprism.search.contract import Filter, Index
+from tagprism.tagging.tagger import Tagger
 
-DEEPEST = 40  # groups, NOTs and weights inside each other
-MOST_LABELS = 32  # each is a search of its own
-LONGEST_LABEL = 200  # characters
-WEIGHTS = (0.01, 100.0)
-_BEGIN: tuple[Kind, ...] = ("word", "phrase", "taken", "path", "weight", "NOT", "(")
-_TIME = re.compile(r"\d{4}(-\d\d(-\d\d(T\d\d(:\d\d(:\d\d)?)?)?)?)?", re.ASCII)
-_EARLIEST = "0001-01-01T00:00:00"
+OPERATORS = ("AND", "OR", "NOT")
+_BARE = re.compile(r"[^\W_][\w'-]*")
+_SAMPLE = 256  # pictures of the index that stand in where the bundle has no background
+_LEAST_DEVIATION = 1e-3
+_OF_DEVIATIONS, _OF_SCORE, _LESS = 0.5, 1.0, 5.0
+_LESS_ALONE = 4.0
 
 
-def parse(text: str) -> Query:
-    """Read a query.
+@dataclass(frozen=True)
+class Label:
+    """A word or phrase that the picture shall show, in single spaces."""
+
+    text: str
+
+
+@dataclass(frozen=True)
+class Taken:
+    """When the photo was taken.
 
     Args:
-        text: at most 10,000 characters with at most 32 labels.
+        first: least beginning of an ISO time (`2024`, `2024-03`), included; empty for no limit.
+        last: greatest beginning, included; empty for no limit.
+    """
+
+    first: str
+    last: str
+
+
+@dataclass(frozen=True)
+class InPath:
+    """A piece of text that the picture's path shall hold, in any case."""
+
+    text: str
+
+
+@dataclass(frozen=True)
+class Not:
+    """What shall not be."""
+
+    part: Query
+
+
+@dataclass(frozen=True)
+class Weighted:
+    """A part that counts as so many in the `And` or `Or` it stands in."""
+
+    weight: float
+    part: Query
+
+
+@dataclass(frozen=True)
+class And:
+    """All of two or more parts."""
+
+    parts: tuple[Query, ...]
+
+
+@dataclass(frozen=True)
+class Or:
+    """Any of two or more parts."""
+
+    parts: tuple[Query, ...]
+
+
+Query: TypeAlias = Label | Taken | InPath | Not | Weighted | And | Or
+
+
+def leaves(query: Query) -> Iterator[Label | Taken | InPath]:
+    """Labels and filters from left to right."""
+    match query:
+        case And(parts) | Or(parts):
+            for part in parts:
+                yield from leaves(part)
+        case Not(part) | Weighted(part=part):
+            yield from leaves(part)
+        case leaf:
+            yield leaf
+
+
+def labels_of(query: Query) -> tuple[str, ...]:
+    """The labels of a query from left to right, each once."""
+    return tuple(dict.fromkeys(leaf.text for leaf in leaves(query) if isinstance(leaf, Label)))
+
+
+def show(query: Query) -> str:
+    """The query as text, which parses to this very tree."""
+    match query:
+        case And(parts):
+            return " AND ".join(_inside(part, Or, And) for part in parts)
+        case Or(parts):
+            return " OR ".join(_inside(part, Or) for part in parts)
+        case Not(part):
+            return f"NOT {_inside(part, Or, And)}"
+        case Weighted(weight, part):
+            return f"{Decimal(repr(weight)).normalize():f}*{_inside(part, Or, And)}"
+        case Label(text):
+            words = text.split(" ")
+            bare = all(_BARE.fullmatch(word) and word not in OPERATORS for word in words)
+            return text if bare else quoted(text)
+        case Taken(first, last):
+            return f"taken:{first}" if first == last else f"taken:{first}..{last}"
+        case InPath(text):
+            return f"path:{text if _BARE.fullmatch(text) else quoted(text)}"
+
+
+def quoted(text: str) -> str:
+    """Text in quotes; those in it are doubled."""
+    return '"' + text.replace('"', '""') + '"'
+
+
+def _inside(part: Query, *in_parentheses: type) -> str:
+    return f"({show(part)})" if isinstance(part, in_parentheses) else show(part)
+
+
+@dataclass(frozen=True)
+class LabelLogits:
+    """Turns a label's score into the logit of having the label: `0.5 z + score - 5`.
+
+    Here z is the number of standard deviations by which the score is above the label's mean over the background. The
+    three constants were chosen on validation photos and labels never trained on (`benchmarks/combining.py`); around
+    them the quality is flat. Scores that are not standardised have no scale of their own: there it is `z - 4`.
+
+    Args:
+        background: (b, M, Q) ranking matrices of b pictures.
+        standardised: whether scores are comparable between pictures.
+    """
+
+    background: Float[np.ndarray, "b M Q"]
+    standardised: bool
+
+    @classmethod
+    def of(cls, tagger: Tagger, index: Index) -> LabelLogits:
+        """Those of a model: over the background of its calibration, or else over pictures of the index."""
+        calibration = tagger.calibration
+        background = _sample(index) if calibration is None else calibration.background
+        return cls(background, tagger.bundle.config.standardised)
+
+    def logits(
+        self, scoring_vectors: Float32[np.ndarray, "q Q"], scores: Float32[np.ndarray, "n q"]
+    ) -> Float64[np.ndarray, "n q"]:
+        """Logits of n pictures having q labels, from their scores."""
+        found, _ = max_similarity_numpy(self.background, scoring_vectors)
+        known = found.astype(np.float64)
+        wide = scores.astype(np.float64)
+        above: Float64[np.ndarray, "n q"]
+        above = (wide - known.mean(axis=0)) / np.maximum(known.std(axis=0), _LEAST_DEVIATION)
+        return _OF_DEVIATIONS * above + _OF_SCORE * wide - _LESS if self.standardised else above - _LESS_ALONE
+
+
+def _sample(index: Index) -> Float32[np.ndarray, "b M Q"]:
+    """Matrices of pictures spread evenly over the index."""
+    while True:
+        step = max(1, index.info().pictures // _SAMPLE)
+        ids = [picture.id for picture in islice(index.pictures(), None, None, step)][:_SAMPLE]
+        try:
+            return index.matrices(ids)
+        except KeyError:  # one was removed meanwhile
+            continue
+
+
+Leaf = Label | Taken | InPath
+Logits = Mapping[Leaf, Float64[np.ndarray, " n"]]
+
+
+def log_probability(logits: Float64[np.ndarray, " *n"]) -> Float64[np.ndarray, " *n"]:
+    """Logarithms of the probabilities that logits stand for."""
+    logs: Float64[np.ndarray, " *n"] = -np.logaddexp(0.0, -logits)
+    return logs
+
+
+def log_match(query: Query, greatest: Logits, least: Logits | None = None) -> Float64[np.ndarray, " n"]:
+    """Logarithm of the match of n pictures, or of the best that a picture can reach.
+
+    Args:
+        query: the tree.
+        greatest: for every leaf the logits (n,) of being so; for a filter +inf (met) or -inf.
+        least: the least that the logits can be where only bounds are known: a match falls with a label below a NOT.
 
     Returns:
-        The tree; `query_tree.show` writes it again.
-
-    Raises:
-        QueryError: it cannot be read; the error points at the place.
+        (n,) from -inf to 0; never falls with `greatest`, never rises with `least`.
     """
-    return _Parser(text).query()
+    return _log(query, greatest, greatest if least is None else least, positive=True, complement=False)
 
 
-class _Parser:
-    """One pass over the tokens, by recursive descent."""
-
-    def __init__(self, text: str) -> None:
-        self._text = text
-        self._tokens = list(tokens(text))
-        self._at = 0
-        self._depth = 0
-        self._labels: set[str] = set()
-
-    @property
-    def _next(self) -> Token:
-        return self._tokens[self._at]
-
-    def _taken(self) -> Token:
-        self._at += 1
-        return self._tokens[self._at - 1]
-
-    def _fail(self, what: str, place: int, remedy: str) -> NoReturn:
-        raise QueryError(what, self._text, place, remedy)
-
-    def query(self) -> Query:
-        """The whole text."""
-        if self._next.kind == "end":
-            self._fail("the query is empty.", 0, "Write a tag, such as beach.")
-        whole = self._any()
-        if self._next.kind == ")":
-            self._fail("this `)` closes nothing.", self._next.place, "Leave it away, or open a group with `(`.")
-        return whole
-
-    def _any(self) -> Query:
-        parts = [self._all()]
-        while self._next.kind == "OR":
-            self._at += 1
-            parts.append(self._all())
-        return parts[0] if len(parts) == 1 else Or(tuple(parts))
-
-    def _all(self) -> Query:
-        parts = [self._part()]
-        while self._next.kind in ("AND", *_BEGIN):
-            if self._next.kind == "AND":
-                self._at += 1
-            parts.append(self._part())
-        return parts[0] if len(parts) == 1 else And(tuple(parts))
-
-    def _part(self) -> Query:
-        if self._next.kind not in _BEGIN:
-            self._no_part()
-        if self._depth == DEEPEST:
-            remedy = f"At most {DEEPEST} groups, NOTs and weights may stand inside each other."
-            self._fail("the query is too deep.", self._next.place, remedy)
-        self._depth += 1
-        token = self._taken()
-        if token.kind == "NOT":
-            part = _negated(self._part())
-        elif token.kind == "weight":
-            part = self._weighted(token, self._part())
-        elif token.kind == "(":
-            part = self._group(token)
-        else:
-            part = self._leaf(token)
-        self._depth -= 1
-        return part
-
-    def _no_part(self) -> NoReturn:
-        """Say what is missing before the next token."""
-        token, before = self._next, self._tokens[self._at - 1] if self._at else None
-        if token.kind in ("AND", "OR") and (before is None or before.kind == "("):
-            self._fail(f"{token.kind} has nothing before it.", token.place, "Write a tag there, or leave it away.")
-        if token.kind == ")" and before is not None and before.kind == "(":
-            self._fail("the group is empty.", token.place, "Write a tag between the parentheses.")
-        if token.kind == ")" and before is None:
-            self._fail("this `)` closes nothing.", token.place, "Leave it away, or open a group with `(`.")
-        if before is not None and before.kind == "(":
-            self._fail("this `(` is not closed.", before.place, "Write a tag and `)`, or leave it away.")
-        name = before.text if before is not None and before.kind != "weight" else "the weight"
-        self._fail(f"{name} has nothing after it.", token.place, "Write a tag there, or leave it away.")
-
-    def _group(self, opening: Token) -> Query:
-        inside = self._any()
-        if self._next.kind != ")":
-            self._fail("this `(` is not closed.", opening.place, "Close the group with `)`.")
-        self._at += 1
-        return inside
-
-    def _weighted(self, token: Token, part: Query) -> Query:
-        weight, (least, most) = float(token.text), WEIGHTS
-        if not least <= weight <= most:
-            remedy = f"Use {least} to {most:g}; to keep something out write NOT."
-            self._fail("the weight is out of range.", token.place, remedy)
-        if isinstance(part, Weighted):
-            self._fail("what follows has a weight already.", token.place, "Leave one of the two away.")
-        if not labels_of(part):
-            self._fail("a filter has no weight.", token.place, "Leave the number away: a filter is met or not.")
-        return Weighted(weight, part)
-
-    def _leaf(self, token: Token) -> Query:
-        if token.kind == "taken":
-            return self._time_range(token)
-        if token.kind == "path":
-            return InPath(token.text)
-        words = [token.text]
-        while token.kind == "word" and self._next.kind == "word":
-            words.append(self._taken().text)
-        return self._label(" ".join(" ".join(words).split()), token.place)
-
-    def _label(self, text: str, place: int) -> Label:
-        if not normalise_phrase(text):
-            self._fail("there is no word in this phrase.", place, "Write a tag, such as beach.")
-        if len(text) > LONGEST_LABEL:
-            remedy = f"Use at most {LONGEST_LABEL}; AND and OR join several tags."
-            self._fail(f"this phrase has {len(text):,} characters.", place, remedy)
-        self._labels.add(text)
-        if len(self._labels) > MOST_LABELS:
-            self._fail(f"this is label {MOST_LABELS + 1}.", place, f"Use at most {MOST_LABELS} different ones.")
-        return Label(text)
-
-    def _time_range(self, token: Token) -> Taken:
-        first, dots, last = token.text.partition("..")
-        self._check_time(first, token.value_place, may_be_empty=bool(dots and last))
-        if not dots:
-            return Taken(first, first)
-        self._check_time(last, token.value_place + len(first) + 2, may_be_empty=bool(first))
-        if first and last and first[: len(last)] > last:
-            self._fail("the range ends before it begins.", token.value_place, f"Write taken:{last}..{first}.")
-        return Taken(first, last)
-
-    def _check_time(self, value: str, place: int, *, may_be_empty: bool) -> None:
-        if not value and may_be_empty:
-            return
-        if not _TIME.fullmatch(value):
-            remedy = "Write a year, month or day, or a range: taken:2024, taken:2024-03..2024-07, taken:2024-03-15.."
-            self._fail("this is no time.", place, remedy)
-        try:
-            datetime.fromisoformat(value + _EARLIEST[len(value) :])
-        except ValueError:
-            self._fail("this is not in the calendar.", place, "Months are 01 to 12, days 01 to 31.")
+def _log(
+    query: Query, greatest: Logits, least: Logits, *, positive: bool, complement: bool
+) -> Float64[np.ndarray, " n"]:
+    """Logarithm of a part's match, or of 1 minus it; `positive` tells whether the whole match rises with the part."""
+    match query:
+        case Not(part):
+            return _log(part, greatest, least, positive=not positive, complement=not complement)
+        case Weighted(part=part):  # alone there is nothing that it counts more than
+            return _log(part, greatest, least, positive=positive, complement=complement)
+        case And(parts) | Or(parts):
+            of_parts = isinstance(query, Or)  # the product is one of probabilities, or one of what is left of them
+            total: Float64[np.ndarray, " n"] = np.zeros(())
+            for part in parts:
+                weight = part.weight if isinstance(part, Weighted) else 1.0
+                total = total + weight * _log(part, greatest, least, positive=positive, complement=of_parts)
+            return total if complement == of_parts else _log_of_rest(total)
+        case leaf:
+            logits = (greatest if positive else least)[leaf]
+            return log_probability(-logits if complement else logits)
 
 
-def _negated(part: Query) -> Query:
-    return Weighted(part.weight, Not(part.part)) if isinstance(part, Weighted) else Not(part)
+def _log_of_rest(logs: Float64[np.ndarray, " n"]) -> Float64[np.ndarray, " n"]:
+    """log(1 - exp(x)), exact near both ends."""
+    rest: Float64[np.ndarray, " n"]
+    with np.errstate(divide="ignore"):  # of a match of 1 nothing is left: -inf
+        rest = np.where(logs > -np.log(2), np.log(-np.expm1(logs)), np.log1p(-np.exp(logs)))
+    return rest
+
+
+def positive_labels(query: Query, *, positive: bool = True) -> Iterator[str]:
+    """Labels with which the match rises, those below an even number of NOTs."""
+    match query:
+        case And(parts) | Or(parts):
+            for part in parts:
+                yield from positive_labels(part, positive=positive)
+        case Not(part):
+            yield from positive_labels(part, positive=not positive)
+        case Weighted(part=part):
+            yield from positive_labels(part, positive=positive)
+        case Label(text) if positive:
+            yield text
+
+
+class Parts(NamedTuple):
+    """A query divided into what an index sifts by and what pictures are ranked by.
+
+    Args:
+        where: filters that every match meets, or None.
+        rest: the other part, None where nothing is left.
+    """
+
+    where: Filter | None
+    rest: Query | None
+
+
+def divided(query: Query) -> Parts:
+    """Take the filters out that stand in the outermost AND."""
+    parts = query.parts if isinstance(query, And) else (query,)
+    bare = [part.part if isinstance(part, Not) else part for part in parts]
+    sifting = [isinstance(leaf, Taken | InPath) for leaf in bare]
+    if not any(sifting):
+        return Parts(None, query)
+    pairs = [(leaf, isinstance(part, Not)) for leaf, part, sifts in zip(bare, parts, sifting, strict=True) if sifts]
+    times = {
+        no: tuple((leaf.first, leaf.last) for leaf, negated in pairs if isinstance(leaf, Taken) and negated == no)
+        for no in (False, True)
+    }
+    paths = {
+        no: tuple(leaf.text for leaf, negated in pairs if isinstance(leaf, InPath) and negated == no)
+        for no in (False, True)
+    }
+    where = Filter(times[False], paths[False], times[True], paths[True])
+    rest = tuple(part for part, sifts in zip(parts, sifting, strict=True) if not sifts)
+    if len(rest) > 1:
+        return Parts(where, And(rest))
+    return Parts(where, rest[0] if rest else None)
+
+
+def as_filter(leaf: Taken | InPath) -> Filter:
+    """The filter that a leaf is."""
+    return Filter(taken=((leaf.first, leaf.last),)) if isinstance(leaf, Taken) else Filter(path=(leaf.text,))

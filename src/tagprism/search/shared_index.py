@@ -1,39 +1,41 @@
 """An embedded index that any number of processes may use: one has it open, the others ask that one.
 
-Whoever comes first holds the lock of the folder, opens the index, and lets the others in (`handover.Owner`); their port
-and key stand in the lock's file. When it ends, also by `kill -9`, the next to ask takes its place. So `tagprism index`
-works beside a running `tagprism serve`, and `tagprism search` beside both, and a process that is killed harms no
+Whoever comes first holds the lock of the folder, opens the index, and answers the others (`IndexServer`); its port and
+key stand in a file beside the lock. When it ends, also by `kill -9`, the next to ask takes its place. So `tagprism
+index` works beside a running `tagprism serve`, and `tagprism search` beside both, and a process that is killed harms no
 other. A server need do nothing for that but open the collection and close it at its end.
 """
 
 from __future__ import annotations
 
-import errno
 import json
 import os
-import sys
+import secrets
+import shutil
+import socket
+import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from itertools import islice
+from multiprocessing import AuthenticationError
+from multiprocessing.connection import Client, Connection, Listener, answer_challenge, deliver_challenge
 from pathlib import Path
-from typing import BinaryIO, TypeVar
+from typing import TypeVar
 
 import numpy as np
+from filelock import FileLock, Timeout
 from jaxtyping import Float, Float32
 
 from tagprism.errors import MachineError
 from tagprism.files import machine_errors
 from tagprism.search.contract import Filter, Hit, Index, IndexInfo, Picture
-from tagprism.search.shard_server import Guest, Owner
+from tagprism.search.edge_index import RECALL, SHARD, EdgeIndex
+from tagprism.search.remote_index import HOST, RemoteIndex, answer
 
-if sys.platform == "win32":
-    import msvcrt
-else:
-    import fcntl
-
-LOCK = "lock"
-_PATIENCE = 30.0  # seconds to wait for an owner that is just opening or closing
+LOCK, SERVER = "lock", "server.json"  # files in the folder of the index
+_PATIENCE = 30.0  # seconds to wait for a process that is just opening or closing the index
 _PAUSE = 0.05
 _PAGE = 1000
 _T = TypeVar("_T")
@@ -43,29 +45,30 @@ class SharedIndex:
     """An `Index` in a folder, open here or in another process.
 
     Args:
-        folder: of the index; the lock's file is in it.
-        open_index: opens the index in this process.
+        folder: of the index.
+        shape: (M, Q) of its matrices.
+        storage: as it was made.
 
     Raises:
+        InputError: there is no index in the folder, or one that does not fit.
         MachineError: the folder refuses, or the process that has the index open does not answer; by every method.
     """
 
-    def __init__(self, folder: Path, open_index: Callable[[], Index]) -> None:
-        self._folder, self._open_index = folder, open_index
+    def __init__(self, folder: Path, shape: tuple[int, int], storage: str = "float16") -> None:
+        self._folder, self._form = folder, (shape, storage)
         self._changing = threading.Lock()
         self._index: Index | None = None
-        self._owner: Owner | None = None
-        self._held: BinaryIO | None = None
+        self._server: IndexServer | None = None
+        self._lock: FileLock | None = None
         self._current()
 
     def _current(self) -> Index:
-        """The index, or the one who has it, found again where the last one has gone."""
+        """The index, open here or elsewhere; found again where the process that had it open has gone."""
         with self._changing:
             deadline = time.monotonic() + _PATIENCE
             while self._index is None:
-                self._held = hold(self._folder / LOCK, to_read=True)
                 try:
-                    self._index = self._become_owner(self._held) if self._held else self._ask_owner()
+                    self._index = self._read_only() if _is_read_only(self._folder) else self._open_or_ask()
                 except BaseException:
                     self._let_go()
                     raise
@@ -76,37 +79,40 @@ class SharedIndex:
                     time.sleep(_PAUSE)
             return self._index
 
-    def _become_owner(self, held: BinaryIO) -> Index:
-        self._index = self._open_index()
-        if not held.writable():  # what was opened is a copy (`read_only`): nobody need wait for it, nobody can find it
-            held.close()
-            self._held = None
-            return self._index
-        self._owner = Owner(self._index)
+    def _read_only(self) -> Index:
+        """A copy, which nobody need wait for, unless another process, which may write, has the index open."""
+        return self._ask() or ReadOnlyIndex(self._folder, *self._form)
+
+    def _open_or_ask(self) -> Index | None:
+        self._lock = take_lock(self._folder / LOCK)
+        if self._lock is None:
+            return self._ask()
+        self._index = EdgeIndex(self._folder, *self._form)
+        self._server = IndexServer(self._index)
+        about = {"process": os.getpid(), "port": self._server.port, "key": self._server.key.hex()}
         with machine_errors(self._folder):
-            held.truncate(0)
-            held.seek(0)
-            about = {"process": os.getpid(), "port": self._owner.port, "key": self._owner.key.hex()}
-            held.write(json.dumps(about).encode())
-            held.flush()
+            (self._folder / SERVER).unlink(missing_ok=True)
+            private = os.open(self._folder / SERVER, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+            with open(private, "w", encoding="utf-8") as file:  # noqa: PTH123 (a descriptor)
+                json.dump(about, file)
         return self._index
 
-    def _ask_owner(self) -> Guest | None:
+    def _ask(self) -> RemoteIndex | None:
         try:
-            about = json.loads((self._folder / LOCK).read_bytes())
-            return Guest(int(about["port"]), bytes.fromhex(about["key"]))
+            about = json.loads((self._folder / SERVER).read_bytes())
+            return RemoteIndex(int(about["port"]), bytes.fromhex(about["key"]))
         except (OSError, ValueError, KeyError):  # it is just opening, or has just gone
             return None
 
     def _let_go(self) -> None:
         """Close what is open, the lock last."""
-        if self._owner:
-            self._owner.close()
+        if self._server:
+            self._server.close()
         if self._index:
             self._index.close()
-        if self._held:
-            self._held.close()
-        self._index = self._owner = self._held = None
+        if self._lock:
+            self._lock.release()
+        self._index = self._server = self._lock = None
 
     def _do(self, work: Callable[[Index], _T]) -> _T:
         """Work with whoever has the index, again when it has gone: every change may be made twice."""
@@ -128,10 +134,10 @@ class SharedIndex:
         self._do(lambda index: index.remove(ids))
 
     def search(
-        self, queries: Float32[np.ndarray, "q Q"], limit: int, *, where: Filter | None = None
+        self, scoring_vectors: Float32[np.ndarray, "q Q"], limit: int, *, where: Filter | None = None
     ) -> list[list[Hit]]:
         """As `Index.search`."""
-        return self._do(lambda index: index.search(queries, limit, where=where))
+        return self._do(lambda index: index.search(scoring_vectors, limit, where=where))
 
     def get(self, ids: Sequence[int]) -> list[Picture | None]:
         """As `Index.get`."""
@@ -141,9 +147,9 @@ class SharedIndex:
         """As `Index.matrices`."""
         return self._do(lambda index: index.matrices(ids))
 
-    def scores(self, queries: Float32[np.ndarray, "q Q"], ids: Sequence[int]) -> Float32[np.ndarray, "q n"]:
+    def scores(self, scoring_vectors: Float32[np.ndarray, "q Q"], ids: Sequence[int]) -> Float32[np.ndarray, "q n"]:
         """As `Index.scores`."""
-        return self._do(lambda index: index.scores(queries, ids))
+        return self._do(lambda index: index.scores(scoring_vectors, ids))
 
     def pictures(self, after: int = 0) -> Iterator[Picture]:
         """As `Index.pictures`."""
@@ -155,9 +161,9 @@ class SharedIndex:
             yield from found
             after = found[-1].id
 
-    def settle(self, queries: Float32[np.ndarray, "q Q"]) -> None:
+    def settle(self, scoring_vectors: Float32[np.ndarray, "q Q"]) -> None:
         """As `Index.settle`."""
-        self._do(lambda index: index.settle(queries))
+        self._do(lambda index: index.settle(scoring_vectors))
 
     def info(self) -> IndexInfo:
         """As `Index.info`."""
@@ -169,39 +175,125 @@ class SharedIndex:
             self._let_go()
 
 
-def hold(path: Path, *, to_read: bool = False) -> BinaryIO | None:
-    """Take a lock that ends with the process, or with closing what is returned; None while another one has it.
+class IndexServer:
+    """Lets other processes use an index that this one has open, in threads of its own.
+
+    Args:
+        index: open in this process; used by several threads at once.
+
+    Attributes:
+        port: on 127.0.0.1.
+        key: 32 bytes that a process must know.
+    """
+
+    def __init__(self, index: Index) -> None:
+        self._index, self.key = index, secrets.token_bytes(32)
+        self._listener = Listener((HOST, 0), backlog=64)
+        self.port = int(self._listener.address[1])
+        self._closing = threading.Event()
+        self._clients: set[Connection] = set()
+        threading.Thread(target=self._accept, name="index server", daemon=True).start()
+
+    def _accept(self) -> None:
+        while not self._closing.is_set():
+            try:
+                client = self._listener.accept()
+            except OSError:  # a client that has left already, or the end
+                continue
+            threading.Thread(target=self._serve, args=(client,), name="index client", daemon=True).start()
+
+    def _serve(self, client: Connection) -> None:
+        self._clients.add(client)
+        try:
+            deliver_challenge(client, self.key)
+            answer_challenge(client, self.key)
+            while not self._closing.is_set():
+                message = answer(self._index, client.recv_bytes())
+                if self._closing.is_set():
+                    return  # the client asks the next server: this answer may be of an index that is closed
+                client.send_bytes(message)
+        except (OSError, EOFError, AuthenticationError):
+            return  # the client has left, or had no business here
+        finally:
+            self._clients.discard(client)
+            client.close()
+
+    def close(self) -> None:
+        """Let nobody in any more, and end every conversation."""
+        self._closing.set()
+        with suppress(OSError):
+            Client((HOST, self.port)).close()  # wakes the thread that waits for clients
+        self._listener.close()
+        for client in list(self._clients):  # its own thread closes it: only that knows when nothing reads from it
+            with suppress(OSError), socket.fromfd(client.fileno(), socket.AF_INET, socket.SOCK_STREAM) as line:
+                line.shutdown(socket.SHUT_RDWR)
+
+
+class ReadOnlyIndex(EdgeIndex):
+    """An `Index` in a folder that can only be read: it is searched in a copy, as the engine writes even to read.
+
+    Nobody may change the folder while it is opened; afterwards it is not needed.
+
+    Args:
+        folder: where it is kept.
+        shape: (M, Q) of its matrices.
+        storage: as it was made.
+
+    Raises:
+        InputError: there is no shard, or one that does not fit.
+        MachineError: there is no room for the copy, or it cannot be read.
+    """
+
+    def __init__(self, folder: Path, shape: tuple[int, int], storage: str) -> None:
+        self._kept, self._copy = folder, tempfile.TemporaryDirectory(prefix="tagprism-")
+        copy = Path(self._copy.name)
+        try:
+            with machine_errors(copy):
+                for path in (*(folder / SHARD).rglob("*"), *folder.glob(RECALL)):
+                    if path.is_file():
+                        target = copy / path.relative_to(folder)
+                        target.parent.mkdir(parents=True, exist_ok=True)
+                        shutil.copyfile(path, target)
+            super().__init__(copy, shape, storage)
+        except BaseException:
+            self._copy.cleanup()
+            raise
+
+    def _write(self, operation: object, count: int) -> None:
+        raise MachineError("is read-only.", where=str(self._kept), remedy="Mend the permission, or copy it elsewhere.")
+
+    def close(self) -> None:
+        """Let go of the copy."""
+        super().close()
+        self._copy.cleanup()
+
+
+def take_lock(path: Path) -> FileLock | None:
+    """Take a lock that ends with the process, or with its `release`; None while another process has it.
 
     Args:
         path: its file; made when absent, readable by its owner alone.
-        to_read: where it cannot be written, share it with all others that only read; what is returned is not writable.
 
     Raises:
         MachineError: the file cannot be made or opened.
     """
-    with machine_errors(path):
-        flags = os.O_RDWR | os.O_CREAT | getattr(os, "O_BINARY", 0)
-        try:
-            file: BinaryIO = open(os.open(path, flags, 0o600), "r+b")  # noqa: PTH123, SIM115 (a descriptor)
-        except OSError as error:
-            if not to_read or error.errno not in (errno.EROFS, errno.EACCES, errno.EPERM):
-                raise
-            file = (path if path.exists() else Path(os.devnull)).open("rb")
+    lock = FileLock(path, mode=0o600, thread_local=False)
     try:
-        if sys.platform == "win32":
-            file.seek(1 << 20)  # a byte beyond what is written: others must be able to read that
-            msvcrt.locking(file.fileno(), msvcrt.LK_NBLCK, 1)
-            file.seek(0)
-        else:
-            fcntl.flock(file, (fcntl.LOCK_EX if file.writable() else fcntl.LOCK_SH) | fcntl.LOCK_NB)
-    except (BlockingIOError, PermissionError):
-        file.close()
+        with machine_errors(path):
+            lock.acquire(blocking=False)
+    except Timeout:
         return None
-    return file
+    return lock
+
+
+def _is_read_only(folder: Path) -> bool:
+    """Whether some file of an index cannot be written, or none be made beside it."""
+    paths = (folder, folder / SHARD, *(folder / SHARD).rglob("*"))
+    return any(not os.access(path, os.W_OK) for path in paths if path.exists())
 
 
 def _holder(folder: Path) -> str:
     try:
-        return f"process {json.loads((folder / LOCK).read_bytes())['process']}"
+        return f"process {json.loads((folder / SERVER).read_bytes())['process']}"
     except (OSError, ValueError, KeyError):
         return "another process"

@@ -20,11 +20,20 @@ import numpy as np
 from jaxtyping import Bool, Float32, Float64, Int64
 
 from tagprism.bundle.neighbours import nearest_pictures, smoothed
-from tagprism.search.contract import Filter, Hit, Index, Picture
-from tagprism.search.filters import meets
-from tagprism.search.label_logits import Odds
-from tagprism.search.match import Leaf, as_filter, log_chance, log_match, positive_labels
-from tagprism.search.query_tree import InPath, Label, Query, Taken, leaves
+from tagprism.search.contract import Filter, Hit, Index, Picture, meets
+from tagprism.search.query import (
+    InPath,
+    Label,
+    LabelLogits,
+    Leaf,
+    Query,
+    Taken,
+    as_filter,
+    leaves,
+    log_match,
+    log_probability,
+    positive_labels,
+)
 from tagprism.search.similar import Likeness
 
 _LEAST_DEPTH, _GROWTH = 1000, 8  # of the lists; a list of 1,000 takes no longer than one of 20
@@ -34,7 +43,7 @@ _LEAST_AMONG, _AMONG = 200, 10  # pictures that neighbours are looked for among:
 
 
 @dataclass(frozen=True)
-class Ranked:
+class Ranking:
     """Pictures in their order.
 
     Args:
@@ -47,9 +56,9 @@ class Ranked:
     matches: Float64[np.ndarray, " n"]
     scores: Float32[np.ndarray, "n L"]
 
-    def of(self, rows: Bool[np.ndarray, " n"]) -> Ranked:
+    def of(self, rows: Bool[np.ndarray, " n"]) -> Ranking:
         """Some of them, in the same order."""
-        return Ranked(self.ids[rows], self.matches[rows], self.scores[rows])
+        return Ranking(self.ids[rows], self.matches[rows], self.scores[rows])
 
 
 @dataclass(frozen=True)
@@ -61,22 +70,22 @@ class Search:
         where: filters that every picture must meet.
         query: what ranks them, or None for a likeness alone.
         labels: those of the query, L.
-        queries: (L, Q) of the labels.
+        scoring_vectors: (L, Q) of the labels.
         likeness: what else ranks them.
-        odds: what scores are worth.
-        marks: place of a label -> id -> added or rejected by a person.
+        label_logits: turns scores into logits.
+        marks: column of a label -> id -> added or rejected by a person.
     """
 
     index: Index
     where: Filter | None
     query: Query | None
     labels: tuple[str, ...]
-    queries: Float32[np.ndarray, "L Q"]
+    scoring_vectors: Float32[np.ndarray, "L Q"]
     likeness: Likeness | None
-    odds: Odds
+    label_logits: LabelLogits
     marks: Mapping[int, Mapping[int, bool]]
 
-    def best(self, limit: int) -> Ranked:
+    def best(self, limit: int) -> Ranking:
         """The best pictures; those that cannot match at all are left out."""
         total = self.index.info().pictures
         depth = max(_LEAST_DEPTH, 4 * limit)
@@ -101,7 +110,7 @@ class Search:
                 return lists
             total *= 2
 
-    def best_smoothed(self, limit: int, neighbours: int, dimension: int) -> Ranked:
+    def best_smoothed(self, limit: int, neighbours: int, dimension: int) -> Ranking:
         """The first pictures, those best that others like them match too.
 
         Args:
@@ -115,17 +124,17 @@ class Search:
                 scores = self.index.scores(self._columns, ids.tolist()).T
                 matrices = self.index.matrices(ids.tolist())
             except KeyError:  # removed meanwhile
-                ids = np.array(sorted(there(self.index, ids.tolist())), np.int64)
+                ids = np.array(sorted(still_held(self.index, ids.tolist())), np.int64)
             else:
                 nearest = nearest_pictures(matrices, dimension, neighbours)
                 return self._ranked(ids, smoothed(scores, np.arange(len(ids)), nearest), limit)
 
     @cached_property
     def _columns(self) -> Float32[np.ndarray, "C Q"]:
-        """Queries of the labels, then those of the likeness."""
+        """Scoring vectors of the labels, then those of the likeness."""
         if self.likeness is None:
-            return self.queries
-        return np.concatenate([self.queries, self.likeness.queries])
+            return self.scoring_vectors
+        return np.concatenate([self.scoring_vectors, self.likeness.scoring_vectors])
 
     @cached_property
     def _rising(self) -> list[int]:
@@ -143,10 +152,10 @@ class Search:
             own = np.searchsorted(ids, np.array([hit.id for hit in hits], np.int64))
             scores[own, column] = [hit.score for hit in hits]
         logits = np.full((len(scores), len(self._columns)), -np.inf)
-        logits[:, self._rising] = self.odds.logits(self._columns[self._rising], scores)
+        logits[:, self._rising] = self.label_logits.logits(self._columns[self._rising], scores)
         return ids, self._bounds(logits)
 
-    def _best_of(self, ids: Int64[np.ndarray, " n"], at_best: Float64[np.ndarray, " n"], limit: int) -> Ranked:
+    def _best_of(self, ids: Int64[np.ndarray, " n"], at_best: Float64[np.ndarray, " n"], limit: int) -> Ranking:
         """The best of some pictures; only those are scored that may be among them."""
         promising = np.argsort(-at_best, kind="stable")
         some, others = np.split(promising, [_FIRST * limit])
@@ -155,7 +164,7 @@ class Search:
         more = others[at_best[others] >= least - _ROUNDING]
         return self._scored(ids[np.concatenate([some, more])], limit) if len(more) else ranked
 
-    def _scored(self, ids: Int64[np.ndarray, " n"], limit: int) -> Ranked:
+    def _scored(self, ids: Int64[np.ndarray, " n"], limit: int) -> Ranking:
         """The best of some pictures and of those that were added by a person."""
         known = set(ids.tolist())
         added = {one for its in self.marks.values() for one, is_added in its.items() if is_added} - known
@@ -166,14 +175,16 @@ class Search:
             try:
                 scores = self.index.scores(self._columns, held.tolist()).T
             except KeyError:  # removed meanwhile
-                known = there(self.index, held.tolist())
+                known = still_held(self.index, held.tolist())
             else:
                 return self._ranked(held, scores, limit)
 
-    def chances(self, ids: Int64[np.ndarray, " n"], scores: Float32[np.ndarray, "n L"]) -> Float64[np.ndarray, "n L"]:
+    def label_matches(
+        self, ids: Int64[np.ndarray, " n"], scores: Float32[np.ndarray, "n L"]
+    ) -> Float64[np.ndarray, "n L"]:
         """How well pictures match each label by itself, 0 to 1."""
-        logits = self._marked(ids, self.odds.logits(self.queries, scores))
-        found: Float64[np.ndarray, "n L"] = np.exp(log_chance(logits))
+        logits = self._marked(ids, self.label_logits.logits(self.scoring_vectors, scores))
+        found: Float64[np.ndarray, "n L"] = np.exp(log_probability(logits))
         return found
 
     def _marked(self, ids: Int64[np.ndarray, " n"], logits: Float64[np.ndarray, "n C"]) -> Float64[np.ndarray, "n C"]:
@@ -184,8 +195,8 @@ class Search:
                 logits[rows, place] = np.inf if added else -np.inf
         return logits
 
-    def _ranked(self, ids: Int64[np.ndarray, " n"], scores: Float32[np.ndarray, "n C"], limit: int) -> Ranked:
-        logits = self._marked(ids, self.odds.logits(self._columns, scores))
+    def _ranked(self, ids: Int64[np.ndarray, " n"], scores: Float32[np.ndarray, "n C"], limit: int) -> Ranking:
+        logits = self._marked(ids, self.label_logits.logits(self._columns, scores))
         matches = np.zeros(len(ids))
         if self.query is not None:
             matches = matches + log_match(self.query, self._of_labels(logits) | self._of_filters(ids))
@@ -193,7 +204,7 @@ class Search:
             matches = matches + self.likeness.log_match(logits[:, len(self.labels) :])
         possible = np.flatnonzero(matches > -np.inf)
         order = possible[np.lexsort((ids[possible], -matches[possible]))][:limit]
-        return Ranked(ids[order], matches[order], scores[order, : len(self.labels)])
+        return Ranking(ids[order], matches[order], scores[order, : len(self.labels)])
 
     def _bounds(self, logits: Float64[np.ndarray, "n C"]) -> Float64[np.ndarray, " n"]:
         """Logarithms of the best matches of pictures whose logits are at most these."""
@@ -218,10 +229,10 @@ class Search:
 
     def _of_filters(self, ids: Int64[np.ndarray, " n"]) -> dict[Leaf, Float64[np.ndarray, " n"]]:
         pictures = self.index.get(ids.tolist()) if self._filters else []
-        return {leaf: truths(leaf, pictures) for leaf in self._filters}
+        return {leaf: filter_logits(leaf, pictures) for leaf in self._filters}
 
 
-def there(index: Index, ids: Sequence[int]) -> set[int]:
+def still_held(index: Index, ids: Sequence[int]) -> set[int]:
     """Those of some pictures that an index still holds, fewer than were asked for.
 
     Raises:
@@ -233,7 +244,7 @@ def there(index: Index, ids: Sequence[int]) -> set[int]:
     return left
 
 
-def truths(leaf: Taken | InPath, pictures: Sequence[Picture | None]) -> Float64[np.ndarray, " n"]:
+def filter_logits(leaf: Taken | InPath, pictures: Sequence[Picture | None]) -> Float64[np.ndarray, " n"]:
     """Logits of a filter: +inf for pictures that meet it, -inf for others."""
     where = as_filter(leaf)
     return np.array([np.inf if one is not None and meets(one, where) else -np.inf for one in pictures])

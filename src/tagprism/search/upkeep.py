@@ -8,31 +8,29 @@ from __future__ import annotations
 import os
 import stat
 from collections import deque
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 
 import numpy as np
 from jaxtyping import Float32
 from threadpoolctl import threadpool_limits
 
-from tagprism.errors import MachineError, PictureError
-from tagprism.files import digest_bytes, machine_errors
+from tagprism.errors import InputError, PictureError
+from tagprism.files import digest_bytes
 from tagprism.images.decode import MAX_PIXELS, read_bytes
 from tagprism.images.metadata import read_metadata
-from tagprism.images.stream import look_at
+from tagprism.images.stream import process_pictures
 from tagprism.images.walk import each_picture
 from tagprism.progress import Progress, silent
 from tagprism.search.catalog import Catalog, File
-from tagprism.search.collection import UPKEEP, Collection, catalog_file, is_address
+from tagprism.search.collection import Collection, catalog_file
 from tagprism.search.contract import Picture
-from tagprism.search.shared_index import hold
-from tagprism.tagging.tags import Tag, Words
+from tagprism.search.create import without_nested
+from tagprism.tagging.tags import LabelRanker, Tag
 
 _BATCH = 64  # pictures that are kept at once: a second's work
 _TAGS = 10  # kept with each picture
-_QUERIES = 16  # words that recall is measured with
+_WORDS = 16  # that recall is measured with
 _REMOVED = 1000  # at once
 _MANY, _SHARE = 10, 0.5  # so many, and this share of a folder, do not vanish unless someone says so
 _PASSING = ("missing", "unreadable")  # errors that say nothing about what the file holds
@@ -66,31 +64,8 @@ class Report:
         return bool(self.added or self.changed or self.moved or self.removed)
 
 
-@contextmanager
-def only_one(where: str) -> Iterator[None]:
-    """Be the only process that makes or updates this index.
-
-    Args:
-        where: as for `open_collection`; a folder is made when absent.
-
-    Raises:
-        MachineError: another process does.
-    """
-    if is_address(where):
-        lock = catalog_file(where).with_suffix(".lock")
-    else:
-        with machine_errors(Path(where)):
-            Path(where).mkdir(parents=True, exist_ok=True)
-        lock = Path(where) / UPKEEP
-    held = hold(lock)
-    if held is None:
-        raise MachineError("another `tagprism index` is at work on it.", where=where, remedy="Wait for it, or stop it.")
-    with held:
-        yield
-
-
 class Upkeep:
-    """Updates a collection, again and again if wanted, while the process has it alone (`only_one`).
+    """Updates a collection, again and again if wanted, while the process has it alone (`create.open_for_update`).
 
     Args:
         collection: whose index it is; its model looks at the pictures.
@@ -110,28 +85,35 @@ class Upkeep:
         self._collection, self._index, self._tagger = collection, collection.index, collection.tagger
         self._max_pixels, self._progress, self._tell = max_pixels, progress, skipped
         self._catalog = Catalog(catalog_file(collection.where))
-        self._words = Words(self._tagger, None)
+        self._words = LabelRanker(self._tagger, None)
         self._report = Report()
         self._waiting: list[tuple[Picture, Float32[np.ndarray, "M Q"]]] = []
         self._next_id = 0
 
-    def known(self, root: str) -> int:
-        """How many pictures of a file or folder are indexed."""
-        return self._catalog.count_below(root)
-
-    def update(self, roots: list[str], *, prune: bool = False) -> Report:
-        """Bring the index up to date.
+    def update(self, roots: Sequence[str] = (), *, prune: bool = False) -> Report:
+        """Bring the index up to date, and note its roots in the collection.
 
         Args:
-            roots: absolute paths of files and folders; what is indexed elsewhere is left as it is.
-            prune: take out all whose file is gone, however many these are.
+            roots: absolute paths of files and folders, of which nothing is a pattern; what is indexed elsewhere is left
+                as it is. Without any those that were indexed before.
+            prune: take out all whose file is gone, however many these are, and roots that are gone.
 
         Returns:
             What was done.
 
         Raises:
+            InputError: a root is not there, and `prune` does not say that it is gone for good.
             MachineError: the machine refused; what was done until then is kept.
         """
+        known = self._collection.folders
+        roots = list(roots) or list(known)
+        folders = without_nested([*known, *roots])
+        if prune:
+            folders = tuple(folder for folder in folders if folder not in roots or os.path.lexists(folder))
+        else:
+            self._refuse_absent(roots)
+        if folders != known:
+            self._collection.keep_folders(folders)
         self._report = Report()
         self._waiting.clear()
         self._catalog.heal(self._index)
@@ -144,6 +126,14 @@ class Upkeep:
         self._remove_gone(roots, prune)
         self._settle()
         return self._report
+
+    def _refuse_absent(self, roots: list[str]) -> None:
+        for root in roots:
+            if not os.path.lexists(root):
+                remedy = "Name files or folders that are there."
+                if self._catalog.count_below(root):
+                    remedy = "If its disk is not in use, mount it; if it is gone for good, add --prune."
+                raise InputError("is not there.", where=root, remedy=remedy)
 
     def _walk(self, roots: list[str], hidden: list[str]) -> Iterator[File]:
         own = os.path.join(os.path.abspath(self._collection.where), "")  # noqa: PTH100, PTH118 (texts)
@@ -175,7 +165,7 @@ class Upkeep:
 
         with self._progress("indexing pictures", count) as advance, threadpool_limits(1, "blas"):
             paths = self._new_bytes(order, advance)
-            for one in look_at(paths, self._tagger.preprocess, network, max_pixels=self._max_pixels):
+            for one in process_pictures(paths, self._tagger.preprocess, network, max_pixels=self._max_pixels):
                 file, number = order.popleft()
                 advance(1)
                 if isinstance(one.output, PictureError):
@@ -283,8 +273,8 @@ class Upkeep:
     def _settle(self) -> None:
         if self._report.any_change:
             names = self._tagger.vocabulary.names
-            chosen = np.random.default_rng(0).permutation(len(names))[:_QUERIES]
-            self._index.settle(self._tagger.queries([names[row] for row in chosen]))
+            chosen = np.random.default_rng(0).permutation(len(names))[:_WORDS]
+            self._index.settle(self._tagger.scoring_vectors([names[row] for row in chosen]))
 
     def close(self) -> None:
         """Let go of the catalog; the collection stays open."""

@@ -63,7 +63,7 @@ class Calibration:
             any picture has; `unseen` for all else.
         statistics: (L, 2) mean and deviation of the vocabulary's labels over the background, so that using it costs
             nothing.
-        classes: what asks for the bundle's class columns (`model.queries`), None where it has none.
+        classes: affinities of labels to the classes of the bundle's class columns; None where it has none.
     """
 
     background: Float16[np.ndarray, "b M D1"]
@@ -80,7 +80,7 @@ class Calibration:
 
     @classmethod
     def load(cls, path: Path, classes: ClassAffinity | None = None) -> Calibration:
-        """Read what `save` wrote; the class queries are the bundle's and stored elsewhere.
+        """Read what `save` wrote; the class affinities are the bundle's and stored elsewhere.
 
         Raises:
             InputError: the file is absent, damaged or of a newer format.
@@ -110,9 +110,9 @@ class Calibration:
         roles = np.array(vocabulary.roles_of(labels))
         if tuple(labels) == vocabulary.names:  # all is known, thousands of labels in no time
             return LabelCalibration(self.maps, self.statistics, roles, reference)
-        places = np.array([-1 if (row := vocabulary.find(label)) is None else row for label in labels])
-        own = (vocabulary.vectors[places] == vectors).all(axis=1) & (places >= 0)  # other spelling, other vector
-        statistics = self.statistics[places]
+        rows = np.array([-1 if (row := vocabulary.find(label)) is None else row for label in labels])
+        own = (vocabulary.vectors[rows] == vectors).all(axis=1) & (rows >= 0)  # other spelling, other vector
+        statistics = self.statistics[rows]
         trained = roles[~own] == "seen"
         statistics[~own] = background_statistics(self.background, vectors[~own], self.classes, trained)
         return LabelCalibration(self.maps, statistics, roles, reference)
@@ -126,7 +126,7 @@ class LabelCalibration:
         maps: by role.
         statistics: (L, 2) mean and deviation of each label over the background.
         roles: (L,) of each label.
-        reference: (S, Q) queries of all labels trained on; the list of labels asked for never changes a probability.
+        reference: (S, Q) scoring vectors of all labels trained on, so that the other labels asked for change nothing.
     """
 
     maps: dict[Role, MonotoneMap]
@@ -136,7 +136,7 @@ class LabelCalibration:
 
     @cached_property
     def _columns(self) -> dict[Role, Integer[np.ndarray, " K"]]:
-        """Places of the labels of each role."""
+        """Columns of the labels of each role."""
         return {role: np.flatnonzero(self.roles == role) for role in self.maps}
 
     def probabilities(
@@ -173,7 +173,7 @@ def background_statistics(
     found = np.empty((len(vectors), 2), np.float32)
     for start in range(0, len(vectors), _CHUNK):
         rows = slice(start, start + _CHUNK)
-        queries = scoring_vectors(vectors[rows], classes, None if trained is None else trained[rows])
-        scores, _ = max_similarity_numpy(background, queries)
+        of_these = scoring_vectors(vectors[rows], classes, None if trained is None else trained[rows])
+        scores, _ = max_similarity_numpy(background, of_these)
         found[rows] = np.stack([scores.mean(axis=0), np.maximum(scores.std(axis=0), _LEAST_DEVIATION)], axis=1)
     return found

@@ -61,7 +61,8 @@ class CollapseMeter:
     """
 
     def __init__(self, vectors: Float32[np.ndarray, "L D"], top: int = 10) -> None:
-        self._queries, self._top = scoring_vectors(vectors), min(top, len(vectors))  # class columns favour no row
+        self._scoring_vectors = scoring_vectors(vectors)  # class columns favour no row
+        self._top = min(top, len(vectors))
         self._ranks: list[Float64[np.ndarray, " B"]] = []
         self._cosines: list[Float64[np.ndarray, " B"]] = []
         self._gains: list[Float64[np.ndarray, " B"]] = []
@@ -70,12 +71,12 @@ class CollapseMeter:
     def add(self, matrices: Float32[np.ndarray, "B M D1"]) -> None:
         """Measure the ranking matrices of some more pictures."""
         M = matrices.shape[1]
-        matrices = matrices[..., : self._queries.shape[1]]
+        matrices = matrices[..., : self._scoring_vectors.shape[1]]
         self._ranks.append(effective_rank(matrices[..., :-1]))
         self._cosines.append(mean_cosine(matrices[..., :-1]))
-        scores, winners = max_similarity_numpy(matrices, self._queries)  # (B, L)
+        scores, winners = max_similarity_numpy(matrices, self._scoring_vectors)  # (B, L)
         best = np.argpartition(-scores, self._top - 1, axis=1)[:, : self._top]
-        gains = np.take_along_axis(scores - matrices.mean(axis=1) @ self._queries.T, best, axis=1).mean(axis=1)
+        gains = np.take_along_axis(scores - matrices.mean(axis=1) @ self._scoring_vectors.T, best, axis=1).mean(axis=1)
         deviations = scores.std(axis=1, dtype=np.float64)
         self._gains.append(np.divide(gains, deviations, out=np.zeros_like(deviations), where=deviations > 0))
         counted = (winners, np.take_along_axis(winners, best, axis=1))

@@ -7,7 +7,7 @@ score exactly. Needs no torch; draws nothing.
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,10 +18,11 @@ from PIL import Image
 from tagprism.bundle.score import max_similarity_numpy
 from tagprism.images.decode import MAX_PIXELS, open_picture
 from tagprism.tagging.tagger import Tagger
+from tagprism.tagging.tags import Labels, label_spellings
 
 
 @dataclass(frozen=True, eq=False)
-class Why:
+class TagExplanation:
     """Where the score of one label comes from.
 
     Args:
@@ -58,7 +59,7 @@ class Explanation:
     path: Path
     picture: Image.Image
     frame: tuple[float, float, float, float]
-    tags: tuple[Why, ...]
+    tags: tuple[TagExplanation, ...]
 
 
 class Explainer:
@@ -66,21 +67,19 @@ class Explainer:
 
     Args:
         tagger: the model.
-        labels: words as for `Tagger.tag`: a sequence, or words with their other spellings; None for the vocabulary.
+        labels: as for `Tagger.tag`.
 
     Raises:
         InputError: the bundle cannot say where a tag comes from, or a word has no vector.
     """
 
-    def __init__(self, tagger: Tagger, labels: Sequence[str] | Mapping[str, Sequence[str]] | None = None) -> None:
+    def __init__(self, tagger: Tagger, labels: Labels = None) -> None:
         self.tagger, self.grid = tagger, tagger.bundle.places
-        names = tuple(labels) if labels is not None else tagger.vocabulary.names
-        aliases: Mapping[str, Sequence[str]] = labels if isinstance(labels, Mapping) else {}
-        self._spellings = {name: (name, *aliases.get(name, ())) for name in names}
+        self._spellings = {group[0]: group for group in label_spellings(labels, tagger.vocabulary)}
         words = list(dict.fromkeys(word for group in self._spellings.values() for word in group))
         self._rows = {word: row for row, word in enumerate(words)}
         self._vectors = tagger.embed(words)
-        self._queries = tagger.queries_of(words, self._vectors)
+        self._scoring_vectors = tagger.scoring_vectors_of(words, self._vectors)
 
     def explain(
         self,
@@ -105,16 +104,19 @@ class Explainer:
         source, draft = path if data is None else data, preprocess.draft_size
         picture = open_picture(source, max_pixels=max_pixels, draft_size=draft, where=os.fsdecode(path))
         matrices, places = self.tagger.bundle.placed_matrices(preprocess.apply(picture)[None])
-        tags = tuple(self._why(name, matrices[0], places[0]) for name in names)
+        tags = tuple(self._explain_tag(name, matrices[0], places[0]) for name in names)
         return Explanation(Path(path), picture, preprocess.frame(picture), tags)
 
-    def _why(self, name: str, matrix: Float32[np.ndarray, "M D1"], places: Float32[np.ndarray, "P M D"]) -> Why:
+    def _explain_tag(
+        self, name: str, matrix: Float32[np.ndarray, "M D1"], places: Float32[np.ndarray, "P M D"]
+    ) -> TagExplanation:
         spellings = self._spellings[name]
         rows = [self._rows[word] for word in spellings]
-        vectors, queries = self._vectors[rows], self._queries[rows]  # (S, D), (S, Q)
-        scores, winners = (array[0] for array in max_similarity_numpy(matrix[None], queries))
+        vectors, scoring_vectors = self._vectors[rows], self._scoring_vectors[rows]  # (S, D), (S, Q)
+        scores, winners = (array[0] for array in max_similarity_numpy(matrix[None], scoring_vectors))
         best = int(np.argmax(scores))
         score, winner = float(scores[best]), int(winners[best])
         shares = (places[:, winner] @ vectors[best]).reshape(self.grid)
-        each = tuple(map(float, matrix @ queries[best]))
-        return Why(name, spellings[best], score, winner, each, shares, score - float(shares.sum(dtype=np.float64)))
+        rest = score - float(shares.sum(dtype=np.float64))
+        each = tuple(map(float, matrix @ scoring_vectors[best]))
+        return TagExplanation(name, spellings[best], score, winner, each, shares, rest)

@@ -1,10 +1,10 @@
-"""`tag --explain DIR`: for every picture that is tagged, a sheet to look at and the same numbers as JSON."""
+"""Explanations as files: for every picture that is tagged, a sheet to look at and the same numbers as JSON."""
 
 from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,7 @@ from tagprism.images.decode import MAX_PIXELS
 from tagprism.tagging.explain import Explainer, Explanation
 from tagprism.tagging.explain_sheet import draw_sheet
 from tagprism.tagging.tagger import Tagger
-from tagprism.tagging.tags import ImageTags
+from tagprism.tagging.tags import ImageTags, Labels
 
 _DIGITS = 6  # of the numbers in JSON, behind the point
 
@@ -24,7 +24,7 @@ def explained(
     rows: Iterable[ImageTags],
     into: Path,
     tagger: Tagger,
-    labels: Sequence[str] | Mapping[str, Sequence[str]] | None,
+    labels: Labels,
     tagged: Iterable[str | os.PathLike[str]],
     *,
     max_pixels: int = MAX_PIXELS,

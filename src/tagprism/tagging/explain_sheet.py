@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import os
 from functools import lru_cache
+from typing import TypeAlias
 
 import numpy as np
 from jaxtyping import Float32
 from PIL import Image, ImageColor, ImageDraw, ImageFont
 
-from tagprism.tagging.explain import Explanation, Why
+from tagprism.tagging.explain import Explanation, TagExplanation
 
 MOST_TAGS = 11  # with the picture itself three rows of four
 PANEL, GAP, CAPTION, COLUMNS = 300, 20, 104, 4  # pixels; the longer side of a panel's picture
@@ -17,6 +18,7 @@ PANEL, GAP, CAPTION, COLUMNS = 300, 20, 104, 4  # pixels; the longer side of a p
 # the numbers beside them.
 FOR, AGAINST, NOWHERE = "#D55E00", "#0072B2", "#777777"
 INK, PALE, PAPER = "#222222", "#B8B8B8", "#FFFFFF"
+_Point: TypeAlias = tuple[int | float, int | float]
 _MOST_VECTORS = 8  # more get bars, but no numbers
 _SYSTEM_FONTS = ("DejaVuSans.ttf", "NotoSans-Regular.ttf", "Arial Unicode.ttf", "arial.ttf")
 
@@ -131,7 +133,7 @@ def _draw_legend(sheet: Image.Image, left: int, top: int, name: str) -> None:
         _write(pen, (left + 20, y), text, 12, INK)
 
 
-def _draw_caption(sheet: Image.Image, left: int, top: int, tag: Why, lowest: float, highest: float) -> None:
+def _draw_caption(sheet: Image.Image, left: int, top: int, tag: TagExplanation, lowest: float, highest: float) -> None:
     pen = ImageDraw.Draw(sheet)
     name = tag.label if tag.spelling == tag.label else f"{tag.label} ({tag.spelling})"
     _write(pen, (left, top + 8), name, 17, INK)
@@ -144,7 +146,7 @@ def _draw_caption(sheet: Image.Image, left: int, top: int, tag: Why, lowest: flo
 
 
 def _draw_vectors(
-    pen: ImageDraw.ImageDraw, left: int, top: int, tag: Why, lowest: float, highest: float, tall: int = 26
+    pen: ImageDraw.ImageDraw, left: int, top: int, tag: TagExplanation, lowest: float, highest: float, tall: int = 26
 ) -> None:
     """A bar per principal vector: the score it alone would give, the winner in dark."""
     M = len(tag.vectors)
@@ -159,14 +161,14 @@ def _draw_vectors(
             _write(pen, (left + m * wide + 2, top + tall + 5), f"{value:.1f}", 12, INK if m == tag.vector else NOWHERE)
 
 
-def _write(pen: ImageDraw.ImageDraw, place: tuple[float, float], text: str, size: int, colour: str) -> float:
+def _write(pen: ImageDraw.ImageDraw, at: _Point, text: str, size: int, colour: str) -> float:
     """Write one line, cut to the panel's width; the x where it ends."""
     shown = "".join(character if character.isprintable() else "?" for character in text)
     font = _font(size, shown.isascii())
     while pen.textlength(shown, font) > PANEL:
         shown = shown.rstrip("…")[:-1] + "…"
-    pen.text(place, shown, fill=colour, font=font)
-    return place[0] + float(pen.textlength(shown, font))
+    pen.text(at, shown, fill=colour, font=font)
+    return at[0] + float(pen.textlength(shown, font))
 
 
 @lru_cache(maxsize=16)

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Sized
+from collections.abc import Callable, Iterable, Iterator, Sequence, Sized
 from functools import cached_property
+from numbers import Integral, Real
 from pathlib import Path
 from typing import TypeVar
 
@@ -13,20 +14,19 @@ from jaxtyping import Float32
 from pydantic import ValidationError
 from threadpoolctl import threadpool_limits
 
-from tagprism.bundle.bundle import CALIBRATION, VOCABULARY, Bundle
-from tagprism.bundle.find import DEFAULT, find_bundle
+from tagprism.bundle.bundle import CALIBRATION, DEFAULT, VOCABULARY, Bundle, find_bundle
 from tagprism.bundle.score import scoring_vectors
 from tagprism.errors import InputError, PictureError
 from tagprism.images.decode import MAX_PIXELS
 from tagprism.images.preprocess import Preprocess
-from tagprism.images.stream import Seen, look_at
+from tagprism.images.stream import Processed, process_pictures
 from tagprism.labels.encoders.encoder import load_encoder
 from tagprism.labels.encoders.find import find_encoder
 from tagprism.labels.label_space import LabelSpace
 from tagprism.labels.vocabulary import Vocabulary
 from tagprism.progress import Progress, silent
 from tagprism.tagging.calibration import Calibration
-from tagprism.tagging.tags import ImageTags, Tag, Words
+from tagprism.tagging.tags import ImageTags, LabelRanker, Labels, Tag
 
 _WORDS = 1000  # phrases embedded at once: some seconds of work
 _Path = str | os.PathLike[str]
@@ -47,14 +47,6 @@ class Tagger:
         self.bundle = bundle
         self.network: Callable[[np.ndarray], np.ndarray] = bundle.matrices
         self.vocabulary = Vocabulary.load(bundle.path / VOCABULARY)
-        try:
-            self.preprocess = Preprocess.model_validate(bundle.config.preprocess)
-        except ValidationError as error:
-            raise InputError(
-                f"its preprocessing cannot be used: {error.errors()[0]['msg']}.",
-                where=str(bundle.path),
-                remedy="Copy the bundle again, or update tagprism.",
-            ) from error
         if self.vocabulary.dimension != bundle.config.dimension:
             raise InputError(
                 f"its label vectors have {self.vocabulary.dimension} numbers, its config says "
@@ -62,6 +54,22 @@ class Tagger:
                 where=str(bundle.path / VOCABULARY),
                 remedy="Copy the bundle again.",
             )
+
+    @cached_property
+    def preprocess(self) -> Preprocess:
+        """What is done to each picture; read on first use, as searching by words looks at none.
+
+        Raises:
+            InputError: the bundle's settings cannot be used.
+        """
+        try:
+            return Preprocess.model_validate(self.bundle.config.preprocess)
+        except ValidationError as error:
+            raise InputError(
+                f"its preprocessing cannot be used: {error.errors()[0]['msg']}.",
+                where=str(self.bundle.path),
+                remedy="Copy the bundle again, or update tagprism.",
+            ) from error
 
     @cached_property
     def encoder_folders(self) -> dict[str, Path | None]:
@@ -115,11 +123,13 @@ class Tagger:
                     advance(len(some))
         return np.stack([vectors[label] for label in labels]).astype(np.float32)
 
-    def queries(self, labels: Sequence[str]) -> Float32[np.ndarray, "L Q"]:
+    def scoring_vectors(self, labels: Sequence[str]) -> Float32[np.ndarray, "L Q"]:
         """What ranking matrices (M, Q) are multiplied with to score words and phrases; errors as for `embed`."""
-        return self.queries_of(labels, self.embed(labels))
+        return self.scoring_vectors_of(labels, self.embed(labels))
 
-    def queries_of(self, labels: Sequence[str], vectors: Float32[np.ndarray, "L D"]) -> Float32[np.ndarray, "L Q"]:
+    def scoring_vectors_of(
+        self, labels: Sequence[str], vectors: Float32[np.ndarray, "L D"]
+    ) -> Float32[np.ndarray, "L Q"]:
         """The same, for labels whose vectors are at hand."""
         classes = self.bundle.class_affinity
         if classes is None:
@@ -163,28 +173,28 @@ class Tagger:
         Yields:
             (place in `paths`, (M, D+1) matrix or the reason why there is none, digest).
         """
-        for place, one in enumerate(self._look(paths, self.network, total, max_pixels, progress)):
+        for place, one in enumerate(self._process(paths, self.network, total, max_pixels, progress)):
             yield place, one.output, one.digest
 
-    def _look(
+    def _process(
         self,
         paths: Iterable[_Path],
         network: Callable[[np.ndarray], Iterable[_T]],
         total: int | None,
         max_pixels: int,
         progress: Progress,
-    ) -> Iterator[Seen[_T]]:
+    ) -> Iterator[Processed[_T]]:
         if total is None:
             total = len(paths) if isinstance(paths, Sized) else 0
         with progress("looking at pictures", total) as advance:
-            for one in look_at(paths, self.preprocess, network, max_pixels=max_pixels):
+            for one in process_pictures(paths, self.preprocess, network, max_pixels=max_pixels):
                 advance(1)
                 yield one
 
     def tag(
         self,
         paths: Iterable[_Path] | _Path,
-        labels: Sequence[str] | Mapping[str, Sequence[str]] | None = None,
+        labels: Labels = None,
         top_k: int | None = 10,
         min_probability: float | None = None,
     ) -> list[ImageTags]:
@@ -192,16 +202,24 @@ class Tagger:
 
         Args:
             paths: picture files, or a single one.
-            labels: words to choose from, or words with their other spellings (a word then has the best of its
-                spellings' scores); the bundle's vocabulary when None.
-            top_k: tags per picture at most; None for all.
+            labels: a word or phrase, several to choose from, or these with their other spellings (a label then has the
+                best of its spellings' scores); the bundle's vocabulary when None.
+            top_k: tags per picture at most, 1 or more; None for all.
             min_probability: least probability of a tag, 0..1; needs a calibrated bundle.
 
         Returns:
             One row per path, in order; a picture that cannot be used carries its error.
 
         Raises:
-            InputError: words without a vector, or a probability asked of a bundle without calibration.
+            InputError: words without a vector, what is no word, limits out of range, or a probability asked of a bundle
+                without calibration.
+
+        Example:
+            >>> import tagprism
+            >>> tagger = tagprism.load()
+            >>> (row,) = tagger.tag("tests/photos/chelsea.jpg", ["cat", "dog", "rocket"], top_k=1)
+            >>> row.tags[0].label
+            'cat'
         """
         files = [paths] if isinstance(paths, str | os.PathLike) else list(paths)
         return list(self.tag_each(files, labels, top_k, min_probability))
@@ -209,7 +227,7 @@ class Tagger:
     def tag_each(
         self,
         paths: Iterable[_Path],
-        labels: Sequence[str] | Mapping[str, Sequence[str]] | None = None,
+        labels: Labels = None,
         top_k: int | None = 10,
         min_probability: float | None = None,
         *,
@@ -224,15 +242,16 @@ class Tagger:
                 where=str(self.bundle.path),
                 remedy="Leave --min-probability away and use --top-k.",
             )
-        words = Words(self, labels, progress)
-        _ = self.bundle.model  # a damaged network is an error now, not after the first line of output
+        _check_limits(top_k, min_probability)
+        ranker = LabelRanker(self, labels, progress)
+        _ = self.preprocess, self.bundle.model  # a damaged network is an error now, not after the first line of output
 
         def network(pixels: np.ndarray) -> list[tuple[Tag, ...]]:
-            return words.best(self.network(pixels), top_k, min_probability)
+            return ranker.best(self.network(pixels), top_k, min_probability)
 
         def rows() -> Iterator[ImageTags]:
-            with threadpool_limits(1, "blas"):  # each thread that looks ranks its own pictures
-                for one in self._look(paths, network, total, max_pixels, progress):
+            with threadpool_limits(1, "blas"):  # each thread ranks its own pictures
+                for one in self._process(paths, network, total, max_pixels, progress):
                     if isinstance(one.output, PictureError):
                         yield ImageTags(Path(one.path), (), one.output)
                     else:
@@ -241,15 +260,28 @@ class Tagger:
         return rows()
 
 
+def _check_limits(top_k: object, min_probability: object) -> None:
+    if top_k is not None and not (isinstance(top_k, Integral) and int(top_k) >= 1):
+        raise InputError(f"top_k is {top_k!r}.", remedy="Give a whole number from 1, or None for all tags.")
+    if min_probability is not None and not (isinstance(min_probability, Real) and 0 <= float(min_probability) <= 1):
+        raise InputError(f"min_probability is {min_probability!r}.", remedy="Give a number from 0 to 1, or None.")
+
+
 def load(model: _Path = DEFAULT) -> Tagger:
     """Open a model for use.
 
     Args:
         model: as text a RUN, a BUNDLE, the name of a packaged bundle or `hf-hub:owner/name` (see
-            `model.locate.find_bundle`); as a `Path` always a folder.
+            `bundle.bundle.find_bundle`); as a `Path` always a folder.
 
     Raises:
         InputError: there is none, or it is damaged.
         MachineError: the hub does not answer.
+
+    Example:
+        >>> import tagprism
+        >>> tagger = tagprism.load()  # the bundle in the package; RUN, BUNDLE and hf-hub:owner/name are opened alike
+        >>> [row.tags[0].label for row in tagger.tag(["tests/photos/chelsea.jpg"], ["cat", "rocket"])]
+        ['cat']
     """
     return Tagger(Bundle(find_bundle(model) if isinstance(model, str) else Path(model)))

@@ -2,22 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
 from jaxtyping import Float32, Float64, Integer
 
 from tagprism.bundle.score import max_similarity_numpy
 from tagprism.errors import InputError, PictureError
+from tagprism.labels.vocabulary import Vocabulary
 from tagprism.progress import Progress, silent
 
 if TYPE_CHECKING:
     from tagprism.tagging.tagger import Tagger
 else:
-    from typing import Any as Tagger  # the tagger makes words, not words the tagger
+    from typing import Any as Tagger  # the tagger makes rankers, not rankers the tagger
+
+Labels: TypeAlias = str | Sequence[str] | Mapping[str, str | Sequence[str]] | None
+"""What pictures are tagged with: one label, several, or labels with their other spellings; the vocabulary when None."""
 
 
 @dataclass(frozen=True)
@@ -52,29 +56,49 @@ class ImageTags:
     error: PictureError | None = None
 
 
-class Words:
-    """The words that pictures are tagged with: a word has the best of its spellings' scores.
+def label_spellings(labels: Labels, vocabulary: Vocabulary) -> list[tuple[str, ...]]:
+    """The labels that pictures are tagged with, each with its other spellings after it.
 
     Args:
-        tagger: embeds them, and has the calibration.
-        labels: words, or words with their other spellings; the vocabulary when None.
+        labels: as they were given.
+        vocabulary: of the model.
+
+    Raises:
+        InputError: no labels, or what is no text.
+    """
+    given: object = vocabulary.names if labels is None else (labels,) if isinstance(labels, str) else labels
+    if not isinstance(given, Iterable) or isinstance(given, bytes):
+        raise InputError(f"labels are words, not {given!r}.", remedy="Give a list of words.")
+    found = []
+    for name, others in given.items() if isinstance(given, Mapping) else ((name, ()) for name in given):
+        several = isinstance(others, Iterable) and not isinstance(others, str | bytes)
+        group = (name, *(others if several else (others,)))
+        if strange := [word for word in group if not isinstance(word, str)]:
+            raise InputError(f"labels are words, not {strange[0]!r}.", remedy="Give a list of words.")
+        found.append(group)
+    if not found:
+        raise InputError("there are no labels to choose from.", remedy="Give at least one word.")
+    return found
+
+
+class LabelRanker:
+    """Ranks labels for pictures; a label has the best of its spellings' scores.
+
+    Args:
+        tagger: embeds the labels, and has the calibration.
+        labels: one, several, or labels with their other spellings; the vocabulary when None.
         progress: told of words that go through the encoders, where these are many.
 
     Raises:
-        InputError: no words, or words without a vector.
+        InputError: no labels, or labels without a vector.
     """
 
-    def __init__(
-        self, tagger: Tagger, labels: Sequence[str] | Mapping[str, Sequence[str]] | None, progress: Progress = silent
-    ) -> None:
-        self.names = tuple(labels) if labels is not None else tagger.vocabulary.names
-        if not self.names:
-            raise InputError("there are no labels to choose from.", remedy="Give at least one word.")
-        aliases: Mapping[str, Sequence[str]] = labels if isinstance(labels, Mapping) else {}
-        spellings = [(name, *aliases.get(name, ())) for name in self.names]
+    def __init__(self, tagger: Tagger, labels: Labels, progress: Progress = silent) -> None:
+        spellings = label_spellings(labels, tagger.vocabulary)
+        self.names = tuple(group[0] for group in spellings)
         flat = [spelling for group in spellings for spelling in group]
         vectors = tagger.embed(flat, progress=progress)
-        self._queries = tagger.queries_of(flat, vectors)
+        self._scoring_vectors = tagger.scoring_vectors_of(flat, vectors)
         calibration = tagger.calibration
         self._calibrated = calibration.of_labels(flat, vectors, tagger.vocabulary) if calibration is not None else None
         sizes = np.array([len(group) for group in spellings])
@@ -84,7 +108,7 @@ class Words:
         self, matrices: Float32[np.ndarray, "B M D1"], top_k: int | None, min_probability: float | None
     ) -> list[tuple[Tag, ...]]:
         """Tags of B pictures, best first: by probability where there are probabilities, else by score."""
-        scores, winners = max_similarity_numpy(matrices, self._queries)
+        scores, winners = max_similarity_numpy(matrices, self._scoring_vectors)
         chances = None if self._calibrated is None else self._calibrated.probabilities(matrices, scores)
         if self._starts is not None:
             pairs = [_best_spellings(*of_one, self._starts) for of_one in zip(scores, winners, strict=True)]
@@ -105,7 +129,7 @@ class Words:
     ) -> tuple[Tag, ...]:
         ranked = scores if chances is None else chances
         at_least = -np.inf if min_probability is None else min_probability
-        if top_k is not None and top_k < len(ranked):  # a full sort of thousands of words costs more than the network
+        if top_k is not None and top_k < len(ranked):  # a full sort of thousands of labels costs more than the network
             at_least = max(at_least, np.partition(ranked, -top_k)[-top_k])
         kept = np.flatnonzero(ranked >= at_least)
         order = kept[np.lexsort((-scores[kept], -ranked[kept]))][:top_k]  # stable: on a tie of both the earlier label

@@ -21,7 +21,7 @@ from tagprism.errors import InputError, PictureError
 from tagprism.files import cache_dir, replaced_whole
 from tagprism.images.digests import digest_pictures
 from tagprism.images.preprocess import Preprocess
-from tagprism.images.stream import BATCH, look_at
+from tagprism.images.stream import BATCH, process_pictures
 from tagprism.network.backbones import BackboneUnion, FeatureNetwork
 from tagprism.network.export import export_onnx
 from tagprism.progress import Progress, silent
@@ -163,7 +163,7 @@ def stored_features(
         if missing:
             run = _engine(network, preprocess, weights)
             with progress("computing features", len(missing)) as advance:
-                results = look_at([files[row] for row in missing], preprocess, run, batch_size=_BATCH)
+                results = process_pictures([files[row] for row in missing], preprocess, run, batch_size=_BATCH)
                 while done := list(islice(zip(missing, results, strict=False), _KEPT_AT_ONCE)):
                     vectors = {one.digest: one.output for _, one in done if not isinstance(one.output, PictureError)}
                     failed |= {digests[row]: one.output for row, one in done if isinstance(one.output, PictureError)}

@@ -175,7 +175,7 @@ def make_preprocess(recipe: Recipe, backbone: Backbone) -> Preprocess:
 def _part(
     table: ImageTable,
     keys: Sequence[str],
-    seen: tuple[str, ...],
+    seen: Sequence[str],
     frozen: Backbone | None,
     preprocess: Preprocess,
     progress: Progress,

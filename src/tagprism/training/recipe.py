@@ -122,6 +122,12 @@ class Recipe(_Table):
 
     Raises:
         InputError: through `load_recipe`, for unknown keys and values out of range.
+
+    Example:
+        >>> from tagprism import Recipe
+        >>> recipe = Recipe(name="mine", model={"vectors": 3}, training={"epochs": 2})
+        >>> recipe.model.vectors, recipe.training.batch_size
+        (3, 32)
     """
 
     name: str = Field(min_length=1)

@@ -110,6 +110,17 @@ def train(
     Raises:
         InputError: something given cannot be used, a part has another form, or `out` holds another run.
         NothingToDoError: the run is finished already.
+
+    Example:
+        >>> labels = [["red", "blue"], ["dog", "cat", "car"]]
+        >>> pictures = [(f"photos/{n}.jpg", [labels[0][n % 2], labels[1][n % 3]]) for n in range(24)]
+        >>> table = ImageTable.from_labels(pictures)
+        >>> split = Split(seen=["red", "blue", "dog", "cat"], unseen=["car"], train=table.keys[:16],
+        ...               test=table.keys[16:])
+        >>> recipe = Recipe(name="small", model={"image_size": 64}, training={"epochs": 1, "validation": 0})
+        >>> run = train(recipe, table, split, "run")
+        >>> run.bundle.name
+        'bundle'
     """
     out, own = Path(out), (loss, head, backbone)
     custom = CustomParts(*own) if any(part is not None for part in own) else None

@@ -1,4 +1,4 @@
-"""`tagprism data`: look at a data set, write its lists, join several, or fetch one."""
+"""`tagprism data`: look at a data set, write its lists, draw splits, join several, or fetch one."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from tagprism.datasets.splits import Split
     from tagprism.datasets.table import ImageTable
 
-app = typer.Typer(help="Data sets: info, lists, labels, join, fetch.", no_args_is_help=True)
+app = typer.Typer(help="Data sets: info, lists, labels, split, join, fetch.", no_args_is_help=True)
 
 Data = Annotated[str, typer.Argument(help=DATA_HELP)]
 
@@ -37,22 +37,24 @@ def info(
     from tagprism.datasets.splits import load_split
 
     table = open_dataset(data)
-    facts: dict[str, Any] = dict(table.info())
+    description: dict[str, Any] = dict(table.info())
     chosen = load_split(split, table) if split is not None else default_split(data, table)
     if chosen is not None:
-        facts |= {f"split_{part}": len(getattr(chosen, part)) for part in ("seen", "unseen", "train", "val", "test")}
-        facts["split_digest"] = chosen.digest
+        description |= {
+            f"split_{part}": len(getattr(chosen, part)) for part in ("seen", "unseen", "train", "val", "test")
+        }
+        description["split_digest"] = chosen.digest
         if chosen.protocol is not None:
-            facts["protocol"] = chosen.protocol.to_json()
+            description["protocol"] = chosen.protocol.to_json()
     if encoder:
-        facts["labels_by_encoder"] = _label_rules(encoder, table, chosen)
+        description["labels_by_encoder"] = _label_rules(encoder, table, chosen)
     if format == "json":
-        print(json.dumps(facts, indent=2))
+        print(json.dumps(description, indent=2))
     else:
         shown = Table(show_header=False)
         shown.add_column()
         shown.add_column(overflow="fold")
-        for name, value in facts.items():
+        for name, value in description.items():
             text = json.dumps(value) if isinstance(value, dict) else value
             shown.add_row(name, f"{text:.2f}" if isinstance(text, float) else str(text))
         console.data.print(shown)
@@ -115,6 +117,44 @@ def labels(protocol: Annotated[Literal["coco", "open-images"], typer.Argument(he
         for name in side:
             print(name)
     return console.OK
+
+
+@app.command()
+def split(
+    data: Data,
+    out: Annotated[Path, typer.Option(help="Split file to write.")],
+    unseen: Annotated[float, typer.Option(help="Share of the labels that become unseen.")] = 0.2,
+    test: Annotated[float, typer.Option(help="Share of the pictures to measure on.")] = 0.3,
+    val: Annotated[float, typer.Option(help="Share of the pictures to choose a model by.")] = 0.0,
+    least_positives: Annotated[
+        int, typer.Option(min=1, help="Positives that a seen label needs in train, an unseen one in test.")
+    ] = 4,
+    seed: Annotated[int, typer.Option(help="Another seed, another split.")] = 0,
+    count: Annotated[int, typer.Option(min=1, help="So many splits, of this seed and those after it.")] = 1,
+    look: Annotated[
+        bool, typer.Option("--look/--no-look", help="Decode the pictures and keep near-duplicates in one part.")
+    ] = True,
+    quiet: Quiet = False,
+) -> int:
+    """Draw zero-shot splits of a data set of your own: which labels are unseen, and which pictures train and test."""
+    from tagprism.datasets.draw_split import draw_split
+    from tagprism.datasets.near_duplicates import near_duplicates
+    from tagprism.datasets.registry import open_dataset
+    from tagprism.files import write_json
+
+    table = open_dataset(data)
+    groups = near_duplicates(table, progress=console.progress(quiet)) if look else {key: key for key in table.keys}
+    shares: dict[str, Any] = {"unseen": unseen, "test": test, "val": val, "least_positives": least_positives}
+    splits = [draw_split(table, seed=number, groups=groups, **shares) for number in range(seed, seed + count)]
+    written = [{"seed": seed + after} | one.to_json() for after, one in enumerate(splits)]
+    write_json(out, written if count > 1 else written[0])
+    for one in splits:
+        rare = len(table.labels) - len(one.seen) - len(one.unseen)
+        labels = f"{len(one.seen)} seen and {len(one.unseen)} unseen labels ({rare} too rare for either)"
+        pictures = f"{len(one.train)} pictures to train on, {len(one.val)} to choose by, {len(one.test)} to measure on"
+        console.say(f"{one.name}: {labels}; {pictures}", quiet=quiet)
+    undecoded = ((key, "The picture cannot be decoded.") for key in table.keys if key not in groups)
+    return console.report_skipped([*((one.key, one.message) for one in table.skipped), *undecoded])
 
 
 @app.command()

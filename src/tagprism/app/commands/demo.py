@@ -2,33 +2,19 @@
 
 from __future__ import annotations
 
-import contextlib
-from importlib import resources
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Annotated
 
-import numpy as np
+import typer
 
 from tagprism.app import console
-from tagprism.app.commands.compare import Method, run_method
-from tagprism.app.commands.evaluate import facts, provenance
-from tagprism.app.open_data import open_data
-from tagprism.comparing.baselines import BASELINES
-from tagprism.comparing.experiment import Experiment
-from tagprism.datasets.splits import Split
-from tagprism.datasets.table import ImageTable
-from tagprism.errors import NothingToDoError
-from tagprism.evaluation.evaluate_model import Measured, evaluate_model
-from tagprism.evaluation.protocols import Evaluation
-from tagprism.evaluation.report import Report, Tag, TaggedPicture, write_report
-from tagprism.evaluation.scores import score_matrices
-from tagprism.evaluation.showcase import RankedPicture, Ranking, showcase
-from tagprism.evaluation.table import compare, comparison_table
-from tagprism.files import write_json
-from tagprism.progress import Progress
-from tagprism.tagging.tagger import Tagger, load
-from tagprism.training.recipe import Recipe, load_recipe
-from tagprism.training.train import train
+from tagprism.app.options import Quiet, Split
+
+if TYPE_CHECKING:
+    from tagprism.evaluation.evaluate import Result
+    from tagprism.evaluation.report import TaggedPicture
+    from tagprism.evaluation.showcase import Ranking
+    from tagprism.tagging.tagger import Tagger
 
 _OWN_WORDS = (
     "birthday cake",
@@ -45,96 +31,107 @@ _OWN_WORDS = (
 """Phrases that no drawing carries as a keyword: nothing was ever trained or measured on them."""
 
 _TAGGED, _FOUND, _PER_QUERY = 10, 6, 8
-_KS = (3,)
 
 
-def demo(data: str, split: str | None, out: Path, quiet: bool) -> int:
-    """Run it; everything that was computed is kept in `out` and in the cache, so a second time is quick."""
-    progress = console.progress(quiet)
-    console.say("opening the pictures", quiet=quiet)
+def demo(
+    data: Annotated[str, typer.Option(help="openclipart, or tagged:DIR with --split.")] = "openclipart",
+    split: Split = None,
+    out: Annotated[Path, typer.Option(help="Folder for runs and report.")] = Path("demo"),
+    quiet: Quiet = False,
+) -> int:
+    """Do the whole job once on real pictures and write demo/report.html."""
+    console.require_extra("train", "torch")
+    import contextlib
+    from dataclasses import replace
+    from functools import partial
+    from importlib import resources
+
+    from tagprism.app.open_data import open_data
+    from tagprism.comparing.compare import compare
+    from tagprism.comparing.methods import Method, baseline
+    from tagprism.errors import NothingToDoError
+    from tagprism.evaluation.evaluate import evaluate
+    from tagprism.evaluation.protocols import EvaluationProtocol
+    from tagprism.evaluation.report import Report, provenance_rows, showcase_of, write_report
+    from tagprism.files import write_json
+    from tagprism.tagging.tagger import load
+    from tagprism.training.recipe import load_recipe
+    from tagprism.training.train import train
+
+    progress, say = console.progress(quiet), partial(console.say, quiet=quiet)
+    say("opening the pictures")
     table, chosen = open_data(data, split)
     with resources.as_file(resources.files("tagprism.app") / "demo.toml") as path:
         recipe = load_recipe(path)
-    tagger = _trained(recipe, table, chosen, out / "run", progress)
-    measured = evaluate_model(tagger, table, chosen, ks=_KS, progress=progress)
-    experiment = Experiment(table, chosen, ks=_KS, progress=progress)
-    methods = {f"SDL, M={recipe.model.vectors}": [measured.evaluation]}
-    methods |= _rivals(recipe, experiment, out / "results", quiet)
-    origin = provenance(tagger, table, chosen, "onnx")
+    with contextlib.suppress(NothingToDoError):  # trained by an earlier demo
+        train(recipe, table, chosen, out / "run", progress=progress)
+    tagger = load(out / "run")
+    result = evaluate(tagger, table, chosen, protocol=EvaluationProtocol(ks=(3,)), progress=progress)
+    rivals = [baseline(kind, recipe) for kind in ("single", "conse", "ridge")]
+    rivals.append(Method("supervised", recipe, "supervised"))
+    compared = compare(rivals, table, chosen, out=out / "results", ks=(3,), progress=progress, begins=say)
+    methods = {f"SDL, M={recipe.model.vectors}": (result.evaluation,), **compared.results}
+    comparison = replace(compared, results=methods)
     report = Report(
-        title=f"tagprism demo: {table.kind.partition(':')[0]}",
+        title=f"tagprism demo: {comparison.kind}",
         lead=f"A model trained on {len(chosen.seen)} keywords ranks {len(chosen.unseen)} others it has never been "
         "trained on, tags pictures with words of your own, and finds pictures by them. Beside it: the single vector, "
         "ConSE, ridge regression, and `supervised`, the same model trained on the unseen keywords too.",
-        facts=facts(origin),
+        provenance=provenance_rows(result.provenance),
         methods=methods,
-        showcase=showcase(measured.evaluation, measured.matrices, measured.queries, measured.targets, measured.files),
-        tagged=_tagged(tagger, measured),
-        found=_found(tagger, measured),
+        showcase=showcase_of(result),
+        tagged=_tagged(tagger, result),
+        found=_found(tagger, result),
     )
     write_report(out / "report.html", report)
-    write_json(out / "result.json", _result(methods, origin))
-    console.data.print(comparison_table(compare(methods), title=f"{data}: {chosen.name}"))
+    found = {name: evaluations[0].to_json() for name, evaluations in methods.items()}
+    write_json(out / "result.json", {"methods": found, "provenance": dict(result.provenance)})
+    console.data.print(comparison.table(title=f"{data}: {chosen.name}"))
     console.data.print(f"report: {out / 'report.html'}", soft_wrap=True)
-    skipped = experiment.skipped | {key: error.message for key, error in measured.skipped}
-    skipped |= {one.key: one.message for one in table.skipped}
+    skipped = {**comparison.skipped, **{key: error.message for key, error in result.skipped}}
     return console.report_skipped(skipped.items())
 
 
-def _trained(recipe: Recipe, table: ImageTable, split: Split, run: Path, progress: Progress) -> Tagger:
-    with contextlib.suppress(NothingToDoError):  # trained by an earlier demo
-        train(recipe, table, split, run, progress=progress)
-    return load(run)
-
-
-def _rivals(recipe: Recipe, experiment: Experiment, kept: Path, quiet: bool) -> dict[str, list[Evaluation]]:
-    """The single vector, ConSE, ridge and the supervised model on the same pictures."""
-    methods = [Method(BASELINES[kind], recipe, kind) for kind in ("single", "conse", "ridge")]
-    methods.append(Method("supervised", recipe, "supervised"))
-    found = {}
-    for method in methods:
-        console.say(f"comparing with: {method.name}", quiet=quiet)
-        found[method.name] = [run_method(experiment, method, kept)]
-    return found
-
-
-def _tagged(tagger: Tagger, measured: Measured) -> tuple[TaggedPicture, ...]:
+def _tagged(tagger: Tagger, result: Result) -> tuple[TaggedPicture, ...]:
     """Some test pictures that have an unseen label, drawn by lot, tagged with all labels and the words of our own."""
+    import numpy as np
+
+    from tagprism.evaluation.report import Tag, TaggedPicture
+
     trained = set(tagger.bundle.config.seen)
-    words = (*measured.names, *(word for word in _OWN_WORDS if word not in measured.names))
-    with_unseen = np.flatnonzero((measured.targets[:, measured.unseen] == 1).any(axis=1))
+    words = (*result.names, *(word for word in _OWN_WORDS if word not in result.names))
+    with_unseen = np.flatnonzero((result.targets[:, result.unseen] == 1).any(axis=1))
     rows = np.random.default_rng(0).permutation(with_unseen)[:_TAGGED]
     pictures = []
-    for row, tags in zip(rows, tagger.tag([measured.files[row] for row in rows], words, top_k=6), strict=True):
-        own = ", ".join(name for name, target in zip(measured.names, measured.targets[row], strict=True) if target == 1)
+    for row, tags in zip(rows, tagger.tag([result.files[row] for row in rows], words, top_k=6), strict=True):
+        own = ", ".join(name for name, target in zip(result.names, result.targets[row], strict=True) if target == 1)
         shown = tuple(Tag(tag.label, f"{tag.score:.1f}", tag.label not in trained) for tag in tags.tags)
-        pictures.append(TaggedPicture(measured.files[row], shown, f"its own keywords: {own}"))
+        pictures.append(TaggedPicture(result.files[row], shown, f"its own keywords: {own}"))
     return tuple(pictures)
 
 
-def _found(tagger: Tagger, measured: Measured) -> tuple[Ranking, ...]:
+def _found(tagger: Tagger, result: Result) -> tuple[Ranking, ...]:
     """The first pictures of the test set for some unseen labels, drawn by lot, and for phrases of our own."""
-    columns = np.flatnonzero(measured.unseen)
+    import numpy as np
+
+    from tagprism.evaluation.scores import score_matrices
+    from tagprism.evaluation.showcase import RankedPicture, Ranking
+
+    assert result.matrices is not None, "a model has matrices"
+    columns = np.flatnonzero(result.unseen)
     drawn = np.random.default_rng(0).permutation(columns)[:_FOUND]
-    queries = [measured.names[column] for column in drawn] + list(_OWN_WORDS[:3])
-    scores = score_matrices(measured.matrices, tagger.queries(queries))
+    queries = [result.names[column] for column in drawn] + list(_OWN_WORDS[:3])
+    scores = score_matrices(result.matrices, tagger.scoring_vectors(queries))
     rankings = []
-    for place, query in enumerate(queries):
-        best = np.argsort(-scores[:, place], kind="stable")[:_PER_QUERY]
-        marks = measured.targets[:, drawn[place]] if place < len(drawn) else None
+    for column, query in enumerate(queries):
+        best = np.argsort(-scores[:, column], kind="stable")[:_PER_QUERY]
+        marks = result.targets[:, drawn[column]] if column < len(drawn) else None
         pictures = tuple(
             RankedPicture(
-                measured.files[row], float(scores[row, place]), None if marks is None else bool(marks[row] == 1)
+                result.files[row], float(scores[row, column]), None if marks is None else bool(marks[row] == 1)
             )
             for row in best
         )
         note = "a phrase of our own" if marks is None else f"{int((marks == 1).sum())} of {len(marks)} pictures have it"
         rankings.append(Ranking(query, note, pictures))
     return tuple(rankings)
-
-
-def _result(methods: dict[str, list[Evaluation]], origin: dict[str, Any]) -> dict[str, Any]:
-    return {
-        "methods": {name: evaluations[0].to_json() for name, evaluations in methods.items()},
-        "provenance": origin,
-    }

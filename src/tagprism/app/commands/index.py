@@ -4,132 +4,85 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import typer
 
 from tagprism.app import console
-from tagprism.app.options import DEFAULT_MODEL
+from tagprism.app.options import DEFAULT_MODEL, Quiet
 from tagprism.errors import InputError, NothingToDoError, PictureError
-from tagprism.images.decode import MAX_PIXELS
-from tagprism.images.walk import expand_pattern
-from tagprism.search.collection import (
-    SETTINGS,
-    Collection,
-    create_collection,
-    is_address,
-    open_collection,
-    remove_collection,
-)
-from tagprism.search.upkeep import Report, Upkeep, only_one
-from tagprism.search.watch import changes
-from tagprism.tagging.tagger import load
 
-Storage = Literal["float32", "float16", "int8"]
+if TYPE_CHECKING:
+    from tagprism.search.collection import Collection
+    from tagprism.search.upkeep import Report, Upkeep
 
 
 def index(
-    paths: list[str],
-    into: str,
-    model: str | None,
-    storage: Storage | None,
-    prune: bool,
-    rebuild: bool,
-    watch: bool,
-    max_pixels: int | None,
-    quiet: bool,
+    into: Annotated[
+        str, typer.Option(help="Folder of the index, or qdrant+http://HOST:6333/COLLECTION; made when absent.")
+    ],
+    paths: Annotated[
+        list[str] | None, typer.Argument(help="Pictures, folders, patterns; without any, those indexed before.")
+    ] = None,
+    model: Annotated[
+        str | None,
+        typer.Option("--model", "-m", help=f"As for tag. \\[default: {DEFAULT_MODEL}, later that of the index]"),
+    ] = None,
+    storage: Annotated[
+        Literal["float32", "float16", "int8"] | None,
+        typer.Option(help="How matrices are kept, see docs/search.md. \\[default: float16]"),
+    ] = None,
+    prune: Annotated[bool, typer.Option("--prune", help="Take out what is gone, also whole folders at once.")] = False,
+    rebuild: Annotated[
+        bool, typer.Option("--rebuild", help="Look at everything anew, with another model or storage if given.")
+    ] = False,
+    watch: Annotated[bool, typer.Option("--watch", help="Go on, and follow every change in the folders.")] = False,
+    max_pixels: Annotated[
+        int | None,
+        typer.Option(min=1, help="As for tag. \\[default: 178956970]"),
+    ] = None,
+    quiet: Quiet = False,
 ) -> int:
-    """Make an index or bring it up to date; the exit code is 4 when pictures were skipped."""
-    roots = [os.path.abspath(one) for path in paths for one in expand_pattern(path)]  # noqa: PTH100 (texts)
-    if not _is_there(into):
-        if not roots:
-            remedy = "Name files or folders."
-            raise InputError("there is no index, and no pictures are named.", where=into, remedy=remedy)
-        _refuse_absent(roots, ())
-    with only_one(into):
-        collection = _collection(roots, into, model, storage, rebuild)
+    """Make an index of pictures to search in, or bring it up to date: only new and changed files are read."""
+    from tagprism.images.decode import MAX_PIXELS
+    from tagprism.images.walk import expand_pattern
+    from tagprism.search.create import open_for_update
+    from tagprism.search.upkeep import Upkeep
+
+    roots = [os.path.abspath(one) for path in paths or () for one in expand_pattern(path)]  # noqa: PTH100 (texts)
+    with open_for_update(into, roots, model=model, storage=storage, rebuild=rebuild) as collection:
+        upkeep = Upkeep(
+            collection,
+            max_pixels=max_pixels or MAX_PIXELS,
+            progress=console.progress(quiet),
+            skipped=_tell_once(),
+        )
         try:
-            upkeep = Upkeep(
-                collection,
-                max_pixels=max_pixels or MAX_PIXELS,
-                progress=console.progress(quiet),
-                skipped=_tell_once(),
-            )
-            try:
-                return _update(collection, upkeep, roots, prune, watch, quiet)
-            except KeyboardInterrupt as stop:
-                kept = f"{collection.index.info().pictures:,} pictures are in {into}"
-                raise console.Interrupted(f"interrupted; {kept}. Run the same command again to continue.") from stop
-            finally:
-                upkeep.close()
+            report = upkeep.update(roots, prune=prune)
+            _say(collection, report, quiet)
+            while watch:
+                console.say("watching; Ctrl-C ends it", quiet=quiet)
+                _follow(collection, upkeep, quiet)
+        except KeyboardInterrupt as stop:
+            kept = f"{collection.index.info().pictures:,} pictures are in {into}"
+            raise console.Interrupted(f"interrupted; {kept}. Run the same command again to continue.") from stop
         finally:
-            collection.close()
+            upkeep.close()
+        return _exit_code(report, roots or list(collection.folders))
 
 
-def _collection(roots: list[str], into: str, model: str | None, storage: Storage | None, rebuild: bool) -> Collection:
-    """The index, made where there is none."""
-    old: Collection | None = None
-    if _is_there(into):
-        old = open_collection(into)
-        if not rebuild:
-            return _checked(old, model, storage)
-        old.close()
-    model = model or (old.settings.model if old else DEFAULT_MODEL)
-    load(model)  # a model that cannot be used is an error before anything is removed
-    if old:
-        remove_collection(into)
-    return create_collection(
-        into, model, storage or (old.settings.storage if old else "float16"), _joined(old.folders if old else (), roots)
-    )
+def _follow(collection: Collection, upkeep: Upkeep, quiet: bool) -> None:
+    from tagprism.search.watch import changes
+
+    for _ in changes(collection.folders):
+        present = [folder for folder in collection.folders if os.path.lexists(folder)]  # a disk may be away for a while
+        report = upkeep.update(present) if present else None
+        if report and report.any_change:
+            _say(collection, report, quiet)
 
 
-def _is_there(into: str) -> bool:
-    if not is_address(into):
-        return (Path(into) / SETTINGS).is_file()
-    try:
-        open_collection(into).close()
-    except InputError as error:
-        if "no such collection" in error.what:
-            return False
-        raise
-    return True
-
-
-def _checked(collection: Collection, model: str | None, storage: Storage | None) -> Collection:
-    """Refuse to go on with another model or another storage."""
-    try:
-        if model is not None:
-            collection = collection.with_model(model)
-        _ = collection.tagger
-        if storage not in (None, collection.settings.storage):
-            raise InputError(
-                f"keeps matrices as {collection.settings.storage}, not {storage}.",
-                where=collection.where,
-                remedy="Leave --storage away, or index anew with --rebuild.",
-            )
-    except BaseException:
-        collection.close()
-        raise
-    return collection
-
-
-def _update(collection: Collection, upkeep: Upkeep, roots: list[str], prune: bool, watch: bool, quiet: bool) -> int:
-    wanted = roots or list(collection.folders)
-    if not prune:
-        _refuse_absent(wanted, tuple(root for root in wanted if upkeep.known(root)))
-    folders = _joined(collection.folders, roots)
-    if prune:
-        folders = tuple(folder for folder in folders if folder not in wanted or os.path.lexists(folder))
-    if folders != collection.folders:
-        collection.keep_folders(folders)
-    report = upkeep.update(wanted, prune=prune)
-    _say(collection, report, quiet)
-    while watch:
-        console.say("watching; Ctrl-C ends it", quiet=quiet)
-        for _ in changes(folders):
-            present = [folder for folder in folders if os.path.lexists(folder)]  # a disk may be away for a while
-            report = upkeep.update(present)
-            if report.any_change:
-                _say(collection, report, quiet)
+def _exit_code(report: Report, roots: list[str]) -> int:
+    """0, or 4 when pictures were skipped; what was doubtful or nothing at all is an error."""
     if report.doubtful:
         root, gone = next(iter(report.doubtful.items()))
         raise InputError(
@@ -138,7 +91,7 @@ def _update(collection: Collection, upkeep: Upkeep, roots: list[str], prune: boo
             remedy="If its disk is not in use, mount it; if they are gone for good, add --prune.",
         )
     if not report.unchanged + report.added + report.changed + report.moved + report.removed + report.skipped:
-        raise NothingToDoError("there are no pictures.", where=", ".join(map(console.printable, wanted)))
+        raise NothingToDoError("there are no pictures.", where=", ".join(map(console.printable, roots)))
     return console.SKIPPED if report.skipped else console.OK
 
 
@@ -152,24 +105,6 @@ def _tell_once() -> Callable[[str, PictureError], None]:
             console.say_skipped(path, error.message)
 
     return tell
-
-
-def _refuse_absent(roots: list[str], known: tuple[str, ...]) -> None:
-    for root in roots:
-        if not os.path.lexists(root):
-            remedy = "Name files or folders that are there."
-            if root in known:
-                remedy = "If its disk is not in use, mount it; if it is gone for good, add --prune."
-            raise InputError("is not there.", where=console.printable(root), remedy=remedy)
-
-
-def _joined(folders: tuple[str, ...], roots: list[str]) -> tuple[str, ...]:
-    """The roots, without those that lie in others."""
-    kept: list[str] = []
-    for root in sorted({*folders, *roots}):
-        if not any(root.startswith(os.path.join(other, "")) for other in kept):  # noqa: PTH118 (texts)
-            kept.append(root)
-    return tuple(kept)
 
 
 def _say(collection: Collection, report: Report, quiet: bool) -> None:

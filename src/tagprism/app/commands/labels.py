@@ -95,8 +95,7 @@ def check(
 @app.command()
 def show(vocabulary: Annotated[str, typer.Argument(help="A model, as for --model, or vocabulary.safetensors.")]) -> int:
     """List the labels of a vocabulary with their roles."""
-    from tagprism.bundle.bundle import VOCABULARY, Bundle
-    from tagprism.bundle.find import find_bundle
+    from tagprism.bundle.bundle import VOCABULARY, Bundle, find_bundle
     from tagprism.labels.vocabulary import Vocabulary
 
     file = Path(vocabulary)

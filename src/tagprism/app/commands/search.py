@@ -4,22 +4,21 @@ from __future__ import annotations
 
 import json
 import sys
-from difflib import get_close_matches
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from rich.text import Text
+import typer
 
 from tagprism.app import console
+from tagprism.app.options import ModelNow, Quiet
 from tagprism.errors import InputError
 from tagprism.files import write_text
-from tagprism.labels.vocabulary import Vocabulary
-from tagprism.search.collection import Collection, open_collection
-from tagprism.search.find import Found, Results, find
-from tagprism.search.marks import kept_marks
-from tagprism.search.query import parse
-from tagprism.search.query_tree import Query, labels_of, show
-from tagprism.search.similar import example_of
+
+if TYPE_CHECKING:
+    from tagprism.labels.vocabulary import Vocabulary
+    from tagprism.search.collection import Collection
+    from tagprism.search.find import Found, Results
+    from tagprism.search.query import Query
 
 Format = Literal["table", "jsonl", "html"]
 _LEAST_LETTERS, _ALIKE = 5, 0.88  # of a word that is taken for another one: shorter ones are like too many
@@ -27,40 +26,41 @@ _WORTH_SAYING = 0.99  # recall of an index below which an answer comes with a re
 
 
 def search(
-    where: str,
-    query: str | None,
-    like: str | None,
-    limit: int,
-    format: Format | None,
-    out: Path | None,
-    neighbours: int,
-    model: str | None,
-    quiet: bool,
+    index: Annotated[str, typer.Argument(help="Index that `tagprism index` has made.")],
+    query: Annotated[
+        str | None, typer.Argument(help='Tags: "beach AND sunset NOT people taken:2024"; see docs/queries.md.')
+    ] = None,
+    like: Annotated[str | None, typer.Option(help="A picture to find others like, alone or with a query.")] = None,
+    limit: Annotated[int, typer.Option("--limit", "-n", min=1, help="Pictures at most.")] = 20,
+    format: Annotated[
+        Format | None,
+        typer.Option(help="What to print. \\[default: table; with --out by its ending, else jsonl]"),
+    ] = None,
+    out: Annotated[Path | None, typer.Option(help="File to write, such as gallery.html.")] = None,
+    neighbours: Annotated[
+        int, typer.Option(min=0, help="Average scores over so many like pictures among the first; 10 is good.")
+    ] = 0,
+    model: ModelNow = None,
+    quiet: Quiet = False,
 ) -> int:
-    """Find and print; finding nothing is no error."""
+    """Find pictures of an index by tags, also ones no model was trained on, or by a picture like them."""
+    from tagprism.search.collection import open_index
+    from tagprism.search.parse import parse
+
     format = format or _format_for(out)
     if out is not None and format == "table":
         raise InputError("a table is for the terminal.", where="--out", remedy="Use --format jsonl or html.")
     tree = parse(query) if query is not None else None  # an error of the query comes before the model is loaded
-    collection = open_collection(where, model=model)
-    try:
-        results = _found(collection, tree, like, limit, neighbours)
-        text = _text(results, format, _title(tree, like), where)
+    with open_index(index, model) as collection:
+        results = collection.search(tree, limit, like, neighbours)
+        text = _text(results, format, tree, like, index)
         if out is not None:
             write_text(out, text)
             console.say(f"{len(results.found):,} pictures: {out}", quiet=quiet)
         else:
             sys.stdout.write(text)
         _remark(results, tree, collection, quiet=quiet)
-    finally:
-        collection.close()
     return console.OK
-
-
-def _found(collection: Collection, tree: Query | None, like: str | None, limit: int, neighbours: int) -> Results:
-    example = example_of(collection, like) if like is not None else None
-    marks = kept_marks(collection.where)
-    return find(collection, tree, limit, like=example, marks=marks, neighbours=neighbours)
 
 
 def _format_for(out: Path | None) -> Format:
@@ -69,13 +69,10 @@ def _format_for(out: Path | None) -> Format:
     return "html" if out.suffix.lower() in (".html", ".htm") else "jsonl"
 
 
-def _title(tree: Query | None, like: str | None) -> str:
-    parts = [show(tree)] if tree is not None else []
-    return ", ".join([*parts, f"like {Path(like).name}"] if like is not None else parts)
-
-
 def _remark(results: Results, tree: Query | None, collection: Collection, *, quiet: bool) -> None:
     """What there is to know of the answer, on stderr."""
+    from tagprism.search.query import labels_of
+
     if not results.found:
         console.say("no picture matches.", quiet=quiet)
     recall = collection.index.info().recall
@@ -93,16 +90,21 @@ def _remark(results: Results, tree: Query | None, collection: Collection, *, qui
 
 def _misspelt(label: str, vocabulary: Vocabulary) -> str | None:
     """The word of the vocabulary that is written nearly as a label: encoders of word pieces take any letters."""
+    from difflib import get_close_matches
+
     if len(label) < _LEAST_LETTERS or vocabulary.find(label) is not None:
         return None
     return next(iter(get_close_matches(label.lower(), vocabulary.names, 1, _ALIKE)), None)
 
 
-def _text(results: Results, format: Format, title: str, where: str) -> str:
+def _text(results: Results, format: Format, tree: Query | None, like: str | None, where: str) -> str:
     if format == "html":
         from tagprism.app.gallery import gallery
+        from tagprism.search.query import show
 
-        return gallery(title, where, results)
+        title = [show(tree)] if tree is not None else []
+        title += [f"like {Path(like).name}"] if like is not None else []
+        return gallery(", ".join(title), where, results)
     if format == "jsonl":
         return "".join(json.dumps(_json(one)) + "\n" for one in results.found)  # ASCII: any bytes in a name survive
     return _table(results.found)
@@ -114,8 +116,8 @@ def _json(found: Found) -> dict[str, Any]:
         "path": picture.path,
         "score": found.score,
         "labels": [
-            {"label": tag.label, "match": chance, "score": tag.score, "probability": tag.probability}
-            for tag, chance in zip(found.tags, found.chances, strict=True)
+            {"label": tag.label, "match": match, "score": tag.score, "probability": tag.probability}
+            for tag, match in zip(found.tags, found.label_matches, strict=True)
         ],
         "taken": picture.taken,
         "width": picture.width,
@@ -128,12 +130,14 @@ def _table(found: tuple[Found, ...]) -> str:
     """A line a picture: its match, its path, and the match of each label."""
     if not found:
         return ""
+    from rich.text import Text
+
     with console.data.capture() as captured:
         console.data.print(Text("match  picture", "bold"), soft_wrap=True)
         for one in found:
             line = Text.assemble((f"{_match(one.score):<5}", "cyan"), "  ", console.printable(one.picture.path))
-            for tag, chance in zip(one.tags, one.chances, strict=True):
-                line.append(f"  {console.printable(tag.label)} {_match(chance)}", "dim")
+            for tag, match in zip(one.tags, one.label_matches, strict=True):
+                line.append(f"  {console.printable(tag.label)} {_match(match)}", "dim")
             console.data.print(line, soft_wrap=True)
     return captured.get()
 

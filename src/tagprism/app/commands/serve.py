@@ -2,38 +2,58 @@
 
 from __future__ import annotations
 
-import asyncio
 import ipaddress
 import logging
 import signal
 import socket
+from typing import TYPE_CHECKING, Annotated
 
-import uvicorn
+import typer
 
 from tagprism.app import console
-from tagprism.app.server.application import create_app
-from tagprism.app.server.guard import Door
-from tagprism.app.server.library import Library
+from tagprism.app.commands.keywords import Sidecar
+from tagprism.app.options import ModelNow, Quiet
 from tagprism.errors import InputError, MachineError
 from tagprism.files import cache_dir, machine_errors
-from tagprism.keywords.sidecar import Naming
-from tagprism.search.collection import open_collection
-from tagprism.search.marks import open_marks
+
+if TYPE_CHECKING:
+    from tagprism.app.server.library import Library
 
 _SHORTEST_TOKEN = 16  # characters
 _PATIENCE = 10  # seconds that requests under way are given when the server is stopped
 
 
-def serve(index: str, model: str | None, host: str, port: int, token: str | None, naming: Naming, quiet: bool) -> int:
-    """Serve until stopped: SIGTERM ends with exit code 0, Ctrl-C with 130."""
+def serve(
+    index: Annotated[str, typer.Argument(help="What `tagprism index` has made.")],
+    model: ModelNow = None,
+    host: Annotated[str, typer.Option(help="Address to listen at; another one needs --token.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=0, max=65535, help="0 takes any that is free.")] = 8765,
+    token: Annotated[
+        str | None, typer.Option(envvar="TAGPRISM_TOKEN", help="Every request must show it; better in the variable.")
+    ] = None,
+    sidecar: Sidecar = "photo.jpg.xmp",
+    quiet: Quiet = False,
+) -> int:
+    """Serve an index: a page to find and look at pictures, and the same as an API (docs/server.md)."""
+    for module in ("fastapi", "uvicorn", "python_multipart"):
+        console.require_extra("serve", module)
+    import asyncio
+
+    import uvicorn
+
+    from tagprism.app.server.application import create_app
+    from tagprism.app.server.guard import Access
+    from tagprism.app.server.library import Library
+    from tagprism.search.collection import open_index
+    from tagprism.search.marks import open_marks
+
     _check(host, token)
     listening = _listen(host, port)
     address = f"http://{_name(host)}:{listening.getsockname()[1]}"
     _keep_private()
 
     def load() -> Library:
-        collection = open_collection(index, model=model)
-        return Library(collection, open_marks(index), naming)
+        return Library(open_index(index, model), open_marks(index), sidecar)
 
     def ready(library: Library) -> None:
         pictures = library.collection.index.info().pictures
@@ -45,7 +65,7 @@ def serve(index: str, model: str | None, host: str, port: int, token: str | None
         failures.append(error)
         server.should_exit = True
 
-    app = create_app(load, Door(token), failed, ready)
+    app = create_app(load, Access(token), failed, ready)
     config = uvicorn.Config(
         app,
         log_config=None,

@@ -1,68 +1,83 @@
-"""`tagprism tag`."""
+"""`tagprism tag`: tag pictures and print the rows, or write them into a file that a second run continues."""
 
 from __future__ import annotations
 
 import os
 import sys
 from collections.abc import Iterable, Iterator, Mapping
-from itertools import islice
+from itertools import islice, zip_longest
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import TYPE_CHECKING, Annotated, Literal, NamedTuple
+
+import typer
+from rich.cells import cell_len
+from rich.text import Text
 
 from tagprism.app import console
-from tagprism.app.continued_file import ContinuedFile, finished
-from tagprism.app.path_arguments import Inputs
-from tagprism.app.tag_output import FORMATS, TagTable
+from tagprism.app.options import DEFAULT_MODEL, Model, Quiet
 from tagprism.errors import InputError, PictureError
-from tagprism.files import digest_json
-from tagprism.images.decode import MAX_PIXELS
-from tagprism.images.stream import BATCH
-from tagprism.labels.phrase_list import read_phrases
-from tagprism.tagging.explain_output import explained
-from tagprism.tagging.tagger import Tagger, load
-from tagprism.tagging.tags import ImageTags
+
+if TYPE_CHECKING:
+    from tagprism.images.walk import PictureList
+    from tagprism.tagging.tag_file import RowFormat
+    from tagprism.tagging.tagger import Tagger
+    from tagprism.tagging.tags import ImageTags, Tag
 
 _TOP_K, _AT_LEAST = 10, 0.5
 
 
-class Cut(NamedTuple):
-    """How many tags a picture gets; None where nobody said.
-
-    Args:
-        top_k: at most so many.
-        min_probability: none of a lower probability.
-    """
-
-    top_k: int | None
-    min_probability: float | None
-
-    def filled_in(self, *, table: bool, calibrated: bool) -> Cut:
-        """Where nothing is said: what is likely, in a table of a calibrated bundle, else the ten best."""
-        if self != (None, None):
-            return self
-        return Cut(None, _AT_LEAST) if table and calibrated else Cut(_TOP_K, None)
-
-
 def tag(
-    paths: list[str],
-    model: str,
-    labels: Path | None,
-    cut: Cut,
-    format: Literal["table", "jsonl", "csv"] | None,
-    out: Path | None,
-    null: bool,
-    max_pixels: int | None,
-    explain: Path | None,
-    quiet: bool,
+    paths: Annotated[list[str], typer.Argument(help="Pictures, folders, patterns; - for a list of paths on stdin.")],
+    model: Model = DEFAULT_MODEL,
+    labels: Annotated[
+        Path | None, typer.Option(help="Words to choose from, one a line, aliases after a tab; else the vocabulary.")
+    ] = None,
+    top_k: Annotated[
+        int | None,
+        typer.Option("--top-k", min=1, help="Tags per picture at most. \\[default: 10, but see --min-probability]"),
+    ] = None,
+    min_probability: Annotated[
+        float | None,
+        typer.Option(
+            min=0,
+            max=1,
+            help="Least probability of a tag; needs a calibrated bundle. \\[default: 0.5 for a table without --top-k]",
+        ),
+    ] = None,
+    format: Annotated[
+        Literal["table", "jsonl", "csv"] | None,
+        typer.Option(help="What to print. \\[default: table; with --out by its ending, else jsonl]"),
+    ] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="File to write the rows into; run again to continue an interrupted one.")
+    ] = None,
+    null: Annotated[bool, typer.Option("--null", "-0", help="The list on stdin has zero bytes between paths.")] = False,
+    max_pixels: Annotated[
+        int | None,
+        typer.Option(
+            min=1, help="Skip pictures with more pixels; a JPEG may have twice as many. \\[default: 178956970]"
+        ),
+    ] = None,
+    explain: Annotated[
+        Path | None, typer.Option(help="Folder for pictures that show where each tag comes from.")
+    ] = None,
+    quiet: Quiet = False,
 ) -> int:
-    """Tag and print; the exit code is 4 when pictures were skipped."""
+    """Tag pictures with your own words or the model's vocabulary."""
+    from tagprism.images.decode import MAX_PIXELS
+    from tagprism.images.walk import PictureList
+    from tagprism.labels.phrase_list import read_phrases
+    from tagprism.tagging.tagger import load
+
     format = format or _format_for(out)
     if out is not None and format == "table":
         raise InputError("a table is for the terminal.", where="--out", remedy="Use --format jsonl or csv.")
     tagger = load(model)
     words = read_phrases(labels) if labels is not None else None
-    cut = cut.filled_in(table=format == "table", calibrated=tagger.calibrated)
-    job = _Job(tagger, words, cut, max_pixels or MAX_PIXELS, Inputs(paths, null=null), explain, quiet)
+    if top_k is None and min_probability is None:  # what is likely, where that is known and a person reads it
+        top_k, min_probability = (None, _AT_LEAST) if format == "table" and tagger.calibrated else (_TOP_K, None)
+    pictures = PictureList(paths, sys.stdin.buffer.read() if "-" in paths else b"", null=null)
+    job = _Job(tagger, words, top_k, min_probability, max_pixels or MAX_PIXELS, pictures, explain, quiet)
     skipped = _print(job, format) if out is None else _write_file(job, out, format)
     if skipped:
         console.talk.print(f"{skipped:,} picture(s) skipped.")
@@ -80,88 +95,85 @@ class _Job(NamedTuple):
 
     tagger: Tagger
     words: Mapping[str, tuple[str, ...]] | None
-    cut: Cut
+    top_k: int | None
+    min_probability: float | None
     max_pixels: int
-    inputs: Inputs
+    pictures: PictureList
     explain: Path | None
     quiet: bool
 
     def rows(self, done: int = 0) -> Iterator[ImageTags]:
         """The rows of the pictures after the first `done`; words that cannot be used are an error at once."""
         rows = self.tagger.tag_each(
-            islice(self.inputs, done, None),
+            islice(self.pictures, done, None),
             self.words,
-            self.cut.top_k,
-            self.cut.min_probability,
-            total=self.inputs.count - done,
+            self.top_k,
+            self.min_probability,
+            total=self.pictures.count - done,
             max_pixels=self.max_pixels,
             progress=console.progress(self.quiet),
         )
         if self.explain is None:
             return rows
-        given = self.inputs.named()
-        return explained(rows, self.explain, self.tagger, self.words, given, max_pixels=self.max_pixels)
+        from tagprism.tagging.explain_output import explained
 
-    def command(self, format: str) -> dict[str, object]:
-        """All that the rows depend on but the pictures."""
-        return {
-            "model": self.tagger.bundle.digest,
-            "words": "vocabulary" if self.words is None else digest_json(list(self.words.items())),
-            "top-k": self.cut.top_k,
-            "min-probability": self.cut.min_probability,
-            "max-pixels": self.max_pixels,
-            "format": format,
-        }
+        given = self.pictures.named()
+        return explained(rows, self.explain, self.tagger, self.words, given, max_pixels=self.max_pixels)
 
 
 def _print(job: _Job, format: Literal["table", "jsonl", "csv"]) -> int:
     """Rows on stdout, and what was skipped on stderr, but for a table on a terminal, which has just said it."""
     says_itself = format == "table" and sys.stdout.isatty()
-    rows = _without_file(job)
-    shown = TagTable(calibrated=job.tagger.calibrated, at_least=job.cut.min_probability)
-    text = shown if format == "table" else FORMATS[format]
+    started = job.rows()  # its errors come before the first line of output
+    text: _Table | RowFormat
+    if format == "table":
+        text = _Table(calibrated=job.tagger.calibrated, at_least=job.min_probability)
+    else:
+        from tagprism.tagging.tag_file import FORMATS
+
+        text = FORMATS[format]
     sys.stdout.write(text.header)
     skipped = 0
-    for row in rows:
-        sys.stdout.write(text.row(row))
-        sys.stdout.flush()  # whoever reads them through a pipe need not wait
-        if row.error is not None:
-            skipped += 1
-            if not says_itself:
-                _say_skipped(row, row.error)
+    try:
+        for row in started:
+            sys.stdout.write(text.row(row))
+            sys.stdout.flush()  # whoever reads them through a pipe need not wait
+            if row.error is not None:
+                skipped += 1
+                if not says_itself:
+                    _say_skipped(row, row.error)
+    except KeyboardInterrupt as stop:
+        raise console.Interrupted("interrupted; with --out FILE a second run would continue.") from stop
     return skipped
 
 
-def _without_file(job: _Job) -> Iterable[ImageTags]:
-    started = job.rows()  # not in the generator: its errors come before the first line of output
+def _write_file(job: _Job, out: Path, format: str) -> int:
+    from tagprism.files import digest_json
+    from tagprism.tagging.tag_file import FORMATS, TagFile
 
-    def rows() -> Iterator[ImageTags]:
-        try:
-            yield from started
-        except KeyboardInterrupt as stop:
-            raise console.Interrupted("interrupted; with --out FILE a second run would continue.") from stop
-
-    return rows()
-
-
-def _write_file(job: _Job, out: Path, kind: str) -> int:
-    format, command = FORMATS[kind], job.command(kind)
-    if whole := finished(out, command, job.inputs):
-        console.say(f"{out} is complete: {whole.rows:,} pictures", quiet=job.quiet)
-        return whole.skipped
-    with ContinuedFile(out, command, format.header.encode(), step=BATCH) as file:
-        done = file.resume(job.inputs)
-        if done:
-            console.say(f"continuing after {done:,} of {job.inputs.count:,} pictures", quiet=job.quiet)
+    command = {
+        "model": job.tagger.bundle.digest,
+        "words": "vocabulary" if job.words is None else digest_json(list(job.words.items())),
+        "top-k": job.top_k,
+        "min-probability": job.min_probability,
+        "max-pixels": job.max_pixels,
+        "format": format,
+    }
+    with TagFile(out, FORMATS[format], command, job.pictures) as file:
+        if file.complete:
+            console.say(f"{out} is complete: {file.rows:,} pictures", quiet=job.quiet)
+            return file.skipped
+        if file.rows:
+            console.say(f"continuing after {file.rows:,} of {job.pictures.count:,} pictures", quiet=job.quiet)
         if file.skipped:
             console.say(f"{file.skipped:,} of them had been skipped; their rows say why", quiet=job.quiet)
         try:
-            for row in job.rows(done) if done < job.inputs.count else ():
-                file.write(row.path, format.row(row).encode(), skipped=row.error is not None)
+            for row in job.rows(file.rows) if file.rows < job.pictures.count else ():
+                file.write(row)
                 if row.error is not None:
                     _say_skipped(row, row.error)
         except KeyboardInterrupt as stop:
-            kept = f"{file.saved:,} of {job.inputs.count:,} pictures are in {file.part}"
+            kept = f"{file.saved:,} of {job.pictures.count:,} pictures are in {file.part}"
             raise console.Interrupted(f"interrupted; {kept}. Run the same command again to continue.") from stop
         file.finish()
         console.say(f"{file.rows:,} pictures: {out}", quiet=job.quiet)
@@ -170,3 +182,75 @@ def _write_file(job: _Job, out: Path, kind: str) -> int:
 
 def _say_skipped(row: ImageTags, error: PictureError) -> None:
     console.say_skipped(os.fspath(row.path), error.message)
+
+
+class _Table:
+    """Pictures below their folder, each with its tags, as text for this terminal.
+
+    Args:
+        calibrated: whether tags carry probabilities, which are shown in place of the scores.
+        at_least: the cut, named where a picture has no tag.
+    """
+
+    def __init__(self, *, calibrated: bool, at_least: float | None) -> None:
+        self._calibrated, self._at_least = calibrated, at_least
+        self._folder = ""
+        self._left = max(20, console.data.width * 3 // 8)
+        self._right = max(20, console.data.width - self._left - 2)
+
+    @property
+    def header(self) -> str:
+        """Names of the columns."""
+        number = "probability" if self._calibrated else "score"
+        names = self._beside([Text("picture", "bold")], [Text(f"tags, each with its {number}", "bold")])
+        return _styled([*names, *self._beside([Text("─" * self._left, "dim")], [Text("─" * self._right, "dim")])])
+
+    def row(self, row: ImageTags) -> str:
+        """Lines of one picture, after its folder where that is another one."""
+        if row.error is not None:
+            right = self._wrapped(Text(f"{row.error.code}: {console.printable(row.error.message)}", "yellow"))
+        elif row.tags:
+            right = list(self._filled(row.tags))
+        else:
+            right = [Text(f"no tag above {self._at_least:g}" if self._at_least is not None else "no tag", "dim")]
+        folder, name = os.path.split(os.fsdecode(row.path))
+        shown = Text(console.printable(name)).wrap(console.data, self._left - 2)
+        lines = self._beside([Text("  ").append(line) for line in shown], right)
+        if folder != self._folder:
+            self._folder = folder
+            lines.insert(0, Text(console.printable(folder) + "/", "bold blue"))
+        return _styled(lines)
+
+    def _wrapped(self, text: Text) -> list[Text]:
+        return list(text.wrap(console.data, self._right))
+
+    def _filled(self, tags: Iterable[Tag]) -> Iterator[Text]:
+        """Lines of tags that keep each number with its label."""
+        line = Text()
+        for tag in tags:
+            number = tag.probability if tag.probability is not None else tag.score
+            one = Text.assemble(console.printable(tag.label), (f" {number:.2f}", "cyan"))
+            if line and cell_len(line.plain) + 2 + cell_len(one.plain) > self._right:
+                yield from self._wrapped(line)
+                line = Text()
+            line.append("  " if line else "")
+            line.append(one)
+        yield from self._wrapped(line)
+
+    def _beside(self, left: list[Text], right: list[Text]) -> list[Text]:
+        lines = []
+        for one, other in zip_longest(left, right):
+            line = one.copy() if one else Text()
+            if other:
+                line.append(" " * (self._left + 2 - cell_len(line.plain)))
+                line.append(other)
+            line.rstrip()
+            lines.append(line)
+        return lines
+
+
+def _styled(lines: Iterable[Text]) -> str:
+    with console.data.capture() as captured:
+        for line in lines:
+            console.data.print(line, soft_wrap=True)
+    return captured.get()

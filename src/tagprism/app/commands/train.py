@@ -27,7 +27,7 @@ def train(
     ] = None,
     limit: Limit = None,
     devices: Annotated[int | None, typer.Option(min=1, help="Processes on this machine, one per GPU.")] = None,
-    nodes: Annotated[int | None, typer.Option(min=1, help="Machines (see docs/training.md).")] = None,
+    nodes: Annotated[int | None, typer.Option(min=1, help="Machines (see docs/scale.md).")] = None,
     print_config: Annotated[bool, typer.Option("--print-config", help="Print every setting and stop.")] = False,
     quiet: Quiet = False,
 ) -> int:

@@ -2,29 +2,43 @@
 
 from __future__ import annotations
 
-from rich.markup import escape
-from rich.table import Table
+from typing import Annotated
+
+import typer
 
 from tagprism.app import console
+from tagprism.app.options import Quiet
 from tagprism.errors import NothingToDoError
-from tagprism.keywords import journal
 
 
-def undo(name: str | None, quiet: bool) -> int:
-    """Take back a run; the exit code is 4 when files were left alone."""
-    story, done, left = journal.undo(name, console.progress(quiet))
-    console.say(f"run {story.path.stem} undone: {done} sidecar(s) put back.", quiet=quiet)
+def undo(
+    journal: Annotated[str | None, typer.Argument(help="Name of a run, as --list shows it; else the last one.")] = None,
+    list_runs: Annotated[bool, typer.Option("--list", help="List the runs that wrote keywords.")] = False,
+    quiet: Quiet = False,
+) -> int:
+    """Take back a run of `keywords write`: every sidecar gets its bytes back, new ones are removed."""
+    from tagprism.keywords.journal import undo
+
+    if list_runs:
+        return _list_runs()
+    run, restored, left = undo(journal, console.progress(quiet))
+    console.say(f"run {run.path.stem} undone: {restored} sidecar(s) put back.", quiet=quiet)
     return console.report_skipped(left, "sidecar")
 
 
-def list_runs() -> int:
+def _list_runs() -> int:
     """List the runs, the last one first."""
+    from rich.markup import escape
+    from rich.table import Table
+
+    from tagprism.keywords.journal import recorded_runs
+
     table = Table("run", "started", "sidecars", "state")
-    for story in journal.stories():
-        state = "finished" if story.finished else "interrupted: run it again, or undo it"
-        if story.undone is not None:
-            state = f"undone, {story.undone} left alone" if story.undone else "undone"
-        table.add_row(*map(escape, (story.path.stem, story.started, str(len(story.lines)), state)))
+    for run in recorded_runs():
+        state = "finished" if run.finished else "interrupted: run it again, or undo it"
+        if run.undone is not None:
+            state = f"undone, {run.undone} left alone" if run.undone else "undone"
+        table.add_row(*map(escape, (run.path.stem, run.started, str(len(run.lines)), state)))
     if not table.row_count:
         raise NothingToDoError("no run has written keywords yet.")
     console.data.print(table)

@@ -18,7 +18,7 @@ from starlette.types import ASGIApp
 import tagprism
 from tagprism.app.server import routes
 from tagprism.app.server.answers import Errors, Health
-from tagprism.app.server.guard import Door, Guard, refusal, too_large
+from tagprism.app.server.guard import Access, Guard, refusal, too_large
 from tagprism.app.server.library import Library
 from tagprism.app.server.service import Service, StartingError
 from tagprism.app.server.work_queues import BusyError
@@ -31,13 +31,16 @@ _STATUS |= {"sidecar": 409}
 
 
 def create_app(
-    load: Callable[[], Library], door: Door, failed: Callable[[BaseException], None], ready: Callable[[Library], None]
+    load: Callable[[], Library],
+    access: Access,
+    failed: Callable[[BaseException], None],
+    ready: Callable[[Library], None],
 ) -> ASGIApp:
     """The application, not started.
 
     Args:
         load: opens index and model; called in a thread once the server answers, as it may take long.
-        door: whom to let in.
+        access: whom to let in.
         failed: told why `load` has failed; the server should then stop.
         ready: told once there is something to serve.
     """
@@ -62,10 +65,10 @@ def create_app(
     app.state.service = Service()
     app.include_router(routes.router)
     _health(app)
-    _page(app, door)
+    _page(app, access)
     for kind, handler in _HANDLERS.items():
         app.add_exception_handler(kind, handler)
-    return Guard(app, door)
+    return Guard(app, access)
 
 
 def _health(app: FastAPI) -> None:
@@ -77,7 +80,7 @@ def _health(app: FastAPI) -> None:
         return Health(status="ok" if is_ready else "starting", version=tagprism.__version__)
 
 
-def _page(app: FastAPI, door: Door) -> None:
+def _page(app: FastAPI, access: Access) -> None:
     app.mount("/static", StaticFiles(directory=_PAGE), name="static")
 
     @app.get("/", include_in_schema=False)
@@ -94,8 +97,8 @@ def _page(app: FastAPI, door: Door) -> None:
 
     @app.post("/login", include_in_schema=False)
     async def enter(request: Request, token: Annotated[str, Form()] = "") -> Response:
-        if door.fits(token):
-            return door.welcome(request.scope)
+        if access.is_token(token):
+            return access.log_in(request.scope)
         text = (_PAGE / "login.html").read_text(encoding="utf-8")
         return HTMLResponse(text.replace('role="alert" hidden', 'role="alert"'), 401)
 

@@ -57,7 +57,7 @@ def refusal(
 
 
 @dataclass(frozen=True)
-class Door:
+class Access:
     """Whom the server lets in.
 
     Args:
@@ -71,12 +71,12 @@ class Door:
         """What a browser keeps instead of the token."""
         return hmac.new((self.token or "").encode(), b"tagprism cookie", hashlib.sha256).hexdigest()
 
-    def opens(self, headers: Headers) -> bool:
+    def admits(self, headers: Headers) -> bool:
         """Whether a request shows the token, or the cookie that was given for it."""
         if self.token is None:
             return True
         kind, _, shown = headers.get("authorization", "").partition(" ")
-        if kind.lower() == "bearer" and self.fits(shown.strip()):
+        if kind.lower() == "bearer" and self.is_token(shown.strip()):
             return True
         try:
             kept = SimpleCookie(headers.get("cookie", "")).get(_COOKIE)
@@ -84,13 +84,13 @@ class Door:
             return False
         return kept is not None and hmac.compare_digest(kept.value.encode(), self.cookie.encode())
 
-    def fits(self, shown: str) -> bool:
+    def is_token(self, shown: str) -> bool:
         """Whether this is the token; takes as long whatever is shown."""
         return self.token is not None and hmac.compare_digest(
             shown.encode("utf-8", "surrogateescape"), self.token.encode()
         )
 
-    def welcome(self, scope: Scope) -> Response:
+    def log_in(self, scope: Scope) -> Response:
         """Send a browser to the page with the cookie."""
         answer = RedirectResponse("/", 303)
         kept = {"max_age": 30 * 86400, "httponly": True, "secure": scope["scheme"] == "https"}
@@ -115,11 +115,11 @@ class Guard:
 
     Args:
         app: the application.
-        door: whom to let in.
+        access: whom to let in.
     """
 
-    def __init__(self, app: ASGIApp, door: Door) -> None:
-        self._app, self._door = app, door
+    def __init__(self, app: ASGIApp, access: Access) -> None:
+        self._app, self._access = app, access
         self._under_way = self._uploads = 0
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -145,14 +145,14 @@ class Guard:
     def _refused(self, scope: Scope, headers: Headers) -> Response | None:
         path, method = scope["path"], scope["method"]
         host = headers.get("host", "")
-        if not self._door.knows_host(host):
+        if not self._access.knows_host(host):
             return refusal(421, f"this server is not called {host[:100]!r}.", "Use http://127.0.0.1 and its port.")
         if not _same_origin(path, method, host, headers):
             return refusal(403, "a page of another origin may not ask this server.", "Use the server's own page.")
-        if not self._door.opens(headers) and path not in _OPEN and path != "/health":
+        if not self._access.admits(headers) and path not in _OPEN and path != "/health":
             if "text/html" in headers.get("accept", "") and method == "GET":
                 shown = _query_token(scope)
-                return self._door.welcome(scope) if self._door.fits(shown) else RedirectResponse("/login", 303)
+                return self._access.log_in(scope) if self._access.is_token(shown) else RedirectResponse("/login", 303)
             answer = refusal(401, "the token is missing or wrong.", "Send `Authorization: Bearer TOKEN`.")
             answer.headers["www-authenticate"] = "Bearer"
             return answer

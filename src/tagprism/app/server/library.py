@@ -5,9 +5,7 @@ from __future__ import annotations
 import os
 import threading
 import time
-from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
@@ -22,51 +20,29 @@ from tagprism.app.server.answers import (
     Hit,
     ImageAnswer,
     KeywordsAnswer,
-    LabelOut,
-    LabelsAnswer,
     SearchAnswer,
     TagOut,
     UndoAnswer,
 )
 from tagprism.app.server.originals import Size, read_original, thumbnail
+from tagprism.app.server.overview import Overviews
 from tagprism.errors import InputError, NothingToDoError, PictureError
 from tagprism.images.decode import open_picture
 from tagprism.keywords import journal, sidecar
 from tagprism.labels.phrases import normalise_phrase
 from tagprism.search.collection import Collection, is_address, read_settings
 from tagprism.search.contract import Picture
-from tagprism.search.find import Finder, Found
+from tagprism.search.find import Found, find
 from tagprism.search.marks import Marks
-from tagprism.search.query import parse
-from tagprism.search.query_tree import show
+from tagprism.search.parse import parse
+from tagprism.search.query import show
 from tagprism.search.similar import Example
 from tagprism.tagging.explain import Explainer, Explanation
-from tagprism.tagging.tags import Tag, Words
+from tagprism.tagging.tags import LabelRanker, Tag
 
 _TAGS = 12  # of one picture
 _FEW = 3  # of a picture in a grid
-_QUICK = 0.2  # seconds: an overview that takes no longer is made anew whenever the index has changed
 _NO_PICTURE = "There is no picture of this number in the index."
-_RARELY = 30.0  # seconds between two overviews of a larger index
-
-
-@dataclass(frozen=True)
-class Overview:
-    """All pictures at a glance.
-
-    Args:
-        ids: the latest photo first.
-        labels: label -> in how many pictures it is among the best tags.
-        count: pictures that the index had.
-        seconds: time it took.
-        made: when, by `time.monotonic`.
-    """
-
-    ids: tuple[int, ...]
-    labels: Counter[str]
-    count: int
-    seconds: float
-    made: float
 
 
 class Library:
@@ -81,13 +57,10 @@ class Library:
     def __init__(self, collection: Collection, marks: Marks, naming: sidecar.Naming) -> None:
         self.collection, self.marks, self.naming = collection, marks, naming
         self.tagger = collection.tagger
-        self.words = Words(self.tagger, None)
-        self.finder = Finder(collection)
+        self.words = LabelRanker(self.tagger, None)
+        self.overviews = Overviews(collection.index, self.tagger.vocabulary)
         _ = self.tagger.bundle.model
-        self._spellings = _spellings(self.tagger.vocabulary.names, self.tagger.vocabulary.aliases)
-        self._trained = frozenset(self.tagger.vocabulary.seen)
-        self._writing, self._looking = threading.Lock(), threading.Lock()
-        self._overview = self._look()
+        self._writing = threading.Lock()
 
     def close(self) -> None:
         """Let go of index and marks."""
@@ -104,27 +77,6 @@ class Library:
 
     # ---- all pictures
 
-    def overview(self) -> Overview:
-        """All pictures, at most half a minute old."""
-        last = self._overview
-        changed = self.collection.index.info().pictures != last.count
-        old = time.monotonic() - last.made
-        if changed and (last.seconds < _QUICK or old > _RARELY) and self._looking.acquire(blocking=False):
-            try:
-                self._overview = self._look()
-            finally:
-                self._looking.release()
-        return self._overview
-
-    def _look(self) -> Overview:
-        began, labels, order = time.monotonic(), Counter[str](), []
-        for picture in self.collection.index.pictures():
-            labels.update(label for label, _ in picture.tags)
-            order.append((picture.taken or "", picture.modified, picture.id))
-        ids = tuple(number for _, _, number in sorted(order, reverse=True))
-        now = time.monotonic()
-        return Overview(ids, labels, len(ids), now - began, now)
-
     def search(self, query: str, like: int | None, limit: int, offset: int) -> SearchAnswer:
         """Some of the pictures that match a query or are like a picture, best first; of all when nothing is asked.
 
@@ -137,17 +89,14 @@ class Library:
         tree = parse(query) if query.strip() else None
         info, exact = index.info(), True
         if tree is None and like is None:
-            ids = self.overview().ids
+            ids = self.overviews.latest().ids
             pictures = index.get(ids[offset : offset + limit])
             hits, more = [_hit(one) for one in pictures if one is not None], offset + limit < len(ids)
         else:
             example = Example(self._matrix(like)[0], self.picture(like).path) if like is not None else None
-            results = self.finder.find(tree, offset + limit + 1, like=example, marks=self.marks)
-            hits, more = (
-                [_hit(*_of(one)) for one in results.found[offset : offset + limit]],
-                len(results.found) > offset + limit,
-            )
-            exact = results.exact
+            results = find(self.collection, tree, offset + limit + 1, like=example, marks=self.marks)
+            hits = [_hit(*_of(one)) for one in results.found[offset : offset + limit]]
+            more, exact = len(results.found) > offset + limit, results.exact
         return SearchAnswer(
             query=show(tree) if tree is not None else "",
             pictures=info.pictures,
@@ -160,7 +109,7 @@ class Library:
 
     def similar(self, matrix: Float32[np.ndarray, "M Q"], limit: int) -> list[Hit]:
         """Pictures like one that is not in the index."""
-        found = self.finder.find(None, limit, like=Example(matrix), marks=self.marks).found if limit else ()
+        found = find(self.collection, None, limit, like=Example(matrix), marks=self.marks).found if limit else ()
         return [_hit(*_of(one)) for one in found]
 
     def _matrix(self, number: int) -> Float32[np.ndarray, "1 M Q"]:
@@ -222,7 +171,7 @@ class Library:
     def _further(self, label: str, matrix: Float32[np.ndarray, "1 M Q"], *, mark: bool) -> TagOut:
         """A tag of a person's own; one that the model cannot read has no score."""
         try:
-            ((tag,),) = Words(self.tagger, [label]).best(matrix, 1, None)
+            ((tag,),) = LabelRanker(self.tagger, [label]).best(matrix, 1, None)
         except InputError:
             return TagOut(label=label, score=None, probability=None, vector=None, mark=mark)
         return tag_out(tag, mark)
@@ -260,28 +209,9 @@ class Library:
 
     def tags(self, matrix: Float32[np.ndarray, "M Q"], labels: Sequence[str] | None, top_k: int) -> list[TagOut]:
         """Tags of a ranking matrix, from the vocabulary or from some words."""
-        words = self.words if labels is None else Words(self.tagger, list(dict.fromkeys(labels)))
+        words = self.words if labels is None else LabelRanker(self.tagger, list(dict.fromkeys(labels)))
         (tags,) = words.best(matrix[None], top_k, None)
         return [tag_out(tag, None) for tag in tags]
-
-    # ---- labels
-
-    def labels(self, prefix: str, limit: int) -> LabelsAnswer:
-        """Labels of the vocabulary with a word that begins so; without a prefix the most frequent in the index."""
-        start, counts = normalise_phrase(prefix), self.overview().labels
-        if not start:
-            names = [label for label, _ in counts.most_common(limit)]
-        else:
-            fits = {
-                label: spelling.startswith(start)
-                for spelling, label in self._spellings
-                if f" {start}" in f" {spelling}"
-            }
-            order = sorted(fits, key=lambda one: (not fits[one], -counts[one], one not in self._trained, len(one), one))
-            names = order[:limit]
-        labels = [LabelOut(label=name, pictures=counts[name], trained=name in self._trained) for name in names]
-        near = self.tagger.vocabulary.nearest_names(prefix, 3) if start and not labels else []
-        return LabelsAnswer(labels=labels, near=near)
 
     # ---- what people say
 
@@ -364,8 +294,3 @@ def _explained(explanation: Explanation) -> ExplainAnswer:
         for why in explanation.tags
     ]
     return ExplainAnswer(frame=explanation.frame, tags=tags)
-
-
-def _spellings(names: Sequence[str], aliases: dict[str, tuple[str, ...]]) -> list[tuple[str, str]]:
-    """Every normalised spelling with its label."""
-    return [(normalise_phrase(text), name) for name in names for text in (name, *aliases.get(name, ()))]

@@ -141,7 +141,7 @@ async def labels(
     limit: Annotated[int, Query(ge=1, le=100)] = 12,
 ) -> LabelsAnswer:
     """Labels of the vocabulary that go on as asked; without a prefix those most frequent in the index."""
-    return await served.quick.run(served.library.labels, prefix, limit)
+    return await served.quick.run(served.library.overviews.labels, prefix, limit)
 
 
 @router.put("/images/{number}/marks", responses={404: _JSON, 507: _JSON})

@@ -12,7 +12,7 @@ import numpy as np
 
 from tagprism.app.server.guard import MAX_UPLOADS
 from tagprism.app.server.library import Library
-from tagprism.app.server.work_queues import Lane, Together
+from tagprism.app.server.work_queues import BatchingQueue, ThreadQueue
 
 _T = TypeVar("_T")
 _BATCH = 8  # uploads that go through the network at once
@@ -26,16 +26,16 @@ class Service:
     """The library and the threads that use it.
 
     Attributes:
-        quick: lane for what takes milliseconds: search, details, labels, marks.
-        pictures: lane for decoding and shrinking.
-        uploads: lane for uploaded pictures, so that they wait for each other alone.
+        quick: queue for what takes milliseconds: search, details, labels, marks.
+        pictures: queue for decoding and shrinking.
+        uploads: queue for uploaded pictures, so that they wait for each other alone.
     """
 
     def __init__(self) -> None:
         processors = os.cpu_count() or 1
-        self.quick = Lane("quick", max(4, processors), 500)
-        self.pictures = Lane("pictures", processors, 400)
-        self.uploads = Lane("uploads", processors, MAX_UPLOADS)
+        self.quick = ThreadQueue("quick", max(4, processors), 500)
+        self.pictures = ThreadQueue("pictures", processors, 400)
+        self.uploads = ThreadQueue("uploads", processors, MAX_UPLOADS)
         self._library: Library | None = None
 
     @property
@@ -55,9 +55,9 @@ class Service:
         return self._library
 
     @cached_property
-    def network(self) -> Together[np.ndarray, np.ndarray]:
+    def network(self) -> BatchingQueue[np.ndarray, np.ndarray]:
         """The network, for pictures that come one by one."""
-        return Together("network", self.library.look, _BATCH, MAX_UPLOADS)
+        return BatchingQueue("network", self.library.look, _BATCH, MAX_UPLOADS)
 
     async def through_network(self, pixels: np.ndarray) -> np.ndarray:
         """Ranking matrix (M, Q) of prepared pixels."""
@@ -76,8 +76,8 @@ class Service:
 
     def close(self) -> None:
         """Finish what is under way and let go of everything."""
-        for lane in (self.quick, self.pictures, self.uploads):
-            lane.close()
+        for work in (self.quick, self.pictures, self.uploads):
+            work.close()
         if self._library is not None:
             self.network.close()
             self._library.close()

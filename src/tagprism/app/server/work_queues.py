@@ -18,7 +18,7 @@ class BusyError(Exception):
     """So much is waiting already that one more would only wait."""
 
 
-class Lane:
+class ThreadQueue:
     """Threads for one kind of work, and a bounded number of calls that wait for them.
 
     Args:
@@ -50,7 +50,7 @@ class Lane:
         self._pool.shutdown(wait=True, cancel_futures=True)
 
 
-class Together(Generic[_One, _Out]):
+class BatchingQueue(Generic[_One, _Out]):
     """One thread that takes all calls that have come while it was at work, and does them at once.
 
     A call that comes alone is done alone and at once: nothing waits for company.

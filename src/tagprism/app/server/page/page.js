@@ -1,8 +1,10 @@
 // The page: what is asked, the address bar, and who does what. The parts know nothing of each other.
 
 import * as api from "./api.js";
+import { showChips } from "./chips.js";
+import { button, element } from "./elements.js";
 import { Grid } from "./grid.js";
-import { added, isQuery, pieces, toggled, without } from "./query.js";
+import { added, isQuery, pieces, without } from "./query.js";
 import { Suggest } from "./suggest.js";
 import { Viewer } from "./viewer.js";
 
@@ -37,7 +39,7 @@ function find({ query = state.query, like = state.like, push = true }) {
   const changed = query !== state.query || like?.id !== state.like?.id;
   Object.assign(state, { query, like });
   text.value = query;
-  showChips();
+  showAsked();
   if (push && changed) history.pushState(null, "", address());
   document.title = like ? `like ${like.name} – tagprism` : query ? `${query} – tagprism` : "tagprism";
   return load({ query, like });
@@ -112,10 +114,10 @@ function show(answer, { append }) {
 function showEmpty({ pictures, hits }) {
   $("empty").hidden = hits.length > 0;
   if (hits.length) return;
-  const title = make("h2", pictures ? "No picture fits" : "There are no pictures yet");
-  const hint = make("p", pictures ? "Take a part of the query away, or " : "Index a folder, and they appear here: ");
-  if (pictures) hint.append(action("look at all pictures.", () => find({ query: "", like: null })));
-  else hint.append(make("code", "tagprism index PHOTOS --into DIR"));
+  const title = element("h2", "", pictures ? "No picture fits" : "There are no pictures yet");
+  const hint = element("p", "", pictures ? "Take a part of the query away, or " : "Index a folder, and they appear here: ");
+  if (pictures) hint.append(button("look at all pictures.", () => find({ query: "", like: null })));
+  else hint.append(element("code", "", "tagprism index PHOTOS --into DIR"));
   $("empty").replaceChildren(title, hint);
 }
 
@@ -124,8 +126,8 @@ async function showOften() {
     const { labels } = await api.labels("");
     $("often-list").replaceChildren(
       ...labels.map(({ label }) => {
-        const item = make("li", "");
-        item.append(action(label, () => take(label)));
+        const item = element("li");
+        item.append(button(label, () => take(label)));
         return item;
       }),
     );
@@ -140,89 +142,28 @@ function fail(error, query) {
   if (!(error instanceof api.ApiError)) throw error;
   state.shown = null;
   const problem = $("problem");
-  problem.replaceChildren(make("p", error.message));
+  problem.replaceChildren(element("p", "", error.message));
   if (error.column && query) {
     const place = error.column - 1;
-    const line = make("code", query.slice(0, place));
-    line.append(make("mark", query.slice(place, place + 1) || " "), query.slice(place + 1));
+    const line = element("code", "", query.slice(0, place));
+    line.append(element("mark", "", query.slice(place, place + 1) || " "), query.slice(place + 1));
     problem.append(line);
   }
-  if (error.remedy) problem.append(make("p", error.remedy));
-  if (error.status === 0) problem.append(action("Try again", () => load(state)));
+  if (error.remedy) problem.append(element("p", "", error.remedy));
+  if (error.status === 0) problem.append(button("Try again", () => load(state)));
   problem.hidden = false;
   if (error.status === 422) text.ariaInvalid = "true";
   say("");
 }
 
-function showChips() {
+function showAsked() {
   const { query, like } = state;
-  const chips = pieces(query).map((piece, place) => (piece.sign ? sign(piece.sign) : chip(piece, place)));
-  if (like) chips.unshift(likeChip(like));
-  $("chips").replaceChildren(...chips);
+  showChips($("chips"), state, { find, removed: () => entry.focus() });
   $("clear").hidden = !query && !like && !entry.value;
   entry.placeholder = query || like ? "" : "Find pictures: beach, night sky, red car";
 }
 
-function chip(term, place) {
-  const item = make("li", "");
-  item.className = `chip${term.not ? " not" : ""}`;
-  const toggle = make("button", "");
-  toggle.type = "button";
-  toggle.ariaLabel = term.not ? `not ${term.text}: ask for it instead` : `${term.text}: exclude it instead`;
-  toggle.title = term.not ? "Press to ask for it" : "Press to exclude it";
-  if (term.not) toggle.append(make("b", "not"), " ");
-  toggle.append(term.text);
-  toggle.addEventListener("click", () => {
-    find({ query: toggled(state.query, place) });
-    $("chips").querySelectorAll("li")[place + (state.like ? 1 : 0)]?.querySelector("button")?.focus();
-  });
-  item.append(toggle, cross(term.text, () => find({ query: without(state.query, place) })));
-  return item;
-}
-
-function likeChip(picture) {
-  const item = make("li", "");
-  item.className = "chip like";
-  const photo = make("img", "");
-  photo.alt = "";
-  photo.src = api.thumbnail(picture, 360);
-  item.append(photo, make("span", `like ${picture.name}`), cross(picture.name, () => find({ like: null })));
-  return item;
-}
-
-function cross(name, remove) {
-  const button = make("button", "");
-  button.type = "button";
-  button.className = "x";
-  button.ariaLabel = `Remove ${name}`;
-  button.innerHTML = '<svg viewBox="0 0 24 24" aria-hidden="true"><path d="m6 6 12 12M18 6 6 18"/></svg>';
-  button.addEventListener("click", () => {
-    remove();
-    entry.focus();
-  });
-  return button;
-}
-
 const say = (words) => ($("count").textContent = words);
-
-function sign(word) {
-  const item = make("li", word);
-  item.className = "sign";
-  return item;
-}
-
-function make(name, words) {
-  const element = document.createElement(name);
-  element.textContent = words;
-  return element;
-}
-
-function action(words, work) {
-  const button = make("button", words);
-  button.type = "button";
-  button.addEventListener("click", work);
-  return button;
-}
 
 // ---- typing
 

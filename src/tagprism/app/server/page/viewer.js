@@ -1,6 +1,7 @@
 // One picture in a dialog: its tags, where they come from, and what the person says of them. Knows no queries.
 
 import * as api from "./api.js";
+import { button, element } from "./elements.js";
 import { percent } from "./grid.js";
 import { drawMap, scaleOf, vectorBars } from "./heat.js";
 import { Suggest } from "./suggest.js";
@@ -34,10 +35,6 @@ export class Viewer {
       like(picture);
     });
     $("keywords").addEventListener("click", () => this.writeKeywords());
-    $("similar-list").addEventListener("click", (event) => {
-      const button = event.target.closest("button");
-      if (button) this.go(0, Number(button.dataset.id));
-    });
     $("add").addEventListener("submit", (event) => {
       event.preventDefault();
       this.add($("new-tag").value);
@@ -74,7 +71,7 @@ export class Viewer {
       this.showTags(answer.tags, { fixed: true });
       this.explained(answer.explanation);
       $("similar").hidden = !answer.similar.length;
-      $("similar-list").replaceChildren(...answer.similar.map(smallTile));
+      $("similar-list").replaceChildren(...answer.similar.map((picture) => smallTile(picture, (id) => this.go(0, id))));
     });
     if (!$("viewer-problem").hidden) $("meta").textContent = "";
   }
@@ -162,17 +159,15 @@ export class Viewer {
 
   tagRow(tag, fixed) {
     const row = element("li", `tag${tag.mark === false ? " rejected" : ""}`);
-    const button = element("button", "show");
-    button.type = "button";
-    button.dataset.key = `show ${tag.label}`;
-    button.ariaPressed = "false";
+    const show = button("", () => this.pin(tag.label), "show");
+    show.dataset.key = `show ${tag.label}`;
+    show.ariaPressed = "false";
     const chance = tag.probability === null ? (tag.score === null ? "yours" : tag.score.toFixed(1)) : percent(tag.probability);
     const bar = element("span", "bar");
     bar.append(element("i"));
     bar.firstChild.style.width = `${100 * (tag.probability ?? 0)}%`;
-    button.append(element("span", "", tag.label), element("span", "chance", chance), bar);
-    button.addEventListener("click", () => this.pin(tag.label));
-    row.append(button);
+    show.append(element("span", "", tag.label), element("span", "chance", chance), bar);
+    row.append(show);
     if (!fixed) row.append(this.markButton(tag, true), this.markButton(tag, false));
     row.dataset.label = tag.label;
     row.addEventListener("pointerenter", () => this.showMap(tag.label));
@@ -183,15 +178,13 @@ export class Viewer {
   }
 
   markButton(tag, said) {
-    const button = element("button", `icon ${said ? "yes" : "no"}`);
-    button.type = "button";
-    button.ariaLabel = `${said ? "Keep" : "Reject"} ${tag.label}`;
-    button.title = said ? "This is right: keep it" : "This is wrong: reject it";
-    button.ariaPressed = String(tag.mark === said);
-    button.dataset.key = `${said} ${tag.label}`;
-    button.innerHTML = `<svg viewBox="0 0 24 24" aria-hidden="true"><path d="${said ? ICONS.yes : ICONS.no}"/></svg>`;
-    button.addEventListener("click", () => this.mark(tag.label, tag.mark === said ? null : said));
-    return button;
+    const made = button("", () => this.mark(tag.label, tag.mark === said ? null : said), `icon ${said ? "yes" : "no"}`);
+    made.ariaLabel = `${said ? "Keep" : "Reject"} ${tag.label}`;
+    made.title = said ? "This is right: keep it" : "This is wrong: reject it";
+    made.ariaPressed = String(tag.mark === said);
+    made.dataset.key = `${said} ${tag.label}`;
+    made.innerHTML = `<svg viewBox="0 0 24 24" aria-hidden="true"><path d="${said ? ICONS.yes : ICONS.no}"/></svg>`;
+    return made;
   }
 
   async mark(label, said) {
@@ -217,15 +210,11 @@ export class Viewer {
       const words = answer.keywords.join(", ") || "none";
       $("said").textContent = answer.changed ? `Written into ${answer.sidecar}: ${words}. ` : `${answer.sidecar} has them already.`;
       if (!answer.run) return;
-      const back = element("button", "", "Undo");
-      back.type = "button";
-      back.addEventListener("click", () =>
-        this.attempt(async () => {
-          const undone = await api.undo(answer.run);
-          $("said").textContent = undone.left.length ? undone.left.join(" ") : `${answer.sidecar} is as it was.`;
-        }),
-      );
-      $("said").append(back);
+      const undo = async () => {
+        const undone = await api.undo(answer.run);
+        $("said").textContent = undone.left.length ? undone.left.join(" ") : `${answer.sidecar} is as it was.`;
+      };
+      $("said").append(button("Undo", () => this.attempt(undo)));
     });
   }
 
@@ -293,24 +282,15 @@ export class Viewer {
   }
 }
 
-function smallTile(picture) {
+function smallTile(picture, open) {
   const item = element("li");
-  const button = element("button");
-  button.type = "button";
-  button.dataset.id = picture.id;
+  const tile = button("", () => open(picture.id));
   const photo = element("img");
   photo.src = api.thumbnail(picture, 360);
   photo.alt = picture.name;
-  button.append(photo);
-  item.append(button);
+  tile.append(photo);
+  item.append(tile);
   return item;
-}
-
-function element(name, className = "", text = "") {
-  const made = document.createElement(name);
-  if (className) made.className = className;
-  if (text) made.textContent = text;
-  return made;
 }
 
 const size = (bytes) => (bytes < 1e6 ? `${Math.max(1, Math.round(bytes / 1e3))} kB` : `${(bytes / 1e6).toFixed(1)} MB`);

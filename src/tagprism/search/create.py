@@ -1,0 +1,209 @@
+"""Make a collection, open it to be brought up to date, or remove it: one process at a time. Reads no pictures."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Literal
+
+from tagprism.bundle.bundle import DEFAULT
+from tagprism.errors import InputError, MachineError
+from tagprism.files import machine_errors, write_json
+from tagprism.search.collection import (
+    CATALOG,
+    MARKS,
+    SETTINGS,
+    Collection,
+    Settings,
+    catalog_file,
+    escaped,
+    is_address,
+    lasting_name,
+    open_index,
+    qdrant,
+)
+from tagprism.search.edge_index import RECALL, SHARD, EdgeIndex
+from tagprism.search.shared_index import LOCK, SERVER, take_lock
+from tagprism.tagging.tagger import load
+
+StorageName = Literal["float32", "float16", "int8"]
+_UPDATE_LOCK = "upkeep"
+_OURS = {SHARD, RECALL, LOCK, SERVER, _UPDATE_LOCK}
+_OURS |= {f"{name}{part}" for name in (CATALOG, MARKS) for part in ("", "-wal", "-shm")}
+
+
+@contextmanager
+def open_for_update(
+    where: str,
+    roots: Sequence[str] = (),
+    *,
+    model: str | None = None,
+    storage: StorageName | None = None,
+    rebuild: bool = False,
+) -> Iterator[Collection]:
+    """Open an index, or make it where there is none, while no other process does; closed at the end of the block.
+
+    Args:
+        where: as for `open_index`.
+        roots: absolute paths of the files and folders it is to be made of.
+        model: as `tagging.tagger.load` takes it; None for the one that made the index, or the packaged one.
+        storage: how matrices are kept; None for what the index has, or float16.
+        rebuild: make it anew, with another model or storage if these are given; its folders and marks stay.
+
+    Raises:
+        InputError: something else is there already, or nothing to make an index of; the model cannot be used, or the
+            index keeps its matrices in another way.
+        IndexMismatchError: the index was made with another model.
+        MachineError: another process updates it, or has it open while it is to be made anew; it cannot be written.
+    """
+    if not exists(where):
+        if not roots:
+            remedy = "Name files or folders."
+            raise InputError("there is no index, and no pictures are named.", where=where, remedy=remedy)
+        for root in roots:
+            if not os.path.lexists(root):
+                raise InputError("is not there.", where=root, remedy="Name files or folders that are there.")
+    with update_lock(where):
+        old = open_index(where) if exists(where) else None
+        if old is None or rebuild:
+            collection = _anew(where, roots, old, model, storage)
+        else:
+            collection = old if model is None else old.with_model(model)
+        with collection:
+            _ = collection.tagger
+            if storage not in (None, collection.settings.storage):
+                raise InputError(
+                    f"keeps matrices as {collection.settings.storage}, not {storage}.",
+                    where=where,
+                    remedy="Leave --storage away, or index anew with --rebuild.",
+                )
+            yield collection
+
+
+def _anew(
+    where: str, roots: Sequence[str], old: Collection | None, model: str | None, storage: StorageName | None
+) -> Collection:
+    """An empty collection in place of the old one."""
+    if old is None:
+        return create_collection(where, model or DEFAULT, storage or "float16", without_nested(roots))
+    old.close()
+    model = model or old.settings.model
+    load(model)  # a model that cannot be used is an error before anything is removed
+    remove_collection(where)
+    return create_collection(where, model, storage or old.settings.storage, without_nested([*old.folders, *roots]))
+
+
+def exists(where: str) -> bool:
+    """Whether there is an index.
+
+    Raises:
+        InputError: the address is none, or of something else.
+        MachineError: the server does not answer.
+    """
+    if not is_address(where):
+        return (Path(where) / SETTINGS).is_file()
+    try:
+        open_index(where).close()
+    except InputError as error:
+        if "no such collection" in error.what:
+            return False
+        raise
+    return True
+
+
+@contextmanager
+def update_lock(where: str) -> Iterator[None]:
+    """Be the only process that makes or updates this index.
+
+    Args:
+        where: as for `open_index`; a folder is made when absent.
+
+    Raises:
+        MachineError: another process does.
+    """
+    if is_address(where):
+        file = catalog_file(where).with_suffix(".lock")
+    else:
+        with machine_errors(Path(where)):
+            Path(where).mkdir(parents=True, exist_ok=True)
+        file = Path(where) / _UPDATE_LOCK
+    with _locked(file, where, "another `tagprism index` is at work on it.", "Wait for it, or stop it."):
+        yield
+
+
+@contextmanager
+def _locked(file: Path, where: str, busy: str, remedy: str) -> Iterator[None]:
+    lock = take_lock(file)
+    if lock is None:
+        raise MachineError(busy, where=where, remedy=remedy)
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def create_collection(
+    where: str, model: str, storage: StorageName = "float16", folders: tuple[str, ...] = ()
+) -> Collection:
+    """Make an empty index for the ranking matrices of a model, while nobody else does (`update_lock`).
+
+    Args:
+        where: a folder that is absent or empty, or the address of a collection that is not there.
+        model: as `tagging.tagger.load` takes it.
+        storage: how matrices are kept.
+        folders: the roots that will be indexed.
+
+    Raises:
+        InputError: something else is there already, or the model cannot be used.
+        MachineError: it cannot be written.
+    """
+    tagger = load(model)
+    _, M, Q = tagger.bundle.model.shapes[1]
+    settings = Settings(
+        model=lasting_name(model),
+        digest=tagger.bundle.digest,
+        vectors=int(M),
+        columns=int(Q),
+        storage=storage,
+        folders=tuple(map(escaped, folders)),
+    )
+    if is_address(where):
+        engine = qdrant()
+        engine.QdrantIndex.create(*engine.connect(where), settings.model_dump(mode="json")).close()
+    else:
+        folder = Path(where)
+        with machine_errors(folder):
+            if any(entry.name not in _OURS for entry in folder.iterdir()):
+                raise InputError("is no index and not empty.", where=where, remedy="Name a new folder.")
+        EdgeIndex.create(folder, (settings.vectors, settings.columns), storage).close()
+        write_json(folder / SETTINGS, settings.model_dump(mode="json"))  # last: without it there is no index
+    return open_index(where)
+
+
+def remove_collection(where: str) -> None:
+    """Remove the matrices of an index, but not what people added beside them, so that it can be made anew.
+
+    Raises:
+        MachineError: another process has it open, or it cannot be removed.
+    """
+    if is_address(where):
+        engine = qdrant()
+        engine.remove_collection(*engine.connect(where))
+        return
+    folder = Path(where)
+    remedy = "Stop the server or the other command."
+    with _locked(folder / LOCK, where, "is open in another process.", remedy), machine_errors(folder):
+        (folder / SETTINGS).unlink(missing_ok=True)  # first: from here on there is no index
+        shutil.rmtree(folder / SHARD, ignore_errors=True)
+
+
+def without_nested(roots: Sequence[str]) -> tuple[str, ...]:
+    """Roots in alphabetical order, without those that lie in others."""
+    kept: list[str] = []
+    for root in sorted(set(roots)):
+        if not any(root.startswith(os.path.join(other, "")) for other in kept):  # noqa: PTH118 (texts)
+            kept.append(root)
+    return tuple(kept)

@@ -1,0 +1,299 @@
+"""Queries as people write them (`"polar bear" AND snow NOT people taken:2024`), read into a tree. Knows no pictures.
+
+    query  = all { OR all }
+    all    = part { [AND] part }
+    part   = { NOT | - | NUMBER* } leaf
+    leaf   = ( query ) | word { word } | "phrase" | taken:FROM..TO | path:TEXT
+
+Words next to each other are one phrase, as tags are (`night sky`). Operators are in capitals, so
+`black and white` is one too.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Literal, NoReturn
+
+from tagprism.labels.phrases import normalise_phrase
+from tagprism.search.query import OPERATORS, And, InPath, Label, Not, Or, Query, Taken, Weighted, labels_of
+from tagprism.search.query_error import QueryError
+
+LONGEST_QUERY = 10_000  # characters
+FILTERS = ("taken", "path")
+_WEIGHT = re.compile(r"([0-9]++(?:\.[0-9]++)?+|\.[0-9]++)\s*+\*")  # possessive: time linear in a hostile text
+_OPENING, _CLOSING = '"“”„', {'"': '"', "“": "“”", "”": "“”", "„": "“”"}  # telephones write curly ones
+_WORD = re.compile(rf"[^\s(){_OPENING}]+")
+_NAMED = re.compile(r"([A-Za-z]+):")
+_SYMBOLS = {"&": "AND", "&&": "AND", "+": "AND", "|": "OR", "||": "OR", "!": "NOT", "-": "NOT"}
+DEEPEST = 40  # groups, NOTs and weights inside each other
+MOST_LABELS = 32  # each is a search of its own
+LONGEST_LABEL = 200  # characters
+WEIGHTS = (0.01, 100.0)
+Kind = Literal["word", "phrase", "taken", "path", "weight", "AND", "OR", "NOT", "(", ")", "end"]
+_BEGIN: tuple[Kind, ...] = ("word", "phrase", "taken", "path", "weight", "NOT", "(")
+_TIME = re.compile(r"\d{4}(-\d\d(-\d\d(T\d\d(:\d\d(:\d\d)?)?)?)?)?", re.ASCII)
+_EARLIEST = "0001-01-01T00:00:00"
+
+
+def parse(text: str) -> Query:
+    """Read a query.
+
+    Args:
+        text: at most 10,000 characters with at most 32 labels.
+
+    Returns:
+        The tree; `query.show` writes it again.
+
+    Raises:
+        QueryError: it cannot be read; the error points at the place.
+    """
+    return _Parser(text).query()
+
+
+class _Parser:
+    """One pass over the tokens, by recursive descent."""
+
+    def __init__(self, text: str) -> None:
+        self._text = text
+        self._tokens = list(_tokens(text))
+        self._at = 0
+        self._depth = 0
+        self._labels: set[str] = set()
+
+    @property
+    def _next(self) -> Token:
+        return self._tokens[self._at]
+
+    def _taken(self) -> Token:
+        self._at += 1
+        return self._tokens[self._at - 1]
+
+    def _fail(self, what: str, place: int, remedy: str) -> NoReturn:
+        raise QueryError(what, self._text, place, remedy)
+
+    def query(self) -> Query:
+        """The whole text."""
+        if self._next.kind == "end":
+            self._fail("the query is empty.", 0, "Write a tag, such as beach.")
+        whole = self._any()
+        if self._next.kind == ")":
+            self._fail("this `)` closes nothing.", self._next.place, "Leave it away, or open a group with `(`.")
+        return whole
+
+    def _any(self) -> Query:
+        parts = [self._all()]
+        while self._next.kind == "OR":
+            self._at += 1
+            parts.append(self._all())
+        return parts[0] if len(parts) == 1 else Or(tuple(parts))
+
+    def _all(self) -> Query:
+        parts = [self._part()]
+        while self._next.kind in ("AND", *_BEGIN):
+            if self._next.kind == "AND":
+                self._at += 1
+            parts.append(self._part())
+        return parts[0] if len(parts) == 1 else And(tuple(parts))
+
+    def _part(self) -> Query:
+        if self._next.kind not in _BEGIN:
+            self._no_part()
+        if self._depth == DEEPEST:
+            remedy = f"At most {DEEPEST} groups, NOTs and weights may stand inside each other."
+            self._fail("the query is too deep.", self._next.place, remedy)
+        self._depth += 1
+        token = self._taken()
+        if token.kind == "NOT":
+            part = _negated(self._part())
+        elif token.kind == "weight":
+            part = self._weighted(token, self._part())
+        elif token.kind == "(":
+            part = self._group(token)
+        else:
+            part = self._leaf(token)
+        self._depth -= 1
+        return part
+
+    def _no_part(self) -> NoReturn:
+        """Say what is missing before the next token."""
+        token, before = self._next, self._tokens[self._at - 1] if self._at else None
+        if token.kind in ("AND", "OR") and (before is None or before.kind == "("):
+            self._fail(f"{token.kind} has nothing before it.", token.place, "Write a tag there, or leave it away.")
+        if token.kind == ")" and before is not None and before.kind == "(":
+            self._fail("the group is empty.", token.place, "Write a tag between the parentheses.")
+        if token.kind == ")" and before is None:
+            self._fail("this `)` closes nothing.", token.place, "Leave it away, or open a group with `(`.")
+        if before is not None and before.kind == "(":
+            self._fail("this `(` is not closed.", before.place, "Write a tag and `)`, or leave it away.")
+        name = before.text if before is not None and before.kind != "weight" else "the weight"
+        self._fail(f"{name} has nothing after it.", token.place, "Write a tag there, or leave it away.")
+
+    def _group(self, opening: Token) -> Query:
+        inside = self._any()
+        if self._next.kind != ")":
+            self._fail("this `(` is not closed.", opening.place, "Close the group with `)`.")
+        self._at += 1
+        return inside
+
+    def _weighted(self, token: Token, part: Query) -> Query:
+        weight, (least, most) = float(token.text), WEIGHTS
+        if not least <= weight <= most:
+            remedy = f"Use {least} to {most:g}; to keep something out write NOT."
+            self._fail("the weight is out of range.", token.place, remedy)
+        if isinstance(part, Weighted):
+            self._fail("what follows has a weight already.", token.place, "Leave one of the two away.")
+        if not labels_of(part):
+            self._fail("a filter has no weight.", token.place, "Leave the number away: a filter is met or not.")
+        return Weighted(weight, part)
+
+    def _leaf(self, token: Token) -> Query:
+        if token.kind == "taken":
+            return self._time_range(token)
+        if token.kind == "path":
+            return InPath(token.text)
+        words = [token.text]
+        while token.kind == "word" and self._next.kind == "word":
+            words.append(self._taken().text)
+        return self._label(" ".join(" ".join(words).split()), token.place)
+
+    def _label(self, text: str, place: int) -> Label:
+        if not normalise_phrase(text):
+            self._fail("there is no word in this phrase.", place, "Write a tag, such as beach.")
+        if len(text) > LONGEST_LABEL:
+            remedy = f"Use at most {LONGEST_LABEL}; AND and OR join several tags."
+            self._fail(f"this phrase has {len(text):,} characters.", place, remedy)
+        self._labels.add(text)
+        if len(self._labels) > MOST_LABELS:
+            self._fail(f"this is label {MOST_LABELS + 1}.", place, f"Use at most {MOST_LABELS} different ones.")
+        return Label(text)
+
+    def _time_range(self, token: Token) -> Taken:
+        first, dots, last = token.text.partition("..")
+        self._check_time(first, token.value_place, may_be_empty=bool(dots and last))
+        if not dots:
+            return Taken(first, first)
+        self._check_time(last, token.value_place + len(first) + 2, may_be_empty=bool(first))
+        if first and last and first[: len(last)] > last:
+            self._fail("the range ends before it begins.", token.value_place, f"Write taken:{last}..{first}.")
+        return Taken(first, last)
+
+    def _check_time(self, value: str, place: int, *, may_be_empty: bool) -> None:
+        if not value and may_be_empty:
+            return
+        if not _TIME.fullmatch(value):
+            remedy = "Write a year, month or day, or a range: taken:2024, taken:2024-03..2024-07, taken:2024-03-15.."
+            self._fail("this is no time.", place, remedy)
+        try:
+            datetime.fromisoformat(value + _EARLIEST[len(value) :])
+        except ValueError:
+            self._fail("this is not in the calendar.", place, "Months are 01 to 12, days 01 to 31.")
+
+
+def _negated(part: Query) -> Query:
+    return Weighted(part.weight, Not(part.part)) if isinstance(part, Weighted) else Not(part)
+
+
+@dataclass(frozen=True)
+class Token:
+    """One word or sign.
+
+    Args:
+        kind: what it is; `word` is bare, `phrase` was quoted, `taken` and `path` are filters.
+        text: the word, phrase, value of the filter or number of the weight.
+        place: of its first character, from 0.
+        value_place: of the first character of `text`.
+    """
+
+    kind: Kind
+    text: str
+    place: int
+    value_place: int
+
+
+def _tokens(text: str) -> Iterator[Token]:
+    """Words and signs from left to right, then the end.
+
+    Raises:
+        QueryError: a character, filter or quote that cannot be read, or a text that is too long.
+    """
+    if len(text) > LONGEST_QUERY:
+        raise QueryError(
+            f"the query has {len(text):,} characters.", text, LONGEST_QUERY, f"Use at most {LONGEST_QUERY:,}."
+        )
+    place = 0
+    while place < len(text):
+        if text[place].isspace():
+            place += 1
+        elif text[place] in "()":
+            yield Token("(" if text[place] == "(" else ")", text[place], place, place)
+            place += 1
+        elif text[place] in _OPENING:
+            inside, end = _quoted(text, place)
+            yield Token("phrase", inside, place, place)
+            place = end
+        elif found := _WEIGHT.match(text, place):
+            yield Token("weight", found[1], place, place)
+            place = found.end()
+        elif text[place] == "-" and place + 1 < len(text) and not text[place + 1].isspace():
+            yield Token("NOT", "-", place, place)
+            place += 1
+        else:
+            token, place = _word(text, place)
+            yield token
+    yield Token("end", "", len(text), len(text))
+
+
+def _word(text: str, place: int) -> tuple[Token, int]:
+    found = _WORD.match(text, place)
+    assert found is not None  # the caller has seen a character that is none of the others
+    word = found[0]
+    if word in OPERATORS:
+        return Token(word, word, place, place), found.end()  # type: ignore[arg-type]
+    if named := _NAMED.match(word):
+        return _filter(text, place, named[1], found.end())
+    if word in _SYMBOLS:
+        raise QueryError(f"`{word}` is no operator.", text, place, f"Write {_SYMBOLS[word]}.")
+    if word.startswith("!"):
+        raise QueryError("`!` is no operator.", text, place, "Write NOT before what shall not be there.")
+    if "*" in word:
+        remedy = "Write a weight as in 2*dog; words are never cut short. Quote the phrase if the * belongs to it."
+        raise QueryError("`*` stands after a number only.", text, place + word.index("*"), remedy)
+    if "," in word:
+        remedy = "Write AND or OR between tags; quote the phrase if the comma belongs to it."
+        raise QueryError("a comma joins no tags.", text, place + word.index(","), remedy)
+    return Token("word", word, place, place), found.end()
+
+
+def _filter(text: str, place: int, name: str, end: int) -> tuple[Token, int]:
+    kind, start = name.lower(), place + len(name) + 1
+    if kind not in FILTERS:
+        remedy = "There are taken: and path:. Quote the phrase if the colon belongs to it."
+        raise QueryError("there is no filter of this name.", text, place, remedy)
+    if start < len(text) and text[start] in _OPENING:
+        value, end = _quoted(text, start)
+        start += 1
+    else:
+        value = text[start:end]
+    if not value:
+        example = "taken:2024" if kind == "taken" else "path:holiday"
+        remedy = f"Write it right after the colon, as in {example}."
+        raise QueryError(f"`{name}:` has no value.", text, min(start, len(text)), remedy)
+    return Token("taken" if kind == "taken" else "path", value, place, start), end
+
+
+def _quoted(text: str, place: int) -> tuple[str, int]:
+    """What is quoted from a place on (a doubled quote stands for one), and the place after it."""
+    closing, at, inside = _CLOSING[text[place]], place + 1, []
+    while at < len(text):
+        if text[at] not in closing:
+            inside.append(text[at])
+            at += 1
+        elif text[at] == '"' and text[at + 1 : at + 2] == '"':
+            inside.append('"')
+            at += 2
+        else:
+            return "".join(inside), at + 1
+    raise QueryError("the quote is not closed.", text, place, "Close it with a second quote.")

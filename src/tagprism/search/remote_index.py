@@ -1,0 +1,192 @@
+"""An index that another process has open: requests to it, and its answers, over a local connection.
+
+A message is one line of JSON, then the bytes of one float32 array. Nothing is unpickled: `multiprocessing.connection`
+only frames the messages, and lets nobody in who does not know the key.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict
+from itertools import islice
+from multiprocessing import AuthenticationError
+from multiprocessing.connection import Client, Connection, answer_challenge, deliver_challenge
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float, Float32
+
+from tagprism.errors import InputError, MachineError, TagprismError
+from tagprism.search.contract import Filter, Hit, Index, IndexInfo, Picture, as_json, from_json
+
+HOST = "127.0.0.1"
+_PAGE = 1000  # pictures an answer lists at most
+_GREETING = 30.0  # seconds that the server may take to let a client in
+_SECONDS = 600.0  # that the server may take over one request
+_ERRORS = {"InputError": InputError, "MachineError": MachineError}
+
+
+def answer(index: Index, message: bytes) -> bytes:
+    """One request carried out; errors are answers too."""
+    try:
+        request, array = _unpacked(message)
+        return _packed(*_carried_out(index, request, array))
+    except KeyError as error:
+        return _packed({"missing": error.args[0]})
+    except TagprismError as error:
+        kind = type(error).__name__ if type(error).__name__ in _ERRORS else "MachineError"
+        return _packed({"error": kind, "what": error.what, "where": error.where, "remedy": error.remedy})
+
+
+def _carried_out(
+    index: Index, request: dict[str, Any], array: Float32[np.ndarray, ...]
+) -> tuple[dict[str, Any], Float32[np.ndarray, ...] | None]:
+    ids: list[int] = request.get("ids", [])
+    match request["call"]:
+        case "add":
+            index.add([_picture(values) for values in request["pictures"]], array)
+        case "remove":
+            index.remove(ids)
+        case "search":
+            hits = index.search(array, request["limit"], where=_filter(request["where"]))
+            return {"hits": [[[hit.id, hit.score] for hit in of_one] for of_one in hits]}, None
+        case "get":
+            return {"pictures": [one and _values(one) for one in index.get(ids)]}, None
+        case "matrices":
+            return {}, index.matrices(ids)
+        case "scores":
+            return {}, index.scores(array, ids)
+        case "pictures":
+            return {"pictures": [_values(one) for one in islice(index.pictures(request["after"]), _PAGE)]}, None
+        case "settle":
+            index.settle(array)
+        case "info":
+            return asdict(index.info()), None
+        case other:
+            raise InputError(f"another tagprism asks for `{other}`.", remedy="Update both.")
+    return {}, None
+
+
+class RemoteIndex:
+    """An `Index` that another process has open.
+
+    Args:
+        port: of the server that the other process runs (`shared_index.IndexServer`).
+        key: of that server.
+
+    Raises:
+        ConnectionError: there is no such server any more; by every method. What was under way may be done or not.
+        MachineError: the server does not answer; by every method.
+    """
+
+    def __init__(self, port: int, key: bytes) -> None:
+        self._port, self._key = port, key
+        self._idle: list[Connection] = []
+        self._idle.append(self._connected())
+
+    def _connected(self) -> Connection:
+        try:
+            line = Client((HOST, self._port))
+            if not line.poll(_GREETING):  # whatever has the port now is no server of an index
+                raise EOFError
+            answer_challenge(line, self._key)
+            deliver_challenge(line, self._key)
+        except (EOFError, AuthenticationError) as error:
+            raise ConnectionError("the process that had the index open has gone") from error
+        return line
+
+    def _call(
+        self, request: dict[str, Any], array: Float[np.ndarray, ...] | None = None
+    ) -> tuple[dict[str, Any], Float32[np.ndarray, ...]]:
+        line = self._idle.pop() if self._idle else self._connected()  # one for every thread that asks at once
+        try:
+            line.send_bytes(_packed(request, array))
+            if not line.poll(_SECONDS):
+                raise MachineError("the process that has the index open does not answer.", remedy="Stop it.")
+            answer, result = _unpacked(line.recv_bytes())
+        except EOFError as error:
+            line.close()
+            raise ConnectionError("the process that had the index open has gone") from error
+        except BaseException:
+            line.close()
+            raise
+        self._idle.append(line)
+        if "missing" in answer:
+            raise KeyError(answer["missing"])
+        if "error" in answer:
+            raise _ERRORS[answer["error"]](answer["what"], where=answer["where"], remedy=answer["remedy"])
+        return answer, result
+
+    def add(self, pictures: Sequence[Picture], matrices: Float[np.ndarray, "n M Q"]) -> None:
+        """As `Index.add`."""
+        self._call({"call": "add", "pictures": [_values(one) for one in pictures]}, matrices)
+
+    def remove(self, ids: Sequence[int]) -> None:
+        """As `Index.remove`."""
+        self._call({"call": "remove", "ids": list(ids)})
+
+    def search(
+        self, scoring_vectors: Float32[np.ndarray, "q Q"], limit: int, *, where: Filter | None = None
+    ) -> list[list[Hit]]:
+        """As `Index.search`."""
+        request = {"call": "search", "limit": limit, "where": where and asdict(where)}
+        return [[Hit(*pair) for pair in of_one] for of_one in self._call(request, scoring_vectors)[0]["hits"]]
+
+    def get(self, ids: Sequence[int]) -> list[Picture | None]:
+        """As `Index.get`."""
+        answer, _ = self._call({"call": "get", "ids": list(ids)})
+        return [values and _picture(values) for values in answer["pictures"]]
+
+    def matrices(self, ids: Sequence[int]) -> Float32[np.ndarray, "n M Q"]:
+        """As `Index.matrices`."""
+        return self._call({"call": "matrices", "ids": list(ids)})[1]
+
+    def scores(self, scoring_vectors: Float32[np.ndarray, "q Q"], ids: Sequence[int]) -> Float32[np.ndarray, "q n"]:
+        """As `Index.scores`."""
+        return self._call({"call": "scores", "ids": list(ids)}, scoring_vectors)[1]
+
+    def pictures(self, after: int = 0) -> Iterator[Picture]:
+        """As `Index.pictures`."""
+        while page := self._call({"call": "pictures", "after": after})[0]["pictures"]:
+            yield from map(_picture, page)
+            after = page[-1]["id"]
+
+    def settle(self, scoring_vectors: Float32[np.ndarray, "q Q"]) -> None:
+        """As `Index.settle`."""
+        self._call({"call": "settle"}, scoring_vectors)
+
+    def info(self) -> IndexInfo:
+        """As `Index.info`."""
+        return IndexInfo(**self._call({"call": "info"})[0])
+
+    def close(self) -> None:
+        """End the conversation; the index stays open where it is."""
+        while self._idle:
+            self._idle.pop().close()
+
+
+def _values(picture: Picture) -> dict[str, Any]:
+    return {"id": picture.id, **as_json(picture)}
+
+
+def _picture(values: dict[str, Any]) -> Picture:
+    return from_json(values["id"], values)
+
+
+def _filter(values: dict[str, Any] | None) -> Filter | None:
+    if values is None:
+        return None
+    ranges = {name: tuple((first, last) for first, last in values[name]) for name in ("taken", "not_taken")}
+    return Filter(**ranges, path=tuple(values["path"]), not_path=tuple(values["not_path"]))
+
+
+def _packed(header: dict[str, Any], array: Float[np.ndarray, ...] | None = None) -> bytes:
+    rows = np.empty(0, "<f4") if array is None else np.ascontiguousarray(array, "<f4")
+    return json.dumps({**header, "shape": rows.shape}).encode() + b"\n" + rows.tobytes()
+
+
+def _unpacked(message: bytes) -> tuple[dict[str, Any], Float32[np.ndarray, ...]]:
+    line, _, rest = message.partition(b"\n")
+    header = json.loads(line)
+    return header, np.frombuffer(rest, "<f4").astype(np.float32).reshape(header.pop("shape"))

@@ -137,7 +137,7 @@ def test_near_duplicates_are_kept_in_one_part_and_what_cannot_be_decoded_is_left
         ({"unseen": []}, "'unseen' is empty"),
         ({"least_positives": 0}, "least_positives=0 must be at least 1"),
         ({"unseen": ["cat", "rare"]}, "of 2 unseen labels 1 have fewer than 4 positives in test: 'rare: 2'"),
-        ({"unseen": 0.9}, "wanted, and all but 3 have fewer than 4 positives in test: 'rare: 2'"),
+        ({"unseen": 0.9}, "wanted, and only 3 can be: the others have fewer than 4 positives in test: 'rare: 2'"),
         (
             {"unseen": ["cat", "dog", "tree"], "least_positives": 6},
             "left to train on have fewer than 6 positives in train: 'rare",

@@ -262,7 +262,7 @@ def test_what_cannot_be_ranked_is_refused(scores: Any, targets: Any, options: di
 @pytest.mark.parametrize(
     ("k", "options", "message"),
     [
-        (0, {}, "^k is 0, but must be from 1 to the number of labels, 2.$"),
+        (0, {}, "^k is 0, but must be a whole number from 1 to the number of labels, 2.$"),
         (3, {}, "^k is 3, but must be"),
         (1.5, {}, "^k is 1.5, but must be"),
         (True, {}, "^k is True, but must be"),

@@ -176,9 +176,8 @@ def _unseen_labels(
             chosen |= {label for label in names if positives["test"][label] >= least}
     if len(chosen) < wanted:
         rare = [label for label in labels if label not in chosen]
-        raise _too_few(
-            f"{wanted} unseen labels are wanted, and all but {len(chosen)} have", rare, positives["test"], least
-        )
+        start = f"{wanted} unseen labels are wanted, and only {len(chosen)} can be: the others have"
+        raise _too_few(start, rare, positives["test"], least)
     return tuple(label for label in labels if label in chosen)
 
 

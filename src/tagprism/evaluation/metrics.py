@@ -274,7 +274,7 @@ def _images_at_k(targets: Int8[np.ndarray, "N L"], k: int, image_set: ImageSet) 
     """Check K and the image set, and give the index that selects the images."""
     _check_choice("image_set", image_set, ImageSet)
     if isinstance(k, bool) or not isinstance(k, int | np.integer) or not 1 <= k <= targets.shape[1]:
-        raise InputError(f"k is {k}, but must be from 1 to the number of labels, {targets.shape[1]}.")
+        raise InputError(f"k is {k!r}, but must be a whole number from 1 to the number of labels, {targets.shape[1]}.")
     return labelled_images(targets) if image_set == "labelled" else slice(None)
 
 

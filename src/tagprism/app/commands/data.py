@@ -142,6 +142,8 @@ def split(
     from tagprism.datasets.registry import open_dataset
     from tagprism.files import write_json
 
+    if out.exists():  # runs may have been made on it
+        raise InputError("exists already.", where=str(out), remedy="Delete it, or choose another --out.")
     table = open_dataset(data)
     groups = near_duplicates(table, progress=console.progress(quiet)) if look else {key: key for key in table.keys}
     shares: dict[str, Any] = {"unseen": unseen, "test": test, "val": val, "least_positives": least_positives}

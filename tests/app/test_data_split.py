@@ -20,7 +20,10 @@ def test_one_split_and_several(cli: Cli, tmp_path: Path) -> None:
     assert (len(split.seen), len(split.unseen), len(split.val)) == (6, 2, 0)
     assert abs(len(split.test) / len(table) - 0.3) < 0.05
     assert json.loads(out.read_text())["seed"] == 3
-    done = cli("data", "split", f"tagged:{data}", "--unseen", "0.25", "--seed", "3", "--count", "3", "--out", out)
+    again = ("data", "split", f"tagged:{data}", "--unseen", "0.25", "--seed", "3", "--count", "3", "--out")
+    cli(*again, out).refused("exists already")  # runs may have been made on it
+    out = tmp_path / "splits.json"
+    done = cli(*again, out)
     assert "drawn with seed 5: 6 seen and 2 unseen labels (0 too rare for either); " in done.err
     names = split_names(str(out))
     several = [load_split(name, table) for name in names]
@@ -36,6 +39,7 @@ def test_pictures_that_cannot_be_used_are_listed(cli: Cli, tmp_path: Path) -> No
     assert done.code == 4
     assert "0/red_circle.png: The picture cannot be decoded." in done.err and "0/red_cross.png: There is no" in done.err
     assert "0/red_circle.png" not in out.read_text()
+    out = tmp_path / "unseen.json"
     assert cli("data", "split", f"tagged:{data}", "--no-look", "--out", out, "-q").code == 4
     assert "0/red_circle.png" in out.read_text()
 

@@ -12,6 +12,7 @@ from pathlib import Path
 import jaxtyping
 import pytest
 from filelock import FileLock
+from hypothesis import HealthCheck, settings
 
 # Shapes and types are checked while the tests run; to be installed before anything of tagprism is imported.
 _CHECKED = ("labels", "images", "datasets", "bundle", "tagging", "evaluation", "keywords", "network", "comparing")
@@ -20,6 +21,10 @@ jaxtyping.install_import_hook([f"tagprism.{room}" for room in _CHECKED], "bearty
 
 from tests.command_line import tagprism  # noqa: E402
 from tests.small_world import World, make_world  # noqa: E402
+
+# An example takes as long as a busy machine lets it: a limit in real time would fail by chance.
+settings.register_profile("tests", settings(), deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("tests")
 
 SHARED = Path(__file__).resolve().parents[2] / "shared"
 

@@ -78,6 +78,7 @@ def test_a_probability_is_the_same_alone_in_a_batch_and_among_other_words(world:
         assert tag.probability == pytest.approx(together[picture, "cross"].probability, rel=1e-3)
 
 
+@pytest.mark.slow
 def test_words_for_the_bundle_are_known_without_its_encoders(cli: Cli, world: World, run: Path, tmp_path: Path) -> None:
     words = tmp_path / "words.txt"
     words.write_text("star\torange\nReds\tscarlet\n")

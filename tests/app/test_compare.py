@@ -30,6 +30,7 @@ def variants(tmp_path: Path) -> Path:
     return path
 
 
+@pytest.mark.slow
 def test_every_recipe_on_every_split_and_a_second_time_without_training(
     cli: Cli, world: World, variants: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -66,6 +67,7 @@ def test_compare_says_what_evaluate_says(cli: Cli, world: World) -> None:
     assert ours["zsl"]["mAP"] == pytest.approx(theirs["zsl"]["mAP"], rel=1e-3)
 
 
+@pytest.mark.slow
 def test_damaged_pictures_are_listed_also_when_results_were_kept(cli: Cli, world: World, tmp_path: Path) -> None:
     data = tmp_path / "data"
     shutil.copytree(world.data, data)
@@ -80,6 +82,7 @@ def test_damaged_pictures_are_listed_also_when_results_were_kept(cli: Cli, world
         assert all(f"skipped {key}: The file is not a picture" in done.err for key in damaged)
 
 
+@pytest.mark.slow
 def test_settings_are_chosen_without_test_pictures(cli: Cli, world: World) -> None:
     done = cli("compare", world.recipe, *world.on(0), "--pseudo-unseen", 0.3, "--format", "json", "--quiet")
     assert done.code == 0
@@ -89,6 +92,7 @@ def test_settings_are_chosen_without_test_pictures(cli: Cli, world: World) -> No
     assert all(result["zsl"]["labels"] == 2 and result["gzsl"]["labels"] == 6 for result in results)
 
 
+@pytest.mark.slow
 def test_all_rivals_stand_beside_the_recipe(cli: Cli, world: World, tmp_path: Path) -> None:
     command = ("compare", world.recipe, *world.on(0), "--baselines", "--out", tmp_path, "--format", "json")
     done = cli(*command)
@@ -103,6 +107,7 @@ def test_all_rivals_stand_beside_the_recipe(cli: Cli, world: World, tmp_path: Pa
     assert all(f"| {name} |" in again.out for name in methods)
 
 
+@pytest.mark.slow
 def test_rivals_are_named_one_by_one(cli: Cli, world: World) -> None:
     named = ("--baseline", "single", "--baseline", "ridge", "--baseline", "single")
     done = cli("compare", world.recipe, *world.on(0), *named, "--format", "json", "--quiet")

@@ -42,6 +42,7 @@ def test_an_export_tags_as_the_run_and_says_how_alike_it_is(
     assert precision == "fp32" or size.stat().st_size < 0.8 * before.stat().st_size
 
 
+@pytest.mark.slow
 def test_the_runs_own_pictures_are_used_where_none_are_named(cli: Cli, world: World, tmp_path: Path) -> None:
     done = cli("export", world.run, "--into", tmp_path / "b")
     assert done.code == 0 and f"{len(json.loads((world.run / 'pictures.json').read_text()))} pictures:" in done.err
@@ -50,6 +51,7 @@ def test_the_runs_own_pictures_are_used_where_none_are_named(cli: Cli, world: Wo
     assert not (tmp_path / "c").exists()
 
 
+@pytest.mark.slow
 def test_without_text_the_label_space_stays_and_the_cache_has_the_encoder(
     cli: Cli, world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -87,6 +89,7 @@ def test_an_encoder_of_another_source_is_not_used(
     cli(*tagging).refused("no vector for `orange`")
 
 
+@pytest.mark.slow
 def test_int8_of_a_small_network_keeps_all_outputs_or_is_refused(cli: Cli, world: World, tmp_path: Path) -> None:
     into = tmp_path / "small"
     done = cli("export", world.run, "--into", into, "--precision", "int8", "--photos", world.data, *LOOSE, "--no-text")

@@ -52,6 +52,7 @@ def tags(rows: list[dict[str, Any]]) -> dict[str, Any]:
     }
 
 
+@pytest.mark.slow
 def test_every_file_has_a_row_and_every_good_one_its_tags(hostile: Hostile, world: World, tmp_path: Path) -> None:
     assert len(hostile.expected) >= 200
     command = [*without_power(), sys.executable, "-m", "tagprism", "tag", hostile.folder, "-m", world.run]
@@ -80,6 +81,7 @@ def test_every_file_has_a_row_and_every_good_one_its_tags(hostile: Hostile, worl
     assert not any(ord(char) < 32 for char in said.replace("\n", "")), "a name commands the terminal"
 
 
+@pytest.mark.slow
 def test_the_table_and_csv_take_any_name(hostile: Hostile, world: World) -> None:
     names = hostile.folder / "names"
     table = tagprism("tag", names, "-m", world.run, "--top-k", "1", environment={"COLUMNS": "80"})
@@ -93,6 +95,7 @@ def test_the_table_and_csv_take_any_name(hostile: Hostile, world: World) -> None
     assert ascii_only.returncode == 0, ascii_only.stderr
 
 
+@pytest.mark.slow
 def test_files_may_change_and_vanish_meanwhile(world: World, tmp_path: Path) -> None:
     paths = []
     for number in range(400):

@@ -21,6 +21,8 @@ from tests.app.conftest import Cli
 from tests.network.official_network import OfficialNetwork
 from tests.small_world import LABELS, UNSEEN, World
 
+pytestmark = pytest.mark.slow
+
 M, D, SIZE = 3, 12, 64
 
 EXPORT = "tagprism.network.official_bundle.export_onnx"

@@ -218,6 +218,7 @@ def test_killed_at_any_moment_it_continues(world: World, tmp_path: Path) -> None
     assert again.returncode == 0 and b"400 unchanged; 400 pictures" in again.stderr
 
 
+@pytest.mark.slow
 def test_ctrl_c_says_how_far_it_is(world: World, tmp_path: Path) -> None:
     photos, where = tmp_path / "photos", tmp_path / "photos.index"
     for seed in range(300):
@@ -231,6 +232,7 @@ def test_ctrl_c_says_how_far_it_is(world: World, tmp_path: Path) -> None:
     assert process.returncode == 130 and "pictures are in" in said and "Run the same command again" in said
 
 
+@pytest.mark.slow
 def test_watch_follows_the_folder_while_others_search(world: World, photos: Path, tmp_path: Path) -> None:
     where = tmp_path / "photos.index"
     with start("index", photos, "--into", where, "-m", world.run, "--watch", "--quiet") as process:

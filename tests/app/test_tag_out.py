@@ -72,6 +72,7 @@ def test_killed_at_random_moments_the_file_is_as_uninterrupted(
     assert shown == sorted([plain.name, killed.name])
 
 
+@pytest.mark.slow
 def test_ctrl_c_says_how_to_continue(many: Path, world: World, tmp_path: Path) -> None:
     out = tmp_path / "tags.jsonl"
     process = start(many, world, out)

@@ -139,6 +139,7 @@ def test_fifty_clients_search_while_a_writer_is_killed_twenty_times(folder: Path
     again.close()
 
 
+@pytest.mark.slow
 def test_clients_go_on_when_the_writer_that_had_it_open_is_killed(folder: Path) -> None:
     with_stable(folder).close()
     state: dict[int, int] = {}

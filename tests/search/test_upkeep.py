@@ -231,6 +231,7 @@ def test_only_what_is_below_the_roots_is_touched(library: Library) -> None:
     assert sorted(library.held()) == ["a b/2.png", "a/1.png", "b/3.png"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("before", [True, False], ids=["before the index", "after the index"])
 @pytest.mark.parametrize("call", range(4))
 def test_killed_at_any_change_the_next_run_continues(

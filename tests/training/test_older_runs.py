@@ -100,6 +100,7 @@ def test_weights_get_todays_names_and_nothing_else_does() -> None:
     assert list(current_names(dict.fromkeys(new, 0))) == new
 
 
+@pytest.mark.slow
 def test_an_old_run_is_evaluated_and_continued(cli: Cli, world: World, tmp_path: Path) -> None:  # noqa: F811
     """Its recipe has settings that are gone, its weights and checkpoint older names."""
     settings = ("--set", "training.epochs=2", "--set", "training.choose=best")

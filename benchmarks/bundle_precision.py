@@ -16,10 +16,10 @@ from pathlib import Path
 import numpy as np
 
 from tagprism.app import console
-from tagprism.app.open_data import open_data
 from tagprism.bundle.agreement import measure_agreement
 from tagprism.bundle.bundle import MODEL
 from tagprism.bundle.onnx_model import OnnxNetwork
+from tagprism.datasets.registry import open_data
 from tagprism.evaluation.streaming import evaluate_matrices
 from tagprism.images.stream import process_pictures
 from tagprism.labels.encoders.encoder import load_encoder, read_card

@@ -20,8 +20,8 @@ from collections.abc import Callable
 
 import numpy as np
 
-from tagprism.app.open_data import open_data
 from tagprism.bundle.score import max_similarity_numpy
+from tagprism.datasets.registry import open_data
 from tagprism.evaluation.evaluate import evaluate
 from tagprism.evaluation.ranking import average_precision_of_ranks
 from tagprism.search.query import LabelLogits, log_probability

@@ -24,12 +24,12 @@ import numpy as np
 
 from cost_plot import draw
 from tagprism.app import console
-from tagprism.app.open_data import open_data
 from tagprism.bundle.bundle import MODEL
 from tagprism.bundle.onnx_model import OnnxNetwork
 from tagprism.comparing.compare import choosing_splits, run_method
 from tagprism.comparing.experiment import Experiment
 from tagprism.comparing.methods import Method
+from tagprism.datasets.registry import open_data
 from tagprism.datasets.splits import Split, split_names
 from tagprism.datasets.table import ImageTable
 from tagprism.errors import NothingToDoError

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
-from tagprism.app.open_data import open_data
+from tagprism.datasets.registry import open_data
 from tagprism.evaluation.evaluate import evaluate
 from tagprism.search.collection import Collection, Settings
 from tagprism.search.contract import Picture

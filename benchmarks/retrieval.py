@@ -15,7 +15,7 @@ from pathlib import Path
 
 import numpy as np
 
-from tagprism.app.open_data import open_data
+from tagprism.datasets.registry import open_data
 from tagprism.evaluation.evaluate import Result, evaluate
 from tagprism.evaluation.metrics import chance_mean_average_precision
 from tagprism.evaluation.ranking import average_precision_of_ranks

@@ -24,8 +24,7 @@ if TYPE_CHECKING:
     from tagprism.evaluation.metrics import mean_average_precision, precision_recall_f1_at_k
     from tagprism.labels.label_space import LabelSpace
     from tagprism.labels.vocabulary import Vocabulary
-    from tagprism.network.embedding_matrix import EmbeddingMatrix
-    from tagprism.network.max_similarity import max_similarity
+    from tagprism.network.embedding_matrix import EmbeddingMatrix, max_similarity
     from tagprism.search.collection import Collection, open_index
     from tagprism.tagging.tagger import Tagger, load
     from tagprism.training.diversity_loss import SemanticDiversityLoss
@@ -76,7 +75,7 @@ _MODULE_OF = {
     "draw_split": "datasets.draw_split",
     "evaluate": "evaluation.evaluate",
     "load": "tagging.tagger",
-    "max_similarity": "network.max_similarity",
+    "max_similarity": "network.embedding_matrix",
     "mean_average_precision": "evaluation.metrics",
     "open_index": "search.collection",
     "precision_recall_f1_at_k": "evaluation.metrics",

@@ -14,9 +14,8 @@ from tagprism.bundle.onnx_model import OnnxNetwork
 from tagprism.bundle.score import max_similarity_numpy
 from tagprism.errors import InputError
 from tagprism.network.backbones import Backbone
-from tagprism.network.embedding_matrix import EmbeddingMatrix, Network, RankingMatrix
+from tagprism.network.embedding_matrix import EmbeddingMatrix, Network, RankingMatrix, max_similarity
 from tagprism.network.export import export_onnx
-from tagprism.network.max_similarity import max_similarity
 from tests.command_line import python
 
 

@@ -11,7 +11,7 @@ from hypothesis.extra import numpy as arrays
 
 from tagprism.bundle.score import max_similarity_numpy
 from tagprism.errors import InputError
-from tagprism.network.max_similarity import max_similarity
+from tagprism.network.embedding_matrix import max_similarity
 
 # Small whole numbers: sums are exact in float32, so ties are real ties in both.
 _whole = st.integers(-3, 3).map(float)

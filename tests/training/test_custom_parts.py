@@ -19,8 +19,7 @@ from tagprism.datasets.registry import open_dataset
 from tagprism.datasets.splits import Split, load_split
 from tagprism.datasets.table import ImageTable
 from tagprism.errors import InputError, NothingToDoError
-from tagprism.network.embedding_matrix import EmbeddingMatrix
-from tagprism.network.max_similarity import max_similarity
+from tagprism.network.embedding_matrix import EmbeddingMatrix, max_similarity
 from tagprism.training.custom_parts import CustomBackbone, CustomHead, CustomLoss
 from tagprism.training.diversity_loss import SemanticDiversityLoss
 from tagprism.training.recipe import ModelTable, Recipe, load_recipe

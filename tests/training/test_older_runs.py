@@ -64,8 +64,9 @@ def test_a_recipe_with_every_old_setting_is_read(recipe: Path) -> None:
     [
         ("anchor_temperature = 2.0", "anchor_temperature = 1.0", "model.anchor_temperature = 1.0"),
         ("conse_sharp = true", "conse_sharp = false", "model.conse_sharp = False"),
+        ("conse_sharp = true\n", "", "model.conse_sharp = False"),  # what it was by default
         ("accumulate = 1", "accumulate = 4", "training.accumulate = 4"),
-        ('batch_norm = "train"', 'batch_norm = "evaluation"', "training.batch_norm = evaluation"),
+        ('batch_norm = "train"', 'batch_norm = "evaluation"\nend_to_end = true', "training.batch_norm = evaluation"),
         ("weight = 1.0", "weight = 0.5", "labels.parts.weight = 0.5"),
     ],
 )
@@ -74,6 +75,27 @@ def test_another_value_of_a_removed_setting_is_refused(recipe: Path, old: str, n
     with pytest.raises(InputError, match="no longer has") as caught:
         load_recipe(recipe)
     assert f"`{named}`" in str(caught.value) and "Train an older run anew" in str(caught.value)
+
+
+def test_former_defaults_are_meant_where_a_former_name_says_nothing(recipe: Path) -> None:
+    recipe.write_text(OLD.replace("conse_rank = 7\n", ""))
+    assert load_recipe(recipe).model.class_columns_rank == 96
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [("conse = 0.25", "conse = 0.0"), ("anchor = 0.5\nanchor_temperature = 2.0", "anchor_temperature = 1.0")],
+)
+def test_settings_of_what_was_not_wanted_mean_nothing(recipe: Path, old: str, new: str) -> None:
+    recipe.write_text(OLD.replace(old, new).replace('batch_norm = "train"', 'batch_norm = "evaluation"'))
+    read = load_recipe(recipe)
+    assert read.model.prior == 0 or read.model.class_columns_rank == 192  # today's default
+
+
+def test_the_last_word_stands_by_whichever_name(recipe: Path) -> None:
+    assert load_recipe(recipe, ("model.prior=3", "model.class_columns=0")).model.prior == 3
+    recipe.write_text(OLD.replace("anchor = 0.5\nanchor_temperature = 2.0", "prior = 0.5"))
+    assert load_recipe(recipe, ("model.anchor=2",)).model.prior == 2
 
 
 def test_linear_conse_that_was_not_wanted_is_no_reason_to_refuse(recipe: Path) -> None:

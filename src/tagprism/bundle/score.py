@@ -86,7 +86,7 @@ def scoring_vectors(
 def max_similarity_numpy(
     matrices: Float[np.ndarray, "B M D"], label_vectors: Float[np.ndarray, "L D"]
 ) -> tuple[Float32[np.ndarray, "B L"], Integer[np.ndarray, "B L"]]:
-    """Score every label against every image's embedding matrix in numpy, as `network.max_similarity` does in torch.
+    """Score every label against every image's embedding matrix in numpy, as `network.embedding_matrix` does in torch.
 
     Args:
         matrices: (B, M, D) embedding or ranking matrices; float16 is widened.

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
-from tagprism.datasets.splits import Split
+from tagprism.datasets.splits import Split, load_split
 from tagprism.datasets.table import ImageTable, first_ten
 from tagprism.errors import InputError
 
@@ -92,3 +92,20 @@ def _parsed(kind: str, rest: str, allowed: Mapping[str, tuple[str, ...]]) -> tup
             raise InputError(f"'{part}' cannot be.", where=f"--data {kind}:{rest}", remedy=remedy)
         options[key] = value
     return Path(path), options
+
+
+def open_data(data: str, split: str | None) -> tuple[ImageTable, Split]:
+    """Open a data set and a split of it.
+
+    Args:
+        data: as for `open_dataset`.
+        split: `FILE` or `FILE#2`; None for a data set that brings its own.
+
+    Raises:
+        InputError: no such data, or a split is needed and was not named.
+    """
+    table = open_dataset(data)
+    chosen = load_split(split, table) if split is not None else default_split(data, table)
+    if chosen is None:
+        raise InputError(f"`{data}` has no split of its own.", where="--split", remedy="Name one: --split FILE#0")
+    return table, chosen

@@ -14,11 +14,10 @@ from pathlib import Path, PurePath
 from typing import Any
 
 from tagprism.datasets.image_ids import ImageIds
-from tagprism.datasets.json_file import read_json
 from tagprism.datasets.protocol import Protocol
 from tagprism.datasets.table import ImageTable, first_ten
 from tagprism.errors import InputError
-from tagprism.files import digest_bytes, digest_json
+from tagprism.files import digest_bytes, digest_json, read_json
 from tagprism.labels.phrases import listed, spoken_phrase, variants
 
 _FORM = 'Write {"seen": [], "unseen": [], "train": [], "test": []}, "val" optional, or a list of such objects.'

@@ -13,10 +13,10 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from tagprism.datasets.image_ids import FilesBelow
-from tagprism.datasets.json_file import read_json
 from tagprism.datasets.ragged import Ragged
 from tagprism.datasets.table import ImageTable, SkippedPicture, Unlisted, first_ten
 from tagprism.errors import InputError
+from tagprism.files import read_json
 from tagprism.labels.phrases import normalise_phrase
 
 _FORM = 'Write {"photo.jpg": ["label", ...]} or {"photo.jpg": {"positive": [...], "negative": [...]}}.'

@@ -17,8 +17,7 @@ from torch import Tensor, nn
 
 from tagprism.errors import InputError
 from tagprism.network.backbones import Backbone
-from tagprism.network.embedding_matrix import EmbeddingMatrix
-from tagprism.network.max_similarity import check_label_vectors, check_matrices
+from tagprism.network.embedding_matrix import EmbeddingMatrix, check_label_vectors, check_matrices
 from tagprism.training.recipe import ModelTable
 
 IDENTITY = "data.json"  # of a RUN: digests of data and split, and of custom parts

@@ -10,7 +10,7 @@ from torch import Tensor, distributed, nn
 from torch.nn import functional
 
 from tagprism.errors import InputError
-from tagprism.network.max_similarity import check_label_vectors, check_matrices, max_similarity
+from tagprism.network.embedding_matrix import check_label_vectors, check_matrices, max_similarity
 
 
 class SemanticDiversityLoss(nn.Module):

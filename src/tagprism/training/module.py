@@ -17,8 +17,7 @@ from torch import Tensor, nn
 
 from tagprism.evaluation.metrics import mean_average_precision
 from tagprism.files import digest_bytes
-from tagprism.network.embedding_matrix import RankingMatrix
-from tagprism.network.max_similarity import max_similarity
+from tagprism.network.embedding_matrix import RankingMatrix, max_similarity
 from tagprism.progress import Advance
 from tagprism.training.batches import Batch, BatchLoader
 from tagprism.training.custom_parts import CustomLoss

@@ -20,6 +20,11 @@ _REMOVED: dict[tuple[str, str], Any] = {
     ("training", "batch_norm"): "train",
     ("training", "checkpoint_batches"): None,
 }
+OTHER_NAME = {old: (table, new) for (table, old), new in _RENAMED.items()} | {
+    new: (table, old) for (table, old), new in _RENAMED.items()
+}
+"""A name of a setting, former or today's -> its table and its other name."""
+_FORMER_RANK = 96  # of ConSE where a recipe said nothing
 _PART_WEIGHT = 1.0  # of `labels.parts`, as above
 _PRIOR = re.compile(r"(head|network|network\.1)\.anchor\.")  # in a RUN; in checkpoints of a head, of a whole network
 _CLASS_COLUMNS = re.compile(r"classes\.")
@@ -36,9 +41,18 @@ def current_settings(values: dict[str, Any], *, where: str) -> dict[str, Any]:
         InputError: a setting asks for what is no longer there, or is given under both names.
     """
     tables = {name: dict(table) if isinstance(table, dict) else table for name, table in values.items()}
-    model, labels = tables.get("model"), tables.get("labels")
-    if isinstance(model, dict) and not model.get("conse"):
-        model.pop("conse_sharp", None)  # it said how, and nothing was wanted
+    model, labels, training = (tables.get(name) for name in ("model", "labels", "training"))
+    if isinstance(model, dict):
+        if model.get("conse"):  # what the former defaults were
+            model.setdefault("conse_sharp", False)
+            model.setdefault("conse_rank", _FORMER_RANK)
+        else:  # they said how, and nothing was wanted
+            model.pop("conse_sharp", None)
+            model.pop("conse_rank", None)
+        if not model.get("anchor"):
+            model.pop("anchor_temperature", None)
+    if isinstance(training, dict) and not training.get("end_to_end"):
+        training.pop("batch_norm", None)
     for (table, old), only in _REMOVED.items():
         if isinstance(tables.get(table), dict) and old in tables[table]:
             _check_removed(f"{table}.{old}", tables[table].pop(old), only, where)
@@ -57,7 +71,8 @@ def _check_removed(setting: str, value: Any, only: Any, where: str) -> None:
         raise InputError(
             f"`{setting} = {value}` is a setting that tagprism no longer has.",
             where=where,
-            remedy=f"Leave it out: tagprism behaves as with `{setting} = {only}`. Train an older run anew.",
+            remedy=f"tagprism behaves as with `{setting} = {only}`. Train an older run anew: leave the setting out of a "
+            "copy of its recipe, and give `tagprism train` another --out.",
         )
 
 

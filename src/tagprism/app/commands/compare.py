@@ -54,10 +54,10 @@ def compare(
     console.require_extra("train", "torch")
     import json
 
-    from tagprism.app.open_data import open_data
     from tagprism.comparing.compare import choosing_splits
     from tagprism.comparing.compare import compare as run
     from tagprism.comparing.methods import NEIGHBOURS, Method, read_variants
+    from tagprism.datasets.registry import open_data
     from tagprism.datasets.splits import load_split, split_names
     from tagprism.training.recipe import load_recipe
 

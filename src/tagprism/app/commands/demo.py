@@ -46,9 +46,9 @@ def demo(
     from functools import partial
     from importlib import resources
 
-    from tagprism.app.open_data import open_data
     from tagprism.comparing.compare import compare
     from tagprism.comparing.methods import Method, baseline
+    from tagprism.datasets.registry import open_data
     from tagprism.errors import NothingToDoError
     from tagprism.evaluation.evaluate import evaluate
     from tagprism.evaluation.protocols import EvaluationProtocol

@@ -38,7 +38,7 @@ def evaluate(
     import json
     from dataclasses import replace
 
-    from tagprism.app.open_data import open_data
+    from tagprism.datasets.registry import open_data
     from tagprism.evaluation import evaluate as evaluation
     from tagprism.evaluation.protocols import EvaluationProtocol
     from tagprism.evaluation.reliability import reliability_table

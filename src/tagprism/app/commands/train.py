@@ -33,7 +33,7 @@ def train(
 ) -> int:
     """Train a model and write it as a RUN with a bundle in it; run again to continue an interrupted one."""
     console.require_extra("train", "torch")
-    from tagprism.app.open_data import open_data
+    from tagprism.datasets.registry import open_data
     from tagprism.labels.phrase_list import read_phrases
     from tagprism.training.processes import LostPeerError, launch, this_process
     from tagprism.training.recipe import load_recipe, recipe_toml

@@ -1,7 +1,7 @@
 """The head: pooled features to an embedding matrix, its similarity to labels, and the ranking matrix made of it.
 
-The maximum over M is taken in exactly two functions, here and in `bundle.score`; a property test holds them equal. Knows
-only tensors.
+The maximum over M is taken in exactly two functions, here and in `bundle.score`; a property test holds them equal.
+Knows only tensors.
 """
 
 from __future__ import annotations

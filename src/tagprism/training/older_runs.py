@@ -71,8 +71,8 @@ def _check_removed(setting: str, value: Any, only: Any, where: str) -> None:
         raise InputError(
             f"`{setting} = {value}` is a setting that tagprism no longer has.",
             where=where,
-            remedy=f"tagprism behaves as with `{setting} = {only}`. Train an older run anew: leave the setting out of a "
-            "copy of its recipe, and give `tagprism train` another --out.",
+            remedy=f"tagprism behaves as with `{setting} = {only}`. Train an older run anew: leave the setting out of "
+            "a copy of its recipe, and give `tagprism train` another --out.",
         )
 
 

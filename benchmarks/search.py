@@ -1,7 +1,7 @@
 """How quickly pictures are found: the embedded index against the plain product and against faiss, on the same matrices.
 
 Run: python benchmarks/search.py PHOTOS [--pictures 100000] [--million] [--plot docs/search_speed.svg]
-PHOTOS is a folder of photos. Their ranking matrices (photos-lite: 7 rows of 256 + 1 numbers) are real; more pictures
+PHOTOS is a folder of photos. Their ranking matrices (photos-lite: 7 rows of 450 numbers) are real; more pictures
 are made from them: each is a mix of two real ones, the second with a share of at most a half, and noise of a fifth of
 each column's deviation. Queries are words of the model's vocabulary. All ways take turns, query by query, so that what
 else the machine does hurts all alike; `cpu` is processor time, which that hurts least. Rivals:

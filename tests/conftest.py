@@ -14,6 +14,9 @@ import pytest
 from filelock import FileLock
 from hypothesis import HealthCheck, settings
 
+for _name in ("COLUMNS", "LINES"):  # pytest-xdist sets them in its processes, and a rich console keeps them for good
+    os.environ.pop(_name, None)
+
 # Shapes and types are checked while the tests run; to be installed before anything of tagprism is imported.
 _CHECKED = ("labels", "images", "datasets", "bundle", "tagging", "evaluation", "keywords", "network", "comparing")
 _CHECKED += ("training.diversity_loss", "training.features", "training.networks")

@@ -10,12 +10,15 @@ import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
 import platformdirs
 
 from tagprism.errors import InputError, MachineError
+
+if TYPE_CHECKING:
+    from filelock import FileLock
 
 REFUSALS = {errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EPERM, errno.EROFS}
 """Error numbers with which a machine says no, whatever was asked of it."""
@@ -59,28 +62,41 @@ def disk_is_full(error: MachineError) -> bool:
     return isinstance(error.__cause__, OSError) and error.__cause__.errno in (errno.ENOSPC, errno.EDQUOT)
 
 
-@contextmanager
-def locked(path: Path) -> Iterator[bool]:
-    """Hold a lock until the end of the block, unless another process has it; a process that is killed lets go of it.
+def take_lock(path: Path) -> FileLock | None:
+    """Take a lock that ends with the process, or with its `release`; None while another process has it.
 
     Args:
-        path: the lock's own file, which is there while the lock is held and holds nothing.
-
-    Yields:
-        Whether this process has the lock.
+        path: its file; made when absent, readable by its owner alone.
 
     Raises:
-        MachineError: the folder cannot be written.
+        MachineError: the file cannot be made or opened.
     """
     from filelock import FileLock, Timeout  # here, as most commands need no lock
 
-    lock = FileLock(path)
-    with machine_errors(path), suppress(Timeout):
-        lock.acquire(blocking=False)
+    lock = FileLock(path, mode=0o600, thread_local=False)
     try:
-        yield lock.is_locked
+        with machine_errors(path):
+            lock.acquire(blocking=False)
+    except Timeout:
+        return None
+    return lock
+
+
+@contextmanager
+def locked(path: Path) -> Iterator[bool]:
+    """Hold a lock until the end of the block, whose file is there meanwhile; whether no other process has it.
+
+    Args:
+        path: as for `take_lock`.
+
+    Raises:
+        MachineError: as `take_lock`.
+    """
+    lock = take_lock(path)
+    try:
+        yield lock is not None
     finally:
-        if lock.is_locked:
+        if lock is not None:
             with suppress(OSError):  # Windows removes it when it is released, and not before
                 path.unlink()  # while it is held: whoever takes the lock next makes a file of their own
             lock.release()

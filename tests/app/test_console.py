@@ -52,3 +52,14 @@ def test_skipped_pictures_are_counted(capsys: pytest.CaptureFixture[str]) -> Non
 def test_ctrl_c_that_typer_has_caught_says_how_to_go_on(capsys: pytest.CaptureFixture[str]) -> None:
     assert console.run(lambda: console.INTERRUPTED) == 130
     assert "run the same command again" in capsys.readouterr().err
+
+
+def test_names_of_files_in_a_message_cannot_command_the_terminal(capsys: pytest.CaptureFixture[str]) -> None:
+    def command() -> NoReturn:
+        raise InputError("Line one.\nLine two.", where="\x1b]52;c;x\x07.png", remedy="Do it.")
+
+    assert console.run(command) == 2
+    console.say("done with \x9b31m.png")
+    written = capsys.readouterr().err
+    assert "\\x1b]52;c;x\\x07.png" in written and "\\x9b31m" in written
+    assert "Line one.\nLine two." in written and written.replace("\n", "").isprintable()

@@ -56,12 +56,17 @@ def _bars(what: str, total: int) -> Iterator[Advance]:
 def say(text: str, *, quiet: bool = False) -> None:
     """A line of talk on stderr."""
     if not quiet:
-        talk.print(escape(text))
+        talk.print(_safe(text))
 
 
 def printable(text: str) -> str:
     """Text for a terminal: control characters, which could command it, and bytes that are no text as escapes."""
     return "".join(char if char.isprintable() else _escaped(char) for char in text)
+
+
+def _safe(text: str) -> str:
+    """A message for the terminal, whose lines stay lines: names of files in it cannot command it."""
+    return escape("\n".join(map(printable, text.split("\n"))))
 
 
 def _escaped(char: str) -> str:
@@ -107,10 +112,10 @@ def run(command: Callable[[], object]) -> int:
             return _interrupted()
         return result if isinstance(result, int) else OK
     except Interrupted as stop:
-        talk.print(escape(str(stop)))
+        talk.print(_safe(str(stop)))
         return INTERRUPTED
     except TagprismError as error:
-        talk.print(f"[bold red]error[/] {escape(str(error))}")
+        talk.print(f"[bold red]error[/] {_safe(str(error))}")
         return error.exit_code
     except _ClickException as error:
         error.show()
@@ -125,7 +130,7 @@ def run(command: Callable[[], object]) -> int:
         raise
     except OSError as error:
         if error.errno in REFUSALS:
-            talk.print(f"[bold red]error[/] the machine refused: {escape(str(error))}")
+            talk.print(f"[bold red]error[/] the machine refused: {_safe(str(error))}")
             return REFUSED
         return _bug()
     except Exception:

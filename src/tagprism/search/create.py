@@ -11,7 +11,7 @@ from typing import Literal
 
 from tagprism.bundle.bundle import DEFAULT
 from tagprism.errors import InputError, MachineError
-from tagprism.files import machine_errors, write_json
+from tagprism.files import machine_errors, take_lock, write_json
 from tagprism.search.collection import (
     CATALOG,
     MARKS,
@@ -26,7 +26,7 @@ from tagprism.search.collection import (
     qdrant,
 )
 from tagprism.search.edge_index import RECALL, SHARD, EdgeIndex
-from tagprism.search.shared_index import LOCK, SERVER, take_lock
+from tagprism.search.shared_index import LOCK, SERVER
 from tagprism.tagging.tagger import load
 
 StorageName = Literal["float32", "float16", "int8"]

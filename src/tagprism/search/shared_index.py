@@ -25,11 +25,11 @@ from pathlib import Path
 from typing import TypeVar
 
 import numpy as np
-from filelock import FileLock, Timeout
+from filelock import FileLock
 from jaxtyping import Float, Float32
 
 from tagprism.errors import MachineError
-from tagprism.files import machine_errors
+from tagprism.files import machine_errors, take_lock
 from tagprism.search.contract import Filter, Hit, Index, IndexInfo, Picture
 from tagprism.search.edge_index import RECALL, SHARD, EdgeIndex
 from tagprism.search.remote_index import HOST, RemoteIndex, answer
@@ -101,7 +101,7 @@ class SharedIndex:
         try:
             about = json.loads((self._folder / SERVER).read_bytes())
             return RemoteIndex(int(about["port"]), bytes.fromhex(about["key"]))
-        except (OSError, ValueError, KeyError):  # it is just opening, or has just gone
+        except (OSError, ValueError, KeyError, TypeError):  # it is just opening, or has just gone
             return None
 
     def _let_go(self) -> None:
@@ -266,24 +266,6 @@ class ReadOnlyIndex(EdgeIndex):
         """Let go of the copy."""
         super().close()
         self._copy.cleanup()
-
-
-def take_lock(path: Path) -> FileLock | None:
-    """Take a lock that ends with the process, or with its `release`; None while another process has it.
-
-    Args:
-        path: its file; made when absent, readable by its owner alone.
-
-    Raises:
-        MachineError: the file cannot be made or opened.
-    """
-    lock = FileLock(path, mode=0o600, thread_local=False)
-    try:
-        with machine_errors(path):
-            lock.acquire(blocking=False)
-    except Timeout:
-        return None
-    return lock
 
 
 def _is_read_only(folder: Path) -> bool:

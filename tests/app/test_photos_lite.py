@@ -47,6 +47,7 @@ def test_the_word_list_is_in_the_bundle_and_holds_no_offence(vocabulary: Vocabul
     assert [word for word in OFFENSIVE if vocabulary.find(word) is not None] == []
 
 
+@pytest.mark.slow
 def test_a_photo_gets_few_tags(shared: Path) -> None:
     labels = json.loads((shared / "data/corel5k/labels.json").read_text())
     pictures = [shared / "data/corel5k/images" / key for key in sorted(labels)[::400]]

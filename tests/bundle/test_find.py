@@ -114,6 +114,7 @@ def hub(world: World) -> Iterator[str]:
     server.server_close()
 
 
+@pytest.mark.slow
 def test_a_bundle_of_the_hub_through_the_command_line(hub: str, world: World, tmp_path: Path) -> None:
     there = {"HF_ENDPOINT": hub, "HF_HOME": str(tmp_path / "hub"), "HF_HUB_DISABLE_XET": "1", "NO_PROXY": "127.0.0.1"}
     tagging = ("tag", world.pictures()[0], "--format", "jsonl", "--quiet", "--model")

@@ -13,7 +13,7 @@ from functools import cached_property
 from pathlib import Path, PurePath
 from typing import Any
 
-from tagprism.datasets.image_ids import ImageIds
+from tagprism.datasets.compact import ImageIds
 from tagprism.datasets.protocol import Protocol
 from tagprism.datasets.table import ImageTable, first_ten
 from tagprism.errors import InputError

@@ -17,9 +17,8 @@ from typing import Literal, TypeAlias, TypeVar, get_args, overload
 import numpy as np
 from jaxtyping import Int8, Int64, Integer
 
-from tagprism.datasets.image_ids import ImageIds
+from tagprism.datasets.compact import ImageIds, Ragged
 from tagprism.datasets.protocol import Protocol
-from tagprism.datasets.ragged import Ragged
 from tagprism.errors import InputError
 from tagprism.labels.phrases import listed
 

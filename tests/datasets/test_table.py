@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tagprism.datasets.compact import FilesBelow, Ragged
-from tagprism.datasets.table import ImageTable, Picked, Targets, first_ten
+from tagprism.datasets.compact import FilesBelow, Picked, Ragged
+from tagprism.datasets.table import ImageTable, Targets, first_ten
 from tagprism.errors import InputError
 
 

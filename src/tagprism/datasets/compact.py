@@ -9,11 +9,12 @@ from dataclasses import dataclass
 from functools import cached_property
 from itertools import accumulate
 from pathlib import Path
-from typing import overload
+from typing import TypeVar, overload
 
 import numpy as np
 from jaxtyping import Int32, Int64, Integer, UInt64
 
+Item = TypeVar("Item")
 _KEY = re.compile(r"(.*/)([0-9a-f]{16})\.jpg")
 
 
@@ -144,3 +145,29 @@ class Ragged:
         owners = np.repeat(np.arange(len(rows), dtype=np.int64), lengths)
         before = np.cumsum(lengths) - lengths
         return owners, self.columns[np.arange(len(owners)) + np.repeat(begin - before, lengths)]
+
+
+@dataclass(frozen=True)
+class Picked(Sequence[Item]):
+    """Some items of many, without a list of them: files, or names.
+
+    Args:
+        items: all of them.
+        rows: (n,) places of those picked.
+    """
+
+    items: Sequence[Item]
+    rows: Int64[np.ndarray, " n"]
+
+    def __len__(self) -> int:
+        """Number of items."""
+        return len(self.rows)
+
+    @overload
+    def __getitem__(self, place: int) -> Item: ...
+    @overload
+    def __getitem__(self, place: slice) -> Picked[Item]: ...
+    def __getitem__(self, place: int | slice) -> Item | Picked[Item]:
+        """Item at one place, or the items of a slice."""
+        rows = self.rows[place]
+        return Picked(self.items, rows) if isinstance(place, slice) else self.items[int(rows)]

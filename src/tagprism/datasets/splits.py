@@ -59,6 +59,11 @@ class Split:
     val: Sequence[str] = ()
     protocol: Protocol | None = None
 
+    def __repr__(self) -> str:
+        """One line: its numbers, not its contents."""
+        parts = ", ".join(f"{len(getattr(self, part))} {part}" for part in _PARTS)
+        return f"Split({self.name!r}, {parts})"
+
     def __post_init__(self) -> None:
         """Keep every part as a tuple of names; those of millions of pictures stay as they are."""
         for part in _PARTS:

@@ -12,8 +12,9 @@ import numpy as np
 import torch
 from jaxtyping import Float32, Int64
 
+from tagprism.datasets.compact import Picked
 from tagprism.datasets.splits import Split, hold_out_validation
-from tagprism.datasets.table import ImageTable, Picked, Targets
+from tagprism.datasets.table import ImageTable, Targets
 from tagprism.errors import InputError, PictureError
 from tagprism.images.digests import digest_pictures
 from tagprism.images.preprocess import Preprocess

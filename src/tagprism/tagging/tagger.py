@@ -20,8 +20,8 @@ from tagprism.errors import InputError, PictureError
 from tagprism.images.decode import MAX_PIXELS
 from tagprism.images.preprocess import Preprocess
 from tagprism.images.stream import Processed, process_pictures
-from tagprism.labels.encoders.encoder import load_encoder
 from tagprism.labels.encoders.find import find_encoder
+from tagprism.labels.encoders.phrase_cache import CachedEncoder
 from tagprism.labels.label_space import LabelSpace
 from tagprism.labels.vocabulary import Vocabulary
 from tagprism.progress import Progress, silent
@@ -97,7 +97,7 @@ class Tagger:
         if self.bundle.text is None or len(folders) < len(self.encoder_folders):
             return None
         digests = self.bundle.config.encoder_digests
-        encoders = {name: load_encoder(at, source_digest=digests.get(name)) for name, at in folders.items()}
+        encoders = {name: CachedEncoder(at, source_digest=digests.get(name)) for name, at in folders.items()}
         return LabelSpace.load(self.bundle.text, encoders)
 
     def embed(self, labels: Sequence[str], *, progress: Progress = silent) -> Float32[np.ndarray, "L D"]:
@@ -145,8 +145,6 @@ class Tagger:
                 f", or make the encoder it was trained with ({', '.join(missing)}) on this machine: "
                 f'`tagprism labels build-encoder --for {self.bundle.path}` (needs `pip install "tagprism[train]"`)'
             )
-            if "minilm" in missing:
-                remedy += ", or install the package tagprism-text-minilm"
         more = f" and {len(phrases) - len(near)} more" if len(phrases) > len(near) else ""
         return InputError(
             f"no vector for {'; '.join(f'`{label}` (near: {names})' for label, names in near.items())}{more}.",

@@ -16,7 +16,6 @@ import pytest
 from tagprism.errors import InputError
 from tagprism.evaluation import streaming
 from tagprism.evaluation.metrics import (
-    UnknownPolicy,
     average_precisions,
     ceiling_at_k,
     chance_mean_average_precision,
@@ -26,7 +25,7 @@ from tagprism.evaluation.metrics import (
     precision_recall_f1_at_k,
     weighted_mean_average_precision,
 )
-from tagprism.evaluation.protocols import Evaluation
+from tagprism.evaluation.protocols import Evaluation, EvaluationProtocol, Unverified
 from tagprism.evaluation.ranking import expected_average_precision
 from tagprism.evaluation.scores import score_matrices
 from tagprism.evaluation.streaming import evaluate_matrices
@@ -37,7 +36,7 @@ MakeProblem = Callable[..., Problem]
 KS = (3, 5, 20)
 
 
-def in_memory(scores: np.ndarray, targets: np.ndarray, unknown: UnknownPolicy) -> dict[str, float]:
+def in_memory(scores: np.ndarray, targets: np.ndarray, unknown: Unverified) -> dict[str, float]:
     """The numbers of one image set, from the plain metrics."""
     marks = np.maximum(targets, 0) if unknown == "negative" else targets
     numbers = {
@@ -49,19 +48,33 @@ def in_memory(scores: np.ndarray, targets: np.ndarray, unknown: UnknownPolicy) -
         "mAP_weighted": weighted_mean_average_precision(scores, marks),
         "chance_mAP": chance_mean_average_precision(marks),
     }
+    marks = np.maximum(targets, 0) if unknown == "lesa" else marks
     for k in KS:
         if k <= targets.shape[1]:
             numbers |= precision_recall_f1_at_k(scores, marks, k, image_set="all")
+            numbers |= random_at_k(marks, k)
             for line, figures in (("constant", constant_at_k), ("ceiling", ceiling_at_k)):
                 numbers |= {f"{line}_{key}": value for key, value in figures(marks, k, image_set="all").items()}
     return numbers
 
 
-@pytest.mark.parametrize("unknown", ["ignore", "negative"])
+def random_at_k(marks: np.ndarray, k: int) -> dict[str, float]:
+    """Expected numbers of labels drawn at random for each image, image by image."""
+    hits = predicted = 0.0
+    for row in marks:
+        known = int((row >= 0).sum())
+        predicted += min(k, known)
+        hits += min(k, known) * (row == 1).sum() / max(known, 1)
+    positives = (marks == 1).sum()
+    numbers = {"P": hits / predicted, "R": hits / positives, "F1": 2 * hits / (predicted + positives)}
+    return {f"chance_{key}@{k}": 100 * value for key, value in numbers.items()}
+
+
+@pytest.mark.parametrize("unknown", ["ignore", "negative", "lesa"])
 @pytest.mark.parametrize("seed", range(4))
 @pytest.mark.parametrize("scores_held", [2**27, 300 * 7])
 def test_streaming_gives_what_the_metrics_give_in_memory(
-    make_problem: MakeProblem, unknown: UnknownPolicy, seed: int, scores_held: int, monkeypatch: pytest.MonkeyPatch
+    make_problem: MakeProblem, unknown: Unverified, seed: int, scores_held: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(streaming, "BLOCK_SCORES", scores_held)  # the second: blocks of 7 of the 30 labels
     problem = make_problem(seed, ties=seed % 2 == 1, unknown=0.3 * (seed // 2))
@@ -118,7 +131,8 @@ def test_the_json_names_its_protocol_and_every_number(problem: Problem) -> None:
         "neighbours": 0,
     }
     assert result["leak"] is False
-    at_k = {f"{line}{part}@{k}" for line in ("", "constant_", "ceiling_") for part in ("P", "R", "F1") for k in (3, 5)}
+    lines = ("", "constant_", "ceiling_", "chance_")
+    at_k = {f"{line}{part}@{k}" for line in lines for part in ("P", "R", "F1") for k in (3, 5)}
     plain = {"image_set", "images", "labels", "labels_without_positive", "positives_per_image"}
     keys = plain | {"mAP", "mAP_weighted", "chance_mAP"} | at_k
     for task in ("zsl", "gzsl"):
@@ -126,6 +140,20 @@ def test_the_json_names_its_protocol_and_every_number(problem: Problem) -> None:
         assert result[task]["all"].keys() == keys
     assert result["zsl"]["labels_without_positive"] == 1
     assert result["gzsl"]["labels_without_positive"] == 2
+
+
+def test_a_number_that_chance_half_reaches_is_warned_of(make_problem: MakeProblem) -> None:
+    """Of Open Images' labels a picture has a handful verified, most of them present: any order of these looks good."""
+    problem = make_problem(unknown=0.9)
+    assert any("ZSL F1@3 says little" in text for text in problem.evaluate(unknown="ignore").warnings("labelled"))
+    assert problem.evaluate(unknown="lesa").warnings("labelled") == []
+    assert "WARNING" in str(Evaluation.from_json(problem.evaluate(unknown="ignore").to_json()).to_json()["warnings"])
+
+
+def test_open_images_is_measured_as_its_tables_are() -> None:
+    assert EvaluationProtocol().unknown_for("open-images") == "lesa"
+    assert EvaluationProtocol().unknown_for("coco") == "ignore"
+    assert EvaluationProtocol(unknown="ignore").unknown_for("open-images") == "ignore"
 
 
 def test_a_leak_is_marked(problem: Problem) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -13,6 +13,13 @@ Split = Annotated[str | None, typer.Option("--split", help="FILE or FILE#2; all 
 Limit = Annotated[int | None, typer.Option("--limit", min=1, help="Only the first so many pictures (a dry run).")]
 Model = Annotated[
     str, typer.Option("--model", "-m", help="RUN, BUNDLE, packaged bundle or hf-hub:owner/name[@revision].")
+]
+Unknown = Annotated[
+    Literal["ignore", "negative", "lesa"] | None,
+    typer.Option(
+        help="What an unverified label counts as; lesa: left out of AP, a negative in P, R and F1@K. Default: lesa for "
+        "open-images, else ignore."
+    ),
 ]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress and no talk.")]
 Sets = Annotated[list[str] | None, typer.Option("--set", help="key=value over the recipe, such as model.vectors=1.")]

@@ -17,7 +17,7 @@ from tagprism.datasets.table import ImageTable
 from tagprism.errors import InputError
 from tagprism.evaluation.differences import verdict
 from tagprism.evaluation.evaluate import evaluate
-from tagprism.evaluation.protocols import Evaluation, EvaluationProtocol, mean_over_seeds
+from tagprism.evaluation.protocols import Evaluation, EvaluationProtocol, Unverified, mean_over_seeds
 from tagprism.evaluation.published import Entry, comparable_groups, published_for
 from tagprism.evaluation.table import Layout, as_text, comparison_markdown, comparison_table, lay_out
 from tagprism.files import digest_json, write_json
@@ -112,6 +112,7 @@ def compare(
     out: Path | None = None,
     ks: Sequence[int] = (),
     published: bool = True,
+    unknown: Unverified | None = None,
     progress: Progress = silent,
     begins: Callable[[str], None] | None = None,
 ) -> Comparison:
@@ -128,6 +129,7 @@ def compare(
         ks: labels per image for precision, recall and F1; those of the published numbers, else 3, when empty.
         published: put published numbers of this data set and number of labels beside the rows; not for splits that
             were drawn to choose settings by.
+        unknown: what an unverified label counts as, as in `EvaluationProtocol`.
         progress: told how far each step is.
         begins: told which row begins.
 
@@ -159,7 +161,7 @@ def compare(
     results: dict[str, list[Evaluation]] = {name: [] for name in names}
     skipped = {one.key: one.message for one in table.skipped}
     for split in parts:
-        experiment = Experiment(table, split, ks=ks, progress=progress)
+        experiment = Experiment(table, split, ks, EvaluationProtocol(unknown=unknown).unknown_for(table.kind), progress)
         for row in rows:
             found = []
             for number in range(seeds):
@@ -213,6 +215,7 @@ def run_method(experiment: Experiment, method: Method, kept_in: Path | None) -> 
         "split": experiment.split.digest,
         "pictures": experiment.pictures_digest,
         "ks": experiment.ks,
+        "unknown": experiment.unknown,
         "version": made_with()["versions"]["tagprism"],
         "commit": made_with()["commit"],
     }

@@ -29,8 +29,7 @@ from tagprism.comparing.methods import (
 from tagprism.datasets.splits import Split
 from tagprism.datasets.table import ImageTable
 from tagprism.errors import PictureError
-from tagprism.evaluation.metrics import UnknownPolicy
-from tagprism.evaluation.protocols import Evaluation
+from tagprism.evaluation.protocols import Evaluation, Unverified
 from tagprism.evaluation.streaming import evaluate_matrices, evaluate_scores
 from tagprism.files import digest_json
 from tagprism.images.digests import digest_pictures
@@ -55,7 +54,7 @@ class Experiment:
         table: the pictures.
         split: seen and unseen labels, training and test pictures.
         ks: labels per image for precision, recall and F1.
-        unknown: what an unverified label counts as.
+        unknown: what an unverified label counts as, as in `EvaluationProtocol`.
         progress: told how far it is.
 
     Attributes:
@@ -65,7 +64,7 @@ class Experiment:
     table: ImageTable
     split: Split
     ks: tuple[int, ...] = (3, 5)
-    unknown: UnknownPolicy = "ignore"
+    unknown: Unverified = "ignore"
     progress: Progress = silent
     skipped: dict[str, str] = field(default_factory=dict)
     _heads: dict[str, torch.nn.Module] = field(default_factory=dict, init=False, repr=False)

@@ -16,8 +16,7 @@ from tagprism.datasets.splits import Split
 from tagprism.datasets.table import ImageTable
 from tagprism.errors import InputError, PictureError
 from tagprism.evaluation.leakage import check_leak, find_leak
-from tagprism.evaluation.metrics import UnknownPolicy
-from tagprism.evaluation.protocols import Evaluation, EvaluationProtocol
+from tagprism.evaluation.protocols import Evaluation, EvaluationProtocol, Unverified, of_rankings
 from tagprism.evaluation.reliability import Reliability, reliability, reliability_table
 from tagprism.evaluation.scores import score_matrices
 from tagprism.evaluation.streaming import evaluate_matrices, evaluate_scores
@@ -143,7 +142,9 @@ def evaluate(
     if protocol.neighbours:
         raise InputError("neighbours are found by a model's matrices; scores have none.", where="neighbours")
     targets = table.targets(rows, names)
-    evaluation = evaluate_scores(model_or_scores, names, unseen, targets, ks=protocol.ks, unknown=protocol.unknown)
+    evaluation = evaluate_scores(
+        model_or_scores, names, unseen, targets, ks=protocol.ks, unknown=protocol.unknown_for(table.kind)
+    )
     files = tuple(table.files[int(row)] for row in rows)
     return Result("scores", evaluation, protocol, names, unseen, targets, files, (), provenance)
 
@@ -199,7 +200,7 @@ def _evaluate_model(
         unseen,
         targets,
         ks=protocol.ks,
-        unknown=protocol.unknown,
+        unknown=protocol.unknown_for(table.kind),
         label_encoder=" + ".join(config.encoders) or str(config.provenance.get("label_vectors", "")),
         leak=protocol.allow_leak and bool(find_leak(*leak)),
         nearest=nearest_pictures(stacked, config.dimension, protocol.neighbours) if protocol.neighbours else None,
@@ -217,7 +218,7 @@ def _evaluate_model(
         origin | {"vocabulary": tagger.vocabulary.digest},
         stacked,
         queries,
-        _reliability(tagger, names, vectors, unseen, stacked, targets, protocol.unknown),
+        _reliability(tagger, names, vectors, unseen, stacked, targets, protocol.unknown_for(table.kind)),
     )
 
 
@@ -228,7 +229,7 @@ def _reliability(
     unseen: Bool[np.ndarray, " L"],
     matrices: Float32[np.ndarray, "N M D1"],
     targets: Int8[np.ndarray, "N L"],
-    unknown: UnknownPolicy,
+    unknown: Unverified,
 ) -> dict[str, Reliability]:
     """How well the probabilities hold over all test pictures, those without any of the labels too."""
     if tagger.calibration is None:
@@ -237,9 +238,10 @@ def _reliability(
     probabilities = calibrated.probabilities(
         matrices, score_matrices(matrices, tagger.scoring_vectors_of(names, vectors))
     )
-    known = (targets >= 0) | (unknown == "negative")
+    policy = of_rankings(unknown)
+    known = (targets >= 0) | (policy == "negative")
     return {
-        name: reliability(probabilities[:, side], targets[:, side], unknown=unknown)
+        name: reliability(probabilities[:, side], targets[:, side], unknown=policy)
         for name, side in (("unseen", unseen), ("seen", ~unseen))
         if known[:, side].any()
     }

@@ -4,13 +4,25 @@ from __future__ import annotations
 
 import math
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from statistics import fmean
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
+from tagprism.errors import InputError
 from tagprism.evaluation.metrics import ImageSet, UnknownPolicy
 
 Task = Literal["zsl", "gzsl"]
+Unverified = Literal["ignore", "negative", "lesa"]
+"""What an unverified pair counts as: see `EvaluationProtocol`."""
+
+
+def of_rankings(unknown: Unverified) -> UnknownPolicy:
+    """What an unverified pair counts as in average precision, curves and probabilities, which rank the images."""
+    if unknown not in get_args(Unverified):
+        raise InputError(f"unknown must be one of {', '.join(get_args(Unverified))}, not {unknown!r:.60}.")
+    return "negative" if unknown == "negative" else "ignore"
+
+
 TASKS: tuple[Task, Task] = ("zsl", "gzsl")
 TASK_TITLES: dict[Task, str] = {"zsl": "ranks the unseen labels only", "gzsl": "ranks seen and unseen labels together"}
 
@@ -21,7 +33,9 @@ class EvaluationProtocol:
 
     Args:
         ks: labels per image for precision, recall and F1, each at least 1.
-        unknown: a pair that nobody verified is left out (`ignore`) or counts as a negative (`negative`).
+        unknown: a pair that nobody verified is left out (`ignore`), counts as a negative (`negative`), or is left out
+            of average precision and a negative in P, R and F1@K (`lesa`, as LESA and BiAM do it on Open Images).
+            None is `lesa` for Open Images and `ignore` elsewhere.
         image_set: the images that a printed table is about: those with a positive among the evaluated labels
             (`labelled`, the authors' way) or `all`. The JSON has both.
         allow_leak: measure even where test images or unseen labels were trained on; the result says so.
@@ -29,10 +43,14 @@ class EvaluationProtocol:
     """
 
     ks: tuple[int, ...] = (3, 5)
-    unknown: UnknownPolicy = "ignore"
+    unknown: Unverified | None = None
     image_set: ImageSet = "labelled"
     allow_leak: bool = False
     neighbours: int = 0
+
+    def unknown_for(self, kind: str) -> Unverified:
+        """What an unverified pair counts as in a data set of some kind, such as `open-images`."""
+        return self.unknown or ("lesa" if kind == "open-images" else "ignore")
 
 
 @dataclass(frozen=True)
@@ -55,7 +73,8 @@ class Figures:
         labels_without_positive: how many of them have no positive and are left out of `mAP` and `chance_mAP`.
         positives_per_image: mean over the scored images.
         mean_ap: mean average precision; `weighted_ap`: weighted by positives; `chance_ap`: of a random ranking.
-        at_k: the model; `constant`: always the K most frequent test labels; `ceiling`: the best possible.
+        at_k: the model; `constant`: always the K most frequent test labels; `ceiling`: the best possible; `chance`:
+            what a random ranking has on average.
     """
 
     image_set: ImageSet
@@ -69,6 +88,12 @@ class Figures:
     at_k: dict[int, AtK]
     constant: dict[int, AtK]
     ceiling: dict[int, AtK]
+    chance: dict[int, AtK] = field(default_factory=dict)
+
+    @property
+    def lines(self) -> dict[str, dict[int, AtK]]:
+        """Precision, recall and F1 by the prefix of their keys in the result format."""
+        return {"": self.at_k, "constant_": self.constant, "ceiling_": self.ceiling, "chance_": self.chance}
 
     def to_json(self) -> dict[str, Any]:
         """Flat JSON object with the keys of the result format; unrounded."""
@@ -82,7 +107,7 @@ class Figures:
             "mAP_weighted": self.weighted_ap,
             "chance_mAP": self.chance_ap,
         }
-        for prefix, line in (("", self.at_k), ("constant_", self.constant), ("ceiling_", self.ceiling)):
+        for prefix, line in self.lines.items():
             for k, at in line.items():
                 row |= {f"{prefix}P@{k}": at.precision, f"{prefix}R@{k}": at.recall, f"{prefix}F1@{k}": at.f1}
         return row
@@ -90,7 +115,7 @@ class Figures:
     @classmethod
     def from_json(cls, row: Mapping[str, Any]) -> Figures:
         """Read back what `to_json` gave."""
-        lines: dict[str, dict[int, AtK]] = {"": {}, "constant_": {}, "ceiling_": {}}
+        lines: dict[str, dict[int, AtK]] = {"": {}, "constant_": {}, "ceiling_": {}, "chance_": {}}
         for prefix, line in lines.items():
             for k in (int(key.partition("@")[2]) for key in row if key.startswith(f"{prefix}F1@")):
                 line[k] = AtK(*(row[f"{prefix}{name}@{k}"] for name in ("P", "R", "F1")))
@@ -167,7 +192,7 @@ class Evaluation:
         zsl: ranking the unseen labels only; `gzsl`: seen and unseen together.
         per_label: one row per label, in the order of the vocabulary.
         ks: the K in use; a K above the number of a task's labels is left out of that task.
-        unknown: what an unverified label (-1) counted as.
+        unknown: what an unverified label (-1) counted as, as in `EvaluationProtocol`.
         label_encoder: what turned labels into vectors.
         leak: whether test images or unseen labels were trained on and the user allowed it.
         neighbours: of each test image, over which its scores were averaged; 0 for none.
@@ -178,7 +203,7 @@ class Evaluation:
     gzsl: TaskResult
     per_label: tuple[LabelResult, ...]
     ks: tuple[int, ...]
-    unknown: UnknownPolicy
+    unknown: Unverified
     label_encoder: str = ""
     leak: bool = False
     neighbours: int = 0
@@ -192,6 +217,18 @@ class Evaluation:
         """The numbers of a task on one image set."""
         result = self.task(task)
         return result.labelled if image_set == "labelled" else result.all_images
+
+    def warnings(self, image_set: ImageSet) -> list[str]:
+        """Sentences about the K of an image set at which a random ranking has more than half of the ceiling's F1."""
+        remedy = " Unverified labels are left out of the K best: see --unknown." if self.unknown == "ignore" else ""
+        return [
+            f"WARNING: {task.upper()} F1@{k} says little: a random ranking has {at.f1:.1f}, and no model can have more "
+            f"than {figures.ceiling[k].f1:.1f}.{remedy}"
+            for task in TASKS
+            for figures in [self.figures(task, image_set)]
+            for k, at in figures.chance.items()
+            if at.f1 > figures.ceiling[k].f1 / 2
+        ]
 
     def mean_ap_without(self, task: Task, labels: Collection[str]) -> tuple[float, float]:
         """Mean average precision of a task, and of chance, over its labels with a positive but for these, percent."""
@@ -217,6 +254,7 @@ class Evaluation:
             },
             "per_label": [row.to_json() for row in self.per_label],
             "leak": self.leak,
+            "warnings": self.warnings("labelled"),
         }
 
     @classmethod

@@ -107,7 +107,7 @@ def best_labels(scores: Float[np.ndarray, "B L"], k: int) -> tuple[Int64[np.ndar
     return best, values
 
 
-def micro_scores(hits: int, predicted: int, positives: int) -> tuple[float, float, float]:
+def micro_scores(hits: float | int, predicted: int, positives: int) -> tuple[float, float, float]:
     """Precision, recall and F1 in percent from counts; NaN where there is nothing to divide by."""
     parts = ((hits, predicted), (hits, positives), (2 * hits, predicted + positives))
     precision, recall, f1 = (100 * top / bottom if bottom else float("nan") for top, bottom in parts)

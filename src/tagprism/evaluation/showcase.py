@@ -10,7 +10,7 @@ import numpy as np
 from jaxtyping import Float, Float32, Float64, Int8
 
 from tagprism.evaluation.metrics import labelled_images, precision_recall_curve
-from tagprism.evaluation.protocols import Evaluation, LabelResult
+from tagprism.evaluation.protocols import Evaluation, LabelResult, of_rankings
 from tagprism.evaluation.scores import score_matrices
 
 
@@ -110,7 +110,7 @@ def _by_precision(rows: Sequence[LabelResult], least_positives: int) -> list[int
 def _curve(
     row: LabelResult, scores: Float32[np.ndarray, " S"], marks: Int8[np.ndarray, " S"], evaluation: Evaluation
 ) -> Curve:
-    recall, precision = precision_recall_curve(scores, marks, unknown=evaluation.unknown)
+    recall, precision = precision_recall_curve(scores, marks, unknown=of_rankings(evaluation.unknown))
     return Curve(row.label, recall, precision, row.average_precision["zsl"], row.chance["zsl"])
 
 

@@ -16,11 +16,19 @@ from jaxtyping import Bool, Float, Float64, Int8, Int64
 from tagprism.errors import InputError
 from tagprism.evaluation.metrics import (
     ImageSet,
-    UnknownPolicy,
     as_array,
     checked_targets,
 )
-from tagprism.evaluation.protocols import AtK, Evaluation, Figures, LabelResult, Task, TaskResult
+from tagprism.evaluation.protocols import (
+    AtK,
+    Evaluation,
+    Figures,
+    LabelResult,
+    Task,
+    TaskResult,
+    Unverified,
+    of_rankings,
+)
 from tagprism.evaluation.ranking import (
     average_precision_of_ranks,
     best_labels,
@@ -46,7 +54,7 @@ class _Counts:
     positives: Int64[np.ndarray, " L"]
     known: Int64[np.ndarray, " L"]
     positives_of_image: Int64[np.ndarray, " S"]
-    known_of_image: Int64[np.ndarray, " S"]
+    ranked_of_image: Int64[np.ndarray, " S"]  # labels that an image's top K may hold
 
 
 def evaluate_matrices(
@@ -57,7 +65,7 @@ def evaluate_matrices(
     targets: Int8[np.ndarray, "N L"],
     *,
     ks: Sequence[int] = (3, 5),
-    unknown: UnknownPolicy = "ignore",
+    unknown: Unverified = "ignore",
     label_encoder: str = "",
     leak: bool = False,
     nearest: Int64[np.ndarray, "N k"] | None = None,
@@ -71,7 +79,7 @@ def evaluate_matrices(
         unseen: (L,) true for labels kept out of training.
         targets: (N, L) int8 of 1 positive, 0 negative, -1 unknown.
         ks: labels per image for P, R and F1; a K above a task's labels is left out of it (no keys), never clipped.
-        unknown: leave unknown pairs out (`ignore`) or count them as negatives (`negative`, the authors' way).
+        unknown: as in `EvaluationProtocol`; `negative` is the authors' way.
         label_encoder: named in the result.
         leak: mark the result as measured on what was trained on.
         nearest: (N, k) neighbours of each image (`bundle.neighbours`), over which scores are averaged.
@@ -105,7 +113,7 @@ def evaluate_scores(
     targets: Int8[np.ndarray, "N L"],
     *,
     ks: Sequence[int] = (3, 5),
-    unknown: UnknownPolicy = "ignore",
+    unknown: Unverified = "ignore",
     label_encoder: str = "",
 ) -> Evaluation:
     """Measure scores that are already there, whatever they come from.
@@ -135,11 +143,11 @@ def _evaluate(
     unseen: Bool[np.ndarray, " L"],
     targets: Int8[np.ndarray, "N L"],
     ks: Sequence[int],
-    unknown: UnknownPolicy,
+    unknown: Unverified,
 ) -> Evaluation:
     """Both tasks, and a row for every label."""
     names, ks = tuple(names), tuple(sorted(set(ks)))
-    targets = checked_targets(targets, unknown)
+    targets = checked_targets(targets, of_rankings(unknown))
     if min(ks, default=1) < 1:
         raise InputError(f"K must be at least 1, not {min(ks)}.")
     if not unseen.any():
@@ -156,9 +164,9 @@ def _evaluate(
     values: dict[Task, dict[int, tuple[float, float]]] = {}
     for task, labels in tasks.items():
         part = targets if len(labels) == len(names) else targets[:, labels]
-        results[task], pairs = _evaluate_task(scorer, labels, dtype, part, ks)
+        results[task], pairs = _evaluate_task(scorer, labels, dtype, part, ks, unknown == "lesa")
         values[task] = dict(zip(labels.tolist(), pairs, strict=True))
-    positives = _count(targets, np.arange(len(targets))).positives
+    positives = _count(targets, np.arange(len(targets)), unknown == "lesa").positives
     rows = tuple(
         LabelResult(
             name,
@@ -178,15 +186,21 @@ def _evaluate_task(
     dtype: npt.DTypeLike,
     targets: Int8[np.ndarray, "N L"],
     ks: tuple[int, ...],
+    rank_all: bool,
 ) -> tuple[TaskResult, list[tuple[float, float]]]:
-    """Measure one task on both image sets; and each label's average precision and chance on the labelled one."""
+    """Measure one task on both image sets; and each label's average precision and chance on the labelled one.
+
+    `rank_all` lets an image's top K hold labels that nobody verified, which are then negatives there.
+    """
     ks = tuple(k for k in ks if k <= targets.shape[1])
     has_label = targets.max(axis=1) == 1
-    labelled, everything = _count(targets, np.flatnonzero(has_label)), _count(targets, np.arange(len(targets)))
-    hits, within, overall = _stream(scorer, labels, dtype, targets, has_label, max(ks, default=0))
+    labelled, everything = (
+        _count(targets, images, rank_all) for images in (np.flatnonzero(has_label), np.arange(len(targets)))
+    )
+    hits, within, overall = _stream(scorer, labels, dtype, targets, has_label, max(ks, default=0), rank_all)
     result = TaskResult(
-        labelled=_figures("labelled", labelled, targets, hits, within, ks),
-        all_images=_figures("all", everything, targets, hits, overall, ks),
+        labelled=_figures("labelled", labelled, targets, hits, within, ks, rank_all),
+        all_images=_figures("all", everything, targets, hits, overall, ks, rank_all),
     )
     chance = expected_average_precision(labelled.known, labelled.positives)
     return result, list(zip(within.tolist(), chance.tolist(), strict=True))
@@ -199,6 +213,7 @@ def _stream(
     targets: Int8[np.ndarray, "N L"],
     has_label: Bool[np.ndarray, " N"],
     k: int,
+    rank_all: bool,
 ) -> tuple[Bool[np.ndarray, "N K"], Float64[np.ndarray, " L"], Float64[np.ndarray, " L"]]:
     """Score every image, block by block of labels.
 
@@ -208,14 +223,14 @@ def _stream(
     N, L = targets.shape
     best, best_scores = np.full((N, k), -1, np.int64), np.full((N, k), -np.inf, dtype)
     within, overall = np.empty(L), np.empty(L)
-    width, all_known = max(1, BLOCK_SCORES // N), bool(targets.min() >= 0)
+    width, rank_all = max(1, BLOCK_SCORES // N), rank_all or bool(targets.min() >= 0)
     for start in range(0, L, width):
         block = slice(start, min(start + width, L))
         scores = np.empty((block.stop - start, N), dtype)
         marks = np.empty(scores.shape, np.int8)
         for rows, chunk in scorer(labels[block]):
             scores[:, rows], marks[:, rows] = chunk.T, targets[rows, block].T
-            allowed = chunk if all_known else np.where(targets[rows, block] >= 0, chunk, -np.inf)
+            allowed = chunk if rank_all else np.where(targets[rows, block] >= 0, chunk, -np.inf)
             best[rows], best_scores[rows] = _better(best[rows], best_scores[rows], allowed, start)
         within[block], overall[block] = _average_precisions(scores, marks, has_label)
     return hits_at_k(best, targets), within, overall
@@ -262,19 +277,24 @@ def _figures(
     hits: Bool[np.ndarray, "N K"],
     precisions: Float64[np.ndarray, " L"],
     ks: tuple[int, ...],
+    rank_all: bool,
 ) -> Figures:
     """Put the numbers of one image set together."""
     positives = int(counts.positives.sum())
     constant = np.zeros(hits.shape[1], np.int64)
     for rows in slices(len(counts.images)):
-        constant += constant_hits(targets[counts.images[rows]], counts.positives, hits.shape[1]).sum(axis=0)
+        part = targets[counts.images[rows]]
+        part = np.maximum(part, 0) if rank_all else part
+        constant += constant_hits(part, counts.positives, hits.shape[1]).sum(axis=0)
     model = hits[counts.images].sum(axis=0)
-    lines: dict[str, dict[int, AtK]] = {"at_k": {}, "constant": {}, "ceiling": {}}
+    share = counts.positives_of_image / np.maximum(counts.ranked_of_image, 1)  # of an image's labels that are positive
+    lines: dict[str, dict[int, AtK]] = {"at_k": {}, "constant": {}, "ceiling": {}, "chance": {}}
     for k in ks:
         best = np.minimum(counts.positives_of_image, k).sum()
-        predicted = int(np.minimum(counts.known_of_image, k).sum())
-        for line, found in (("at_k", model[:k].sum()), ("constant", constant[:k].sum()), ("ceiling", best)):
-            lines[line][k] = AtK(*micro_scores(int(found), predicted, positives))
+        ranked = np.minimum(counts.ranked_of_image, k)
+        found = {"at_k": model[:k].sum(), "constant": constant[:k].sum(), "ceiling": best, "chance": ranked @ share}
+        for line, hit in found.items():
+            lines[line][k] = AtK(*micro_scores(float(hit), int(ranked.sum()), positives))
     return Figures(
         image_set=image_set,
         images=len(counts.images),
@@ -288,8 +308,8 @@ def _figures(
     )
 
 
-def _count(targets: Int8[np.ndarray, "N L"], images: Int64[np.ndarray, " S"]) -> _Counts:
-    """Count positives and known targets of some images, chunk by chunk."""
+def _count(targets: Int8[np.ndarray, "N L"], images: Int64[np.ndarray, " S"], rank_all: bool) -> _Counts:
+    """Count positives and known targets of some images, chunk by chunk; with `rank_all` every label may be ranked."""
     by_label = np.zeros((2, targets.shape[1]), np.int64)
     by_image = np.zeros((2, len(images)), np.int64)
     for rows in slices(len(images)):
@@ -297,4 +317,5 @@ def _count(targets: Int8[np.ndarray, "N L"], images: Int64[np.ndarray, " S"]) ->
         for i, marked in enumerate((part == 1, part >= 0)):
             by_label[i] += np.count_nonzero(marked, axis=0)
             by_image[i, rows] = np.count_nonzero(marked, axis=1)
-    return _Counts(images, by_label[0], by_label[1], by_image[0], by_image[1])
+    ranked = np.full(len(images), targets.shape[1]) if rank_all else by_image[1]
+    return _Counts(images, by_label[0], by_label[1], by_image[0], ranked)

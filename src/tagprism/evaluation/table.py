@@ -90,6 +90,7 @@ def lay_out(
         cells = tuple(published_cell(published, method, *column) for column in columns)
         rows.append(Row(f"{method} (published)", "published", cells))
     captions = [_caption(first, task, image_set) for task in TASKS]
+    captions += first[0].warnings(image_set)
     captions += [_uncertainty_caption(first, name if len(methods) > 1 else None), _seeds_caption(methods)]
     captions += [published_caption(published, task) for task in TASKS]
     captions += [comparability_caption(first, published, task) for task in TASKS]

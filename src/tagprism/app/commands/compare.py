@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from tagprism.app import console
-from tagprism.app.options import Data, Quiet, Sets, Split
+from tagprism.app.options import Data, Quiet, Sets, Split, Unknown
 from tagprism.errors import InputError
 
 if TYPE_CHECKING:
@@ -44,6 +44,7 @@ def compare(
         float | None,
         typer.Option(help="Choose settings without test data: this share of the seen labels plays the unseen ones."),
     ] = None,
+    unknown: Unknown = None,
     ratio_to: Annotated[str | None, typer.Option(help="Also say every row's mAP as a multiple of this row's.")] = None,
     out: Annotated[Path | None, typer.Option(help="Folder to keep every result in; run again to continue.")] = None,
     format: Annotated[Literal["table", "json", "markdown"], typer.Option(help="What to print.")] = "table",
@@ -83,6 +84,7 @@ def compare(
         seeds=seeds,
         out=out,
         published=pseudo_unseen is None,
+        unknown=unknown,
         progress=console.progress(quiet),
         begins=partial(console.say, quiet=quiet),
     )

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from tagprism.app import console
-from tagprism.app.options import Data, Limit, Quiet, Split
+from tagprism.app.options import Data, Limit, Quiet, Split, Unknown
 from tagprism.errors import InputError
 
 if TYPE_CHECKING:
@@ -23,9 +23,7 @@ def evaluate(
     format: Annotated[Literal["table", "json"], typer.Option(help="What to print.")] = "table",
     report: Annotated[Path | None, typer.Option(help="Write a self-contained HTML report here.")] = None,
     k: Annotated[list[int] | None, typer.Option(help="Labels per image for P, R, F1; may be repeated.")] = None,
-    unknown: Annotated[
-        Literal["ignore", "negative"], typer.Option(help="What an unverified label counts as.")
-    ] = "ignore",
+    unknown: Unknown = None,
     engine: Annotated[Literal["onnx", "torch"], typer.Option(help=r"torch needs a RUN and \[train].")] = "onnx",
     allow_leak: Annotated[
         bool, typer.Option("--allow-leak", help="Measure on what was trained on, marked so.")

@@ -30,6 +30,23 @@ def variants(tmp_path: Path) -> Path:
     return path
 
 
+def test_finished_runs_are_rows(cli: Cli, world: World, tmp_path: Path) -> None:
+    data = ("--data", f"tagged:{world.data}", "--split", f"{world.data / 'splits.json'}#0")
+    shutil.copytree(world.run / "bundle", tmp_path / "other")
+    compared = cli(
+        "compare", *data, "-m", world.run, "-m", tmp_path / "other", "--seeds", "2", "--format", "json", "-q"
+    )
+    assert compared.code == 0
+    methods = json.loads(compared.out)["methods"]
+    assert list(methods) == [world.run.name, "other"] and methods["other"] == methods[world.run.name]
+    measured = json.loads(cli("evaluate", world.run, *data, "--k", "3", "--format", "json", "-q").out)
+    assert methods["other"][0]["gzsl"] == measured["gzsl"]
+    cli("compare", *data, "-m", tmp_path).refused("is not a bundle")
+    cli("compare", *data).refused("name a recipe")
+    other_split = ("--data", f"tagged:{world.data}", "--split", f"{world.data / 'splits.json'}#1")
+    cli("compare", world.recipe, *other_split, "-m", world.run, "-q").refused("trained")
+
+
 @pytest.mark.slow
 def test_every_recipe_on_every_split_and_a_second_time_without_training(
     cli: Cli, world: World, variants: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

@@ -162,9 +162,9 @@ def compare(
     skipped = {one.key: one.message for one in table.skipped}
     for split in parts:
         experiment = Experiment(table, split, ks, EvaluationProtocol(unknown=unknown).unknown_for(table.kind), progress)
-        for row in rows:
+        for row in sorted(rows, key=lambda row: isinstance(row, Method)):  # what is refused at once comes first
             found = []
-            for number in range(seeds):
+            for number in range(seeds if isinstance(row, Method) or row.seeded else 1):
                 if begins is not None:
                     begins(f"{split.name}: {row.name}" + f", seed {number + 1} of {seeds}" * (seeds > 1))
                 if isinstance(row, OwnMethod):

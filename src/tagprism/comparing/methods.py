@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import tomllib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from tagprism.bundle.bundle import Bundle, find_bundle
 from tagprism.datasets.splits import Split
 from tagprism.datasets.table import ImageTable
 from tagprism.errors import InputError
@@ -55,7 +56,7 @@ class Method:
             raise InputError(
                 "comparisons train on frozen features.",
                 where=self.recipe.name,
-                remedy="Use `tagprism train` and `evaluate`.",
+                remedy="Use `tagprism train`, and give the finished RUN as a row: --model RUN.",
             )
         if self.kind in ("recipe", "supervised") or self.kind.startswith((NEIGHBOURS, PREFIX)):
             return
@@ -86,10 +87,29 @@ class OwnMethod:
         name: of the row.
         run: called with the table, a split and a seed (0, 1, ...) for every split and seed. Gives what `evaluate`
             measures: a model, a finished Run or its path, or scores (N, L) of the test pictures. Nothing is kept.
+        seeded: whether another seed gives another result; else it is measured once a split, as a finished model is.
     """
 
     name: str
     run: Callable[[ImageTable, Split, int], Any]
+    seeded: bool = True
+
+
+def finished(models: Sequence[str]) -> list[OwnMethod]:
+    """Rows of finished models, however they were trained: end to end, imported, by others.
+
+    Args:
+        models: paths of RUNs or BUNDLEs, or names as `load` takes them; one is measured on splits that it was not
+            trained on, or refused.
+
+    Raises:
+        InputError: one is not there, or is no finished model.
+    """
+    for model in models:
+        Bundle(find_bundle(model))  # before another row is trained
+    short = [Path(model).name or model for model in models]
+    names = short if len(set(short)) == len(short) else list(models)
+    return [OwnMethod(name, lambda *_, its=its: its, seeded=False) for name, its in zip(names, models, strict=True)]
 
 
 def baseline(kind: str, recipe: Recipe) -> Method:

@@ -19,8 +19,12 @@ if TYPE_CHECKING:
 
 
 def compare(
-    recipe: Annotated[Path, typer.Argument(help="Recipe, the first row of the table.")],
     data: Data,
+    recipe: Annotated[Path | None, typer.Argument(help="Recipe, the first row of the table.")] = None,
+    model: Annotated[
+        list[str] | None,
+        typer.Option("--model", "-m", help="Add a finished RUN, BUNDLE or hf-hub:owner/name; may be repeated."),
+    ] = None,
     split: Split = None,
     seeds: Annotated[
         int, typer.Option(min=1, help="Trainings of each row: with the recipe's seed, and the next ones.")
@@ -57,18 +61,25 @@ def compare(
 
     from tagprism.comparing.compare import choosing_splits
     from tagprism.comparing.compare import compare as run
-    from tagprism.comparing.methods import NEIGHBOURS, Method, read_variants
+    from tagprism.comparing.methods import NEIGHBOURS, Method, OwnMethod, finished, read_variants
     from tagprism.datasets.registry import open_data
     from tagprism.datasets.splits import load_split, split_names
     from tagprism.training.recipe import load_recipe
 
-    base = load_recipe(recipe, tuple(sets or ()))
-    rows = [Method(base.name, base)]
-    rows += read_variants(variants, recipe, tuple(sets or ())) if variants is not None else []
-    rows += _rivals(base, baseline or [], baselines)
-    if neighbours:
-        rows.append(Method(f"{base.name}, {neighbours} neighbours", base, f"{NEIGHBOURS}{neighbours}"))
-    rows += [Method("supervised", base, "supervised")] if supervised else []
+    rows: list[Method | OwnMethod] = list(finished(model or []))
+    if recipe is not None:
+        base = load_recipe(recipe, tuple(sets or ()))
+        own = [Method(base.name, base)]
+        own += read_variants(variants, recipe, tuple(sets or ())) if variants is not None else []
+        own += _rivals(base, baseline or [], baselines)
+        if neighbours:
+            own.append(Method(f"{base.name}, {neighbours} neighbours", base, f"{NEIGHBOURS}{neighbours}"))
+        own += [Method("supervised", base, "supervised")] if supervised else []
+        rows = [*own, *rows]
+    elif not rows or variants or baseline or baselines or neighbours or supervised or sets:
+        raise InputError(
+            "name a recipe: the rows asked for are made from it.", where="RECIPE", remedy="Or --model alone."
+        )
     names = [row.name for row in rows]
     if ratio_to is not None and ratio_to not in names:
         raise InputError(f"there is no row `{ratio_to}`.", where="--ratio-to", remedy=f"Rows: {', '.join(names)}.")

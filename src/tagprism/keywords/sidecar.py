@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import Literal, TypeAlias
 
 from tagprism.errors import MachineError, PictureError, TagprismError
-from tagprism.files import digest_bytes, disk_is_full, exchange
+from tagprism.exchange import exchange
+from tagprism.files import digest_bytes, disk_is_full
 from tagprism.images.metadata import read_embedded_keywords
 from tagprism.images.walk import picture_extensions
 from tagprism.keywords.journal import Journal

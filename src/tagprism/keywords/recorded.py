@@ -21,7 +21,7 @@ from tagprism.files import digest_bytes, machine_errors, state_dir
 
 FORMAT = 2
 _FORMATS = (1, FORMAT)
-_LEAST_TAIL = 2**16  # bytes in common at the end that are worth leaving out
+_LEAST_TAIL = 2**12  # bytes in common at the end that are worth leaving out
 _NAME = re.compile(r"\d{8}-\d{6}Z-(\d+)")
 
 

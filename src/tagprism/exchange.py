@@ -18,6 +18,7 @@ from pathlib import Path
 from tagprism.files import EXCHANGE, digest_file, machine_errors, place_new, rename_if
 
 _PATIENCE = 2.0  # seconds for a program that is just saving
+_PAUSE = 0.01  # seconds
 _MOST_SAVES = 100
 
 
@@ -116,17 +117,19 @@ def _settled_digest(part: Path) -> str | None:
     """Digest of a file whose name no other program knows, once none of them has it open for writing; else None."""
     with part.open("rb") as file:
         deadline = time.monotonic() + _PATIENCE
-        while _is_being_written(file.fileno()):
+        while (written := _is_being_written(file.fileno())) is not False:
             if time.monotonic() > deadline:
                 return None
-            time.sleep(0.005)
+            time.sleep(_PAUSE)
+            if written is None:  # nobody knows: a later look has to do
+                break
     return current_digest(part)
 
 
-def _is_being_written(handle: int) -> bool:
-    """Whether a program has the file open for writing: then the kernel grants no lease for reading."""
+def _is_being_written(handle: int) -> bool | None:
+    """Whether a program has the file open for writing: then the kernel grants no lease for reading. None: not known."""
     if sys.platform != "linux":
-        return False
+        return None
     import fcntl
     import signal
 
@@ -135,7 +138,7 @@ def _is_being_written(handle: int) -> bool:
         fcntl.fcntl(handle, fcntl.F_SETLEASE, fcntl.F_RDLCK)
         fcntl.fcntl(handle, fcntl.F_SETLEASE, fcntl.F_UNLCK)
     except OSError as error:  # another error: a file system or an owner with whom there are no leases
-        return error.errno == errno.EAGAIN
+        return True if error.errno == errno.EAGAIN else None
     return False
 
 

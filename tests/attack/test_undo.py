@@ -7,6 +7,8 @@ import json
 import os
 import shutil
 import subprocess
+import sys
+import time
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
@@ -154,6 +156,26 @@ def test_an_immutable_sidecar_keeps_the_run_to_be_undone(tmp_path: Path) -> None
         subprocess.run(["chattr", "-i", sidecar], check=True)
     assert recorded_runs()[0].waiting == 1
     assert undo().restored == 1 and not sidecar.exists()
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(shutil.which("exiftool") is None, reason="exiftool is not installed")
+def test_writing_into_photos_is_killed_and_one_undo_gives_every_byte_back(tmp_path: Path, state: Path) -> None:
+    photos = [photo(tmp_path, f"{number:02}.jpg") for number in range(40)]
+    before = {path.name: path.read_bytes() for path in photos}
+    tags = [{"label": "beach", "score": 1.0, "probability": 0.9, "vector": 0}]
+    rows = state / "tags.jsonl"
+    rows.write_text("".join(json.dumps({"path": str(path), "tags": tags}) + "\n" for path in photos))
+    command = [sys.executable, "-m", "tagprism", "keywords", "write", "--from", rows, "--embed", "-q"]
+    for written in (1, 18):
+        with subprocess.Popen(command, stderr=subprocess.DEVNULL) as process:
+            while process.poll() is None and sum(p.read_bytes() != before[p.name] for p in photos) < written:
+                time.sleep(0.002)
+            process.kill()
+    assert tagprism("keywords", "write", "--from", str(rows), "--embed").returncode == 0
+    assert all(path.read_bytes() != before[path.name] for path in photos)
+    assert len(recorded_runs()) == 1 and undo().left == []
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
 
 
 def test_what_was_changed_since_is_left_alone_for_good(tmp_path: Path) -> None:

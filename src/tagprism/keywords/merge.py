@@ -120,8 +120,8 @@ class Keywords:
         own_flat = _once(word for word in self.flat if word not in mine)
         paths, copied = _filed(self.paths, self.copied, old, ours, own_flat)
         tags = _once(map(_tag, ours)) if self.own_tags or placed else ()
-        own = [_tag(path) for path in self.own_paths] or [word.replace("/", " ") for word in own_flat]
-        digikam, copied_tags = _filed(self.digikam, self.copied_tags, set(map(_tag, old)), tags, _once(own))
+        own = _once(filter(None, map(_tag, self.own_paths))) or _flat_tags(own_flat)
+        digikam, copied_tags = _filed(self.digikam, self.copied_tags, set(map(_tag, old)), tags, own)
         flat = _once([*(word for word in self.flat if word in wanted or word not in self.still_ours), *wanted])
         return Keywords(
             flat=flat,
@@ -150,7 +150,7 @@ class Keywords:
         left = self.with_found(mine, "".join(self.model), places)
         fresh = distinct(added, left.yours)
         paths = (*left.paths, *fresh) if left.paths else ()  # where there are paths, programs read them instead
-        tags = tuple(word.replace("/", " ") for word in fresh)
+        tags = _flat_tags(fresh)
         digikam = _once([*left.digikam, *tags]) if left.digikam else ()
         copied = (*left.copied, *fresh) if left.ours and not left.own_paths else left.copied
         copied_tags = _once([*left.copied_tags, *tags]) if left.digikam and not left.own_tags else left.copied_tags
@@ -197,6 +197,11 @@ def _paths(words: Iterable[str], placed: Iterable[str]) -> dict[str, str]:
 def _tag(path: str) -> str:
     """A path as digiKam writes it."""
     return "/".join(tidy(level.replace("/", " ")) for level in path.split("|"))
+
+
+def _flat_tags(words: Iterable[str]) -> tuple[str, ...]:
+    """Flat keywords as digiKam writes them; one of slashes alone would be nothing."""
+    return _once(filter(None, (tidy(word.replace("/", " ")) for word in words)))
 
 
 def _filed(

@@ -197,11 +197,11 @@ def _keywords(path: Path, data: bytes) -> tuple[XmpLists, Keywords]:
 
 def _started(photo: Path) -> tuple[XmpLists, Keywords]:
     """A new sidecar: what one of the other form holds, and the person's keywords that are inside the photo."""
-    lists, old = XmpLists(NEW), Keywords()
+    lists, old, place = XmpLists(NEW), Keywords(), photo
     for other in sidecar_places(photo):
         data, _ = _read(other)
         if data is not None:
-            lists, old = _keywords(other, data)
+            place, (lists, old) = other, _keywords(other, data)
     packet, words = read_embedded_keywords(photo)
     inside = Keywords()
     if packet:
@@ -214,7 +214,7 @@ def _started(photo: Path) -> tuple[XmpLists, Keywords]:
         DIGIKAM: fresh(inside.own_tags, old.digikam),
     }
     changes = {name: Change(add=words) for name, words in more.items() if words}
-    return _keywords(photo, _changed(photo, lists, changes))
+    return _keywords(photo, _changed(place, lists, changes))
 
 
 def fresh(words: Iterable[str], known: Sequence[str]) -> tuple[str, ...]:
@@ -241,4 +241,5 @@ def _read(path: Path) -> tuple[bytes | None, os.stat_result | None]:
 
 def refused(path: Path, reason: str) -> PictureError:
     """Why a file is left alone."""
-    return PictureError("sidecar", f"The sidecar {path.name} {reason}.", where=os.fsdecode(path))
+    what = "sidecar" if path.suffix.lower() == ".xmp" else "XMP of"
+    return PictureError("sidecar", f"The {what} {path.name} {reason}.", where=os.fsdecode(path))

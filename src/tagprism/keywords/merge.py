@@ -11,8 +11,10 @@ ours the person has taken away: those do not come back.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence, Set
+from contextlib import suppress
 from dataclasses import dataclass, replace
 
+from tagprism.keywords.xml_tree import XmlError
 from tagprism.keywords.xmp_lists import Change, ListName, XmpLists
 from tagprism.labels.phrases import normalise_phrase, variants
 
@@ -64,7 +66,10 @@ class Keywords:
     @classmethod
     def of(cls, lists: XmpLists) -> Keywords:
         """Read them from an XMP file."""
-        others = (level for name, by in _READ_ONLY.items() for path in lists.words(name) for level in path.split(by))
+        others: list[str] = []
+        for name, separator in _READ_ONLY.items():
+            with suppress(XmlError):  # a form that is not understood matters in lists that are written, not here
+                others += (level for path in lists.words(name) for level in path.split(separator))
         return cls(**{field: lists.words(name) for name, field in _FIELDS.items()}, others=_once(others))
 
     @property

@@ -58,7 +58,8 @@ class PictureError(TagprismError):
 
     Args:
         code: short stable word for machines: `missing`, `empty`, `not_an_image`, `corrupt`, `too_many_pixels`,
-            `too_slow`, `unreadable`, `unsupported`; `sidecar` where its sidecar cannot be read or changed.
+            `too_slow`, `unreadable`, `unsupported`; `sidecar` or `embed` where the keywords beside or inside it
+            cannot be read or changed.
         message: the sentence for people.
     """
 

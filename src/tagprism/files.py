@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import ctypes
 import errno
 import hashlib
 import json
 import os
 import shutil
-from collections.abc import Iterator
+import sys
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
@@ -20,9 +23,13 @@ from tagprism.errors import InputError, MachineError
 if TYPE_CHECKING:
     from filelock import FileLock
 
-REFUSALS = {errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EPERM, errno.EROFS}
+_GONE = {errno.EIO, errno.ENODEV, errno.ENXIO, errno.ESTALE, errno.ENOTCONN}  # a disk that was pulled out
+REFUSALS = {errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EPERM, errno.EROFS} | _GONE
 """Error numbers with which a machine says no, whatever was asked of it."""
-_NO_PLACE = {errno.ENOTDIR, errno.EISDIR, errno.EEXIST, errno.ENAMETOOLONG}  # a path that cannot be what is asked of it
+# A path that cannot be what is asked of it:
+_NO_PLACE = {errno.ENOTDIR, errno.EISDIR, errno.EEXIST, errno.ENOTEMPTY, errno.ENAMETOOLONG}
+NO_REPLACE, EXCHANGE, _HERE = 1, 2, -100  # RENAME_NOREPLACE, RENAME_EXCHANGE, AT_FDCWD
+_NOT_KNOWN = {errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP}  # by the system, or by this file system
 
 
 def cache_dir(*parts: str) -> Path:
@@ -103,10 +110,18 @@ def locked(path: Path) -> Iterator[bool]:
 
 
 @contextmanager
-def replaced_whole(path: Path) -> Iterator[Path]:
+def replaced_whole(path: Path, *, replace: bool = True) -> Iterator[Path]:
     """Yield a new path beside `path`; on success it takes its place, on failure nothing that was there is lost.
 
     The yielded path does not exist yet: write a file or make a folder there.
+
+    Args:
+        path: the file or folder.
+        replace: whether something that is there at the end is replaced; else it stays, but for an empty folder, and
+            the error says so.
+
+    Raises:
+        InputError: there is something that is not replaced, or the path is impossible.
     """
     beside = path.with_name(f".{path.name}.{uuid4().hex[:8]}.part")
     with machine_errors(path):
@@ -114,7 +129,13 @@ def replaced_whole(path: Path) -> Iterator[Path]:
         try:
             yield beside
             _let_read(beside)
-            if beside.is_dir() and path.is_dir():
+            if not replace:
+                with suppress(OSError):  # it is no empty folder
+                    path.rmdir()
+                if not place_new(beside, path):
+                    what = "was made by someone else meanwhile, and is left as it is."
+                    raise InputError(what, where=str(path), remedy="Name another path.")
+            elif beside.is_dir() and path.is_dir():
                 old = path.with_name(f".{path.name}.{uuid4().hex[:8]}.old")
                 path.rename(old)
                 beside.rename(path)
@@ -137,73 +158,22 @@ def _let_read(path: Path) -> None:
             file.chmod(0o666 & ~umask)
 
 
-def exchange(path: Path, new: bytes | None, *, expected: str | None, part: Path, mtime_ns: int | None = None) -> bool:
-    """Replace someone's file whole, unless it no longer holds what was expected.
-
-    Mode, owner (where that is allowed) and extended attributes stay. The bytes are on disk before they take the file's
-    name; a power cut may still bring the old file back until `sync_folder`.
+def place_new(part: Path, path: Path) -> bool:
+    """Give a file its name without ever taking the place of another one.
 
     Args:
-        path: the file.
-        new: its bytes to be; None removes it.
-        expected: SHA-256 of the bytes it should have now; None where there should be no file.
-        part: a path in the same folder that belongs to nobody, for the bytes on their way; what is left there by a
-            process that was killed is overwritten.
-        mtime_ns: time of last change to give it, in nanoseconds; None for now.
+        part: the file, in the same folder.
+        path: its name to be.
 
     Returns:
-        Whether it was done; False when the file holds something else, and is left alone.
+        Whether it was done; False when something has that name, and `part` is still there.
 
     Raises:
-        MachineError: disk full, permission.
+        OSError: permission and the like.
     """
-    with machine_errors(path):
-        part.unlink(missing_ok=True)
-        try:
-            if new is not None:
-                _write_synced(part, new, like=None if expected is None else path, mtime_ns=mtime_ns)
-            if current_digest(path) != expected:
-                return False
-            if new is None:
-                path.unlink()
-            elif expected is not None:
-                part.replace(path)
-            elif not _place_new(part, path):
-                return False
-        except FileNotFoundError:  # its folder, or the file itself, has gone meanwhile
-            return False
-        finally:
-            part.unlink(missing_ok=True)
-    return True
-
-
-def current_digest(path: Path) -> str | None:
-    """SHA-256 of a file as it is now; None where there is none, and a word that is no digest for anything else."""
-    if not os.path.lexists(path):
-        return None
-    return digest_file(path) if path.is_file() and not path.is_symlink() else "not a file"
-
-
-def _write_synced(part: Path, data: bytes, *, like: Path | None, mtime_ns: int | None) -> None:
-    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0)
-    with open(os.open(part, flags, 0o666 if like is None else 0o600), "wb") as file:  # noqa: PTH123 (a descriptor)
-        file.write(data)
-        file.flush()
-        if like is not None:
-            status = like.stat()
-            if hasattr(os, "chown"):
-                with suppress(PermissionError):  # another's file in a shared folder: only root can keep the owner
-                    os.chown(part, status.st_uid, status.st_gid)
-            shutil.copystat(like, part)
-            os.utime(part)
-        if mtime_ns is not None:
-            os.utime(part, ns=(mtime_ns, mtime_ns))
-        os.fsync(file.fileno())
-
-
-def _place_new(part: Path, path: Path) -> bool:
-    """Give a file its name without ever taking the place of another one."""
     try:
+        if rename_if(part, path, NO_REPLACE):
+            return True
         path.hardlink_to(part)
     except FileExistsError:
         return False
@@ -211,7 +181,33 @@ def _place_new(part: Path, path: Path) -> bool:
         if os.path.lexists(path):
             return False
         part.replace(path)
+        return True
+    part.unlink()
     return True
+
+
+def rename_if(source: Path, target: Path, flag: int) -> bool:
+    """Rename in one step with a condition; False where this system, or this file system, cannot.
+
+    With the flag `NO_REPLACE` something at `target` raises FileExistsError; `EXCHANGE` swaps the two.
+    """
+    call = _renameat2()
+    if call is None:
+        return False
+    if call(_HERE, os.fsencode(source), _HERE, os.fsencode(target), flag) == 0:
+        return True
+    number = ctypes.get_errno()
+    if number in _NOT_KNOWN:
+        return False
+    raise OSError(number, os.strerror(number), os.fspath(target))
+
+
+@cache
+def _renameat2() -> Callable[..., int] | None:
+    if sys.platform != "linux":
+        return None
+    found: Callable[..., int] | None = getattr(ctypes.CDLL(None, use_errno=True), "renameat2", None)
+    return found
 
 
 def sync_folder(folder: Path) -> None:
@@ -225,15 +221,15 @@ def sync_folder(folder: Path) -> None:
         os.close(handle)
 
 
-def write_text(path: Path, text: str) -> None:
-    """Write a UTF-8 text file whole or not at all."""
-    with replaced_whole(path) as beside:
+def write_text(path: Path, text: str, *, replace: bool = True) -> None:
+    """Write a UTF-8 text file whole or not at all; `replace` as for `replaced_whole`."""
+    with replaced_whole(path, replace=replace) as beside:
         beside.write_text(text, encoding="utf-8")
 
 
-def write_json(path: Path, value: Any) -> None:
-    """Write JSON (two-space indent, trailing newline; ASCII, so that any file name survives) whole or not at all."""
-    write_text(path, json.dumps(value, indent=2) + "\n")
+def write_json(path: Path, value: Any, *, replace: bool = True) -> None:
+    """Write JSON (two-space indent, trailing newline; ASCII, so that any file name survives) as `write_text` does."""
+    write_text(path, json.dumps(value, indent=2) + "\n", replace=replace)
 
 
 def read_json(path: Path, *, remedy: str) -> Any:

@@ -263,6 +263,50 @@ def test_the_other_convention(cli: Cli, world: World, photos: Path) -> None:
     assert len(shown(cli, photos / "c.png", "--sidecar", "photo.xmp")["c.png"]["ours"]) == 1
 
 
+def test_two_names_that_differ_in_capitals_do_not_share_a_sidecar(cli: Cli, world: World, tmp_path: Path) -> None:
+    for name in ("IMG_1.png", "IMG_1.PNG"):
+        shutil.copy(world.pictures()[0], tmp_path / name)
+    if len(list(tmp_path.iterdir())) == 1:
+        pytest.skip("capitals make no difference on this disk")
+    done = cli("keywords", "write", tmp_path, "-m", world.run, "--top-k", 1, "--sidecar", "photo.xmp")
+    assert done.code == 4 and "0 sidecar(s) written" in done.err and done.err.count("keeps them apart") == 2
+    assert cli("keywords", "write", tmp_path, "-m", world.run, "--top-k", 1).code == 0
+    assert sorted(path.name for path in tmp_path.glob("*.xmp")) == ["IMG_1.PNG.xmp", "IMG_1.png.xmp"]
+
+
+def test_a_hard_link_is_said(cli: Cli, world: World, photos: Path, tmp_path: Path) -> None:
+    (tmp_path / "backup").hardlink_to(photos / "b.png.xmp")
+    done = cli("keywords", "write", photos, "-m", world.run, "--top-k", 1)
+    assert "1 of them had other names (hard links)" in done.err
+    assert (tmp_path / "backup").read_text() == DARKTABLE
+
+
+@pytest.mark.skipif(shutil.which("exiftool") is None, reason="exiftool is not installed")
+def test_into_the_photos_with_a_hierarchy_and_back(cli: Cli, world: World, photos: Path, tmp_path: Path) -> None:
+    for path in photos.glob("*.png"):
+        Image.open(path).convert("RGB").save(path.with_suffix(".jpg"))
+    before = tree(photos)
+    words, places = tmp_path / "words.txt", tmp_path / "tree.txt"
+    words.write_text("star\n")
+    places.write_text("shapes|star\n")
+    command = ("keywords", "write", photos, "-m", world.run, "--labels", words, "--top-k", 1, "--embed")
+    assert cli(*command, "--hierarchy", places, "--dry-run").code == 4 and tree(photos) == before
+    done = cli(*command, "--hierarchy", places)
+    assert done.code == 4 and "3 photo(s) written" in done.err and done.err.count("inside JPEGs alone") == 3
+    found = subprocess.run(
+        ["exiftool", "-j", "-Keywords", "-HierarchicalSubject", "-TagsList", photos / "a.jpg"],
+        capture_output=True,
+        check=True,
+    )
+    row = json.loads(found.stdout)[0]
+    assert (row["Keywords"], row["HierarchicalSubject"], row["TagsList"]) == ("star", "shapes|star", "shapes/star")
+    assert [one["ours"] for one in shown(cli, photos / "a.jpg", "--embed").values()] == [["star"]]
+    assert "3 photo(s) put back" in cli("undo").err and tree(photos) == before
+    assert cli(*command, "--sidecar", "photo.xmp").code == 2
+    places.write_text("shapes||star\n")
+    cli(*command, "--hierarchy", places).refused("line 1", "no place in a hierarchy")
+
+
 def test_names_of_any_bytes_get_their_sidecars_and_lose_them_again(cli: Cli, world: World, tmp_path: Path) -> None:
     folder = os.fsencode(tmp_path)
     names = [b"caf\xe9 \xff.png", "snow \U0001f98a.png".encode(), b"[bold]tab\tnew\nline.png", b"--quiet.png"]

@@ -13,6 +13,7 @@ import pytest
 from tagprism.bundle.bundle import CARD, CONFIG, Bundle
 from tagprism.bundle.write import Content, check_new, trained_on, write_bundle
 from tagprism.errors import InputError
+from tagprism.files import locked
 from tests.small_world import World
 
 
@@ -66,3 +67,40 @@ def test_a_bundle_that_is_there_is_replaced_whole(
     with pytest.raises(InputError, match="exists already"):
         check_new(tmp_path / "b" / CONFIG)
     check_new(tmp_path / "c")
+
+
+def test_what_a_killed_export_left_is_cleared_away_by_the_next_one(
+    whole: tuple[dict[str, Content], dict[str, Any]], tmp_path: Path
+) -> None:
+    write_bundle(tmp_path / "b", *whole, "before")
+    (tmp_path / "b").rename(tmp_path / ".b.01234567.old")  # killed between the two renames
+    for name in (".b.89abcdef.part", ".c.89abcdef.part", ".b.part"):
+        (tmp_path / name / "text").mkdir(parents=True)
+    with pytest.raises(InputError, match="made by someone else"):
+        write_bundle(tmp_path / "b", *whole, "after", replace=False)
+    assert (tmp_path / "b" / CARD).read_text() == "before"
+    assert sorted(path.name for path in tmp_path.iterdir()) == [".b.part", ".c.89abcdef.part", "b"]
+
+
+def test_a_bundle_never_replaces_what_someone_made_meanwhile(
+    whole: tuple[dict[str, Content], dict[str, Any]], tmp_path: Path
+) -> None:
+    files, config = whole
+
+    def made(path: Path) -> None:
+        (tmp_path / "b").mkdir()
+        (tmp_path / "b" / "mine").touch()
+        files["model.onnx"](path)
+
+    with pytest.raises(InputError, match="made by someone else"):
+        write_bundle(tmp_path / "b", files | {"model.onnx": made}, config, "", replace=False)
+    assert [path.name for path in tmp_path.rglob("*")] == ["b", "mine"]
+    (tmp_path / "empty").mkdir()
+    assert write_bundle(tmp_path / "empty", files, config, "", replace=False).path == tmp_path / "empty"
+
+
+def test_two_processes_do_not_write_one_bundle(
+    whole: tuple[dict[str, Content], dict[str, Any]], tmp_path: Path
+) -> None:
+    with locked(tmp_path / ".b.lock"), pytest.raises(InputError, match="another tagprism"):
+        write_bundle(tmp_path / "b", *whole, "")

@@ -11,9 +11,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tagprism import files
+from tagprism import exchange as exchanging
 from tagprism.errors import InputError, MachineError, NothingToDoError
-from tagprism.files import digest_bytes, exchange
+from tagprism.exchange import exchange
+from tagprism.files import digest_bytes
 from tagprism.keywords.journal import Journal, RecordedRun, recorded_runs, undo
 
 Files = dict[str, tuple[bytes, int]]
@@ -181,8 +182,8 @@ def test_a_newer_or_damaged_or_missing_journal_is_an_error(tmp_path: Path, journ
     path.write_bytes(whole.replace(b'"after"', b'"before"'))
     with pytest.raises(InputError, match="damaged line"):
         undo()
-    path.write_bytes(whole.replace(b'"format": 1', b'"format": 2'))
-    with pytest.raises(InputError, match="journal format 2"):
+    path.write_bytes(whole.replace(b'"format": 2', b'"format": 3'))
+    with pytest.raises(InputError, match="journal format 3"):
         undo()
     with pytest.raises(InputError, match="no journal `x`"):
         undo("x")
@@ -203,7 +204,7 @@ def test_nothing_is_lost_when_the_machine_refuses(tmp_path: Path, monkeypatch: p
 
     with Journal({}) as journal:
         (part,) = journal.record([(path, b"old", 1, b"new")])
-        monkeypatch.setattr(files.os, "fsync", no_space)
+        monkeypatch.setattr(exchanging.os, "fsync", no_space)
         with pytest.raises(MachineError, match="No space left"):
             exchange(path, b"new", expected=digest_bytes(b"old"), part=part)
         with pytest.raises(MachineError, match="No space left"):

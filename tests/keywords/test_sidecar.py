@@ -15,6 +15,7 @@ from tagprism.errors import PictureError
 from tagprism.keywords import sidecar
 from tagprism.keywords.journal import Journal, undo
 from tagprism.keywords.merge import Keywords
+from tagprism.keywords.own import own_keywords
 from tagprism.keywords.sidecar import plan, read_keywords, sidecar_path, write
 from tests.keywords.sidecars import DARKTABLE, PLAIN, REFUSED, SIDECARS
 
@@ -36,7 +37,7 @@ def photo(tmp_path: Path) -> Path:
     return path
 
 
-def put(photo: Path, words: list[str], naming: sidecar.Naming = "photo.jpg.xmp", model: str = MODEL) -> Path:
+def put(photo: Path, words: list[str], naming: sidecar.Naming | None = "photo.jpg.xmp", model: str = MODEL) -> Path:
     """Write the sidecar as the command does."""
     change = plan(photo, naming, words, model)
     if change.is_needed:
@@ -91,6 +92,100 @@ def test_two_pictures_do_not_share_a_sidecar(photo: Path, other: str) -> None:
 def test_a_raw_file_of_the_same_name_shows_the_same_scene(photo: Path) -> None:
     photo.with_name("photo.CR2").write_bytes(b"raw")
     assert put(photo, WORDS, "photo.xmp").name == "photo.xmp"
+
+
+@pytest.mark.parametrize("other", ["photo.JPG", "photo.Jpg", "photo.jpg.png"])
+def test_a_name_that_differs_in_capitals_or_is_longer_is_another_picture(photo: Path, other: str) -> None:
+    shutil.copy(photo, photo.with_name(other))
+    if photo.samefile(photo.with_name(other)) or len(list(photo.parent.iterdir())) == 1:
+        pytest.skip("capitals make no difference on this disk")
+    for one, name in ((photo, other), (photo.with_name(other), "photo.jpg")):
+        if other == "photo.jpg.png" and one == photo:
+            continue  # `photo.xmp` is its own
+        with pytest.raises(PictureError, match=f"share its sidecar with {name}"):
+            sidecar_path(one, "photo.xmp")
+        assert sidecar_path(one, None).name == f"{one.name}.xmp"
+
+
+def test_the_form_that_is_there_is_followed(photo: Path) -> None:
+    photo.with_name("photo.xmp").write_text(DARKTABLE)
+    assert put(photo, WORDS, None).name == "photo.xmp"
+    assert read_keywords(photo, None).yours == ("Familie", "Ostsee", "Orte")
+    photo.with_name("photo.jpg.xmp").write_text(PLAIN % "")
+    assert put(photo, WORDS, None).name == "photo.jpg.xmp"  # as programs that know both
+    assert sidecar_path(photo.with_name("new.jpg"), None).name == "new.jpg.xmp"
+
+
+@pytest.mark.parametrize(
+    ("there", "naming", "made"),
+    [("photo.xmp", "photo.jpg.xmp", "photo.jpg.xmp"), ("photo.jpg.xmp", "photo.xmp", "photo.xmp")],
+)
+def test_a_new_sidecar_begins_as_a_copy_of_one_of_the_other_form(
+    photo: Path, there: str, naming: sidecar.Naming, made: str
+) -> None:
+    words = "<dc:subject><rdf:Bag><rdf:li>Strand</rdf:li></rdf:Bag></dc:subject>"
+    Image.new("RGB", (8, 8)).save(photo, xmp=(PLAIN % words).encode())
+    photo.with_name(there).write_text(DARKTABLE)
+    assert not plan(photo, naming, ["strand"], MODEL).is_needed
+    assert put(photo, ["beach", "ostsee"], naming).name == made
+    text, keywords = photo.with_name(made).read_text(), read_keywords(photo, naming)
+    assert 'xmp:Rating="3"' in text and 'darktable:operation="exposure"' in text
+    assert keywords.flat == ("Familie", "Ostsee", "Strand", "beach") and keywords.still_ours == ("beach",)
+    assert photo.with_name(there).read_text() == DARKTABLE
+    undo()
+    assert not photo.with_name(made).exists()
+
+
+def test_a_sidecar_that_pictures_share_is_copied_for_each(photo: Path) -> None:
+    shutil.copy(photo, photo.with_name("photo.png"))
+    photo.with_name("photo.xmp").write_text(DARKTABLE)
+    for one in (photo, photo.with_name("photo.png")):
+        assert put(one, ["beach"], None).name == f"{one.name}.xmp"
+        assert read_keywords(one, None).flat == ("Familie", "Ostsee", "beach")
+
+
+def test_a_write_protected_sidecar_of_the_other_form_is_copied(photo: Path) -> None:
+    photo.with_name("photo.xmp").write_text(DARKTABLE)
+    photo.with_name("photo.xmp").chmod(0o444)
+    assert put(photo, ["beach"], None).name == "photo.jpg.xmp"
+    assert read_keywords(photo, None).flat == ("Familie", "Ostsee", "beach")
+
+
+def test_a_damaged_sidecar_of_the_other_form_is_said(photo: Path) -> None:
+    photo.with_name("photo.xmp").write_text("<x")
+    with pytest.raises(PictureError, match=r"sidecar photo\.xmp is damaged"):
+        plan(photo, "photo.jpg.xmp", WORDS, MODEL)
+
+
+def test_a_sidecar_of_100_megabytes_is_refused_unread(photo: Path) -> None:
+    with photo.with_name("photo.jpg.xmp").open("wb") as file:
+        file.write(DARKTABLE.encode())
+        file.truncate(100 * 2**20)
+    for naming in ("photo.jpg.xmp", "photo.xmp", None):
+        with pytest.raises(PictureError, match=r"photo\.jpg\.xmp has 100 MiB; at most 64 MiB are read"):
+            plan(photo, naming, WORDS, MODEL)
+    assert own_keywords(photo) == ()
+
+
+def test_other_names_of_a_sidecar_keep_what_they_had(photo: Path) -> None:
+    path, backup = photo.with_name("photo.jpg.xmp"), photo.with_name("backup")
+    path.write_text(DARKTABLE)
+    backup.hardlink_to(path)
+    assert plan(photo, None, WORDS, MODEL).linked
+    put(photo, WORDS)
+    assert backup.read_text() == DARKTABLE and not plan(photo, None, ["dune"], MODEL).linked
+
+
+def test_own_keywords_are_those_of_the_file_and_its_sidecars_without_ours(photo: Path) -> None:
+    words = "<dc:subject><rdf:Bag><rdf:li>Strand</rdf:li></rdf:Bag></dc:subject>"
+    microsoft = (
+        '<M:LastKeywordXMP xmlns:M="http://ns.microsoft.com/photo/1.0/"><rdf:Bag><rdf:li>Orte/Kiel</rdf:li></rdf:Bag>'
+        "</M:LastKeywordXMP>"
+    )
+    Image.new("RGB", (8, 8)).save(photo, xmp=(PLAIN % (words + microsoft)).encode())
+    photo.with_name("photo.xmp").write_text(DARKTABLE)
+    put(photo, ["beach", "dog"])
+    assert set(own_keywords(photo)) == {"Familie", "Ostsee", "Orte", "Strand", "Kiel"}
 
 
 def test_mode_and_attributes_stay(photo: Path) -> None:

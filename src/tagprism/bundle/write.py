@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import re
+import shutil
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -13,30 +16,44 @@ from safetensors.numpy import save_file
 from tagprism.bundle.bundle import CARD, CLASSES, CONFIG, FORMAT, TEXT, TRAINED_ON, Bundle, BundleConfig
 from tagprism.bundle.score import ClassAffinity
 from tagprism.errors import InputError
-from tagprism.files import digest_file, link_or_copy, replaced_whole, write_json, write_text
+from tagprism.files import (
+    digest_file,
+    link_or_copy,
+    locked,
+    machine_errors,
+    replaced_whole,
+    write_json,
+    write_text,
+)
 
 Content: TypeAlias = Callable[[Path], object]
 """Writes a file or folder of a bundle, given its path."""
 
 
-def write_bundle(into: Path, files: Mapping[str, Content], config: Mapping[str, Any], card: str) -> Bundle:
+def write_bundle(
+    into: Path, files: Mapping[str, Content], config: Mapping[str, Any], card: str, *, replace: bool = True
+) -> Bundle:
     """Write a bundle, whole or not at all, and open it as its users will.
 
+    What a process that was killed left beside it is cleared away.
+
     Args:
-        into: folder of the bundle; a bundle that is there is replaced.
+        into: folder of the bundle.
         files: name in the bundle, such as `model.onnx` -> what writes it (`Vocabulary.save`, a copy, the functions
             below), in this order.
         config: fields of `BundleConfig` but `format` and `digests`.
         card: the model card, Markdown.
+        replace: whether a bundle that is there is replaced.
 
     Returns:
         The bundle, its files checked and its network loaded.
 
     Raises:
-        InputError: the files and the config do not fit together.
+        InputError: the files and the config do not fit together, something is there that is not to be replaced, or
+            another process is writing this bundle.
         MachineError: the folder cannot be written.
     """
-    with replaced_whole(into) as folder:
+    with _alone(into), replaced_whole(into, replace=replace) as folder:
         folder.mkdir()
         for name, content in files.items():
             (folder / name).parent.mkdir(parents=True, exist_ok=True)
@@ -51,6 +68,29 @@ def write_bundle(into: Path, files: Mapping[str, Content], config: Mapping[str, 
         write_text(folder / CARD, card)
         _ = Bundle(folder).model
     return Bundle(into)
+
+
+@contextmanager
+def _alone(into: Path) -> Iterator[None]:
+    """Hold the bundle against other processes, and clear away what one that was killed left beside it."""
+    with machine_errors(into):
+        into.parent.mkdir(parents=True, exist_ok=True)
+    with locked(into.with_name(f".{into.name}.lock")) as held:
+        if not held:
+            raise InputError("is being written by another tagprism.", where=str(into), remedy="Wait for it.")
+        with machine_errors(into):
+            for old in _left(into, "old"):
+                if not into.exists():  # killed between the two renames: the bundle before is whole
+                    old.rename(into)
+            for left in (*_left(into, "part"), *_left(into, "old")):
+                shutil.rmtree(left)
+        yield
+
+
+def _left(into: Path, kind: str) -> list[Path]:
+    """Folders that `replaced_whole` left beside a bundle when it was killed: `part` or `old`."""
+    name = re.compile(rf"\.{re.escape(into.name)}\.[0-9a-f]{{8}}\.{kind}")
+    return [left for left in into.parent.iterdir() if name.fullmatch(left.name) and left.is_dir()]
 
 
 def check_new(into: Path) -> None:

@@ -64,7 +64,7 @@ def join_datasets(
     if strangers := sorted(set(unknown) - set(sources)):
         raise InputError(f"not among the data sets to join: {first_ten(strangers)}.", where="--unknown")
     names = label_names(list(sources.values()))
-    with replaced_whole(into) as folder, progress("joining", sum(map(len, sources.values()))) as advance:
+    with replaced_whole(into, replace=False) as folder, progress("joining", sum(map(len, sources.values()))) as advance:
         entries: dict[str, Any] = {}
         for source, table in sources.items():
             listed = table.unlisted == "unknown" or source in unknown

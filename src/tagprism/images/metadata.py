@@ -1,21 +1,20 @@
-"""What a picture file says of itself: its size upright, when the photo was taken, its keywords. Decodes no pixels."""
+"""What a picture file says of itself: its size upright, when the photo was taken. Decodes no pixels."""
 
 from __future__ import annotations
 
-import io
 import os
 from dataclasses import dataclass
 from datetime import datetime
-from pathlib import Path
 
-from PIL import ExifTags, Image, IptcImagePlugin
+from PIL import ExifTags, Image
 
 from tagprism.errors import PictureError
-from tagprism.images.decode import picture_formats, read_bytes
+from tagprism.images.decode import picture_formats
+from tagprism.images.embedded import read_embedded_keywords
+
+__all__ = ["Metadata", "read_embedded_keywords", "read_metadata"]
 
 _TURNED = range(5, 9)  # EXIF orientations that swap width and height
-_KEYWORDS, _CHARACTERS = (2, 25), (1, 90)  # IPTC datasets
-_UTF8 = b"\x1b%G"
 
 
 @dataclass(frozen=True)
@@ -61,29 +60,3 @@ def _exif(image: Image.Image) -> tuple[bool, str | None]:
         return turned, datetime.strptime(said, "%Y:%m:%d %H:%M:%S").isoformat()
     except ValueError:  # cameras without a clock write zeros or blanks
         return turned, None
-
-
-def read_embedded_keywords(path: Path) -> tuple[bytes, tuple[str, ...]]:
-    """Read the places inside a picture file that hold keywords; damage there is no error.
-
-    Args:
-        path: a picture file.
-
-    Returns:
-        The XMP packet, perhaps empty; the IPTC keywords.
-
-    Raises:
-        PictureError: the file cannot be read.
-    """
-    data = read_bytes(path)
-    try:
-        with Image.open(io.BytesIO(data), formats=picture_formats()) as image:
-            xmp = image.info.get("xmp", b"")
-            iptc = IptcImagePlugin.getiptcinfo(image) or {}
-    except Exception:  # as above
-        return b"", ()
-    words = iptc.get(_KEYWORDS, [])
-    encoding = "utf-8" if iptc.get(_CHARACTERS) == _UTF8 else "latin-1"
-    keywords = (word.decode(encoding, "replace") for word in (words if isinstance(words, list) else [words]))
-    packet = xmp if isinstance(xmp, bytes) else str(xmp).encode()
-    return packet.strip(b" \t\r\n\0"), tuple(keywords)

@@ -1,4 +1,4 @@
-"""From tags to sidecars: which tags become keywords, and a run that writes them so that it can be undone."""
+"""From tags to sidecars or photos: which tags become keywords, and a run that writes them so that it can be undone."""
 
 from __future__ import annotations
 
@@ -13,16 +13,18 @@ from tagprism.errors import InputError, MachineError, NothingToDoError, PictureE
 from tagprism.files import digest_bytes
 from tagprism.images.decode import MAX_PIXELS
 from tagprism.images.walk import find_pictures
-from tagprism.keywords import sidecar
+from tagprism.keywords import embed, sidecar
+from tagprism.keywords.embed import EmbedChange
 from tagprism.keywords.journal import Journal
-from tagprism.keywords.sidecar import Naming, SidecarChange, sidecar_path
+from tagprism.keywords.naming import Naming, has_another
+from tagprism.keywords.sidecar import SidecarChange
 from tagprism.progress import Progress, silent
 from tagprism.tagging.tag_file import read_jsonl
 from tagprism.tagging.tagger import Tagger
 from tagprism.tagging.tags import ImageTags, Tag
 
 _LEAST_PROBABILITY = 0.5
-_AT_A_TIME = 16  # sidecars whose old bytes are put on disk together: it takes as long as for one
+_AT_A_TIME = 16  # files whose old bytes are put on disk together: it takes as long as for one
 
 
 @dataclass(frozen=True)
@@ -152,11 +154,12 @@ class Written:
     """What a run did, or would do.
 
     Args:
-        written: how many sidecars were written.
+        written: how many sidecars, or photos, were written.
         same: how many were as they should be.
         skipped: pictures that got no keywords, each with the reason.
         refused: for how many of them the reason is that the machine refused.
-        beside_another: how many new sidecars stand beside one of the other naming.
+        beside_another: how many new sidecars stand beside one of the other naming, as whose copies they began.
+        linked: how many of the files had other names (hard links), which keep what they had.
         run: name of the run's journal for `journal.undo`; None where nothing was written.
     """
 
@@ -165,26 +168,31 @@ class Written:
     skipped: list[tuple[str, str]] = field(default_factory=list)
     refused: int = 0
     beside_another: int = 0
+    linked: int = 0
     run: str | None = None
 
 
 def write_keywords(
     source: Source,
-    naming: Naming = "photo.jpg.xmp",
+    naming: Naming | None = None,
     *,
+    inside: bool = False,
+    places: Mapping[str, str] | None = None,
     dry_run: bool = False,
     changed: Callable[[SidecarChange], None] | None = None,
 ) -> Written:
-    """Write keywords into sidecars beside their photos; the keywords of people stay as they are.
+    """Write keywords into sidecars beside their photos, or into JPEGs; the keywords of people stay as they are.
 
     Args:
         source: where the tags come from.
-        naming: names of the sidecars, as for `sidecar_path`.
+        naming: names of the sidecars, as for `sidecar_path`; None for the form that a photo has.
+        inside: write into the photos instead, with exiftool (`embed`).
+        places: the person's hierarchy (`hierarchy.read_hierarchy`).
         dry_run: find out what would be written, and write nothing.
-        changed: told of every sidecar that was, or would be, written.
+        changed: told of every file that was, or would be, written.
 
     Raises:
-        MachineError: the disk is full; what was written until then can be undone.
+        MachineError: the disk is full, what was written until then can be undone; or exiftool is not installed.
 
     Example:
         ```
@@ -193,9 +201,11 @@ def write_keywords(
         undo(done.run)
         ```
     """
-    command = {**source.command, "limits": vars(source.limits), "sidecar": naming}
+    command = {**source.command, "limits": vars(source.limits), "sidecar": naming, "embed": inside, "places": places}
+    if inside:
+        embed.check_exiftool()
     with nullcontext() if dry_run else Journal(command) as journal:
-        run = _Run(source, naming, journal, changed)
+        run = _Run(source, naming, inside, places, journal, changed)
         for row in source.rows:
             run.take(row)
         run.write()
@@ -209,9 +219,16 @@ class _Run:
     """Takes row by row, writes some at a time, and counts."""
 
     def __init__(
-        self, source: Source, naming: Naming, journal: Journal | None, changed: Callable[[SidecarChange], None] | None
+        self,
+        source: Source,
+        naming: Naming | None,
+        inside: bool,
+        places: Mapping[str, str] | None,
+        journal: Journal | None,
+        changed: Callable[[SidecarChange], None] | None,
     ) -> None:
-        self._source, self._naming, self._journal, self._changed = source, naming, journal, changed
+        self._source, self._naming, self._inside, self._places = source, naming, inside, places
+        self._journal, self._changed = journal, changed
         self._waiting: dict[Path, tuple[Path, SidecarChange]] = {}
         self.done = Written()
 
@@ -220,10 +237,10 @@ class _Run:
             self.done.skipped.append((os.fsdecode(row.path), row.error.message))
             return
         try:
-            if sidecar_path(row.path, self._naming) in self._waiting:  # a photo that is named twice
+            change = self._planned(row)
+            if change.path in self._waiting:  # a photo that is named twice
                 self.write()
-            keywords = self._source.limits.keywords(row.tags)
-            change = sidecar.plan(row.path, self._naming, keywords, self._source.model)
+                change = self._planned(row)
         except PictureError as error:
             self.done.skipped.append((os.fsdecode(row.path), error.message))
             return
@@ -234,26 +251,27 @@ class _Run:
         if len(self._waiting) == _AT_A_TIME:
             self.write()
 
+    def _planned(self, row: ImageTags) -> SidecarChange:
+        keywords, model = self._source.limits.keywords(row.tags), self._source.model
+        if self._inside:
+            return embed.plan(row.path, keywords, model, self._places)
+        return sidecar.plan(row.path, self._naming, keywords, model, self._places)
+
     def write(self) -> None:
         waiting, self._waiting = list(self._waiting.values()), {}
         outcomes: Sequence[TagprismError | None] = [None] * len(waiting)
         if self._journal is not None and waiting:
-            outcomes = sidecar.write([change for _, change in waiting], self._journal)
+            changes = [change for _, change in waiting]
+            embedding = [change for change in changes if isinstance(change, EmbedChange)]
+            outcomes = embed.write(embedding, self._journal) if embedding else sidecar.write(changes, self._journal)
         for (photo, change), error in zip(waiting, outcomes, strict=True):
             if error is None:
                 self.done.written += 1
-                self.done.beside_another += change.before is None and _has_another(photo, self._naming)
+                self.done.linked += change.linked
+                self.done.beside_another += change.before is None and has_another(photo, change.path)
                 if self._changed is not None:
                     self._changed(change)
             else:
                 self.done.refused += isinstance(error, MachineError)
                 message = error.message if isinstance(error, PictureError) else str(error)
                 self.done.skipped.append((os.fsdecode(photo), message))
-
-
-def _has_another(photo: Path, naming: Naming) -> bool:
-    try:
-        other = sidecar_path(photo, "photo.xmp" if naming == "photo.jpg.xmp" else "photo.jpg.xmp")
-    except PictureError:
-        return False
-    return os.path.lexists(other)

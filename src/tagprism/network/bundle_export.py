@@ -103,7 +103,9 @@ def export_bundle(
             target = f"{TEXT}/{tagger.bundle.config.encoders[name]}"
             files[target], encoders[name] = _encoder(folder, precision, tagger, Path(scratch, name))
         note = {"from": tagger.bundle.digest, "against": against, **agreement.to_json(), "encoders": encoders}
-        write_bundle(into, files, _config(tagger, precision, note), _card(tagger.bundle, precision, note))
+        write_bundle(
+            into, files, _config(tagger, precision, note), _card(tagger.bundle, precision, note), replace=False
+        )
     return Export(into, agreement, against, encoders, skipped)
 
 

@@ -136,7 +136,7 @@ def import_official(
         space, source = _label_space(encoder, vocabulary), encoder_folder(encoder)
         files |= text_files(space.save, {encoder: source})
         config |= {"encoders": {space.parts[0].encoder: source.name}, "label_space": space.digest}
-    return write_bundle(into, files, config, _card(config, vocabulary, checkpoint))
+    return write_bundle(into, files, config, _card(config, vocabulary, checkpoint), replace=False)
 
 
 def _roles(

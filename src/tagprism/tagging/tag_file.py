@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from tagprism.errors import InputError, PictureError
-from tagprism.files import locked, machine_errors, write_text
+from tagprism.files import locked, machine_errors, place_new, write_text
 from tagprism.images.stream import BATCH
 from tagprism.tagging.tags import ImageTags, Tag
 
@@ -235,12 +235,18 @@ class TagFile(AbstractContextManager["TagFile"]):
         self._pending, self._last, self.saved = [], time.monotonic(), self.rows
 
     def finish(self) -> None:
-        """All rows are written: the part becomes the file."""
+        """All rows are written: the part becomes the file.
+
+        Raises:
+            InputError: somebody else has made a file of that name meanwhile; the part stays.
+        """
         self.save()
         with machine_errors(self.file):
             os.fsync(self._out.fileno())
             self._out.close()
-            self.part.rename(self.file)
+            if not place_new(self.part, self.file):
+                what = f"was made by someone else meanwhile, and is left as it is. The rows are in {self.part.name}."
+                raise InputError(what, where=str(self.file), remedy="Move it away, and give the same command again.")
         self.complete = True
 
     def __exit__(self, *_: object) -> None:

@@ -149,7 +149,7 @@ def split(
     shares: dict[str, Any] = {"unseen": unseen, "test": test, "val": val, "least_positives": least_positives}
     splits = [draw_split(table, seed=number, groups=groups, **shares) for number in range(seed, seed + count)]
     written = [{"seed": seed + after} | one.to_json() for after, one in enumerate(splits)]
-    write_json(out, written if count > 1 else written[0])
+    write_json(out, written if count > 1 else written[0], replace=False)
     for one in splits:
         rare = len(table.labels) - len(one.seen) - len(one.unseen)
         labels = f"{len(one.seen)} seen and {len(one.unseen)} unseen labels ({rare} too rare for either)"

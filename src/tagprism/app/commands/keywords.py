@@ -1,4 +1,4 @@
-"""`tagprism keywords`: write what a model finds into XMP sidecars, and show whose keywords are whose."""
+"""`tagprism keywords`: write what a model finds into XMP sidecars or photos, and show whose keywords are whose."""
 
 from __future__ import annotations
 
@@ -17,11 +17,15 @@ from tagprism.errors import InputError, NothingToDoError, PictureError
 if TYPE_CHECKING:
     from tagprism.keywords.sidecar import SidecarChange
 
-app = typer.Typer(help="Keywords in XMP sidecars, where photo programs see them: write, show.", no_args_is_help=True)
+app = typer.Typer(help="Keywords where photo programs see them: write, show.", no_args_is_help=True)
 
 Sidecar = Annotated[
     Literal["photo.jpg.xmp", "photo.xmp"],
     typer.Option("--sidecar", help="Name of a sidecar: darktable, digiKam, Immich; or Adobe."),
+]
+SidecarThere = Annotated[
+    Literal["photo.jpg.xmp", "photo.xmp"] | None,
+    typer.Option("--sidecar", help="As for darktable, digiKam, Immich; or for Adobe; else as the photo has it."),
 ]
 
 
@@ -38,17 +42,25 @@ def write(
     ] = None,
     min_score: Annotated[float | None, typer.Option(help="Least score, for a model without probabilities.")] = None,
     top_k: Annotated[int | None, typer.Option("--top-k", min=1, help="Keywords per picture at most.")] = None,
-    sidecar: Sidecar = "photo.jpg.xmp",
+    sidecar: SidecarThere = None,
+    embed: Annotated[bool, typer.Option("--embed", help="Into the JPEGs themselves, with exiftool.")] = False,
+    hierarchy: Annotated[
+        Path | None, typer.Option(help="Your own tree of keywords: lines such as animals|cat, or kitty = animals|cat.")
+    ] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Show what would change and write nothing.")] = False,
     max_pixels: Annotated[int | None, typer.Option(min=1, help="Skip pictures with more pixels.")] = None,
     quiet: Quiet = False,
 ) -> int:
-    """Write keywords into XMP sidecars beside the photos; yours stay as they are, `tagprism undo` takes ours back."""
+    """Write keywords into XMP sidecars, or into JPEGs; yours stay as they are, `tagprism undo` takes ours back."""
     from tagprism.images.decode import MAX_PIXELS
+    from tagprism.keywords.hierarchy import read_hierarchy
     from tagprism.keywords.write import Limits, from_model, from_rows, write_keywords
     from tagprism.labels.phrase_list import read_phrases
     from tagprism.tagging.tagger import load
 
+    if embed and sidecar:
+        raise typer.BadParameter("--embed writes no sidecar: leave --sidecar away.")
+    places = read_hierarchy(hierarchy) if hierarchy is not None else None
     limits, progress = Limits(min_probability, min_score, top_k), console.progress(quiet)
     if tags is not None:
         if photos or model or labels:
@@ -60,13 +72,18 @@ def write(
         words = read_phrases(labels) if labels is not None else None
         cap = max_pixels or MAX_PIXELS
         source = from_model(load(model or DEFAULT_MODEL), photos, limits, words, max_pixels=cap, progress=progress)
-    done = write_keywords(source, sidecar, dry_run=dry_run, changed=_print_difference if dry_run else None)
+    show = _print_difference if dry_run else None
+    done = write_keywords(source, sidecar, inside=embed, places=places, dry_run=dry_run, changed=show)
+    what = "photo" if embed else "sidecar"
     if done.beside_another:
-        other = "photo.xmp" if sidecar == "photo.jpg.xmp" else "photo.jpg.xmp"
-        hint = f"{done.beside_another} new one(s) stand beside a {other} of the same photo, which some programs read"
-        console.say(f"{hint} instead; --sidecar {other} adds to those.", quiet=quiet)
+        other = "photo.jpg.xmp" if sidecar == "photo.xmp" else "photo.xmp"
+        hint = f"{done.beside_another} new one(s) stand beside a {other} of the same photo, and began as its copy;"
+        console.say(f"{hint} some programs read the one, some the other.", quiet=quiet)
+    if done.linked:
+        hint = f"{done.linked} of them had other names (hard links)"
+        console.say(f"{hint}: what is under these keeps the bytes it had.", quiet=quiet)
     would = "would be " if dry_run else ""
-    console.say(f"{done.written} sidecar(s) {would}written, {done.same} as they were.", quiet=quiet)
+    console.say(f"{done.written} {what}(s) {would}written, {done.same} as they were.", quiet=quiet)
     if done.run is not None:
         console.say(f"`tagprism undo {done.run}` takes it back.", quiet=quiet)
     code = console.report_skipped(done.skipped)
@@ -86,14 +103,16 @@ def _print_difference(change: SidecarChange) -> None:
 @app.command()
 def show(
     photos: Annotated[list[Path], typer.Argument(help="Pictures and folders.")],
-    sidecar: Sidecar = "photo.jpg.xmp",
+    sidecar: SidecarThere = None,
+    embed: Annotated[bool, typer.Option("--embed", help="Those inside the JPEGs instead.")] = False,
     format: Annotated[Literal["table", "jsonl"], typer.Option(help="What to print.")] = "table",
 ) -> int:
-    """Show the keywords in the sidecars: yours, tagprism's, and those of tagprism's that you took away."""
+    """Show the keywords in sidecars, or inside JPEGs: yours, tagprism's, and those of ours that you took away."""
     from rich.markup import escape
     from rich.table import Table
 
     from tagprism.images.walk import find_pictures
+    from tagprism.keywords.embed import read_inside
     from tagprism.keywords.sidecar import read_keywords
 
     files = find_pictures(photos)
@@ -104,7 +123,7 @@ def show(
     for photo in files:
         name = os.fsdecode(photo)
         try:
-            keywords = read_keywords(photo, sidecar)
+            keywords = read_inside(photo) if embed else read_keywords(photo, sidecar)
         except PictureError as error:
             skipped.append((name, error.message))
             continue

@@ -16,14 +16,19 @@ def undo(
     list_runs: Annotated[bool, typer.Option("--list", help="List the runs that wrote keywords.")] = False,
     quiet: Quiet = False,
 ) -> int:
-    """Take back a run of `keywords write`: every sidecar gets its bytes back, new ones are removed."""
+    """Take back a run of `keywords write`: every file gets its bytes back, new sidecars are removed."""
     from tagprism.keywords.journal import undo
 
     if list_runs:
         return _list_runs()
-    run, restored, left = undo(journal, console.progress(quiet))
-    console.say(f"run {run.path.stem} undone: {restored} sidecar(s) put back.", quiet=quiet)
-    return console.report_skipped(left, "sidecar")
+    done = undo(journal, console.progress(quiet))
+    name, what = done.run.path.stem, "photo" if done.run.command.get("embed") else "sidecar"
+    if done.refused:
+        console.say(f"run {name}: {done.restored} {what}(s) put back, {done.refused} to go: mend that, and undo again.")
+    else:
+        console.say(f"run {name} undone: {done.restored} {what}(s) put back.", quiet=quiet)
+    code = console.report_skipped(done.left, what)
+    return console.REFUSED if done.refused else code
 
 
 def _list_runs() -> int:
@@ -33,10 +38,12 @@ def _list_runs() -> int:
 
     from tagprism.keywords.journal import recorded_runs
 
-    table = Table("run", "started", "sidecars", "state")
+    table = Table("run", "started", "files", "state")
     for run in recorded_runs():
         state = "finished" if run.finished else "interrupted: run it again, or undo it"
-        if run.undone is not None:
+        if run.waiting:
+            state = f"undone in part, {run.waiting} to go: undo it again"
+        elif run.undone is not None:
             state = f"undone, {run.undone} left alone" if run.undone else "undone"
         table.add_row(*map(escape, (run.path.stem, run.started, str(len(run.lines)), state)))
     if not table.row_count:

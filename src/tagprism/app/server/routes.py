@@ -158,7 +158,7 @@ async def keywords(served: Served, number: Number) -> KeywordsAnswer:
 
 @router.post("/keywords/{run}/undo", responses={404: _JSON, 409: _JSON, 507: _JSON})
 async def undo(
-    served: Served, run: Annotated[str, Path(pattern=r"^\d{8}-\d{6}-\d{6}$", description="Name of the run.")]
+    served: Served, run: Annotated[str, Path(pattern=r"^\d{8}-\d{6}Z?-\d{6,12}$", description="Name of the run.")]
 ) -> UndoAnswer:
     """Take back a run that wrote keywords."""
     return await served.quick.run(served.library.undo, run)

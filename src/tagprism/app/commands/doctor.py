@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
-import json
 import shutil
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -43,14 +41,14 @@ def doctor(
         return _measure(bundle, photos or [], data, split, limit, format, quiet)
     if photos or data:
         raise InputError("the model to measure is missing.", remedy="Name it: --bundle RUN_OR_BUNDLE.")
-    from rich.markup import escape
     from rich.table import Table
+    from rich.text import Text
 
     table = Table(show_header=False)
     fine = True
     for name, value, good in _findings():
         fine &= good
-        table.add_row(escape(name), escape(value), "[green]ok[/]" if good else "[red]no[/]")
+        table.add_row(name, value, Text("ok", "green") if good else Text("no", "red"))
     console.data.print(table)
     return console.OK if fine else console.REFUSED
 
@@ -109,8 +107,7 @@ def _measure(
         raise InputError(f"none of {len(files)} pictures can be used. The first: {skipped[0][0]}: {skipped[0][1]}")
     result = _to_json(meter.result()) | {"bundle": tagger.bundle.digest, "labels": len(tagger.vocabulary.names)}
     if format == "json":
-        json.dump(result, sys.stdout, indent=2)
-        sys.stdout.write("\n")
+        console.write_json(result)
     else:
         _print(result)
     return console.report_skipped(skipped)

@@ -173,11 +173,11 @@ def test_a_server_outlives_a_picture_at_which_its_network_hangs(
     index = make_index(tmp_path / "photos.index", photos, str(bundle("loop")))
     refused("search", index, "--like", white, words=(MODEL, "took more than 1 s"), environment=IMPATIENT)
     with serving(index) as client:
-        answer = client.post("/tag", files={"file": ("white.png", white.read_bytes())})
+        answer = client.post("/api/tag", files={"file": ("white.png", white.read_bytes())})
         assert answer.status_code == 422, answer.text
         assert "took more than 1 s" in answer.json()["error"]["what"]
         photo = world.pictures()[0].read_bytes()
-        assert client.post("/tag", files={"file": ("photo.png", photo)}).status_code == 200
+        assert client.post("/api/tag", files={"file": ("photo.png", photo)}).status_code == 200
 
 
 @pytest.mark.slow

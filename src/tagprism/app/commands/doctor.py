@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import os
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
+import tagprism
 from tagprism.app import console
 from tagprism.app.options import Limit, Quiet, Split
 from tagprism.errors import InputError, NothingToDoError, PictureError, TagprismError
@@ -66,6 +68,7 @@ def _findings() -> Iterator[tuple[str, str, bool]]:
     yield "platform", f"{made['platform']}, {made['cores']} cores", True
     yield "commit", made["commit"] or "installed package", True
     yield "ONNX Runtime", ", ".join(onnxruntime.get_available_providers()), True
+    yield "its telemetry", *_telemetry()
     for extra, modules in _EXTRAS.items():
         missing = [module for module in modules if importlib.util.find_spec(module) is None]
         note = f'not installed: {", ".join(missing)}; pip install "tagprism[{extra}]"' if missing else "installed"
@@ -79,6 +82,14 @@ def _findings() -> Iterator[tuple[str, str, bool]]:
         yield "Open Clip Art", str(clipart) if clipart else "not here; `tagprism data fetch openclipart`", True
     except TagprismError as error:
         yield "cache", str(error), False
+
+
+def _telemetry() -> tuple[str, bool]:
+    """Whether ONNX Runtime reports its use to its makers, and whether that is as the user wants it."""
+    if tagprism.onnxruntime_came_first:
+        return "may be on: onnxruntime was imported before tagprism; set ORT_DISABLE_TELEMETRY=1", False
+    value = os.environ["ORT_DISABLE_TELEMETRY"]
+    return "off" if value == "1" else f"as the environment wants it: ORT_DISABLE_TELEMETRY={value}", True
 
 
 def _measure(

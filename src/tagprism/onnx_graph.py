@@ -167,4 +167,5 @@ def _share_memory() -> None:
         "Cpu", onnxruntime.OrtAllocatorType.ORT_ARENA_ALLOCATOR, 0, onnxruntime.OrtMemType.DEFAULT
     )
     limit = {"max_mem": _most_memory()}  # all else as ONNX Runtime has it
-    onnxruntime.create_and_register_allocator(where, onnxruntime.OrtArenaCfg(limit))
+    with suppress(Exception):  # another thread, or another user of ONNX Runtime in this process, has given one already
+        onnxruntime.create_and_register_allocator(where, onnxruntime.OrtArenaCfg(limit))

@@ -19,7 +19,8 @@ from pathlib import Path
 import pytest
 from safetensors.numpy import load_file, save_file
 
-from tagprism.bundle.bundle import CARD, CONFIG, VOCABULARY
+from tagprism.bundle.bundle import CONFIG, VOCABULARY
+from tagprism.bundle.card import CARD
 from tagprism.files import digest_file
 from tests.command_line import python, tagprism
 from tests.small_world import World

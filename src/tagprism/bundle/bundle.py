@@ -13,7 +13,6 @@ what a name means.
 from __future__ import annotations
 
 import json
-import os
 import re
 from functools import cached_property
 from pathlib import Path, PurePosixPath, PureWindowsPath
@@ -31,13 +30,12 @@ from tagprism.errors import InputError
 from tagprism.files import digest_file
 
 FORMAT = 1
-MODEL, VOCABULARY, CONFIG, CARD, TEXT = "model.onnx", "vocabulary.safetensors", "config.json", "README.md", "text"
+MODEL, VOCABULARY, CONFIG, TEXT = "model.onnx", "vocabulary.safetensors", "config.json", "text"
 TRAINED_ON, CALIBRATION, CLASSES = "trained_on.safetensors", "calibration.safetensors", "classes.safetensors"
 DEFAULT = "photos-lite"
 HUB = "hf-hub:"
 BUNDLES = Path(__file__).parents[1] / "bundles"  # those that this installation brings
 _LONGEST_CONFIG = 64 << 20  # bytes; a hundred thousand labels need 2 MB
-_LONGEST_CARD = 16 << 20
 
 
 def _stays_inside(name: str) -> str:
@@ -143,39 +141,6 @@ class Bundle:
         folder = f"{TEXT}/{self.config.encoders[name]}"
         brought = any(file.startswith(f"{folder}/") for file in self.config.digests)
         return self.path / folder if brought and self.text else None
-
-    def check_inside(self, file: Path) -> None:
-        """Refuse to read a file that no digest vouches for through a link that leads out of the bundle.
-
-        Raises:
-            InputError: it is such a link. The links of a hub's cache, to the files it keeps by digest, are none.
-        """
-        folder = self.path.resolve()
-        inside = [folder, folder.parents[1] / "blobs"] if folder.parent.name == "snapshots" else [folder]
-        if not any(file.resolve().is_relative_to(place) for place in inside):
-            raise InputError(
-                "is a link that leads out of the bundle, and is not followed.",
-                where=str(file),
-                remedy="Delete it, or put the file itself in its place.",
-            )
-
-    @property
-    def card(self) -> str | None:
-        """The model card, Markdown; None where there is none.
-
-        Raises:
-            InputError: it is a link that leads out of the bundle, or cannot be read.
-        """
-        file = self.path / CARD
-        if not os.path.lexists(file):
-            return None
-        self.check_inside(file)
-        try:
-            if not file.is_file() or file.stat().st_size > _LONGEST_CARD:
-                raise InputError(f"is no text of at most {_LONGEST_CARD >> 20} MiB.", where=str(file))
-            return file.read_text(encoding="utf-8")
-        except (OSError, UnicodeDecodeError) as error:
-            raise InputError(f"cannot be read ({error}).", where=str(file), remedy="Copy the bundle again.") from error
 
     @cached_property
     def model(self) -> OnnxNetwork:

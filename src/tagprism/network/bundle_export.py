@@ -17,6 +17,7 @@ from jaxtyping import Float32
 
 from tagprism.bundle.agreement import Agreement, measure_agreement
 from tagprism.bundle.bundle import MODEL, TEXT, VOCABULARY, Bundle
+from tagprism.bundle.card import check_inside, read_model_card
 from tagprism.bundle.onnx_model import OnnxNetwork
 from tagprism.bundle.write import Content, check_new, write_bundle
 from tagprism.errors import InputError, PictureError
@@ -89,7 +90,7 @@ def export_bundle(
     tagger = load(model)
     _check_target(into, tagger.bundle)
     _check_precision(tagger.bundle, precision)
-    card = tagger.bundle.card or f"# {tagger.bundle.config.name}\n"
+    card = read_model_card(tagger.bundle.path) or f"# {tagger.bundle.config.name}\n"
     pixels, skipped = _read_pictures(_choose_pictures(photos, model), tagger, progress)
     tagger.bundle.matrices(pixels[:2])  # within its limits, which the quantiser would not keep
     against = "the run's torch network" if torch_network else f"the source bundle ({tagger.bundle.config.precision})"
@@ -225,7 +226,7 @@ def _encoder_sources(tagger: Tagger) -> dict[str, Path]:
         load_encoder(source, source_digest=tagger.bundle.config.encoder_digests.get(name))
         if source.is_relative_to(tagger.bundle.path):  # else it is of this machine, where links are the user's own
             for file in source.rglob("*"):
-                tagger.bundle.check_inside(file)
+                check_inside(tagger.bundle.path, file)
         found[name] = source
     return found
 

@@ -10,7 +10,7 @@ endif
 # Tests run in two processes of one thread each; a file's tests stay together, as they share what the file makes once.
 PYTEST := $(BIN)/python -m pytest --numprocesses 2 --dist loadfile
 
-.PHONY: demo test test-fast check docs dist photos-lite clean
+.PHONY: demo test test-fast check docs dist constraints licences photos-lite clean
 
 demo: $(VENV)/installed
 	$(BIN)/tagprism demo
@@ -32,6 +32,7 @@ check: $(VENV)/installed
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+	$(BIN)/python .ci/licences.py --check
 
 # The documents as a site in build/docs, without a network; a broken link is an error.
 docs: $(VENV)/installed
@@ -42,6 +43,15 @@ dist: $(VENV)/installed
 	rm -rf dist
 	$(BIN)/python -m build --no-isolation
 	$(BIN)/python -m twine check --strict dist/*
+
+# The newest versions of all that is depended on, each with the hashes of its files: what `pip install --constraint` takes.
+constraints: $(VENV)/installed
+	$(BIN)/uv pip compile pyproject.toml --quiet --upgrade --all-extras --universal --python-version 3.11 --generate-hashes \
+		--no-emit-index-url --no-emit-find-links --no-annotate --no-header --output-file constraints.txt
+
+# The table of licences, from what the installed packages say of themselves.
+licences: $(VENV)/installed
+	$(BIN)/python .ci/licences.py
 
 # The bundle in the package, made again: make photos-lite DATA=FOLDER, with corel5k/ and coco_captions/ in it (docs/photos_lite.md).
 photos-lite: $(VENV)/installed

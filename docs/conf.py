@@ -45,7 +45,16 @@ PAGES = {
     "Use": ["tag", "probabilities", "explain", "keywords", "search", "queries", "server", "models", "photos_lite"],
     "Train and measure": ["train", "recipes", "data", "evaluate", "method", "reproduce", "scale"],
     "From Python": ["python", "reference"],
-    "Look up": ["/RESULTS", "ablations", "decisions", "/CONTRIBUTING", "/SECURITY", "/CHANGELOG"],
+    "Look up": [
+        "/RESULTS",
+        "ablations",
+        "decisions",
+        "privacy",
+        "licences",
+        "/CONTRIBUTING",
+        "/SECURITY",
+        "/CHANGELOG",
+    ],
 }
 
 

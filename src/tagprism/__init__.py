@@ -7,12 +7,23 @@ quick and needs no torch.
 from __future__ import annotations
 
 import os
+import sys
+import warnings
 from importlib import import_module
 from typing import TYPE_CHECKING
 
-# ONNX Runtime reports its use to its makers where nothing says otherwise, and nothing leaves the machine that the user
-# did not ask for. It reads this when it is imported, so it is said before anything here can import it.
-os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
+# These report their use to their makers where nothing says otherwise, and nothing leaves the machine that the user did
+# not ask for. ONNX Runtime reads its variable when it is imported, so it is set before anything here can import it.
+_NO_TELEMETRY = {"ORT_DISABLE_TELEMETRY": "1", "HF_HUB_DISABLE_TELEMETRY": "1", "RAY_USAGE_STATS_ENABLED": "0"}
+onnxruntime_came_first = "onnxruntime" in sys.modules and os.environ.get("ORT_DISABLE_TELEMETRY") is None
+for _name, _value in _NO_TELEMETRY.items():
+    os.environ.setdefault(_name, _value)
+if onnxruntime_came_first:
+    warnings.warn(
+        "onnxruntime was imported before tagprism, so its telemetry may be on. Import tagprism first, or set "
+        "ORT_DISABLE_TELEMETRY=1 in the environment (docs/privacy.md).",
+        stacklevel=2,
+    )
 
 if TYPE_CHECKING:
     from tagprism import errors

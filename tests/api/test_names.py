@@ -63,6 +63,26 @@ def test_telemetry_is_off_before_anything_could_send_it_and_a_wish_of_the_user_i
     assert python(ask.format("os.environ['ORT_DISABLE_TELEMETRY'] = '0'; ")).stdout == "0\n"
 
 
+def test_one_warning_where_onnxruntime_was_imported_before_it_could_be_told() -> None:
+    program = """
+import os, sys
+{}
+import onnxruntime
+import tagprism, tagprism.tagging.tagger
+from tagprism.app.cli import main
+sys.argv = ["tagprism", "doctor"]
+main()
+"""
+    unset = "os.environ.pop('ORT_DISABLE_TELEMETRY', None)"
+    late = python(program.format(f"{unset}; os.environ['HOME'] = os.devnull"))  # whatever it wants to write there
+    assert late.stderr.count("telemetry may be on") == 1 and "Import tagprism first" in late.stderr
+    assert "may be on: onnxruntime was imported" in " ".join(late.stdout.split())
+    for early in ("os.environ['ORT_DISABLE_TELEMETRY'] = '1'", f"{unset}; import tagprism"):
+        told = python(program.format(early))
+        assert (told.returncode, told.stderr) == (0, "")
+        assert any("its telemetry" in line and " off " in line for line in told.stdout.splitlines())
+
+
 def test_without_torch_a_name_works_or_says_what_to_install() -> None:
     missing = ["torch", "torchvision", "timm", "lightning", "onnx", "onnxscript", "transformers"]
     code = f"""

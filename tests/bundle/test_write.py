@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tagprism.bundle.bundle import CARD, CONFIG, Bundle
+from tagprism.bundle.bundle import CONFIG, Bundle
+from tagprism.bundle.card import CARD
 from tagprism.bundle.write import Content, check_new, trained_on, write_bundle
 from tagprism.errors import InputError
 from tagprism.files import locked

@@ -145,5 +145,5 @@ def test_a_sentence_encoder_with_broken_files(tmp_path: Path) -> None:
     assert not encoder.encode(["", " "]).any()
     with pytest.raises(InputError, match=r"tokenizer\.json: not a readable tokenizer"):
         encoder.encode(["cat"])
-    with pytest.raises(InputError, match=r"model\.onnx: not a readable network"):
-        _ = encoder._session
+    with pytest.raises(InputError, match=r"model\.onnx: is not an ONNX model that can be run"):
+        _ = encoder._graph

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import sys
 from typing import Annotated
 
@@ -43,7 +42,7 @@ app.add_typer(keywords.app, name="keywords")
 
 def _version(asked: bool) -> None:
     if asked:
-        print(f"tagprism {tagprism.__version__}")
+        console.write(f"tagprism {tagprism.__version__}\n")
         raise typer.Exit
 
 
@@ -70,6 +69,5 @@ app.command()(doctor.doctor)
 
 def main() -> None:
     """Entry point: run the command line and exit with its code."""
-    if isinstance(sys.stdout, io.TextIOWrapper):
-        sys.stdout.reconfigure(errors="backslashreplace")  # a terminal without letters for a word is no reason to stop
+    console.guard()
     sys.exit(console.run(lambda: app(standalone_mode=False)))

@@ -1,18 +1,29 @@
-"""The terminal: progress bars and talk on stderr, data on stdout, errors as sentences and exit codes."""
+"""The terminal: progress bars and talk on stderr, data on stdout, errors as sentences and exit codes.
+
+This is the one door to it. Names of files, words of a bundle and settings of a recipe come from strangers, and on their
+way out their control characters become escapes, so that none can command the terminal. Nothing else in the package may
+print (ruff: `T20` and `banned-api`).
+"""
 
 from __future__ import annotations
 
 import importlib.util
+import io
+import json
+import logging
 import os
 import sys
+import threading
 import traceback
+import warnings
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 
 import typer
-from rich.console import Console
-from rich.markup import escape
+from rich.console import Console, ConsoleOptions, RenderableType
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.segment import Segment
+from rich.text import Text
 
 from tagprism.errors import InputError, TagprismError
 from tagprism.files import REFUSALS
@@ -24,8 +35,23 @@ OK, BUG, UNUSABLE, SKIPPED, REFUSED, INTERRUPTED = 0, 1, 2, 4, 6, 130
 _ClickException: type[typer.BadParameter] = next(
     kind for kind in typer.BadParameter.__mro__ if kind.__name__ == "ClickException"
 )
-talk = Console(stderr=True, highlight=False, emoji=False, soft_wrap=True)
-data = Console(highlight=False, emoji=False)
+
+
+class _Door(Console):
+    """A console on which no text is a command: none of it is markup, and its control characters become escapes."""
+
+    def render(self, renderable: RenderableType, options: ConsoleOptions | None = None) -> Iterator[Segment]:
+        """What is shown, piece by piece; the lines of a text stay lines."""
+        for piece in super().render(renderable, options):
+            yield piece if piece.control else Segment(_plain(piece.text), piece.style)
+
+
+class Shown(str):
+    """Text that has come through the door: the control sequences in it are our own styles."""
+
+
+talk = _Door(stderr=True, highlight=False, emoji=False, markup=False, soft_wrap=True)
+data = _Door(highlight=False, emoji=False, markup=False)
 
 
 class Interrupted(TagprismError):  # noqa: N818 (a person's wish is no error)
@@ -40,7 +66,7 @@ def progress(quiet: bool) -> ProgressProtocol:
     @contextmanager
     def bars(what: str, total: int) -> Iterator[Advance]:
         columns = (
-            TextColumn("{task.description:<20}"),
+            TextColumn("{task.description:<20}", markup=False),
             BarColumn(),
             MofNCompleteColumn(),
             TimeRemainingColumn(elapsed_when_finished=True),
@@ -56,17 +82,47 @@ def progress(quiet: bool) -> ProgressProtocol:
 def say(text: str, *, quiet: bool = False) -> None:
     """A line of talk on stderr."""
     if not quiet:
-        talk.print(_safe(text))
+        talk.print(_plain(text))  # here already, as rich leaves some control characters out
+
+
+def write(text: str) -> None:
+    """Data on stdout: to a program to the byte, to a terminal without what could command it."""
+    sys.stdout.write(text if isinstance(text, Shown) or not on_terminal() else _plain(text))
+
+
+def write_json(value: object) -> None:
+    """A value as JSON on stdout; ASCII, so that any file name survives."""
+    write(json.dumps(value, indent=2) + "\n")
+
+
+def flush() -> None:
+    """Let whoever reads stdout through a pipe have what was written."""
+    sys.stdout.flush()
+
+
+def on_terminal() -> bool:
+    """Whether stdout is a terminal."""
+    return sys.stdout.isatty()
+
+
+def shown(lines: Iterable[Text]) -> Shown:
+    """Styled lines as text for `write`, as this terminal shows them."""
+    with data.capture() as captured:
+        for line in lines:
+            data.print(line, soft_wrap=True)
+    return Shown(captured.get())
 
 
 def printable(text: str) -> str:
-    """Text for a terminal: control characters, which could command it, and bytes that are no text as escapes."""
+    """One line for a terminal: control characters, line ends too, and bytes that are no text become escapes."""
     return "".join(char if char.isprintable() else _escaped(char) for char in text)
 
 
-def _safe(text: str) -> str:
-    """A message for the terminal, whose lines stay lines: names of files in it cannot command it."""
-    return escape("\n".join(map(printable, text.split("\n"))))
+def _plain(text: str) -> str:
+    """Text of several lines and columns for a terminal."""
+    if text.isprintable():
+        return text
+    return "".join(char if char.isprintable() or char in "\n\t" else _escaped(char) for char in text)
 
 
 def _escaped(char: str) -> str:
@@ -77,7 +133,7 @@ def _escaped(char: str) -> str:
 
 def say_skipped(name: str, reason: str) -> None:
     """A line about a picture that was skipped."""
-    talk.print(f"[yellow]skipped[/] {escape(printable(name))}: {escape(printable(reason))}")
+    talk.print(Text.assemble(("skipped", "yellow"), f" {printable(name)}: {printable(reason)}"))
 
 
 def report_skipped(skipped: Iterable[tuple[str, str]], what: str = "picture") -> int:
@@ -112,13 +168,15 @@ def run(command: Callable[[], object]) -> int:
             return _interrupted()
         return result if isinstance(result, int) else OK
     except Interrupted as stop:
-        talk.print(_safe(str(stop)))
+        say(str(stop))
         return INTERRUPTED
     except TagprismError as error:
-        talk.print(f"[bold red]error[/] {_safe(str(error))}")
+        _say_error(str(error))
         return error.exit_code
     except _ClickException as error:
-        error.show()
+        text = io.StringIO()
+        error.show(text)
+        say(text.getvalue().rstrip("\n"))
         return UNUSABLE
     except (KeyboardInterrupt, typer.Abort):
         return _interrupted()
@@ -130,7 +188,7 @@ def run(command: Callable[[], object]) -> int:
         raise
     except OSError as error:
         if error.errno in REFUSALS:
-            talk.print(f"[bold red]error[/] the machine refused: {_safe(str(error))}")
+            _say_error(f"the machine refused: {error}")
             return REFUSED
         return _bug()
     except Exception:
@@ -148,9 +206,29 @@ def _reader_left() -> int:
 
 
 def _bug() -> int:
-    talk.print(escape(traceback.format_exc()), style="dim")
-    talk.print(
-        "[bold red]error[/] this is a bug in tagprism. Please report it with the lines above and the output of "
-        "`tagprism doctor`."
-    )
+    talk.print(_plain(traceback.format_exc()), style="dim")
+    _say_error("this is a bug in tagprism. Please report it with the lines above and the output of `tagprism doctor`.")
     return BUG
+
+
+def _say_error(text: str) -> None:
+    talk.print(Text.assemble(("error", "bold red"), f" {_plain(text)}"))
+
+
+class LogHandler(logging.Handler):
+    """What a library logs, on stderr through the door."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Say it."""
+        say(self.format(record))
+
+
+def guard() -> None:
+    """Let what others would print come through the door too: warnings, logs, and errors that end a thread."""
+    warnings.showwarning = lambda *about, **_: say(warnings.formatwarning(*about[:4]).rstrip("\n"))
+    logging.lastResort = LogHandler(logging.WARNING)
+    threading.excepthook = lambda ended: say(
+        "".join(traceback.format_exception(ended.exc_type, ended.exc_value, ended.exc_traceback))
+    )
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")  # a terminal without letters for a word is no reason to stop

@@ -30,7 +30,7 @@ from tagprism.errors import InputError
 from tagprism.files import digest_file
 
 FORMAT = 1
-MODEL, VOCABULARY, CONFIG, CARD, TEXT = "model.onnx", "vocabulary.safetensors", "config.json", "README.md", "text"
+MODEL, VOCABULARY, CONFIG, TEXT = "model.onnx", "vocabulary.safetensors", "config.json", "text"
 TRAINED_ON, CALIBRATION, CLASSES = "trained_on.safetensors", "calibration.safetensors", "classes.safetensors"
 DEFAULT = "photos-lite"
 HUB = "hf-hub:"

@@ -5,7 +5,8 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from tagprism.bundle.bundle import CARD, CONFIG, HUB, MODEL, TEXT
+from tagprism.bundle.bundle import CONFIG, HUB, MODEL, TEXT
+from tagprism.bundle.card import CARD
 from tagprism.errors import InputError, MachineError
 
 _HUB_NAME = re.compile(r"[\w][\w.-]{0,95}/[\w][\w.-]{0,95}(@[\w][\w./-]*)?", re.ASCII)

@@ -5,10 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
-import onnxruntime
 from jaxtyping import Float32
 
 from tagprism.errors import InputError
+from tagprism.onnx_graph import OnnxGraph
 
 OUTPUT, PLACES, ASKED = "output", "places", "asked"
 """A network's first output; the second one, what each place adds to it; and the input that asks for it.
@@ -26,32 +26,35 @@ class OnnxNetwork:
         threads: threads of one call; 0 leaves the choice to ONNX Runtime (all cores).
 
     Raises:
-        InputError: the file is missing, damaged, or not such a model.
+        InputError: the file is missing, damaged, or not such a model; a call raises it too, where the network takes
+            too long or too much memory or gives numbers that are not finite (`onnx_graph`).
     """
 
     def __init__(self, path: Path, *, threads: int = 0) -> None:
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = threads
-        options.log_severity_level = 3
-        try:
-            self._session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
-            (self._input,) = (item.name for item in self._session.get_inputs())
-        except Exception as error:  # ONNX Runtime raises types of its own that share no base but Exception
-            raise InputError(f"is not an ONNX model that can be run ({error}).", where=str(path)) from error
+        self._path, self._graph = path, OnnxGraph(path, threads=threads)
+        if len(self._graph.inputs) != 1 or OUTPUT not in self._graph.outputs:
+            raise InputError(f"is a network without one input and an output called `{OUTPUT}`.", where=str(path))
+        (self._input,) = self._graph.inputs
 
     @property
     def shapes(self) -> tuple[list[int | str], list[int | str]]:
         """Shapes of the input and of the first output; names stand for sizes that are free."""
-        return self._session.get_inputs()[0].shape, self._session.get_outputs()[0].shape
+        return self._graph.inputs[self._input], self._graph.outputs[OUTPUT]
 
     def __call__(self, pixels: Float32[np.ndarray, "B 3 H W"]) -> Float32[np.ndarray, "B ..."]:
         """The model's `output` for a batch of prepared pixels."""
-        output: np.ndarray = self._session.run([OUTPUT], {self._input: pixels})[0]
-        return output
+        return self._run([OUTPUT], {self._input: pixels})[0]
 
     def placed(
         self, pixels: Float32[np.ndarray, "B 3 H W"]
     ) -> tuple[Float32[np.ndarray, "B M D1"], Float32[np.ndarray, "B P M D"]]:
         """`output` and `places` of a batch, for a model that has both."""
-        output, places = self._session.run([OUTPUT, PLACES], {self._input: pixels, ASKED: np.arange(len(pixels))})
+        output, places = self._run([OUTPUT, PLACES], {self._input: pixels, ASKED: np.arange(len(pixels))})
         return output, places
+
+    def _run(self, outputs: list[str], feeds: dict[str, np.ndarray]) -> list[np.ndarray]:
+        pictures = len(feeds[self._input])
+        found = self._graph.run(outputs, feeds, pictures=pictures)
+        if any(len(array) != pictures for array in found):
+            raise InputError(f"its network gives no row for each of {pictures} pictures.", where=str(self._path))
+        return found

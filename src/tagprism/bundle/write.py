@@ -13,7 +13,8 @@ from typing import Any, TypeAlias
 import numpy as np
 from safetensors.numpy import save_file
 
-from tagprism.bundle.bundle import CARD, CLASSES, CONFIG, FORMAT, TEXT, TRAINED_ON, Bundle, BundleConfig
+from tagprism.bundle.bundle import CLASSES, CONFIG, FORMAT, TEXT, TRAINED_ON, Bundle, BundleConfig
+from tagprism.bundle.card import CARD
 from tagprism.bundle.score import ClassAffinity
 from tagprism.errors import InputError
 from tagprism.files import (

@@ -183,7 +183,7 @@ def comparison_table(comparison: Layout, *, title: str | None = None) -> Table:
 
 def as_text(table: Table) -> str:
     """A table as people read it in a terminal."""
-    console = Console(file=io.StringIO(), width=120, highlight=False, emoji=False)
+    console = Console(file=io.StringIO(), width=120, highlight=False, emoji=False, markup=False)
     with console.capture() as captured:
         console.print(table)
     return captured.get()

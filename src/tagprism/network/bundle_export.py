@@ -16,7 +16,8 @@ import numpy as np
 from jaxtyping import Float32
 
 from tagprism.bundle.agreement import Agreement, measure_agreement
-from tagprism.bundle.bundle import CARD, MODEL, TEXT, VOCABULARY, Bundle
+from tagprism.bundle.bundle import MODEL, TEXT, VOCABULARY, Bundle
+from tagprism.bundle.card import check_inside, read_model_card
 from tagprism.bundle.onnx_model import OnnxNetwork
 from tagprism.bundle.write import Content, check_new, write_bundle
 from tagprism.errors import InputError, PictureError
@@ -89,7 +90,9 @@ def export_bundle(
     tagger = load(model)
     _check_target(into, tagger.bundle)
     _check_precision(tagger.bundle, precision)
+    card = read_model_card(tagger.bundle.path) or f"# {tagger.bundle.config.name}\n"
     pixels, skipped = _read_pictures(_choose_pictures(photos, model), tagger, progress)
+    tagger.bundle.matrices(pixels[:2])  # within its limits, which the quantiser would not keep
     against = "the run's torch network" if torch_network else f"the source bundle ({tagger.bundle.config.precision})"
     with tempfile.TemporaryDirectory() as scratch:
         network, vocabulary = Path(scratch, MODEL), Path(scratch, VOCABULARY)
@@ -103,9 +106,7 @@ def export_bundle(
             target = f"{TEXT}/{tagger.bundle.config.encoders[name]}"
             files[target], encoders[name] = _encoder(folder, precision, tagger, Path(scratch, name))
         note = {"from": tagger.bundle.digest, "against": against, **agreement.to_json(), "encoders": encoders}
-        write_bundle(
-            into, files, _config(tagger, precision, note), _card(tagger.bundle, precision, note), replace=False
-        )
+        write_bundle(into, files, _config(tagger, precision, note), _card(card, precision, note), replace=False)
     return Export(into, agreement, against, encoders, skipped)
 
 
@@ -223,6 +224,9 @@ def _encoder_sources(tagger: Tagger) -> dict[str, Path]:
                 remedy=f"Make it first: tagprism labels build-encoder --for {tagger.bundle.path}",
             )
         load_encoder(source, source_digest=tagger.bundle.config.encoder_digests.get(name))
+        if source.is_relative_to(tagger.bundle.path):  # else it is of this machine, where links are the user's own
+            for file in source.rglob("*"):
+                check_inside(tagger.bundle.path, file)
         found[name] = source
     return found
 
@@ -272,9 +276,8 @@ def _config(tagger: Tagger, precision: Precision, note: Mapping[str, Any]) -> di
     }
 
 
-def _card(bundle: Bundle, precision: Precision, note: Mapping[str, Any]) -> str:
+def _card(card: str, precision: Precision, note: Mapping[str, Any]) -> str:
     """The model card, and what was measured."""
-    card = bundle.path / CARD
-    text = card.read_text(encoding="utf-8").partition(_HEADING)[0] if card.is_file() else f"# {bundle.config.name}\n"
+    text = card.partition(_HEADING)[0]
     lines = "".join(f"- {name}: {value}\n" for name, value in note.items())
     return f"{text.rstrip()}\n\n{_HEADING}\n\n- precision: {precision}\n{lines}"

@@ -5,12 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
-import onnxruntime
 from tokenizers import Tokenizer
 
 from tagprism.errors import InputError, MachineError
 from tagprism.labels.encoders.sentence_encoder import MODEL_FILE, TOKENIZER_FILE
 from tagprism.network.text_export import export_text_network
+from tagprism.onnx_graph import OnnxGraph
 
 try:
     import torch
@@ -80,12 +80,11 @@ def export_minilm(source: Path, folder: Path) -> float:
 
 
 def _largest_difference(model: _SentenceVectors, tokenizer: Tokenizer, path: Path) -> float:
-    session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
     padded = tokenizer.encode_batch(list(_PROBES))
     ids, mask = (
         np.array(rows, dtype=np.int64) for rows in ([t.ids for t in padded], [t.attention_mask for t in padded])
     )
-    (ours,) = session.run(["vectors"], {"input_ids": ids, "attention_mask": mask})
+    (ours,) = OnnxGraph(path).run(["vectors"], {"input_ids": ids, "attention_mask": mask}, pictures=1)
     with torch.no_grad():
         alone = [tokenizer.encode(phrase).ids for phrase in _PROBES]
         theirs = [model(torch.tensor([row]), torch.ones((1, len(row)), dtype=torch.int64))[0].numpy() for row in alone]

@@ -7,13 +7,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import onnxruntime
 from tokenizers import Regex, Tokenizer, models, normalizers, pre_tokenizers, processors
 
 from tagprism.errors import InputError, MachineError
 from tagprism.labels.encoders.sentence_encoder import MODEL_FILE, TOKENIZER_FILE
 from tagprism.network.open_clip_models import load_clip
 from tagprism.network.text_export import export_text_network
+from tagprism.onnx_graph import OnnxGraph
 
 try:
     import torch
@@ -76,8 +76,7 @@ def export_clip_text(spec: str, folder: Path) -> int:
     tokens = tokenizer.encode_batch(list(_PROBES))
     ids = np.array([one.ids for one in tokens], dtype=np.int64)
     mask = np.array([one.attention_mask for one in tokens], dtype=np.int64)
-    session = onnxruntime.InferenceSession(folder / MODEL_FILE, providers=["CPUExecutionProvider"])
-    (found,) = session.run(["vectors"], {"input_ids": ids, "attention_mask": mask})
+    (found,) = OnnxGraph(folder / MODEL_FILE).run(["vectors"], {"input_ids": ids, "attention_mask": mask}, pictures=1)
     error = float(np.abs(found - wanted).max())
     if not (np.array_equal(ids, theirs(list(_PROBES)).numpy()[:, : ids.shape[1]]) and error <= TOLERANCE):
         raise MachineError(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
@@ -57,8 +56,6 @@ def compare(
 ) -> int:
     """Train and measure several recipes on the same pictures; over all splits of a file when none is chosen."""
     console.require_extra("train", "torch")
-    import json
-
     from tagprism.comparing.compare import choosing_splits
     from tagprism.comparing.compare import compare as run
     from tagprism.comparing.methods import NEIGHBOURS, Method, OwnMethod, finished, read_variants
@@ -100,10 +97,9 @@ def compare(
         begins=partial(console.say, quiet=quiet),
     )
     if format == "json":
-        json.dump(comparison.to_json(), sys.stdout, indent=2)
-        sys.stdout.write("\n")
+        console.write_json(comparison.to_json())
     elif format == "markdown":
-        sys.stdout.write(comparison.markdown(ratio_to=ratio_to))
+        console.write(comparison.markdown(ratio_to=ratio_to))
     else:
         console.data.print(comparison.table(ratio_to=ratio_to))
     return console.report_skipped(sorted(comparison.skipped.items()))

@@ -49,7 +49,7 @@ def info(
     if encoder:
         description["labels_by_encoder"] = _label_rules(encoder, table, chosen)
     if format == "json":
-        print(json.dumps(description, indent=2))
+        console.write_json(description)
     else:
         shown = Table(show_header=False)
         shown.add_column()
@@ -115,7 +115,7 @@ def labels(protocol: Annotated[Literal["coco", "open-images"], typer.Argument(he
     sides = (coco.SEEN, coco.UNSEEN) if protocol == "coco" else open_images.label_names()
     for side in sides:
         for name in side:
-            print(name)
+            console.write(f"{name}\n")
     return console.OK
 
 

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import importlib.util
-import json
+import os
 import shutil
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
+import tagprism
 from tagprism.app import console
 from tagprism.app.options import Limit, Quiet, Split
 from tagprism.errors import InputError, NothingToDoError, PictureError, TagprismError
@@ -43,14 +43,14 @@ def doctor(
         return _measure(bundle, photos or [], data, split, limit, format, quiet)
     if photos or data:
         raise InputError("the model to measure is missing.", remedy="Name it: --bundle RUN_OR_BUNDLE.")
-    from rich.markup import escape
     from rich.table import Table
+    from rich.text import Text
 
     table = Table(show_header=False)
     fine = True
     for name, value, good in _findings():
         fine &= good
-        table.add_row(escape(name), escape(value), "[green]ok[/]" if good else "[red]no[/]")
+        table.add_row(name, value, Text("ok", "green") if good else Text("no", "red"))
     console.data.print(table)
     return console.OK if fine else console.REFUSED
 
@@ -68,6 +68,7 @@ def _findings() -> Iterator[tuple[str, str, bool]]:
     yield "platform", f"{made['platform']}, {made['cores']} cores", True
     yield "commit", made["commit"] or "installed package", True
     yield "ONNX Runtime", ", ".join(onnxruntime.get_available_providers()), True
+    yield "its telemetry", *_telemetry()
     for extra, modules in _EXTRAS.items():
         missing = [module for module in modules if importlib.util.find_spec(module) is None]
         note = f'not installed: {", ".join(missing)}; pip install "tagprism[{extra}]"' if missing else "installed"
@@ -81,6 +82,14 @@ def _findings() -> Iterator[tuple[str, str, bool]]:
         yield "Open Clip Art", str(clipart) if clipart else "not here; `tagprism data fetch openclipart`", True
     except TagprismError as error:
         yield "cache", str(error), False
+
+
+def _telemetry() -> tuple[str, bool]:
+    """Whether ONNX Runtime reports its use to its makers, and whether that is as the user wants it."""
+    if tagprism.onnxruntime_came_first:
+        return "may be on: onnxruntime was imported before tagprism; set ORT_DISABLE_TELEMETRY=1", False
+    value = os.environ["ORT_DISABLE_TELEMETRY"]
+    return "off" if value == "1" else f"as the environment wants it: ORT_DISABLE_TELEMETRY={value}", True
 
 
 def _measure(
@@ -109,8 +118,7 @@ def _measure(
         raise InputError(f"none of {len(files)} pictures can be used. The first: {skipped[0][0]}: {skipped[0][1]}")
     result = _to_json(meter.result()) | {"bundle": tagger.bundle.digest, "labels": len(tagger.vocabulary.names)}
     if format == "json":
-        json.dump(result, sys.stdout, indent=2)
-        sys.stdout.write("\n")
+        console.write_json(result)
     else:
         _print(result)
     return console.report_skipped(skipped)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -33,7 +32,6 @@ def evaluate(
     quiet: Quiet = False,
 ) -> int:
     """Measure a model on the test pictures of a split: ZSL and GZSL, with chance, constant and ceiling lines."""
-    import json
     from dataclasses import replace
 
     from tagprism.datasets.registry import open_data
@@ -59,8 +57,7 @@ def evaluate(
         write_report(report, report_of(result))
         console.say(f"report: {report}", quiet=quiet)
     if format == "json":
-        json.dump(result.to_json(), sys.stdout, indent=2)
-        sys.stdout.write("\n")
+        console.write_json(result.to_json())
     else:
         console.data.print(comparison_table(lay_out({result.name: [result.evaluation]})))
         if result.calibration:

@@ -97,7 +97,7 @@ def _print_difference(change: SidecarChange) -> None:
     lines = [f"--- {name if change.before is not None else '/dev/null'}", f"+++ {name}"]
     lines += [("  " if word in new else "- ") + repr(word)[1:-1] for word in old]
     lines += ["+ " + repr(word)[1:-1] for word in new if word not in old]
-    print("\n".join(lines))
+    console.write("\n".join(lines) + "\n")
 
 
 @app.command()
@@ -108,7 +108,6 @@ def show(
     format: Annotated[Literal["table", "jsonl"], typer.Option(help="What to print.")] = "table",
 ) -> int:
     """Show the keywords in sidecars, or inside JPEGs: yours, tagprism's, and those of ours that you took away."""
-    from rich.markup import escape
     from rich.table import Table
 
     from tagprism.images.walk import find_pictures
@@ -129,9 +128,9 @@ def show(
             continue
         lists = {"yours": keywords.yours, "ours": keywords.still_ours, "taken_away": keywords.taken_away}
         if format == "jsonl":
-            sys.stdout.write(json.dumps({"path": name, **lists}) + "\n")
+            console.write(json.dumps({"path": name, **lists}) + "\n")
         else:
-            table.add_row(*map(escape, (repr(name)[1:-1], *map(", ".join, lists.values()))))
+            table.add_row(repr(name)[1:-1], *map(", ".join, lists.values()))
     if format == "table":
         console.data.print(table)
     return console.report_skipped(skipped)

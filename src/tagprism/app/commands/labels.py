@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -63,7 +62,6 @@ def check(
     ] = False,
 ) -> int:
     """Say which words the encoders know and by which rule, before a run; exit code 2 when one is known by none."""
-    from rich.markup import escape
     from rich.table import Table
 
     from tagprism.labels.check import check_labels, count_rules
@@ -81,7 +79,7 @@ def check(
             if all or finding.status != "found" or finding.respelled:
                 respelled = [f"{word}: {form}" for word, form in finding.respelled]
                 lists = [", ".join(some) for some in (respelled, finding.missing_words, finding.nearest)]
-                table.add_row(*map(escape, (row.phrase, finding.encoder, finding.status, finding.rule, *lists)))
+                table.add_row(row.phrase, finding.encoder, finding.status, finding.rule, *lists)
     if table.row_count:
         console.data.print(table)
     unusable = [row.phrase for row in checks if not row.usable]
@@ -102,7 +100,7 @@ def show(vocabulary: Annotated[str, typer.Argument(help="A model, as for --model
     path = file if file.is_file() else Bundle(find_bundle(vocabulary)).path / VOCABULARY
     opened = Vocabulary.load(path)
     for name, role in zip(opened.names, opened.roles, strict=True):
-        print("\t".join((name, role, *opened.aliases.get(name, ()))))
+        console.write("\t".join(map(console.printable, (name, role, *opened.aliases.get(name, ())))) + "\n")
     console.say(f"{len(opened.names)} labels, {opened.dimension} numbers each, digest {opened.digest}")
     return console.OK
 
@@ -145,7 +143,7 @@ def build_encoder(
             folder = into / card.id
         size = sum(file.stat().st_size for file in folder.iterdir()) / 1e6
         console.say(f"{card.id} ({card.precision}, {size:.1f} MB, {card.licence})")
-        sys.stdout.write(f"{card.id}\t{folder}\n")
+        console.write(f"{card.id}\t{folder}\n")
     return console.OK
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -58,7 +57,7 @@ def search(
             write_text(out, text)
             console.say(f"{len(results.found):,} pictures: {out}", quiet=quiet)
         else:
-            sys.stdout.write(text)
+            console.write(text)
         _remark(results, tree, collection, quiet=quiet)
     return console.OK
 
@@ -132,14 +131,13 @@ def _table(found: tuple[Found, ...]) -> str:
         return ""
     from rich.text import Text
 
-    with console.data.capture() as captured:
-        console.data.print(Text("match  picture", "bold"), soft_wrap=True)
-        for one in found:
-            line = Text.assemble((f"{_match(one.score):<5}", "cyan"), "  ", console.printable(one.picture.path))
-            for tag, match in zip(one.tags, one.label_matches, strict=True):
-                line.append(f"  {console.printable(tag.label)} {_match(match)}", "dim")
-            console.data.print(line, soft_wrap=True)
-    return captured.get()
+    lines = [Text("match  picture", "bold")]
+    for one in found:
+        line = Text.assemble((f"{_match(one.score):<5}", "cyan"), "  ", console.printable(one.picture.path))
+        for tag, match in zip(one.tags, one.label_matches, strict=True):
+            line.append(f"  {console.printable(tag.label)} {_match(match)}", "dim")
+        lines.append(line)
+    return console.shown(lines)
 
 
 def _match(value: float) -> str:

@@ -77,7 +77,7 @@ def serve(
         ws="none",
     )
     server = uvicorn.Server(config)
-    logging.getLogger("uvicorn.error").addHandler(logging.StreamHandler())  # what goes wrong, on stderr
+    logging.getLogger("uvicorn.error").addHandler(console.LogHandler())  # what goes wrong, on stderr
     logging.getLogger("uvicorn.error").setLevel(logging.WARNING)
     signal.signal(signal.SIGTERM, lambda *_: None)  # uvicorn stops gracefully and then raises the signal once more
     with listening:

@@ -123,7 +123,7 @@ class _Job(NamedTuple):
 
 def _print(job: _Job, format: Literal["table", "jsonl", "csv"]) -> int:
     """Rows on stdout, and what was skipped on stderr, but for a table on a terminal, which has just said it."""
-    says_itself = format == "table" and sys.stdout.isatty()
+    says_itself = format == "table" and console.on_terminal()
     started = job.rows()  # its errors come before the first line of output
     text: _Table | RowFormat
     if format == "table":
@@ -132,12 +132,12 @@ def _print(job: _Job, format: Literal["table", "jsonl", "csv"]) -> int:
         from tagprism.tagging.tag_file import FORMATS
 
         text = FORMATS[format]
-    sys.stdout.write(text.header)
+    console.write(text.header)
     skipped = 0
     try:
         for row in started:
-            sys.stdout.write(text.row(row))
-            sys.stdout.flush()  # whoever reads them through a pipe need not wait
+            console.write(text.row(row))
+            console.flush()  # whoever reads them through a pipe need not wait
             if row.error is not None:
                 skipped += 1
                 if not says_itself:
@@ -203,7 +203,7 @@ class _Table:
         """Names of the columns."""
         number = "probability" if self._calibrated else "score"
         names = self._beside([Text("picture", "bold")], [Text(f"tags, each with its {number}", "bold")])
-        return _styled([*names, *self._beside([Text("─" * self._left, "dim")], [Text("─" * self._right, "dim")])])
+        return console.shown([*names, *self._beside([Text("─" * self._left, "dim")], [Text("─" * self._right, "dim")])])
 
     def row(self, row: ImageTags) -> str:
         """Lines of one picture, after its folder where that is another one."""
@@ -219,7 +219,7 @@ class _Table:
         if folder != self._folder:
             self._folder = folder
             lines.insert(0, Text(console.printable(folder) + "/", "bold blue"))
-        return _styled(lines)
+        return console.shown(lines)
 
     def _wrapped(self, text: Text) -> list[Text]:
         return list(text.wrap(console.data, self._right))
@@ -247,10 +247,3 @@ class _Table:
             line.rstrip()
             lines.append(line)
         return lines
-
-
-def _styled(lines: Iterable[Text]) -> str:
-    with console.data.capture() as captured:
-        for line in lines:
-            console.data.print(line, soft_wrap=True)
-    return captured.get()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -41,7 +40,7 @@ def train(
 
     resolved = load_recipe(recipe, tuple(sets or ()))
     if print_config:
-        sys.stdout.write(recipe_toml(resolved))
+        console.write(recipe_toml(resolved))
         return console.OK
     if not data or out is None:
         raise InputError("name the pictures and the run.", remedy="Add --data tagged:DIR --split FILE#0 --out RUN")

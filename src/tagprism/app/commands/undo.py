@@ -33,7 +33,6 @@ def undo(
 
 def _list_runs() -> int:
     """List the runs, the last one first."""
-    from rich.markup import escape
     from rich.table import Table
 
     from tagprism.keywords.journal import recorded_runs
@@ -45,7 +44,7 @@ def _list_runs() -> int:
             state = f"undone in part, {run.waiting} to go: undo it again"
         elif run.undone is not None:
             state = f"undone, {run.undone} left alone" if run.undone else "undone"
-        table.add_row(*map(escape, (run.path.stem, run.started, str(len(run.lines)), state)))
+        table.add_row(run.path.stem, run.started, str(len(run.lines)), state)
     if not table.row_count:
         raise NothingToDoError("no run has written keywords yet.")
     console.data.print(table)

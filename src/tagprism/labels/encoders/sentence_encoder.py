@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from functools import cached_property, lru_cache
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from jaxtyping import Float32
@@ -14,8 +14,12 @@ from tagprism.errors import InputError
 from tagprism.labels.encoders.encoder import EncoderCard, unit_rows
 from tagprism.labels.phrases import spoken_phrase
 
+if TYPE_CHECKING:
+    from tagprism.onnx_graph import OnnxGraph
+
 MODEL_FILE, TOKENIZER_FILE = "model.onnx", "tokenizer.json"
 _BATCH = 64  # phrases per run
+_PHRASES_A_PICTURE = 16  # phrases that are as much work as a picture at most: the time limit is a picture's
 _LISTS = 4  # of phrases that are remembered
 
 
@@ -41,15 +45,10 @@ class SentenceEncoder:
         return self.card.dimension
 
     @cached_property
-    def _session(self) -> Any:
-        import onnxruntime
+    def _graph(self) -> OnnxGraph:
+        from tagprism.onnx_graph import OnnxGraph  # here, as it loads ONNX Runtime
 
-        try:
-            return onnxruntime.InferenceSession(self._folder / MODEL_FILE, providers=["CPUExecutionProvider"])
-        except Exception as error:  # onnxruntime's errors share no base class of their own
-            raise InputError(
-                f"not a readable network ({error}).", where=str(self._folder / MODEL_FILE), remedy="Copy it again."
-            ) from error
+        return OnnxGraph(self._folder / MODEL_FILE)
 
     @cached_property
     def _tokenizer(self) -> Any:
@@ -83,7 +82,12 @@ class SentenceEncoder:
                 "input_ids": np.array([token.ids for token in tokens], dtype=np.int64),
                 "attention_mask": np.array([token.attention_mask for token in tokens], dtype=np.int64),
             }
-            vectors[batch] = self._session.run(["vectors"], feeds)[0]
+            pictures = 1 + len(batch) // _PHRASES_A_PICTURE
+            (found,) = self._graph.run(["vectors"], feeds, pictures=pictures)
+            if found.shape != (len(batch), self.dimension):
+                what = f"its network gives {found.shape} numbers for {len(batch)} phrases, not {self.dimension} each."
+                raise InputError(what, where=str(self._folder / MODEL_FILE), remedy="Copy it again.")
+            vectors[batch] = found
         return unit_rows(vectors)
 
     def nearest_known(self, phrase: str, n: int = 3) -> list[str]:

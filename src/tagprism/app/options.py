@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+from tagprism.app import console
+
+if TYPE_CHECKING:
+    from tagprism.tagging.tagger import Tagger
 
 DEFAULT_MODEL = "photos-lite"  # as `bundle.bundle.DEFAULT`, which loads ONNX Runtime
 DATA_HELP = "openclipart, tagged:DIR, nus-wide:DIR, coco:DIR or open-images:DIR, with ?key=value options."
@@ -17,3 +23,11 @@ Model = Annotated[
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress and no talk.")]
 Sets = Annotated[list[str] | None, typer.Option("--set", help="key=value over the recipe, such as model.vectors=1.")]
 ModelNow = Annotated[str | None, typer.Option("--model", "-m", help="Where the index's model is now.")]
+
+
+def read_words(file: Path, tagger: Tagger) -> dict[str, tuple[str, ...]]:
+    """The words of a `--labels` that a model knows; what was left out or guessed is said, also when quiet."""
+    from tagprism.labels.phrase_list import read_phrases
+    from tagprism.tagging.tags import known_labels
+
+    return known_labels(tagger, read_phrases(file, console.say), console.say)

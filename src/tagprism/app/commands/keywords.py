@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from tagprism.app import console
-from tagprism.app.options import DEFAULT_MODEL, Quiet
+from tagprism.app.options import DEFAULT_MODEL, Quiet, read_words
 from tagprism.errors import InputError, NothingToDoError, PictureError
 
 if TYPE_CHECKING:
@@ -46,7 +46,6 @@ def write(
     """Write keywords into XMP sidecars beside the photos; yours stay as they are, `tagprism undo` takes ours back."""
     from tagprism.images.decode import MAX_PIXELS
     from tagprism.keywords.write import Limits, from_model, from_rows, write_keywords
-    from tagprism.labels.phrase_list import read_phrases
     from tagprism.tagging.tagger import load
 
     limits, progress = Limits(min_probability, min_score, top_k), console.progress(quiet)
@@ -57,9 +56,10 @@ def write(
     elif not photos:
         raise InputError("photos are needed.", remedy="Give PHOTOS, or --from tags.jsonl.")
     else:
-        words = read_phrases(labels) if labels is not None else None
+        tagger = load(model or DEFAULT_MODEL)
+        words = read_words(labels, tagger) if labels is not None else None
         cap = max_pixels or MAX_PIXELS
-        source = from_model(load(model or DEFAULT_MODEL), photos, limits, words, max_pixels=cap, progress=progress)
+        source = from_model(tagger, photos, limits, words, max_pixels=cap, progress=progress)
     done = write_keywords(source, sidecar, dry_run=dry_run, changed=_print_difference if dry_run else None)
     if done.beside_another:
         other = "photo.xmp" if sidecar == "photo.jpg.xmp" else "photo.jpg.xmp"

@@ -14,7 +14,7 @@ from rich.cells import cell_len
 from rich.text import Text
 
 from tagprism.app import console
-from tagprism.app.options import DEFAULT_MODEL, Model, Quiet
+from tagprism.app.options import DEFAULT_MODEL, Model, Quiet, read_words
 from tagprism.errors import InputError, PictureError
 
 if TYPE_CHECKING:
@@ -66,14 +66,13 @@ def tag(
     """Tag pictures with your own words or the model's vocabulary."""
     from tagprism.images.decode import MAX_PIXELS
     from tagprism.images.walk import PictureList
-    from tagprism.labels.phrase_list import read_phrases
     from tagprism.tagging.tagger import load
 
     format = format or _format_for(out)
     if out is not None and format == "table":
         raise InputError("a table is for the terminal.", where="--out", remedy="Use --format jsonl or csv.")
     tagger = load(model)
-    words = read_phrases(labels) if labels is not None else None
+    words = read_words(labels, tagger) if labels is not None else None
     if top_k is None and min_probability is None:  # what is likely, where that is known and a person reads it
         top_k, min_probability = (None, _AT_LEAST) if format == "table" and tagger.calibrated else (_TOP_K, None)
     pictures = PictureList(paths, sys.stdin.buffer.read() if "-" in paths else b"", null=null)

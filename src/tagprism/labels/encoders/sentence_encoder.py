@@ -86,6 +86,10 @@ class SentenceEncoder:
             vectors[batch] = self._session.run(["vectors"], feeds)[0]
         return unit_rows(vectors)
 
+    def knows(self, phrase: str) -> bool:
+        """Whether there is a word in a phrase."""
+        return bool(spoken_phrase(phrase))
+
     def nearest_known(self, phrase: str, n: int = 3) -> list[str]:
         """Nothing: every phrase is known."""
         return []

@@ -52,7 +52,10 @@ def test_latin_1_is_read_and_said(tmp_path: Path, remarks: list[str]) -> None:
         ("dog, cat,beach;sea", {"dog": (), "cat": (), "beach": (), "sea": ()}),
         ('"polar bear","ice cream"', {"polar bear": (), "ice cream": ()}),
         ("animals|cat\nplaces > beach", {"cat": (), "beach": ()}),
-        ("Animals\n\tcat\n\t\t{kitty}\n\t{puss}\n[Places]\n\tbeach", {"Animals": (), "cat": ("kitty", "puss"), "beach": ()}),
+        (
+            "Animals\n\tcat\n\t\t{kitty}\n\t{puss}\n[Places]\n\tbeach",
+            {"Animals": (), "cat": ("kitty", "puss"), "beach": ()},
+        ),
         ("dog,\ncat,\n", {"dog": (), "cat": ()}),
     ],
 )

@@ -126,7 +126,8 @@ def _text(path: Path, remark: Remark) -> str:
         text = data.decode("cp1252")
     except UnicodeDecodeError as error:
         raise InputError(f"is no text in UTF-8 (line {line}).", where=str(path), remedy=_REMEDY) from error
-    remark(f"{path}: line {line} is not UTF-8: read as Latin-1 (Windows-1252), `{_LINE_END.split(text)[line - 1].strip()}`.")
+    shown = _LINE_END.split(text)[line - 1].strip()
+    remark(f"{path}: line {line} is not UTF-8: read as Latin-1 (Windows-1252), `{shown}`.")
     return text
 
 

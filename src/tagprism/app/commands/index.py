@@ -45,7 +45,7 @@ def index(
 ) -> int:
     """Make an index of pictures to search in, or bring it up to date: only new and changed files are read."""
     from tagprism.images.decode import MAX_PIXELS
-    from tagprism.images.walk import expand_pattern
+    from tagprism.images.picture_list import expand_pattern
     from tagprism.search.create import open_for_update
     from tagprism.search.upkeep import Upkeep
 

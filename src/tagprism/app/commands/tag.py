@@ -18,7 +18,7 @@ from tagprism.app.options import DEFAULT_MODEL, Model, Quiet, read_words
 from tagprism.errors import InputError, PictureError
 
 if TYPE_CHECKING:
-    from tagprism.images.walk import PictureList
+    from tagprism.images.picture_list import PictureList
     from tagprism.tagging.tag_file import RowFormat
     from tagprism.tagging.tagger import Tagger
     from tagprism.tagging.tags import ImageTags, Tag
@@ -65,7 +65,7 @@ def tag(
 ) -> int:
     """Tag pictures with your own words or the model's vocabulary."""
     from tagprism.images.decode import MAX_PIXELS
-    from tagprism.images.walk import PictureList
+    from tagprism.images.picture_list import PictureList
     from tagprism.tagging.tagger import load
 
     format = format or _format_for(out)

@@ -39,9 +39,9 @@ def each_picture(
 
     A file that is named is taken whatever its extension, also when it is missing: decoding it says what is wrong.
     Folders are read recursively, entries in byte order of their names; symbolic links are followed, and a folder
-    already visited, by whatever path, is not entered again. Hidden entries (`.thumbnails`, `._photo.jpg`), what programs and
-    systems keep beside photos (`@eaDir`), and what a `.tagprismignore` names are left out. A folder that cannot be
-    listed comes back itself, so that it is reported like a picture that cannot be read.
+    already visited, by whatever path, is not entered again. Hidden entries (`.thumbnails`, `._photo.jpg`), what
+    programs and systems keep beside photos (`@eaDir`), and what a `.tagprismignore` names are left out. A folder that
+    cannot be listed comes back itself, so that it is reported like a picture that cannot be read.
 
     Memory grows with the number of folders, links and named files, and with the names in the folders that lead to
     where the walk is; not with the number of pictures.
@@ -84,7 +84,8 @@ def pictures_at(
             folder, name = os.path.split(path)
             stems.setdefault((root, folder), set()).add(stem(name))
     for (root, folder), some in stems.items():
-        yield from walk.at(root, folder, some)
+        if os.path.isdir(folder):
+            yield from walk.at(root, folder, some)
 
 
 @dataclass
@@ -233,6 +234,7 @@ def stem(name: str) -> str:
 
 
 def is_picture_name(name: str) -> bool:
+    """Whether a file of this name is taken for a picture."""
     return os.path.splitext(name)[1].lower() in picture_extensions()
 
 

@@ -123,7 +123,9 @@ def test_a_missing_folder_empties_nothing(cli: Cli, world: World, photos: Path, 
     cli("index", tmp_path / "pohtos", "--into", where).refused("pohtos: is not there")
     photos.rmdir()
     assert cli("index", "--into", where, "--prune").code == 0
-    assert held(where) == ["7.png", "8.png"] and json.loads((where / "index.json").read_text())["folders"] == [str(more)]
+    assert held(where) == ["7.png", "8.png"] and json.loads((where / "index.json").read_text())["folders"] == [
+        str(more)
+    ]
 
 
 def test_a_renamed_folder_is_followed_when_it_is_named(cli: Cli, world: World, photos: Path, tmp_path: Path) -> None:

@@ -21,8 +21,17 @@ Model = Annotated[
     str, typer.Option("--model", "-m", help="RUN, BUNDLE, packaged bundle or hf-hub:owner/name[@revision].")
 ]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress and no talk.")]
+Exclude = Annotated[
+    list[str] | None, typer.Option(help="What to leave out of folders, as in a .gitignore; may be repeated.")
+]
 Sets = Annotated[list[str] | None, typer.Option("--set", help="key=value over the recipe, such as model.vectors=1.")]
 ModelNow = Annotated[str | None, typer.Option("--model", "-m", help="Where the index's model is now.")]
+
+
+def from_command_line(context: typer.Context, *options: str) -> bool:
+    """Whether some of the options are on the command line, and not only in the user's file of defaults."""
+    sources = map(context.get_parameter_source, options)
+    return any(source is not None and source.name == "COMMANDLINE" for source in sources)
 
 
 def read_words(file: Path, tagger: Tagger) -> dict[str, tuple[str, ...]]:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from tagprism.app import console
-from tagprism.app.options import DEFAULT_MODEL, Quiet, read_words
+from tagprism.app.options import DEFAULT_MODEL, Exclude, Quiet, from_command_line, read_words
 from tagprism.errors import InputError, NothingToDoError, PictureError
 
 if TYPE_CHECKING:
@@ -27,6 +27,7 @@ Sidecar = Annotated[
 
 @app.command()
 def write(
+    context: typer.Context,
     photos: Annotated[list[Path] | None, typer.Argument(help="Pictures and folders.")] = None,
     model: Annotated[str | None, typer.Option("--model", "-m", help=f"As for `tag`; else {DEFAULT_MODEL}.")] = None,
     tags: Annotated[
@@ -40,18 +41,20 @@ def write(
     top_k: Annotated[int | None, typer.Option("--top-k", min=1, help="Keywords per picture at most.")] = None,
     sidecar: Sidecar = "photo.jpg.xmp",
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Show what would change and write nothing.")] = False,
+    exclude: Exclude = None,
     max_pixels: Annotated[int | None, typer.Option(min=1, help="Skip pictures with more pixels.")] = None,
     quiet: Quiet = False,
 ) -> int:
     """Write keywords into XMP sidecars beside the photos; yours stay as they are, `tagprism undo` takes ours back."""
     from tagprism.images.decode import MAX_PIXELS
+    from tagprism.images.leave_out import WalkReport
     from tagprism.keywords.write import Limits, from_model, from_rows, write_keywords
     from tagprism.tagging.tagger import load
 
     limits, progress = Limits(min_probability, min_score, top_k), console.progress(quiet)
     if tags is not None:
-        if photos or model or labels:
-            raise typer.BadParameter("--from names photos and tags: leave PHOTOS, --model and --labels away.")
+        if photos or from_command_line(context, "model", "labels", "exclude"):
+            raise typer.BadParameter("--from names photos and tags: leave PHOTOS, --model, --labels, --exclude away.")
         source = from_rows(sys.stdin.buffer.read() if str(tags) == "-" else tags, limits, progress=progress)
     elif not photos:
         raise InputError("photos are needed.", remedy="Give PHOTOS, or --from tags.jsonl.")
@@ -59,7 +62,12 @@ def write(
         tagger = load(model or DEFAULT_MODEL)
         words = read_words(labels, tagger) if labels is not None else None
         cap = max_pixels or MAX_PIXELS
-        source = from_model(tagger, photos, limits, words, max_pixels=cap, progress=progress)
+        report = WalkReport()
+        source = from_model(
+            tagger, photos, limits, words, max_pixels=cap, progress=progress, exclude=exclude or (), report=report
+        )
+        if left_out := str(report):
+            console.say(f"left out: {left_out}", quiet=quiet)
     done = write_keywords(source, sidecar, dry_run=dry_run, changed=_print_difference if dry_run else None)
     if done.beside_another:
         other = "photo.xmp" if sidecar == "photo.jpg.xmp" else "photo.jpg.xmp"

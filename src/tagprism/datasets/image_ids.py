@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import re
+import unicodedata
 from bisect import bisect_right
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import accumulate
@@ -98,3 +99,12 @@ class FilesBelow(Sequence[Path]):
     def __getitem__(self, place: int | slice) -> Path | FilesBelow:
         """Path at one place, or the files of a slice."""
         return FilesBelow(self.root, self.keys[place]) if isinstance(place, slice) else self.root / self.keys[place]
+
+
+def as_known(names: list[str], known: Iterable[str]) -> list[str]:
+    """Names as a data set has them: with accents of one piece or of two, whichever way they are written."""
+    if all(map(str.isascii, names)):
+        return names
+    accented = {name for name in known if not name.isascii()}
+    composed = {unicodedata.normalize("NFC", name): name for name in accented}
+    return [name if name in accented else composed.get(unicodedata.normalize("NFC", name), name) for name in names]

@@ -12,9 +12,11 @@ from jaxtyping import Float32
 
 from tagprism.errors import InputError
 from tagprism.labels.encoders.encoder import EncoderCard, unit_rows
+from tagprism.labels.english import is_english
 from tagprism.labels.phrases import spoken_phrase
 
 MODEL_FILE, TOKENIZER_FILE = "model.onnx", "tokenizer.json"
+_ENGLISH = ("minilm",)  # encoders that learnt English alone
 _BATCH = 64  # phrases per run
 _LISTS = 4  # of phrases that are remembered
 
@@ -87,8 +89,13 @@ class SentenceEncoder:
         return unit_rows(vectors)
 
     def knows(self, phrase: str) -> bool:
-        """Whether there is a word in a phrase."""
-        return bool(spoken_phrase(phrase))
+        """Whether a phrase is of the encoder's language, where that is known; else whether there is a word in it."""
+        return is_english(phrase, self._pieces) if self.id in _ENGLISH else bool(spoken_phrase(phrase))
+
+    @cached_property
+    def _pieces(self) -> frozenset[str]:
+        """Words that the tokenizer has whole: frequent ones, names among them."""
+        return frozenset(self._tokenizer.get_vocab())
 
     def nearest_known(self, phrase: str, n: int = 3) -> list[str]:
         """Nothing: every phrase is known."""

@@ -1,4 +1,4 @@
-"""Whether a phrase is English, for encoders that learnt nothing else and make a vector of any letters. Knows no vectors.
+"""Whether a phrase is English, for encoders that learnt nothing else and take any letters. Knows no vectors.
 
 The words are those of SCOWL, see `english_words.LICENSE`; `recipes/english_words` makes the file.
 """
@@ -14,7 +14,7 @@ from importlib.resources import files
 from tagprism.labels.phrases import bare_phrase, spoken_phrase
 
 _SHORTEST = 3  # letters of a word that says which language it is of; `le` and `TV` do not
-_SHORTEST_PART = 4  # of a word that is written as one with another
+_SHORTEST_PART = 3  # of a word that is written as one with another
 
 
 def is_english(phrase: str, further: Container[str] = ()) -> bool:
@@ -24,9 +24,8 @@ def is_english(phrase: str, further: Container[str] = ()) -> bool:
         phrase: any text.
         further: words that are known besides, lower-case, such as the names of cities.
     """
-    words = [
-        word for word in re.split(r"[\W_]+", spoken_phrase(phrase)) if len(word) >= _SHORTEST or not word.isascii()
-    ]
+    words = re.split(r"[\W_]+", spoken_phrase(phrase))
+    words = [word for word in words if len(word) >= _SHORTEST or not word.isascii()]
     known = sum(_is_word(word) or (len(word) > _SHORTEST and bare_phrase(word) in further) for word in words)
     return 2 * known >= len(words) and bool(spoken_phrase(phrase))
 

@@ -135,7 +135,9 @@ class Tagger:
         """Words that are spelt most like an unknown one: the encoders', then the vocabulary's."""
         encoders = self.label_space.encoders.values() if self.label_space is not None else ()
         near = [word for encoder in encoders for word in encoder.nearest_known(label, n)]
-        return list(dict.fromkeys((*near, *self.vocabulary.nearest_names(label, n))))[:n]
+        letters = set(label.casefold().replace(" ", ""))
+        near += [name for name in self.vocabulary.nearest_names(label, n) if letters & set(name.casefold())]
+        return list(dict.fromkeys(near))[:n]
 
     def scoring_vectors(self, labels: Sequence[str]) -> Float32[np.ndarray, "L Q"]:
         """What ranking matrices (M, Q) are multiplied with to score words and phrases; errors as for `embed`."""

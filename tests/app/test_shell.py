@@ -108,6 +108,30 @@ def test_rows_that_are_none_are_named(cli: Cli, tmp_path: Path, row: object, wor
     )
 
 
+@pytest.mark.parametrize(
+    "command",
+    [
+        *(("tag", ""), ("tag", CAT, ""), ("index", "", "--into", "i"), ("index", CAT, "--into", "")),
+        *(("keywords", "write", ""), ("keywords", "show", ""), ("doctor", "--bundle", "photos-lite", "")),
+    ],
+)
+def test_an_empty_path_is_not_the_current_folder(
+    cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, command: tuple[str | Path, ...]
+) -> None:
+    """As `tagprism index "$PHOTOS"` gives it where the variable is not set."""
+    monkeypatch.chdir(tmp_path)
+    done = cli(*command)
+    assert done.code == 2 and "a path is empty" in done.err and list(tmp_path.iterdir()) == []
+
+
+def test_the_documents_list_every_default() -> None:
+    rows = [
+        line.split("|") for line in Path("docs/tag.md").read_text(encoding="utf-8").splitlines() if "`quiet` |" in line
+    ]
+    said = {row[1].strip(" `"): {name.strip(" `") for name in row[2].split(",")} for row in rows}
+    assert said == {name: set(type(getattr(Config(), name)).model_fields) for name in Config.model_fields}
+
+
 @pytest.mark.slow
 @pytest.mark.skipif(os.name == "nt", reason="a shell of another system")
 @pytest.mark.parametrize(

@@ -241,7 +241,12 @@ def test_the_packaged_model_names_what_is_not_english(cli: Cli, tmp_path: Path) 
     words = tmp_path / "words.txt"
     words.write_text("Hund\ncat\nplage\n犬\ncafé\nBeaches\nROCKET\n", encoding="utf-16")
     done = cli("tag", "tests/photos/chelsea.jpg", "--labels", words, "--format", "jsonl", "--quiet")
-    assert done.code == 0 and "`Hund` (nearest: hound" in done.err and "`plage`" in done.err and "`犬`. The others" in done.err
+    assert (
+        done.code == 0
+        and "`Hund` (nearest: hound" in done.err
+        and "`plage`" in done.err
+        and "`犬`. The others" in done.err
+    )
     tags = [tag["label"] for tag in json.loads(done.out)["tags"]]
     assert tags[0] == "cat" and set(tags) == {"cat", "café", "Beaches", "ROCKET"}
     words.write_text("Hund\nplage\n")

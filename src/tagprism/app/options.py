@@ -28,6 +28,16 @@ Sets = Annotated[list[str] | None, typer.Option("--set", help="key=value over th
 ModelNow = Annotated[str | None, typer.Option("--model", "-m", help="Where the index's model is now.")]
 
 
+def named_path(text: str) -> Path:
+    """A path of the command line; an empty one, as an unset variable of a shell gives, is not the current folder."""
+    if not text:
+        raise typer.BadParameter("a path is empty; write . for the current folder.")
+    return Path(text)
+
+
+Photos = Annotated[list[Path] | None, typer.Argument(parser=named_path, help="Pictures and folders.")]
+
+
 def from_command_line(context: typer.Context, *options: str) -> bool:
     """Whether some of the options are on the command line, and not only in the user's file of defaults."""
     sources = map(context.get_parameter_source, options)

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from tagprism.app import console
-from tagprism.app.options import Limit, Quiet, Split
+from tagprism.app.options import Limit, Quiet, Split, named_path
 from tagprism.errors import InputError, NothingToDoError, PictureError, TagprismError
 
 if TYPE_CHECKING:
@@ -26,7 +26,9 @@ _QUANTILES = (5, 50, 95)
 
 
 def doctor(
-    photos: Annotated[list[Path] | None, typer.Argument(help="Pictures and folders to measure --bundle on.")] = None,
+    photos: Annotated[
+        list[Path] | None, typer.Argument(parser=named_path, help="Pictures and folders to measure --bundle on.")
+    ] = None,
     bundle: Annotated[
         str | None, typer.Option(help="RUN or BUNDLE: measure whether its vectors have collapsed.")
     ] = None,

@@ -53,6 +53,8 @@ def index(
     from tagprism.search.create import open_for_update
     from tagprism.search.upkeep import Upkeep
 
+    if not into or "" in (paths or ()):
+        raise typer.BadParameter("a path is empty; write . for the current folder.")
     roots = [os.path.abspath(one) for path in paths or () for one in expand_pattern(path)]  # noqa: PTH100 (texts)
     with open_for_update(into, roots, model=model, storage=storage, rebuild=rebuild) as collection:
         upkeep = Upkeep(

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from tagprism.app import console
-from tagprism.app.options import DEFAULT_MODEL, Exclude, Quiet, from_command_line, read_words
+from tagprism.app.options import DEFAULT_MODEL, Exclude, Photos, Quiet, from_command_line, named_path, read_words
 from tagprism.errors import InputError, NothingToDoError, PictureError
 
 if TYPE_CHECKING:
@@ -28,7 +28,7 @@ Sidecar = Annotated[
 @app.command()
 def write(
     context: typer.Context,
-    photos: Annotated[list[Path] | None, typer.Argument(help="Pictures and folders.")] = None,
+    photos: Photos = None,
     model: Annotated[str | None, typer.Option("--model", "-m", help=f"As for `tag`; else {DEFAULT_MODEL}.")] = None,
     tags: Annotated[
         Path | None, typer.Option("--from", help="Take the tags from the JSONL of `tagprism tag`; - is stdin.")
@@ -93,7 +93,7 @@ def _print_difference(change: SidecarChange) -> None:
 
 @app.command()
 def show(
-    photos: Annotated[list[Path], typer.Argument(help="Pictures and folders.")],
+    photos: Annotated[list[Path], typer.Argument(parser=named_path, help="Pictures and folders.")],
     sidecar: Sidecar = "photo.jpg.xmp",
     format: Annotated[Literal["table", "jsonl"], typer.Option(help="What to print.")] = "table",
 ) -> int:

@@ -72,6 +72,8 @@ def tag(
     format = format or _format_for(out)
     if out is not None and format == "table":
         raise InputError("a table is for the terminal.", where="--out", remedy="Use --format jsonl or csv.")
+    if "" in paths:
+        raise typer.BadParameter("a path is empty; write . for the current folder.")
     tagger = load(model)
     words = read_words(labels, tagger) if labels is not None else None
     if top_k is None and min_probability is None:  # what is likely, where that is known and a person reads it

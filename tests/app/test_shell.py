@@ -124,6 +124,14 @@ def test_an_empty_path_is_not_the_current_folder(
     assert done.code == 2 and "a path is empty" in done.err and list(tmp_path.iterdir()) == []
 
 
+def test_what_is_left_out_is_said_also_where_nothing_is_left(cli: Cli, tmp_path: Path) -> None:
+    (tmp_path / "@eaDir").mkdir()
+    (tmp_path / "a.jpg").touch()
+    for command in (("tag",), ("keywords", "write")):
+        done = cli(*command, tmp_path, "--exclude", "*.jpg")
+        done.refused("there are no pictures", "Left out: 1 folder @eaDir, 1 picture by patterns.", code=3)
+
+
 def test_the_documents_list_every_default() -> None:
     rows = [
         line.split("|") for line in Path("docs/tag.md").read_text(encoding="utf-8").splitlines() if "`quiet` |" in line

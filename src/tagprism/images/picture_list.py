@@ -56,7 +56,8 @@ class PictureList:
         self.report = WalkReport()
         self.count = sum(1 for _ in each_picture(self.named(), exclude=exclude, report=self.report))
         if not self.count:
-            raise NothingToDoError("there are no pictures.", where=", ".join(paths))
+            left_out = f"Left out: {self.report}." if str(self.report) else None
+            raise NothingToDoError("there are no pictures.", where=", ".join(paths), remedy=left_out)
 
     def __iter__(self) -> Iterator[str]:
         return each_picture(self.named(), exclude=self._exclude)

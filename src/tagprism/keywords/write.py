@@ -112,7 +112,8 @@ def from_model(
     limits = limits.resolved(tagger.calibrated, str(tagger.bundle.path))
     files = find_pictures(photos, exclude=exclude, report=report)
     if not files:
-        raise NothingToDoError("there are no pictures.", where=", ".join(map(os.fsdecode, photos)))
+        left_out = f"Left out: {report}." if str(report or "") else None
+        raise NothingToDoError("there are no pictures.", where=", ".join(map(os.fsdecode, photos)), remedy=left_out)
     rows = tagger.tag_each(
         files, labels, limits.top_k, limits.min_probability, max_pixels=max_pixels, progress=progress
     )

@@ -55,8 +55,9 @@ def cache_folder(session_folder: Path) -> Path:
 
 @pytest.fixture(autouse=True)
 def own_cache(cache_folder: Path, tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Use the cache of the tests, and a folder of journals that is never the user's own."""
+    """Use the cache of the tests, and a folder of journals and defaults that are never the user's own."""
     monkeypatch.setenv("TAGPRISM_CACHE", str(cache_folder))
+    monkeypatch.setenv("TAGPRISM_CONFIG", str(tmp_path_factory.getbasetemp() / "no-config.toml"))
     monkeypatch.setenv("TAGPRISM_STATE", str(tmp_path_factory.getbasetemp() / "tagprism-state"))
 
 

@@ -15,8 +15,6 @@ import numpy as np
 import pytest
 from qdrant_client import QdrantClient
 
-from tagprism.app.commands.index import _tell_once
-from tagprism.errors import PictureError
 from tagprism.search import edge_index, qdrant_index
 from tagprism.search.collection import MARKS, open_index
 from tests.app.conftest import Cli
@@ -109,17 +107,100 @@ def test_what_cannot_be_done_is_said(cli: Cli, world: World, photos: Path, tmp_p
 
 
 def test_a_missing_folder_empties_nothing(cli: Cli, world: World, photos: Path, tmp_path: Path) -> None:
-    where, away = tmp_path / "photos.index", tmp_path / "away"
-    assert cli("index", photos, "--into", where, "-m", world.run, "--quiet").code == 0
+    where, away, more = tmp_path / "photos.index", tmp_path / "away", tmp_path / "more"
+    more.mkdir()
+    shutil.copy(world.pictures()[7], more / "7.png")
+    assert cli("index", photos, more, "--into", where, "-m", world.run, "--quiet").code == 0
     photos.rename(away)
-    cli("index", "--into", where).refused("is not there", "mount it", "--prune")
+    (more / "8.png").write_bytes(world.pictures()[8].read_bytes())
+    for named in ((), (photos, more)):  # what is done every day goes on with the rest
+        done = cli("index", *named, "--into", where, "--quiet")
+        assert done.code == 0 and "photos is not there: 6 indexed picture(s) were kept" in done.err
+        assert "mount it" in done.err and "--prune" in done.err
+        assert len(held(where)) == 8
     photos.mkdir()
     done = cli("index", "--into", where, "--quiet")
-    assert done.code == 2 and "6 pictures that are indexed are gone" in done.err and "--prune" in done.err
-    assert len(held(where)) == 6
+    assert done.code == 0 and "photos has lost many: 6 indexed picture(s) were kept" in done.err
+    cli("index", tmp_path / "pohtos", "--into", where).refused("pohtos: is not there")
     photos.rmdir()
     assert cli("index", "--into", where, "--prune").code == 0
-    assert held(where) == [] and json.loads((where / "index.json").read_text())["folders"] == []
+    assert held(where) == ["7.png", "8.png"] and json.loads((where / "index.json").read_text())["folders"] == [
+        str(more)
+    ]
+
+
+def test_a_renamed_folder_is_followed_when_it_is_named(cli: Cli, world: World, photos: Path, tmp_path: Path) -> None:
+    where = tmp_path / "photos.index"
+    assert cli("index", photos, "--into", where, "-m", world.run, "--quiet").code == 0
+    photos.rename(tmp_path / "new")
+    assert "6 moved" in cli("index", tmp_path / "new", "--into", where).err
+    done = cli("index", "--into", where)
+    assert done.code == 0 and "not there" not in done.err and "6 unchanged; 6 pictures" in done.err
+
+
+def test_an_old_bad_file_is_news_once(cli: Cli, world: World, photos: Path, tmp_path: Path) -> None:
+    where = tmp_path / "photos.index"
+    (photos / "bad.jpg").write_text("no picture")
+    (photos / "gone.jpg").symlink_to(tmp_path / "gone.jpg")
+    first = cli("index", photos, "--into", where, "-m", world.run)
+    assert first.code == 4 and "bad.jpg: The file is not" in first.err and "2 skipped" in first.err
+    again = cli("index", "--into", where)
+    assert again.code == 0 and "bad.jpg" not in again.err and "2 picture(s) could not be used before" in again.err
+    (photos / "bad.jpg").write_text("no picture either")
+    (photos / "new.jpg").write_text("no picture")
+    changed = cli("index", "--into", where)
+    assert changed.code == 4 and "bad.jpg: " in changed.err and "new.jpg: " in changed.err and "gone" not in changed.err
+    assert cli("index", "--into", where).code == 0
+    anew = cli("index", "--into", where, "--rebuild")
+    assert anew.code == 4 and "bad.jpg: " in anew.err and "gone.jpg: " in anew.err
+    for name in ("bad.jpg", "new.jpg", "gone.jpg"):
+        (photos / name).unlink()
+    assert "could not be used" not in cli("index", "--into", where).err
+    (photos / "bad.jpg").write_text("no picture either")  # it went, and is news again
+    assert cli("index", "--into", where).code == 4
+
+
+def test_a_folder_by_two_paths_is_indexed_once(cli: Cli, world: World, photos: Path, tmp_path: Path) -> None:
+    where, link = tmp_path / "photos.index", tmp_path / "link"
+    link.symlink_to(photos)
+    assert cli("index", photos, link, "--into", where, "-m", world.run, "--quiet").code == 0
+    (photos / "deep").mkdir()
+    (photos / "0.png").rename(photos / "deep/0.png")
+    assert "1 moved, 5 unchanged; 6 pictures" in cli("index", link, "--into", where).err
+    assert "1 unchanged; 6 pictures" in cli("index", link / "deep", "--into", where).err
+    assert json.loads((where / "index.json").read_text())["folders"] == [str(photos)]
+
+
+def test_a_folder_around_a_linked_one_takes_its_pictures_over(
+    cli: Cli, world: World, photos: Path, tmp_path: Path
+) -> None:
+    where, link = tmp_path / "photos.index", tmp_path / "else" / "link"
+    link.parent.mkdir()
+    link.symlink_to(photos)
+    assert cli("index", link, "--into", where, "-m", world.run, "--quiet").code == 0
+    (tmp_path / "all").mkdir()
+    photos.rename(tmp_path / "all/photos")
+    link.unlink()
+    link.symlink_to(tmp_path / "all/photos")
+    assert "6 moved; 6 pictures" in cli("index", tmp_path / "all", "--into", where).err
+    assert json.loads((where / "index.json").read_text())["folders"] == [str(tmp_path / "all")]
+    assert "6 unchanged; 6 pictures" in cli("index", "--into", where).err
+
+
+def test_what_is_left_out_is_remembered_counted_and_taken_out(
+    cli: Cli, world: World, photos: Path, tmp_path: Path
+) -> None:
+    where = tmp_path / "photos.index"
+    (photos / "@eaDir").mkdir()
+    shutil.copy(photos / "0.png", photos / "@eaDir/thumb.png")
+    done = cli("index", photos, "--into", where, "-m", world.run)
+    assert "6 added" in done.err and "left out: 1 folder @eaDir" in done.err
+    assert "5 removed, 1 unchanged" in cli("index", "--into", where, "--exclude", "*.png", "--exclude", "!0.png").err
+    assert "1 unchanged; 1 pictures" in cli("index", "--into", where).err
+    cli("index", "--into", where, "--exclude", "a\\").refused("--exclude", "is no pattern")
+    assert "5 added, 1 unchanged" in cli("index", "--into", where, "--exclude", "").err
+    (photos / ".tagprismignore").write_text("[1-5].*\n")
+    assert "5 removed, 1 unchanged" in cli("index", "--into", where).err and held(where) == ["0.png"]
 
 
 def test_a_full_disk_is_exit_code_6_and_what_was_done_stays(
@@ -250,13 +331,6 @@ def test_watch_follows_the_folder_while_others_search(world: World, photos: Path
             said = process.stderr.read().decode()
     assert process.returncode == 130 and "interrupted" in said, said
     assert "0.png" not in held(where)
-
-
-def test_while_watching_a_skipped_picture_is_named_once(capsys: pytest.CaptureFixture[str]) -> None:
-    tell = _tell_once()
-    for reason in ("is damaged.", "is damaged.", "has zero bytes."):
-        tell("/photos/a.jpg", PictureError("not_an_image", reason))
-    assert capsys.readouterr().err.count("/photos/a.jpg") == 2
 
 
 def until(what: object, seconds: float = 60) -> None:

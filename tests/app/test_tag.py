@@ -215,11 +215,10 @@ def test_words_of_ones_own_are_ranked_as_in_the_vocabulary(cli: Cli, world: Worl
 @pytest.mark.parametrize(
     ("words", "complaint"),
     [
-        (b"red\nsqare\n", "`sqare` (nearest known: square"),
-        (b"red\nRED\n", "line 2: `RED` is given twice"),
+        (b"sqare\n", "`sqare` (nearest known: square"),
         (b"\n\n", "there is no word in it"),
-        (b"-\n", "line 1: `-` is not a word"),
-        (b"\xff\xfered", "cannot be read"),
+        (b"-\n", "there is no word in it"),
+        (b"\xff\xfered", "is not UTF-16-LE"),
         (None, "cannot be read"),
     ],
 )
@@ -230,6 +229,30 @@ def test_bad_word_lists(words: bytes | None, complaint: str, cli: Cli, world: Wo
     cli("tag", world.data, "-m", world.run, "--labels", path, "--format", "csv").refused(complaint)
 
 
+def test_an_unknown_word_leaves_the_others(cli: Cli, world: World, tmp_path: Path) -> None:
+    (words := tmp_path / "words.txt").write_text("red\nsqare\nqwxz\tstar\nRED\n")
+    done = cli("tag", world.pictures()[0], "-m", world.run, "--labels", words, "--format", "jsonl", "--quiet")
+    assert done.code == 0 and {tag["label"] for tag in json.loads(done.out)["tags"]} == {"red", "star"}
+    assert "2 of the words are unknown to this model: `qwxz` (" in done.err and "`sqare` (nearest: square, " in done.err
+    assert "given twice and kept once: `RED` (line 4, as `red` in line 1)" in done.err
+
+
+def test_the_packaged_model_names_what_is_not_english(cli: Cli, tmp_path: Path) -> None:
+    words = tmp_path / "words.txt"
+    words.write_text("Hund\ncat\nplage\n犬\ncafé\nBeaches\nROCKET\n", encoding="utf-16")
+    done = cli("tag", "tests/photos/chelsea.jpg", "--labels", words, "--format", "jsonl", "--quiet")
+    assert (
+        done.code == 0
+        and "`Hund` (nearest: hound" in done.err
+        and "`plage`" in done.err
+        and "`犬`. The others" in done.err
+    )
+    tags = [tag["label"] for tag in json.loads(done.out)["tags"]]
+    assert tags[0] == "cat" and set(tags) == {"cat", "café", "Beaches", "ROCKET"}
+    words.write_text("Hund\nplage\n")
+    cli("tag", "tests/photos/chelsea.jpg", "--labels", words).refused("2 of the words are unknown", "Use other words")
+
+
 def test_a_bundle_without_text_names_the_nearest_known_words(cli: Cli, world: World, tmp_path: Path) -> None:
     bundle = tmp_path / "bundle"
     shutil.copytree(world.run / "bundle", bundle)
@@ -238,11 +261,9 @@ def test_a_bundle_without_text_names_the_nearest_known_words(cli: Cli, world: Wo
     config["digests"] = {name: value for name, value in config["digests"].items() if not name.startswith("text/")}
     (bundle / "config.json").write_text(json.dumps(config))
     words = tmp_path / "words.txt"
+    words.write_text("sqare\n")
+    cli("tag", world.data, "-m", bundle, "--labels", words).refused("no vector for `sqare` (near: square", "its vocab")
     words.write_text("red\nsquares\n")
-    cli("tag", world.data, "-m", bundle, "--labels", words).refused(
-        "no vector for `squares` (near: square", "its vocab"
-    )
-    words.write_text("red\nsquare\n")
     assert cli("tag", world.data, "-m", bundle, "--labels", words).code == 0
 
 

@@ -5,11 +5,13 @@ from __future__ import annotations
 import json
 import os
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
+from unicodedata import normalize
 
 import pytest
 
 from tagprism.datasets.registry import default_split, open_dataset
+from tagprism.datasets.splits import load_split
 from tagprism.datasets.tagged import open_tagged
 from tagprism.errors import InputError
 
@@ -32,6 +34,25 @@ def test_lists_and_both_sides(tmp_path: Path) -> None:
     assert table.labels == ("cat", "dog", "tree")
     assert table.targets([0, 1], table.labels).tolist() == [[0, 1, 1], [1, 0, 0]]
     assert table.skipped == ()
+
+
+@pytest.mark.parametrize("written", ["NFC", "NFD"])
+@pytest.mark.parametrize("on_disk", ["NFC", "NFD"])
+def test_accents_of_one_piece_and_of_two_are_the_same(
+    tmp_path: Path, written: Literal["NFC", "NFD"], on_disk: Literal["NFC", "NFD"]
+) -> None:
+    """macOS gives names with accents as letters of their own; who writes lists elsewhere does not."""
+    name, label = "süß/Café é.jpg", "crème brûlée"
+    labels = {normalize(written, name): [normalize("NFD", label)], "a.jpg": [normalize("NFC", label), "dog"]}
+    root = folder(tmp_path, labels, pictures=("a.jpg", normalize(on_disk, name)))
+    table = open_tagged(root)
+    assert table.skipped == () and all(file.is_file() for file in table.files)
+    assert table.keys[0] == normalize(written, name) and table.labels == (normalize("NFC", label), "dog")
+    split = {"seen": [normalize("NFD", label)], "unseen": ["dog"], "test": ["a.jpg"]}
+    split["train"] = [normalize("NFD" if written == "NFC" else "NFC", name)]
+    (tmp_path / "split.json").write_text(json.dumps(split))
+    read = load_split(str(tmp_path / "split.json"), table)
+    assert (read.train, read.seen) == ((table.keys[0],), (table.labels[0],))
 
 
 @pytest.mark.parametrize(("unlisted", "value"), [("negative", 0), ("unknown", -1)])

@@ -29,6 +29,9 @@ class FakeSentences:
         vectors = np.stack(rows).astype(np.float32) if rows else np.zeros((0, 5), np.float32)
         return vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-9)
 
+    def knows(self, phrase: str) -> bool:
+        return bool(phrase)
+
     def nearest_known(self, phrase: str, n: int = 3) -> list[str]:
         return []
 

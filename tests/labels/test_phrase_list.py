@@ -1,46 +1,114 @@
-"""Word lists: aliases, comments, line ends, and what is refused."""
+"""Word lists: aliases, comments, line ends, encodings, separators, doubles, and what is refused."""
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from tagprism.errors import InputError
 from tagprism.labels.phrase_list import read_phrases, spellings
 
 
-def listed(tmp_path: Path, data: bytes) -> dict[str, tuple[str, ...]]:
+@pytest.fixture
+def remarks() -> list[str]:
+    return []
+
+
+def listed(tmp_path: Path, data: bytes, remarks: list[str], *, as_written: bool = False) -> dict[str, tuple[str, ...]]:
     (tmp_path / "words.txt").write_bytes(data)
-    return read_phrases(tmp_path / "words.txt")
+    return read_phrases(tmp_path / "words.txt", remarks.append, as_written=as_written)
 
 
 @pytest.mark.parametrize("end", [b"\n", b"\r\n", b"\r"])
-def test_a_phrase_a_line_with_aliases_after_tabs(tmp_path: Path, end: bytes) -> None:
+def test_a_phrase_a_line_with_aliases_after_tabs(tmp_path: Path, end: bytes, remarks: list[str]) -> None:
     lines = (b"\xef\xbb\xbfsofa\tcouch\t settee ", b"", b"# seats", b"#chair", b"  city   skyline\t\t", b"caf\xc3\xa9")
-    labels = listed(tmp_path, end.join(lines))
-    assert labels == {"sofa": ("couch", "settee"), "city skyline": (), "caf\u00e9": ()}
-    assert spellings(labels) == ["sofa", "couch", "settee", "city skyline", "caf\u00e9"]
+    for as_written in (False, True):
+        labels = listed(tmp_path, end.join(lines), remarks, as_written=as_written)
+        assert labels == {"sofa": ("couch", "settee"), "city skyline": (), "caf\u00e9": ()} and remarks == []
+        assert spellings(labels) == ["sofa", "couch", "settee", "city skyline", "caf\u00e9"]
+
+
+WORDS = ["dog", "café", "sea turtle", "犬", "Straße"]
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "utf-16-le", "utf-16-be", "utf-32"])
+def test_every_unicode_text_is_read(tmp_path: Path, encoding: str, remarks: list[str]) -> None:
+    words = listed(tmp_path, "\r\n".join(WORDS).encode(encoding), remarks)
+    assert list(words) == WORDS and remarks == []
+
+
+def test_latin_1_is_read_and_said(tmp_path: Path, remarks: list[str]) -> None:
+    assert list(listed(tmp_path, "hund\ncafé\n".encode("latin-1"), remarks)) == ["hund", "café"]
+    assert len(remarks) == 1 and "line 2 is not UTF-8" in remarks[0] and "`café`" in remarks[0]
+
+
+@pytest.mark.parametrize(
+    ("text", "labels"),
+    [
+        ("dog, cat,beach;sea", {"dog": (), "cat": (), "beach": (), "sea": ()}),
+        ('"polar bear","ice cream"', {"polar bear": (), "ice cream": ()}),
+        ("animals|cat\nplaces > beach", {"cat": (), "beach": ()}),
+        (
+            "Animals\n\tcat\n\t\t{kitty}\n\t{puss}\n[Places]\n\tbeach",
+            {"Animals": (), "cat": ("kitty", "puss"), "beach": ()},
+        ),
+        ("dog,\ncat,\n", {"dog": (), "cat": ()}),
+    ],
+)
+def test_lists_as_programs_write_them(
+    tmp_path: Path, text: str, labels: dict[str, tuple[str, ...]], remarks: list[str]
+) -> None:
+    assert listed(tmp_path, text.encode(), remarks) == labels and remarks == []
+    (tmp_path / "words.txt").write_text(text)
+    as_written = read_phrases(tmp_path / "words.txt", remarks.append, as_written=True)
+    assert len(as_written) == len(text.strip().split("\n"))
+
+
+def test_doubles_are_kept_once_and_said(tmp_path: Path, remarks: list[str]) -> None:
+    text = b"cat\tcats\nDog\nCATS\nBeaches\nbeach\nsofa\tdogs\nnews\n-\n"
+    assert list(listed(tmp_path, text, remarks)) == ["cat", "Dog", "Beaches", "sofa", "news"]
+    assert "`CATS` (line 3, as `cat` in line 1), `beach` (line 5, as `Beaches` in line 4)" in remarks[0]
+    assert "`dogs` (line 6, as `Dog` in line 2)." in remarks[0]
+    assert remarks[1].endswith("left out, as it is no word: `-` (line 8).")
+    assert list(listed(tmp_path, b"cat\ncats\n", remarks, as_written=True)) == ["cat", "cats"]
 
 
 @pytest.mark.parametrize(
     ("data", "complaint"),
     [
-        (b"sofa\tcouch\n\nbed\nCouch\n", r"line 4: `Couch` is given twice \(first in line 1\)"),
-        (b"bed\nsofa\tSofa\n", r"line 2: `Sofa` is given twice\. Keep one"),
-        (b"sofa\t-\n", "line 1: `-` is not a word"),
         (b"#beach\n#sea\n", "no word in it.*start with `#` are comments"),
         (b"", "no word in it"),
-        (b"\xff", "cannot be read"),
+        (b"-\n", "no word in it"),
+        (b"cat\n\x81\x8d\n", r"no text in UTF-8 \(line 2\)\. Save it as UTF-8"),
+        (b"\xff\xfec\0\0\xd8", r"is not UTF-16-LE, as it begins \(line 1\)"),
     ],
 )
-def test_what_is_refused(tmp_path: Path, data: bytes, complaint: str) -> None:
+def test_what_is_refused(tmp_path: Path, data: bytes, complaint: str, remarks: list[str]) -> None:
     with pytest.raises(InputError, match=complaint):
-        listed(tmp_path, data)
+        listed(tmp_path, data, remarks)
+    with pytest.raises(InputError, match="cannot be read"):
+        read_phrases(tmp_path / "none.txt", remarks.append)
+
+
+@given(data=st.binary(max_size=200))
+def test_any_bytes_are_words_or_one_error(tmp_path_factory: pytest.TempPathFactory, data: bytes) -> None:
+    path = tmp_path_factory.mktemp("any") / "words.txt"
+    path.write_bytes(data)
+    try:
+        labels = read_phrases(path, lambda said: None)
+    except InputError as error:
+        assert str(path) in str(error)
+    else:
+        assert labels and all(word.strip() == word != "" for word in spellings(labels))
 
 
 @pytest.mark.slow
-def test_a_hundred_thousand_words(tmp_path: Path) -> None:
-    labels = listed(tmp_path, "".join(f"word {n}\talias {n}\n" for n in range(100_000)).encode())
-    assert len(labels) == 100_000
-    assert labels["word 99999"] == ("alias 99999",)
+def test_a_hundred_thousand_words(tmp_path: Path, remarks: list[str]) -> None:
+    started = time.process_time()
+    labels = listed(tmp_path, "".join(f"word {n}\talias {n}\n" for n in range(100_000)).encode(), remarks)
+    assert len(labels) == 100_000 and labels["word 99999"] == ("alias 99999",) and remarks == []
+    assert time.process_time() - started < 60

@@ -16,7 +16,8 @@ from PIL import Image
 from tagprism.errors import MachineError, PictureError
 from tagprism.search.collection import Collection, Settings
 from tagprism.search.create import update_lock
-from tagprism.search.upkeep import Report, Upkeep
+from tagprism.search.upkeep import Upkeep
+from tagprism.search.upkeep_report import Report
 from tagprism.tagging.tagger import Tagger, load
 from tests.search.numpy_index import NumpyIndex
 
@@ -160,15 +161,68 @@ def test_changed_files_are_replaced_under_their_id(library: Library) -> None:
     assert library.held() == before and not np.array_equal(library.index.matrices([1]), matrix)
 
 
-def test_files_that_cannot_be_used_are_told_every_time(library: Library) -> None:
+def test_files_that_cannot_be_used_are_told_once_as_they_are(library: Library) -> None:
     path = library.draw("a.png", 1)
     (library.photos / "bad.jpg").write_text("no picture")
-    for _ in range(2):
-        report = library.update()
-        assert report.skipped == 1 and library.skipped == [("bad.jpg", "not_an_image")]
+    assert library.update() == Report(added=1, skipped=1) and library.skipped == [("bad.jpg", "not_an_image")]
+    assert library.update().known_bad == 1 and library.skipped == []
+    assert library.update(tell_all=True).skipped == 1
     path.write_text("this was a picture")
     report = library.update()
-    assert (report.removed, report.skipped) == (1, 2) and library.held() == {}
+    assert (report.removed, report.skipped, report.known_bad) == (1, 1, 1) and library.held() == {}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", range(5))
+def test_following_places_is_as_good_as_looking_at_everything(library: Library, seed: int) -> None:
+    """After any changes, told as a watch tells them, a look at everything finds nothing more to do."""
+    random = np.random.default_rng(seed)
+    for number in range(12):
+        library.draw(f"{number % 3}/{number}.png", number)
+    library.update()
+    for step in range(12):
+        places: set[str] = set()
+        for _ in range(random.integers(1, 4)):
+            files = sorted(path for path in library.photos.rglob("*.*") if path.is_file() and path.name[0] != ".")
+            path = files[random.integers(len(files))]
+            target = library.photos / f"{random.integers(4)}/{random.integers(100)}.png"
+            action = random.integers(7)
+            if action == 0:
+                target = library.draw(str(target.relative_to(library.photos)), int(random.integers(1000)))
+            elif action == 1 and len(files) > 9:
+                path.unlink()
+            elif action == 2:
+                target.parent.mkdir(exist_ok=True)
+                target = path.rename(target)
+            elif action == 3:  # a folder goes elsewhere with all that is in it
+                target = path.parent.rename(library.photos / f"moved {step} {random.integers(1000)}")
+                path = path.parent
+            elif action == 4:
+                path.write_text("no picture any more")
+            elif action == 5:
+                target = library.draw(f"@eaDir/{step}.png", step)
+            else:
+                target = library.photos / "0/.tagprismignore"
+                target.parent.mkdir(exist_ok=True)
+                target.write_text(f"{random.integers(100)}.png\n")
+            places |= {str(path), str(target)}
+        library.upkeep.follow(places)
+        library.check()
+        held = library.held()
+        report = library.update()
+        assert not report.any_change and report.skipped == 0 and library.held() == held
+
+
+def test_only_the_places_are_looked_at(library: Library) -> None:
+    paths = [library.draw(f"{seed}.png", seed) for seed in range(3)]
+    library.update()
+    library.draw("0.png", 10), library.draw("1.png", 11)
+    assert library.upkeep.follow({str(paths[0])}) == Report(changed=1)
+    assert library.upkeep.follow({str(paths[1]), "/elsewhere/x.png"}) == Report(changed=1)
+    paths[2].unlink()
+    assert library.upkeep.follow({str(paths[2])}) == Report(removed=1)
+    (library.photos / "link.png").symlink_to(paths[0])  # what is one by several paths is known to a whole look alone
+    assert library.upkeep.follow({str(library.photos / "link.png")}) == Report(unchanged=2)
 
 
 def test_deleted_files_leave(library: Library) -> None:

@@ -26,12 +26,12 @@ from tagprism.app.commands import (
     train,
     undo,
 )
+from tagprism.app.config import defaults_of
 
 app = typer.Typer(
     name="tagprism",
     help="Tag and find pictures with your own words, also words no model was trained on.",
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
@@ -48,9 +48,11 @@ def _version(asked: bool) -> None:
 
 @app.callback()
 def _options(
+    context: typer.Context,
     version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Show it.")] = False,
 ) -> None:
     """Tag and find pictures with your own words, also words no model was trained on."""
+    context.default_map = defaults_of(context.invoked_subcommand)
 
 
 app.command()(train.train)
@@ -69,5 +71,6 @@ app.command()(doctor.doctor)
 
 def main() -> None:
     """Entry point: run the command line and exit with its code."""
+    console.open_closed_streams()
     console.guard()
     sys.exit(console.run(lambda: app(standalone_mode=False)))

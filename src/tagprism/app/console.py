@@ -25,7 +25,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.segment import Segment
 from rich.text import Text
 
-from tagprism.errors import InputError, TagprismError
+from tagprism.errors import InputError, MachineError, TagprismError
 from tagprism.files import REFUSALS
 from tagprism.progress import Advance
 from tagprism.progress import Progress as ProgressProtocol
@@ -193,6 +193,26 @@ def run(command: Callable[[], object]) -> int:
         return _bug()
     except Exception:
         return _bug()
+
+
+class _Closed(io.TextIOBase):
+    """Stands for an output that whoever started this has closed (`>&-`)."""
+
+    def write(self, text: str) -> int:
+        """Say that it is closed."""
+        remedy = "Leave it open, or write into a file with --out where the command has it."
+        raise MachineError("is closed: there is nowhere to write the data.", where="standard output", remedy=remedy)
+
+
+def open_closed_streams() -> None:
+    """Have all three streams, so that no file takes their place and what is closed is an error only when written to."""
+    while (handle := os.open(os.devnull, os.O_RDWR)) <= 2:
+        pass
+    os.close(handle)
+    sys.stdin = sys.stdin or open(os.devnull, encoding="utf-8")  # noqa: PTH123, SIM115
+    sys.stderr = sys.stderr or open(os.devnull, "w", encoding="utf-8")  # noqa: PTH123, SIM115
+    if sys.stdout is None:
+        sys.stdout = _Closed()
 
 
 def _interrupted() -> int:

@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
+
+from tagprism.app import console
+
+if TYPE_CHECKING:
+    from tagprism.tagging.tagger import Tagger
 
 DEFAULT_MODEL = "photos-lite"  # as `bundle.bundle.DEFAULT`, which loads ONNX Runtime
 DATA_HELP = "openclipart, tagged:DIR, nus-wide:DIR, coco:DIR or open-images:DIR, with ?key=value options."
@@ -22,5 +28,32 @@ Unknown = Annotated[
     ),
 ]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress and no talk.")]
+Exclude = Annotated[
+    list[str] | None, typer.Option(help="What to leave out of folders, as in a .gitignore; may be repeated.")
+]
 Sets = Annotated[list[str] | None, typer.Option("--set", help="key=value over the recipe, such as model.vectors=1.")]
 ModelNow = Annotated[str | None, typer.Option("--model", "-m", help="Where the index's model is now.")]
+
+
+def named_path(text: str) -> Path:
+    """A path of the command line; an empty one, as an unset variable of a shell gives, is not the current folder."""
+    if not text:
+        raise typer.BadParameter("a path is empty; write . for the current folder.")
+    return Path(text)
+
+
+Photos = Annotated[list[Path] | None, typer.Argument(parser=named_path, help="Pictures and folders.")]
+
+
+def from_command_line(context: typer.Context, *options: str) -> bool:
+    """Whether some of the options are on the command line, and not only in the user's file of defaults."""
+    sources = map(context.get_parameter_source, options)
+    return any(source is not None and source.name == "COMMANDLINE" for source in sources)
+
+
+def read_words(file: Path, tagger: Tagger) -> dict[str, tuple[str, ...]]:
+    """The words of a `--labels` that a model knows; what was left out or guessed is said, also when quiet."""
+    from tagprism.labels.phrase_list import read_phrases
+    from tagprism.tagging.tags import known_labels
+
+    return known_labels(tagger, read_phrases(file, console.say), console.say)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import unicodedata
 from bisect import bisect_right
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -171,3 +172,12 @@ class Picked(Sequence[Item]):
         """Item at one place, or the items of a slice."""
         rows = self.rows[place]
         return Picked(self.items, rows) if isinstance(place, slice) else self.items[int(rows)]
+
+
+def as_known(names: list[str], known: Iterable[str]) -> list[str]:
+    """Names as a data set has them: with accents of one piece or of two, whichever way they are written."""
+    if all(map(str.isascii, names)):
+        return names
+    accented = {name for name in known if not name.isascii()}
+    composed = {unicodedata.normalize("NFC", name): name for name in accented}
+    return [name if name in accented else composed.get(unicodedata.normalize("NFC", name), name) for name in names]

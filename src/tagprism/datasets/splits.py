@@ -10,10 +10,11 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import KW_ONLY, dataclass, replace
 from functools import cached_property
+from itertools import chain
 from pathlib import Path, PurePath
 from typing import Any
 
-from tagprism.datasets.compact import ImageIds
+from tagprism.datasets.compact import ImageIds, as_known
 from tagprism.datasets.protocol import Protocol
 from tagprism.datasets.table import ImageTable, first_ten
 from tagprism.errors import InputError
@@ -159,7 +160,10 @@ def load_split(spec: str, table: ImageTable) -> Split:
     parts: dict[str, Any] = dict(_typed(value, name))
     skipped = {one.key for one in table.skipped}
     for part in _PICTURES:
-        parts[part] = [key for key in parts[part] if key not in skipped]
+        keys = as_known(parts[part], chain(table.keys, skipped))
+        parts[part] = [key for key in keys if key not in skipped]
+    for part in ("seen", "unseen"):
+        parts[part] = as_known(parts[part], table.labels)
     split = Split(**parts, name=path.name if number is None else f"{path.name}#{number}")
     split.check(table, where=name)
     return split

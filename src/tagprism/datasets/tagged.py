@@ -8,7 +8,9 @@ what a label means that a picture does not list. Pictures that `labels.json` doe
 from __future__ import annotations
 
 import os
+import unicodedata
 from collections.abc import Iterable, Sequence
+from functools import lru_cache
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -123,7 +125,7 @@ def _phrases(value: Any, where: str, form: str) -> list[str]:
     for label in value:
         if not isinstance(label, str) or not normalise_phrase(label):
             raise InputError(f"a label must be words, found {_shown(label)}.", where=where, remedy=form)
-    return list(dict.fromkeys(value))
+    return list(dict.fromkeys(unicodedata.normalize("NFC", label) for label in value))
 
 
 def _shown(value: Any) -> str:
@@ -131,11 +133,31 @@ def _shown(value: Any) -> str:
     return text if len(text) <= 60 else text[:57] + "..."
 
 
-def _reason_to_skip(folder: Path, key: str, lists: _Lists) -> SkippedPicture | None:
+def _on_disk(folder: Path, key: str) -> str:
+    """A picture's name as the disk has it: with accents of one piece or of two, whichever way `key` is written."""
+    if key.isascii() or os.path.lexists(folder / key):
+        return key
+    at = folder
+    for part in PurePosixPath(key).parts:
+        at /= (
+            part if os.path.lexists(at / part) else _by_composed_name(at).get(unicodedata.normalize("NFC", part), part)
+        )
+    return at.relative_to(folder).as_posix()
+
+
+@lru_cache(maxsize=64)
+def _by_composed_name(folder: Path) -> dict[str, str]:
+    try:
+        return {unicodedata.normalize("NFC", name): name for name in os.listdir(folder)}  # noqa: PTH208 (names)
+    except OSError:
+        return {}
+
+
+def _reason_to_skip(folder: Path, key: str, name: str, lists: _Lists) -> SkippedPicture | None:
     if not any(lists):
         return SkippedPicture(key, "no_labels", "No label is listed for this picture.")
     try:
-        there, is_file = (folder / key).exists(), (folder / key).is_file()
+        there, is_file = (folder / name).exists(), (folder / name).is_file()
     except OSError as error:
         return SkippedPicture(key, "unreadable", f"The file cannot be looked at ({error.strerror}).")
     if not there:
@@ -155,18 +177,30 @@ def _label_names(lists: dict[str, _Lists], where: str) -> tuple[str, ...]:
 
 
 def _table(kind: str, folder: Path, lists: dict[str, _Lists], unlisted: Unlisted, *, where: str) -> ImageTable:
-    skipped = [reason for key, sides in lists.items() if (reason := _reason_to_skip(folder, key, sides))]
+    _by_composed_name.cache_clear()
+    names = {key: _on_disk(folder, key) for key in lists}
+    skipped = [reason for key, sides in lists.items() if (reason := _reason_to_skip(folder, key, names[key], sides))]
     labels = _label_names(lists, where)  # also those of skipped pictures only: a split may name them
     unusable = {reason.key for reason in skipped}
     kept = {key: sides for key, sides in lists.items() if key not in unusable}
     if not kept:
-        names = first_ten(f"{reason.key}: {reason.code}" for reason in skipped)
+        missing = first_ten(f"{reason.key}: {reason.code}" for reason in skipped)
         base = "images/" if kind == "tagged" else f"the folder {folder.absolute()}"
         remedy = f"Names are relative to {base}, with forward slashes."
-        raise InputError(f"none of the pictures can be used: {names}.", where=where, remedy=remedy)
+        raise InputError(f"none of the pictures can be used: {missing}.", where=where, remedy=remedy)
     column = {name: number for number, name in enumerate(labels)}
     positive, negative = (
         Ragged.from_rows(sorted(column[label] for label in sides[side]) for sides in kept.values()) for side in (0, 1)
     )
     keys = tuple(kept)
-    return ImageTable(kind, FilesBelow(folder, keys), keys, labels, positive, negative, unlisted, tuple(skipped))
+    files = FilesBelow(folder, tuple(names[key] for key in keys))
+    return ImageTable(
+        kind,
+        files,
+        keys,
+        labels,
+        positive,
+        negative,
+        unlisted,
+        tuple(skipped),
+    )

@@ -1,13 +1,12 @@
-"""Files, folders and patterns -> the picture files in them, in a stable order. Opens no picture."""
+"""Files and folders -> the picture files in them, in a stable order. Opens no picture."""
 
-# ruff: noqa: PTH112, PTH114, PTH118, PTH122, PTH207
+# ruff: noqa: PTH112, PTH114, PTH116, PTH118, PTH122, PTH206
 # Paths are strings here: a million `Path`s take a gigabyte, and joining them more time than listing the folders.
 
 from __future__ import annotations
 
-import glob
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from hashlib import blake2b
@@ -15,97 +14,78 @@ from pathlib import Path
 
 from PIL import Image
 
-from tagprism.errors import NothingToDoError
 from tagprism.images.decode import picture_formats
+from tagprism.images.leave_out import Patterns, WalkReport, patterns, patterns_in, reason_to_leave_out
 
 _PHOTOS = frozenset({".heic", ".heif", ".hif", ".avif"})
 """Listed also where nothing installed reads them, so that each is reported with the reason instead of passed over."""
 
 
-def find_pictures(paths: Iterable[str | os.PathLike[str]]) -> list[Path]:
+def find_pictures(
+    paths: Iterable[str | os.PathLike[str]], *, exclude: Sequence[str] = (), report: WalkReport | None = None
+) -> list[Path]:
     """List the picture files that `each_picture` finds."""
-    return [Path(path) for path in each_picture(paths)]
+    return [Path(path) for path in each_picture(paths, exclude=exclude, report=report)]
 
 
-def each_picture(paths: Iterable[str | os.PathLike[str]]) -> Iterator[str]:
+def each_picture(
+    paths: Iterable[str | os.PathLike[str]],
+    *,
+    exclude: Sequence[str] = (),
+    without: Sequence[str] = (),
+    report: WalkReport | None = None,
+) -> Iterator[str]:
     """Find the picture files among files and in folders, each real file once.
 
     A file that is named is taken whatever its extension, also when it is missing: decoding it says what is wrong.
-    Folders are read recursively, entries in byte order of their names; hidden entries (`.thumbnails`, `._photo.jpg`)
-    are left out, symbolic links are followed, and a folder already visited is not entered again. A folder that cannot
-    be listed comes back itself, so that it is reported like a picture that cannot be read.
+    Folders are read recursively, entries in byte order of their names; symbolic links are followed, and a folder
+    already visited, by whatever path, is not entered again. Hidden entries (`.thumbnails`, `._photo.jpg`), what
+    programs and systems keep beside photos (`@eaDir`), and what a `.tagprismignore` names are left out. A folder that
+    cannot be listed comes back itself, so that it is reported like a picture that cannot be read.
 
     Memory grows with the number of folders, links and named files, and with the names in the folders that lead to
     where the walk is; not with the number of pictures.
 
     Args:
         paths: files and folders, in the order wanted; fetched one by one.
+        exclude: patterns as in a `.gitignore` of each folder that is named; they hold for named files, too.
+        without: folders that are not entered.
+        report: told of what is not walked.
 
     Yields:
         Paths as reached (not resolved), without those that lead to a file that came before, or that a folder already
         entered gives.
+
+    Raises:
+        InputError: a pattern is none, or a `.tagprismignore` cannot be read.
     """
-    walk = _Walk()
+    walk = _Walk(exclude, without, report)
     for path in paths:
         yield from walk.below(os.fspath(path))
 
 
-def expand_pattern(path: str) -> list[str]:
-    """What a pattern stands for that no shell has expanded.
+def pictures_at(
+    places: Iterable[tuple[str, str]], *, exclude: Sequence[str] = (), without: Sequence[str] = ()
+) -> Iterator[str]:
+    """What `each_picture` gives of some places, without looking elsewhere.
 
     Args:
-        path: a path; one that is not there and has `*`, `?` or `[` in it is a pattern (`**`: folders at any depth).
-
-    Returns:
-        What fits the pattern, in byte order; where `**` is in it, only what has a picture's name. The path itself when
-        it is no pattern or fits nothing.
+        places: a folder that would be walked, and a folder or file below it, reached through no link. Of a file that is
+            there or not, all that are named alike but for the ending are given, as cameras save files in pairs.
+        exclude: as for `each_picture`.
+        without: as for `each_picture`.
     """
-    if not glob.has_magic(path) or os.path.lexists(path):
-        return [path]
-    found = sorted(glob.iglob(path, recursive=True), key=os.fsencode)
-    if "**" in path:  # it finds folders and everything in them
-        found = [name for name in found if _is_picture_name(name) and not os.path.isdir(name)]
-    return found or [path]
-
-
-class PictureList:
-    """The pictures that were asked for; every pass over it looks for them again, so that none is held in memory.
-
-    Args:
-        paths: files, folders, patterns, and `-` for the listed ones.
-        listed: paths that are taken as they are: `[1].jpg` is a name there and no pattern.
-        null: whether these are separated by zero bytes instead of line ends.
-
-    Attributes:
-        count: how many pictures there are.
-
-    Raises:
-        NothingToDoError: there are none.
-    """
-
-    def __init__(self, paths: Sequence[str], listed: bytes = b"", *, null: bool = False) -> None:
-        self._paths, self._listed, self._null = paths, listed, null
-        self.count = sum(1 for _ in self)
-        if not self.count:
-            raise NothingToDoError("there are no pictures.", where=", ".join(paths))
-
-    def __iter__(self) -> Iterator[str]:
-        return each_picture(self.named())
-
-    def named(self) -> Iterator[str]:
-        """Files and folders as they were given, patterns expanded."""
-        for path in self._paths:
-            yield from self._each_listed() if path == "-" else expand_pattern(path)
-
-    def _each_listed(self) -> Iterator[str]:
-        separator, start = b"\0" if self._null else b"\n", 0
-        while start < len(self._listed):  # not split at once: a million strings take several times the list
-            end = self._listed.find(separator, start)
-            end = end if end >= 0 else len(self._listed)
-            line = self._listed[start:end]
-            if path := line if self._null else line.removesuffix(b"\r"):
-                yield os.fsdecode(path)
-            start = end + 1
+    walk = _Walk(exclude, without)
+    stems: dict[tuple[str, str], set[str]] = {}
+    for root, path in places:
+        if path == root or os.path.isdir(path):
+            yield from walk.at(root, path)
+        else:
+            folder, name = os.path.split(path)
+            stems.setdefault((root, folder), set()).add(stem(name))
+    for (root, folder), some in stems.items():
+        if os.path.isdir(folder):
+            yield from walk.at(root, folder, some)
 
 
 @dataclass
@@ -114,32 +94,56 @@ class _Folder:
 
     Args:
         path: as reached.
-        real: resolved.
+        identity: the same for every path to it.
         names: entries left to do, the next one last.
-        special: those that are folders (True) or links (False).
+        special: those that are folders (True) or links to something else (False).
+        rules: which of the entries are left out.
     """
 
     path: str
-    real: str
+    identity: bytes
     names: list[str]
     special: dict[str, bool]
+    rules: tuple[Patterns, ...]
 
 
 class _Walk:
     """What was met so far: folders entered, and files that no entered folder accounts for."""
 
-    def __init__(self) -> None:
-        self._folders: set[bytes] = set()
-        self._files: set[bytes] = set()
+    def __init__(self, exclude: Sequence[str], without: Sequence[str], report: WalkReport | None = None) -> None:
+        self._excluding: tuple[Patterns, ...] = ()
+        self._exclude, self._report = exclude, report if report is not None else WalkReport()
+        self._folders: dict[bytes, tuple[str, tuple[Patterns, ...]]] = {}
+        self._files: set[bytes] = {identity(folder) for folder in without}
 
     def below(self, start: str) -> Iterator[str]:
         """A named file, or the pictures of a folder and its folders."""
-        if not os.path.isdir(start):
-            if self._is_new(start):
-                yield start
+        if os.path.isdir(start):
+            self._excluding = patterns(start, self._exclude, "--exclude")
+            yield from self._folder(start)
+        elif any(rule.leave_out(start) for rule in patterns(os.path.split(start)[0], self._exclude, "--exclude")):
+            self._report.pictures["by patterns"] += 1
+        elif self._is_new(start):
+            yield start
+
+    def at(self, root: str, path: str, stems: Collection[str] = ()) -> Iterator[str]:
+        """What the walk of a root gives of a folder in it; with stems only the files in it that are named so."""
+        if path == root and not stems:
+            yield from self.below(root)
             return
+        self._excluding = patterns(root, self._exclude, "--exclude")
+        rules: tuple[Patterns, ...] = ()
+        folder = root
+        for name in os.path.relpath(path, root).split(os.sep) if path != root else ():
+            rules += patterns_in(folder)
+            if self._reason(folder, name, True, rules):
+                return
+            folder = os.path.join(folder, name)
+        yield from self._folder(path, rules, stems)
+
+    def _folder(self, start: str, rules: tuple[Patterns, ...] = (), stems: Collection[str] = ()) -> Iterator[str]:
         waiting: list[_Folder] = []  # a stack instead of recursion, as trees can be deep
-        yield from self._enter(start, waiting)
+        yield from self._enter(start, rules, waiting, stems)
         while waiting:
             folder = waiting[-1]
             if not folder.names:
@@ -148,55 +152,89 @@ class _Walk:
             name = folder.names.pop()
             path = os.path.join(folder.path, name)
             if name not in folder.special:
-                if _key(os.path.join(folder.real, name)) not in self._files:
+                if _key(folder.identity, name) not in self._files:
                     yield path
-            elif folder.special[name] or os.path.isdir(path):
-                yield from self._enter(path, waiting)
-            elif _is_picture_name(name) and self._is_new(path):
+            elif folder.special[name]:
+                yield from self._enter(path, folder.rules, waiting)
+            elif self._is_new(path):
                 yield path
 
-    def _enter(self, path: str, waiting: list[_Folder]) -> Iterator[str]:
-        real = os.path.realpath(path)
-        key = _key(real)
+    def _enter(
+        self, path: str, rules: tuple[Patterns, ...], waiting: list[_Folder], stems: Collection[str] = ()
+    ) -> Iterator[str]:
+        key = identity(path)
         if key in self._folders or key in self._files:
+            self._report.links += 1
             return
+        rules += patterns_in(path)
         names, special = [], {}
         try:
             with os.scandir(path) as entries:
                 for entry in entries:
-                    if entry.name.startswith("."):
+                    if stems and stem(entry.name) not in stems:
                         continue
-                    is_folder = entry.is_dir(follow_symlinks=False)
-                    if is_folder or entry.is_symlink():
+                    link = entry.is_symlink()
+                    is_folder = os.path.isdir(entry.path) if link else entry.is_dir(follow_symlinks=False)
+                    if not is_picture_name(entry.name) and (stems or not is_folder):
+                        continue
+                    if reason := self._reason(path, entry.name, is_folder, rules):
+                        (self._report.folders if is_folder else self._report.pictures)[reason] += 1
+                        continue
+                    if is_folder or link:
                         special[entry.name] = is_folder
-                    elif not _is_picture_name(entry.name):
-                        continue
+                        self._report.links += link
                     names.append(entry.name)
         except OSError:
             self._files.add(key)
             yield path
             return
-        self._folders.add(key)
+        if not stems:
+            self._folders[key] = path, rules
         names.sort(key=os.fsencode, reverse=True)
-        waiting.append(_Folder(path, real, names, special))
+        waiting.append(_Folder(path, key, names, special, rules))
+
+    def _reason(self, folder: str, name: str, is_folder: bool, rules: tuple[Patterns, ...]) -> str | None:
+        return reason_to_leave_out(folder, name, is_folder, (*rules, *self._excluding))
 
     def _is_new(self, path: str) -> bool:
         """Whether a link or a named file leads to a file that did not come yet and that no entered folder gives."""
         real = os.path.realpath(path)
-        key = _key(real)
         folder, name = os.path.split(real)
-        given = not name.startswith(".") and _is_picture_name(name) and _key(folder) in self._folders
+        key = _key(identity(folder), name)
+        reached, rules = self._folders.get(identity(folder), (None, ()))
+        given = reached is not None and is_picture_name(name) and not self._reason(reached, name, False, rules)
         if key in self._files or (given and os.path.lexists(real) and not os.path.islink(real)):
             return False
         self._files.add(key)
         return True
 
 
-def _key(path: str) -> bytes:
-    return blake2b(os.fsencode(path), digest_size=16).digest()  # half the memory of the path
+def identity(path: str) -> bytes:
+    """What is the same for every path to a folder: through links, by other spellings, mounted twice."""
+    try:
+        status = os.stat(path)
+    except (OSError, ValueError):
+        status = None
+    if status is None or not status.st_ino:  # some network file systems have no such numbers
+        return _digest(os.fsencode(os.path.realpath(path)))
+    return b"%d %d" % (status.st_dev, status.st_ino)
 
 
-def _is_picture_name(name: str) -> bool:
+def _key(folder: bytes, name: str) -> bytes:
+    return _digest(folder + b"/" + os.fsencode(name))
+
+
+def _digest(text: bytes) -> bytes:
+    return blake2b(text, digest_size=16).digest()  # half the memory of a path
+
+
+def stem(name: str) -> str:
+    """What the files have in common that a camera saves of one photo."""
+    return os.path.splitext(name)[0].casefold()
+
+
+def is_picture_name(name: str) -> bool:
+    """Whether a file of this name is taken for a picture."""
     return os.path.splitext(name)[1].lower() in picture_extensions()
 
 

@@ -12,6 +12,7 @@ from typing import Any
 from tagprism.errors import InputError, MachineError, NothingToDoError, PictureError, TagprismError
 from tagprism.files import digest_bytes
 from tagprism.images.decode import MAX_PIXELS
+from tagprism.images.leave_out import WalkReport
 from tagprism.images.walk import find_pictures
 from tagprism.keywords import embed, sidecar
 from tagprism.keywords.embed import EmbedChange
@@ -19,7 +20,7 @@ from tagprism.keywords.journal import Journal
 from tagprism.keywords.naming import Naming, has_another
 from tagprism.keywords.sidecar import SidecarChange
 from tagprism.progress import Progress, silent
-from tagprism.tagging.tag_file import read_jsonl
+from tagprism.tagging.read_rows import read_jsonl
 from tagprism.tagging.tagger import Tagger
 from tagprism.tagging.tags import ImageTags, Tag
 
@@ -91,6 +92,8 @@ def from_model(
     *,
     max_pixels: int = MAX_PIXELS,
     progress: Progress = silent,
+    exclude: Sequence[str] = (),
+    report: WalkReport | None = None,
 ) -> Source:
     """Tags that a model finds while they are written.
 
@@ -101,20 +104,25 @@ def from_model(
         labels: words to choose from with their other spellings; the model's vocabulary when None.
         max_pixels: cap on the size of a picture.
         progress: told of every picture.
+        exclude: patterns of what is left out of the folders, as in a `.gitignore`.
+        report: told of what is left out.
 
     Raises:
         NothingToDoError: there are no pictures.
         InputError: the model has no probabilities, and no other limit is given; words without a vector.
     """
     limits = limits.resolved(tagger.calibrated, str(tagger.bundle.path))
-    files = find_pictures(photos)
+    files = find_pictures(photos, exclude=exclude, report=report)
     if not files:
-        raise NothingToDoError("there are no pictures.", where=", ".join(map(os.fsdecode, photos)))
+        left_out = f"Left out: {report}." if str(report or "") else None
+        raise NothingToDoError("there are no pictures.", where=", ".join(map(os.fsdecode, photos)), remedy=left_out)
     rows = tagger.tag_each(
         files, labels, limits.top_k, limits.min_probability, max_pixels=max_pixels, progress=progress
     )
     digest = tagger.bundle.digest
     asked = {"photos": [os.path.abspath(photo) for photo in photos], "model": digest, "labels": labels}  # noqa: PTH100
+    if exclude:
+        asked["exclude"] = list(exclude)
     return Source(rows, limits, digest, asked)
 
 

@@ -1,64 +1,142 @@
-"""Lists of words and phrases in text files, one a line, with other spellings after tabs. Knows no vectors."""
+"""Lists of words and phrases in text files, as people and programs write them. Knows no vectors."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import codecs
+import re
+from collections.abc import Callable
 from pathlib import Path
 
 from tagprism.errors import InputError
-from tagprism.labels.phrases import normalise_phrase
+from tagprism.labels.phrases import bare_phrase, normalise_phrase
+
+_NAMED = 10  # words that a remark names at most
+_MARKS = (  # at the start of a text, saying how it is written; the longer ones first
+    (codecs.BOM_UTF8, "utf-8"),
+    (codecs.BOM_UTF32_LE, "utf-32-le"),
+    (codecs.BOM_UTF32_BE, "utf-32-be"),
+    (codecs.BOM_UTF16_LE, "utf-16-le"),
+    (codecs.BOM_UTF16_BE, "utf-16-be"),
+)
+_LEVELS = re.compile(r"\||\s>\s")  # animals|cat, animals > cat
+_LINE_END = re.compile("\r\n?|\n")
+_REMEDY = "Save it as UTF-8 text, a phrase a line."
+_Entry = tuple[int, list[str]]  # line, and a label with its other spellings
+Remark = Callable[[str], None]
 
 
-def read_phrases(path: Path) -> dict[str, tuple[str, ...]]:
-    """Read a word list: one phrase a line, other spellings of it (aliases) after tabs, each spelling once.
+def read_phrases(path: Path, remark: Remark, *, as_written: bool = False) -> dict[str, tuple[str, ...]]:
+    """Read a word list: a phrase a line, other spellings of it (aliases) after tabs.
 
-    Empty lines and lines that start with `#` are left out; white space around and inside a phrase is evened.
+    Commas and semicolons separate phrases, too. Of a hierarchy (`animals|cat`, or Lightroom's, which is indented by
+    tabs and has `{other spellings}` and `[headings]`) the last level is the phrase. Empty lines and lines that start
+    with `#` are left out; white space around and inside a phrase is evened. What is there already in another case,
+    number, or with other accents is kept once.
 
     Args:
-        path: UTF-8 text, with any line ends.
+        path: text in UTF-8, UTF-16 or UTF-32, or in Windows-1252, which holds Latin-1.
+        remark: told in sentences what was left out or guessed.
+        as_written: a line is one phrase whatever separates its words, and a plural is another one than its singular.
 
     Returns:
         The phrases in order, each with its aliases, mostly none.
 
     Raises:
-        InputError: no such file, not UTF-8, no phrase in it, or a spelling given twice, with the lines.
+        InputError: no such file, no text, or no phrase in it.
     """
+    lines = list(enumerate(_LINE_END.split(_text(path, remark)), start=1))
+    entries = _entries_as_written(lines) if as_written else _entries(lines)
     labels: dict[str, tuple[str, ...]] = {}
-    first: dict[str, int] = {}
-    comments = 0
-    for number, line in _lines(path):
-        if line.startswith("#"):
-            comments += 1
-            continue
-        label, *aliases = (" ".join(part.split()) for part in line.split("\t") if part.strip())
-        for spelling in (label, *aliases):
-            key = normalise_phrase(spelling)
+    first: dict[str, tuple[str, int]] = {}  # spelling and line of what is the same phrase
+    twice, no_words = [], []
+    for number, spellings in entries:
+        kept = []
+        for spelling in spellings:
+            key = normalise_phrase(spelling) if as_written else bare_phrase(spelling)
             if not key:
-                raise InputError(f"`{spelling}` is not a word.", where=f"{path}, line {number}")
-            if key in first:
-                before = f" (first in line {first[key]})" if first[key] != number else ""
-                raise InputError(
-                    f"`{spelling}` is given twice{before}.", where=f"{path}, line {number}", remedy="Keep one of them."
-                )
-            first[key] = number
-        labels[label] = tuple(aliases)
+                no_words.append(f"`{spelling}` (line {number})")
+            elif key in first:
+                if first[key][0] not in kept:  # else it is an alias like its own label
+                    twice.append("`{}` (line {}, as `{}` in line {})".format(spelling, number, *first[key]))
+            else:
+                first[key] = spelling, number
+                kept.append(spelling)
+        if kept:
+            labels[kept[0]] = tuple(kept[1:])
     if not labels:
-        hint = " Lines that start with `#` are comments." if comments else ""
+        hint = " Lines that start with `#` are comments." if any(line.startswith("#") for _, line in lines) else ""
         raise InputError("there is no word in it.", where=str(path), remedy=f"Write one phrase a line.{hint}")
+    for what, some in (("given twice and kept once", twice), ("left out, as it is no word", no_words)):
+        if some:
+            remark(f"{path}: {what}: {_some(some)}.")
     return labels
 
 
-def _lines(path: Path) -> Iterator[tuple[int, str]]:
-    """Lines that hold something, stripped, with their numbers from 1."""
+def _some(words: list[str]) -> str:
+    more = f" and {len(words) - _NAMED:,} more" if len(words) > _NAMED else ""
+    return ", ".join(words[:_NAMED]) + more
+
+
+def _entries_as_written(lines: list[tuple[int, str]]) -> list[_Entry]:
+    kept = ((number, line.strip()) for number, line in lines if not line.strip().startswith("#"))
+    return [(number, _evened(line.split("\t"))) for number, line in kept if line]
+
+
+def _entries(lines: list[tuple[int, str]]) -> list[_Entry]:
+    """Labels with their spellings, whatever separates them."""
+    entries: list[_Entry] = []
+    for number, line in lines:
+        text = line.strip()
+        if not text or text.startswith("#") or (text[0] == "[" and text[-1] == "]"):
+            continue
+        if text[0] == "{" and text[-1] == "}":  # Lightroom: another spelling of the keyword above
+            if entries:
+                entries[-1][1].extend(_evened([text[1:-1]]))
+            continue
+        for part in re.split("[,;]", text):
+            label, *aliases = part.split("\t")
+            if spellings := _evened([_LEVELS.split(label)[-1], *aliases]):
+                entries.append((number, spellings))
+    return entries
+
+
+def _evened(spellings: list[str]) -> list[str]:
+    """White space inside and quotation marks around each spelling taken out; what is empty left out."""
+    evened = (" ".join(spelling.split()) for spelling in spellings)
+    bare = (text[1:-1].strip() if len(text) > 1 and text[0] == text[-1] == '"' else text for text in evened)
+    return [text for text in bare if text]
+
+
+def _text(path: Path, remark: Remark) -> str:
+    """The text of a file, however it is written."""
     try:
-        with path.open(encoding="utf-8-sig") as file:
-            for number, line in enumerate(file, start=1):
-                if stripped := line.strip():
-                    yield number, stripped
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(
-            f"the word list cannot be read ({error}).", where=str(path), remedy="Give a UTF-8 text, a phrase a line."
-        ) from error
+        data = path.read_bytes()
+    except OSError as error:
+        reason = error.strerror or error
+        raise InputError(f"the word list cannot be read ({reason}).", where=str(path), remedy=_REMEDY) from error
+    mark, encoding = next(((mark, name) for mark, name in _MARKS if data.startswith(mark)), (b"", _without_mark(data)))
+    try:
+        return data.removeprefix(mark).decode(encoding)
+    except UnicodeDecodeError as error:
+        line = len((data[: error.start] + b".").splitlines())
+        if mark or encoding != "utf-8":
+            what = f"is not {encoding.upper()}, as it begins"
+            raise InputError(f"{what} (line {line}).", where=str(path), remedy=_REMEDY) from error
+    try:
+        text = data.decode("cp1252")
+    except UnicodeDecodeError as error:
+        raise InputError(f"is no text in UTF-8 (line {line}).", where=str(path), remedy=_REMEDY) from error
+    shown = _LINE_END.split(text)[line - 1].strip()
+    remark(f"{path}: line {line} is not UTF-8: read as Latin-1 (Windows-1252), `{shown}`.")
+    return text
+
+
+def _without_mark(data: bytes) -> str:
+    """UTF-16 without its mark has a zero in every second byte of Latin letters; text in other ways has none."""
+    zeros = [data[at::2].count(0) for at in (0, 1)]
+    if max(zeros) * 4 < len(data) or not max(zeros):
+        return "utf-8"
+    return "utf-16-be" if zeros[0] > zeros[1] else "utf-16-le"
 
 
 def spellings(labels: dict[str, tuple[str, ...]]) -> list[str]:

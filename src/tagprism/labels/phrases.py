@@ -25,6 +25,7 @@ _PLURALS_ALL_THE_SAME = frozenset(_FORMS["endings"]["plural_ics"] + _FORMS["endi
 _ONE_FORM = frozenset(word for words in _FORMS["one_form"].values() for word in words)
 _PUNCTUATION = "()[]{}<>,;:!?.&+*#\"'"
 _IDENTIFIER = re.compile(r"\s*\(/[a-z]/[0-9a-z_]+\)\s*$")  # Freebase: (/m/0hnnb), (/g/11bc5v_0f)
+_ACCENTS = re.compile(r"(?<=[A-Za-z])[\u0300-\u036f]+")
 _LONGEST_MIXED = 4  # words; a longer phrase gets the evenly spaced, hyphened and joined spellings only
 
 
@@ -47,6 +48,20 @@ def normalise_phrase(text: str) -> str:
     plain = unicodedata.normalize("NFKC", decomposed).translate(_INVISIBLE).translate(_DASHES).translate(_APOSTROPHES)
     words = (word.strip("-") for word in re.split(r"[\s_/\\]+", plain))
     return " ".join(word for word in words if word)
+
+
+def bare_phrase(text: str) -> str:
+    """The normalised phrase without accents and with its last word in the singular, where that is certain.
+
+    Spellings with the same one are one label for who writes a list: `Cats` and `cat`, `Café` and `cafes`.
+    """
+    *head, last = without_accents(normalise_phrase(text)).split(" ")
+    return " ".join((*head, min(_singulars(last), default=last)))
+
+
+def without_accents(text: str) -> str:
+    """A text without the accents on its Latin letters (`purée`: `puree`); elsewhere marks make other letters."""
+    return unicodedata.normalize("NFC", _ACCENTS.sub("", unicodedata.normalize("NFD", text)))
 
 
 def listed(words: Iterable[str], what: str) -> tuple[str, ...]:
@@ -101,7 +116,7 @@ def word_spellings(word: str) -> list[str]:
     bare = word.strip(_PUNCTUATION)
     if not bare:
         return []
-    plain = "".join(letter for letter in unicodedata.normalize("NFD", bare) if not unicodedata.combining(letter))
+    plain = without_accents(bare)
     own = dict.fromkeys((word, bare, plain or bare))
     return list(own | dict.fromkeys(form for one in own for form in sorted(variants(one)) if " " not in form))
 

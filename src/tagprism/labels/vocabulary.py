@@ -14,7 +14,7 @@ from rapidfuzz import fuzz, process
 
 from tagprism.errors import InputError
 from tagprism.files import digest_bytes
-from tagprism.labels.phrases import listed, normalise_phrase, variants
+from tagprism.labels.phrases import listed, normalise_phrase, variants, without_accents
 from tagprism.labels.tensor_file import read_tensors, tensor_bytes, write_tensors
 
 Role: TypeAlias = Literal["seen", "unseen", "other"]
@@ -110,6 +110,14 @@ class Vocabulary:
         """Row of a label by a name or an alias, in any case and spacing; None when it is not in the vocabulary."""
         return self._rows.get(normalise_phrase(name))
 
+    def find_alike(self, name: str) -> int | None:
+        """The same, also in another number, with other accents, or hyphened, apart or joined (`Beaches`, `cafés`)."""
+        for text in (name, without_accents(normalise_phrase(name))):
+            for spelling in (normalise_phrase(text), *sorted(variants(text))):
+                if (row := self._rows.get(spelling)) is not None:
+                    return row
+        return None
+
     def index(self, name: str) -> int:
         """Row of a label.
 
@@ -134,7 +142,7 @@ class Vocabulary:
         phrases = listed(phrases, "phrases")
         if phrases == self.names:  # thousands of labels in no time
             return self.roles
-        rows = [self.find(phrase) for phrase in phrases]
+        rows = [self.find_alike(phrase) for phrase in phrases]
         unseen: Role = "unseen"
         seen: Role = "seen"
         roles = [unseen if row is None else self.roles[row] for row in rows]

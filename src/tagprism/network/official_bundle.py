@@ -148,9 +148,9 @@ def _roles(
     say: Callable[[str], None],
 ) -> tuple[tuple[Role, ...], str]:
     """The role of every label, and in words who said so."""
-    seen_names, left_out = _read_lists(seen, "seen") if seen is not None else (None, None)
+    seen_names, left_out = _read_lists(seen, "seen", say) if seen is not None else (None, None)
     if unseen is not None:
-        left_out = _read_lists(unseen, "unseen")[0]
+        left_out = _read_lists(unseen, "unseen", say)[0]
     known = {normalise_phrase(name): number for number, name in enumerate(names)}
     told = "as the lists say"
     if seen_names is None and left_out is None:
@@ -191,10 +191,10 @@ def _numbers(names: Sequence[str], known: dict[str, int], where: str, say: Calla
     return {known[normalise_phrase(name)] for name in names if normalise_phrase(name) in known}
 
 
-def _read_lists(path: Path, side: str) -> tuple[list[str], list[str] | None]:
+def _read_lists(path: Path, side: str, say: Callable[[str], None]) -> tuple[list[str], list[str] | None]:
     """The labels of one side, and (of a JSON split) those of the other: words, one a line, or an object of lists."""
     if path.suffix != ".json":
-        return list(read_phrases(path)), None
+        return list(read_phrases(path, say, as_written=True)), None
     try:
         value = json.loads(path.read_text(encoding="utf-8"))
         found = {key.partition("_")[0]: [str(name) for name in names] for key, names in value.items()}

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import sqlite3
+import stat
 from collections.abc import Container, Iterable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from pathlib import Path
@@ -24,11 +25,14 @@ CREATE TABLE IF NOT EXISTS picture (
     digest BLOB NOT NULL);
 CREATE INDEX IF NOT EXISTS by_path ON picture (path);
 CREATE INDEX IF NOT EXISTS by_size ON picture (size, digest);
+CREATE TABLE IF NOT EXISTS bad (
+    path BLOB PRIMARY KEY, size INTEGER NOT NULL, modified INTEGER NOT NULL, code TEXT NOT NULL);
 CREATE TABLE IF NOT EXISTS intended (id INTEGER PRIMARY KEY);
 CREATE TABLE IF NOT EXISTS last_id (id INTEGER NOT NULL);
 INSERT INTO last_id SELECT 0 WHERE NOT EXISTS (SELECT 1 FROM last_id);
 CREATE TEMP TABLE seen (path BLOB PRIMARY KEY, size INTEGER NOT NULL, modified INTEGER NOT NULL);
 CREATE TEMP TABLE hidden (path BLOB PRIMARY KEY);
+CREATE TEMP TABLE still_bad (path BLOB PRIMARY KEY);
 """
 _PAGE = 1000
 # A path is below a root when it is the root, or begins with it and a separator ("/" + 1 is "0").
@@ -48,6 +52,20 @@ class File(NamedTuple):
     path: str
     size: int
     modified: int
+
+
+def as_files(paths: Iterable[str], folders: list[str]) -> Iterator[File]:
+    """Pictures that a walk met, as they are now; folders, which it could not list, go into a list instead."""
+    for path in paths:
+        try:
+            status = os.stat(path)  # noqa: PTH116
+        except (OSError, ValueError):
+            yield File(path, -1, -1)  # reading it says what is wrong
+            continue
+        if stat.S_ISDIR(status.st_mode):
+            folders.append(path)
+        else:
+            yield File(path, status.st_size, status.st_mtime_ns)
 
 
 class Catalog:
@@ -184,14 +202,41 @@ class Catalog:
             row = self._db.sql.execute(f"SELECT count(*) FROM picture WHERE {_BELOW}", _range(root)).fetchone()
         return int(row[0])
 
-    def gone_below(self, root: str) -> list[int]:
-        """Ids of the pictures held of a file or folder that the walk has not met there, though it could look."""
+    def gone_below(self, root: str, *, alike: bool = False) -> list[tuple[int, str]]:
+        """Ids and paths of the pictures held of a file or folder that the walk has not met, though it could look.
+
+        Args:
+            root: the file or folder.
+            alike: take in the files beside it that are named alike but for the ending.
+        """
         query = (
-            f"SELECT id FROM picture WHERE {_BELOW} AND NOT EXISTS (SELECT 1 FROM seen WHERE seen.path = picture.path)"
-            f" AND {_UNHIDDEN} ORDER BY id"
+            f"SELECT id, path FROM picture WHERE {_BELOW} AND {_UNHIDDEN} AND NOT EXISTS "
+            "(SELECT 1 FROM seen WHERE seen.path = picture.path) ORDER BY id"
         )
+        ranges = [_range(root), *([_alike(root)] if alike else [])]
         with self._db.errors():
-            return [row[0] for row in self._db.sql.execute(query, _range(root))]
+            rows = (row for one in ranges for row in self._db.sql.execute(query, one))
+            return [(number, os.fsdecode(path)) for number, path in rows]
+
+    def note_bad(self, file: File, code: str) -> bool:
+        """Note a file that cannot be used; whether that is known of it as it is."""
+        path = os.fsencode(file.path)
+        with self._db.errors():
+            row = self._db.sql.execute("SELECT size, modified, code FROM bad WHERE path = ?", (path,)).fetchone()
+            self._db.sql.execute("INSERT OR IGNORE INTO still_bad VALUES (?)", (path,))
+            if row == (file.size, file.modified, code):
+                return True
+            values = (path, file.size, file.modified, code)
+            self._db.sql.execute("INSERT OR REPLACE INTO bad VALUES (?, ?, ?, ?)", values)
+        return False
+
+    def forget_bad(self, roots: Iterable[str], *, all: bool = False) -> None:
+        """Forget the bad files below some roots that were not bad again since this was last called, or all of them."""
+        again = "1" if all else "path NOT IN (SELECT path FROM still_bad)"
+        with self._db.transaction():
+            for root in roots:
+                self._db.sql.execute(f"DELETE FROM bad WHERE {_BELOW} AND {again}", _range(root))
+            self._db.sql.execute("DELETE FROM still_bad")
 
     def close(self) -> None:
         """Close the file."""
@@ -206,6 +251,12 @@ def _folder(path: str) -> bytes:
 def _range(root: str) -> dict[str, bytes]:
     first = _folder(root)
     return {"root": os.fsencode(root), "first": first, "end": first[:-1] + bytes([first[-1] + 1])}
+
+
+def _alike(path: str) -> dict[str, bytes]:
+    """Paths that begin as this one without its ending, and a full stop ("." + 1 is "/")."""
+    start = os.fsencode(os.path.splitext(path)[0])  # noqa: PTH122 (texts)
+    return {"root": start, "first": start + b".", "end": start + b"/"}
 
 
 def held_with(file: Path, digests: Container[str]) -> list[int] | None:

@@ -38,6 +38,7 @@ class Settings(BaseModel):
         storage: how matrices are kept.
         recall: of a Qdrant server's int8 copies, as measured last.
         folders: the roots that were indexed, absolute; each as text, or as the hex of its bytes where it is no text.
+        exclude: patterns of what is left out of them.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -50,6 +51,7 @@ class Settings(BaseModel):
     storage: Literal["float32", "float16", "int8"] = "float16"
     recall: float = 1.0
     folders: tuple[str, ...] = ()
+    exclude: tuple[str, ...] = ()
 
 
 class Collection:
@@ -143,13 +145,13 @@ class Collection:
         """The same collection, with its model under another name."""
         return Collection(self.where, self.settings, self.index, lasting_name(model))
 
-    def keep_folders(self, folders: tuple[str, ...]) -> None:
-        """Replace the indexed roots.
+    def keep_folders(self, folders: tuple[str, ...], exclude: tuple[str, ...]) -> None:
+        """Replace the indexed roots, and the patterns of what is left out of them.
 
         Raises:
             MachineError: it cannot be written.
         """
-        self.settings = self.settings.model_copy(update={"folders": tuple(map(escaped, folders))})
+        self.settings = self.settings.model_copy(update={"folders": tuple(map(escaped, folders)), "exclude": exclude})
         values = self.settings.model_dump(mode="json")
         if is_address(self.where):
             self.index.keep_settings(values)  # type: ignore[attr-defined]

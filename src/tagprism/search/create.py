@@ -26,6 +26,7 @@ from tagprism.search.collection import (
     qdrant,
 )
 from tagprism.search.edge_index import RECALL, SHARD, EdgeIndex
+from tagprism.search.roots import without_nested
 from tagprism.search.shared_index import LOCK, SERVER
 from tagprism.tagging.tagger import load
 
@@ -93,7 +94,9 @@ def _anew(
     model = model or old.settings.model
     load(model)  # a model that cannot be used is an error before anything is removed
     remove_collection(where)
-    return create_collection(where, model, storage or old.settings.storage, without_nested([*old.folders, *roots]))
+    return create_collection(
+        where, model, storage or old.settings.storage, without_nested([*old.folders, *roots]), old.settings.exclude
+    )
 
 
 def exists(where: str) -> bool:
@@ -146,7 +149,11 @@ def _locked(file: Path, where: str, busy: str, remedy: str) -> Iterator[None]:
 
 
 def create_collection(
-    where: str, model: str, storage: StorageName = "float16", folders: tuple[str, ...] = ()
+    where: str,
+    model: str,
+    storage: StorageName = "float16",
+    folders: tuple[str, ...] = (),
+    exclude: tuple[str, ...] = (),
 ) -> Collection:
     """Make an empty index for the ranking matrices of a model, while nobody else does (`update_lock`).
 
@@ -155,6 +162,7 @@ def create_collection(
         model: as `tagging.tagger.load` takes it.
         storage: how matrices are kept.
         folders: the roots that will be indexed.
+        exclude: patterns of what is left out of them.
 
     Raises:
         InputError: something else is there already, or the model cannot be used.
@@ -169,6 +177,7 @@ def create_collection(
         columns=int(Q),
         storage=storage,
         folders=tuple(map(escaped, folders)),
+        exclude=exclude,
     )
     if is_address(where):
         engine = qdrant()
@@ -198,12 +207,3 @@ def remove_collection(where: str) -> None:
     with _locked(folder / LOCK, where, "is open in another process.", remedy), machine_errors(folder):
         (folder / SETTINGS).unlink(missing_ok=True)  # first: from here on there is no index
         shutil.rmtree(folder / SHARD, ignore_errors=True)
-
-
-def without_nested(roots: Sequence[str]) -> tuple[str, ...]:
-    """Roots in alphabetical order, without those that lie in others."""
-    kept: list[str] = []
-    for root in sorted(set(roots)):
-        if not any(root.startswith(os.path.join(other, "")) for other in kept):  # noqa: PTH118 (texts)
-            kept.append(root)
-    return tuple(kept)

@@ -6,10 +6,9 @@ What is done is kept, batch by batch: a run that is interrupted or killed at any
 from __future__ import annotations
 
 import os
-import stat
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Collection as SomeOf
 
 import numpy as np
 from jaxtyping import Float32
@@ -18,50 +17,24 @@ from threadpoolctl import threadpool_limits
 from tagprism.errors import InputError, PictureError
 from tagprism.files import digest_bytes
 from tagprism.images.decode import MAX_PIXELS, read_bytes
+from tagprism.images.leave_out import patterns
 from tagprism.images.metadata import read_metadata
 from tagprism.images.stream import process_pictures
-from tagprism.images.walk import each_picture
+from tagprism.images.walk import each_picture, pictures_at
 from tagprism.progress import Progress, silent
-from tagprism.search.catalog import Catalog, File
+from tagprism.search.catalog import Catalog, File, as_files
 from tagprism.search.collection import Collection, catalog_file
 from tagprism.search.contract import Picture
-from tagprism.search.create import without_nested
+from tagprism.search.roots import lies_in, path_in, reaches_far, without_nested
+from tagprism.search.upkeep_report import Report, is_doubtful
 from tagprism.tagging.tags import LabelRanker, Tag
 
 _BATCH = 64  # pictures that are kept at once: a second's work
 _TAGS = 10  # kept with each picture
 _WORDS = 16  # that recall is measured with
 _REMOVED = 1000  # at once
-_MANY, _SHARE = 10, 0.5  # so many, and this share of a folder, do not vanish unless someone says so
+_PLACES = 1000  # at which something changed: more of them are no quicker than a look at everything
 _PASSING = ("missing", "unreadable")  # errors that say nothing about what the file holds
-
-
-@dataclass
-class Report:
-    """What an update did, in pictures.
-
-    Args:
-        added: of files that were not known.
-        changed: of files with other bytes than before, or another time.
-        moved: whose file was found elsewhere; not looked at again.
-        removed: whose file is gone.
-        unchanged: not read at all.
-        skipped: that cannot be used; each was told.
-        doubtful: root -> how many are gone below it: so many that they were kept in the index, as a disk may be away.
-    """
-
-    added: int = 0
-    changed: int = 0
-    moved: int = 0
-    removed: int = 0
-    unchanged: int = 0
-    skipped: int = 0
-    doubtful: dict[str, int] = field(default_factory=dict)
-
-    @property
-    def any_change(self) -> bool:
-        """Whether the index is not what it was."""
-        return bool(self.added or self.changed or self.moved or self.removed)
 
 
 class Upkeep:
@@ -71,7 +44,7 @@ class Upkeep:
         collection: whose index it is; its model looks at the pictures.
         max_pixels: cap on the size of a picture.
         progress: told of every file that is read.
-        skipped: told of every file that cannot be used.
+        skipped: told of every file that cannot be used, once as long as it stays as it is.
     """
 
     def __init__(
@@ -89,71 +62,114 @@ class Upkeep:
         self._report = Report()
         self._waiting: list[tuple[Picture, Float32[np.ndarray, "M Q"]]] = []
         self._next_id = 0
+        self._replaced: Sequence[str] = ()
+        self._links = True  # whether a folder may hold pictures by several paths, so that one place says too little
+        self._own = (os.path.abspath(collection.where),)  # noqa: PTH100 (texts); thumbnails are kept with the index
 
-    def update(self, roots: Sequence[str] = (), *, prune: bool = False) -> Report:
+    def update(
+        self,
+        roots: Sequence[str] = (),
+        *,
+        prune: bool = False,
+        exclude: Sequence[str] | None = None,
+        tell_all: bool = False,
+    ) -> Report:
         """Bring the index up to date, and note its roots in the collection.
 
         Args:
             roots: absolute paths of files and folders, of which nothing is a pattern; what is indexed elsewhere is left
-                as it is. Without any those that were indexed before.
+                as it is. Without any those that were indexed before. What is not there is left as it is, too.
             prune: take out all whose file is gone, however many these are, and roots that are gone.
+            exclude: patterns of what is left out of all roots from now on; those of before when None.
+            tell_all: tell also of files that could not be used before.
 
         Returns:
             What was done.
 
         Raises:
-            InputError: a root is not there, and `prune` does not say that it is gone for good.
+            InputError: a root is not there, and nothing is known of it; a pattern is none.
             MachineError: the machine refused; what was done until then is kept.
         """
         known = self._collection.folders
-        roots = list(roots) or list(known)
+        roots = [path_in(root, known) or root for root in roots] or list(known)
+        self._refuse_unknown(roots)
         folders = without_nested([*known, *roots])
+        replaced = [root for root in known if root not in folders and path_in(root, folders) != root]
         if prune:
             folders = tuple(folder for folder in folders if folder not in roots or os.path.lexists(folder))
-        else:
-            self._refuse_absent(roots)
-        if folders != known:
-            self._collection.keep_folders(folders)
+        settings = self._collection.settings
+        excluded = settings.exclude if exclude is None else tuple(filter(None, exclude))
+        patterns("", excluded, "--exclude")  # what is none is an error before it is kept
+        if folders != known or excluded != settings.exclude:
+            self._collection.keep_folders(folders, excluded)
+        if tell_all:
+            self._catalog.forget_bad(roots, all=True)
         self._report = Report()
-        self._waiting.clear()
-        self._catalog.heal(self._index)
-        self._next_id = self._catalog.next_id()
-        hidden: list[str] = []
-        self._catalog.scan(self._walk([root for root in roots if os.path.lexists(root)], hidden), hidden)
-        seen, count = self._catalog.to_look_at()
-        self._report.unchanged = seen - count
-        self._look(count)
-        self._remove_gone(roots, prune)
+        present = [root for root in roots if os.path.lexists(root)]
+        paths = each_picture(present, exclude=excluded, without=self._own, report=self._report.walk)
+        self._bring_in(paths, replaced)
+        for root in roots:
+            self._remove_gone(root, self._catalog.gone_below(root), prune)
+        for root in replaced:
+            self._remove([number for number, _ in self._catalog.gone_below(root)])
+        self._catalog.forget_bad(present)
+        self._links = self._report.walk.links > 0 or len(present) < len(folders)
         self._settle()
         return self._report
 
-    def _refuse_absent(self, roots: list[str]) -> None:
+    def follow(self, places: SomeOf[str]) -> Report:
+        """Bring the index up to date with what changed at some places, after `update` has been called.
+
+        Args:
+            places: absolute paths of files and folders that are new, changed or gone.
+
+        Returns:
+            What was done; only what was looked at counts as unchanged.
+
+        Raises:
+            InputError: a `.tagprismignore` cannot be used.
+            MachineError: the machine refused; what was done until then is kept.
+        """
+        folders = self._collection.folders
+        inside = {root: [place for place in places if lies_in(place, root)] for root in folders}
+        if self._links or len(places) > _PLACES or any(map(reaches_far, places)):
+            return self.update([root for root in folders if os.path.lexists(root)])
+        self._report = Report()
+        pairs = [(root, place) for root, some in inside.items() for place in some]
+        self._bring_in(pictures_at(pairs, exclude=self._collection.settings.exclude, without=self._own))
+        for root, some in inside.items():
+            gone = (one for place in some for one in self._catalog.gone_below(place, alike=place != root))
+            self._remove_gone(root, list(dict.fromkeys(gone)), prune=False)
+        self._catalog.forget_bad(places)
+        self._settle()
+        return self._report
+
+    def _bring_in(self, paths: Iterable[str], replaced: Sequence[str] = ()) -> None:
+        """Index what is new or changed of some files; those below replaced roots are held by another path now."""
+        self._waiting.clear()
+        self._replaced = replaced
+        self._catalog.heal(self._index)
+        self._next_id = self._catalog.next_id()
+        hidden: list[str] = []
+        self._catalog.scan(as_files(paths, hidden), hidden)
+        for folder in hidden:
+            self._skip(File(folder, -1, -1), PictureError("unreadable", "The folder cannot be listed.", where=folder))
+        seen, count = self._catalog.to_look_at()
+        self._report.unchanged = seen - count
+        self._look(count)
+
+    def _refuse_unknown(self, roots: list[str]) -> None:
         for root in roots:
-            if not os.path.lexists(root):
-                remedy = "Name files or folders that are there."
-                if self._catalog.count_below(root):
-                    remedy = "If its disk is not in use, mount it; if it is gone for good, add --prune."
-                raise InputError("is not there.", where=root, remedy=remedy)
+            known = root in self._collection.folders or self._catalog.count_below(root)
+            if not known and not os.path.lexists(root):
+                raise InputError("is not there.", where=root, remedy="Name files or folders that are there.")
 
-    def _walk(self, roots: list[str], hidden: list[str]) -> Iterator[File]:
-        own = os.path.join(os.path.abspath(self._collection.where), "")  # noqa: PTH100, PTH118 (texts)
-        for path in each_picture(roots):
-            if path.startswith(own):  # thumbnails that are kept with the index
-                continue
-            try:
-                status = os.stat(path)  # noqa: PTH116
-            except (OSError, ValueError):
-                yield File(path, -1, -1)  # reading it says what is wrong
-                continue
-            if stat.S_ISDIR(status.st_mode):
-                hidden.append(path)
-                self._skip(path, PictureError("unreadable", "The folder cannot be listed.", where=path))
-            else:
-                yield File(path, status.st_size, status.st_mtime_ns)
-
-    def _skip(self, path: str, error: PictureError) -> None:
-        self._report.skipped += 1
-        self._tell(path, error)
+    def _skip(self, file: File, error: PictureError) -> None:
+        if self._catalog.note_bad(file, error.code):
+            self._report.known_bad += 1
+        else:
+            self._report.skipped += 1
+            self._tell(file.path, error)
 
     def _look(self, count: int) -> None:
         """Index all files that are not held as they are."""
@@ -195,7 +211,8 @@ class Upkeep:
         source = next((picture for picture in held if picture and picture.digest == digest), None)
         if source is None:
             return False
-        if number is None and not os.path.lexists(source.path):
+        replaced = any(lies_in(source.path, root) for root in self._replaced)
+        if number is None and (replaced or not os.path.lexists(source.path)):
             self._report.moved += 1
             number = source.id
         elif number is not None:
@@ -210,7 +227,7 @@ class Upkeep:
         try:
             facts = read_metadata(file.path)
         except PictureError as error:
-            self._skip(file.path, error)
+            self._skip(file, error)
             return
         if number is not None:
             self._report.changed += 1
@@ -234,7 +251,7 @@ class Upkeep:
         return Picture(number, file.path, file.size, file.modified, digest, *size, taken, tags)
 
     def _cannot_use(self, file: File, number: int | None, error: PictureError) -> None:
-        self._skip(file.path, error)
+        self._skip(file, error)
         if number is not None and error.code not in _PASSING:  # what is indexed is of bytes that are no more
             self._remove([number])
 
@@ -261,14 +278,16 @@ class Upkeep:
                 self._catalog.forget(some)
             self._report.removed += len(some)
 
-    def _remove_gone(self, roots: list[str], prune: bool) -> None:
-        for root in roots:
-            gone, held = self._catalog.gone_below(root), self._catalog.count_below(root)
-            many = len(gone) >= _MANY and len(gone) > _SHARE * held
-            if gone and not prune and (many or len(gone) == held):
-                self._report.doubtful[root] = len(gone)
-            else:
-                self._remove(gone)
+    def _remove_gone(self, root: str, gone: list[tuple[int, str]], prune: bool) -> None:
+        """Take out what is gone of a root, or is there but left out from now on; unless a disk may be away."""
+        held = self._catalog.count_below(root)
+        kept = set()
+        if not prune and is_doubtful(len(gone), held):
+            away = {number for number, path in gone if not os.path.lexists(path)}
+            if is_doubtful(len(away), held):
+                self._report.doubtful[root] = len(away)
+                kept = away
+        self._remove([number for number, _ in gone if number not in kept])
 
     def _settle(self) -> None:
         if self._report.any_change:

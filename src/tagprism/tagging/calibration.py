@@ -110,7 +110,7 @@ class Calibration:
         roles = np.array(vocabulary.roles_of(labels))
         if tuple(labels) == vocabulary.names:  # all is known, thousands of labels in no time
             return LabelCalibration(self.maps, self.statistics, roles, reference)
-        rows = np.array([-1 if (row := vocabulary.find(label)) is None else row for label in labels])
+        rows = np.array([-1 if (row := vocabulary.find_alike(label)) is None else row for label in labels])
         own = (vocabulary.vectors[rows] == vectors).all(axis=1) & (rows >= 0)  # other spelling, other vector
         statistics = self.statistics[rows]
         trained = roles[~own] == "seen"

@@ -21,7 +21,7 @@ from itertools import chain, pairwise
 from pathlib import Path
 from typing import Any
 
-from tagprism.errors import InputError, PictureError
+from tagprism.errors import InputError
 from tagprism.files import locked, machine_errors, place_new, write_text
 from tagprism.images.stream import BATCH
 from tagprism.tagging.tags import ImageTags, Tag
@@ -93,33 +93,6 @@ FORMATS = {
     "jsonl": RowFormat("", _jsonl, _jsonl_start, re.compile(b'"error": '), several=False),
     "csv": RowFormat(_COLUMNS, _csv, _csv_start, re.compile(rb",,,,[^\n]"), several=True),
 }
-
-
-def read_jsonl(data: bytes, where: str) -> Iterator[ImageTags]:
-    """Read rows of JSONL.
-
-    Args:
-        data: a file's bytes.
-        where: its name for messages.
-
-    Raises:
-        InputError: a line is not a row.
-    """
-    for number, line in enumerate(data.splitlines(), start=1):
-        try:
-            row = json.loads(line)
-            path = Path(row["path"])
-            if "error" in row:
-                yield ImageTags(path, (), PictureError(row["error"]["code"], row["error"]["message"]))
-            else:
-                each = ((str(t["label"]), float(t["score"]), t["probability"], int(t["vector"])) for t in row["tags"])
-                yield ImageTags(path, tuple(Tag(*of_one) for of_one in each))
-        except (ValueError, KeyError, TypeError) as error:
-            raise InputError(
-                f"is not a row of tags ({error!r}).",
-                where=f"{where}, line {number}",
-                remedy="Give the JSONL of `tagprism tag --format jsonl`.",
-            ) from error
 
 
 class TagFile(AbstractContextManager["TagFile"]):

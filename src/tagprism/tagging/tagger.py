@@ -110,7 +110,7 @@ class Tagger:
         Raises:
             InputError: phrases that nothing here can embed, with the nearest known ones.
         """
-        rows = {label: self.vocabulary.find(label) for label in labels}
+        rows = {label: self.vocabulary.find_alike(label) for label in labels}
         vectors = {label: self.vocabulary.vectors[row] for label, row in rows.items() if row is not None}
         new = [label for label, row in rows.items() if row is None]
         if new:
@@ -122,6 +122,22 @@ class Tagger:
                     vectors |= dict(zip(some, self.label_space.embed(some).vectors, strict=True))
                     advance(len(some))
         return np.stack([vectors[label] for label in labels]).astype(np.float32)
+
+    def unknown(self, labels: Iterable[str]) -> list[str]:
+        """Words and phrases that neither the vocabulary holds in any spelling nor a text encoder here knows."""
+        new = [label for label in labels if self.vocabulary.find_alike(label) is None]
+        if not new or self.label_space is None:
+            return new
+        encoders = self.label_space.encoders.values()
+        return [label for label in new if not any(encoder.knows(label) for encoder in encoders)]
+
+    def nearest_known(self, label: str, n: int = 3) -> list[str]:
+        """Words that are spelt most like an unknown one: the encoders', then the vocabulary's."""
+        encoders = self.label_space.encoders.values() if self.label_space is not None else ()
+        near = [word for encoder in encoders for word in encoder.nearest_known(label, n)]
+        letters = set(label.casefold().replace(" ", ""))
+        near += [name for name in self.vocabulary.nearest_names(label, n) if letters & set(name.casefold())]
+        return list(dict.fromkeys(near))[:n]
 
     def scoring_vectors(self, labels: Sequence[str]) -> Float32[np.ndarray, "L Q"]:
         """What ranking matrices (M, Q) are multiplied with to score words and phrases; errors as for `embed`."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
@@ -22,6 +22,9 @@ else:
 
 Labels: TypeAlias = str | Sequence[str] | Mapping[str, str | Sequence[str]] | None
 """What pictures are tagged with: one label, several, or labels with their other spellings; the vocabulary when None."""
+
+
+_NAMED = 10  # words that a remark names at most
 
 
 @dataclass(frozen=True)
@@ -79,6 +82,37 @@ def label_spellings(labels: Labels, vocabulary: Vocabulary) -> list[tuple[str, .
     if not found:
         raise InputError("there are no labels to choose from.", remedy="Give at least one word.")
     return found
+
+
+def known_labels(
+    tagger: Tagger, labels: Mapping[str, Sequence[str]], remark: Callable[[str], None]
+) -> dict[str, tuple[str, ...]]:
+    """The labels of a word list that a model has vectors for, each with those of its other spellings that it has.
+
+    Args:
+        tagger: the model.
+        labels: with their other spellings.
+        remark: told once which words are unknown, with the nearest known ones.
+
+    Raises:
+        InputError: none of them is known.
+    """
+    unknown = set(tagger.unknown([spelling for label, others in labels.items() for spelling in (label, *others)]))
+    if not unknown:
+        return {label: tuple(others) for label, others in labels.items()}
+    named = [
+        f"`{word}`" + (f" (nearest: {', '.join(near)})" if (near := tagger.nearest_known(word)) else "")
+        for word in sorted(unknown)[:_NAMED]
+    ]
+    more = f" and {len(unknown) - _NAMED:,} more" if len(unknown) > _NAMED else ""
+    groups = ([word for word in (label, *others) if word not in unknown] for label, others in labels.items())
+    known = {label: tuple(others) for label, *others in filter(None, groups)}
+    what = f"{len(unknown):,} of the words are unknown to this model: {', '.join(named)}{more}."
+    if not known:
+        tagger.embed(sorted(unknown)[:_NAMED])  # its error says what would help
+        raise InputError(what, where="labels", remedy="Use other words.")
+    remark(f"{what} The others are used.")
+    return known
 
 
 class LabelRanker:

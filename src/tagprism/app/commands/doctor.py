@@ -13,7 +13,7 @@ import typer
 
 import tagprism
 from tagprism.app import console
-from tagprism.app.options import Limit, Quiet, Split
+from tagprism.app.options import Limit, Quiet, Split, named_path
 from tagprism.errors import InputError, NothingToDoError, PictureError, TagprismError
 
 if TYPE_CHECKING:
@@ -26,7 +26,9 @@ _QUANTILES = (5, 50, 95)
 
 
 def doctor(
-    photos: Annotated[list[Path] | None, typer.Argument(help="Pictures and folders to measure --bundle on.")] = None,
+    photos: Annotated[
+        list[Path] | None, typer.Argument(parser=named_path, help="Pictures and folders to measure --bundle on.")
+    ] = None,
     bundle: Annotated[
         str | None, typer.Option(help="RUN or BUNDLE: measure whether its vectors have collapsed.")
     ] = None,
@@ -74,6 +76,7 @@ def _findings() -> Iterator[tuple[str, str, bool]]:
         note = f'not installed: {", ".join(missing)}; pip install "tagprism[{extra}]"' if missing else "installed"
         yield f"extra [{extra}]", note, True
     try:
+        yield "defaults", _defaults(), True
         path = cache_dir()
         free = shutil.disk_usage(path).free / 1e9
         used = sum(file.stat().st_size for file in path.rglob("*") if file.is_file()) / 1e9
@@ -81,7 +84,15 @@ def _findings() -> Iterator[tuple[str, str, bool]]:
         clipart = find_openclipart()
         yield "Open Clip Art", str(clipart) if clipart else "not here; `tagprism data fetch openclipart`", True
     except TagprismError as error:
-        yield "cache", str(error), False
+        yield "cache or defaults", str(error), False
+
+
+def _defaults() -> str:
+    """Where the user's file of defaults is, and what it says."""
+    from tagprism.app.config import config_file, read_config
+
+    said = [f"{command} {json.dumps(options)}" for command, options in read_config().items()]
+    return f"{config_file()}: {'; '.join(said) or 'nothing set'}"
 
 
 def _telemetry() -> tuple[str, bool]:

@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
 from tagprism.app import console
 from tagprism.app.options import DEFAULT_MODEL, Quiet
-from tagprism.errors import InputError, NothingToDoError, PictureError
+from tagprism.errors import NothingToDoError
 
 if TYPE_CHECKING:
     from tagprism.search.collection import Collection
-    from tagprism.search.upkeep import Report, Upkeep
+    from tagprism.search.upkeep import Upkeep
+    from tagprism.search.upkeep_report import Report
 
 
 def index(
@@ -37,6 +37,10 @@ def index(
         bool, typer.Option("--rebuild", help="Look at everything anew, with another model or storage if given.")
     ] = False,
     watch: Annotated[bool, typer.Option("--watch", help="Go on, and follow every change in the folders.")] = False,
+    exclude: Annotated[
+        list[str] | None,
+        typer.Option(help='What to leave out from now on, as in a .gitignore; may be repeated; "" for nothing.'),
+    ] = None,
     max_pixels: Annotated[
         int | None,
         typer.Option(min=1, help="As for tag. \\[default: 178956970]"),
@@ -45,24 +49,26 @@ def index(
 ) -> int:
     """Make an index of pictures to search in, or bring it up to date: only new and changed files are read."""
     from tagprism.images.decode import MAX_PIXELS
-    from tagprism.images.walk import expand_pattern
+    from tagprism.images.picture_list import expand_pattern
     from tagprism.search.create import open_for_update
     from tagprism.search.upkeep import Upkeep
 
+    if not into or "" in (paths or ()):
+        raise typer.BadParameter("a path is empty; write . for the current folder.")
     roots = [os.path.abspath(one) for path in paths or () for one in expand_pattern(path)]  # noqa: PTH100 (texts)
     with open_for_update(into, roots, model=model, storage=storage, rebuild=rebuild) as collection:
         upkeep = Upkeep(
             collection,
             max_pixels=max_pixels or MAX_PIXELS,
             progress=console.progress(quiet),
-            skipped=_tell_once(),
+            skipped=lambda path, error: console.say_skipped(path, error.message),
         )
         try:
-            report = upkeep.update(roots, prune=prune)
+            report = upkeep.update(roots, prune=prune, exclude=exclude, tell_all=rebuild)
             _say(collection, report, quiet)
-            while watch:
+            if watch:
                 console.say("watching; Ctrl-C ends it", quiet=quiet)
-                _follow(collection, upkeep, quiet)
+                _follow(collection, upkeep, report, quiet)
         except KeyboardInterrupt as stop:
             kept = f"{collection.index.info().pictures:,} pictures are in {into}"
             raise console.Interrupted(f"interrupted; {kept}. Run the same command again to continue.") from stop
@@ -71,43 +77,36 @@ def index(
         return _exit_code(report, roots or list(collection.folders))
 
 
-def _follow(collection: Collection, upkeep: Upkeep, quiet: bool) -> None:
+def _follow(collection: Collection, upkeep: Upkeep, report: Report, quiet: bool) -> None:
     from tagprism.search.watch import changes
 
-    for _ in changes(collection.folders):
-        present = [folder for folder in collection.folders if os.path.lexists(folder)]  # a disk may be away for a while
-        report = upkeep.update(present) if present else None
-        if report and report.any_change:
+    doubtful = report.doubtful
+    for places in changes(collection.folders, os.path.abspath(collection.where), console.say):  # noqa: PTH100 (texts)
+        report = upkeep.update() if places is None else upkeep.follow(places)
+        if report.any_change or (report.doubtful and report.doubtful != doubtful):
             _say(collection, report, quiet)
+        doubtful = report.doubtful
 
 
 def _exit_code(report: Report, roots: list[str]) -> int:
-    """0, or 4 when pictures were skipped; what was doubtful or nothing at all is an error."""
-    if report.doubtful:
-        root, gone = next(iter(report.doubtful.items()))
-        raise InputError(
-            f"{gone:,} pictures that are indexed are gone, too many to be sure: they were kept.",
-            where=root,
-            remedy="If its disk is not in use, mount it; if they are gone for good, add --prune.",
-        )
-    if not report.unchanged + report.added + report.changed + report.moved + report.removed + report.skipped:
+    """0, or 4 when pictures were skipped that were not known to be bad; nothing at all is an error."""
+    done = report.any_change or report.unchanged + report.skipped + report.known_bad
+    if not done and not report.doubtful:
         raise NothingToDoError("there are no pictures.", where=", ".join(map(console.printable, roots)))
     return console.SKIPPED if report.skipped else console.OK
 
 
-def _tell_once() -> Callable[[str, PictureError], None]:
-    """What names skipped pictures: while a folder is watched they are met again with every change."""
-    told = set()
-
-    def tell(path: str, error: PictureError) -> None:
-        if (path, error.message) not in told:
-            told.add((path, error.message))
-            console.say_skipped(path, error.message)
-
-    return tell
-
-
 def _say(collection: Collection, report: Report, quiet: bool) -> None:
+    for root, gone in report.doubtful.items():
+        what = "is not there" if not os.path.lexists(root) else "has lost many"
+        kept = f"{gone:,} indexed picture(s) were kept"
+        remedy = "If its disk is not in use, mount it; if they are gone for good, add --prune."
+        console.say(f"{root} {what}: {kept}. {remedy}")
+    if left_out := str(report.walk):
+        console.say(f"left out: {left_out}", quiet=quiet)
+    if report.known_bad:
+        kept = "could not be used before and still cannot; `tagprism tag` says why"
+        console.say(f"{report.known_bad:,} picture(s) {kept}", quiet=quiet)
     words = {"added": report.added, "changed": report.changed, "moved": report.moved, "removed": report.removed}
     words |= {"unchanged": report.unchanged, "skipped": report.skipped}
     done = ", ".join(f"{count:,} {word}" for word, count in words.items() if count) or "nothing to do"

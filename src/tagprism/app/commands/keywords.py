@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from tagprism.app import console
-from tagprism.app.options import DEFAULT_MODEL, Quiet
+from tagprism.app.options import DEFAULT_MODEL, Exclude, Photos, Quiet, from_command_line, named_path, read_words
 from tagprism.errors import InputError, NothingToDoError, PictureError
 
 if TYPE_CHECKING:
@@ -31,7 +31,8 @@ SidecarThere = Annotated[
 
 @app.command()
 def write(
-    photos: Annotated[list[Path] | None, typer.Argument(help="Pictures and folders.")] = None,
+    context: typer.Context,
+    photos: Photos = None,
     model: Annotated[str | None, typer.Option("--model", "-m", help=f"As for `tag`; else {DEFAULT_MODEL}.")] = None,
     tags: Annotated[
         Path | None, typer.Option("--from", help="Take the tags from the JSONL of `tagprism tag`; - is stdin.")
@@ -48,14 +49,15 @@ def write(
         Path | None, typer.Option(help="Your own tree of keywords: lines such as animals|cat, or kitty = animals|cat.")
     ] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Show what would change and write nothing.")] = False,
+    exclude: Exclude = None,
     max_pixels: Annotated[int | None, typer.Option(min=1, help="Skip pictures with more pixels.")] = None,
     quiet: Quiet = False,
 ) -> int:
     """Write keywords into XMP sidecars, or into JPEGs; yours stay as they are, `tagprism undo` takes ours back."""
     from tagprism.images.decode import MAX_PIXELS
+    from tagprism.images.leave_out import WalkReport
     from tagprism.keywords.hierarchy import read_hierarchy
     from tagprism.keywords.write import Limits, from_model, from_rows, write_keywords
-    from tagprism.labels.phrase_list import read_phrases
     from tagprism.tagging.tagger import load
 
     if embed and sidecar:
@@ -63,15 +65,21 @@ def write(
     places = read_hierarchy(hierarchy) if hierarchy is not None else None
     limits, progress = Limits(min_probability, min_score, top_k), console.progress(quiet)
     if tags is not None:
-        if photos or model or labels:
-            raise typer.BadParameter("--from names photos and tags: leave PHOTOS, --model and --labels away.")
+        if photos or from_command_line(context, "model", "labels", "exclude"):
+            raise typer.BadParameter("--from names photos and tags: leave PHOTOS, --model, --labels, --exclude away.")
         source = from_rows(sys.stdin.buffer.read() if str(tags) == "-" else tags, limits, progress=progress)
     elif not photos:
         raise InputError("photos are needed.", remedy="Give PHOTOS, or --from tags.jsonl.")
     else:
-        words = read_phrases(labels) if labels is not None else None
+        tagger = load(model or DEFAULT_MODEL)
+        words = read_words(labels, tagger) if labels is not None else None
         cap = max_pixels or MAX_PIXELS
-        source = from_model(load(model or DEFAULT_MODEL), photos, limits, words, max_pixels=cap, progress=progress)
+        report = WalkReport()
+        source = from_model(
+            tagger, photos, limits, words, max_pixels=cap, progress=progress, exclude=exclude or (), report=report
+        )
+        if left_out := str(report):
+            console.say(f"left out: {left_out}", quiet=quiet)
     show = _print_difference if dry_run else None
     done = write_keywords(source, sidecar, inside=embed, places=places, dry_run=dry_run, changed=show)
     what = "photo" if embed else "sidecar"
@@ -102,7 +110,7 @@ def _print_difference(change: SidecarChange) -> None:
 
 @app.command()
 def show(
-    photos: Annotated[list[Path], typer.Argument(help="Pictures and folders.")],
+    photos: Annotated[list[Path], typer.Argument(parser=named_path, help="Pictures and folders.")],
     sidecar: SidecarThere = None,
     embed: Annotated[bool, typer.Option("--embed", help="Those inside the JPEGs instead.")] = False,
     format: Annotated[Literal["table", "jsonl"], typer.Option(help="What to print.")] = "table",

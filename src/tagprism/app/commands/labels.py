@@ -37,7 +37,7 @@ def make(
     from tagprism.labels.vocabulary import Role, Vocabulary
     from tagprism.network.encoder_sources import encoder_folder
 
-    aliases = read_phrases(words)
+    aliases = read_phrases(words, console.say)
     phrases = list(aliases)
     names = encoder or ["minilm"]
     encoders = {name: load_encoder(encoder_folder(name)) for name in names}
@@ -70,7 +70,7 @@ def check(
     from tagprism.network.encoder_sources import encoder_folder
 
     encoders = [load_encoder(encoder_folder(name)) for name in encoder or ["minilm"]]
-    checks = check_labels(spellings(read_phrases(words)), encoders)
+    checks = check_labels(spellings(read_phrases(words, console.say)), encoders)
     table = Table()
     for column in ("phrase", "encoder", "status", "rule", "respelled", "missing words", "nearest known"):
         table.add_column(column)

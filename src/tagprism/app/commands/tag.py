@@ -14,11 +14,11 @@ from rich.cells import cell_len
 from rich.text import Text
 
 from tagprism.app import console
-from tagprism.app.options import DEFAULT_MODEL, Model, Quiet
+from tagprism.app.options import DEFAULT_MODEL, Exclude, Model, Quiet, read_words
 from tagprism.errors import InputError, PictureError
 
 if TYPE_CHECKING:
-    from tagprism.images.walk import PictureList
+    from tagprism.images.picture_list import PictureList
     from tagprism.tagging.tag_file import RowFormat
     from tagprism.tagging.tagger import Tagger
     from tagprism.tagging.tags import ImageTags, Tag
@@ -52,6 +52,7 @@ def tag(
         Path | None, typer.Option(help="File to write the rows into; run again to continue an interrupted one.")
     ] = None,
     null: Annotated[bool, typer.Option("--null", "-0", help="The list on stdin has zero bytes between paths.")] = False,
+    exclude: Exclude = None,
     max_pixels: Annotated[
         int | None,
         typer.Option(
@@ -65,18 +66,21 @@ def tag(
 ) -> int:
     """Tag pictures with your own words or the model's vocabulary."""
     from tagprism.images.decode import MAX_PIXELS
-    from tagprism.images.walk import PictureList
-    from tagprism.labels.phrase_list import read_phrases
+    from tagprism.images.picture_list import PictureList
     from tagprism.tagging.tagger import load
 
     format = format or _format_for(out)
     if out is not None and format == "table":
         raise InputError("a table is for the terminal.", where="--out", remedy="Use --format jsonl or csv.")
+    if "" in paths:
+        raise typer.BadParameter("a path is empty; write . for the current folder.")
     tagger = load(model)
-    words = read_phrases(labels) if labels is not None else None
+    words = read_words(labels, tagger) if labels is not None else None
     if top_k is None and min_probability is None:  # what is likely, where that is known and a person reads it
         top_k, min_probability = (None, _AT_LEAST) if format == "table" and tagger.calibrated else (_TOP_K, None)
-    pictures = PictureList(paths, sys.stdin.buffer.read() if "-" in paths else b"", null=null)
+    pictures = PictureList(paths, sys.stdin.buffer.read() if "-" in paths else b"", null=null, exclude=exclude or ())
+    if left_out := str(pictures.report):
+        console.say(f"left out: {left_out}", quiet=quiet)
     job = _Job(tagger, words, top_k, min_probability, max_pixels or MAX_PIXELS, pictures, explain, quiet)
     skipped = _print(job, format) if out is None else _write_file(job, out, format)
     if skipped:

@@ -51,7 +51,7 @@ def train(
         return launch(devices or 1, nodes or 1)
     quiet = quiet or not processes.is_main
     try:
-        words = read_phrases(vocabulary) if vocabulary is not None else None
+        words = read_phrases(vocabulary, console.say, as_written=True) if vocabulary is not None else None
         with processes.main_first("data"):
             table, chosen = open_data(data, split)
         run = train_run(

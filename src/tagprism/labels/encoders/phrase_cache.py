@@ -70,3 +70,7 @@ class CachedEncoder:
     def nearest_known(self, phrase: str, n: int = 3) -> list[str]:
         """Known words that are spelt like the unknown ones of a phrase; empty where every phrase is known."""
         return self._encoder.nearest_known(phrase, n)
+
+    def knows(self, phrase: str) -> bool:
+        """As the encoder's own."""
+        return self._encoder.knows(phrase)

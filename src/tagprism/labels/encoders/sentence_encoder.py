@@ -12,12 +12,14 @@ from jaxtyping import Float32
 
 from tagprism.errors import InputError
 from tagprism.labels.encoders.encoder import EncoderCard, unit_rows
+from tagprism.labels.english import is_english
 from tagprism.labels.phrases import spoken_phrase
 
 if TYPE_CHECKING:
     from tagprism.onnx_graph import OnnxGraph
 
 MODEL_FILE, TOKENIZER_FILE = "model.onnx", "tokenizer.json"
+_ENGLISH = ("minilm",)  # encoders that learnt English alone
 _BATCH = 64  # phrases per run
 _PHRASES_A_PICTURE = 16  # phrases that are as much work as a picture at most: the time limit is a picture's
 _LISTS = 4  # of phrases that are remembered
@@ -89,6 +91,15 @@ class SentenceEncoder:
                 raise InputError(what, where=str(self._folder / MODEL_FILE), remedy="Copy it again.")
             vectors[batch] = found
         return unit_rows(vectors)
+
+    def knows(self, phrase: str) -> bool:
+        """Whether a phrase is of the encoder's language, where that is known; else whether there is a word in it."""
+        return is_english(phrase, self._pieces) if self.id in _ENGLISH else bool(spoken_phrase(phrase))
+
+    @cached_property
+    def _pieces(self) -> frozenset[str]:
+        """Words that the tokenizer has whole: frequent ones, names among them."""
+        return frozenset(self._tokenizer.get_vocab())
 
     def nearest_known(self, phrase: str, n: int = 3) -> list[str]:
         """Nothing: every phrase is known."""

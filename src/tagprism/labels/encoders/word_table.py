@@ -133,6 +133,10 @@ class WordTable:
         """The first known spelling of a word."""
         return next((form for form in word_spellings(word) if form in self._rows), None)
 
+    def knows(self, phrase: str) -> bool:
+        """Whether some word of a phrase is known."""
+        return bool(self.read(phrase).rows)
+
     def nearest_known(self, phrase: str, n: int = 3) -> list[str]:
         """Known words that are spelt like the unknown ones of a phrase.
 

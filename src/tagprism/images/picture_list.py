@@ -1,0 +1,78 @@
+"""Pictures as they are named on a command line: files, folders, patterns, lists. Opens no picture."""
+
+# ruff: noqa: PTH112, PTH207
+# Paths are strings here, as in `walk`.
+
+from __future__ import annotations
+
+import glob
+import os
+from collections.abc import Iterator, Sequence
+
+from tagprism.errors import NothingToDoError
+from tagprism.images.leave_out import WalkReport
+from tagprism.images.walk import each_picture, is_picture_name
+
+
+def expand_pattern(path: str) -> list[str]:
+    """What a pattern stands for that no shell has expanded.
+
+    Args:
+        path: a path; one that is not there and has `*`, `?` or `[` in it is a pattern (`**`: folders at any depth).
+
+    Returns:
+        What fits the pattern, in byte order; where `**` is in it, only what has a picture's name. The path itself when
+        it is no pattern or fits nothing.
+    """
+    if not glob.has_magic(path) or os.path.lexists(path):
+        return [path]
+    found = sorted(glob.iglob(path, recursive=True), key=os.fsencode)
+    if "**" in path:  # it finds folders and everything in them
+        found = [name for name in found if is_picture_name(name) and not os.path.isdir(name)]
+    return found or [path]
+
+
+class PictureList:
+    """The pictures that were asked for; every pass over it looks for them again, so that none is held in memory.
+
+    Args:
+        paths: files, folders, patterns, and `-` for the listed ones.
+        listed: paths that are taken as they are: `[1].jpg` is a name there and no pattern.
+        null: whether these are separated by zero bytes instead of line ends.
+        exclude: as for `each_picture`.
+
+    Attributes:
+        count: how many pictures there are.
+        report: what is left out of them.
+
+    Raises:
+        NothingToDoError: there are none.
+    """
+
+    def __init__(
+        self, paths: Sequence[str], listed: bytes = b"", *, null: bool = False, exclude: Sequence[str] = ()
+    ) -> None:
+        self._paths, self._listed, self._null, self._exclude = paths, listed, null, exclude
+        self.report = WalkReport()
+        self.count = sum(1 for _ in each_picture(self.named(), exclude=exclude, report=self.report))
+        if not self.count:
+            left_out = f"Left out: {self.report}." if str(self.report) else None
+            raise NothingToDoError("there are no pictures.", where=", ".join(paths), remedy=left_out)
+
+    def __iter__(self) -> Iterator[str]:
+        return each_picture(self.named(), exclude=self._exclude)
+
+    def named(self) -> Iterator[str]:
+        """Files and folders as they were given, patterns expanded."""
+        for path in self._paths:
+            yield from self._each_listed() if path == "-" else expand_pattern(path)
+
+    def _each_listed(self) -> Iterator[str]:
+        separator, start = b"\0" if self._null else b"\n", 0
+        while start < len(self._listed):  # not split at once: a million strings take several times the list
+            end = self._listed.find(separator, start)
+            end = end if end >= 0 else len(self._listed)
+            line = self._listed[start:end]
+            if path := line if self._null else line.removesuffix(b"\r"):
+                yield os.fsdecode(path)
+            start = end + 1

@@ -1,0 +1,44 @@
+"""Whether a phrase is English, for encoders that learnt nothing else and take any letters. Knows no vectors.
+
+The words are those of SCOWL, see `english_words.LICENSE`; `recipes/english_words` makes the file.
+"""
+
+from __future__ import annotations
+
+import lzma
+import re
+from collections.abc import Container
+from functools import lru_cache
+from importlib.resources import files
+
+from tagprism.labels.phrases import bare_phrase, spoken_phrase
+
+_SHORTEST = 3  # letters of a word that says which language it is of; `le` and `TV` do not
+_SHORTEST_PART = 3  # of a word that is written as one with another
+
+
+def is_english(phrase: str, further: Container[str] = ()) -> bool:
+    """Whether at least half of the words of a phrase are English, or say nothing of their language.
+
+    Args:
+        phrase: any text.
+        further: words that are known besides, lower-case, such as the names of cities.
+    """
+    words = re.split(r"[\W_]+", spoken_phrase(phrase))
+    words = [word for word in words if len(word) >= _SHORTEST or not word.isascii()]
+    known = sum(_is_word(word) or (len(word) > _SHORTEST and bare_phrase(word) in further) for word in words)
+    return 2 * known >= len(words) and bool(spoken_phrase(phrase))
+
+
+def _is_word(word: str) -> bool:
+    word = bare_phrase(word)
+    if any(map(str.isdigit, word)) or word in _words():
+        return True
+    places = range(_SHORTEST_PART, len(word) - _SHORTEST_PART + 1)
+    return any(word[:place] in _words() and word[place:] in _words() for place in places)
+
+
+@lru_cache(maxsize=1)
+def _words() -> frozenset[str]:
+    data = files("tagprism.labels").joinpath("english_words.xz").read_bytes()
+    return frozenset(lzma.decompress(data).decode().split("\n"))

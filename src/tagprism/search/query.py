@@ -63,6 +63,13 @@ class InPath:
 
 
 @dataclass(frozen=True)
+class Tagged:
+    """A tag that a person gave the picture: on the page, or as a keyword of its file; in any spelling."""
+
+    text: str
+
+
+@dataclass(frozen=True)
 class Not:
     """What shall not be."""
 
@@ -91,10 +98,12 @@ class Or:
     parts: tuple[Query, ...]
 
 
-Query: TypeAlias = Label | Taken | InPath | Not | Weighted | And | Or
+FilterLeaf: TypeAlias = Taken | InPath | Tagged
+Leaf: TypeAlias = Label | FilterLeaf
+Query: TypeAlias = Leaf | Not | Weighted | And | Or
 
 
-def leaves(query: Query) -> Iterator[Label | Taken | InPath]:
+def leaves(query: Query) -> Iterator[Leaf]:
     """Labels and filters from left to right."""
     match query:
         case And(parts) | Or(parts):
@@ -130,6 +139,8 @@ def show(query: Query) -> str:
             return f"taken:{first}" if first == last else f"taken:{first}..{last}"
         case InPath(text):
             return f"path:{text if _BARE.fullmatch(text) else quoted(text)}"
+        case Tagged(text):
+            return f"tag:{text if _BARE.fullmatch(text) else quoted(text)}"
 
 
 def quoted(text: str) -> str:
@@ -187,7 +198,6 @@ def _sample(index: Index) -> Float32[np.ndarray, "b M Q"]:
             continue
 
 
-Leaf = Label | Taken | InPath
 Logits = Mapping[Leaf, Float64[np.ndarray, " n"]]
 
 

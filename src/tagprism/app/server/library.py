@@ -94,7 +94,7 @@ class Library:
             hits, more = [_hit(one) for one in pictures if one is not None], offset + limit < len(ids)
         else:
             example = Example(self._matrix(like)[0], self.picture(like).path) if like is not None else None
-            results = find(self.collection, tree, offset + limit + 1, like=example, marks=self.marks)
+            results = find(self.collection, tree, offset + limit + 1, like=example, marks=self.marks.said())
             hits = [_hit(*_of(one)) for one in results.found[offset : offset + limit]]
             more, exact = len(results.found) > offset + limit, results.exact
         return SearchAnswer(
@@ -109,7 +109,7 @@ class Library:
 
     def similar(self, matrix: Float32[np.ndarray, "M Q"], limit: int) -> list[Hit]:
         """Pictures like one that is not in the index."""
-        found = find(self.collection, None, limit, like=Example(matrix), marks=self.marks).found if limit else ()
+        found = find(self.collection, None, limit, like=Example(matrix), marks=self.marks.said()).found if limit else ()
         return [_hit(*_of(one)) for one in found]
 
     def _matrix(self, number: int) -> Float32[np.ndarray, "1 M Q"]:

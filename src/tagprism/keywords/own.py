@@ -1,0 +1,69 @@
+"""The keywords that people gave a photo, wherever they stand: in the file and in its sidecars. Changes nothing."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import get_args
+
+from tagprism.errors import PictureError
+from tagprism.images.metadata import read_embedded_keywords
+from tagprism.keywords.merge import Keywords
+from tagprism.keywords.sidecar import Naming, read_keywords, sidecar_path
+from tagprism.keywords.xml_tree import XmlError
+from tagprism.keywords.xmp_lists import XmpLists
+
+
+def own_keywords(photo: Path) -> tuple[str, ...]:
+    """Keywords that people gave a photo, also all levels of hierarchical ones; those that tagprism found are left out.
+
+    Args:
+        photo: a picture file.
+
+    Returns:
+        Those of its sidecars, then those inside it, each once. What is damaged holds none.
+
+    Raises:
+        PictureError: the photo cannot be read.
+    """
+    packet, iptc = read_embedded_keywords(photo)
+    inside = Keywords()
+    if packet:
+        try:
+            inside = Keywords.of(XmpLists(packet))
+        except XmlError:
+            inside = Keywords()  # no program reads keywords from it either
+    sources = [*_sidecars(photo), inside]
+    ours = {word for source in sources for word in source.still_ours}
+    words = [word for source in sources for word in source.yours]
+    return tuple(dict.fromkeys(word.strip() for word in (*words, *iptc) if word.strip() and word not in ours))
+
+
+def keywords_stamp(photo: Path) -> str:
+    """What tells whether a photo's keywords may have changed: sizes and times of its file and its sidecars."""
+    return ";".join(f"{status.st_size},{status.st_mtime_ns}" if status else "" for status in _statuses(photo))
+
+
+def _statuses(photo: Path) -> Iterator[os.stat_result | None]:
+    for path in (photo, *_sidecar_paths(photo)):
+        try:
+            yield path.stat()
+        except (OSError, ValueError):
+            yield None
+
+
+def _sidecar_paths(photo: Path) -> Iterator[Path]:
+    for naming in get_args(Naming):
+        try:
+            yield sidecar_path(photo, naming)
+        except PictureError:  # it would be another picture's too
+            continue
+
+
+def _sidecars(photo: Path) -> Iterator[Keywords]:
+    for naming in get_args(Naming):
+        try:
+            yield read_keywords(photo, naming)
+        except PictureError:  # damaged, or another picture's too
+            continue

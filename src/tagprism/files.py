@@ -168,7 +168,7 @@ def exchange(path: Path, new: bytes | None, *, expected: str | None, part: Path,
                 path.unlink()
             elif expected is not None:
                 part.replace(path)
-            elif not _place_new(part, path):
+            elif not place_new(part, path):
                 return False
         except FileNotFoundError:  # its folder, or the file itself, has gone meanwhile
             return False
@@ -201,7 +201,7 @@ def _write_synced(part: Path, data: bytes, *, like: Path | None, mtime_ns: int |
         os.fsync(file.fileno())
 
 
-def _place_new(part: Path, path: Path) -> bool:
+def place_new(part: Path, path: Path) -> bool:
     """Give a file its name without ever taking the place of another one."""
     try:
         path.hardlink_to(part)

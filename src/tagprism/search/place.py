@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import os
 import shutil
 from collections.abc import Iterable, Iterator
@@ -78,16 +77,15 @@ def _copied(source: Path, folder: Path) -> tuple[Path, bool]:
 
 
 def _linked(source: Path, folder: Path) -> tuple[Path, bool]:
-    source.stat()
     for target in _names(source, folder):
-        try:
-            with machine_errors(target):
+        with machine_errors(target):
+            try:
                 target.symlink_to(source)
-        except FileExistsError:
-            if target.is_symlink() and target.readlink() == source:
-                return target, False
-        else:
-            return target, True
+            except FileExistsError:
+                if target.is_symlink() and target.readlink() == source:
+                    return target, False
+            else:
+                return target, True
     raise AssertionError("names have no end")
 
 

@@ -22,6 +22,7 @@ Row: TypeAlias = dict[str, Any]
 Document: TypeAlias = Literal["parquet", "coco", "fiftyone", "label-studio"]
 DOCUMENTS: tuple[Document, ...] = get_args(Document)
 _BATCH = 5000  # rows of a row group
+_LIKELY = 0.5  # probability, or match, of a tag that search exports
 
 
 def write_document(format: Document, rows: Iterable[Row], out: BinaryIO, model: str) -> None:
@@ -54,14 +55,19 @@ def check_document(format: str) -> None:
 
 
 def confidences(row: Row) -> list[tuple[str, float | None]]:
-    """The labels of a row, each once: those that people gave, those asked for, then the picture's best tags.
+    """The labels of a row, each once.
+
+    Of `tag` all; of `search` those that people gave, those that were asked for, and those that are likely.
 
     Returns:
         (label, probability, or the score where there is none; None where neither is known).
     """
     found: dict[str, float | None] = dict.fromkeys(row.get("own", ()), 1.0)
-    asked = [tag for tag in row.get("labels", ()) if tag["match"] >= 0.5]  # a label below NOT is no tag
-    for tag in (*asked, *row["tags"]):
+    tags = row["tags"]
+    if "own" in row:
+        asked = [tag for tag in row["labels"] if tag["match"] >= _LIKELY]  # a label below NOT is no tag
+        tags = [*asked, *(tag for tag in tags if (tag["probability"] or 0.0) >= _LIKELY)]
+    for tag in tags:
         known = tag["probability"] if tag["probability"] is not None else tag.get("score")
         found.setdefault(tag["label"], known)
     return list(found.items())

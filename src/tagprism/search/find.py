@@ -82,6 +82,7 @@ def find(
     like: Example | None = None,
     marks: Said | None = None,
     neighbours: int = 0,
+    among: frozenset[int] | None = None,
 ) -> Results:
     """Find the pictures that match a query and are like an example.
 
@@ -93,6 +94,7 @@ def find(
         marks: what a person has said, as `search.marks` keeps it. An added label is certain, a rejected one absent.
             So is a label that is a keyword of the picture's file.
         neighbours: average the scores of the first pictures over so many that are like each; 0 for none.
+        among: ids that are looked at; all when None.
 
     Returns:
         The pictures that match best. Those that cannot match (a filter not met, a rejected label) are left out.
@@ -114,10 +116,10 @@ def find(
     where, rest = divided(tree) if tree is not None else (None, None)
     labels = labels_of(rest) if rest is not None else ()
     tagged = {leaf: _ids_tagged(leaf, own) for leaf in (leaves(rest) if rest else ()) if isinstance(leaf, Tagged)}
-    only = _only(rest, tagged)
+    only = _only(rest, tagged, among)
     if not labels and like is None:
         found = _newest(index, where, rest, limit, tagged, only)
-        return Results(_with_own(found, own), exact=True)
+        return Results(with_own(found, own), exact=True)
     tagger, label_logits = collection.tagger, collection.label_logits
     vectors = tagger.scoring_vectors(labels) if labels else np.empty((0, index.info().columns), np.float32)
     likely = likeness(like, tagger, label_logits) if like is not None else None
@@ -134,7 +136,7 @@ def find(
     if rest is not None and like is None:
         least = np.exp(least_likely(rest))
         found = tuple(replace(one, likely=bool(one.score >= least)) for one in found)
-    return Results(_with_own(found, own), exact=index.info().exact and not neighbours)
+    return Results(with_own(found, own), exact=index.info().exact and not neighbours)
 
 
 def _with_known_vectors(tree: Query, collection: Collection, own: OwnTags) -> Query:
@@ -184,14 +186,17 @@ def _ids_tagged(leaf: Tagged, own: OwnTags) -> frozenset[int]:
     return frozenset(one for one, added in own.of_label(leaf.text).items() if added)
 
 
-def _only(rest: Query | None, tagged: Mapping[Tagged, frozenset[int]]) -> frozenset[int] | None:
-    """Ids that a match must be among, where the outermost AND asks for tags of people."""
+def _only(
+    rest: Query | None, tagged: Mapping[Tagged, frozenset[int]], among: frozenset[int] | None = None
+) -> frozenset[int] | None:
+    """Ids that a match must be among: those given, and where the outermost AND asks for tags of people theirs."""
     parts = rest.parts if isinstance(rest, And) else (rest,)
     wanted = [tagged[part] for part in parts if isinstance(part, Tagged)]
+    wanted += [among] if among is not None else []
     return frozenset.intersection(*wanted) if wanted else None
 
 
-def _with_own(found: Sequence[Found], own: OwnTags) -> tuple[Found, ...]:
+def with_own(found: Sequence[Found], own: OwnTags) -> tuple[Found, ...]:
     """Pictures with the tags that people gave them, and without the model's tags that they rejected."""
     given = own.of_pictures([one.picture for one in found])
     return tuple(

@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import shutil
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from contextlib import closing
 from pathlib import Path
 from typing import TypeAlias
@@ -43,11 +43,11 @@ class Marks:
         self._kept: dict[str, dict[str, tuple[str, bool]]] = {}  # digest -> phrase -> label as written, added
         self._version = -1  # of the file when `_kept` was read
 
-    def put(self, digest: str, label: str, added: bool | None) -> None:
+    def put(self, digests: str | Iterable[str], label: str, added: bool | None) -> None:
         """Keep a mark; on disk when this returns.
 
         Args:
-            digest: of the picture's bytes.
+            digests: of a picture's bytes, or of those of several.
             label: any phrase.
             added: True adds the tag, False rejects it, None takes the mark back.
 
@@ -58,12 +58,14 @@ class Marks:
         if not phrase or len(label) > LONGEST_LABEL:
             remedy = f"Write 1 to {LONGEST_LABEL} characters."
             raise InputError("this is no label.", where=repr(label[:50]), remedy=remedy)
-        with self._db.errors():
+        of_each = [digests] if isinstance(digests, str) else list(digests)
+        with self._db.transaction():
             if added is None:
-                self._db.sql.execute("DELETE FROM mark WHERE digest = ? AND phrase = ?", (digest, phrase))
+                rows = [(digest, phrase) for digest in of_each]
+                self._db.sql.executemany("DELETE FROM mark WHERE digest = ? AND phrase = ?", rows)
             else:
-                row = (digest, phrase, " ".join(label.split()), int(added))
-                self._db.sql.execute("INSERT OR REPLACE INTO mark VALUES (?, ?, ?, ?)", row)
+                kept = [(digest, phrase, " ".join(label.split()), int(added)) for digest in of_each]
+                self._db.sql.executemany("INSERT OR REPLACE INTO mark VALUES (?, ?, ?, ?)", kept)
             self._version = -1
 
     def of_picture(self, digest: str) -> dict[str, bool]:

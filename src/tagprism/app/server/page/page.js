@@ -2,22 +2,26 @@
 
 import * as api from "./api.js";
 import { showChips } from "./chips.js";
+import { takeFiles } from "./drop.js";
 import { button, element } from "./elements.js";
 import { Grid } from "./grid.js";
-import { added, isQuery, pieces, without } from "./query.js";
+import { added, isQuery, pieces, tagged, without } from "./query.js";
+import { Selection } from "./select.js";
 import { Suggest } from "./suggest.js";
 import { Viewer } from "./viewer.js";
 
 const PAGE = 60; // pictures at once
-const UNLIKELY = 0.1; // probability of the best picture below which the page says so
 const $ = (id) => document.getElementById(id);
 const entry = $("entry");
 const text = $("text");
 
-const state = { query: "", like: null, hits: 0, more: false, shown: null, request: null };
+// `rest` are pictures behind the line, until they are asked for; `preview` is what is shown for the text being typed.
+const state = { query: "", like: null, hits: 0, more: false, shown: null, request: null, rest: [], line: "none", preview: null };
 
 const grid = new Grid($("grid"), $("end"), { more: () => loadMore(), open: (id) => openPicture(id) });
+new Selection(grid, { asked: () => state.shownFor ?? state });
 const viewer = new Viewer({
+  tag: (label) => find({ query: tagged(label), like: null }),
   like: (picture) => find({ query: "", like: picture }),
   step: (id, by) => grid.neighbour(id, by),
   moved: (id) => history.replaceState(null, "", address({ photo: id })),
@@ -78,6 +82,10 @@ async function loadMore() {
   } finally {
     state.loading = false;
   }
+  continueToScroll();
+}
+
+function continueToScroll() {
   const { top } = $("end").getBoundingClientRect();
   if (state.more && top < innerHeight + 600) loadMore();
 }
@@ -96,20 +104,47 @@ function show(answer, { append }) {
   text.removeAttribute("aria-invalid");
   state.hits = (append ? state.hits : 0) + PAGE;
   state.more = answer.more;
-  grid.show(answer.hits, { append });
+  showHits(answer.hits, { append });
   if (append) return;
   scrollTo({ top: 0 });
   const { query, like } = state.shownFor;
   $("often").hidden = Boolean(query || like || !answer.pictures);
   const all = `${answer.pictures.toLocaleString("en")} picture${answer.pictures === 1 ? "" : "s"}`;
-  const [best] = answer.hits;
-  const isUnlikely = best?.asked.length === 1 && best.asked[0].probability < UNLIKELY && !/^(NOT |-)/.test(query);
   if (!query && !like) say(all);
-  else if (!best) say("nothing found");
-  else say(isUnlikely ? "none is likely; nearest first" : `best first, of ${all}`);
+  else if (!answer.hits.length) say("nothing found");
+  else say(state.line === "first" ? "none is likely; nearest first" : `best first, of ${all}`);
   showEmpty(answer);
   if (!$("often").hidden && !$("often-list").children.length) showOften();
 }
+
+// Likely pictures, then a line; what is behind it waits until it is asked for, unless nothing is before it.
+function showHits(hits, { append }) {
+  if (!append) Object.assign(state, { rest: [], line: "none" });
+  const place = state.line === "none" ? hits.findIndex((hit) => hit.likely === false) : -1;
+  if (place === 0 && !append) {
+    state.line = "first";
+    grid.show([], { append });
+    grid.divide("None is likely. Nearest first:");
+    grid.show(hits, { append: true });
+  } else if (place >= 0) {
+    Object.assign(state, { line: "closed", rest: hits.slice(place), waits: state.more, more: false });
+    grid.show(hits.slice(0, place), { append });
+  } else {
+    grid.show(hits, { append });
+  }
+  $("less-likely").hidden = state.line !== "closed";
+}
+
+$("less-likely").addEventListener("click", () => {
+  Object.assign(state, { line: "open", more: state.waits });
+  $("less-likely").hidden = true;
+  grid.divide("Less likely");
+  const [first] = state.rest;
+  grid.show(state.rest, { append: true });
+  state.rest = [];
+  grid.focus(first.id);
+  continueToScroll();
+});
 
 function showEmpty({ pictures, hits }) {
   $("empty").hidden = hits.length > 0;
@@ -167,6 +202,15 @@ const say = (words) => ($("count").textContent = words);
 
 // ---- typing
 
+// Enter keeps what is shown while typing; in quotes the text is taken as it stands.
+function keep() {
+  const { typed, query } = state.preview ?? {};
+  if (typed !== entry.value) return take(entry.value);
+  entry.value = "";
+  suggest.close();
+  return find({ query });
+}
+
 function take(typed) {
   const negated = /^(-|not\s)/i.test(entry.value) && !/^(-|not\s)/i.test(typed);
   entry.value = "";
@@ -177,16 +221,21 @@ function take(typed) {
 // While a tag is being typed the grid shows what its likeliest completion would give.
 function preview(typed, labels) {
   $("clear").hidden = !state.query && !state.like && !entry.value;
+  state.preview = null;
   if (isQuery(entry.value)) return;
-  const likely = labels[0]?.label;
+  const same = labels.find(({ label }) => label.toLowerCase() === typed.toLowerCase());
+  const likely = (same ?? labels[0])?.label;
   const negated = /^(-|not\s)/i.test(entry.value) ? "-" : "";
   if (!typed) load(state);
-  else if (likely) load({ query: added(state.query, negated + likely), like: state.like });
+  else if (likely) {
+    state.preview = { typed: entry.value, query: added(state.query, negated + likely) };
+    load({ query: state.preview.query, like: state.like });
+  }
 }
 
 $("search").addEventListener("submit", (event) => {
   event.preventDefault();
-  if (entry.value.trim()) take(entry.value);
+  if (entry.value.trim()) keep();
 });
 entry.addEventListener("keydown", (event) => {
   if (event.key === "," && entry.value.trim() && !entry.value.includes('"')) {
@@ -201,7 +250,7 @@ entry.addEventListener("keydown", (event) => {
     load(state);
   } else if (event.key === "ArrowDown" && $("options").hidden) {
     event.preventDefault();
-    $("grid").querySelector('button[tabindex="0"]')?.focus();
+    $("grid").querySelector('.open[tabindex="0"]')?.focus();
   }
 });
 $("box").addEventListener("pointerdown", (event) => {
@@ -261,34 +310,6 @@ async function follow() {
 }
 addEventListener("popstate", follow);
 
-// ---- a photo of one's own
-
-function tagFile(file) {
-  if (file) viewer.upload(file);
-}
-$("file").addEventListener("change", (event) => {
-  tagFile(event.target.files[0]);
-  event.target.value = "";
-});
-for (const name of ["focus", "blur"]) {
-  $("file").addEventListener(name, (event) => event.target.labels[0].classList.toggle("focus", event.type === "focus"));
-}
-const isFile = (event) => event.dataTransfer?.types.includes("Files");
-let depth = 0;
-addEventListener("dragenter", (event) => {
-  if (isFile(event)) $("drop").hidden = !(depth += 1);
-});
-addEventListener("dragleave", (event) => {
-  if (isFile(event)) $("drop").hidden = !(depth = Math.max(0, depth - 1));
-});
-addEventListener("dragover", (event) => isFile(event) && event.preventDefault());
-addEventListener("drop", (event) => {
-  if (!isFile(event)) return;
-  event.preventDefault();
-  depth = 0;
-  $("drop").hidden = true;
-  tagFile(event.dataTransfer.files[0]);
-});
-
+takeFiles((file) => viewer.upload(file));
 addEventListener("scroll", () => document.body.classList.toggle("scrolled", scrollY > 4), { passive: true });
 follow();

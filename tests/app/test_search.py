@@ -73,7 +73,7 @@ def test_jsonl_has_a_row_a_picture_from_best_to_worst(cli: Cli, index: Path) -> 
     rows = [json.loads(line) for line in done.out.splitlines()]
     assert len(rows) == 5 and [row["score"] for row in rows] == sorted((row["score"] for row in rows), reverse=True)
     for row in rows:
-        assert list(row) == ["path", "score", "labels", "taken", "width", "height", "tags"]
+        assert list(row) == ["path", "score", "likely", "labels", "taken", "width", "height", "own", "tags"]
         assert [label["label"] for label in row["labels"]] == ["red", "circle"]
         assert list(row["labels"][0]) == ["label", "match", "score", "probability"]
         assert row["tags"] == [{"label": "red", "probability": None}] and row["taken"].startswith("2024-07-")
@@ -87,9 +87,11 @@ def test_any_bytes_of_a_name_survive(cli: Cli, index: Path) -> None:
 
 
 def test_the_table_has_a_line_a_picture(cli: Cli, index: Path) -> None:
-    done = cli("search", index, "red NOT circle", "-n", 30)
+    done = cli("search", index, "red NOT circle", "-n", 30, "--all")
     header, *lines = done.out.splitlines()
-    assert header.split() == ["match", "picture"] and len(lines) == 20 and "\x1b" not in done.out
+    assert header.split() == ["match", "picture"] and len(lines) == 21 and "\x1b" not in done.out
+    (line,) = (line for line in lines if line.startswith("──"))
+    lines.remove(line)
     assert all(re.fullmatch(r"\S+ +/.+png  red \S+  circle \S+", line) for line in lines)
 
 
@@ -104,7 +106,7 @@ def test_the_gallery_holds_everything_and_escapes_names(cli: Cli, index: Path, t
     page = tmp_path / "gallery.html"
     done = cli("search", index, 'red OR "<i>circle</i>"', "-n", 30, "--out", page)
     assert (done.code, done.out) == (2, "")  # no vector for it; so with words that have one
-    done = cli("search", index, "red OR path:<i>", "-n", 30, "--out", page)
+    done = cli("search", index, "red OR path:<i>", "-n", 30, "--all", "--out", page)
     assert (done.code, done.out, done.err) == (0, "", f"20 pictures: {page}\n")
     html = page.read_text()
     assert "<h1>red OR path:&#34;&lt;i&gt;&#34;</h1>" in html
@@ -112,7 +114,7 @@ def test_the_gallery_holds_everything_and_escapes_names(cli: Cli, index: Path, t
     assert "There is no such file." in html and html.count('class="frame gone"') == 2
     assert '<b>&"' not in html and "\x1b" not in html and "&lt;b&gt;&amp;&#34;&#39;\\x1b[31m\\n.png" in html
     assert "<script" not in html and "http:" not in html and "https:" not in html
-    assert cli("search", index, "red OR path:<i>", "-n", 30, "--format", "html").out == html
+    assert cli("search", index, "red OR path:<i>", "-n", 30, "--all", "--format", "html").out == html
     assert "No picture matches." in cli("search", index, "taken:1999", "--format", "html").out
 
 

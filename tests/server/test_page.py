@@ -165,9 +165,9 @@ def test_the_keyboard_reaches_everything(page: Page) -> None:
     page.keyboard.press("/")
     expect(page.locator("#entry")).to_be_focused()
     page.keyboard.press("ArrowDown")
-    tiles = page.locator(".tile button")
+    tiles = page.locator(".tile .open")
     expect(tiles.nth(0)).to_be_focused()
-    assert page.locator('.tile button[tabindex="0"]').count() == 1
+    assert page.locator('.tile .open[tabindex="0"]').count() == 1
     page.keyboard.press("ArrowRight")
     expect(tiles.nth(1)).to_be_focused()
     page.keyboard.press("ArrowDown")

@@ -25,12 +25,20 @@ def _least(query: Query, *, positive: bool) -> float:
     match query:
         case Not(part):
             return _least(part, positive=not positive)
-        case Weighted(weight, part):
-            return weight * _least(part, positive=positive)
+        case Weighted(part=part):  # alone there is nothing that it counts more than
+            return _least(part, positive=positive)
         case And(parts) | Or(parts):
-            each = [_least(part, positive=positive) for part in parts]
-            return sum(each) if isinstance(query, And) == positive else min(each)
+            weights = [part.weight if isinstance(part, Weighted) else 1.0 for part in parts]
+            each = zip(weights, (_least(part, positive=positive) for part in parts), strict=True)
+            if isinstance(query, And) == positive:
+                return sum(weight * least for weight, least in each)
+            return min(float(np.log(-np.expm1(weight * _log_of_rest(least)))) for weight, least in each)
         case Label():
             return float(np.log(LIKELY if positive else 1 - LIKELY))
         case _:
             return 0.0
+
+
+def _log_of_rest(least: float) -> float:
+    """log(1 - exp(x)); of a filter, which is met for certain, nothing is left."""
+    return float(np.log(-np.expm1(least))) if least < 0 else -np.inf

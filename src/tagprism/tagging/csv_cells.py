@@ -20,10 +20,12 @@ def csv_lines(rows: Iterable[Sequence[str]], *, spreadsheet: bool = False) -> st
         spreadsheet: put an apostrophe before cells that a spreadsheet would run as a formula: those that begin with
             `=`, `+`, `-`, `@`, a tabulator or a carriage return and are no numbers.
     """
-    buffer = io.StringIO()
-    cells = ([_safe(cell) for cell in row] for row in rows) if spreadsheet else rows
-    csv.writer(buffer, lineterminator="\n").writerows(cells)
-    return buffer.getvalue()
+    lines = []
+    for row in rows:
+        buffer = io.StringIO()
+        csv.writer(buffer).writerow([_safe(cell) for cell in row] if spreadsheet else row)  # with \r\n: quotes both
+        lines.append(buffer.getvalue().removesuffix("\r\n") + "\n")
+    return "".join(lines)
 
 
 def _safe(cell: str) -> str:

@@ -12,7 +12,7 @@ import os
 from collections.abc import Callable, Iterable, Iterator
 from itertools import islice
 from pathlib import Path
-from typing import Any, BinaryIO, Literal, TypeAlias, get_args
+from typing import Any, Literal, Protocol, TypeAlias, get_args, runtime_checkable
 from urllib.parse import quote
 
 from tagprism.errors import InputError, PictureError
@@ -25,7 +25,15 @@ _BATCH = 5000  # rows of a row group
 _LIKELY = 0.5  # probability, or match, of a tag that search exports
 
 
-def write_document(format: Document, rows: Iterable[Row], out: BinaryIO, model: str) -> None:
+@runtime_checkable
+class Writable(Protocol):
+    """A file for bytes."""
+
+    def write(self, data: bytes, /) -> object:
+        """Add bytes."""
+
+
+def write_document(format: Document, rows: Iterable[Row], out: Writable, model: str) -> None:
     """Write rows as one document.
 
     Args:
@@ -81,7 +89,7 @@ def _pyarrow() -> Any:
     return pyarrow
 
 
-def _write_parquet(rows: Iterable[Row], out: BinaryIO) -> None:
+def _write_parquet(rows: Iterable[Row], out: Writable) -> None:
     """JSONL's fields as columns, of which those of the other command are absent; other bytes of a path as escapes."""
     arrow, writer = _pyarrow(), None
     text, real = arrow.string(), arrow.float64()

@@ -63,6 +63,7 @@ def search(
     from tagprism.search.album import Album
     from tagprism.search.collection import open_index
     from tagprism.search.parse import parse
+    from tagprism.search.query import show
     from tagprism.tagging.documents import check_document
 
     format = format or ("paths" if null else _format_for(out))
@@ -81,7 +82,9 @@ def search(
             results = collection.search(tree, limit, like, neighbours)
         found = results.found if everything or format in (*_MARKED, "table") else _likely(results.found)
         placed, skipped = _place(_likely(found, everything), copy_to, link_to, quiet=quiet)
-        answer = _Answer(found, groups, placed, query, like, index, everything, null, spreadsheet)
+        answer = _Answer(
+            found, groups, placed, show(tree) if tree is not None else None, like, index, everything, null, spreadsheet
+        )
         _write(_bytes(answer, format, collection), out, len(found), quiet=quiet)
         _remark(results, tree, collection, quiet=quiet)
     return console.report_skipped(skipped)

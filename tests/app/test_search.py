@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import csv
+import io
 import json
 import os
 import re
@@ -252,3 +254,93 @@ def test_a_search_makes_no_file_for_marks(cli: Cli, index: Path, tmp_path: Path)
     (tmp_path / "index" / "marks.sqlite").unlink(missing_ok=True)
     assert cli("search", tmp_path / "index", "red").code == 0
     assert not list((tmp_path / "index").glob("marks*"))
+
+
+@pytest.fixture
+def some_red(index: Path) -> Iterator[None]:
+    """Three pictures of which a person said that they are red."""
+    digests = [digest_file(path) for path in sorted(index.parent.glob("blue_*.png"))[:3]]
+    marks = open_marks(str(index))
+    marks.put(digests, "red", True)
+    yield
+    marks.put(digests, "red", None)
+    marks.close()
+
+
+def test_likely_pictures_come_before_a_line_and_the_rest_on_request(cli: Cli, index: Path, some_red: None) -> None:
+    rows = [json.loads(line) for line in cli("search", index, "red", "--format", "jsonl", "-n", 30).out.splitlines()]
+    likely = [row["path"] for row in rows if row["likely"]]
+    assert 0 < len(likely) < len(rows) == 20 and likely == [row["path"] for row in rows[: len(likely)]]
+    lines = cli("search", index, "red", "-n", 30).out.splitlines()
+    assert len(lines) == len(likely) + 2 and lines[-1] == "── more are less likely: --all shows them ──"
+    lines = cli("search", index, "red", "-n", 30, "--all").out.splitlines()
+    assert len(lines) == 22 and lines[1 + len(likely)] == "── less likely ──"
+    assert cli("search", index, "red AND green AND blue").out == "── none is likely: --all shows them ──\n"
+    lines = cli("search", index, "red AND green AND blue", "--all").out.splitlines()
+    assert lines[1] == "── none is likely; nearest first ──" and len(lines) == 22
+
+
+def test_paths_are_their_very_bytes(index: Path) -> None:
+    done = tagprism("search", index, "path:png", "-n", "30", "-0")
+    paths = done.stdout.split(b"\0")
+    assert done.returncode == 0 and paths.pop() == b"" and len(paths) == 20
+    assert os.fsencode(index.parent) + b"/\xff.png" in paths and os.fsencode(index.parent / ODD) in paths
+    lines = tagprism("search", index, "path:red_circle", "--format", "paths").stdout.splitlines()
+    assert lines and all(Path(os.fsdecode(line)).is_file() for line in lines)
+    assert tagprism("search", index, "taken:1999", "-0").stdout == b""
+
+
+def test_found_pictures_are_copied_and_linked_and_listed(cli: Cli, index: Path, tmp_path: Path) -> None:
+    (tmp_path / "to").mkdir()
+    (tmp_path / "to" / "red_circle.png").write_bytes(b"mine")
+    done = cli("search", index, "path:red_circle", "--copy-to", tmp_path / "to", "--format", "jsonl")
+    (row,) = map(json.loads, done.out.splitlines())
+    assert done.code == 0 and row["placed"] == str(tmp_path / "to" / "red_circle (2).png")
+    assert Path(row["placed"]).read_bytes() == Path(row["path"]).read_bytes()
+    assert (tmp_path / "to" / "red_circle.png").read_bytes() == b"mine" and "1 pictures copied" in done.err
+    again = cli("search", index, "path:red_circle", "--copy-to", tmp_path / "to")
+    assert "0 pictures copied" in again.err and "1 were there already" in again.err and "-> " in again.out
+    done = cli("search", index, "path:gone.png OR path:red_circle", "--link-to", tmp_path / "links", "--format", "csv")
+    assert done.code == 4 and "gone.png" in done.err and "cannot be read" in done.err
+    assert [path.name for path in (tmp_path / "links").iterdir()] == ["red_circle.png"]
+    cli("search", index, "red", "--link-to", tmp_path, "--copy-to", tmp_path).refused("not both")
+
+
+def test_duplicates_are_grouped(cli: Cli, index: Path) -> None:
+    done = cli("search", index, "--duplicates", "--format", "jsonl")
+    rows = [json.loads(line) for line in done.out.splitlines()]
+    groups: dict[int, set[str]] = {}
+    for row in rows:
+        groups.setdefault(row["group"], set()).add(Path(row["path"]).name)
+    assert any({ODD, "\udcff.png"} < names for names in groups.values())  # copies of a third
+    assert any("gone.png" in names and len(names) == 2 for names in groups.values())
+    assert cli("search", index, "path:nowhere", "--duplicates").out == ""
+
+
+def test_an_album_is_searched_again(cli: Cli, index: Path, tmp_path: Path) -> None:
+    album = tmp_path / "reds.album"
+    assert cli("search", index, "red NOT circle", "-n", 3, "--all", "--out", album).code == 0
+    saved = json.loads(album.read_text())
+    plain = cli("search", index, "red NOT circle", "-n", 3, "--format", "jsonl").out
+    first = [json.loads(line)["path"] for line in plain.splitlines()]
+    assert saved["query"] == "red AND NOT circle" and saved["pictures"] == first
+    again = cli("search", index, "--album", album, "-n", 3, "--format", "jsonl").out
+    assert [json.loads(line)["path"] for line in again.splitlines()] == first
+    cli("search", index, "--album", tmp_path / "none").refused("cannot be read")
+
+
+def test_documents_and_csv_say_what_jsonl_says(cli: Cli, index: Path, some_red: None, tmp_path: Path) -> None:
+    rows = [json.loads(line) for line in cli("search", index, "red", "--format", "jsonl", "-n", 30).out.splitlines()]
+    likely = [row["path"] for row in rows if row["likely"]]
+    coco = json.loads(cli("search", index, "red", "--format", "coco", "-n", 30).out)
+    assert [image["file_name"] for image in coco["images"]] == likely
+    header, *lines = csv.reader(io.StringIO(cli("search", index, "red", "--format", "csv", "-n", 30).out))
+    assert (
+        header == ["path", "score", "likely", "labels", "taken", "width", "height", "own", "tags"] and len(lines) == 20
+    )
+    assert [line[1:3] for line in lines] == [[f"{row['score']:.4f}", str(row["likely"]).lower()] for row in rows]
+    parquet = pytest.importorskip("pyarrow.parquet", reason="pyarrow is not installed")
+    assert cli("search", index, "red", "-n", 30, "--out", tmp_path / "reds.parquet").code == 0
+    table = parquet.read_table(tmp_path / "reds.parquet").to_pylist()
+    assert [row["score"] for row in table] == [row["score"] for row in rows]
+    cli("search", index, "red", "--format", "csv", "-0").refused("--null", "--format paths")

@@ -47,13 +47,12 @@ def place(pictures: Iterable[Path], folder: Path, how: Literal["copy", "link"]) 
         folder.mkdir(parents=True, exist_ok=True)
     for source in pictures:
         try:
-            target, new = _copied(source, folder) if how == "copy" else _linked(source, folder)
-        except FileNotFoundError:
-            yield Placed(
-                source, PictureError("missing", "The file is not there.", where=os.fsdecode(source)), new=False
-            )
+            source.open("rb").close()
+        except OSError as error:
+            reason = f"The file cannot be read ({os.strerror(error.errno or 0)})."
+            yield Placed(source, PictureError("unreadable", reason, where=os.fsdecode(source)), new=False)
         else:
-            yield Placed(source, target, new)
+            yield Placed(source, *(_copied(source, folder) if how == "copy" else _linked(source, folder)))
 
 
 def _copied(source: Path, folder: Path) -> tuple[Path, bool]:

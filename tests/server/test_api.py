@@ -318,7 +318,7 @@ def test_many_own_tags_are_embedded_at_once(own: tuple[Path, Path], monkeypatch:
     )
     with serving(index) as client:
         number = number_of(client, "rocket.jpg")
-        names = client.app.app.state.service.library.tagger.vocabulary.names[-40:]  # type: ignore[attr-defined]
+        names = load("photos-lite").vocabulary.names[-40:]
         for name in names:
             client.put(f"/api/images/{number}/marks", json={"label": name, "mark": True})
         calls.clear()

@@ -9,7 +9,7 @@ from tagprism.search.query import And, Label, Not, Or, Query, Weighted
 LIKELY = 0.4
 """Match of a label from which on a picture likely has it.
 
-Near it the mean F1 over labels of what is shown is highest: 0.55 on photos with COCO's labels (docs/queries.md).
+Near it the mean F1 over labels of what is shown is flat, see docs/queries.md (`benchmarks/likely.py`).
 """
 
 

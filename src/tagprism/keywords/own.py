@@ -10,7 +10,7 @@ from typing import get_args
 from tagprism.errors import PictureError
 from tagprism.images.metadata import read_embedded_keywords
 from tagprism.keywords.merge import Keywords
-from tagprism.keywords.sidecar import Naming, read_keywords, sidecar_path
+from tagprism.keywords.sidecar import Naming, read_keywords
 from tagprism.keywords.xml_tree import XmlError
 from tagprism.keywords.xmp_lists import XmpLists
 
@@ -46,19 +46,12 @@ def keywords_stamp(photo: Path) -> str:
 
 
 def _statuses(photo: Path) -> Iterator[os.stat_result | None]:
-    for path in (photo, *_sidecar_paths(photo)):
+    names = (f"{stem}{ending}" for stem in (photo.name, photo.stem) for ending in (".xmp", ".XMP"))
+    for path in (photo, *map(photo.with_name, names)):
         try:
             yield path.stat()
         except (OSError, ValueError):
             yield None
-
-
-def _sidecar_paths(photo: Path) -> Iterator[Path]:
-    for naming in get_args(Naming):
-        try:
-            yield sidecar_path(photo, naming)
-        except PictureError:  # it would be another picture's too
-            continue
 
 
 def _sidecars(photo: Path) -> Iterator[Keywords]:

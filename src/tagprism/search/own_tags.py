@@ -6,15 +6,18 @@ The keywords are kept in tables of their own beside the catalog, so that a searc
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
 from pathlib import Path
 from typing import Any
 
+from tagprism.errors import PictureError
+from tagprism.keywords.own import keywords_stamp, own_keywords
 from tagprism.labels.phrases import normalise_phrase, variants
+from tagprism.progress import Progress
 from tagprism.search.catalog import held_with
 from tagprism.search.collection import Collection, catalog_file
-from tagprism.search.contract import Picture
+from tagprism.search.contract import Index, Picture
 from tagprism.search.marks import Said
 from tagprism.sqlite_file import SqliteFile
 
@@ -27,6 +30,7 @@ CREATE TABLE IF NOT EXISTS keyword (
 CREATE INDEX IF NOT EXISTS keywords_of ON keyword (id);
 """
 _PAGE = 500  # parameters of one statement
+_BATCH = 64  # pictures whose keywords are kept at once
 
 
 class KeywordTable:
@@ -42,6 +46,27 @@ class KeywordTable:
     def __init__(self, file: Path) -> None:
         remedy = "Free space or mend the permission; if it is damaged, delete it: it is made again from the index."
         self._db = SqliteFile(file, "the catalog of the index fails", remedy, _TABLES)
+
+    def update(self, held: Mapping[int, str], index: Index, progress: Progress) -> None:
+        """Read the keywords of pictures whose files or sidecars have changed since, and forget those that are gone.
+
+        Args:
+            held: id -> path of the pictures to look at.
+            index: says which of the others are still there.
+            progress: told of every picture whose keywords are read.
+        """
+        stamps = self.stamps()
+        absent = [one for one in stamps if one not in held]
+        self.forget([one for one, picture in zip(absent, index.get(absent), strict=True) if picture is None])
+        now = {number: keywords_stamp(Path(path)) for number, path in held.items()}
+        changed = [number for number, stamp in now.items() if stamps.get(number) != stamp]
+        if not changed:
+            return
+        with progress("reading keywords", len(changed)) as advance:
+            for start in range(0, len(changed), _BATCH):
+                some = changed[start : start + _BATCH]
+                self.put([(number, now[number], _keywords_of(held[number])) for number in some])
+                advance(len(some))
 
     def stamps(self) -> dict[int, str]:
         """Of each picture whose keywords were read what its files were then."""
@@ -70,6 +95,13 @@ class KeywordTable:
     def close(self) -> None:
         """Close the file."""
         self._db.close()
+
+
+def _keywords_of(path: str) -> tuple[str, ...]:
+    try:
+        return own_keywords(Path(path))
+    except PictureError:  # it has gone meanwhile; what takes its place has another stamp
+        return ()
 
 
 class OwnTags:

@@ -152,10 +152,8 @@ class _Parser:
     def _leaf(self, token: Token) -> Query:
         if token.kind == "taken":
             return self._time_range(token)
-        if token.kind == "path":
-            return InPath(token.text)
-        if token.kind == "tag":
-            return Tagged(self._phrase(token.text, token.value_place))
+        if token.kind in ("path", "tag"):
+            return InPath(token.text) if token.kind == "path" else Tagged(self._phrase(token.text, token.value_place))
         words = [token.text]
         while token.kind == "word" and self._next.kind == "word":
             words.append(self._taken().text)
@@ -226,9 +224,8 @@ def _tokens(text: str) -> Iterator[Token]:
         QueryError: a character, filter or quote that cannot be read, or a text that is too long.
     """
     if len(text) > LONGEST_QUERY:
-        raise QueryError(
-            f"the query has {len(text):,} characters.", text, LONGEST_QUERY, f"Use at most {LONGEST_QUERY:,}."
-        )
+        what = f"the query has {len(text):,} characters."
+        raise QueryError(what, text, LONGEST_QUERY, f"Use at most {LONGEST_QUERY:,}.")
     place = 0
     while place < len(text):
         if text[place].isspace():
@@ -278,11 +275,10 @@ def _filter(text: str, place: int, name: str, end: int) -> tuple[Token, int]:
     if kind not in FILTERS:
         remedy = "There are taken:, path: and tag:. Quote the phrase if the colon belongs to it."
         raise QueryError("there is no filter of this name.", text, place, remedy)
+    value = text[start:end]
     if start < len(text) and text[start] in _OPENING:
         value, end = _quoted(text, start)
         start += 1
-    else:
-        value = text[start:end]
     if not value:
         remedy = f"Write it right after the colon, as in {FILTERS[kind]}."
         raise QueryError(f"`{name}:` has no value.", text, min(start, len(text)), remedy)

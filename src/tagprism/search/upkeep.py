@@ -9,10 +9,8 @@ import os
 import stat
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import nullcontext
 from dataclasses import dataclass, field
 from itertools import chain
-from pathlib import Path
 
 import numpy as np
 from jaxtyping import Float32
@@ -24,7 +22,6 @@ from tagprism.images.decode import MAX_PIXELS, read_bytes
 from tagprism.images.metadata import read_metadata
 from tagprism.images.stream import process_pictures
 from tagprism.images.walk import each_picture
-from tagprism.keywords.own import keywords_stamp, own_keywords
 from tagprism.progress import Progress, silent
 from tagprism.search.catalog import Catalog, File
 from tagprism.search.collection import Collection, catalog_file
@@ -130,7 +127,8 @@ class Upkeep:
         self._report.unchanged = seen - count
         self._look(count)
         self._remove_gone(roots, prune)
-        self._read_keywords(roots)
+        held = dict(chain.from_iterable(map(self._catalog.held_below, roots)))
+        self._keywords.update(held, self._index, self._progress)
         self._settle()
         return self._report
 
@@ -277,20 +275,6 @@ class Upkeep:
             else:
                 self._remove(gone)
 
-    def _read_keywords(self, roots: list[str]) -> None:
-        """Read what people tagged, of the pictures whose files or sidecars have changed since."""
-        stamps, held = self._keywords.stamps(), dict(chain.from_iterable(map(self._catalog.held_below, roots)))
-        absent = [one for one in stamps if one not in held]
-        self._keywords.forget([one for one, at in zip(absent, self._index.get(absent), strict=True) if at is None])
-        now = {number: (path, keywords_stamp(Path(path))) for number, path in held.items()}
-        changed = [(number, *of_one) for number, of_one in now.items() if stamps.get(number) != of_one[1]]
-        with self._progress("reading keywords", len(changed)) if changed else nullcontext() as advance:
-            for start in range(0, len(changed), _BATCH):
-                some = changed[start : start + _BATCH]
-                self._keywords.put([(number, stamp, _keywords_of(path)) for number, path, stamp in some])
-                if advance is not None:
-                    advance(len(some))
-
     def _settle(self) -> None:
         if self._report.any_change:
             names = self._tagger.vocabulary.names
@@ -301,10 +285,3 @@ class Upkeep:
         """Let go of the catalog; the collection stays open."""
         self._keywords.close()
         self._catalog.close()
-
-
-def _keywords_of(path: str) -> tuple[str, ...]:
-    try:
-        return own_keywords(Path(path))
-    except PictureError:  # it has gone meanwhile; what takes its place has another stamp
-        return ()

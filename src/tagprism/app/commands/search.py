@@ -140,7 +140,9 @@ def _duplicates(
 ) -> tuple[Results, list[int]]:
     """Copies and near-copies among what is found, in groups, and the number of each one's group."""
     from tagprism.search.duplicates import duplicates
-    from tagprism.search.find import Found, Results
+    from tagprism.search.find import Found, Results, with_own
+    from tagprism.search.marks import kept_marks
+    from tagprism.search.own_tags import OwnTags
 
     if tree is None and like is None:
         found = tuple(Found(picture, 1.0) for picture in collection.index.pictures())
@@ -149,7 +151,8 @@ def _duplicates(
     by_id = {one.picture.id: one for one in found}
     groups = duplicates([one.picture for one in found], progress=console.progress(quiet))
     several = [(by_id[picture.id], number) for number, its in enumerate(groups, start=1) for picture in its]
-    return Results(tuple(one for one, _ in several), exact=True), [number for _, number in several]
+    own = OwnTags(collection, kept_marks(collection.where))
+    return Results(with_own([one for one, _ in several], own), exact=True), [number for _, number in several]
 
 
 def _place(

@@ -5,6 +5,7 @@ import { showChips } from "./chips.js";
 import { takeFiles } from "./drop.js";
 import { button, element } from "./elements.js";
 import { Grid } from "./grid.js";
+import { Line } from "./line.js";
 import { added, isQuery, pieces, tagged, without } from "./query.js";
 import { Selection } from "./select.js";
 import { Suggest } from "./suggest.js";
@@ -15,10 +16,16 @@ const $ = (id) => document.getElementById(id);
 const entry = $("entry");
 const text = $("text");
 
-// `rest` are pictures behind the line, until they are asked for; `preview` is what is shown for the text being typed.
-const state = { query: "", like: null, hits: 0, more: false, shown: null, request: null, rest: [], line: "none", preview: null };
+// `preview` is what is shown for the text being typed.
+const state = { query: "", like: null, hits: 0, more: false, shown: null, request: null, preview: null };
 
 const grid = new Grid($("grid"), $("end"), { more: () => loadMore(), open: (id) => openPicture(id) });
+const line = new Line(grid, $("less-likely"), {
+  opened: (more) => {
+    state.more = more;
+    continueToScroll();
+  },
+});
 new Selection(grid, { asked: () => state.shownFor ?? state });
 const viewer = new Viewer({
   tag: (label) => find({ query: tagged(label), like: null }),
@@ -103,8 +110,7 @@ function show(answer, { append }) {
   $("problem").hidden = true;
   text.removeAttribute("aria-invalid");
   state.hits = (append ? state.hits : 0) + PAGE;
-  state.more = answer.more;
-  showHits(answer.hits, { append });
+  state.more = line.show(answer.hits, { append, more: answer.more });
   if (append) return;
   scrollTo({ top: 0 });
   const { query, like } = state.shownFor;
@@ -112,39 +118,10 @@ function show(answer, { append }) {
   const all = `${answer.pictures.toLocaleString("en")} picture${answer.pictures === 1 ? "" : "s"}`;
   if (!query && !like) say(all);
   else if (!answer.hits.length) say("nothing found");
-  else say(state.line === "first" ? "none is likely; nearest first" : `best first, of ${all}`);
+  else say(line.noneIsLikely ? "none is likely; nearest first" : `best first, of ${all}`);
   showEmpty(answer);
   if (!$("often").hidden && !$("often-list").children.length) showOften();
 }
-
-// Likely pictures, then a line; what is behind it waits until it is asked for, unless nothing is before it.
-function showHits(hits, { append }) {
-  if (!append) Object.assign(state, { rest: [], line: "none" });
-  const place = state.line === "none" ? hits.findIndex((hit) => hit.likely === false) : -1;
-  if (place === 0 && !append) {
-    state.line = "first";
-    grid.show([], { append });
-    grid.divide("None is likely. Nearest first:");
-    grid.show(hits, { append: true });
-  } else if (place >= 0) {
-    Object.assign(state, { line: "closed", rest: hits.slice(place), waits: state.more, more: false });
-    grid.show(hits.slice(0, place), { append });
-  } else {
-    grid.show(hits, { append });
-  }
-  $("less-likely").hidden = state.line !== "closed";
-}
-
-$("less-likely").addEventListener("click", () => {
-  Object.assign(state, { line: "open", more: state.waits });
-  $("less-likely").hidden = true;
-  grid.divide("Less likely");
-  const [first] = state.rest;
-  grid.show(state.rest, { append: true });
-  state.rest = [];
-  grid.focus(first.id);
-  continueToScroll();
-});
 
 function showEmpty({ pictures, hits }) {
   $("empty").hidden = hits.length > 0;
@@ -180,9 +157,9 @@ function fail(error, query) {
   problem.replaceChildren(element("p", "", error.message));
   if (error.column && query) {
     const place = error.column - 1;
-    const line = element("code", "", query.slice(0, place));
-    line.append(element("mark", "", query.slice(place, place + 1) || " "), query.slice(place + 1));
-    problem.append(line);
+    const shown = element("code", "", query.slice(0, place));
+    shown.append(element("mark", "", query.slice(place, place + 1) || " "), query.slice(place + 1));
+    problem.append(shown);
   }
   if (error.remedy) problem.append(element("p", "", error.remedy));
   if (error.status === 0) problem.append(button("Try again", () => load(state)));

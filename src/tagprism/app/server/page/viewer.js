@@ -4,6 +4,7 @@ import * as api from "./api.js";
 import { button, element } from "./elements.js";
 import { percent } from "./grid.js";
 import { drawMap, scaleOf, vectorBars } from "./heat.js";
+import { size, smallTile } from "./small.js";
 import { Suggest } from "./suggest.js";
 
 const $ = (id) => document.getElementById(id);
@@ -299,16 +300,3 @@ export class Viewer {
     }
   }
 }
-
-function smallTile(picture, open) {
-  const item = element("li");
-  const tile = button("", () => open(picture.id));
-  const photo = element("img");
-  photo.src = api.thumbnail(picture, 360);
-  photo.alt = picture.name;
-  tile.append(photo);
-  item.append(tile);
-  return item;
-}
-
-const size = (bytes) => (bytes < 1e6 ? `${Math.max(1, Math.round(bytes / 1e3))} kB` : `${(bytes / 1e6).toFixed(1)} MB`);

@@ -47,8 +47,9 @@ def own_photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def server(own_photos: Path) -> Iterator[Served]:
     index = make_index(own_photos.parent / "photos.index", own_photos)
-    without_encoders = {"TAGPRISM_CACHE": str(own_photos.parent / "cache")}
-    with served(index, environment=without_encoders) as server:
+    # A cache of its own, in which there are no encoders, and no journals of other runs.
+    places = {name: str(own_photos.parent / name) for name in ("TAGPRISM_CACHE", "TAGPRISM_STATE")}
+    with served(index, environment=places) as server:
         yield server
 
 

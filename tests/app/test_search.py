@@ -14,6 +14,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from tagprism.app.commands.search import _misspelt
 from tagprism.errors import MachineError, PictureError
@@ -25,6 +26,7 @@ from tagprism.search.create import create_collection
 from tagprism.search.marks import open_marks
 from tests.app.conftest import Cli
 from tests.command_line import python, tagprism
+from tests.keywords.sidecars import DARKTABLE
 from tests.small_world import World
 
 ODD = "<b>&\"'\x1b[31m\n.png"
@@ -344,3 +346,20 @@ def test_documents_and_csv_say_what_jsonl_says(cli: Cli, index: Path, some_red: 
     table = parquet.read_table(tmp_path / "reds.parquet").to_pylist()
     assert [row["score"] for row in table] == [row["score"] for row in rows]
     cli("search", index, "red", "--format", "csv", "-0").refused("--null", "--format paths")
+
+
+@pytest.mark.slow
+def test_what_people_tagged_is_found_from_the_command_line(world: World, tmp_path: Path) -> None:
+    with Image.open(world.pictures()[0]) as image:
+        (tmp_path / "photos").mkdir()
+        image.convert("RGB").save(tmp_path / "photos" / "a.jpg", xmp=DARKTABLE.replace("Familie", "Café").encode())
+    shutil.copy(world.pictures()[1], tmp_path / "photos")
+    done = tagprism("index", tmp_path / "photos", "--into", tmp_path / "index", "-m", world.run)
+    assert done.returncode == 0 and b"reading keywords" in done.stderr, done.stderr
+    for query in ("Cafe\u0301", "tag:CAFÉ", "tag:Orte"):
+        done = tagprism("search", tmp_path / "index", query, "--format", "jsonl")
+        (row,) = map(json.loads, done.stdout.splitlines())
+        assert done.returncode == 0 and row["path"].endswith("a.jpg")
+        assert row["score"] == 1.0 and row["own"] == ["Café", "Ostsee", "Orte"]
+    done = tagprism("search", tmp_path / "index", "tag:nobody")
+    assert (done.returncode, done.stdout, done.stderr) == (0, b"", b"no picture matches.\n")

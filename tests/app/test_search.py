@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import csv
+import io
 import json
 import os
 import re
@@ -12,6 +14,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from tagprism.app.commands.search import _misspelt
 from tagprism.errors import MachineError, PictureError
@@ -23,6 +26,7 @@ from tagprism.search.create import create_collection
 from tagprism.search.marks import open_marks
 from tests.app.conftest import Cli
 from tests.command_line import python, tagprism
+from tests.keywords.sidecars import DARKTABLE
 from tests.small_world import World
 
 ODD = "<b>&\"'\x1b[31m\n.png"
@@ -73,7 +77,7 @@ def test_jsonl_has_a_row_a_picture_from_best_to_worst(cli: Cli, index: Path) -> 
     rows = [json.loads(line) for line in done.out.splitlines()]
     assert len(rows) == 5 and [row["score"] for row in rows] == sorted((row["score"] for row in rows), reverse=True)
     for row in rows:
-        assert list(row) == ["path", "score", "labels", "taken", "width", "height", "tags"]
+        assert list(row) == ["path", "score", "likely", "labels", "taken", "width", "height", "own", "tags"]
         assert [label["label"] for label in row["labels"]] == ["red", "circle"]
         assert list(row["labels"][0]) == ["label", "match", "score", "probability"]
         assert row["tags"] == [{"label": "red", "probability": None}] and row["taken"].startswith("2024-07-")
@@ -87,9 +91,11 @@ def test_any_bytes_of_a_name_survive(cli: Cli, index: Path) -> None:
 
 
 def test_the_table_has_a_line_a_picture(cli: Cli, index: Path) -> None:
-    done = cli("search", index, "red NOT circle", "-n", 30)
+    done = cli("search", index, "red NOT circle", "-n", 30, "--all")
     header, *lines = done.out.splitlines()
-    assert header.split() == ["match", "picture"] and len(lines) == 20 and "\x1b" not in done.out
+    assert header.split() == ["match", "picture"] and len(lines) == 21 and "\x1b" not in done.out
+    (line,) = (line for line in lines if line.startswith("──"))
+    lines.remove(line)
     assert all(re.fullmatch(r"\S+ +/.+png  red \S+  circle \S+", line) for line in lines)
 
 
@@ -104,7 +110,7 @@ def test_the_gallery_holds_everything_and_escapes_names(cli: Cli, index: Path, t
     page = tmp_path / "gallery.html"
     done = cli("search", index, 'red OR "<i>circle</i>"', "-n", 30, "--out", page)
     assert (done.code, done.out) == (2, "")  # no vector for it; so with words that have one
-    done = cli("search", index, "red OR path:<i>", "-n", 30, "--out", page)
+    done = cli("search", index, "red OR path:<i>", "-n", 30, "--all", "--out", page)
     assert (done.code, done.out, done.err) == (0, "", f"20 pictures: {page}\n")
     html = page.read_text()
     assert "<h1>red OR path:&#34;&lt;i&gt;&#34;</h1>" in html
@@ -112,7 +118,7 @@ def test_the_gallery_holds_everything_and_escapes_names(cli: Cli, index: Path, t
     assert "There is no such file." in html and html.count('class="frame gone"') == 2
     assert '<b>&"' not in html and "\x1b" not in html and "&lt;b&gt;&amp;&#34;&#39;\\x1b[31m\\n.png" in html
     assert "<script" not in html and "http:" not in html and "https:" not in html
-    assert cli("search", index, "red OR path:<i>", "-n", 30, "--format", "html").out == html
+    assert cli("search", index, "red OR path:<i>", "-n", 30, "--all", "--format", "html").out == html
     assert "No picture matches." in cli("search", index, "taken:1999", "--format", "html").out
 
 
@@ -251,3 +257,110 @@ def test_a_search_makes_no_file_for_marks(cli: Cli, index: Path, tmp_path: Path)
     (tmp_path / "index" / "marks.sqlite").unlink(missing_ok=True)
     assert cli("search", tmp_path / "index", "red").code == 0
     assert not list((tmp_path / "index").glob("marks*"))
+
+
+@pytest.fixture
+def some_red(index: Path) -> Iterator[None]:
+    """Three pictures of which a person said that they are red."""
+    digests = [digest_file(path) for path in sorted(index.parent.glob("blue_*.png"))[:3]]
+    marks = open_marks(str(index))
+    marks.put(digests, "red", True)
+    yield
+    marks.put(digests, "red", None)
+    marks.close()
+
+
+def test_likely_pictures_come_before_a_line_and_the_rest_on_request(cli: Cli, index: Path, some_red: None) -> None:
+    rows = [json.loads(line) for line in cli("search", index, "red", "--format", "jsonl", "-n", 30).out.splitlines()]
+    likely = [row["path"] for row in rows if row["likely"]]
+    assert 0 < len(likely) < len(rows) == 20 and likely == [row["path"] for row in rows[: len(likely)]]
+    lines = cli("search", index, "red", "-n", 30).out.splitlines()
+    assert len(lines) == len(likely) + 2 and lines[-1] == "── more are less likely: --all shows them ──"
+    lines = cli("search", index, "red", "-n", 30, "--all").out.splitlines()
+    assert len(lines) == 22 and lines[1 + len(likely)] == "── less likely ──"
+    assert cli("search", index, "red AND green AND blue").out == "── none is likely: --all shows them ──\n"
+    lines = cli("search", index, "red AND green AND blue", "--all").out.splitlines()
+    assert lines[1] == "── none is likely; nearest first ──" and len(lines) == 22
+
+
+def test_paths_are_their_very_bytes(index: Path) -> None:
+    done = tagprism("search", index, "path:png", "-n", "30", "-0")
+    paths = done.stdout.split(b"\0")
+    assert done.returncode == 0 and paths.pop() == b"" and len(paths) == 20
+    assert os.fsencode(index.parent) + b"/\xff.png" in paths and os.fsencode(index.parent / ODD) in paths
+    lines = tagprism("search", index, "path:red_circle", "--format", "paths").stdout.splitlines()
+    assert lines and all(Path(os.fsdecode(line)).is_file() for line in lines)
+    assert tagprism("search", index, "taken:1999", "-0").stdout == b""
+
+
+def test_found_pictures_are_copied_and_linked_and_listed(cli: Cli, index: Path, tmp_path: Path) -> None:
+    (tmp_path / "to").mkdir()
+    (tmp_path / "to" / "red_circle.png").write_bytes(b"mine")
+    done = cli("search", index, "path:red_circle", "--copy-to", tmp_path / "to", "--format", "jsonl")
+    (row,) = map(json.loads, done.out.splitlines())
+    assert done.code == 0 and row["placed"] == str(tmp_path / "to" / "red_circle (2).png")
+    assert Path(row["placed"]).read_bytes() == Path(row["path"]).read_bytes()
+    assert (tmp_path / "to" / "red_circle.png").read_bytes() == b"mine" and "1 pictures copied" in done.err
+    again = cli("search", index, "path:red_circle", "--copy-to", tmp_path / "to")
+    assert "0 pictures copied" in again.err and "1 were there already" in again.err and "-> " in again.out
+    done = cli("search", index, "path:gone.png OR path:red_circle", "--link-to", tmp_path / "links", "--format", "csv")
+    assert done.code == 4 and "gone.png" in done.err and "cannot be read" in done.err
+    assert [path.name for path in (tmp_path / "links").iterdir()] == ["red_circle.png"]
+    cli("search", index, "red", "--link-to", tmp_path, "--copy-to", tmp_path).refused("not both")
+
+
+def test_duplicates_are_grouped(cli: Cli, index: Path) -> None:
+    done = cli("search", index, "--duplicates", "--format", "jsonl")
+    rows = [json.loads(line) for line in done.out.splitlines()]
+    groups: dict[int, set[str]] = {}
+    for row in rows:
+        groups.setdefault(row["group"], set()).add(Path(row["path"]).name)
+    assert any({ODD, "\udcff.png"} < names for names in groups.values())  # copies of a third
+    assert any("gone.png" in names and len(names) == 2 for names in groups.values())
+    assert cli("search", index, "path:nowhere", "--duplicates").out == ""
+
+
+def test_an_album_is_searched_again(cli: Cli, index: Path, tmp_path: Path) -> None:
+    album = tmp_path / "reds.album"
+    assert cli("search", index, "red NOT circle", "-n", 3, "--all", "--out", album).code == 0
+    saved = json.loads(album.read_text())
+    plain = cli("search", index, "red NOT circle", "-n", 3, "--format", "jsonl").out
+    first = [json.loads(line)["path"] for line in plain.splitlines()]
+    assert saved["query"] == "red AND NOT circle" and saved["pictures"] == first
+    again = cli("search", index, "--album", album, "-n", 3, "--format", "jsonl").out
+    assert [json.loads(line)["path"] for line in again.splitlines()] == first
+    cli("search", index, "--album", tmp_path / "none").refused("cannot be read")
+
+
+def test_documents_and_csv_say_what_jsonl_says(cli: Cli, index: Path, some_red: None, tmp_path: Path) -> None:
+    rows = [json.loads(line) for line in cli("search", index, "red", "--format", "jsonl", "-n", 30).out.splitlines()]
+    likely = [row["path"] for row in rows if row["likely"]]
+    coco = json.loads(cli("search", index, "red", "--format", "coco", "-n", 30).out)
+    assert [image["file_name"] for image in coco["images"]] == likely
+    header, *lines = csv.reader(io.StringIO(cli("search", index, "red", "--format", "csv", "-n", 30).out))
+    assert (
+        header == ["path", "score", "likely", "labels", "taken", "width", "height", "own", "tags"] and len(lines) == 20
+    )
+    assert [line[1:3] for line in lines] == [[f"{row['score']:.4f}", str(row["likely"]).lower()] for row in rows]
+    parquet = pytest.importorskip("pyarrow.parquet", reason="pyarrow is not installed")
+    assert cli("search", index, "red", "-n", 30, "--out", tmp_path / "reds.parquet").code == 0
+    table = parquet.read_table(tmp_path / "reds.parquet").to_pylist()
+    assert [row["score"] for row in table] == [row["score"] for row in rows]
+    cli("search", index, "red", "--format", "csv", "-0").refused("--null", "--format paths")
+
+
+@pytest.mark.slow
+def test_what_people_tagged_is_found_from_the_command_line(world: World, tmp_path: Path) -> None:
+    with Image.open(world.pictures()[0]) as image:
+        (tmp_path / "photos").mkdir()
+        image.convert("RGB").save(tmp_path / "photos" / "a.jpg", xmp=DARKTABLE.replace("Familie", "Café").encode())
+    shutil.copy(world.pictures()[1], tmp_path / "photos")
+    done = tagprism("index", tmp_path / "photos", "--into", tmp_path / "index", "-m", world.run)
+    assert done.returncode == 0 and b"reading keywords" in done.stderr, done.stderr
+    for query in ("Cafe\u0301", "tag:CAFÉ", "tag:Orte"):
+        done = tagprism("search", tmp_path / "index", query, "--format", "jsonl")
+        (row,) = map(json.loads, done.stdout.splitlines())
+        assert done.returncode == 0 and row["path"].endswith("a.jpg")
+        assert row["score"] == 1.0 and row["own"] == ["Café", "Ostsee", "Orte"]
+    done = tagprism("search", tmp_path / "index", "tag:nobody")
+    assert (done.returncode, done.stdout, done.stderr) == (0, b"", b"no picture matches.\n")

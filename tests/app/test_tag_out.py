@@ -275,3 +275,28 @@ def test_a_full_disk_is_the_machine(tmp_path: Path) -> None:
         os.dup2(os.open("/dev/full", os.O_WRONLY), file._out.fileno())
         with pytest.raises(MachineError, match="No space left"):
             write(file, ["a"])
+
+
+def test_a_document_goes_on_where_it_stopped_and_replaces_nothing(cli: Cli, world: World, tmp_path: Path) -> None:
+    out, rows = tmp_path / "tags.json", tmp_path / ".tags.json.rows.jsonl"
+    command = ("tag", world.data, "-m", world.run, "--top-k", 2, "--format", "fiftyone", "--out", out)
+    out.write_text("mine")
+    cli(*command).refused("is there already", "tags.json")
+    assert out.read_text() == "mine"
+    out.unlink()
+    assert cli(*command).code == 0
+    whole = out.read_bytes()
+    assert len(json.loads(whole)["labels"]) == 64
+    assert "is complete" in cli(*command).err and out.read_bytes() == whole
+    out.unlink()  # killed before the document was written, and in the middle of the rows
+    part = rows.rename(f"{rows}.part")
+    part.write_bytes(b"".join(part.read_bytes().splitlines(keepends=True)[:40]))
+    assert "continuing after" in cli(*command).err and out.read_bytes() == whole
+    cli(*command[:-4], "--format", "coco", "--out", out).refused("another format")
+
+
+def test_a_spreadsheet_runs_no_name(cli: Cli, world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "=1+1.png").write_bytes(world.pictures()[0].read_bytes())
+    done = cli("tag", "=1+1.png", "-m", world.run, "--top-k", 1, "--format", "csv", "--spreadsheet")
+    assert done.code == 0 and done.out.splitlines()[1].startswith("'=1+1.png,")

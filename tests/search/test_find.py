@@ -14,11 +14,12 @@ import pytest
 from tagprism.bundle.neighbours import nearest_pictures
 from tagprism.errors import InputError, PictureError
 from tagprism.evaluation.scores import score_chunks, score_matrices
+from tagprism.labels.phrases import normalise_phrase
 from tagprism.search.collection import Collection, marks_file
 from tagprism.search.contract import Picture
 from tagprism.search.create import create_collection
 from tagprism.search.find import example_of, find
-from tagprism.search.marks import open_marks
+from tagprism.search.marks import Said, open_marks
 from tagprism.search.query_error import QueryError
 from tagprism.search.similar import Example
 from tagprism.tagging.calibration import Calibration
@@ -42,6 +43,14 @@ def fill(collection: Collection, paths: list[Path]) -> None:
         pictures.append(Picture(place + 1, str(paths[place]), 1, 1, digest, 96, 72, taken))
         matrices.append(outcome)
     collection.index.add(pictures, np.stack(matrices))
+
+
+def said(*marks: tuple[Picture, str, bool]) -> Said:
+    """Marks as they are kept."""
+    kept: dict[str, dict[str, tuple[str, bool]]] = {}
+    for picture, label, added in marks:
+        kept.setdefault(picture.digest, {})[normalise_phrase(label)] = (label, added)
+    return kept
 
 
 def names(results: Any) -> list[str]:
@@ -105,21 +114,23 @@ def test_filters_alone_give_the_newest_first(collection: Collection) -> None:
 def test_marks_overrule_scores(collection: Collection) -> None:
     plain = find(collection, "red", limit=64).found
     first, last = plain[0].picture, plain[-1].picture
-    marks = {(last.digest, "red"): True, (first.digest, "red"): False, (first.digest, "blue"): True}
+    marks = said((last, "red", True), (first, "red", False), (first, "blue", True))
     marked = find(collection, "Red", limit=64, marks=marks).found
     assert marked[0].picture == last and marked[0].label_matches == (1.0,)
     assert first not in [one.picture for one in marked] and len(marked) == 63
     without = find(collection, "square NOT red", limit=64, marks=marks).found
     assert last not in [one.picture for one in without] and len(without) == 63
     assert find(collection, "red OR blue", limit=1, marks=marks).found[0].picture in (first, last)
-    assert find(collection, "circle", limit=64, marks=marks) == find(collection, "circle", limit=64)
+    others = find(collection, "circle", limit=64, marks=marks).found
+    assert [one.score for one in others] == [one.score for one in find(collection, "circle", limit=64).found]
+    assert {one.picture.id: one.own for one in others if one.own} == {last.id: ("red",), first.id: ("blue",)}
 
 
 def test_a_mark_counts_for_every_copy_of_a_picture(collection: Collection) -> None:
     index, (worst,) = collection.index, find(collection, "red", limit=64).found[-1:]
     copy = replace(worst.picture, id=999, path="/copy.png")
     index.add([copy], index.matrices([worst.picture.id]))
-    marked = find(collection, "red", limit=2, marks={(copy.digest, "red"): True}).found
+    marked = find(collection, "red", limit=2, marks=said((copy, "red", True))).found
     assert [one.picture.id for one in marked] == [worst.picture.id, 999]
     index.remove([999])
 

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from tagprism.labels.phrases import normalise_phrase
 from tagprism.search.parse import DEEPEST, MOST_LABELS, parse
-from tagprism.search.query import And, InPath, Label, Not, Or, Query, Taken, Weighted, labels_of, leaves, show
+from tagprism.search.query import And, InPath, Label, Not, Or, Query, Tagged, Taken, Weighted, labels_of, leaves, show
 from tagprism.search.query_error import QueryError
 
 DOG, CAT, SUN = Label("dog"), Label("cat"), Label("sun")
@@ -53,6 +53,7 @@ DOG, CAT, SUN = Label("dog"), Label("cat"), Label("sun")
         ("taken:2024.. Taken:..2025", And((Taken("2024", ""), Taken("", "2025")))),
         ("dog path:holiday cat", And((DOG, InPath("holiday"), CAT))),
         (r'path:"C:\My Photos\"', InPath("C:\\My Photos\\")),
+        ('tag:Oma NOT TAG:"Rex the  corgi"', And((Tagged("Oma"), Not(Tagged("Rex the corgi"))))),
         ("path:C:/photos NOT path:old", And((InPath("C:/photos"), Not(InPath("old"))))),
         ("12:30", Label("12:30")),
         ("日本 の 写真", Label("日本 の 写真")),
@@ -130,7 +131,7 @@ _WORDS = st.text(st.characters(codec="utf-8", exclude_categories=["Cs"]), min_si
 _LABELS = _WORDS.map(lambda text: " ".join(text.split())).filter(normalise_phrase).map(Label)
 _YEARS = st.integers(1, 9999).map(lambda year: f"{year:04}")
 _TAKEN = st.tuples(_YEARS, _YEARS).map(sorted).map(lambda pair: Taken(*pair))
-_LEAVES = _LABELS | _TAKEN | _WORDS.map(InPath)
+_LEAVES = _LABELS | _TAKEN | _WORDS.map(InPath) | _LABELS.map(lambda label: Tagged(label.text))
 
 
 def _weightless(query: Query) -> Query:

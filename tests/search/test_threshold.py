@@ -15,8 +15,19 @@ from hypothesis import strategies as st
 from tagprism.bundle.score import max_similarity_numpy
 from tagprism.search import threshold
 from tagprism.search.contract import Filter, Picture, meets
+from tagprism.search.find import _only
 from tagprism.search.parse import parse
-from tagprism.search.query import InPath, Label, LabelLogits, Query, Taken, as_filter, labels_of, leaves, log_match
+from tagprism.search.query import (
+    InPath,
+    Label,
+    LabelLogits,
+    Query,
+    Tagged,
+    Taken,
+    labels_of,
+    leaves,
+    log_match,
+)
 from tagprism.search.similar import Likeness
 from tagprism.search.threshold import Search
 from tests.search.numpy_index import NumpyIndex
@@ -24,7 +35,8 @@ from tests.search.test_match import grow
 
 N, M, Q = 400, 3, 6
 LABELS = ("a", "b", "c", "d")
-_LEAVES = st.sampled_from([*map(Label, LABELS), Taken("2021", "2022"), InPath("/1")])
+_LEAVES = st.sampled_from([*map(Label, LABELS), Taken("2021", "2022"), InPath("/1"), Tagged("x"), Tagged("y")])
+TAGGED = {Tagged("x"): frozenset(range(1, N, 5)), Tagged("y"): frozenset(range(1, N, 3))}
 _TREES: st.SearchStrategy[Query] = st.recursive(_LEAVES, grow, max_leaves=6)
 
 
@@ -72,7 +84,9 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Made]:
 
 
 VECTORS = np.random.default_rng(1).standard_normal((len(LABELS), Q)).astype(np.float32)
-LIKENESS = Likeness(np.random.default_rng(2).standard_normal((3, Q)).astype(np.float32), np.array([0.3, 0.7, 1.0]))
+LIKENESS = Likeness(
+    np.random.default_rng(2).standard_normal((3, Q)).astype(np.float32), np.array([0.3, 0.7, 1.0]), own=-3.0
+)
 BACKGROUND = np.random.default_rng(3).standard_normal((50, M, Q)).astype(np.float32)
 
 
@@ -94,8 +108,7 @@ def plain(
         known = {Label(name): logits[:, place] for place, name in enumerate(LABELS)}
         for leaf in leaves(tree):
             if not isinstance(leaf, Label):
-                met = np.array([meets(picture, as_filter(leaf)) for picture in pictures])
-                known[leaf] = np.where(met, np.inf, -np.inf)
+                known[leaf] = threshold.filter_logits(leaf, pictures, TAGGED)
     match = np.zeros(N) if tree is None else log_match(tree, known)
     if like is not None:
         scores, _ = max_similarity_numpy(matrices, like.scoring_vectors)
@@ -109,7 +122,9 @@ def search_of(
     labels = labels_of(tree) if tree is not None else ()
     places = [LABELS.index(label) for label in labels]
     own = {labels.index(LABELS[place]): its for place, its in (marks or {}).items() if LABELS[place] in labels}
-    return Search(index, None, tree, labels, VECTORS[places], like, label_logits, own)
+    tagged = {leaf: TAGGED[leaf] for leaf in (leaves(tree) if tree else ()) if isinstance(leaf, Tagged)}
+    only = _only(tree, tagged)
+    return Search(index, None, tree, labels, VECTORS[places], like, label_logits, own, tagged, only)
 
 
 @pytest.mark.parametrize("standardised", [True, False])

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import base64
 import io
+import json
 import os
 import threading
 from pathlib import Path
 
 import pytest
+from httpx import Response
 from PIL import Image
 from starlette.testclient import TestClient
 
@@ -288,3 +291,106 @@ def test_errors_have_one_form(client: TestClient) -> None:
         answer = client.request(method, path)
         assert answer.status_code == status
         error_of(answer)
+
+
+def test_an_own_tag_is_found_and_wins_also_without_an_encoder(own: tuple[Path, Path]) -> None:
+    _, index = own
+    with serving(index) as client:
+        number = number_of(client, "chelsea.jpg")
+        path = f"/api/images/{number}"
+        for label in ("Rex the <corgi>", "cat", "a frobnicated quux"):
+            client.put(f"{path}/marks", json={"label": label, "mark": True})
+        tags = {tag["label"]: tag for tag in client.get(path).json()["tags"]}
+        assert [tags[name]["probability"] for name in ("Rex the <corgi>", "cat", "a frobnicated quux")] == [1, 1, 1]
+        assert tags["cat"]["score"] is not None
+        for query in ('"Rex the <corgi>"', 'tag:"rex THE <corgi>"', '"a frobnicated quux" cat'):
+            hits = client.get("/api/search", params={"query": query}).json()["hits"]
+            assert [hit["id"] for hit in hits if hit["likely"] is not False] == [number], query
+            assert hits[0]["match"] == 1.0 and "Rex the <corgi>" in hits[0]["own"]
+        first = client.get("/api/search", params={"query": "cat"}).json()["hits"][0]
+        assert (first["id"], first["match"], first["likely"], first["asked"][0]["probability"]) == (number, 1, True, 1)
+
+
+def test_many_own_tags_are_embedded_at_once(own: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch) -> None:
+    _, index = own
+    calls: list[int] = []
+    from tagprism.app.server import picture_tags
+
+    ranker = picture_tags.LabelRanker
+    monkeypatch.setattr(
+        picture_tags, "LabelRanker", lambda tagger, labels: calls.append(len(labels)) or ranker(tagger, labels)
+    )
+    with serving(index) as client:
+        number = number_of(client, "rocket.jpg")
+        names = load("photos-lite").vocabulary.names[-40:]
+        for name in names:
+            client.put(f"/api/images/{number}/marks", json={"label": name, "mark": True})
+        calls.clear()
+        tags = client.get(f"/api/images/{number}").json()["tags"]
+        assert {tag["label"] for tag in tags if tag["mark"]} == set(names)
+        assert len(calls) == 1 and calls[0] > 20
+
+
+def test_an_uploaded_picture_that_is_indexed_is_recognised_and_a_copy_is_fully_alike(
+    own: tuple[Path, Path],
+) -> None:
+    folder, index = own
+    data = (folder / "rocket.jpg").read_bytes()
+    with serving(index) as client:
+        number = number_of(client, "rocket.jpg")
+        answer = client.post("/api/tag", files={"file": ("other.jpg", data)}, data={"similar": 3}).json()
+        assert answer["known"]["id"] == number and answer["preview"] is None
+        assert (answer["similar"][0]["id"], answer["similar"][0]["match"]) == (number, 1.0)
+        assert all(hit["match"] < 0.991 for hit in answer["similar"][1:])
+        picture = Image.open(io.BytesIO(data))
+        smaller = io.BytesIO()
+        picture.resize((picture.width * 9 // 10, picture.height * 9 // 10)).save(smaller, "PNG")
+        answer = client.post("/api/tag", files={"file": ("a.png", smaller.getvalue())}, data={"similar": 1}).json()
+        assert answer["known"] is None and answer["similar"][0]["id"] == number
+
+
+def test_what_a_browser_cannot_show_comes_back_as_a_jpeg(client: TestClient, photos: Path) -> None:
+    tiff = io.BytesIO()
+    Image.open(photos / "rocket.jpg").save(tiff, "TIFF")
+    asked = {"preview": "true", "top_k": "1"}
+    answer = client.post("/api/tag", files={"file": ("a.tif", tiff.getvalue())}, data=asked).json()
+    kind, _, data = answer["preview"].partition(",")
+    assert kind == "data:image/jpeg;base64"
+    with Image.open(io.BytesIO(base64.b64decode(data))) as shown, Image.open(photos / "rocket.jpg") as original:
+        assert shown.format == "JPEG" and shown.size == original.size
+
+
+def test_several_pictures_are_tagged_written_and_exported(own: tuple[Path, Path]) -> None:
+    folder, index = own
+    with serving(index) as client:
+        ids = [number_of(client, name) for name in ("chelsea.jpg", "coffee.jpg", "rocket.jpg")]
+        said = client.put("/api/selection/marks", json={"ids": [*ids[:2], 999], "label": "Oma", "mark": True})
+        assert said.json() == {"pictures": 2}
+        hits = client.get("/api/search", params={"query": "tag:oma"}).json()["hits"]
+        assert {hit["id"] for hit in hits} == set(ids[:2])
+        (folder / "coffee.jpg").write_bytes(b"changed")
+        written = client.post("/api/selection/keywords", json={"ids": ids}).json()
+        assert written["written"] == 1 and len(written["left"]) == 1 and "coffee.jpg" in written["left"][0]
+        assert b"Oma" in (folder / "chelsea.jpg.xmp").read_bytes()
+        undone = client.post(f"/api/keywords/{written['run']}/undo").json()
+        assert undone["files"] == 1 and not (folder / "chelsea.jpg.xmp").exists()
+        again = client.post("/api/selection/keywords", json={"ids": ids[2:]}).json()
+        assert again == {"written": 0, "left": [], "run": None}
+
+        def exported(format: str, **more: object) -> Response:
+            return client.post("/api/selection/export", json={"ids": ids[::2], "format": format, **more})
+
+        paths = exported("paths")
+        assert paths.text.split() == [str(folder / "chelsea.jpg"), str(folder / "rocket.jpg")]
+        assert paths.headers["content-disposition"] == 'attachment; filename="pictures.txt"'
+        rows = [json.loads(line) for line in exported("jsonl", query="rocket NOT head").text.splitlines()]
+        assert rows[0]["path"].endswith("rocket.jpg") and len(rows) == 2
+        assert [tag["label"] for tag in rows[0]["labels"]] == ["rocket", "head"]
+        album = exported("album", query="rocket").json()
+        assert album["query"] == "rocket" and len(album["pictures"]) == 2
+        assert exported("csv").content.startswith("\ufeffpath,".encode())
+        assert exported("exe").status_code == 422
+        for ids_given in ([], [0], ["x"], list(range(1, 2002))):
+            assert client.post("/api/selection/keywords", json={"ids": ids_given}).status_code == 422
+        crossed = client.post("/api/selection/keywords", json={"ids": ids}, headers={"origin": "http://evil.example"})
+        assert crossed.status_code == 403

@@ -14,8 +14,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+from PIL import Image
 
 from tagprism.datasets.openclipart_source import find_openclipart
+from tests.keywords.sidecars import DARKTABLE
 from tests.server.served import PHOTOS, TOKEN, Served, make_index, make_photos, served
 
 if TYPE_CHECKING:
@@ -45,8 +47,9 @@ def own_photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def server(own_photos: Path) -> Iterator[Served]:
     index = make_index(own_photos.parent / "photos.index", own_photos)
-    without_encoders = {"TAGPRISM_CACHE": str(own_photos.parent / "cache")}
-    with served(index, environment=without_encoders) as server:
+    # A cache of its own, in which there are no encoders, and no journals of other runs.
+    places = {name: str(own_photos.parent / name) for name in ("TAGPRISM_CACHE", "TAGPRISM_STATE")}
+    with served(index, environment=places) as server:
         yield server
 
 
@@ -165,9 +168,9 @@ def test_the_keyboard_reaches_everything(page: Page) -> None:
     page.keyboard.press("/")
     expect(page.locator("#entry")).to_be_focused()
     page.keyboard.press("ArrowDown")
-    tiles = page.locator(".tile button")
+    tiles = page.locator(".tile .open")
     expect(tiles.nth(0)).to_be_focused()
-    assert page.locator('.tile button[tabindex="0"]').count() == 1
+    assert page.locator('.tile .open[tabindex="0"]').count() == 1
     page.keyboard.press("ArrowRight")
     expect(tiles.nth(1)).to_be_focused()
     page.keyboard.press("ArrowDown")
@@ -261,7 +264,7 @@ def test_more_like_this(page: Page) -> None:
 
 
 def test_a_dropped_photo_is_tagged(page: Page) -> None:
-    data = list((PHOTOS / "rocket.jpg").read_bytes())
+    data = list((PHOTOS / "rocket.jpg").read_bytes() + b"\0")  # not the very bytes of the indexed one
     transfer = page.evaluate_handle(
         "bytes => { const t = new DataTransfer(); t.items.add(new File([new Uint8Array(bytes)], 'mine.jpg',"
         " {type: 'image/jpeg'})); return t; }",
@@ -435,3 +438,120 @@ def test_screenshots(browser: Browser, tmp_path: Path) -> None:
 def shoot(page: Page, file: Path) -> None:
     page.screenshot(path=file, type="jpeg", quality=72)
     assert file.stat().st_size > 10_000
+
+
+def test_enter_keeps_what_was_shown_while_typing(page: Page) -> None:
+    entry = page.get_by_role("combobox", name="Add a tag", exact=True)
+    entry.press_sequentially("rocke", delay=20)
+    expect(page.locator("#count")).not_to_have_text("21 pictures")
+    page.wait_for_load_state("networkidle")
+    shown = names(page)
+    entry.press("Enter")
+    assert query_of(page).startswith("rocke") and f"q={query_of(page)}".replace(" ", "+") in page.url
+    assert query_of(page) != "rocke"
+    page.wait_for_load_state("networkidle")
+    assert names(page) == shown and entry.input_value() == ""
+    entry.press_sequentially("head", delay=20)  # a label, though others go on from it
+    page.wait_for_load_state("networkidle")
+    entry.press("Enter")
+    assert query_of(page).endswith(" AND head")
+    entry.fill('"rocke"')  # in quotes as it stands
+    entry.press("Enter")
+    assert query_of(page).endswith(' AND "rocke"')
+
+
+def test_likely_pictures_come_before_a_line(page: Page) -> None:
+    page.get_by_label("Query", exact=True).fill("cat")
+    fold = page.get_by_role("button", name="Show the less likely ones")
+    expect(fold).to_be_visible()
+    likely = names(page)
+    assert 0 < len(likely) < 21 and "chelsea.jpg" in likely
+    matches = page.locator(".tile .match").all_inner_texts()
+    assert len(matches) == len(likely) and all(re.fullmatch(r"\d+ %", match) for match in matches)
+    fold.click()
+    expect(page.locator(".tile")).to_have_count(21)
+    expect(page.locator(".divide")).to_have_text("Less likely")
+    assert names(page)[: len(likely)] == likely and not fold.is_visible()
+    page.get_by_label("Query", exact=True).fill("rocket AND cat AND beach AND sky")
+    expect(page.locator(".divide")).to_have_text("None is likely. Nearest first:")
+    expect(page.locator(".tile")).to_have_count(21)
+
+
+def test_an_own_tag_is_certain(page: Page) -> None:
+    """A tag that no encoder knows: searched for, it is there, and nothing says that none is likely."""
+    open_picture(page, "astronaut.jpg")
+    page.get_by_role("combobox", name="Add a tag to this picture").fill("Rex the corgi")
+    page.keyboard.press("Enter")
+    expect(page.locator(".tag").first).to_contain_text("yours")
+    page.keyboard.press("Escape")
+    page.get_by_label("Query", exact=True).fill("Rex the corgi")
+    expect(page.locator(".tile")).to_have_count(1)
+    expect(page.locator(".tile .match")).to_have_text("100 %")
+    expect(page.locator("#count")).to_contain_text("best first")
+    page.locator(".tile .open").click()
+    page.get_by_role("button", name="Keep Rex the corgi").click()
+    expect(page.locator("#tags")).not_to_contain_text("Rex the corgi")
+
+
+def test_the_keywords_of_a_file_are_shown_apart_and_lead_to_others(page: Page, own_photos: Path) -> None:
+    sidecar = own_photos / "rocket.jpg.xmp"
+    sidecar.write_text(DARKTABLE)
+    open_picture(page, "rocket.jpg")
+    keywords = page.locator("#own-list button")
+    expect(keywords).to_have_text(["Familie", "Ostsee", "Orte"])
+    sidecar.unlink()
+    keywords.first.click()
+    assert query_of(page) == "tag:Familie"
+    expect(page.get_by_role("heading", name="No picture fits")).to_be_visible()  # the index has not read it yet
+
+
+def test_several_pictures_are_chosen_tagged_and_exported(page: Page, own_photos: Path) -> None:
+    page.get_by_label("Query", exact=True).fill("path:drawn")
+    expect(page.locator(".tile")).to_have_count(16)
+    page.locator(".tile").nth(1).hover()
+    page.get_by_role("checkbox").nth(1).click()
+    page.locator(".tile .open").nth(3).click(modifiers=["Shift"])
+    expect(page.locator("#bar-count")).to_have_text("3 selected")
+    page.locator(".tile .open").nth(2).focus()
+    page.keyboard.press("x")
+    expect(page.locator("#bar-count")).to_have_text("2 selected")
+    chosen = [names(page)[place] for place in (1, 3)]
+    page.get_by_role("combobox", name="Add a tag to the selected pictures").fill("Set <b>A</b>")
+    page.keyboard.press("Enter")
+    said = page.locator("#bar-said")
+    expect(said).to_contain_text("Set <b>A</b>: added to 2 pictures.")
+    page.locator("#bar").get_by_role("button", name="Write as keywords").click()
+    expect(said).to_contain_text("Keywords of 2 pictures written.")
+    assert sorted(file.name for file in own_photos.rglob("*.xmp")) == sorted(f"{name}.xmp" for name in chosen)
+    said.get_by_role("button", name="Undo").click()
+    expect(said).to_contain_text("2 pictures: as before.")
+    assert not list(own_photos.rglob("*.xmp"))
+    with page.expect_download() as download:
+        page.get_by_label("Export the selected pictures").select_option("paths")
+    assert download.value.suggested_filename == "pictures.txt"
+    paths = Path(download.value.path()).read_text().splitlines()
+    assert sorted(Path(path).name for path in paths) == sorted(chosen)
+    page.get_by_role("button", name="Select all shown").click()
+    expect(page.locator("#bar-count")).to_have_text("16 selected")
+    page.get_by_label("Query", exact=True).fill('tag:"Set <b>A</b>"')
+    expect(page.locator(".tile")).to_have_count(2)
+    expect(page.locator("#bar")).to_be_hidden()
+    assert sorted(names(page)) == sorted(chosen)
+
+
+def test_a_dropped_photo_of_the_index_is_recognised(page: Page, own_photos: Path) -> None:
+    page.locator("#file").set_input_files(own_photos / "rocket.jpg")
+    expect(page.locator("#meta")).to_contain_text("One of your pictures: rocket.jpg")
+    page.locator("#meta button").click()
+    expect(page.locator("#add")).to_be_visible()
+    expect(page.locator("#meta")).to_contain_text("×")
+
+
+def test_a_dropped_heic_shows(page: Page, tmp_path: Path) -> None:
+    heif = pytest.importorskip("pillow_heif", reason="pillow-heif is not installed")
+    with Image.open(PHOTOS / "chelsea.jpg") as image:
+        heif.from_pillow(image).save(tmp_path / "IMG_1.HEIC")
+    page.locator("#file").set_input_files(tmp_path / "IMG_1.HEIC")
+    expect(page.locator("#meta")).to_contain_text("not kept")
+    page.wait_for_function("document.getElementById('photo').naturalWidth > 100")
+    assert str(page.locator("#photo").get_attribute("src")).startswith("data:image/jpeg")

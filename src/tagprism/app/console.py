@@ -18,6 +18,7 @@ import traceback
 import warnings
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import typer
 from rich.console import Console, ConsoleOptions, RenderableType
@@ -88,6 +89,15 @@ def say(text: str, *, quiet: bool = False) -> None:
 def write(text: str) -> None:
     """Data on stdout: to a program to the byte, to a terminal without what could command it."""
     sys.stdout.write(text if isinstance(text, Shown) or not on_terminal() else _plain(text))
+
+
+def write_bytes(data: bytes) -> None:
+    """A document on stdout, as `write`."""
+    if on_terminal():
+        write(data.decode(errors="surrogateescape"))
+    else:
+        flush()
+        sys.stdout.buffer.write(data)
 
 
 def write_json(value: object) -> None:
@@ -198,7 +208,12 @@ def run(command: Callable[[], object]) -> int:
 class _Closed(io.TextIOBase):
     """Stands for an output that whoever started this has closed (`>&-`)."""
 
-    def write(self, text: str) -> int:
+    @property
+    def buffer(self) -> Any:
+        """As `sys.stdout` has one."""
+        return self
+
+    def write(self, text: str | bytes) -> int:
         """Say that it is closed."""
         remedy = "Leave it open, or write into a file with --out where the command has it."
         raise MachineError("is closed: there is nowhere to write the data.", where="standard output", remedy=remedy)

@@ -202,6 +202,12 @@ class Catalog:
             row = self._db.sql.execute(f"SELECT count(*) FROM picture WHERE {_BELOW}", _range(root)).fetchone()
         return int(row[0])
 
+    def held_below(self, root: str) -> list[tuple[int, str]]:
+        """Ids and paths of the pictures held of a file or folder."""
+        with self._db.errors():
+            rows = self._db.sql.execute(f"SELECT id, path FROM picture WHERE {_BELOW}", _range(root))
+            return [(number, os.fsdecode(path)) for number, path in rows]
+
     def gone_below(self, root: str, *, alike: bool = False) -> list[tuple[int, str]]:
         """Ids and paths of the pictures held of a file or folder that the walk has not met, though it could look.
 

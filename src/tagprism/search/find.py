@@ -6,19 +6,33 @@ Filters sift in the index, labels rank (`threshold`), a person's marks overrule 
 from __future__ import annotations
 
 import os
-from collections.abc import Container, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
 from tagprism.errors import InputError, PictureError
-from tagprism.labels.phrases import normalise_phrase
-from tagprism.search.catalog import held_with
-from tagprism.search.collection import Collection, catalog_file
-from tagprism.search.contract import Filter, Index, Picture
+from tagprism.search.collection import Collection
+from tagprism.search.contract import Filter, Index, Picture, meets
+from tagprism.search.likely import least_likely
+from tagprism.search.marks import Said
+from tagprism.search.own_tags import OwnTags
 from tagprism.search.parse import parse
-from tagprism.search.query import InPath, Leaf, Query, Taken, divided, labels_of, leaves, log_match
+from tagprism.search.query import (
+    And,
+    Label,
+    Leaf,
+    Not,
+    Or,
+    Query,
+    Tagged,
+    Weighted,
+    divided,
+    labels_of,
+    leaves,
+    log_match,
+)
 from tagprism.search.similar import Example, likeness
 from tagprism.search.threshold import Ranking, Search, filter_logits, still_held
 from tagprism.tagging.tags import LabelRanker, Tag
@@ -31,14 +45,19 @@ class Found:
     Args:
         picture: what the index knows of it.
         score: its match with the whole query, above 0 to 1; 1 where there is nothing but filters.
-        tags: the labels of the query in its order, with the picture's score and probability for each.
+        tags: the labels of the query in its order, with the picture's score and probability for each; what a person
+            said of one is certain.
         label_matches: how well each of them matches by itself, 0 to 1; what `score` is made of.
+        likely: whether the picture is likely what was asked for; None where that is not known, as with an example.
+        own: the tags that people gave the picture.
     """
 
     picture: Picture
     score: float
     tags: tuple[Tag, ...] = ()
     label_matches: tuple[float, ...] = ()
+    likely: bool | None = None
+    own: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -61,8 +80,9 @@ def find(
     limit: int = 20,
     *,
     like: Example | None = None,
-    marks: Mapping[tuple[str, str], bool] | None = None,
+    marks: Said | None = None,
     neighbours: int = 0,
+    among: frozenset[int] | None = None,
 ) -> Results:
     """Find the pictures that match a query and are like an example.
 
@@ -71,9 +91,10 @@ def find(
         query: as text or parsed; None for an example alone.
         limit: pictures at most, from 1.
         like: an example.
-        marks: what a person has said, as `search.marks` keeps it: (digest of a picture, normalised label) -> added?
-            An added label is certain, a rejected one absent.
+        marks: what a person has said, as `search.marks` keeps it. An added label is certain, a rejected one absent.
+            So is a label that is a keyword of the picture's file.
         neighbours: average the scores of the first pictures over so many that are like each; 0 for none.
+        among: ids that are looked at; all when None.
 
     Returns:
         The pictures that match best. Those that cannot match (a filter not met, a rejected label) are left out.
@@ -87,26 +108,105 @@ def find(
         raise InputError(f"{limit} pictures cannot be found.", remedy="Ask for 1 or more.")
     if tree is None and like is None:
         raise InputError("there is neither a query nor a picture to find others like.", remedy="Give one of them.")
-    where, rest = divided(tree) if tree is not None else (None, None)
-    labels = labels_of(rest) if rest is not None else ()
-    index = collection.index
+    index, own = collection.index, OwnTags(collection, marks or {})
     if not index.info().pictures:
         return Results((), exact=True)
+    if tree is not None:
+        tree = _with_known_vectors(tree, collection, own)
+    where, rest = divided(tree) if tree is not None else (None, None)
+    labels = labels_of(rest) if rest is not None else ()
+    tagged = {leaf: _ids_tagged(leaf, own) for leaf in (leaves(rest) if rest else ()) if isinstance(leaf, Tagged)}
+    only = _only(rest, tagged, among)
     if not labels and like is None:
-        return _newest(index, where, rest, limit)
+        found = _newest(index, where, rest, limit, tagged, only)
+        return Results(with_own(found, own), exact=True)
     tagger, label_logits = collection.tagger, collection.label_logits
     vectors = tagger.scoring_vectors(labels) if labels else np.empty((0, index.info().columns), np.float32)
     likely = likeness(like, tagger, label_logits) if like is not None else None
-    by_label = _marks_by_label(collection, labels, marks or {})
-    search = Search(index, where, rest, labels, vectors, likely, label_logits, by_label)
+    by_label = {column: said for column, label in enumerate(labels) if (said := own.of_label(label))}
+    copies = frozenset(one.id for one in own.with_digests([like.digest])) if like and like.digest else frozenset()
+    search = Search(index, where, rest, labels, vectors, likely, label_logits, by_label, tagged, only, copies)
     own_path = like.path if like is not None else None  # the example itself is not shown
     wanted = limit if own_path is None else limit + 1
     if neighbours:
         ranking = search.best_smoothed(wanted, neighbours, tagger.bundle.config.dimension)
     else:
         ranking = search.best(wanted)
-    found = [one for one in _described(collection, search, ranking) if one.picture.path != own_path]
-    return Results(tuple(found[:limit]), exact=index.info().exact and not neighbours)
+    found = tuple(one for one in _described(collection, search, ranking) if one.picture.path != own_path)[:limit]
+    if rest is not None and like is None:
+        least = np.exp(least_likely(rest))
+        found = tuple(replace(one, likely=bool(one.score >= least)) for one in found)
+    return Results(with_own(found, own), exact=index.info().exact and not neighbours)
+
+
+def _with_known_vectors(tree: Query, collection: Collection, own: OwnTags) -> Query:
+    """The query, where labels that the model cannot read but people gave are asked of people alone.
+
+    Raises:
+        InputError: labels that neither the model nor people know.
+    """
+    labels = labels_of(tree)
+    if not labels:
+        return tree
+    try:
+        collection.tagger.embed(labels)
+    except InputError:
+        peoples = {label for label in labels if not _is_read(label, collection) and any(own.of_label(label).values())}
+        if rest := [label for label in labels if label not in peoples]:
+            collection.tagger.embed(rest)
+        return _asked_of_people(tree, peoples)
+    return tree
+
+
+def _is_read(label: str, collection: Collection) -> bool:
+    try:
+        collection.tagger.embed([label])
+    except InputError:
+        return False
+    return True
+
+
+def _asked_of_people(query: Query, labels: set[str]) -> Query:
+    match query:
+        case And(parts):
+            return And(tuple(_asked_of_people(part, labels) for part in parts))
+        case Or(parts):
+            return Or(tuple(_asked_of_people(part, labels) for part in parts))
+        case Not(part):
+            return Not(_asked_of_people(part, labels))
+        case Weighted(weight, part):
+            return Weighted(weight, _asked_of_people(part, labels))
+        case Label(text) if text in labels:
+            return Tagged(text)
+        case _:
+            return query
+
+
+def _ids_tagged(leaf: Tagged, own: OwnTags) -> frozenset[int]:
+    return frozenset(one for one, added in own.of_label(leaf.text).items() if added)
+
+
+def _only(
+    rest: Query | None, tagged: Mapping[Tagged, frozenset[int]], among: frozenset[int] | None = None
+) -> frozenset[int] | None:
+    """Ids that a match must be among: those given, and where the outermost AND asks for tags of people theirs."""
+    parts = rest.parts if isinstance(rest, And) else (rest,)
+    wanted = [tagged[part] for part in parts if isinstance(part, Tagged)]
+    wanted += [among] if among is not None else []
+    return frozenset.intersection(*wanted) if wanted else None
+
+
+def with_own(found: Sequence[Found], own: OwnTags) -> tuple[Found, ...]:
+    """Pictures with the tags that people gave them, and without the model's tags that they rejected."""
+    given = own.of_pictures([one.picture for one in found])
+    return tuple(
+        replace(one, own=its, picture=replace(one.picture, tags=_kept(one.picture, own)))
+        for one, its in zip(found, given, strict=True)
+    )
+
+
+def _kept(picture: Picture, own: OwnTags) -> tuple[tuple[str, float | None], ...]:
+    return tuple(tag for tag in picture.tags if not own.rejects(picture, tag[0]))
 
 
 def _described(collection: Collection, search: Search, ranking: Ranking) -> list[Found]:
@@ -123,50 +223,48 @@ def _described(collection: Collection, search: Search, ranking: Ranking) -> list
         held = np.isin(ids, list(still_held(collection.index, ids.tolist())))
         return _described(collection, search, ranking.of(held))
     order = {label: column for column, label in enumerate(search.labels)}
+
+    def by_order(tag: Tag) -> int:
+        return order[tag.label]
+
+    ranker = LabelRanker(collection.tagger, search.labels)
     tags = [
-        tuple(sorted(its, key=lambda tag: order[tag.label]))
-        for its in LabelRanker(collection.tagger, search.labels).best(matrices, None, None)
+        tuple(_as_said(tag, search.marks.get(order[tag.label], {}).get(number)) for tag in sorted(its, key=by_order))
+        for number, its in zip(ids.tolist(), ranker.best(matrices, None, None), strict=True)
     ]
     matches = search.label_matches(ids, ranking.scores).tolist()
     return [Found(*of_one) for of_one in zip(kept, scores, tags, map(tuple, matches), strict=True)]
 
 
-def _newest(index: Index, where: Filter | None, rest: Query | None, limit: int) -> Results:
+def _as_said(tag: Tag, said: bool | None) -> Tag:
+    """A tag of which a person's word makes the probability certain."""
+    return tag if said is None else replace(tag, probability=float(said))
+
+
+def _newest(
+    index: Index,
+    where: Filter | None,
+    rest: Query | None,
+    limit: int,
+    tagged: Mapping[Tagged, frozenset[int]],
+    only: frozenset[int] | None,
+) -> tuple[Found, ...]:
     """Pictures that meet filters, the newest first; those of unknown time last."""
-    info = index.info()
-    (hits,) = index.search(np.zeros((1, info.columns), np.float32), info.pictures, where=where)
-    met = [picture for picture in index.get(sorted(hit.id for hit in hits)) if picture is not None]
+    if only is None:
+        info = index.info()
+        (hits,) = index.search(np.zeros((1, info.columns), np.float32), info.pictures, where=where)
+        ids = [hit.id for hit in hits]
+    else:
+        ids = list(only)
+    met = [picture for picture in index.get(sorted(ids)) if picture is not None]
+    if only is not None and where is not None:
+        met = [picture for picture in met if meets(picture, where)]
     if rest is not None and met:
-        filters = {leaf for leaf in leaves(rest) if isinstance(leaf, Taken | InPath)}
-        known: dict[Leaf, np.ndarray] = {leaf: filter_logits(leaf, met) for leaf in filters}
+        filters = {leaf for leaf in leaves(rest) if not isinstance(leaf, Label)}
+        known: dict[Leaf, np.ndarray] = {leaf: filter_logits(leaf, met, tagged) for leaf in filters}
         met = [picture for picture, match in zip(met, log_match(rest, known), strict=True) if match == 0]
     met.sort(key=lambda picture: picture.taken or "", reverse=True)
-    return Results(tuple(Found(picture, 1.0) for picture in met[:limit]), exact=True)
-
-
-def _marks_by_label(
-    collection: Collection, labels: Sequence[str], marks: Mapping[tuple[str, str], bool]
-) -> dict[int, dict[int, bool]]:
-    """Marks of the labels asked for: column of the label -> id of the picture -> added or rejected."""
-    of_digest: dict[str, list[tuple[int, bool]]] = {}
-    phrases = [normalise_phrase(label) for label in labels]
-    for (digest, phrase), added in marks.items():
-        columns = [column for column, one in enumerate(phrases) if one == phrase]
-        of_digest.setdefault(digest, []).extend((column, added) for column in columns)
-    of_digest = {digest: its for digest, its in of_digest.items() if its}
-    by_label: dict[int, dict[int, bool]] = {}
-    for picture in _with_digests(collection, of_digest):
-        for column, added in of_digest.get(picture.digest, ()):
-            by_label.setdefault(column, {})[picture.id] = added
-    return by_label
-
-
-def _with_digests(collection: Collection, digests: Container[str]) -> Iterator[Picture]:
-    """Pictures that may have one of these digests; without a catalog all."""
-    ids = held_with(catalog_file(collection.where), digests) if digests else []
-    if ids is None:
-        return collection.index.pictures()
-    return (picture for picture in collection.index.get(ids) if picture is not None)
+    return tuple(Found(picture, 1.0) for picture in met[:limit])
 
 
 def example_of(collection: Collection, path: str) -> Example:
@@ -177,12 +275,12 @@ def example_of(collection: Collection, path: str) -> Example:
     """
     whole = os.path.abspath(path)  # noqa: PTH100 (a text that the index compares by)
     if Path(whole).exists():
-        ((_, outcome, _),) = collection.tagger.matrices([whole])
+        ((_, outcome, digest),) = collection.tagger.matrices([whole])
         if isinstance(outcome, PictureError):
             raise InputError(outcome.message, where=path, remedy="Give another picture.") from outcome
-        return Example(outcome, whole)
+        return Example(outcome, whole, digest)
     for picture in collection.index.pictures():
         if picture.path == whole:
-            return Example(collection.index.matrices([picture.id])[0], whole)
+            return Example(collection.index.matrices([picture.id])[0], whole, picture.digest)
     remedy = "Name a picture that is there, or one that was indexed."
     raise InputError("is neither a file nor a picture of the index.", where=path, remedy=remedy)

@@ -8,9 +8,10 @@ from __future__ import annotations
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from contextlib import closing
 from pathlib import Path
+from typing import TypeAlias
 
 from tagprism.errors import InputError
 from tagprism.files import machine_errors
@@ -23,11 +24,12 @@ CREATE TABLE IF NOT EXISTS mark (digest TEXT, phrase TEXT, label TEXT, added INT
 """
 LONGEST_LABEL = 200  # characters
 
+Said: TypeAlias = Mapping[str, Mapping[str, tuple[str, bool]]]
+"""What people said: SHA-256 of a picture's bytes -> `normalise_phrase` of a label -> the label as written, added?"""
 
-class Marks(Mapping[tuple[str, str], bool]):
-    """Marks by (SHA-256 of a picture's bytes, `normalise_phrase` of a label): True for added, False for rejected.
 
-    Threads and processes may share them.
+class Marks:
+    """The marks of an index; threads and processes may share them.
 
     Args:
         file: an SQLite file; made when absent.
@@ -41,11 +43,11 @@ class Marks(Mapping[tuple[str, str], bool]):
         self._kept: dict[str, dict[str, tuple[str, bool]]] = {}  # digest -> phrase -> label as written, added
         self._version = -1  # of the file when `_kept` was read
 
-    def put(self, digest: str, label: str, added: bool | None) -> None:
+    def put(self, digests: str | Iterable[str], label: str, added: bool | None) -> None:
         """Keep a mark; on disk when this returns.
 
         Args:
-            digest: of the picture's bytes.
+            digests: of a picture's bytes, or of those of several.
             label: any phrase.
             added: True adds the tag, False rejects it, None takes the mark back.
 
@@ -56,19 +58,22 @@ class Marks(Mapping[tuple[str, str], bool]):
         if not phrase or len(label) > LONGEST_LABEL:
             remedy = f"Write 1 to {LONGEST_LABEL} characters."
             raise InputError("this is no label.", where=repr(label[:50]), remedy=remedy)
-        with self._db.errors():
+        of_each = [digests] if isinstance(digests, str) else list(digests)
+        with self._db.transaction():
             if added is None:
-                self._db.sql.execute("DELETE FROM mark WHERE digest = ? AND phrase = ?", (digest, phrase))
+                rows = [(digest, phrase) for digest in of_each]
+                self._db.sql.executemany("DELETE FROM mark WHERE digest = ? AND phrase = ?", rows)
             else:
-                row = (digest, phrase, " ".join(label.split()), int(added))
-                self._db.sql.execute("INSERT OR REPLACE INTO mark VALUES (?, ?, ?, ?)", row)
+                kept = [(digest, phrase, " ".join(label.split()), int(added)) for digest in of_each]
+                self._db.sql.executemany("INSERT OR REPLACE INTO mark VALUES (?, ?, ?, ?)", kept)
             self._version = -1
 
     def of_picture(self, digest: str) -> dict[str, bool]:
         """Marks of a picture by label as it was written, in alphabetical order."""
-        return dict(sorted(self._read().get(digest, {}).values()))
+        return dict(sorted(self.said().get(digest, {}).values()))
 
-    def _read(self) -> dict[str, dict[str, tuple[str, bool]]]:
+    def said(self) -> Said:
+        """All marks."""
         with self._db.errors():
             version = self._db.sql.execute("PRAGMA data_version").fetchone()[0]
             if version != self._version:
@@ -77,16 +82,6 @@ class Marks(Mapping[tuple[str, str], bool]):
                     kept.setdefault(digest, {})[phrase] = (label, bool(added))
                 self._kept, self._version = kept, version
             return self._kept
-
-    def __getitem__(self, key: tuple[str, str]) -> bool:
-        digest, phrase = key
-        return self._read()[digest][phrase][1]
-
-    def __iter__(self) -> Iterator[tuple[str, str]]:
-        return ((digest, phrase) for digest, its in self._read().items() for phrase in its)
-
-    def __len__(self) -> int:
-        return sum(map(len, self._read().values()))
 
     def close(self) -> None:
         """Let go of the file."""
@@ -102,7 +97,7 @@ def open_marks(where: str) -> Marks:
     return Marks(marks_file(where))
 
 
-def kept_marks(where: str) -> dict[tuple[str, str], bool]:
+def kept_marks(where: str) -> Said:
     """What the marks of an index are now, also in a folder that can only be read; makes no file there.
 
     Raises:
@@ -118,4 +113,4 @@ def kept_marks(where: str) -> dict[tuple[str, str], bool]:
                     shutil.copyfile(part, Path(folder) / part.name)
             file = Path(folder) / file.name
         with closing(Marks(file)) as marks:
-            return dict(marks)
+            return marks.said()

@@ -3,7 +3,7 @@
     query  = all { OR all }
     all    = part { [AND] part }
     part   = { NOT | - | NUMBER* } leaf
-    leaf   = ( query ) | word { word } | "phrase" | taken:FROM..TO | path:TEXT
+    leaf   = ( query ) | word { word } | "phrase" | taken:FROM..TO | path:TEXT | tag:TEXT
 
 Words next to each other are one phrase, as tags are (`night sky`). Operators are in capitals, so
 `black and white` is one too.
@@ -18,11 +18,11 @@ from datetime import datetime
 from typing import Literal, NoReturn
 
 from tagprism.labels.phrases import normalise_phrase
-from tagprism.search.query import OPERATORS, And, InPath, Label, Not, Or, Query, Taken, Weighted, labels_of
+from tagprism.search.query import OPERATORS, And, InPath, Label, Not, Or, Query, Tagged, Taken, Weighted, labels_of
 from tagprism.search.query_error import QueryError
 
 LONGEST_QUERY = 10_000  # characters
-FILTERS = ("taken", "path")
+FILTERS: dict[str, str] = {"taken": "taken:2024", "path": "path:holiday", "tag": "tag:Grandma"}  # each with an example
 _WEIGHT = re.compile(r"([0-9]++(?:\.[0-9]++)?+|\.[0-9]++)\s*+\*")  # possessive: time linear in a hostile text
 _OPENING, _CLOSING = '"“”„', {'"': '"', "“": "“”", "”": "“”", "„": "“”"}  # telephones write curly ones
 _WORD = re.compile(rf"[^\s(){_OPENING}]+")
@@ -32,8 +32,8 @@ DEEPEST = 40  # groups, NOTs and weights inside each other
 MOST_LABELS = 32  # each is a search of its own
 LONGEST_LABEL = 200  # characters
 WEIGHTS = (0.01, 100.0)
-Kind = Literal["word", "phrase", "taken", "path", "weight", "AND", "OR", "NOT", "(", ")", "end"]
-_BEGIN: tuple[Kind, ...] = ("word", "phrase", "taken", "path", "weight", "NOT", "(")
+Kind = Literal["word", "phrase", "taken", "path", "tag", "weight", "AND", "OR", "NOT", "(", ")", "end"]
+_BEGIN: tuple[Kind, ...] = ("word", "phrase", "taken", "path", "tag", "weight", "NOT", "(")
 _TIME = re.compile(r"\d{4}(-\d\d(-\d\d(T\d\d(:\d\d(:\d\d)?)?)?)?)?", re.ASCII)
 _EARLIEST = "0001-01-01T00:00:00"
 
@@ -152,19 +152,23 @@ class _Parser:
     def _leaf(self, token: Token) -> Query:
         if token.kind == "taken":
             return self._time_range(token)
-        if token.kind == "path":
-            return InPath(token.text)
+        if token.kind in ("path", "tag"):
+            return InPath(token.text) if token.kind == "path" else Tagged(self._phrase(token.text, token.value_place))
         words = [token.text]
         while token.kind == "word" and self._next.kind == "word":
             words.append(self._taken().text)
-        return self._label(" ".join(" ".join(words).split()), token.place)
+        return self._label(self._phrase(" ".join(words), token.place), token.place)
 
-    def _label(self, text: str, place: int) -> Label:
+    def _phrase(self, text: str, place: int) -> str:
+        text = " ".join(text.split())
         if not normalise_phrase(text):
             self._fail("there is no word in this phrase.", place, "Write a tag, such as beach.")
         if len(text) > LONGEST_LABEL:
             remedy = f"Use at most {LONGEST_LABEL}; AND and OR join several tags."
             self._fail(f"this phrase has {len(text):,} characters.", place, remedy)
+        return text
+
+    def _label(self, text: str, place: int) -> Label:
         self._labels.add(text)
         if len(self._labels) > MOST_LABELS:
             self._fail(f"this is label {MOST_LABELS + 1}.", place, f"Use at most {MOST_LABELS} different ones.")
@@ -201,7 +205,7 @@ class Token:
     """One word or sign.
 
     Args:
-        kind: what it is; `word` is bare, `phrase` was quoted, `taken` and `path` are filters.
+        kind: what it is; `word` is bare, `phrase` was quoted, `taken`, `path` and `tag` are filters.
         text: the word, phrase, value of the filter or number of the weight.
         place: of its first character, from 0.
         value_place: of the first character of `text`.
@@ -220,9 +224,8 @@ def _tokens(text: str) -> Iterator[Token]:
         QueryError: a character, filter or quote that cannot be read, or a text that is too long.
     """
     if len(text) > LONGEST_QUERY:
-        raise QueryError(
-            f"the query has {len(text):,} characters.", text, LONGEST_QUERY, f"Use at most {LONGEST_QUERY:,}."
-        )
+        what = f"the query has {len(text):,} characters."
+        raise QueryError(what, text, LONGEST_QUERY, f"Use at most {LONGEST_QUERY:,}.")
     place = 0
     while place < len(text):
         if text[place].isspace():
@@ -270,18 +273,16 @@ def _word(text: str, place: int) -> tuple[Token, int]:
 def _filter(text: str, place: int, name: str, end: int) -> tuple[Token, int]:
     kind, start = name.lower(), place + len(name) + 1
     if kind not in FILTERS:
-        remedy = "There are taken: and path:. Quote the phrase if the colon belongs to it."
+        remedy = "There are taken:, path: and tag:. Quote the phrase if the colon belongs to it."
         raise QueryError("there is no filter of this name.", text, place, remedy)
+    value = text[start:end]
     if start < len(text) and text[start] in _OPENING:
         value, end = _quoted(text, start)
         start += 1
-    else:
-        value = text[start:end]
     if not value:
-        example = "taken:2024" if kind == "taken" else "path:holiday"
-        remedy = f"Write it right after the colon, as in {example}."
+        remedy = f"Write it right after the colon, as in {FILTERS[kind]}."
         raise QueryError(f"`{name}:` has no value.", text, min(start, len(text)), remedy)
-    return Token("taken" if kind == "taken" else "path", value, place, start), end
+    return Token(kind, value, place, start), end  # type: ignore[arg-type]
 
 
 def _quoted(text: str, place: int) -> tuple[str, int]:

@@ -31,8 +31,7 @@ OPERATORS = ("AND", "OR", "NOT")
 _BARE = re.compile(r"[^\W_][\w'-]*")
 _SAMPLE = 256  # pictures of the index that stand in where the bundle has no background
 _LEAST_DEVIATION = 1e-3
-_OF_DEVIATIONS, _OF_SCORE, _LESS = 0.5, 1.0, 5.0
-_LESS_ALONE = 4.0
+_OF_DEVIATIONS, _OF_SCORE, _LESS, _LESS_ALONE = 0.5, 1.0, 5.0, 4.0
 
 
 @dataclass(frozen=True)
@@ -58,6 +57,13 @@ class Taken:
 @dataclass(frozen=True)
 class InPath:
     """A piece of text that the picture's path shall hold, in any case."""
+
+    text: str
+
+
+@dataclass(frozen=True)
+class Tagged:
+    """A tag that a person gave the picture: on the page, or as a keyword of its file; in any spelling."""
 
     text: str
 
@@ -91,10 +97,12 @@ class Or:
     parts: tuple[Query, ...]
 
 
-Query: TypeAlias = Label | Taken | InPath | Not | Weighted | And | Or
+FilterLeaf: TypeAlias = Taken | InPath | Tagged
+Leaf: TypeAlias = Label | FilterLeaf
+Query: TypeAlias = Leaf | Not | Weighted | And | Or
 
 
-def leaves(query: Query) -> Iterator[Label | Taken | InPath]:
+def leaves(query: Query) -> Iterator[Leaf]:
     """Labels and filters from left to right."""
     match query:
         case And(parts) | Or(parts):
@@ -130,6 +138,8 @@ def show(query: Query) -> str:
             return f"taken:{first}" if first == last else f"taken:{first}..{last}"
         case InPath(text):
             return f"path:{text if _BARE.fullmatch(text) else quoted(text)}"
+        case Tagged(text):
+            return f"tag:{text if _BARE.fullmatch(text) else quoted(text)}"
 
 
 def quoted(text: str) -> str:
@@ -169,8 +179,7 @@ class LabelLogits:
     ) -> Float64[np.ndarray, "n q"]:
         """Logits of n pictures having q labels, from their scores."""
         found, _ = max_similarity_numpy(self.background, scoring_vectors)
-        known = found.astype(np.float64)
-        wide = scores.astype(np.float64)
+        known, wide = found.astype(np.float64), scores.astype(np.float64)
         above: Float64[np.ndarray, "n q"]
         above = (wide - known.mean(axis=0)) / np.maximum(known.std(axis=0), _LEAST_DEVIATION)
         return _OF_DEVIATIONS * above + _OF_SCORE * wide - _LESS if self.standardised else above - _LESS_ALONE
@@ -187,7 +196,6 @@ def _sample(index: Index) -> Float32[np.ndarray, "b M Q"]:
             continue
 
 
-Leaf = Label | Taken | InPath
 Logits = Mapping[Leaf, Float64[np.ndarray, " n"]]
 
 
@@ -284,9 +292,7 @@ def divided(query: Query) -> Parts:
     }
     where = Filter(times[False], paths[False], times[True], paths[True])
     rest = tuple(part for part, sifts in zip(parts, sifting, strict=True) if not sifts)
-    if len(rest) > 1:
-        return Parts(where, And(rest))
-    return Parts(where, rest[0] if rest else None)
+    return Parts(where, And(rest) if len(rest) > 1 else rest[0] if rest else None)
 
 
 def as_filter(leaf: Taken | InPath) -> Filter:

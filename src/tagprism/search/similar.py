@@ -12,6 +12,7 @@ from tagprism.search.query import LabelLogits, log_probability
 from tagprism.tagging.tagger import Tagger
 
 _LABELS = 5  # labels that speak for a picture
+_ALMOST, _MOST = 0.05, 0.01  # logarithms of a likeness: what is nearer than the first is squeezed, up to the second
 
 
 @dataclass(frozen=True)
@@ -21,28 +22,38 @@ class Example:
     Args:
         matrix: (M, Q) its ranking matrix.
         path: of its file, absolute; that file is never among what is found.
+        digest: SHA-256 of its file's bytes; pictures of the same bytes match it fully.
     """
 
     matrix: Float32[np.ndarray, "M Q"]
     path: str | None = None
+    digest: str | None = None
 
 
 @dataclass(frozen=True)
 class Likeness:
-    """What ranks pictures by their likeness: the weighted sum of log probabilities.
+    """What ranks pictures by their likeness: the weighted sum of log probabilities, set against the example's own.
 
     Args:
         scoring_vectors: (q, Q) of the example's best trained labels, and its own direction as the last.
         weights: (q,) the labels' sum to 1, the direction has 1.
+        own: that sum for the example itself.
     """
 
     scoring_vectors: Float32[np.ndarray, "q Q"]
     weights: Float64[np.ndarray, " q"]
+    own: float
 
     def log_match(self, logits: Float64[np.ndarray, "n q"]) -> Float64[np.ndarray, " n"]:
-        """Logarithm of the match of n pictures."""
-        match: Float64[np.ndarray, " n"] = log_probability(logits) @ self.weights
-        return match
+        """Logarithm of the match of n pictures, below log 0.99: 1 is for the example's own bytes alone.
+
+        It rises with the sum throughout, also where a picture has more of what the example shows than that itself.
+        """
+        above = log_probability(logits) @ self.weights - self.own + _ALMOST
+        room = _ALMOST - _MOST
+        squeezed: Float64[np.ndarray, " n"]
+        squeezed = np.where(above < 0, above, -room * np.expm1(-np.maximum(above, 0) / room)) - _ALMOST
+        return squeezed
 
 
 def likeness(example: Example, tagger: Tagger, label_logits: LabelLogits) -> Likeness:
@@ -58,7 +69,9 @@ def likeness(example: Example, tagger: Tagger, label_logits: LabelLogits) -> Lik
     best = np.argsort(-probabilities, kind="stable")[:_LABELS]
     own = _direction(example.matrix, label_logits.background, seen, tagger.bundle.config.dimension)
     weights = np.append(probabilities[best] / probabilities[best].sum(), 1.0)
-    return Likeness(np.concatenate([seen[best], own[None]]).astype(np.float32), weights)
+    vectors = np.concatenate([seen[best], own[None]]).astype(np.float32)
+    its, _ = max_similarity_numpy(example.matrix[None], vectors)
+    return Likeness(vectors, weights, float(log_probability(label_logits.logits(vectors, its))[0] @ weights))
 
 
 def _direction(

@@ -13,7 +13,7 @@ Source: R. Fagin, A. Lotem, M. Naor, Optimal aggregation algorithms for middlewa
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 
 import numpy as np
@@ -22,12 +22,12 @@ from jaxtyping import Bool, Float32, Float64, Int64
 from tagprism.bundle.neighbours import nearest_pictures, smoothed
 from tagprism.search.contract import Filter, Hit, Index, Picture, meets
 from tagprism.search.query import (
-    InPath,
+    FilterLeaf,
     Label,
     LabelLogits,
     Leaf,
     Query,
-    Taken,
+    Tagged,
     as_filter,
     leaves,
     log_match,
@@ -74,6 +74,9 @@ class Search:
         likeness: what else ranks them.
         label_logits: turns scores into logits.
         marks: column of a label -> id -> added or rejected by a person.
+        tagged: ids of the pictures that have each tag which the query asks people for.
+        only: ids that every match is among, or None.
+        copies: ids of the pictures whose bytes are those of the example.
     """
 
     index: Index
@@ -84,9 +87,14 @@ class Search:
     likeness: Likeness | None
     label_logits: LabelLogits
     marks: Mapping[int, Mapping[int, bool]]
+    tagged: Mapping[Tagged, frozenset[int]] = field(default_factory=dict)
+    only: frozenset[int] | None = None
+    copies: frozenset[int] = frozenset()
 
     def best(self, limit: int) -> Ranking:
         """The best pictures; those that cannot match at all are left out."""
+        if self.only is not None:
+            return self._scored(np.array([], np.int64), limit)
         total = self.index.info().pictures
         depth = max(_LEAST_DEPTH, 4 * limit)
         if self._bounds(np.full((1, len(self._columns)), -np.inf))[0] > -np.inf:
@@ -165,9 +173,10 @@ class Search:
         return self._scored(ids[np.concatenate([some, more])], limit) if len(more) else ranked
 
     def _scored(self, ids: Int64[np.ndarray, " n"], limit: int) -> Ranking:
-        """The best of some pictures and of those that were added by a person."""
+        """The best of some pictures, of copies of the example, and of those that were added by a person."""
         known = set(ids.tolist())
-        added = {one for its in self.marks.values() for one, is_added in its.items() if is_added} - known
+        added = {one for its in self.marks.values() for one, is_added in its.items() if is_added}
+        added = (added | self.copies if self.only is None else set(self.only)) - known
         pictures = zip(added, self.index.get(list(added)), strict=True)
         known |= {one for one, picture in pictures if picture and (self.where is None or meets(picture, self.where))}
         while True:
@@ -201,7 +210,8 @@ class Search:
         if self.query is not None:
             matches = matches + log_match(self.query, self._of_labels(logits) | self._of_filters(ids))
         if self.likeness is not None:
-            matches = matches + self.likeness.log_match(logits[:, len(self.labels) :])
+            alike = self.likeness.log_match(logits[:, len(self.labels) :])
+            matches = matches + np.where(np.isin(ids, list(self.copies)), 0.0, alike)
         possible = np.flatnonzero(matches > -np.inf)
         order = possible[np.lexsort((ids[possible], -matches[possible]))][:limit]
         return Ranking(ids[order], matches[order], scores[order, : len(self.labels)])
@@ -222,14 +232,14 @@ class Search:
         return {Label(label): logits[:, place] for place, label in enumerate(self.labels)}
 
     @cached_property
-    def _filters(self) -> frozenset[Taken | InPath]:
+    def _filters(self) -> frozenset[FilterLeaf]:
         """Filters in the query that `where` does not hold."""
         found = leaves(self.query) if self.query is not None else ()
-        return frozenset(leaf for leaf in found if isinstance(leaf, Taken | InPath))
+        return frozenset(leaf for leaf in found if not isinstance(leaf, Label))
 
     def _of_filters(self, ids: Int64[np.ndarray, " n"]) -> dict[Leaf, Float64[np.ndarray, " n"]]:
         pictures = self.index.get(ids.tolist()) if self._filters else []
-        return {leaf: filter_logits(leaf, pictures) for leaf in self._filters}
+        return {leaf: filter_logits(leaf, pictures, self.tagged) for leaf in self._filters}
 
 
 def still_held(index: Index, ids: Sequence[int]) -> set[int]:
@@ -244,10 +254,16 @@ def still_held(index: Index, ids: Sequence[int]) -> set[int]:
     return left
 
 
-def filter_logits(leaf: Taken | InPath, pictures: Sequence[Picture | None]) -> Float64[np.ndarray, " n"]:
+def filter_logits(
+    leaf: FilterLeaf, pictures: Sequence[Picture | None], tagged: Mapping[Tagged, frozenset[int]]
+) -> Float64[np.ndarray, " n"]:
     """Logits of a filter: +inf for pictures that meet it, -inf for others."""
-    where = as_filter(leaf)
-    return np.array([np.inf if one is not None and meets(one, where) else -np.inf for one in pictures])
+    if isinstance(leaf, Tagged):
+        met = [one is not None and one.id in tagged[leaf] for one in pictures]
+    else:
+        where = as_filter(leaf)
+        met = [one is not None and meets(one, where) for one in pictures]
+    return np.where(met, np.inf, -np.inf).reshape(len(pictures))
 
 
 def _aligned(lists: Sequence[Sequence[Hit]]) -> tuple[Int64[np.ndarray, " n"], Float32[np.ndarray, "n C"]]:

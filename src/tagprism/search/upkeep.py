@@ -9,6 +9,7 @@ import os
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from collections.abc import Collection as SomeOf
+from itertools import chain
 
 import numpy as np
 from jaxtyping import Float32
@@ -25,6 +26,7 @@ from tagprism.progress import Progress, silent
 from tagprism.search.catalog import Catalog, File, as_files
 from tagprism.search.collection import Collection, catalog_file
 from tagprism.search.contract import Picture
+from tagprism.search.own_tags import KeywordTable
 from tagprism.search.roots import lies_in, path_in, reaches_far, without_nested
 from tagprism.search.upkeep_report import Report, is_doubtful
 from tagprism.tagging.tags import LabelRanker, Tag
@@ -58,6 +60,7 @@ class Upkeep:
         self._collection, self._index, self._tagger = collection, collection.index, collection.tagger
         self._max_pixels, self._progress, self._tell = max_pixels, progress, skipped
         self._catalog = Catalog(catalog_file(collection.where))
+        self._keywords = KeywordTable(catalog_file(collection.where))
         self._words = LabelRanker(self._tagger, None)
         self._report = Report()
         self._waiting: list[tuple[Picture, Float32[np.ndarray, "M Q"]]] = []
@@ -113,6 +116,7 @@ class Upkeep:
         for root in replaced:
             self._remove([number for number, _ in self._catalog.gone_below(root)])
         self._catalog.forget_bad(present)
+        self._read_keywords(roots)
         self._links = self._report.walk.links > 0 or len(present) < len(folders)
         self._settle()
         return self._report
@@ -141,6 +145,7 @@ class Upkeep:
             gone = (one for place in some for one in self._catalog.gone_below(place, alike=place != root))
             self._remove_gone(root, list(dict.fromkeys(gone)), prune=False)
         self._catalog.forget_bad(places)
+        self._read_keywords(places)
         self._settle()
         return self._report
 
@@ -289,6 +294,11 @@ class Upkeep:
                 kept = away
         self._remove([number for number, _ in gone if number not in kept])
 
+    def _read_keywords(self, places: Iterable[str]) -> None:
+        """Take in what people tagged in the pictures below some places, and in their sidecars."""
+        held = dict(chain.from_iterable(map(self._catalog.held_below, places)))
+        self._keywords.update(held, self._index, self._progress)
+
     def _settle(self) -> None:
         if self._report.any_change:
             names = self._tagger.vocabulary.names
@@ -297,4 +307,5 @@ class Upkeep:
 
     def close(self) -> None:
         """Let go of the catalog; the collection stays open."""
+        self._keywords.close()
         self._catalog.close()

@@ -7,8 +7,6 @@ so that the same command finds its work done and another one is refused.
 
 from __future__ import annotations
 
-import csv
-import io
 import json
 import mmap
 import os
@@ -24,6 +22,7 @@ from typing import Any
 from tagprism.errors import InputError
 from tagprism.files import locked, machine_errors, place_new, write_text
 from tagprism.images.stream import BATCH
+from tagprism.tagging.csv_cells import csv_lines, csv_name
 from tagprism.tagging.tags import ImageTags, Tag
 
 _KIND = "tagprism journal 1"
@@ -50,48 +49,46 @@ class RowFormat:
     several: bool
 
 
-def _jsonl(row: ImageTags) -> str:
+def tag_row(row: ImageTags) -> dict[str, Any]:
+    """What a line of JSONL says of a picture."""
     path = os.fsdecode(row.path)
     if row.error is not None:
-        return json.dumps({"path": path, "error": {"code": row.error.code, "message": row.error.message}}) + "\n"
+        return {"path": path, "error": {"code": row.error.code, "message": row.error.message}}
     tags = [{"label": t.label, "score": t.score, "probability": t.probability, "vector": t.vector} for t in row.tags]
-    return json.dumps({"path": path, "tags": tags}) + "\n"  # ASCII: any bytes in a name survive
+    return {"path": path, "tags": tags}
+
+
+def _jsonl(row: ImageTags) -> str:
+    return json.dumps(tag_row(row)) + "\n"  # ASCII: any bytes in a name survive
 
 
 def _jsonl_start(path: _Path) -> str:
     return json.dumps({"path": os.fsdecode(path)})[:-1] + ", "
 
 
-def _csv(row: ImageTags) -> str:
-    path = _csv_name(row.path)
-    lines = [[path, t.label, f"{t.score:.4f}", _probability(t), str(t.vector), ""] for t in row.tags]
-    if not lines:  # a picture without a tag has a line too
-        lines = [[path, "", "", "", "", row.error.code if row.error else ""]]
-    return _csv_lines(lines)
+def _csv_format(*, spreadsheet: bool) -> RowFormat:
+    def row(one: ImageTags) -> str:
+        path = csv_name(one.path)
+        lines = [[path, t.label, f"{t.score:.4f}", _probability(t), str(t.vector), ""] for t in one.tags]
+        if not lines:  # a picture without a tag has a line too
+            lines = [[path, "", "", "", "", one.error.code if one.error else ""]]
+        return csv_lines(lines, spreadsheet=spreadsheet)
 
+    def start(path: _Path) -> str:
+        return csv_lines([[csv_name(path), ""]], spreadsheet=spreadsheet)[:-1]
 
-def _csv_start(path: _Path) -> str:
-    return _csv_lines([[_csv_name(path), ""]])[:-1]
-
-
-def _csv_name(path: _Path) -> str:
-    return os.fsencode(path).decode("utf-8", "backslashreplace")
+    return RowFormat(_COLUMNS, row, start, re.compile(rb",,,,[^\n]"), several=True)
 
 
 def _probability(tag: Tag) -> str:
     return "" if tag.probability is None else f"{tag.probability:.4f}"
 
 
-def _csv_lines(rows: Iterable[list[str]]) -> str:
-    buffer = io.StringIO()
-    csv.writer(buffer, lineterminator="\n").writerows(rows)
-    return buffer.getvalue()
-
-
 _COLUMNS = "path,label,score,probability,vector,error\n"
 FORMATS = {
     "jsonl": RowFormat("", _jsonl, _jsonl_start, re.compile(b'"error": '), several=False),
-    "csv": RowFormat(_COLUMNS, _csv, _csv_start, re.compile(rb",,,,[^\n]"), several=True),
+    "csv": _csv_format(spreadsheet=False),
+    "csv for spreadsheets": _csv_format(spreadsheet=True),
 }
 
 

@@ -2,28 +2,31 @@
 
 from __future__ import annotations
 
+import io
+import json
 import os
 import sys
-from collections.abc import Iterable, Iterator, Mapping
-from itertools import islice, zip_longest
+from collections.abc import Iterator, Mapping
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal, NamedTuple
 
 import typer
-from rich.cells import cell_len
-from rich.text import Text
 
 from tagprism.app import console
 from tagprism.app.options import DEFAULT_MODEL, Exclude, Model, Quiet, read_words
+from tagprism.app.tag_table import TagTable
 from tagprism.errors import InputError, PictureError
 
 if TYPE_CHECKING:
     from tagprism.images.picture_list import PictureList
+    from tagprism.tagging.documents import Document
     from tagprism.tagging.tag_file import RowFormat
     from tagprism.tagging.tagger import Tagger
-    from tagprism.tagging.tags import ImageTags, Tag
+    from tagprism.tagging.tags import ImageTags
 
 _TOP_K, _AT_LEAST = 10, 0.5
+Format = Literal["table", "jsonl", "csv", "parquet", "coco", "fiftyone", "label-studio"]
 
 
 def tag(
@@ -45,12 +48,15 @@ def tag(
         ),
     ] = None,
     format: Annotated[
-        Literal["table", "jsonl", "csv"] | None,
+        Format | None,
         typer.Option(help="What to print. \\[default: table; with --out by its ending, else jsonl]"),
     ] = None,
     out: Annotated[
         Path | None, typer.Option(help="File to write the rows into; run again to continue an interrupted one.")
     ] = None,
+    spreadsheet: Annotated[
+        bool, typer.Option(help="CSV for a spreadsheet: names and tags that would be formulas get an apostrophe.")
+    ] = False,
     null: Annotated[bool, typer.Option("--null", "-0", help="The list on stdin has zero bytes between paths.")] = False,
     exclude: Exclude = None,
     max_pixels: Annotated[
@@ -67,6 +73,7 @@ def tag(
     """Tag pictures with your own words or the model's vocabulary."""
     from tagprism.images.decode import MAX_PIXELS
     from tagprism.images.picture_list import PictureList
+    from tagprism.tagging.documents import check_document
     from tagprism.tagging.tagger import load
 
     format = format or _format_for(out)
@@ -74,6 +81,7 @@ def tag(
         raise InputError("a table is for the terminal.", where="--out", remedy="Use --format jsonl or csv.")
     if "" in paths:
         raise typer.BadParameter("a path is empty; write . for the current folder.")
+    check_document(format)
     tagger = load(model)
     words = read_words(labels, tagger) if labels is not None else None
     if top_k is None and min_probability is None:  # what is likely, where that is known and a person reads it
@@ -82,16 +90,18 @@ def tag(
     if left_out := str(pictures.report):
         console.say(f"left out: {left_out}", quiet=quiet)
     job = _Job(tagger, words, top_k, min_probability, max_pixels or MAX_PIXELS, pictures, explain, quiet)
-    skipped = _print(job, format) if out is None else _write_file(job, out, format)
+    rows = "csv for spreadsheets" if format == "csv" and spreadsheet else format
+    skipped = _print(job, rows) if out is None else _write_file(job, out, rows)
     if skipped:
         console.talk.print(f"{skipped:,} picture(s) skipped.")
     return console.SKIPPED if skipped else console.OK
 
 
-def _format_for(out: Path | None) -> Literal["table", "jsonl", "csv"]:
+def _format_for(out: Path | None) -> Format:
     if out is None:
         return "table"
-    return "csv" if out.suffix.lower() == ".csv" else "jsonl"
+    by_ending: dict[str, Format] = {".csv": "csv", ".parquet": "parquet"}
+    return by_ending.get(out.suffix.lower(), "jsonl")
 
 
 class _Job(NamedTuple):
@@ -125,13 +135,17 @@ class _Job(NamedTuple):
         return explained(rows, self.explain, self.tagger, self.words, given, max_pixels=self.max_pixels)
 
 
-def _print(job: _Job, format: Literal["table", "jsonl", "csv"]) -> int:
+def _print(job: _Job, format: str) -> int:
     """Rows on stdout, and what was skipped on stderr, but for a table on a terminal, which has just said it."""
+    from tagprism.tagging.documents import DOCUMENTS
+
+    if format in DOCUMENTS:
+        return _print_document(job, format)
     says_itself = format == "table" and console.on_terminal()
     started = job.rows()  # its errors come before the first line of output
-    text: _Table | RowFormat
+    text: TagTable | RowFormat
     if format == "table":
-        text = _Table(calibrated=job.tagger.calibrated, at_least=job.min_probability)
+        text = TagTable(calibrated=job.tagger.calibrated, at_least=job.min_probability)
     else:
         from tagprism.tagging.tag_file import FORMATS
 
@@ -151,7 +165,49 @@ def _print(job: _Job, format: Literal["table", "jsonl", "csv"]) -> int:
     return skipped
 
 
+def _print_document(job: _Job, format: Document) -> int:
+    from tagprism.tagging.documents import write_document
+    from tagprism.tagging.tag_file import tag_row
+
+    if format == "parquet" and console.on_terminal():
+        raise InputError("Parquet is no text for a terminal.", remedy="Add --out FILE.parquet.")
+    rows = []
+    for row in job.rows():
+        rows.append(tag_row(row))
+        if row.error is not None:
+            _say_skipped(row, row.error)
+    document = io.BytesIO()
+    write_document(format, rows, document, job.tagger.bundle.path.name)
+    console.write_bytes(document.getvalue())
+    return sum("error" in row for row in rows)
+
+
 def _write_file(job: _Job, out: Path, format: str) -> int:
+    from tagprism.tagging.documents import DOCUMENTS
+
+    return _write_document(job, out, format) if format in DOCUMENTS else _write_rows(job, out, format, format)
+
+
+def _write_document(job: _Job, out: Path, format: Document) -> int:
+    """A document by way of rows beside it, which a second run continues and which show that it is ours."""
+    from tagprism.files import replaced_whole
+    from tagprism.tagging.documents import write_document
+
+    rows = out.with_name(f".{out.name}.rows.jsonl")
+    was_ours = rows.exists()
+    if out.exists() and not was_ours:
+        raise InputError("is there already, and not by this command.", where=str(out), remedy="Name another file.")
+    skipped = _write_rows(job, rows, "jsonl", format)
+    if out.exists():
+        console.say(f"{out} is complete", quiet=job.quiet)
+        return skipped
+    with rows.open("rb") as lines, replaced_whole(out) as beside, beside.open("xb") as file:
+        write_document(format, (json.loads(line) for line in lines), file, job.tagger.bundle.path.name)
+    console.say(f"{out} is written; {rows.name} beside it lets the same command go on", quiet=job.quiet)
+    return skipped
+
+
+def _write_rows(job: _Job, out: Path, format: str, asked: str) -> int:
     from tagprism.files import digest_json
     from tagprism.tagging.tag_file import FORMATS, TagFile
 
@@ -161,11 +217,11 @@ def _write_file(job: _Job, out: Path, format: str) -> int:
         "top-k": job.top_k,
         "min-probability": job.min_probability,
         "max-pixels": job.max_pixels,
-        "format": format,
+        "format": asked,
     }
     with TagFile(out, FORMATS[format], command, job.pictures) as file:
         if file.complete:
-            console.say(f"{out} is complete: {file.rows:,} pictures", quiet=job.quiet)
+            console.say(f"{out} is complete: {file.rows:,} pictures", quiet=job.quiet or asked != format)
             return file.skipped
         if file.rows:
             console.say(f"continuing after {file.rows:,} of {job.pictures.count:,} pictures", quiet=job.quiet)
@@ -180,74 +236,9 @@ def _write_file(job: _Job, out: Path, format: str) -> int:
             kept = f"{file.saved:,} of {job.pictures.count:,} pictures are in {file.part}"
             raise console.Interrupted(f"interrupted; {kept}. Run the same command again to continue.") from stop
         file.finish()
-        console.say(f"{file.rows:,} pictures: {out}", quiet=job.quiet)
+        console.say(f"{file.rows:,} pictures: {out}", quiet=job.quiet or asked != format)
         return file.skipped
 
 
 def _say_skipped(row: ImageTags, error: PictureError) -> None:
     console.say_skipped(os.fspath(row.path), error.message)
-
-
-class _Table:
-    """Pictures below their folder, each with its tags, as text for this terminal.
-
-    Args:
-        calibrated: whether tags carry probabilities, which are shown in place of the scores.
-        at_least: the cut, named where a picture has no tag.
-    """
-
-    def __init__(self, *, calibrated: bool, at_least: float | None) -> None:
-        self._calibrated, self._at_least = calibrated, at_least
-        self._folder = ""
-        self._left = max(20, console.data.width * 3 // 8)
-        self._right = max(20, console.data.width - self._left - 2)
-
-    @property
-    def header(self) -> str:
-        """Names of the columns."""
-        number = "probability" if self._calibrated else "score"
-        names = self._beside([Text("picture", "bold")], [Text(f"tags, each with its {number}", "bold")])
-        return console.shown([*names, *self._beside([Text("─" * self._left, "dim")], [Text("─" * self._right, "dim")])])
-
-    def row(self, row: ImageTags) -> str:
-        """Lines of one picture, after its folder where that is another one."""
-        if row.error is not None:
-            right = self._wrapped(Text(f"{row.error.code}: {console.printable(row.error.message)}", "yellow"))
-        elif row.tags:
-            right = list(self._filled(row.tags))
-        else:
-            right = [Text(f"no tag above {self._at_least:g}" if self._at_least is not None else "no tag", "dim")]
-        folder, name = os.path.split(os.fsdecode(row.path))
-        shown = Text(console.printable(name)).wrap(console.data, self._left - 2)
-        lines = self._beside([Text("  ").append(line) for line in shown], right)
-        if folder != self._folder:
-            self._folder = folder
-            lines.insert(0, Text(console.printable(folder) + "/", "bold blue"))
-        return console.shown(lines)
-
-    def _wrapped(self, text: Text) -> list[Text]:
-        return list(text.wrap(console.data, self._right))
-
-    def _filled(self, tags: Iterable[Tag]) -> Iterator[Text]:
-        """Lines of tags that keep each number with its label."""
-        line = Text()
-        for tag in tags:
-            number = tag.probability if tag.probability is not None else tag.score
-            one = Text.assemble(console.printable(tag.label), (f" {number:.2f}", "cyan"))
-            if line and cell_len(line.plain) + 2 + cell_len(one.plain) > self._right:
-                yield from self._wrapped(line)
-                line = Text()
-            line.append("  " if line else "")
-            line.append(one)
-        yield from self._wrapped(line)
-
-    def _beside(self, left: list[Text], right: list[Text]) -> list[Text]:
-        lines = []
-        for one, other in zip_longest(left, right):
-            line = one.copy() if one else Text()
-            if other:
-                line.append(" " * (self._left + 2 - cell_len(line.plain)))
-                line.append(other)
-            line.rstrip()
-            lines.append(line)
-        return lines

@@ -72,7 +72,9 @@ class Hit(Answer):
         height: upright, in pixels.
         taken: when, as the camera says it.
         tags: the best few.
+        own: tags that people gave it: on the page, or as keywords of its file.
         match: with the whole of what was asked; null where nothing was.
+        likely: whether it is likely what was asked for; null where that is not known.
         asked: the labels of the query.
     """
 
@@ -83,7 +85,9 @@ class Hit(Answer):
     height: int
     taken: str | None
     tags: list[str]
+    own: list[str]
     match: Probability | None
+    likely: bool | None
     asked: list[Asked]
 
 
@@ -115,7 +119,7 @@ class TagOut(Answer):
     Args:
         label: the word or phrase.
         score: comparable between pictures.
-        probability: calibrated, or null where the model has no calibration.
+        probability: calibrated, or null where the model has no calibration; 1 or 0 where a person said so.
         vector: the principal vector that fired, from 0; null for a tag that a person added.
         mark: true when a person added it, false when a person rejected it.
     """
@@ -140,6 +144,7 @@ class ImageAnswer(Answer):
         height: upright, in pixels.
         taken: when, as the camera says it.
         tags: best first.
+        own: keywords that people gave its file, in it or in a sidecar; they win over the model.
         keywords: in its sidecar that tagprism wrote or a person chose; null where the sidecar cannot be read.
         explains: whether the model can say where a tag comes from.
     """
@@ -153,6 +158,7 @@ class ImageAnswer(Answer):
     height: int
     taken: str | None
     tags: list[TagOut]
+    own: list[str]
     keywords: list[str] | None
     explains: bool
 
@@ -196,14 +202,18 @@ class TagAnswer(Answer):
         width: upright, in pixels; of a large JPEG, which is decoded at reduced size, fewer than it has.
         height: likewise.
         tags: best first.
+        known: the picture of the index that has the very same bytes, or null.
         similar: pictures of the index that are most like it, as many as asked for.
+        preview: the picture as a JPEG in a `data:` address, where that was asked for.
         explanation: where the tags come from, where that was asked for.
     """
 
     width: int
     height: int
     tags: list[TagOut]
+    known: Hit | None
     similar: list[Hit]
+    preview: str | None
     explanation: ExplainAnswer | None
 
 

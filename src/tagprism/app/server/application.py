@@ -16,7 +16,7 @@ from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp
 
 import tagprism
-from tagprism.app.server import routes
+from tagprism.app.server import routes, selection
 from tagprism.app.server.answers import Errors, Health
 from tagprism.app.server.guard import Access, Guard, refusal, too_large
 from tagprism.app.server.library import Library
@@ -64,6 +64,7 @@ def create_app(
     )
     app.state.service = Service()
     app.include_router(routes.router)
+    app.include_router(selection.router)
     _health(app)
     _page(app, access)
     for kind, handler in _HANDLERS.items():

@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-import os
 import threading
 import time
 from collections.abc import Sequence
+from itertools import islice
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 import numpy as np
 from jaxtyping import Float32
-from PIL import Image
 
 from tagprism.app.server.answers import (
-    Asked,
     ExplainAnswer,
-    Explained,
     Hit,
     ImageAnswer,
     KeywordsAnswer,
@@ -24,24 +21,27 @@ from tagprism.app.server.answers import (
     TagOut,
     UndoAnswer,
 )
+from tagprism.app.server.forms import explained, hit_of, shown, tag_out
 from tagprism.app.server.originals import Size, read_original, thumbnail
 from tagprism.app.server.overview import Overviews
-from tagprism.errors import InputError, NothingToDoError, PictureError
-from tagprism.images.decode import open_picture
+from tagprism.app.server.picture_tags import marked_tags
+from tagprism.app.server.uploads import Upload, read_upload
+from tagprism.errors import InputError, NothingToDoError, PictureError, TagprismError
 from tagprism.keywords import journal, sidecar
-from tagprism.labels.phrases import normalise_phrase
+from tagprism.keywords.own import own_keywords
 from tagprism.search.collection import Collection, is_address, read_settings
 from tagprism.search.contract import Picture
-from tagprism.search.find import Found, find
+from tagprism.search.find import Found, find, with_own
 from tagprism.search.marks import Marks
+from tagprism.search.own_tags import OwnTags
 from tagprism.search.parse import parse
 from tagprism.search.query import show
 from tagprism.search.similar import Example
-from tagprism.tagging.explain import Explainer, Explanation
-from tagprism.tagging.tags import LabelRanker, Tag
+from tagprism.tagging.explain import Explainer
+from tagprism.tagging.tags import LabelRanker
 
 _TAGS = 12  # of one picture
-_FEW = 3  # of a picture in a grid
+_AT_ONCE = 16  # sidecars between two times that the journal is on disk
 _NO_PICTURE = "There is no picture of this number in the index."
 
 
@@ -91,11 +91,13 @@ class Library:
         if tree is None and like is None:
             ids = self.overviews.latest().ids
             pictures = index.get(ids[offset : offset + limit])
-            hits, more = [_hit(one) for one in pictures if one is not None], offset + limit < len(ids)
+            every = self.described([Found(one, 1.0) for one in pictures if one is not None])
+            hits, more = [hit_of(one, matched=False) for one in every], offset + limit < len(ids)
         else:
-            example = Example(self._matrix(like)[0], self.picture(like).path) if like is not None else None
-            results = find(self.collection, tree, offset + limit + 1, like=example, marks=self.marks)
-            hits = [_hit(*_of(one)) for one in results.found[offset : offset + limit]]
+            own = self.picture(like) if like is not None else None
+            example = Example(self.matrix(own.id)[0], own.path, own.digest) if own is not None else None
+            results = find(self.collection, tree, offset + limit + 1, like=example, marks=self.marks.said())
+            hits = [hit_of(one) for one in results.found[offset : offset + limit]]
             more, exact = len(results.found) > offset + limit, results.exact
         return SearchAnswer(
             query=show(tree) if tree is not None else "",
@@ -107,12 +109,29 @@ class Library:
             seconds=round(time.perf_counter() - began, 6),
         )
 
-    def similar(self, matrix: Float32[np.ndarray, "M Q"], limit: int) -> list[Hit]:
-        """Pictures like one that is not in the index."""
-        found = find(self.collection, None, limit, like=Example(matrix), marks=self.marks).found if limit else ()
-        return [_hit(*_of(one)) for one in found]
+    def similar(self, upload: Upload, matrix: Float32[np.ndarray, "M Q"], limit: int) -> list[Hit]:
+        """Pictures like an uploaded one, copies of it first."""
+        if not limit:
+            return []
+        example = Example(matrix, digest=upload.digest)
+        return [hit_of(one) for one in find(self.collection, None, limit, like=example, marks=self.marks.said()).found]
 
-    def _matrix(self, number: int) -> Float32[np.ndarray, "1 M Q"]:
+    def known(self, upload: Upload) -> Hit | None:
+        """The picture of the index that has the bytes of an uploaded one."""
+        pictures = OwnTags(self.collection, {}).with_digests([upload.digest])
+        found = self.described([Found(picture, 1.0) for picture in islice(pictures, 1)])
+        return hit_of(found[0]) if found else None
+
+    def described(self, found: Sequence[Found]) -> tuple[Found, ...]:
+        """Pictures with what people said of them."""
+        return with_own(found, OwnTags(self.collection, self.marks.said()))
+
+    def matrix(self, number: int) -> Float32[np.ndarray, "1 M Q"]:
+        """A picture's ranking matrix.
+
+        Raises:
+            PictureError: `missing`.
+        """
         try:
             return self.collection.index.matrices([number])
         except KeyError as error:
@@ -142,8 +161,9 @@ class Library:
 
     def details(self, number: int) -> ImageAnswer:
         """All about one picture."""
-        picture, matrix = self.picture(number), self._matrix(number)
+        picture, matrix = self.picture(number), self.matrix(number)
         (tags,) = self.words.best(matrix, _TAGS, None)
+        own = self._own_keywords(picture)
         return ImageAnswer(
             id=number,
             name=shown(Path(picture.path).name),
@@ -153,28 +173,18 @@ class Library:
             width=picture.width,
             height=picture.height,
             taken=picture.taken,
-            tags=self._marked(tags, picture, matrix),
+            tags=marked_tags(self.tagger, tags, own, self.marks.said().get(picture.digest, {}), matrix),
+            own=list(own),
             keywords=self._keywords(picture),
             explains=self.tagger.bundle.config.places is not None,
         )
 
-    def _marked(self, tags: Sequence[Tag], picture: Picture, matrix: Float32[np.ndarray, "1 M Q"]) -> list[TagOut]:
-        marks = {
-            normalise_phrase(label): (label, added) for label, added in self.marks.of_picture(picture.digest).items()
-        }
-        its = {normalise_phrase(tag.label): tag for tag in tags}
-        further = [label for phrase, (label, _) in marks.items() if phrase not in its]
-        rows = [tag_out(tag, marks.get(phrase, ("", None))[1]) for phrase, tag in its.items()]
-        rows += [self._further(label, matrix, mark=marks[normalise_phrase(label)][1]) for label in further]
-        return sorted(rows, key=lambda row: {True: 0, None: 1, False: 2}[row.mark])
-
-    def _further(self, label: str, matrix: Float32[np.ndarray, "1 M Q"], *, mark: bool) -> TagOut:
-        """A tag of a person's own; one that the model cannot read has no score."""
+    def _own_keywords(self, picture: Picture) -> tuple[str, ...]:
+        """As the file and its sidecars are now."""
         try:
-            ((tag,),) = LabelRanker(self.tagger, [label]).best(matrix, 1, None)
-        except InputError:
-            return TagOut(label=label, score=None, probability=None, vector=None, mark=mark)
-        return tag_out(tag, mark)
+            return own_keywords(Path(picture.path))
+        except PictureError:
+            return ()
 
     def _keywords(self, picture: Picture) -> list[str] | None:
         try:
@@ -189,14 +199,13 @@ class Library:
 
     def _explained(self, data: bytes, labels: Sequence[str], name: str) -> ExplainAnswer:
         labels = list(dict.fromkeys(labels))
-        return _explained(Explainer(self.tagger, labels).explain(name, labels, data=data))
+        return explained(Explainer(self.tagger, labels).explain(name, labels, data=data))
 
     # ---- an uploaded picture
 
-    def decode(self, file: BinaryIO, name: str) -> tuple[Image.Image, Float32[np.ndarray, "3 H W"]]:
+    def decode(self, file: BinaryIO, name: str, *, preview: bool = False) -> Upload:
         """An uploaded picture, and what the network takes of it; read here, so that few are in memory at once."""
-        image = open_picture(file.read(), draft_size=self.tagger.preprocess.draft_size, where=name or "the upload")
-        return image, self.tagger.preprocess.apply(image)
+        return read_upload(file.read(), self.tagger, name or "the upload", preview=preview)
 
     def explain_upload(self, file: BinaryIO, labels: Sequence[str], name: str) -> ExplainAnswer:
         """Where some tags of an uploaded picture come from."""
@@ -223,21 +232,37 @@ class Library:
     def write_keywords(self, number: int) -> KeywordsAnswer:
         """Write the marks of a picture into its sidecar, so that `tagprism undo` takes it back."""
         picture, _ = self.original(number)  # it is still the picture that the marks are about
-        marks = self.marks.of_picture(picture.digest)
-        added, rejected = ([label for label, its in marks.items() if its is kind] for kind in (True, False))
-        command = {"page": picture.digest, "added": added, "rejected": rejected, "sidecar": self.naming}
-        with self._writing:
-            change = sidecar.plan_marks(Path(picture.path), self.naming, added, rejected)
-            run = None
-            if change.is_needed:
-                with journal.Journal(command) as kept:
-                    (error,) = sidecar.write([change], kept)
-                    kept.finish()
-                    run = kept.path.stem if kept.path else None
-                if error is not None:
-                    raise error
+        change = self.planned(picture)
+        run, errors = self.written([change] if change.is_needed else [], {"page": picture.digest})
+        if errors:
+            raise errors[0]
         keywords = list(change.new.flat)
         return KeywordsAnswer(sidecar=shown(change.path.name), changed=change.is_needed, keywords=keywords, run=run)
+
+    def planned(self, picture: Picture) -> sidecar.SidecarChange:
+        """What becomes of a picture's sidecar with its marks.
+
+        Raises:
+            PictureError: the sidecar cannot be read or changed.
+        """
+        marks = self.marks.of_picture(picture.digest)
+        added, rejected = ([label for label, its in marks.items() if its is kind] for kind in (True, False))
+        return sidecar.plan_marks(Path(picture.path), self.naming, added, rejected)
+
+    def written(
+        self, changes: Sequence[sidecar.SidecarChange], command: dict[str, Any]
+    ) -> tuple[str | None, list[TagprismError]]:
+        """Write sidecars as one run: its name, and what was not done."""
+        errors: list[TagprismError] = []
+        if not changes:
+            return None, errors
+        command |= {"changes": [[str(one.path), list(one.new.flat)] for one in changes], "sidecar": self.naming}
+        with self._writing, journal.Journal(command) as kept:
+            for start in range(0, len(changes), _AT_ONCE):
+                outcomes = sidecar.write(changes[start : start + _AT_ONCE], kept)
+                errors += [error for error in outcomes if error is not None]
+            kept.finish()
+            return kept.path.stem if kept.path else None, errors
 
     def undo(self, run: str) -> UndoAnswer:
         """Take a run of `write_keywords`, or of the command line, back.
@@ -251,46 +276,3 @@ class Library:
             except InputError as error:
                 raise NothingToDoError(error.what, remedy=error.remedy) from error
         return UndoAnswer(run=story.path.stem, files=files, left=[f"{shown(path)}: {why}" for path, why in left])
-
-
-def shown(path: str) -> str:
-    """A path as text, whatever bytes it has."""
-    return os.fsencode(path).decode("utf-8", "backslashreplace")
-
-
-def tag_out(tag: Tag, mark: bool | None) -> TagOut:
-    """A tag as it is answered."""
-    return TagOut(label=tag.label, score=tag.score, probability=tag.probability, vector=tag.vector, mark=mark)
-
-
-def _of(found: Found) -> tuple[Picture, float, list[Asked]]:
-    return found.picture, found.score, [Asked(label=tag.label, probability=tag.probability) for tag in found.tags]
-
-
-def _hit(picture: Picture, match: float | None = None, asked: list[Asked] | None = None) -> Hit:
-    return Hit(
-        id=picture.id,
-        name=shown(Path(picture.path).name),
-        digest=picture.digest,
-        width=picture.width,
-        height=picture.height,
-        taken=picture.taken,
-        tags=[label for label, _ in picture.tags[:_FEW]],
-        match=match,
-        asked=asked or [],
-    )
-
-
-def _explained(explanation: Explanation) -> ExplainAnswer:
-    tags = [
-        Explained(
-            label=why.label,
-            score=why.score,
-            vector=why.vector,
-            vectors=list(why.vectors),
-            places=[[round(float(value), 4) for value in row] for row in why.places],
-            without_place=why.without_place,
-        )
-        for why in explanation.tags
-    ]
-    return ExplainAnswer(frame=explanation.frame, tags=tags)

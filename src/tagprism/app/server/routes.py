@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path as FilePath
 from typing import Annotated, Any
 from urllib.parse import quote
@@ -65,18 +66,28 @@ async def tag(
     top_k: Annotated[int, Form(ge=1, le=100, description="Tags at most.")] = 10,
     similar: Annotated[int, Form(ge=0, le=100, description="Pictures like it to find in the index.")] = 0,
     explain: Annotated[bool, Form(description="Whether to say where the tags come from.")] = False,
+    preview: Annotated[bool, Form(description="Whether to give it back as a JPEG.")] = False,
 ) -> TagAnswer:
     """Tag an uploaded picture. Pictures that come together go through the network together."""
     name = FilePath(file.filename or "").name[:200]
-    image, pixels = await served.uploads.run(served.library.decode, file.file, name)
-    matrix = await served.through_network(pixels)
+    upload = await served.uploads.run(partial(served.library.decode, file.file, name, preview=preview))
+    matrix = await served.through_network(upload.pixels)
     tags = await served.quick.run(served.library.tags, matrix, labels, top_k)
-    like_it = await served.quick.run(served.library.similar, matrix, similar)
+    like_it = await served.quick.run(served.library.similar, upload, matrix, similar)
+    known = await served.quick.run(served.library.known, upload)
     explanation = None
     if explain:
         names = [tag.label for tag in tags]
         explanation = await served.uploads.run(served.library.explain_upload, file.file, names, name)
-    return TagAnswer(width=image.width, height=image.height, tags=tags, similar=like_it, explanation=explanation)
+    return TagAnswer(
+        width=upload.width,
+        height=upload.height,
+        tags=tags,
+        known=known,
+        similar=like_it,
+        preview=upload.preview,
+        explanation=explanation,
+    )
 
 
 @router.get("/images/{number}", responses={404: _JSON})

@@ -14,7 +14,7 @@ const GONE = { what: "The server does not answer.", remedy: "Is `tagprism serve`
 const pause = (seconds) => new Promise((resolve) => setTimeout(resolve, seconds * 1000));
 
 // While the server starts (503) or has too much to do (429) it says when to ask again.
-export async function ask(path, { signal, method = "GET", body, onWaiting } = {}) {
+export async function ask(path, { signal, method = "GET", body, onWaiting, read = (response) => response.json() } = {}) {
   for (let attempt = 0; ; attempt += 1) {
     let response;
     try {
@@ -24,7 +24,7 @@ export async function ask(path, { signal, method = "GET", body, onWaiting } = {}
       if (error.name === "AbortError") throw error;
       throw new ApiError(0, GONE);
     }
-    if (response.ok) return response.json();
+    if (response.ok) return read(response);
     const starting = response.status === 503;
     if (starting || (response.status === 429 && attempt < 5)) {
       if (starting) onWaiting?.();
@@ -48,12 +48,25 @@ export const mark = (id, label, said) =>
 export const writeKeywords = (id) => ask(`/api/images/${id}/keywords`, { method: "POST" });
 export const undo = (run) => ask(`/api/keywords/${run}/undo`, { method: "POST" });
 
+const selection = (what, method, body, read) =>
+  ask(`/api/selection/${what}`, { method, body: JSON.stringify(body), read });
+export const markAll = (ids, label, said) => selection("marks", "PUT", { ids, label, mark: said });
+export const writeAll = (ids) => selection("keywords", "POST", { ids });
+export const exportAll = (ids, format, query, like) =>
+  selection("export", "POST", { ids, format, query, like }, async (response) => ({
+    blob: await response.blob(),
+    name: response.headers.get("content-disposition").match(/filename="(.*)"/)[1],
+  }));
+
+const SHOWN = /\.(jpe?g|png|gif|webp|avif|bmp)$/i; // what browsers show themselves
+
 export function tag(file, signal) {
   const body = new FormData();
   body.set("file", file);
   body.set("top_k", "12");
   body.set("similar", "9");
   body.set("explain", "true");
+  if (!SHOWN.test(file.name)) body.set("preview", "true");
   return ask("/api/tag", { method: "POST", body, signal });
 }
 

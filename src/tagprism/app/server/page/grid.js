@@ -1,4 +1,4 @@
-// The grid of thumbnails: rows of equal height, more as one scrolls, arrow keys. Knows no queries.
+// The grid of thumbnails: rows of equal height, more as one scrolls, arrow keys, choosing several. Knows no queries.
 
 import * as api from "./api.js";
 
@@ -12,14 +12,19 @@ export class Grid {
   constructor(list, end, { more, open }) {
     Object.assign(this, { list, open });
     this.pictures = [];
+    this.chosen = new Set(); // ids
+    this.picked = () => {};
     new IntersectionObserver(([entry]) => entry.isIntersecting && more(), { rootMargin: "1200px" }).observe(end);
     this.sentinel = end;
     list.addEventListener("click", (event) => {
       const button = event.target.closest("button");
-      if (button) open(Number(button.dataset.id));
+      if (!button) return;
+      const id = Number(button.dataset.id);
+      if (button.className === "pick" || event.ctrlKey || event.metaKey || event.shiftKey) this.pick(id, event.shiftKey);
+      else open(id);
     });
     list.addEventListener("keydown", (event) => this.onKey(event));
-    list.addEventListener("focusin", (event) => this.rove(event.target.closest("button")));
+    list.addEventListener("focusin", (event) => this.rove(event.target.closest(".open")));
     list.addEventListener("error", (event) => lost(event.target), true);
   }
 
@@ -31,8 +36,52 @@ export class Grid {
     } else {
       this.pictures = [...pictures];
       this.list.replaceChildren(...tiles);
-      this.rove(this.list.querySelector("button"));
+      this.rove(this.list.querySelector(".open"));
+      this.unpickAll();
     }
+  }
+
+  // A line across the grid, after what it shows now.
+  divide(text) {
+    const line = document.createElement("li");
+    line.className = "divide";
+    line.append(span(text));
+    this.list.append(line);
+  }
+
+  // ---- choosing
+
+  pick(id, isRange) {
+    const place = this.pictures.findIndex((picture) => picture.id === id);
+    const last = this.pictures.findIndex((picture) => picture.id === this.last);
+    if (isRange && last >= 0) {
+      const [from, to] = [Math.min(place, last), Math.max(place, last)];
+      for (const picture of this.pictures.slice(from, to + 1)) this.chosen.add(picture.id);
+    } else if (!this.chosen.delete(id)) {
+      this.chosen.add(id);
+    }
+    this.last = id;
+    this.showPicked();
+  }
+
+  pickAll() {
+    for (const { id } of this.pictures) this.chosen.add(id);
+    this.showPicked();
+  }
+
+  unpickAll() {
+    this.chosen.clear();
+    this.last = null;
+    this.showPicked();
+  }
+
+  showPicked() {
+    for (const box of this.list.querySelectorAll(".pick")) {
+      const isPicked = this.chosen.has(Number(box.dataset.id));
+      box.setAttribute("aria-checked", String(isPicked));
+      box.parentElement.classList.toggle("picked", isPicked);
+    }
+    this.picked();
   }
 
   tile(picture) {
@@ -42,12 +91,14 @@ export class Grid {
     item.style.setProperty("--ratio", ratio);
     const button = document.createElement("button");
     button.type = "button";
+    button.className = "open";
     button.tabIndex = -1;
     button.dataset.id = picture.id;
     const photo = document.createElement("img");
     photo.loading = "lazy";
     photo.decoding = "async";
-    photo.alt = picture.tags.length ? `${picture.name}: ${picture.tags.join(", ")}` : picture.name;
+    const tags = [...new Set([...picture.own, ...picture.tags])];
+    photo.alt = tags.length ? `${picture.name}: ${tags.join(", ")}` : picture.name;
     photo.srcset = `${api.thumbnail(picture, 360)} 1x, ${api.thumbnail(picture, 720)} 2x`;
     photo.src = api.thumbnail(picture, 360);
     const caption = document.createElement("span");
@@ -57,21 +108,41 @@ export class Grid {
     const chances = picture.asked.map(({ probability }) => probability).filter((chance) => chance !== null);
     if (chances.length) caption.append(span(chances.slice(0, 4).map(percent).join(" · ")));
     button.append(photo, caption);
-    item.append(button);
+    if (picture.match !== null) {
+      const match = span(percent(picture.match));
+      match.className = "match";
+      button.append(match);
+    }
+    const pick = document.createElement("button");
+    pick.type = "button";
+    pick.className = "pick";
+    pick.tabIndex = -1;
+    pick.dataset.id = picture.id;
+    pick.role = "checkbox";
+    pick.ariaLabel = `Select ${picture.name}`;
+    pick.setAttribute("aria-checked", "false");
+    pick.innerHTML = '<svg viewBox="0 0 24 24" aria-hidden="true"><path d="m6 12.5 4 4L18 8"/></svg>';
+    item.append(button, pick);
     return item;
   }
 
   // One stop for the Tab key; arrow keys move within.
   rove(button) {
     if (!button) return;
-    this.list.querySelector('button[tabindex="0"]')?.setAttribute("tabindex", "-1");
+    this.list.querySelector('.open[tabindex="0"]')?.setAttribute("tabindex", "-1");
     button.tabIndex = 0;
   }
 
   onKey(event) {
-    const buttons = [...this.list.querySelectorAll("button")];
+    const buttons = [...this.list.querySelectorAll(".open")];
     const here = buttons.indexOf(document.activeElement);
     if (here < 0) return;
+    if (event.key === "x" || (event.key === "Escape" && this.chosen.size)) {
+      event.preventDefault();
+      if (event.key === "x") this.pick(Number(buttons[here].dataset.id), false);
+      else this.unpickAll();
+      return;
+    }
     const there = {
       ArrowRight: () => here + 1,
       ArrowLeft: () => here - 1,
@@ -86,7 +157,7 @@ export class Grid {
   }
 
   focus(id) {
-    const button = this.list.querySelector(`button[data-id="${id}"]`);
+    const button = this.list.querySelector(`.open[data-id="${id}"]`);
     button?.focus();
     button?.scrollIntoView({ block: "nearest" });
   }

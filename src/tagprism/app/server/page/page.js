@@ -2,22 +2,33 @@
 
 import * as api from "./api.js";
 import { showChips } from "./chips.js";
+import { takeFiles } from "./drop.js";
 import { button, element } from "./elements.js";
 import { Grid } from "./grid.js";
-import { added, isQuery, pieces, without } from "./query.js";
+import { Line } from "./line.js";
+import { added, isQuery, pieces, tagged, without } from "./query.js";
+import { Selection } from "./select.js";
 import { Suggest } from "./suggest.js";
 import { Viewer } from "./viewer.js";
 
 const PAGE = 60; // pictures at once
-const UNLIKELY = 0.1; // probability of the best picture below which the page says so
 const $ = (id) => document.getElementById(id);
 const entry = $("entry");
 const text = $("text");
 
-const state = { query: "", like: null, hits: 0, more: false, shown: null, request: null };
+// `preview` is what is shown for the text being typed.
+const state = { query: "", like: null, hits: 0, more: false, shown: null, request: null, preview: null };
 
 const grid = new Grid($("grid"), $("end"), { more: () => loadMore(), open: (id) => openPicture(id) });
+const line = new Line(grid, $("less-likely"), {
+  opened: (more) => {
+    state.more = more;
+    continueToScroll();
+  },
+});
+new Selection(grid, { asked: () => state.shownFor ?? state });
 const viewer = new Viewer({
+  tag: (label) => find({ query: tagged(label), like: null }),
   like: (picture) => find({ query: "", like: picture }),
   step: (id, by) => grid.neighbour(id, by),
   moved: (id) => history.replaceState(null, "", address({ photo: id })),
@@ -78,6 +89,10 @@ async function loadMore() {
   } finally {
     state.loading = false;
   }
+  continueToScroll();
+}
+
+function continueToScroll() {
   const { top } = $("end").getBoundingClientRect();
   if (state.more && top < innerHeight + 600) loadMore();
 }
@@ -95,18 +110,15 @@ function show(answer, { append }) {
   $("problem").hidden = true;
   text.removeAttribute("aria-invalid");
   state.hits = (append ? state.hits : 0) + PAGE;
-  state.more = answer.more;
-  grid.show(answer.hits, { append });
+  state.more = line.show(answer.hits, { append, more: answer.more });
   if (append) return;
   scrollTo({ top: 0 });
   const { query, like } = state.shownFor;
   $("often").hidden = Boolean(query || like || !answer.pictures);
   const all = `${answer.pictures.toLocaleString("en")} picture${answer.pictures === 1 ? "" : "s"}`;
-  const [best] = answer.hits;
-  const isUnlikely = best?.asked.length === 1 && best.asked[0].probability < UNLIKELY && !/^(NOT |-)/.test(query);
   if (!query && !like) say(all);
-  else if (!best) say("nothing found");
-  else say(isUnlikely ? "none is likely; nearest first" : `best first, of ${all}`);
+  else if (!answer.hits.length) say("nothing found");
+  else say(line.noneIsLikely ? "none is likely; nearest first" : `best first, of ${all}`);
   showEmpty(answer);
   if (!$("often").hidden && !$("often-list").children.length) showOften();
 }
@@ -145,9 +157,9 @@ function fail(error, query) {
   problem.replaceChildren(element("p", "", error.message));
   if (error.column && query) {
     const place = error.column - 1;
-    const line = element("code", "", query.slice(0, place));
-    line.append(element("mark", "", query.slice(place, place + 1) || " "), query.slice(place + 1));
-    problem.append(line);
+    const shown = element("code", "", query.slice(0, place));
+    shown.append(element("mark", "", query.slice(place, place + 1) || " "), query.slice(place + 1));
+    problem.append(shown);
   }
   if (error.remedy) problem.append(element("p", "", error.remedy));
   if (error.status === 0) problem.append(button("Try again", () => load(state)));
@@ -167,6 +179,15 @@ const say = (words) => ($("count").textContent = words);
 
 // ---- typing
 
+// Enter keeps what is shown while typing; in quotes the text is taken as it stands.
+function keep() {
+  const { typed, query } = state.preview ?? {};
+  if (typed !== entry.value) return take(entry.value);
+  entry.value = "";
+  suggest.close();
+  return find({ query });
+}
+
 function take(typed) {
   const negated = /^(-|not\s)/i.test(entry.value) && !/^(-|not\s)/i.test(typed);
   entry.value = "";
@@ -177,16 +198,21 @@ function take(typed) {
 // While a tag is being typed the grid shows what its likeliest completion would give.
 function preview(typed, labels) {
   $("clear").hidden = !state.query && !state.like && !entry.value;
+  state.preview = null;
   if (isQuery(entry.value)) return;
-  const likely = labels[0]?.label;
+  const same = labels.find(({ label }) => label.toLowerCase() === typed.toLowerCase());
+  const likely = (same ?? labels[0])?.label;
   const negated = /^(-|not\s)/i.test(entry.value) ? "-" : "";
   if (!typed) load(state);
-  else if (likely) load({ query: added(state.query, negated + likely), like: state.like });
+  else if (likely) {
+    state.preview = { typed: entry.value, query: added(state.query, negated + likely) };
+    load({ query: state.preview.query, like: state.like });
+  }
 }
 
 $("search").addEventListener("submit", (event) => {
   event.preventDefault();
-  if (entry.value.trim()) take(entry.value);
+  if (entry.value.trim()) keep();
 });
 entry.addEventListener("keydown", (event) => {
   if (event.key === "," && entry.value.trim() && !entry.value.includes('"')) {
@@ -201,7 +227,7 @@ entry.addEventListener("keydown", (event) => {
     load(state);
   } else if (event.key === "ArrowDown" && $("options").hidden) {
     event.preventDefault();
-    $("grid").querySelector('button[tabindex="0"]')?.focus();
+    $("grid").querySelector('.open[tabindex="0"]')?.focus();
   }
 });
 $("box").addEventListener("pointerdown", (event) => {
@@ -261,34 +287,6 @@ async function follow() {
 }
 addEventListener("popstate", follow);
 
-// ---- a photo of one's own
-
-function tagFile(file) {
-  if (file) viewer.upload(file);
-}
-$("file").addEventListener("change", (event) => {
-  tagFile(event.target.files[0]);
-  event.target.value = "";
-});
-for (const name of ["focus", "blur"]) {
-  $("file").addEventListener(name, (event) => event.target.labels[0].classList.toggle("focus", event.type === "focus"));
-}
-const isFile = (event) => event.dataTransfer?.types.includes("Files");
-let depth = 0;
-addEventListener("dragenter", (event) => {
-  if (isFile(event)) $("drop").hidden = !(depth += 1);
-});
-addEventListener("dragleave", (event) => {
-  if (isFile(event)) $("drop").hidden = !(depth = Math.max(0, depth - 1));
-});
-addEventListener("dragover", (event) => isFile(event) && event.preventDefault());
-addEventListener("drop", (event) => {
-  if (!isFile(event)) return;
-  event.preventDefault();
-  depth = 0;
-  $("drop").hidden = true;
-  tagFile(event.dataTransfer.files[0]);
-});
-
+takeFiles((file) => viewer.upload(file));
 addEventListener("scroll", () => document.body.classList.toggle("scrolled", scrollY > 4), { passive: true });
 follow();

@@ -4,6 +4,7 @@ import * as api from "./api.js";
 import { button, element } from "./elements.js";
 import { percent } from "./grid.js";
 import { drawMap, scaleOf, vectorBars } from "./heat.js";
+import { size, smallTile } from "./small.js";
 import { Suggest } from "./suggest.js";
 
 const $ = (id) => document.getElementById(id);
@@ -12,9 +13,9 @@ const AT_LEAST = 5; // but the first few
 const ICONS = { yes: "m5 12.5 4.5 4.5L19 7.5", no: "m7 7 10 10M17 7 7 17" };
 
 export class Viewer {
-  // like(picture) finds pictures like it, step(id, by) is the next one in the grid, closed(id) comes after closing.
-  constructor({ like, step, moved, closed }) {
-    Object.assign(this, { step, moved });
+  // like(picture) finds pictures like it, tag(label) those that a person tagged so, step(id, by) is the next one in the grid, closed(id) comes after closing.
+  constructor({ like, tag, step, moved, closed }) {
+    Object.assign(this, { step, moved, tagged: tag });
     this.dialog = $("viewer");
     $("close").addEventListener("click", () => this.dialog.close());
     $("less").addEventListener("click", () => this.unfold(!this.unfolded));
@@ -53,9 +54,22 @@ export class Viewer {
       $("meta").textContent = `${facts.filter(Boolean).join(" · ")} · `;
       $("meta").title = details.path;
       $("original").href = `/api/images/${id}/original`;
+      this.showOwn(details.own);
       this.showMarks();
       await this.explain(signal);
     });
+  }
+
+  // What people tagged in the file, apart from the model's tags.
+  showOwn(words) {
+    $("own").hidden = !words.length;
+    const chips = words.map((word) => {
+      const item = element("li");
+      item.append(button(word, () => (this.dialog.close(), this.tagged(word))));
+      item.firstChild.title = "Find all that are tagged so";
+      return item;
+    });
+    $("own-list").replaceChildren(...chips);
   }
 
   async upload(file) {
@@ -67,7 +81,10 @@ export class Viewer {
     await this.attempt(async () => {
       const answer = await api.tag(file, signal);
       this.fit(answer.width, answer.height, 1);
-      $("meta").textContent = "Not one of your pictures, and not kept.";
+      if (answer.preview) $("photo").src = answer.preview;
+      $("meta").textContent = answer.known ? "One of your pictures: " : "Not one of your pictures, and not kept.";
+      if (answer.known) $("meta").append(button(answer.known.name, () => this.go(0, answer.known.id)));
+      this.showOwn(answer.known?.own ?? []);
       this.showTags(answer.tags, { fixed: true });
       this.explained(answer.explanation);
       $("similar").hidden = !answer.similar.length;
@@ -86,6 +103,7 @@ export class Viewer {
     $("why").replaceChildren();
     $("said").replaceChildren();
     $("similar").hidden = true;
+    $("own").hidden = true;
     $("viewer-problem").hidden = true;
     return this.request.signal;
   }
@@ -162,7 +180,8 @@ export class Viewer {
     const show = button("", () => this.pin(tag.label), "show");
     show.dataset.key = `show ${tag.label}`;
     show.ariaPressed = "false";
-    const chance = tag.probability === null ? (tag.score === null ? "yours" : tag.score.toFixed(1)) : percent(tag.probability);
+    const said = tag.mark === null ? null : tag.mark ? "yours" : "no";
+    const chance = said ?? (tag.probability === null ? tag.score.toFixed(1) : percent(tag.probability));
     const bar = element("span", "bar");
     bar.append(element("i"));
     bar.firstChild.style.width = `${100 * (tag.probability ?? 0)}%`;
@@ -281,16 +300,3 @@ export class Viewer {
     }
   }
 }
-
-function smallTile(picture, open) {
-  const item = element("li");
-  const tile = button("", () => open(picture.id));
-  const photo = element("img");
-  photo.src = api.thumbnail(picture, 360);
-  photo.alt = picture.name;
-  tile.append(photo);
-  item.append(tile);
-  return item;
-}
-
-const size = (bytes) => (bytes < 1e6 ? `${Math.max(1, Math.round(bytes / 1e3))} kB` : `${(bytes / 1e6).toFixed(1)} MB`);

@@ -1,0 +1,48 @@
+"""The keywords that people gave a photo: from every place, and none of tagprism's."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from tagprism.errors import PictureError
+from tagprism.keywords.own import keywords_stamp, own_keywords
+from tagprism.keywords.sidecar import plan
+from tests.keywords.sidecars import DARKTABLE
+
+
+@pytest.fixture
+def photo(tmp_path: Path) -> Path:
+    file = tmp_path / "a.jpg"
+    Image.new("RGB", (8, 8), "red").save(file, xmp=DARKTABLE.encode())
+    return file
+
+
+def test_sidecars_of_both_names_and_the_file_are_read_and_ours_are_left_out(photo: Path) -> None:
+    assert own_keywords(photo) == ("Familie", "Ostsee", "Orte")
+    photo.with_suffix(".xmp").write_text(DARKTABLE.replace("Familie", "Rex").replace("Orte|", "Orte|Deutschland|"))
+    change = plan(photo, "photo.jpg.xmp", ["beach", "Ostsee"], "digest")
+    assert change.after is not None and "beach" in change.new.ours
+    change.path.write_bytes(change.after)
+    assert own_keywords(photo) == ("Familie", "Ostsee", "Orte", "Rex", "Deutschland")
+
+
+def test_what_is_damaged_holds_none_and_what_is_gone_is_an_error(photo: Path) -> None:
+    photo.with_suffix(".xmp").write_text("<x:xmpmeta")
+    Path(f"{photo}.xmp").write_bytes(b"\xff" * 100)
+    assert own_keywords(photo) == ("Familie", "Ostsee", "Orte")
+    photo.write_bytes(photo.read_bytes()[:40])
+    assert own_keywords(photo) == ()
+    photo.unlink()
+    with pytest.raises(PictureError):
+        own_keywords(photo)
+
+
+def test_the_stamp_changes_with_the_file_and_each_sidecar(photo: Path) -> None:
+    stamps = {keywords_stamp(photo)}
+    for name in ("a.xmp", "a.jpg.xmp", "a.jpg"):
+        photo.with_name(name).write_bytes(b"changed")
+        stamps.add(keywords_stamp(photo))
+    assert len(stamps) == 4 and keywords_stamp(photo) in stamps

@@ -1,0 +1,137 @@
+"""What people tagged: keywords of files and sidecars, marks of the page; found, shown apart, above the model."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from PIL import Image
+
+from tagprism.errors import InputError
+from tagprism.search.collection import Collection
+from tagprism.search.create import create_collection
+from tagprism.search.find import find
+from tagprism.search.likely import LIKELY, least_likely
+from tagprism.search.marks import kept_marks, open_marks
+from tagprism.search.parse import parse
+from tagprism.search.query import And, Label, Leaf, Query, labels_of, leaves, log_match
+from tagprism.search.upkeep import Upkeep
+from tests.keywords.sidecars import DARKTABLE
+from tests.search.test_query import _TREES
+from tests.small_world import World, draw
+
+
+@pytest.fixture
+def collection(world: World, tmp_path: Path) -> Iterator[Collection]:
+    """Four pictures: keywords in one, in the sidecar of another, none in the rest."""
+    folder = tmp_path / "photos"
+    for number, shape in enumerate(("circle", "square", "cross", "triangle")):
+        draw(folder / f"{shape}.png", "blue", shape, number)
+    with Image.open(folder / "circle.png") as image:
+        image.convert("RGB").save(folder / "circle.jpg", xmp=DARKTABLE.replace("Familie", "Rex the corgi").encode())
+    (folder / "circle.png").unlink()
+    (folder / "square.xmp").write_text(DARKTABLE.replace("Familie", "red"))
+    (tmp_path / "index").mkdir()
+    made = create_collection(str(tmp_path / "index"), str(world.run), folders=(str(folder),))
+    update(made)
+    yield made
+    made.close()
+
+
+def update(collection: Collection) -> None:
+    upkeep = Upkeep(collection)
+    upkeep.update()
+    upkeep.close()
+
+
+def found(collection: Collection, query: str) -> list[tuple[str, float, tuple[str, ...]]]:
+    results = find(collection, query, marks=kept_marks(collection.where))
+    return [(Path(one.picture.path).name, one.score, one.own) for one in results.found]
+
+
+REX, RED = ("Rex the corgi", "Ostsee", "Orte"), ("red", "Ostsee", "Orte")
+
+
+def test_keywords_are_found_in_any_spelling_and_are_certain(collection: Collection) -> None:
+    assert found(collection, "Rex the corgi") == [("circle.jpg", 1.0, REX)]  # no encoder knows these words
+    assert found(collection, 'tag:"rex  THE_corgi"') == [("circle.jpg", 1.0, REX)]
+    assert sorted(found(collection, "tag:ostsees")) == [("circle.jpg", 1.0, REX), ("square.png", 1.0, RED)]
+    assert [one[0] for one in found(collection, "tag:Orte NOT tag:red")] == ["circle.jpg"]
+    assert len(found(collection, "NOT tag:Ostsee")) == 2 and found(collection, "tag:nobody") == []
+    first, *others = find(collection, "red").found
+    assert first.picture.path.endswith("square.png") and first.score == 1.0 and first.likely
+    assert first.tags[0].probability == 1.0 and all(one.score < 1 for one in others) and len(others) == 3
+    assert find(collection, "red tag:Ostsee").found[0].picture.path == first.picture.path
+    assert len(find(collection, "red tag:Ostsee").found) == 2
+    assert len(find(collection, "cross OR tag:Ostsee").found) == 4
+
+
+def test_a_word_that_nobody_knows_is_still_an_error(collection: Collection) -> None:
+    with pytest.raises(InputError, match="frobnicated"):
+        find(collection, '"Rex the corgi" OR "frobnicated quux"')
+    assert found(collection, 'cross OR "Rex the corgi"')[0][0] == "circle.jpg"
+
+
+def test_the_page_has_the_last_word(collection: Collection) -> None:
+    pictures = {Path(one.path).stem: one for one in collection.index.pictures()}
+    marks = open_marks(collection.where)
+    marks.put(pictures["square"].digest, "Ostsee", False)
+    marks.put([pictures["cross"].digest, pictures["triangle"].digest], "Rex", True)
+    marks.close()
+    assert found(collection, "tag:Ostsee") == [("circle.jpg", 1.0, REX)]
+    assert sorted(found(collection, "rex")) == [("cross.png", 1.0, ("Rex",)), ("triangle.png", 1.0, ("Rex",))]
+    assert [one[2] for one in found(collection, "tag:red")] == [("red", "Orte")]
+
+
+def test_an_update_reads_changed_keywords_alone(collection: Collection, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder, read = Path(collection.folders[0]), []
+    from tagprism.search import own_tags
+
+    own = own_tags.own_keywords
+    monkeypatch.setattr(own_tags, "own_keywords", lambda photo: read.append(photo.name) or own(photo))
+    update(collection)
+    assert read == []
+    (folder / "cross.png.xmp").write_text(DARKTABLE.replace("Familie", "Oma"))
+    (folder / "square.xmp").unlink()
+    (folder / "circle.jpg").unlink()
+    update(collection)
+    assert sorted(read) == ["cross.png", "square.png"]
+    assert found(collection, "tag:Oma") == [("cross.png", 1.0, ("Oma", "Ostsee", "Orte"))]
+    assert found(collection, "tag:red") == found(collection, "tag:Rex") == []
+
+
+def test_an_index_without_keywords_is_searched_and_renewed(collection: Collection) -> None:
+    (Path(collection.where) / "catalog.sqlite").unlink()
+    assert found(collection, "tag:red") == []
+    assert len(found(collection, "red")) == 4
+    update(collection)
+    assert [one[0] for one in found(collection, "tag:red")] == ["square.png"]
+
+
+LOGIT = np.log(LIKELY / (1 - LIKELY))
+
+
+@given(_TREES.filter(labels_of))
+def test_what_is_just_likely_in_every_label_is_likely(tree: Query) -> None:
+    just: dict[Leaf, np.ndarray] = {leaf: np.array([LOGIT]) for leaf in leaves(tree) if isinstance(leaf, Label)}
+    most = just | {leaf: np.array([np.inf]) for leaf in leaves(tree) if leaf not in just}
+    least = just | {leaf: np.array([-np.inf]) for leaf in leaves(tree) if leaf not in just}
+    assert log_match(tree, most, least)[0] >= least_likely(tree) - 1e-9
+
+
+@given(st.lists(st.floats(-20, 20), min_size=3, max_size=3))
+def test_of_an_or_one_part_is_enough_and_of_an_and_all_are_asked(logits: list[float]) -> None:
+    known: dict[Leaf, np.ndarray] = {Label(name): np.array([logit]) for name, logit in zip("abc", logits, strict=True)}
+    has = [logit >= LOGIT for logit in logits]
+
+    def likely(query: Query) -> bool:
+        return bool(log_match(query, known)[0] >= least_likely(query) - 1e-9)
+
+    assert not any(has) or likely(parse("a OR b OR c"))
+    assert not all(has) or likely(And(tuple(map(Label, "abc"))))
+    assert likely(parse("a")) == has[0] or abs(logits[0] - LOGIT) < 1e-6
+    assert likely(parse("NOT a")) == (logits[0] <= LOGIT) or abs(logits[0] - LOGIT) < 1e-6

@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from tagprism.images import walk
-from tagprism.images.walk import each_picture, expand_pattern, find_pictures, picture_extensions
+from tagprism.images.formats import picture_extensions
+from tagprism.images.walk import each_picture, expand_pattern, find_pictures
 
 
 def touch(root: Path, *names: str) -> None:

@@ -6,7 +6,7 @@ import importlib.util
 import os
 import sys
 import traceback
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 
 import typer
@@ -78,6 +78,19 @@ def _escaped(char: str) -> str:
 def say_skipped(name: str, reason: str) -> None:
     """A line about a picture that was skipped."""
     talk.print(f"[yellow]skipped[/] {escape(printable(name))}: {escape(printable(reason))}")
+
+
+def say_not_read(counts: Mapping[str, int], *, quiet: bool) -> None:
+    """A line about the files in the folders that are of kinds that are not read, where there are any."""
+    from tagprism.images.formats import say_not_read as sentence  # it imports Pillow
+
+    if text := sentence(counts):
+        say(text, quiet=quiet)
+
+
+def say_remark(name: str, remark: str, *, quiet: bool) -> None:
+    """A line about a picture that was read although something is wrong with its file."""
+    say(f"read {printable(name)}, though {remark}", quiet=quiet)
 
 
 def report_skipped(skipped: Iterable[tuple[str, str]], what: str = "picture") -> int:

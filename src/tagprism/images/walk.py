@@ -7,27 +7,29 @@ from __future__ import annotations
 
 import glob
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 from hashlib import blake2b
 from pathlib import Path
-
-from PIL import Image
+from typing import TypeAlias
 
 from tagprism.errors import NothingToDoError
-from tagprism.images.decode import picture_formats
+from tagprism.images.formats import RAW_ENDINGS, not_read, picture_extensions, say_not_read
 
-_PHOTOS = frozenset({".heic", ".heif", ".hif", ".avif"})
-"""Listed also where nothing installed reads them, so that each is reported with the reason instead of passed over."""
+_BESIDE_RAW = frozenset({".jpg", ".jpeg", ".heic", ".heif", ".hif"})
+"""Endings of the picture that a camera or telephone saves together with a raw file or a film, under the same name."""
+
+PassedOver: TypeAlias = Callable[[str, str], None]
+"""Told of (path, kind) of every file in a folder that is a picture or a film of a kind that is not read."""
 
 
-def find_pictures(paths: Iterable[str | os.PathLike[str]]) -> list[Path]:
+def find_pictures(paths: Iterable[str | os.PathLike[str]], passed: PassedOver | None = None) -> list[Path]:
     """List the picture files that `each_picture` finds."""
-    return [Path(path) for path in each_picture(paths)]
+    return [Path(path) for path in each_picture(paths, passed)]
 
 
-def each_picture(paths: Iterable[str | os.PathLike[str]]) -> Iterator[str]:
+def each_picture(paths: Iterable[str | os.PathLike[str]], passed: PassedOver | None = None) -> Iterator[str]:
     """Find the picture files among files and in folders, each real file once.
 
     A file that is named is taken whatever its extension, also when it is missing: decoding it says what is wrong.
@@ -35,17 +37,21 @@ def each_picture(paths: Iterable[str | os.PathLike[str]]) -> Iterator[str]:
     are left out, symbolic links are followed, and a folder already visited is not entered again. A folder that cannot
     be listed comes back itself, so that it is reported like a picture that cannot be read.
 
+    A raw file beside a JPEG or HEIC of the same name is the same picture and does not come a second time, and the short
+    film that a telephone saves beside a photo is no film of its own.
+
     Memory grows with the number of folders, links and named files, and with the names in the folders that lead to
     where the walk is; not with the number of pictures.
 
     Args:
         paths: files and folders, in the order wanted; fetched one by one.
+        passed: told of what is not read.
 
     Yields:
         Paths as reached (not resolved), without those that lead to a file that came before, or that a folder already
         entered gives.
     """
-    walk = _Walk()
+    walk = _Walk(passed)
     for path in paths:
         yield from walk.below(os.fspath(path))
 
@@ -78,6 +84,7 @@ class PictureList:
 
     Attributes:
         count: how many pictures there are.
+        not_read: kind -> how many files in the folders are of a kind that is not read.
 
     Raises:
         NothingToDoError: there are none.
@@ -85,9 +92,10 @@ class PictureList:
 
     def __init__(self, paths: Sequence[str], listed: bytes = b"", *, null: bool = False) -> None:
         self._paths, self._listed, self._null = paths, listed, null
-        self.count = sum(1 for _ in self)
+        self.not_read: Counter[str] = Counter()
+        self.count = sum(1 for _ in each_picture(self.named(), lambda path, kind: self.not_read.update([kind])))
         if not self.count:
-            raise NothingToDoError("there are no pictures.", where=", ".join(paths))
+            raise NothingToDoError("there are no pictures.", where=", ".join(paths), remedy=say_not_read(self.not_read))
 
     def __iter__(self) -> Iterator[str]:
         return each_picture(self.named())
@@ -128,7 +136,8 @@ class _Folder:
 class _Walk:
     """What was met so far: folders entered, and files that no entered folder accounts for."""
 
-    def __init__(self) -> None:
+    def __init__(self, passed: PassedOver | None) -> None:
+        self._passed = passed
         self._folders: set[bytes] = set()
         self._files: set[bytes] = set()
 
@@ -160,7 +169,9 @@ class _Walk:
         key = _key(real)
         if key in self._folders or key in self._files:
             return
-        names, special = [], {}
+        names: list[str] = []
+        special: dict[str, bool] = {}
+        others: list[str] = []
         try:
             with os.scandir(path) as entries:
                 for entry in entries:
@@ -170,6 +181,7 @@ class _Walk:
                     if is_folder or entry.is_symlink():
                         special[entry.name] = is_folder
                     elif not _is_picture_name(entry.name):
+                        others.append(entry.name)
                         continue
                     names.append(entry.name)
         except OSError:
@@ -177,8 +189,18 @@ class _Walk:
             yield path
             return
         self._folders.add(key)
+        names = self._without_pairs(path, names, others)
         names.sort(key=os.fsencode, reverse=True)
         waiting.append(_Folder(path, real, names, special))
+
+    def _without_pairs(self, folder: str, names: list[str], others: list[str]) -> list[str]:
+        """Names without the raw files that belong to a photo; what is not read and belongs to none is told."""
+        photos = {stem for stem, ending in map(_parts, names) if ending in _BESIDE_RAW}
+        for name in others if self._passed is not None else ():
+            kind = not_read(name)
+            if self._passed and kind and not (kind in ("camera raw", "video") and _parts(name)[0] in photos):
+                self._passed(os.path.join(folder, name), kind)
+        return [name for name in names if not (_parts(name)[1] in RAW_ENDINGS and _parts(name)[0] in photos)]
 
     def _is_new(self, path: str) -> bool:
         """Whether a link or a named file leads to a file that did not come yet and that no entered folder gives."""
@@ -196,12 +218,11 @@ def _key(path: str) -> bytes:
     return blake2b(os.fsencode(path), digest_size=16).digest()  # half the memory of the path
 
 
+def _parts(name: str) -> tuple[str, str]:
+    """A file's name as cameras pair it, and its ending."""
+    stem, ending = os.path.splitext(name)
+    return stem.casefold(), ending.lower()
+
+
 def _is_picture_name(name: str) -> bool:
     return os.path.splitext(name)[1].lower() in picture_extensions()
-
-
-@lru_cache(maxsize=1)
-def picture_extensions() -> frozenset[str]:
-    """Lower-case file name endings, with the dot, that are taken for pictures in a folder."""
-    formats = {*picture_formats(), "MPO"}
-    return _PHOTOS | {ending for ending, name in Image.registered_extensions().items() if name in formats}

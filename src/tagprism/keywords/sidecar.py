@@ -11,8 +11,8 @@ from typing import Literal, TypeAlias
 
 from tagprism.errors import MachineError, PictureError, TagprismError
 from tagprism.files import digest_bytes, disk_is_full, exchange
+from tagprism.images.formats import RAW_ENDINGS, picture_extensions
 from tagprism.images.metadata import read_embedded_keywords
-from tagprism.images.walk import picture_extensions
 from tagprism.keywords.journal import Journal
 from tagprism.keywords.merge import FLAT, PATHS, Keywords
 from tagprism.keywords.xml_tree import XmlError, can_be_written
@@ -79,7 +79,7 @@ def sidecar_path(photo: Path, naming: Naming) -> Path:
 
 
 def _same_stem(photo: Path) -> list[str]:
-    endings = sorted(picture_extensions())
+    endings = sorted(picture_extensions() - RAW_ENDINGS)  # a raw and its JPEG are one picture, as Adobe has them
     names = (photo.stem + spelled for ending in endings for spelled in (ending, ending.upper()))
     return [name for name in names if name.casefold() != photo.name.casefold()]
 

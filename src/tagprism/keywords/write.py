@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, field
@@ -12,6 +13,7 @@ from typing import Any
 from tagprism.errors import InputError, MachineError, NothingToDoError, PictureError, TagprismError
 from tagprism.files import digest_bytes
 from tagprism.images.decode import MAX_PIXELS
+from tagprism.images.formats import say_not_read
 from tagprism.images.walk import find_pictures
 from tagprism.keywords import sidecar
 from tagprism.keywords.journal import Journal
@@ -73,12 +75,14 @@ class Source:
         limits: which of them become keywords.
         model: digest of the model, or empty.
         command: what was asked, as JSON; the same again continues a run that was interrupted.
+        not_read: kind -> how many files in the folders are of a kind that is not read.
     """
 
     rows: Iterable[ImageTags]
     limits: Limits
     model: str
     command: dict[str, Any]
+    not_read: Mapping[str, int] = field(default_factory=dict)
 
 
 def from_model(
@@ -105,15 +109,17 @@ def from_model(
         InputError: the model has no probabilities, and no other limit is given; words without a vector.
     """
     limits = limits.resolved(tagger.calibrated, str(tagger.bundle.path))
-    files = find_pictures(photos)
+    not_read: Counter[str] = Counter()
+    files = find_pictures(photos, lambda path, kind: not_read.update([kind]))
     if not files:
-        raise NothingToDoError("there are no pictures.", where=", ".join(map(os.fsdecode, photos)))
+        where = ", ".join(map(os.fsdecode, photos))
+        raise NothingToDoError("there are no pictures.", where=where, remedy=say_not_read(not_read))
     rows = tagger.tag_each(
         files, labels, limits.top_k, limits.min_probability, max_pixels=max_pixels, progress=progress
     )
     digest = tagger.bundle.digest
     asked = {"photos": [os.path.abspath(photo) for photo in photos], "model": digest, "labels": labels}  # noqa: PTH100
-    return Source(rows, limits, digest, asked)
+    return Source(rows, limits, digest, asked, not_read)
 
 
 def from_rows(file: Path | bytes, limits: Limits = Limits(), *, progress: Progress = silent) -> Source:

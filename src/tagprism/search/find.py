@@ -18,7 +18,7 @@ from tagprism.search.catalog import held_with
 from tagprism.search.collection import Collection, catalog_file
 from tagprism.search.contract import Filter, Index, Picture
 from tagprism.search.parse import parse
-from tagprism.search.query import InPath, Leaf, Query, Taken, divided, labels_of, leaves, log_match
+from tagprism.search.query import FilterLeaf, Leaf, Query, divided, labels_of, leaves, log_match
 from tagprism.search.similar import Example, likeness
 from tagprism.search.threshold import Ranking, Search, filter_logits, still_held
 from tagprism.tagging.tags import LabelRanker, Tag
@@ -137,7 +137,7 @@ def _newest(index: Index, where: Filter | None, rest: Query | None, limit: int) 
     (hits,) = index.search(np.zeros((1, info.columns), np.float32), info.pictures, where=where)
     met = [picture for picture in index.get(sorted(hit.id for hit in hits)) if picture is not None]
     if rest is not None and met:
-        filters = {leaf for leaf in leaves(rest) if isinstance(leaf, Taken | InPath)}
+        filters = {leaf for leaf in leaves(rest) if isinstance(leaf, FilterLeaf)}
         known: dict[Leaf, np.ndarray] = {leaf: filter_logits(leaf, met) for leaf in filters}
         met = [picture for picture, match in zip(met, log_match(rest, known), strict=True) if match == 0]
     met.sort(key=lambda picture: picture.taken or "", reverse=True)

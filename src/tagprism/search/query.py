@@ -29,6 +29,7 @@ from tagprism.tagging.tagger import Tagger
 
 OPERATORS = ("AND", "OR", "NOT")
 _BARE = re.compile(r"[^\W_][\w'-]*")
+_PLAIN = re.compile(r"[\w.,-]+")
 _SAMPLE = 256  # pictures of the index that stand in where the bundle has no background
 _LEAST_DEVIATION = 1e-3
 _OF_DEVIATIONS, _OF_SCORE, _LESS = 0.5, 1.0, 5.0
@@ -63,6 +64,19 @@ class InPath:
 
 
 @dataclass(frozen=True)
+class Fact:
+    """What the picture's file shall say.
+
+    Args:
+        name: `camera`, `rating`, `type` or `gps`.
+        text: as `contract.fact_conditions` reads it.
+    """
+
+    name: str
+    text: str
+
+
+@dataclass(frozen=True)
 class Not:
     """What shall not be."""
 
@@ -91,10 +105,13 @@ class Or:
     parts: tuple[Query, ...]
 
 
-Query: TypeAlias = Label | Taken | InPath | Not | Weighted | And | Or
+Query: TypeAlias = Label | Taken | InPath | Fact | Not | Weighted | And | Or
 
 
-def leaves(query: Query) -> Iterator[Label | Taken | InPath]:
+FilterLeaf: TypeAlias = Taken | InPath | Fact
+
+
+def leaves(query: Query) -> Iterator[Label | FilterLeaf]:
     """Labels and filters from left to right."""
     match query:
         case And(parts) | Or(parts):
@@ -130,6 +147,8 @@ def show(query: Query) -> str:
             return f"taken:{first}" if first == last else f"taken:{first}..{last}"
         case InPath(text):
             return f"path:{text if _BARE.fullmatch(text) else quoted(text)}"
+        case Fact(name, text):
+            return f"{name}:{text if _PLAIN.fullmatch(text) else quoted(text)}"
 
 
 def quoted(text: str) -> str:
@@ -187,7 +206,7 @@ def _sample(index: Index) -> Float32[np.ndarray, "b M Q"]:
             continue
 
 
-Leaf = Label | Taken | InPath
+Leaf = Label | FilterLeaf
 Logits = Mapping[Leaf, Float64[np.ndarray, " n"]]
 
 
@@ -270,25 +289,26 @@ def divided(query: Query) -> Parts:
     """Take the filters out that stand in the outermost AND."""
     parts = query.parts if isinstance(query, And) else (query,)
     bare = [part.part if isinstance(part, Not) else part for part in parts]
-    sifting = [isinstance(leaf, Taken | InPath) for leaf in bare]
+    sifting = [isinstance(leaf, FilterLeaf) for leaf in bare]
     if not any(sifting):
         return Parts(None, query)
     pairs = [(leaf, isinstance(part, Not)) for leaf, part, sifts in zip(bare, parts, sifting, strict=True) if sifts]
-    times = {
-        no: tuple((leaf.first, leaf.last) for leaf, negated in pairs if isinstance(leaf, Taken) and negated == no)
-        for no in (False, True)
-    }
-    paths = {
-        no: tuple(leaf.text for leaf, negated in pairs if isinstance(leaf, InPath) and negated == no)
-        for no in (False, True)
-    }
-    where = Filter(times[False], paths[False], times[True], paths[True])
+    conditions: list[tuple[tuple[tuple[str, str], ...], tuple[str, ...], tuple[tuple[str, str], ...]]] = []
+    for negated in (False, True):
+        so = [leaf for leaf, no in pairs if no == negated]
+        times = tuple((leaf.first, leaf.last) for leaf in so if isinstance(leaf, Taken))
+        facts = tuple((leaf.name, leaf.text) for leaf in so if isinstance(leaf, Fact))
+        conditions.append((times, tuple(leaf.text for leaf in so if isinstance(leaf, InPath)), facts))
+    (times, paths, facts), (no_times, no_paths, no_facts) = conditions
+    where = Filter(times, paths, no_times, no_paths, facts, no_facts)
     rest = tuple(part for part, sifts in zip(parts, sifting, strict=True) if not sifts)
     if len(rest) > 1:
         return Parts(where, And(rest))
     return Parts(where, rest[0] if rest else None)
 
 
-def as_filter(leaf: Taken | InPath) -> Filter:
+def as_filter(leaf: FilterLeaf) -> Filter:
     """The filter that a leaf is."""
+    if isinstance(leaf, Fact):
+        return Filter(facts=((leaf.name, leaf.text),))
     return Filter(taken=((leaf.first, leaf.last),)) if isinstance(leaf, Taken) else Filter(path=(leaf.text,))

@@ -22,12 +22,11 @@ from jaxtyping import Bool, Float32, Float64, Int64
 from tagprism.bundle.neighbours import nearest_pictures, smoothed
 from tagprism.search.contract import Filter, Hit, Index, Picture, meets
 from tagprism.search.query import (
-    InPath,
+    FilterLeaf,
     Label,
     LabelLogits,
     Leaf,
     Query,
-    Taken,
     as_filter,
     leaves,
     log_match,
@@ -222,10 +221,10 @@ class Search:
         return {Label(label): logits[:, place] for place, label in enumerate(self.labels)}
 
     @cached_property
-    def _filters(self) -> frozenset[Taken | InPath]:
+    def _filters(self) -> frozenset[FilterLeaf]:
         """Filters in the query that `where` does not hold."""
         found = leaves(self.query) if self.query is not None else ()
-        return frozenset(leaf for leaf in found if isinstance(leaf, Taken | InPath))
+        return frozenset(leaf for leaf in found if isinstance(leaf, FilterLeaf))
 
     def _of_filters(self, ids: Int64[np.ndarray, " n"]) -> dict[Leaf, Float64[np.ndarray, " n"]]:
         pictures = self.index.get(ids.tolist()) if self._filters else []
@@ -244,7 +243,7 @@ def still_held(index: Index, ids: Sequence[int]) -> set[int]:
     return left
 
 
-def filter_logits(leaf: Taken | InPath, pictures: Sequence[Picture | None]) -> Float64[np.ndarray, " n"]:
+def filter_logits(leaf: FilterLeaf, pictures: Sequence[Picture | None]) -> Float64[np.ndarray, " n"]:
     """Logits of a filter: +inf for pictures that meet it, -inf for others."""
     where = as_filter(leaf)
     return np.array([np.inf if one is not None and meets(one, where) else -np.inf for one in pictures])

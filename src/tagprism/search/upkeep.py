@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 import stat
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 
@@ -18,7 +18,7 @@ from threadpoolctl import threadpool_limits
 from tagprism.errors import InputError, PictureError
 from tagprism.files import digest_bytes
 from tagprism.images.decode import MAX_PIXELS, read_bytes
-from tagprism.images.metadata import read_metadata
+from tagprism.images.metadata import Metadata, read_metadata
 from tagprism.images.stream import process_pictures
 from tagprism.images.walk import each_picture
 from tagprism.progress import Progress, silent
@@ -46,8 +46,10 @@ class Report:
         moved: whose file was found elsewhere; not looked at again.
         removed: whose file is gone.
         unchanged: not read at all.
+        renewed: of which an older version had read less than is read today; not looked at again.
         skipped: that cannot be used; each was told.
         doubtful: root -> how many are gone below it: so many that they were kept in the index, as a disk may be away.
+        not_read: kind -> how many files in the folders are of a kind that is not read.
     """
 
     added: int = 0
@@ -55,13 +57,15 @@ class Report:
     moved: int = 0
     removed: int = 0
     unchanged: int = 0
+    renewed: int = 0
     skipped: int = 0
     doubtful: dict[str, int] = field(default_factory=dict)
+    not_read: Counter[str] = field(default_factory=Counter)
 
     @property
     def any_change(self) -> bool:
         """Whether the index is not what it was."""
-        return bool(self.added or self.changed or self.moved or self.removed)
+        return bool(self.added or self.changed or self.moved or self.removed or self.renewed)
 
 
 class Upkeep:
@@ -72,6 +76,7 @@ class Upkeep:
         max_pixels: cap on the size of a picture.
         progress: told of every file that is read.
         skipped: told of every file that cannot be used.
+        remarked: told of every file that is not quite whole and could be read, and of what is wrong with it.
     """
 
     def __init__(
@@ -81,9 +86,10 @@ class Upkeep:
         max_pixels: int = MAX_PIXELS,
         progress: Progress = silent,
         skipped: Callable[[str, PictureError], None] = lambda path, error: None,
+        remarked: Callable[[str, str], None] = lambda path, remark: None,
     ) -> None:
         self._collection, self._index, self._tagger = collection, collection.index, collection.tagger
-        self._max_pixels, self._progress, self._tell = max_pixels, progress, skipped
+        self._max_pixels, self._progress, self._tell, self._remark = max_pixels, progress, skipped, remarked
         self._catalog = Catalog(catalog_file(collection.where))
         self._words = LabelRanker(self._tagger, None)
         self._report = Report()
@@ -119,7 +125,10 @@ class Upkeep:
         self._catalog.heal(self._index)
         self._next_id = self._catalog.next_id()
         hidden: list[str] = []
-        self._catalog.scan(self._walk([root for root in roots if os.path.lexists(root)], hidden), hidden)
+        passed: list[tuple[str, str]] = []
+        self._catalog.scan(self._walk([root for root in roots if os.path.lexists(root)], hidden, passed), hidden)
+        self._catalog.keep_not_read(roots, passed)
+        self._report.not_read.update(kind for _, kind in passed)
         seen, count = self._catalog.to_look_at()
         self._report.unchanged = seen - count
         self._look(count)
@@ -135,9 +144,9 @@ class Upkeep:
                     remedy = "If its disk is not in use, mount it; if it is gone for good, add --prune."
                 raise InputError("is not there.", where=root, remedy=remedy)
 
-    def _walk(self, roots: list[str], hidden: list[str]) -> Iterator[File]:
+    def _walk(self, roots: list[str], hidden: list[str], passed: list[tuple[str, str]]) -> Iterator[File]:
         own = os.path.join(os.path.abspath(self._collection.where), "")  # noqa: PTH100, PTH118 (texts)
-        for path in each_picture(roots):
+        for path in each_picture(roots, lambda *file: passed.append(file)):
             if path.startswith(own):  # thumbnails that are kept with the index
                 continue
             try:
@@ -171,6 +180,8 @@ class Upkeep:
                 if isinstance(one.output, PictureError):
                     self._cannot_use(file, number, one.output)
                 else:
+                    if one.remark:
+                        self._remark(file.path, one.remark)
                     self._keep_new(file, number, one.digest, *one.output)
         self._commit()
 
@@ -195,12 +206,20 @@ class Upkeep:
         source = next((picture for picture in held if picture and picture.digest == digest), None)
         if source is None:
             return False
+        try:
+            known = read_metadata(file.path)
+        except PictureError:
+            return False
         if number is None and not os.path.lexists(source.path):
             self._report.moved += 1
             number = source.id
         elif number is not None:
-            self._report.changed += 1
-        picture = self._picture(file, number, digest, (source.width, source.height), source.taken, source.tags)
+            (held_as,) = self._index.get([number])
+            if held_as and (held_as.size, held_as.modified, held_as.digest) == (file.size, file.modified, digest):
+                self._report.renewed += 1
+            else:
+                self._report.changed += 1
+        picture = self._picture(file, number, digest, known, source.tags)
         self._wait(picture, self._index.matrices([source.id])[0])
         return True
 
@@ -208,14 +227,14 @@ class Upkeep:
         self, file: File, number: int | None, digest: str, matrix: Float32[np.ndarray, "M Q"], tags: tuple[Tag, ...]
     ) -> None:
         try:
-            facts = read_metadata(file.path)
+            known = read_metadata(file.path)
         except PictureError as error:
             self._skip(file.path, error)
             return
         if number is not None:
             self._report.changed += 1
         best = tuple((tag.label, tag.probability) for tag in tags)
-        picture = self._picture(file, number, digest, (facts.width, facts.height), facts.taken, best)
+        picture = self._picture(file, number, digest, known, best)
         self._wait(picture, matrix)
 
     def _picture(
@@ -223,15 +242,29 @@ class Upkeep:
         file: File,
         number: int | None,
         digest: str,
-        size: tuple[int, int],
-        taken: str | None,
+        known: Metadata,
         tags: tuple[tuple[str, float | None], ...],
     ) -> Picture:
         if number is None:
             number = self._next_id
             self._next_id += 1
             self._report.added += 1
-        return Picture(number, file.path, file.size, file.modified, digest, *size, taken, tags)
+        return Picture(
+            number,
+            file.path,
+            file.size,
+            file.modified,
+            digest,
+            known.width,
+            known.height,
+            known.taken,
+            tags,
+            known.taken_from,
+            known.camera,
+            known.rating,
+            known.kind,
+            known.place,
+        )
 
     def _cannot_use(self, file: File, number: int | None, error: PictureError) -> None:
         self._skip(file.path, error)

@@ -56,6 +56,7 @@ def index(
             max_pixels=max_pixels or MAX_PIXELS,
             progress=console.progress(quiet),
             skipped=_tell_once(),
+            remarked=lambda path, remark: console.say_remark(path, remark, quiet=quiet),
         )
         try:
             report = upkeep.update(roots, prune=prune)
@@ -83,6 +84,8 @@ def _follow(collection: Collection, upkeep: Upkeep, quiet: bool) -> None:
 
 def _exit_code(report: Report, roots: list[str]) -> int:
     """0, or 4 when pictures were skipped; what was doubtful or nothing at all is an error."""
+    from tagprism.images.formats import say_not_read
+
     if report.doubtful:
         root, gone = next(iter(report.doubtful.items()))
         raise InputError(
@@ -90,8 +93,9 @@ def _exit_code(report: Report, roots: list[str]) -> int:
             where=root,
             remedy="If its disk is not in use, mount it; if they are gone for good, add --prune.",
         )
-    if not report.unchanged + report.added + report.changed + report.moved + report.removed + report.skipped:
-        raise NothingToDoError("there are no pictures.", where=", ".join(map(console.printable, roots)))
+    if not (report.any_change or report.unchanged or report.skipped):
+        where = ", ".join(map(console.printable, roots))
+        raise NothingToDoError("there are no pictures.", where=where, remedy=say_not_read(report.not_read))
     return console.SKIPPED if report.skipped else console.OK
 
 
@@ -109,8 +113,9 @@ def _tell_once() -> Callable[[str, PictureError], None]:
 
 def _say(collection: Collection, report: Report, quiet: bool) -> None:
     words = {"added": report.added, "changed": report.changed, "moved": report.moved, "removed": report.removed}
-    words |= {"unchanged": report.unchanged, "skipped": report.skipped}
+    words |= {"renewed": report.renewed, "unchanged": report.unchanged, "skipped": report.skipped}
     done = ", ".join(f"{count:,} {word}" for word, count in words.items() if count) or "nothing to do"
     info = collection.index.info()
     recall = "exact" if info.exact else f"recall {info.recall:.4f}"
     console.say(f"{done}; {info.pictures:,} pictures in {collection.where} ({info.storage}, {recall})", quiet=quiet)
+    console.say_not_read(report.not_read, quiet=quiet)

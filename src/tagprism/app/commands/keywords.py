@@ -65,6 +65,7 @@ def write(
         other = "photo.xmp" if sidecar == "photo.jpg.xmp" else "photo.jpg.xmp"
         hint = f"{done.beside_another} new one(s) stand beside a {other} of the same photo, which some programs read"
         console.say(f"{hint} instead; --sidecar {other} adds to those.", quiet=quiet)
+    console.say_not_read(source.not_read, quiet=quiet)
     would = "would be " if dry_run else ""
     console.say(f"{done.written} sidecar(s) {would}written, {done.same} as they were.", quiet=quiet)
     if done.run is not None:

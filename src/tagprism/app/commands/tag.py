@@ -79,6 +79,7 @@ def tag(
     pictures = PictureList(paths, sys.stdin.buffer.read() if "-" in paths else b"", null=null)
     job = _Job(tagger, words, top_k, min_probability, max_pixels or MAX_PIXELS, pictures, explain, quiet)
     skipped = _print(job, format) if out is None else _write_file(job, out, format)
+    console.say_not_read(pictures.not_read, quiet=quiet)
     if skipped:
         console.talk.print(f"{skipped:,} picture(s) skipped.")
     return console.SKIPPED if skipped else console.OK
@@ -142,6 +143,8 @@ def _print(job: _Job, format: Literal["table", "jsonl", "csv"]) -> int:
                 skipped += 1
                 if not says_itself:
                     _say_skipped(row, row.error)
+            elif row.remark:
+                console.say_remark(os.fspath(row.path), row.remark, quiet=job.quiet)
     except KeyboardInterrupt as stop:
         raise console.Interrupted("interrupted; with --out FILE a second run would continue.") from stop
     return skipped
@@ -172,6 +175,8 @@ def _write_file(job: _Job, out: Path, format: str) -> int:
                 file.write(row)
                 if row.error is not None:
                     _say_skipped(row, row.error)
+                elif row.remark:
+                    console.say_remark(os.fspath(row.path), row.remark, quiet=job.quiet)
         except KeyboardInterrupt as stop:
             kept = f"{file.saved:,} of {job.pictures.count:,} pictures are in {file.part}"
             raise console.Interrupted(f"interrupted; {kept}. Run the same command again to continue.") from stop

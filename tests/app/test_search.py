@@ -73,7 +73,10 @@ def test_jsonl_has_a_row_a_picture_from_best_to_worst(cli: Cli, index: Path) -> 
     rows = [json.loads(line) for line in done.out.splitlines()]
     assert len(rows) == 5 and [row["score"] for row in rows] == sorted((row["score"] for row in rows), reverse=True)
     for row in rows:
-        assert list(row) == ["path", "score", "labels", "taken", "width", "height", "tags"]
+        assert list(row) == [
+            *("path", "score", "labels", "taken", "taken_from", "camera", "rating", "type", "gps", "width", "height"),
+            "tags",
+        ]
         assert [label["label"] for label in row["labels"]] == ["red", "circle"]
         assert list(row["labels"][0]) == ["label", "match", "score", "probability"]
         assert row["tags"] == [{"label": "red", "probability": None}] and row["taken"].startswith("2024-07-")

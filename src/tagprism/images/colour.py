@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import math
+from collections.abc import Iterator
 from functools import lru_cache
 
 import numpy as np
@@ -13,7 +14,7 @@ _SPACES = {"RGB": ("RGB", "RGBA", "RGBX", "P", "PA", "YCbCr"), "GRAY": ("1", "L"
 _INPUTS = {"RGB": "RGB", "GRAY": "L", "CMYK": "CMYK"}
 _SAME = 3  # levels by which a profile may differ from sRGB and still be it: HP's and Google's round differently
 _SHRINKABLE = ("L", "RGB", "CMYK", "YCbCr")
-_TILE = 2048  # pixels a side: a picture is converted in parts, so that the parts alone are in memory twice
+_TILE = 1024  # pixels a side: a picture is converted in parts, so that the parts alone are in memory twice
 WHITE_IS_ZERO = "white_is_zero"
 """Key in `info` of a deep grey picture whose zero is white."""
 
@@ -35,15 +36,14 @@ def in_srgb(image: Image.Image, reduction: int = 1) -> Image.Image:
         return _to_srgb(image, range_of_greys)
     result = Image.new("RGB", (math.ceil(image.width / reduction), math.ceil(image.height / reduction)))
     step = max(1, _TILE // reduction) * reduction
-    for top in range(0, image.height, step):
-        for left in range(0, image.width, step):
-            tile = image.crop((left, top, min(left + step, image.width), min(top + step, image.height)))
-            if reduction > 1 and image.mode in _SHRINKABLE and not image.has_transparency_data:
-                part = _to_srgb(tile.reduce(reduction), range_of_greys)
-            else:
-                part = _to_srgb(tile, range_of_greys)
-                part = part.reduce(reduction) if reduction > 1 else part
-            result.paste(part, (left // reduction, top // reduction))
+    for box in _boxes(image, step):
+        tile = image.crop(box)
+        if reduction > 1 and image.mode in _SHRINKABLE and not image.has_transparency_data:
+            part = _to_srgb(tile.reduce(reduction), range_of_greys)
+        else:
+            part = _to_srgb(tile, range_of_greys)
+            part = part.reduce(reduction) if reduction > 1 else part
+        result.paste(part, (box[0] // reduction, box[1] // reduction))
     return result
 
 
@@ -100,27 +100,25 @@ def _is_deep(image: Image.Image) -> bool:
     return image.mode.startswith("I") or image.mode == "F"
 
 
-def _blocks(image: Image.Image) -> list[slice]:
-    step = max(1, 2**20 // image.width)  # rows at a time: in float64 a large picture would take gigabytes
-    return [slice(top, top + step) for top in range(0, image.height, step)]
+def _boxes(image: Image.Image, step: int = _TILE) -> Iterator[tuple[int, int, int, int]]:
+    """Parts of a picture, each of at most so many pixels a side."""
+    for top in range(0, image.height, step):
+        for left in range(0, image.width, step):
+            yield left, top, min(left + step, image.width), min(top + step, image.height)
 
 
 def _range_of_greys(image: Image.Image) -> tuple[float, float]:
     """The values of black and white: 0 and 65535, for floats 0 and 1; wider where the picture has values outside."""
-    values = np.asarray(image)
     low, high = 0.0, 1.0 if image.mode == "F" else 65535.0
-    for block in _blocks(image):
-        finite = _finite(values[block])
+    for box in _boxes(image):
+        finite = _finite(np.asarray(image.crop(box)))
         low, high = min(low, finite.min()), max(high, finite.max())
     return low, high
 
 
 def _scaled_grey(image: Image.Image, low: float, high: float) -> Image.Image:
     """Bring 16-bit, 32-bit and float greys to 8 bits; values that are not finite count as 0."""
-    values = np.asarray(image)
-    grey = np.empty(values.shape, np.uint8)
-    for block in _blocks(image):
-        grey[block] = np.round((_finite(values[block]) - low) * (255.0 / (high - low)))
+    grey = np.round((_finite(np.asarray(image)) - low) * (255.0 / (high - low))).astype(np.uint8)
     return Image.fromarray(255 - grey if image.info.get(WHITE_IS_ZERO) else grey)
 
 

@@ -88,8 +88,8 @@ def open_picture(
     turn: int | None = None
     if kind_of(data, where) == "camera raw":
         data, turn = preview(data, where)
-    whole = mend.without_broken_chunks(data)
-    image = _identify(whole or data, max_pixels, draft_size, where)
+    data, broken = mend.mended_png(data)
+    image = _identify(data, max_pixels, draft_size, where)
     try:
         with image:
             stored = image.size
@@ -104,7 +104,7 @@ def open_picture(
                     raise _too_many(loaded.width * loaded.height, max_pixels, where)
                 orientation = _orientation(loaded, turn)  # after load: some formats turn the picture themselves
                 picture = _upright(in_srgb(loaded, reduction), orientation)
-            if said := remark or (mend.WRONG_CHECKSUM if whole else ""):
+            if said := remark or (mend.WRONG_CHECKSUM if broken else ""):
                 picture.info[REMARK] = said
             return picture
     except PictureError:
@@ -270,9 +270,14 @@ def _orientation(image: Image.Image, known: int | None = None) -> int:
     if known is not None or image.format in _UPRIGHT_ALREADY:
         return known or 1
     try:
-        return int(image.getexif().get(ExifTags.Base.Orientation, 1))
+        return int(exif_of(image).get(ExifTags.Base.Orientation, 1))
     except Exception:  # damaged EXIF is no reason to lose the picture
         return 1
+
+
+def exif_of(image: Image.Image) -> Image.Exif:
+    """The EXIF of an opened picture; that of a PNG without its pixels, which Pillow would decode first."""
+    return Image.Image.getexif(image) if image.format == "PNG" else image.getexif()
 
 
 def upright_size(image: Image.Image, known: int | None = None) -> tuple[int, int]:

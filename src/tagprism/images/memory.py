@@ -23,6 +23,7 @@ _DECODER = {"WEBP": 12.5, "AVIF": 10.0, "HEIF": 6.0, "JPEG2000": 16.0, "JXL": 16
 _DECODER |= {"PPM": 4.0, "XPM": 4.0, "GIF": 1.0, "ICO": 8.0, "ICNS": 24.0}
 _ONE_BYTE, _TWO_BYTES = ("1", "L", "P"), ("I;16", "I;16L", "I;16B", "I;16N")
 _INSIDE = re.compile(rb"\x89PNG\r\n\x1a\n.{4}IHDR(.{8})|ihdr(.{8})|\xff\x4f\xff\x51.{4}(.{8})", re.DOTALL)
+_PARTS = 48_000_000  # bytes of the parts in which a picture is converted, and of what the allocator keeps of them
 _COEFFICIENT = 2  # bytes
 _TILES, _ROWS, _BITS = (322, 323), 278, 258  # tags of TIFF
 
@@ -38,7 +39,7 @@ def bytes_to_decode(image: Image.Image, data: bytes, size: tuple[int, int], resu
     """
     pixels = max(image.width * image.height, pixels_inside(data) if image.format in NESTED else 0)
     stored = 1 if image.mode in _ONE_BYTE else 2 if image.mode in _TWO_BYTES else 4
-    held = len(data) + pixels * (stored + _DECODER.get(image.format or "", 0.0) + result)
+    held = min(_PARTS, 16 * pixels) + len(data) + pixels * (stored + _DECODER.get(image.format or "", 0.0) + result)
     return int(held) + (_coefficients(image, size) if is_kept_whole(image, data) else _strip(image))
 
 

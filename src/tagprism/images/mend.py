@@ -9,28 +9,35 @@ import numpy as np
 from PIL import Image, ImageChops
 
 _PNG = b"\x89PNG\r\n\x1a\n"
+_NOTES = (b"eXIf", b"iTXt", b"tEXt", b"zTXt", b"tIME")
 _END_OF_JPEG = b"\xff\xd9"
 WRONG_CHECKSUM = "a part of the file that is not the picture is damaged, and was left out"
 _MOST = 0.5  # share of a picture that may be missing
 
 
-def without_broken_chunks(data: bytes) -> bytes | None:
-    """A PNG without the side chunks whose checksum is wrong; None where there are none, or it is no PNG."""
+def mended_png(data: bytes) -> tuple[bytes, bool]:
+    """A PNG as its reader wants it, and whether a side chunk had a wrong checksum, which is then left out.
+
+    Notes that stand behind the pixels come before them, so that reading them does not mean decoding the picture.
+    """
     if not data.startswith(_PNG):
-        return None
-    kept, place, broken = [_PNG], len(_PNG), False
+        return data, False
+    before, pixels = [_PNG], list[bytes]()
+    place, broken, moved = len(_PNG), False, False
     while place + 12 <= len(data):
         (length,) = struct.unpack_from(">I", data, place)
-        end = place + 12 + length
+        kind, end = data[place + 4 : place + 8], place + 12 + length
         if end > len(data):
             break
-        is_side = bool(data[place + 4] & 0x20)
-        if is_side and zlib.crc32(data[place + 4 : end - 4]) != int.from_bytes(data[end - 4 : end]):
+        if kind[0] & 0x20 and zlib.crc32(data[place + 4 : end - 4]) != int.from_bytes(data[end - 4 : end]):
             broken = True
+        elif pixels and kind not in _NOTES:
+            pixels.append(data[place:end])
         else:
-            kept.append(data[place:end])
+            moved |= bool(pixels)
+            (pixels if kind == b"IDAT" else before).append(data[place:end])
         place = end
-    return b"".join((*kept, data[place:])) if broken else None
+    return (b"".join((*before, *pixels, data[place:])), broken) if broken or moved else (data, False)
 
 
 def with_end(data: bytes) -> bytes | None:

@@ -12,9 +12,10 @@ from PIL import ExifTags, Image, IptcImagePlugin
 
 from tagprism.errors import PictureError
 from tagprism.images.dates import best_time, named_time, stated_time
-from tagprism.images.decode import read_bytes, upright_size
+from tagprism.images.decode import exif_of, read_bytes, upright_size
 from tagprism.images.facts import Facts, camera_name, checked_place, checked_rating, takeout, xmp_beside, xmp_facts
 from tagprism.images.formats import kind_of, kind_of_format, picture_formats
+from tagprism.images.mend import mended_png
 from tagprism.images.raw import preview
 
 _KEYWORDS, _CHARACTERS = (2, 25), (1, 90)  # IPTC datasets
@@ -63,7 +64,7 @@ def read_metadata(path: str | os.PathLike[str]) -> Metadata:
         data = read_bytes(path)
         is_raw = kind_of(data, where) == "camera raw"
         shown, turn = preview(data, where) if is_raw else (data, None)
-        with Image.open(io.BytesIO(shown), formats=picture_formats()) as image:
+        with Image.open(io.BytesIO(mended_png(shown)[0]), formats=picture_formats()) as image:
             if image.format == "JXL":
                 image.load()  # its reader finds EXIF and XMP only then
             (width, height), format = upright_size(image, turn), image.format or ""
@@ -99,7 +100,7 @@ def _of_tiff(data: bytes) -> list[Facts]:
 
 def _facts_inside(image: Image.Image) -> list[Facts]:
     try:
-        exif = image.getexif()
+        exif = exif_of(image)
     except Exception:  # damaged EXIF is no reason to lose the picture
         exif = Image.Exif()
     packet = image.info.get("xmp", b"")

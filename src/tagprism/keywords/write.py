@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from tagprism.errors import InputError, MachineError, NothingToDoError, PictureError, TagprismError
-from tagprism.files import digest_bytes
+from tagprism.files import digest_bytes, read_at_most
 from tagprism.images.decode import MAX_PIXELS
 from tagprism.images.formats import say_not_read
 from tagprism.images.walk import find_pictures
@@ -24,6 +24,7 @@ from tagprism.tagging.tagger import Tagger
 from tagprism.tagging.tags import ImageTags, Tag
 
 _LEAST_PROBABILITY = 0.5
+_LARGEST = 4 << 30  # bytes of rows: tags of some ten million pictures
 _AT_A_TIME = 16  # sidecars whose old bytes are put on disk together: it takes as long as for one
 
 
@@ -136,7 +137,7 @@ def from_rows(file: Path | bytes, limits: Limits = Limits(), *, progress: Progre
     """
     where = "-" if isinstance(file, bytes) else str(file)
     try:
-        data = file if isinstance(file, bytes) else file.read_bytes()
+        data = file if isinstance(file, bytes) else read_at_most(file, _LARGEST)
     except OSError as error:
         raise InputError(f"cannot be read ({os.strerror(error.errno or 0)}).", where=where) from error
     read = list(read_jsonl(data, where))

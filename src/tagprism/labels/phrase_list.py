@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Iterator
 from pathlib import Path
 
 from tagprism.errors import InputError
+from tagprism.files import read_at_most
 from tagprism.labels.phrases import normalise_phrase
+
+LARGEST = 64 << 20  # bytes: some million words
 
 
 def read_phrases(path: Path) -> dict[str, tuple[str, ...]]:
@@ -21,7 +25,7 @@ def read_phrases(path: Path) -> dict[str, tuple[str, ...]]:
         The phrases in order, each with its aliases, mostly none.
 
     Raises:
-        InputError: no such file, not UTF-8, no phrase in it, or a spelling given twice, with the lines.
+        InputError: no such file, one too large, not UTF-8, no phrase in it, or a spelling given twice, with the lines.
     """
     labels: dict[str, tuple[str, ...]] = {}
     first: dict[str, int] = {}
@@ -51,10 +55,10 @@ def read_phrases(path: Path) -> dict[str, tuple[str, ...]]:
 def _lines(path: Path) -> Iterator[tuple[int, str]]:
     """Lines that hold something, stripped, with their numbers from 1."""
     try:
-        with path.open(encoding="utf-8-sig") as file:
-            for number, line in enumerate(file, start=1):
-                if stripped := line.strip():
-                    yield number, stripped
+        text = io.StringIO(read_at_most(path, LARGEST).decode("utf-8-sig"), newline=None)
+        for number, line in enumerate(text, start=1):
+            if stripped := line.strip():
+                yield number, stripped
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(
             f"the word list cannot be read ({error}).", where=str(path), remedy="Give a UTF-8 text, a phrase a line."

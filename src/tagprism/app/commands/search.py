@@ -120,6 +120,11 @@ def _json(found: Found) -> dict[str, Any]:
             for tag, match in zip(found.tags, found.label_matches, strict=True)
         ],
         "taken": picture.taken,
+        "taken_from": picture.taken_from or None,
+        "camera": picture.camera or None,
+        "rating": picture.rating,
+        "type": picture.kind or None,
+        "gps": picture.place,
         "width": picture.width,
         "height": picture.height,
         "tags": [{"label": label, "probability": probability} for label, probability in picture.tags],

@@ -25,7 +25,7 @@ from tagprism.app.server.answers import (
     UndoAnswer,
 )
 from tagprism.app.server.originals import Size, read_original, thumbnail
-from tagprism.app.server.overview import Overviews
+from tagprism.app.server.overview import Overviews, not_read_of
 from tagprism.errors import InputError, NothingToDoError, PictureError
 from tagprism.images.decode import open_picture
 from tagprism.keywords import journal, sidecar
@@ -87,9 +87,9 @@ class Library:
         began = time.perf_counter()
         index = self.collection.index
         tree = parse(query) if query.strip() else None
-        info, exact = index.info(), True
+        info, exact, passed = index.info(), True, ""
         if tree is None and like is None:
-            ids = self.overviews.latest().ids
+            ids, passed = self.overviews.latest().ids, not_read_of(self.collection)
             pictures = index.get(ids[offset : offset + limit])
             hits, more = [_hit(one) for one in pictures if one is not None], offset + limit < len(ids)
         else:
@@ -100,6 +100,7 @@ class Library:
         return SearchAnswer(
             query=show(tree) if tree is not None else "",
             pictures=info.pictures,
+            not_read=passed,
             hits=hits,
             more=more,
             exact=exact,
@@ -153,6 +154,9 @@ class Library:
             width=picture.width,
             height=picture.height,
             taken=picture.taken,
+            taken_from=picture.taken_from,
+            camera=picture.camera,
+            rating=picture.rating,
             tags=self._marked(tags, picture, matrix),
             keywords=self._keywords(picture),
             explains=self.tagger.bundle.config.places is not None,

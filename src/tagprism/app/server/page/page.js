@@ -104,7 +104,7 @@ function show(answer, { append }) {
   const all = `${answer.pictures.toLocaleString("en")} picture${answer.pictures === 1 ? "" : "s"}`;
   const [best] = answer.hits;
   const isUnlikely = best?.asked.length === 1 && best.asked[0].probability < UNLIKELY && !/^(NOT |-)/.test(query);
-  if (!query && !like) say(all);
+  if (!query && !like) say(answer.not_read ? `${all}. ${answer.not_read}` : all);
   else if (!best) say("nothing found");
   else say(isUnlikely ? "none is likely; nearest first" : `best first, of ${all}`);
   showEmpty(answer);

@@ -127,7 +127,7 @@ def _no_pictures(made: Hostile) -> None:
     made.put("wrong/paper.png", b"%PDF-1.7\n%\xe2\xe3\xcf\xd3\n", "not_an_image")
     made.put("wrong/script.gif", b"%!PS-Adobe-3.0\n(x) run\n", "not_an_image")
     made.put("wrong/film.jpg", b"\0\0\0\x18ftypmp42\0\0\0\0mp42isom", "not_an_image")
-    made.put("wrong/jxl.jpg", b"\xff\x0a\xfa\x1f" + bytes(50), "unsupported")
+    made.put("wrong/jxl.jpg", b"\xff\x0a\xfa\x1f" + bytes(50), "unsupported", "corrupt")
     made.put("wrong/telephone.heic", b"\0\0\0\x18ftypheic\0\0\0\0mif1heic", "unsupported", "corrupt")
     made.put("wrong/program.bmp", Path(sys.executable).resolve().read_bytes()[:50_000], "not_an_image")
     made.put("wrong/empty.jpg", b"", "empty")

@@ -267,6 +267,22 @@ def read_json(path: Path, *, remedy: str) -> Any:
         raise InputError(f"this is not JSON ({error.msg}).", where=place, remedy=remedy) from error
 
 
+def read_at_most(file: Path, most: int) -> bytes:
+    """The bytes of a file that a person named; `/dev/zero` has no end.
+
+    Raises:
+        InputError: it has more than `most` bytes.
+    """
+    data = bytearray()
+    with file.open("rb") as opened:
+        while len(data) <= most and (part := opened.read(1 << 20)):
+            data += part
+    if len(data) > most:
+        remedy = "Give the file that was meant, or a part of it."
+        raise InputError(f"has more than {most >> 20:,} MiB, or no end.", where=str(file), remedy=remedy)
+    return bytes(data)
+
+
 def digest_bytes(data: bytes) -> str:
     """SHA-256 of bytes, 64 hex digits."""
     return hashlib.sha256(data).hexdigest()

@@ -159,9 +159,6 @@ def profile_bytes() -> bytes:
         place = 132 + 12 * entry
         tag = bytes(data[place : place + 4])
         data[place : place + 4] = {b"rXYZ": b"bXYZ", b"bXYZ": b"rXYZ"}.get(tag, tag)
-        if tag == b"desc":  # another name than sRGB's, or the conversion is rightly skipped
-            start, size = struct.unpack(">II", data[place + 4 : place + 12])
-            data[start : start + size] = bytes(data[start : start + size]).replace(b"\0s\0R\0G\0B", b"\0X\0X\0X\0X")
     return bytes(data)
 
 
@@ -209,11 +206,15 @@ def test_one_pixel_picture() -> None:
 
 
 @pytest.mark.parametrize("kind", ["JPEG", "PNG", "GIF", "WEBP", "TIFF", "BMP"])
-@pytest.mark.parametrize("kept", [0.9, 0.5, 0.02])
-def test_truncated_picture_is_corrupt(kind: str, kept: float) -> None:
+@pytest.mark.parametrize("kept", [0.9, 0.4, 0.06])
+def test_truncated_picture_is_corrupt_where_viewers_show_nothing_of_it(kind: str, kept: float) -> None:
     noise = np.random.default_rng(0).integers(0, 256, (80, 80, 3), dtype=np.uint8)
     data = encoded(Image.fromarray(noise), kind)
-    assert code_of(data[: int(len(data) * kept)]) == "corrupt" or (kind, kept) == ("BMP", 0.02)
+    cut = data[: int(len(data) * kept)]
+    if kept == 0.9 and kind in ("JPEG", "PNG", "BMP"):
+        assert "ends early" in open_picture(cut).info[decode.REMARK]
+    else:
+        assert code_of(cut) == "corrupt"
 
 
 @pytest.mark.parametrize("data", [b"hello", b"\0" * 100, b"<html></html>", b"%PDF-1.7 something", b"GIF"])
@@ -249,8 +250,8 @@ def test_forbidden_file_names_the_reason(tmp_path: Path, monkeypatch: pytest.Mon
 
 def test_too_large_file_is_not_read(tmp_path: Path) -> None:
     with (tmp_path / "huge.tif").open("wb") as file:
-        file.truncate(2**30 + 1)  # sparse: takes no space
-    with pytest.raises(PictureError, match=r"1\.0 GiB; at most 1 GiB") as caught:
+        file.truncate(2**29 + 1)  # sparse: takes no space
+    with pytest.raises(PictureError, match=r"512 MiB; at most 512 MiB") as caught:
         read_bytes(tmp_path / "huge.tif")
     assert caught.value.code == "unsupported"
 
@@ -341,7 +342,6 @@ def usable_or_picture_error(data: bytes) -> None:
         (b"\xef\xbb\xbf<?xml version='1.0'?>\n<!-- made by -->\n<svg/>", "SVG is a drawing"),
         (b"<!DOCTYPE svg [<!ENTITY a 'b'>]><svg/>", "SVG is a drawing"),
         ("<?xml version='1.0' encoding='UTF-16'?><svg/>".encode("utf-16"), "SVG is a drawing"),
-        (b"\xff\x0a\xfa\x1f", "JPEG XL"),
     ],
 )
 def test_what_cannot_be_read_says_what_to_do(data: bytes, advice: str) -> None:
@@ -350,7 +350,7 @@ def test_what_cannot_be_read_says_what_to_do(data: bytes, advice: str) -> None:
     assert caught.value.code == "unsupported"
 
 
-def test_heic_is_read_with_its_extra_and_named_without(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_heic_is_read_and_its_decoder_named_where_it_is_away(monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("pillow_heif")
     decode.picture_formats()  # registers it, for writing too
     exif = Image.Exif()
@@ -360,7 +360,7 @@ def test_heic_is_read_with_its_extra_and_named_without(monkeypatch: pytest.Monke
     assert code_of(data[:200]) == "corrupt"
     formats = [name for name in decode.picture_formats() if name != "HEIF"]
     monkeypatch.setattr(decode, "picture_formats", lambda: formats)
-    with pytest.raises(PictureError, match=r'HEIC: pip install "tagprism\[heic\]"') as caught:
+    with pytest.raises(PictureError, match=r"HEIC.*pip install pi-heif") as caught:
         open_picture(data)
     assert caught.value.code == "unsupported"
 
@@ -391,33 +391,9 @@ def test_a_large_picture_is_shrunk_and_looks_the_same(
     whole = open_picture(data)
     monkeypatch.setattr(decode, "LARGE", 1000)
     opened = open_picture(data, draft_size=(50, 70))
-    assert opened.size == whole.size if mode in ("P", "I;16") else opened.width < whole.width
+    assert opened.width < whole.width
     assert opened.width >= 50 and opened.height >= 70
     assert difference(opened, whole.resize(opened.size)) < 3
-
-
-def test_large_pictures_take_turns(monkeypatch: pytest.MonkeyPatch) -> None:
-    data, inside, most = encoded(photo(), "PNG"), 0, 0
-    original = decode.to_srgb
-
-    def counted(image: Image.Image) -> Image.Image:
-        nonlocal inside, most
-        inside += 1
-        most = max(most, inside)
-        time.sleep(0.02)
-        inside -= 1
-        return original(image)
-
-    monkeypatch.setattr(decode, "to_srgb", counted)
-    for large, expected in ((10**9, 4), (1000, 1)):
-        most = 0
-        monkeypatch.setattr(decode, "LARGE", large)
-        workers = [threading.Thread(target=open_picture, args=(data,)) for _ in range(4)]
-        for worker in workers:
-            worker.start()
-        for worker in workers:
-            worker.join()
-        assert most == expected
 
 
 def test_a_jpeg_at_reduced_size_may_have_twice_the_pixels() -> None:
@@ -429,10 +405,10 @@ def test_a_jpeg_at_reduced_size_may_have_twice_the_pixels() -> None:
 
 
 def test_lack_of_memory_is_not_damage(monkeypatch: pytest.MonkeyPatch) -> None:
-    def refuse(_: Image.Image) -> Image.Image:
+    def refuse(*_: object) -> Image.Image:
         raise MemoryError
 
-    monkeypatch.setattr(decode, "to_srgb", refuse)
+    monkeypatch.setattr(decode, "in_srgb", refuse)
     with pytest.raises(PictureError, match=r"64 x 48 pixels; --max-pixels") as caught:
         open_picture(encoded(photo(), "PNG"))
     assert caught.value.code == "unreadable"

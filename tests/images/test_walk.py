@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import os
 import tracemalloc
+from collections import Counter
 from pathlib import Path
 
 import pytest
 
-from tagprism.images import walk
-from tagprism.images.picture_list import expand_pattern
-from tagprism.images.walk import each_picture, find_pictures, picture_extensions
+from tagprism.errors import NothingToDoError
+from tagprism.images import formats, walk
+from tagprism.images.formats import picture_extensions
+from tagprism.images.leave_out import WalkReport
+from tagprism.images.picture_list import PictureList, expand_pattern
+from tagprism.images.walk import each_picture, find_pictures
 
 
 def touch(root: Path, *names: str) -> None:
@@ -146,3 +150,32 @@ def test_memory_does_not_grow_with_the_pictures(tmp_path: Path) -> None:
     finally:
         tracemalloc.stop()
     assert peak < 1_000_000
+
+
+@pytest.mark.parametrize("reads", [True, False])
+def test_a_raw_and_its_jpeg_are_one_picture_and_the_film_of_a_live_photo_is_none(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, reads: bool
+) -> None:
+    pytest.importorskip("rawpy")
+    touch(tmp_path, "a.CR2", "a.JPG", "b.nef", "c.heic", "c.mov", "C/c.dng", "C/c.HEIC", "d.mp4", "e.dng", "e.png")
+    touch(tmp_path, "f.jxl", "notes.txt", "a.CR2.xmp")
+    endings = formats.picture_extensions() - {".jxl"} - (frozenset() if reads else formats.RAW_ENDINGS)
+    for module in (walk, formats):
+        monkeypatch.setattr(module, "picture_extensions", lambda: endings)
+    passed: list[tuple[str, str]] = []
+    report = WalkReport(lambda path, kind: passed.append((Path(path).name, kind)))
+    found = below(tmp_path, find_pictures([tmp_path], report=report))
+    raws = ["b.nef", "e.dng"]
+    assert found == sorted(["C/c.HEIC", "a.JPG", "c.heic", "e.png", *(raws if reads else [])], key=os.fsencode)
+    missed = {"d.mp4": "video", "f.jxl": "JPEG XL", **({} if reads else dict.fromkeys(raws, "camera raw"))}
+    assert dict(passed) == missed and len(passed) == len(missed)
+    assert below(tmp_path, find_pictures([tmp_path / "a.CR2"])) == ["a.CR2"]  # what is named is taken
+    said = formats.say_not_read(Counter(missed.values()))
+    assert ("2 camera raw (pip install rawpy)" in said) is not reads
+    assert "1 JPEG XL (pip install pylibjxl), 1 video." in said and formats.say_not_read({}) == ""
+
+
+def test_a_folder_of_nothing_that_is_read_says_what_is_in_it(tmp_path: Path) -> None:
+    touch(tmp_path, "a.mp4", "b.mp4")
+    with pytest.raises(NothingToDoError, match=r"there are no pictures\. Not read.*: 2 video\."):
+        PictureList([str(tmp_path)])

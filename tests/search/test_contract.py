@@ -221,6 +221,40 @@ class TestFilters:
         expected = {(place, time) for place in places for time in times}
         assert self.found(filled, where) == expected
 
+    @pytest.mark.parametrize(
+        ("fact", "expected"),
+        [
+            (("camera", "nikon"), {1, 2}),
+            (("camera", "D90"), {1}),
+            (("rating", "3.."), {1, 3}),
+            (("rating", "0..3"), {2, 3}),
+            (("rating", "-1"), {4}),
+            (("rating", "..0"), {2, 4}),
+            (("type", "JPG"), {1}),
+            (("type", "dng"), {3}),
+            (("type", "jpeg2000"), {2}),
+            (("gps", "47,8..48,9"), {1}),
+            (("gps", "-90,-180..90,180"), {1, 2, 3}),
+            (("gps", "-20,170..-10,-170"), {2, 3}),  # across the line where days begin
+            (("gps", "-20,175..-10,-179"), {2}),
+        ],
+    )
+    def test_filter_by_what_the_file_says(self, index: Index, fact: tuple[str, str], expected: set[int]) -> None:
+        known = [
+            {"camera": "NIKON D90", "rating": 5, "kind": "jpeg", "place": (47.4, 8.5)},
+            {"camera": "Nikon Z 6", "rating": 0, "kind": "jpeg2000", "place": (-17.0, 179.5)},
+            {"camera": "Apple iPhone 12", "rating": 3, "kind": "raw", "place": (-17.0, -175.0)},
+            {"rating": -1, "kind": "png"},
+            {},
+        ]
+        pictures = [picture(1 + row, path=f"/{row}", **values) for row, values in enumerate(known)]
+        index.add(pictures, whole(3, len(pictures), *SHAPE))
+        assert index.get([1, 5]) == [pictures[0], pictures[4]]
+        for where, ids in ((Filter(facts=(fact,)), expected), (Filter(not_facts=(fact,)), {1, 2, 3, 4, 5} - expected)):
+            assert {hit.id for hit in index.search(whole(1, 1, Q), 9, where=where)[0]} == ids
+        both = Filter(facts=(fact,), not_facts=(("camera", "d90"),))
+        assert {hit.id for hit in index.search(whole(1, 1, Q), 9, where=both)[0]} == expected - {1}
+
     def test_the_best_that_meet_it_come_first(self, filled: Index) -> None:
         query, where = whole(5, 1, Q), Filter(path=("holiday",))
         inside = [one.id for one in filled.pictures() if "holiday" in one.path.lower()]

@@ -117,5 +117,8 @@ def test_filters_of_the_outermost_and_are_sifted_by_the_index() -> None:
         Filter((("2019", ""),), ("a",), (("", "2020"),), ("b",)), parse("dog NOT cat")
     )
     assert divided(parse("dog path:a")).rest == Label("dog")
+    facts = divided(parse("camera:nikon dog NOT rating:1 type:raw"))
+    sifted = Filter(facts=(("camera", "nikon"), ("type", "raw")), not_facts=(("rating", "1"),))
+    assert facts == Parts(sifted, Label("dog"))
     either = parse("dog AND (path:a OR path:b)")
     assert divided(either) == Parts(None, either)

@@ -12,7 +12,21 @@ from hypothesis import strategies as st
 
 from tagprism.labels.phrases import normalise_phrase
 from tagprism.search.parse import DEEPEST, MOST_LABELS, parse
-from tagprism.search.query import And, InPath, Label, Not, Or, Query, Tagged, Taken, Weighted, labels_of, leaves, show
+from tagprism.search.query import (
+    And,
+    Fact,
+    InPath,
+    Label,
+    Not,
+    Or,
+    Query,
+    Tagged,
+    Taken,
+    Weighted,
+    labels_of,
+    leaves,
+    show,
+)
 from tagprism.search.query_error import QueryError
 
 DOG, CAT, SUN = Label("dog"), Label("cat"), Label("sun")
@@ -55,6 +69,9 @@ DOG, CAT, SUN = Label("dog"), Label("cat"), Label("sun")
         (r'path:"C:\My Photos\"', InPath("C:\\My Photos\\")),
         ('tag:Oma NOT TAG:"Rex the  corgi"', And((Tagged("Oma"), Not(Tagged("Rex the corgi"))))),
         ("path:C:/photos NOT path:old", And((InPath("C:/photos"), Not(InPath("old"))))),
+        ("dog camera:nikon Rating:3..", And((DOG, Fact("camera", "nikon"), Fact("rating", "3..")))),
+        ('camera:"canon eos" -type:raw', And((Fact("camera", "canon eos"), Not(Fact("type", "raw"))))),
+        ("gps:47.3,8.4..47.5,8.7", Fact("gps", "47.3,8.4..47.5,8.7")),
         ("12:30", Label("12:30")),
         ("日本 の 写真", Label("日本 の 写真")),
     ],
@@ -102,6 +119,13 @@ def test_what_people_write_is_read_as_they_mean_it(text: str, tree: Query) -> No
         ("taken:2024..2023", 7, "ends before it begins"),
         ("taken:..", 7, "this is no time"),
         ("taken:٢٠٢٤", 7, "this is no time"),
+        ("rating:6", 8, "no value of rating:"),
+        ("rating:3..1", 8, "no value of rating:"),
+        ("type:film", 6, "no value of type:"),
+        ("dog gps:47,8", 9, "no value of gps:"),
+        ("gps:99,8..100,9", 5, "no value of gps:"),
+        ("gps:nan,8..48,9", 5, "no value of gps:"),
+        ("2*camera:nikon", 1, "a filter has no weight"),
         ("dog " + "x" * 201, 1, "characters"),
         (" OR ".join(f"tag{i}" for i in range(MOST_LABELS + 1)), 9 * MOST_LABELS - 9, "label 33"),
         ("(" * DEEPEST + "dog" + ")" * DEEPEST, DEEPEST + 1, "too deep"),
@@ -131,7 +155,8 @@ _WORDS = st.text(st.characters(codec="utf-8", exclude_categories=["Cs"]), min_si
 _LABELS = _WORDS.map(lambda text: " ".join(text.split())).filter(normalise_phrase).map(Label)
 _YEARS = st.integers(1, 9999).map(lambda year: f"{year:04}")
 _TAKEN = st.tuples(_YEARS, _YEARS).map(sorted).map(lambda pair: Taken(*pair))
-_LEAVES = _LABELS | _TAKEN | _WORDS.map(InPath) | _LABELS.map(lambda label: Tagged(label.text))
+_FACTS = st.sampled_from([Fact("camera", "canon eos"), Fact("rating", "3.."), Fact("gps", "-1.5,170..2,-170")])
+_LEAVES = _LABELS | _TAKEN | _FACTS | _WORDS.map(InPath) | _LABELS.map(lambda label: Tagged(label.text))
 
 
 def _weightless(query: Query) -> Query:

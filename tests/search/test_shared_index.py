@@ -11,6 +11,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from multiprocessing.connection import Client
 from pathlib import Path
 
@@ -180,6 +181,7 @@ class TestClients:
             assert np.array_equal(index.matrices([50, 1]), np.stack([matrix(50, 0), matrix(1, 0)]))
             assert [one.id for one in index.pictures(after=38)] == [39, 40, 50]
         where = Filter(taken=(("2024", "2024-07"),), path=("\udcff",), not_path=("x",), not_taken=(("2023", "2023"),))
+        where = replace(where, not_facts=(("camera", "nikon"),))
         assert client.search(VECTORS, 5, where=where) == server.search(VECTORS, 5, where=where) != [[], [], []]
         assert np.array_equal(client.scores(VECTORS, [50, 2]), server.scores(VECTORS, [50, 2]))
         client.settle(VECTORS)

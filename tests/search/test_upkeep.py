@@ -14,7 +14,8 @@ import pytest
 from PIL import Image
 
 from tagprism.errors import MachineError, PictureError
-from tagprism.search.collection import Collection, Settings
+from tagprism.search.catalog import not_read
+from tagprism.search.collection import CATALOG, Collection, Settings
 from tagprism.search.create import update_lock
 from tagprism.search.upkeep import Upkeep
 from tagprism.search.upkeep_report import Report
@@ -365,3 +366,56 @@ def test_only_one_process_keeps_it_up(tmp_path: Path) -> None:
         pass
     with update_lock(where):
         pass
+
+
+def test_an_index_of_an_older_version_learns_what_is_read_today_without_looking_again(library: Library) -> None:
+    exif = Image.Exif()
+    exif[271], exif[272] = "Maker", "One"
+    photo = library.photos / "IMG_20190504_065057.jpg"
+    Image.new("RGB", (40, 30), "red").save(photo, exif=exif)
+    library.draw("b.png", 1)
+    library.update()
+    for one in list(library.index.pictures()):  # as an older version wrote it
+        old = replace(one, camera="", kind="", taken=None, taken_from="", facts=0)
+        library.index.add([old], library.index.matrices([one.id]))
+    library.upkeep._catalog._db.sql.execute("ALTER TABLE picture DROP COLUMN facts")
+    library.upkeep.close()
+    library.open()
+    report = library.update()
+    assert (report.renewed, report.changed, report.unchanged, library.looked_at) == (2, 0, 0, 0)
+    (known,) = (one for one in library.index.pictures() if one.path == str(photo))
+    assert (known.camera, known.kind, known.taken) == ("Maker One", "jpeg", "2019-05-04T06:50:57")
+    assert library.update().unchanged == 2
+
+
+def test_a_copy_has_the_date_of_its_own_name(library: Library) -> None:
+    first = library.draw("20190504_065057.png", 1)
+    library.update()
+    (library.photos / "20200102_030405.png").write_bytes(first.read_bytes())
+    assert library.update().added == 1 and library.looked_at == 0
+    assert {one.taken for one in library.index.pictures()} == {"2019-05-04T06:50:57", "2020-01-02T03:04:05"}
+
+
+def test_a_file_that_is_not_quite_whole_stays_in_the_index(library: Library) -> None:
+    path = library.draw("a.jpg", 1)
+    library.update()
+    path.write_bytes(path.read_bytes()[:-2])
+    broken = library.draw("b.png", 2)
+    data = broken.read_bytes()
+    broken.write_bytes(data[:33] + b"\0\0\0\1tEXta\0\0\0\0" + data[33:])
+    remarks: list[tuple[str, str]] = []
+    library.upkeep._remark = lambda path, remark: remarks.append((Path(path).name, remark))
+    report = library.update()
+    assert (report.changed, report.added, report.skipped) == (1, 1, 0)
+    assert [name for name, _ in remarks] == ["a.jpg", "b.png"] and "ends early" in remarks[0][1]
+    assert sorted(library.held()) == ["a.jpg", "b.png"]
+
+
+def test_what_is_not_read_is_counted_by_kind_and_root(library: Library) -> None:
+    library.draw("in/a.png", 1)
+    for name in ("in/film.mp4", "in/drawing.svg", "other.mov"):
+        (library.photos / name).touch()
+    assert library.update().walk.not_read == {"video": 2, "SVG": 1}
+    (library.photos / "in/film.mp4").unlink()
+    library.update(library.photos / "in")
+    assert not_read(library.where / CATALOG) == {"video": 1, "SVG": 1}

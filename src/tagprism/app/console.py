@@ -16,7 +16,7 @@ import sys
 import threading
 import traceback
 import warnings
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
@@ -144,6 +144,19 @@ def _escaped(char: str) -> str:
 def say_skipped(name: str, reason: str) -> None:
     """A line about a picture that was skipped."""
     talk.print(Text.assemble(("skipped", "yellow"), f" {printable(name)}: {printable(reason)}"))
+
+
+def say_not_read(counts: Mapping[str, int], *, quiet: bool) -> None:
+    """A line about the files in the folders that are of kinds that are not read, where there are any."""
+    from tagprism.images.formats import say_not_read as sentence  # it imports Pillow
+
+    if text := sentence(counts):
+        say(text, quiet=quiet)
+
+
+def say_remark(name: str, remark: str, *, quiet: bool) -> None:
+    """A line about a picture that was read although something is wrong with its file."""
+    say(f"read {printable(name)}, though {remark}", quiet=quiet)
 
 
 def report_skipped(skipped: Iterable[tuple[str, str]], what: str = "picture") -> int:

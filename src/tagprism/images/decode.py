@@ -5,42 +5,38 @@ from __future__ import annotations
 import io
 import os
 import re
-import stat
-import threading
 import time
 import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
-from functools import lru_cache
 
 from PIL import ExifTags, Image, UnidentifiedImageError
 
 from tagprism.errors import PictureError
-from tagprism.images.colour import to_srgb
-from tagprism.images.sniff import advice, kind_of
+from tagprism.images import mend
+from tagprism.images.bytes_of import MAX_BYTES as MAX_BYTES
+from tagprism.images.bytes_of import read_bytes as read_bytes
+from tagprism.images.colour import WHITE_IS_ZERO, changes_colours, in_srgb
+from tagprism.images.formats import advice, kind_of, picture_formats
+from tagprism.images.memory import MAX_MEMORY, NESTED, Gate, bytes_to_decode, is_kept_whole, pixels_inside
+from tagprism.images.raw import preview
 
 MAX_PIXELS = 2 * 89_478_485
 """Default cap on width x height: the one at which Pillow itself refuses (about 179 megapixels). A JPEG that is decoded
 at reduced size costs less and may have twice as many: telephones make photos of 200 megapixels."""
 
-MAX_BYTES = 2**30
-"""Cap on a file's size; a picture is read whole, so that its digest and its pixels come from the same bytes."""
-
 MAX_SECONDS = 60.0
 """Cap on the processor time of one picture: a JPEG of ten thousand scans and its like decode for hours."""
 
 LARGE = 32_000_000
-"""Pictures with more pixels to decode take turns, so that the memory needed does not grow with the threads."""
+"""Pictures with more pixels to decode are shrunk before anything copies them, where less is needed."""
 
-# An allow-list: Pillow also "opens" PostScript (by running Ghostscript), video and scientific containers.
-# HEIF is read where a Pillow plugin for it has been registered.
-_FORMATS = (
-    *("JPEG", "PNG", "WEBP", "AVIF", "HEIF", "GIF", "TIFF", "BMP", "DIB", "JPEG2000", "MPO", "PPM", "TGA", "ICO"),
-    *("ICNS", "PCX", "DDS", "PSD", "QOI", "SGI", "XBM", "XPM"),
-)
+REMARK = "remark"
+"""Key in `info` of a picture under which stands what is wrong with its file though it could be read."""
+
 _SIGNATURES = (b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"GIF8", b"II*\0", b"MM\0*", b"RIFF", b"\0\0\0\x0cjP  ")
 _JPEG = ("JPEG", "MPO")
-_NESTED = ("ICO", "ICNS")  # the picture inside may be larger than the header says
+_UPRIGHT_ALREADY = ("TIFF", "HEIF", "JXL")  # their readers turn them, and say the size that they then have
+_LINE_BY_LINE = ("PNG", "BMP")  # what is there of a picture that ends early is decoded
+_PHOTOMETRIC = 262  # tag of TIFF
 _TURNED = range(5, 9)  # EXIF orientations that swap width and height
 _UPRIGHT = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -51,55 +47,7 @@ _UPRIGHT = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
-_turn = threading.Lock()
-
-
-@lru_cache(maxsize=1)
-def picture_formats() -> tuple[str, ...]:
-    """Names of the picture formats that are read, as Pillow calls them."""
-    Image.init()
-    try:
-        import pillow_heif
-    except ImportError:  # the extra `heic` is not installed
-        pass
-    else:
-        pillow_heif.register_heif_opener()
-    return tuple(name for name in _FORMATS if name in Image.OPEN)
-
-
-def read_bytes(path: str | os.PathLike[str]) -> bytes:
-    """Read a picture file whole, never waiting on a pipe.
-
-    Args:
-        path: a regular file (or a link to one) of at most `MAX_BYTES`.
-
-    Returns:
-        The file's bytes, at least one.
-
-    Raises:
-        PictureError: `missing`, `unreadable` (permission, folder, pipe, device), `empty` or `unsupported` (too large).
-    """
-    where = os.fsdecode(path)
-    try:
-        # Opened without blocking: a plain open of a named pipe waits for a writer for ever.
-        handle = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
-        with open(handle, "rb") as file:  # noqa: PTH123 (a descriptor, not a path)
-            status = os.fstat(handle)
-            if not stat.S_ISREG(status.st_mode):
-                kind = "a folder" if stat.S_ISDIR(status.st_mode) else "a pipe or a device"
-                raise PictureError("unreadable", f"This is {kind}, not a picture file.", where=where)
-            if status.st_size > MAX_BYTES:
-                size = f"{status.st_size / 2**30:.1f} GiB"
-                raise PictureError("unsupported", f"The file has {size}; at most 1 GiB is read.", where=where)
-            data = file.read(status.st_size + 1)  # not to its end: another program may be writing it
-    except (FileNotFoundError, NotADirectoryError) as error:
-        raise PictureError("missing", "There is no such file.", where=where) from error
-    except (OSError, ValueError) as error:  # ValueError: a zero byte in the name
-        reason = os.strerror(error.errno) if isinstance(error, OSError) and error.errno else str(error)
-        raise PictureError("unreadable", f"The file cannot be read ({reason}).", where=where) from error
-    if not data:
-        raise PictureError("empty", "The file has zero bytes.", where=where)
-    return data
+_gate = Gate(MAX_MEMORY)
 
 
 def open_picture(
@@ -112,12 +60,14 @@ def open_picture(
     """Decode a picture to upright 8-bit sRGB, the way a person would see it on white paper.
 
     EXIF orientation is applied, an embedded colour profile is converted to sRGB, transparency is laid on white,
-    16-bit and float greys are scaled, of an animation the first frame is taken.
+    16-bit and float greys are scaled, of an animation the first frame is taken, of a camera raw the preview in it.
+    What every viewer shows is read, though its file ends early or has a damaged side part: `info[REMARK]` then says so.
+    Pictures that are decoded at the same time take at most `MAX_MEMORY` bytes together; the others wait.
 
     Args:
         source: path of a picture file, or the bytes of one.
         max_pixels: cap on width x height as stored, twice that for a JPEG with a `draft_size`; above it nothing is
-            decoded.
+            decoded. Above its default it also raises the cap on memory, in proportion.
         draft_size: (width, height) needed, in pixels: a larger JPEG is decoded at 1/2, 1/4 or 1/8, which is several
             times faster, and any picture above `LARGE` is shrunk as a whole number of times, but never below this
             size. None decodes in full.
@@ -135,14 +85,28 @@ def open_picture(
     else:
         where = os.fsdecode(source)
         data = read_bytes(source)
+    turn: int | None = None
+    if kind_of(data, where) == "camera raw":
+        data, turn = preview(data, where)
+    data, broken = mend.mended_png(data)
     image = _identify(data, max_pixels, draft_size, where)
     try:
-        with image, _taking_turns(image, draft_size):
-            image.load()
-            if image.width * image.height > max_pixels:
-                raise _too_many(image.width * image.height, max_pixels, where)
-            orientation = _orientation(image)  # after load: some formats turn the picture themselves
-            return to_srgb(_upright(_shrunk(image, _as_stored(draft_size, orientation)), orientation))
+        with image:
+            stored = image.size
+            if draft_size is not None:
+                image.draft(None, _as_stored(draft_size, _orientation(image, turn)))
+            if is_kept_whole(image, data):
+                image.decodermaxblock = 8192  # type: ignore[attr-defined]  # each of its scans may take long
+            reduction, held = _cost(image, data, stored, draft_size, turn, max_pixels, where)
+            with _gate.holding(held):
+                loaded, remark = _loaded(image, data, draft_size, turn)
+                if loaded.width * loaded.height > max_pixels:
+                    raise _too_many(loaded.width * loaded.height, max_pixels, where)
+                orientation = _orientation(loaded, turn)  # after load: some formats turn the picture themselves
+                picture = _upright(in_srgb(loaded, reduction), orientation)
+            if said := remark or (mend.WRONG_CHECKSUM if broken else ""):
+                picture.info[REMARK] = said
+            return picture
     except PictureError:
         raise
     except _TooSlowError as error:
@@ -153,6 +117,62 @@ def open_picture(
     # Decoders of some twenty formats meet hostile bytes here and raise whatever they stumble over.
     except Exception as error:
         raise PictureError("corrupt", f"The picture is damaged ({_reason(error)}).", where=where) from error
+
+
+def _cost(
+    image: Image.Image,
+    data: bytes,
+    stored: tuple[int, int],
+    draft_size: tuple[int, int] | None,
+    turn: int | None,
+    max_pixels: int,
+    where: str | None,
+) -> tuple[int, int]:
+    """By how much a picture is shrunk before anything copies it, and the bytes that it then takes.
+
+    Raises:
+        PictureError: `too_many_pixels`: it takes too many.
+    """
+    made = 4.0 * (image.mode != "RGB" or changes_colours(image)) + 4.0 * (_orientation(image, turn) != 1)
+    most = int(MAX_MEMORY * max(1.0, max_pixels / MAX_PIXELS))
+    reduction, held = 1, bytes_to_decode(image, data, stored, made)
+    if draft_size is not None and (image.width * image.height > LARGE or held > most):
+        needed = _as_stored(draft_size, _orientation(image, turn)) or draft_size
+        reduction = max(1, min(image.width // needed[0], image.height // needed[1]))
+        held = bytes_to_decode(image, data, stored, made / reduction**2)
+    if held > most:
+        size = f"{stored[0]:,} x {stored[1]:,}"
+        message = (
+            f"Decoding its {size} pixels takes {held >> 20:,} MiB of memory, more than the cap of {most >> 20:,} MiB"
+        )
+        raise PictureError("too_many_pixels", f"{message}; --max-pixels raises it.", where=where)
+    return reduction, held
+
+
+def _loaded(
+    image: Image.Image, data: bytes, draft_size: tuple[int, int] | None, turn: int | None
+) -> tuple[Image.Image, str]:
+    """A picture with its pixels, and what is wrong with its file though they could be read."""
+    if image.format == "TIFF" and image.tag_v2.get(_PHOTOMETRIC) == 0:  # type: ignore[attr-defined]
+        image.info[WHITE_IS_ZERO] = True  # Pillow turns those of 8 bits
+    try:
+        image.load()
+        return image, ""
+    except OSError as error:
+        ended = mend.with_end(data) if image.format in _JPEG else None
+        part = image._new(image.im) if image.format in (*_JPEG, *_LINE_BY_LINE) else None
+        if "truncated" not in str(error) or part is None:
+            raise
+        share = mend.empty_share(part)
+        if ended is not None:
+            with Image.open(_TimedBytes(ended), formats=_JPEG) as again:
+                if draft_size is not None:
+                    again.draft(None, _as_stored(draft_size, _orientation(again, turn)))
+                again.load()
+            share, part = mend.missing_share(part, again), again
+        if (remark := mend.remark(share)) is None:
+            raise
+        return part, remark
 
 
 class _TooSlowError(Exception):
@@ -192,7 +212,7 @@ def _identify(data: bytes, max_pixels: int, draft_size: tuple[int, int] | None, 
         raise _too_slow(where) from error
     except Exception as error:
         raise PictureError("corrupt", f"The picture is damaged ({_reason(error)}).", where=where) from error
-    pixels_stored = image.width * image.height
+    pixels_stored = max(image.width * image.height, pixels_inside(data) if image.format in NESTED else 0)
     cap = 2 * max_pixels if image.format in _JPEG and draft_size else max_pixels
     if not 0 < pixels_stored <= cap:
         image.close()
@@ -204,29 +224,11 @@ def _identify(data: bytes, max_pixels: int, draft_size: tuple[int, int] | None, 
 
 def _unidentified(data: bytes, where: str | None) -> PictureError:
     kind = kind_of(data)
-    if kind is not None and {"HEIC": "HEIF"}.get(kind, kind) not in picture_formats():
+    if kind is not None and {"HEIC": "HEIF", "JPEG XL": "JXL"}.get(kind, kind) not in picture_formats():
         return PictureError("unsupported", advice(kind), where=where)
     if kind is not None or data.startswith(_SIGNATURES):
         return PictureError("corrupt", "The picture is damaged (its header cannot be read).", where=where)
     return PictureError("not_an_image", "The file is not a picture in a format that is read.", where=where)
-
-
-@contextmanager
-def _taking_turns(image: Image.Image, draft_size: tuple[int, int] | None) -> Iterator[None]:
-    """Choose a reduced size where the format has one; one large picture is decoded at a time."""
-    stored = image.width * image.height
-    if draft_size is not None:
-        image.draft(None, _as_stored(draft_size, _orientation(image)))
-    if image.info.get("progressive"):
-        # All scans are kept in memory at full size, whatever the size asked for, and each may take long.
-        image.decodermaxblock = 8192  # type: ignore[attr-defined]
-    else:
-        stored = image.width * image.height
-    if stored <= LARGE and image.format not in _NESTED:
-        yield
-    else:
-        with _turn:
-            yield
 
 
 def _too_slow(where: str | None) -> PictureError:
@@ -263,22 +265,24 @@ def _as_stored(size: tuple[int, int] | None, orientation: int) -> tuple[int, int
     return (size[1], size[0]) if size is not None and orientation in _TURNED else size
 
 
-def _orientation(image: Image.Image) -> int:
+def _orientation(image: Image.Image, known: int | None = None) -> int:
+    """How a picture is to be turned, as EXIF counts it."""
+    if known is not None or image.format in _UPRIGHT_ALREADY:
+        return known or 1
     try:
-        return int(image.getexif().get(ExifTags.Base.Orientation, 1))
+        return int(exif_of(image).get(ExifTags.Base.Orientation, 1))
     except Exception:  # damaged EXIF is no reason to lose the picture
         return 1
 
 
-def _shrunk(image: Image.Image, draft_size: tuple[int, int] | None) -> Image.Image:
-    """A large picture at half, a third ... of its size before anything copies it, as a JPEG is by its decoder."""
-    if draft_size is None or image.width * image.height <= LARGE or image.mode not in _SHRINKABLE:
-        return image
-    factor = min(image.width // draft_size[0], image.height // draft_size[1])
-    return image.reduce(factor) if factor > 1 else image
+def exif_of(image: Image.Image) -> Image.Exif:
+    """The EXIF of an opened picture; that of a PNG without its pixels, which Pillow would decode first."""
+    return Image.Image.getexif(image) if image.format == "PNG" else image.getexif()
 
 
-_SHRINKABLE = ("L", "LA", "RGB", "RGBA", "CMYK", "YCbCr", "I", "F")
+def upright_size(image: Image.Image, known: int | None = None) -> tuple[int, int]:
+    """(width, height) of an opened picture when it is turned as it says, or as is known."""
+    return (image.height, image.width) if _orientation(image, known) in _TURNED else image.size
 
 
 def _upright(image: Image.Image, orientation: int) -> Image.Image:

@@ -10,7 +10,8 @@ from typing import NamedTuple
 
 from PIL import ExifTags, Image, IptcImagePlugin
 
-from tagprism.images.decode import picture_formats, read_bytes
+from tagprism.images.decode import read_bytes
+from tagprism.images.formats import picture_formats
 
 _KEYWORDS, _CHARACTERS = (2, 25), (1, 90)  # IPTC datasets
 _UTF8 = b"\x1b%G"

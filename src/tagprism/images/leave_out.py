@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import unicodedata
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
 from pathspec import GitIgnoreSpec
@@ -113,12 +113,23 @@ class WalkReport:
         folders: how many of each kind; nobody looks into them.
         pictures: how many files with a picture's name, by reason.
         links: how many links were followed, and folders met a second time.
+        not_read: kind -> how many files are pictures or films of a kind that is not read.
+
+    Args:
+        passed: told of path and kind of each of these.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, passed: Callable[[str, str], None] = lambda path, kind: None) -> None:
         self.links = 0
+        self.not_read: Counter[str] = Counter()
+        self._passed = passed
         self.folders: Counter[str] = Counter()
         self.pictures: Counter[str] = Counter()
+
+    def pass_over(self, path: str, kind: str) -> None:
+        """Count a file of a kind that is not read."""
+        self.not_read[kind] += 1
+        self._passed(path, kind)
 
     def __str__(self) -> str:
         """What is said of it; empty where nothing was left out."""

@@ -2,38 +2,57 @@
 
 from __future__ import annotations
 
+import io
 import os
 from dataclasses import dataclass
-from datetime import datetime
+from pathlib import Path
+from typing import Any
 
 from PIL import ExifTags, Image
 
 from tagprism.errors import PictureError
-from tagprism.images.decode import picture_formats
+from tagprism.images.dates import best_time, named_time, stated_time
+from tagprism.images.decode import exif_of, read_bytes, upright_size
 from tagprism.images.embedded import read_embedded_keywords
+from tagprism.images.facts import Facts, camera_name, checked_place, checked_rating, takeout, xmp_beside, xmp_facts
+from tagprism.images.formats import kind_of, kind_of_format, picture_formats
+from tagprism.images.mend import mended_png
+from tagprism.images.raw import preview
 
 __all__ = ["Metadata", "read_embedded_keywords", "read_metadata"]
 
-_TURNED = range(5, 9)  # EXIF orientations that swap width and height
+_XMP = 700  # tag of TIFF
+_EXIF_TIMES = ("DateTimeOriginal", "DateTimeDigitized")
 
 
 @dataclass(frozen=True)
 class Metadata:
-    """Size and time of a picture.
+    """What is known of a picture beside its pixels.
 
     Args:
         width: of the upright picture, in pixels.
         height: of the upright picture, in pixels.
-        taken: EXIF's DateTimeOriginal as `2024-07-31T18:05:09`, or None.
+        taken: when the photo was taken, `2024-07-31T18:05:09` or a beginning of such a time, or None.
+        taken_from: what says so: `EXIF:DateTimeOriginal`, `XMP-xmp:CreateDate`, `sidecar XMP-photoshop:DateCreated`,
+            `Google Takeout`, `file name`; or ''.
+        camera: maker and model, or ''.
+        rating: stars, 0 to 5, or -1 for rejected; None where nothing says so.
+        kind: of the file: `jpeg`, `heic`, `raw` ...
+        place: (latitude, longitude) in degrees, north and east positive, or None.
     """
 
     width: int
     height: int
-    taken: str | None
+    taken: str | None = None
+    taken_from: str = ""
+    camera: str = ""
+    rating: int | None = None
+    kind: str = ""
+    place: tuple[float, float] | None = None
 
 
 def read_metadata(path: str | os.PathLike[str]) -> Metadata:
-    """Read a picture's header; damaged EXIF is no error.
+    """Read a picture's header, the sidecars beside it, and its name; what is damaged there is no error.
 
     Args:
         path: a file that `decode.open_picture` has just opened, which sees to the caps on its size.
@@ -41,22 +60,73 @@ def read_metadata(path: str | os.PathLike[str]) -> Metadata:
     Raises:
         PictureError: it is not what it was then.
     """
+    where = os.fsdecode(path)
     try:
-        with Image.open(path, formats=picture_formats()) as image:
-            (width, height), (turned, taken) = image.size, _exif(image)
+        data = read_bytes(path)
+        is_raw = kind_of(data, where) == "camera raw"
+        shown, turn = preview(data, where) if is_raw else (data, None)
+        with Image.open(io.BytesIO(mended_png(shown)[0]), formats=picture_formats()) as image:
+            if image.format == "JXL":
+                image.load()  # its reader finds EXIF and XMP only then
+            (width, height), format = upright_size(image, turn), image.format or ""
+            inside = [*(_of_tiff(data) if is_raw else ()), *_facts_inside(image)]
     except Exception as error:  # readers of some twenty formats raise whatever they stumble over
-        raise PictureError("unreadable", "The file changed while it was read.", where=os.fsdecode(path)) from error
-    return Metadata(height, width, taken) if turned else Metadata(width, height, taken)
+        raise PictureError("unreadable", "The file changed while it was read.", where=where) from error
+    beside = xmp_beside(where)
+    said = [*inside, beside, takeout(where)]
+    times = [time for one in said for time in one.times] + [("file name", named_time(Path(where).name))]
+    taken = best_time(times)
+    return Metadata(
+        width,
+        height,
+        taken.time if taken else None,
+        taken.source if taken else "",
+        camera=next((one.camera for one in said if one.camera), ""),
+        rating=next((one.rating for one in (beside, *said) if one.rating is not None), None),
+        kind="raw" if is_raw else kind_of_format(format),
+        place=next((one.place for one in said if one.place), None),
+    )
 
 
-def _exif(image: Image.Image) -> tuple[bool, str | None]:
+def _of_tiff(data: bytes) -> list[Facts]:
+    """What a camera raw says itself, where it is of a kind that is built as TIFF: more than its preview."""
+    exif = Image.Exif()
     try:
-        exif = image.getexif()
-        turned = int(exif.get(ExifTags.Base.Orientation, 1)) in _TURNED
-        said = str(exif.get_ifd(ExifTags.IFD.Exif).get(ExifTags.Base.DateTimeOriginal, "")).strip("\0 ")
+        exif.load(data)
+        packet = exif.get(_XMP, b"")
+    except Exception:  # another kind of raw, or damaged
+        return []
+    return [_exif_facts(exif), xmp_facts(packet if isinstance(packet, bytes) else b"", "XMP-")]
+
+
+def _facts_inside(image: Image.Image) -> list[Facts]:
+    try:
+        exif = exif_of(image)
     except Exception:  # damaged EXIF is no reason to lose the picture
-        return False, None
+        exif = Image.Exif()
+    packet = image.info.get("xmp", b"")
+    return [_exif_facts(exif), xmp_facts(packet if isinstance(packet, bytes) else str(packet).encode(), "XMP-")]
+
+
+def _exif_facts(exif: Image.Exif) -> Facts:
     try:
-        return turned, datetime.strptime(said, "%Y:%m:%d %H:%M:%S").isoformat()
-    except ValueError:  # cameras without a clock write zeros or blanks
-        return turned, None
+        photo, gps = exif.get_ifd(ExifTags.IFD.Exif), exif.get_ifd(ExifTags.IFD.GPSInfo)
+    except Exception:  # damaged EXIF is no reason to lose the picture
+        return Facts()
+    times = [(f"EXIF:{name}", stated_time(str(photo.get(ExifTags.Base[name], "")))) for name in _EXIF_TIMES]
+    names = (str(exif.get(tag, "")) for tag in (ExifTags.Base.Make, ExifTags.Base.Model))
+    stars = exif.get(ExifTags.Base.Rating)
+    return Facts(tuple(times), camera_name(*names), checked_rating(stars), _place(gps))
+
+
+def _place(gps: dict[int, Any]) -> tuple[float, float] | None:
+    """(latitude, longitude) of EXIF's degrees, minutes and seconds with a letter each."""
+    sides = []
+    for letter, angle, negative in ((1, 2, "S"), (3, 4, "W")):
+        try:
+            degrees, minutes, seconds = (float(part) for part in gps[angle])
+        except (KeyError, TypeError, ValueError, ZeroDivisionError):
+            return None
+        size = degrees + minutes / 60 + seconds / 3600
+        sides.append(-size if str(gps.get(letter, "")).strip("\0 ").upper() == negative else size)
+    return checked_place(*sides)

@@ -10,6 +10,7 @@ import os
 from collections.abc import Iterator, Sequence
 
 from tagprism.errors import NothingToDoError
+from tagprism.images.formats import say_not_read
 from tagprism.images.leave_out import WalkReport
 from tagprism.images.walk import each_picture, is_picture_name
 
@@ -30,6 +31,12 @@ def expand_pattern(path: str) -> list[str]:
     if "**" in path:  # it finds folders and everything in them
         found = [name for name in found if is_picture_name(name) and not os.path.isdir(name)]
     return found or [path]
+
+
+def why_none(report: WalkReport) -> str | None:
+    """What there is instead of pictures: what was left out, and what is of kinds that are not read."""
+    left_out = f"Left out: {report}." if str(report) else None
+    return " ".join(filter(None, (left_out, say_not_read(report.not_read)))) or None
 
 
 class PictureList:
@@ -56,8 +63,7 @@ class PictureList:
         self.report = WalkReport()
         self.count = sum(1 for _ in each_picture(self.named(), exclude=exclude, report=self.report))
         if not self.count:
-            left_out = f"Left out: {self.report}." if str(self.report) else None
-            raise NothingToDoError("there are no pictures.", where=", ".join(paths), remedy=left_out)
+            raise NothingToDoError("there are no pictures.", where=", ".join(paths), remedy=why_none(self.report))
 
     def __iter__(self) -> Iterator[str]:
         return each_picture(self.named(), exclude=self._exclude)

@@ -16,7 +16,7 @@ from jaxtyping import Float32
 
 from tagprism.errors import PictureError
 from tagprism.files import digest_bytes
-from tagprism.images.decode import MAX_PIXELS, open_picture, read_bytes
+from tagprism.images.decode import MAX_PIXELS, REMARK, open_picture, read_bytes
 from tagprism.images.preprocess import Preprocess
 
 BATCH = 4  # pictures a network gets at once: more is no faster on a processor, and takes more memory a thread
@@ -35,11 +35,13 @@ class Processed(Generic[_T]):
         path: as it was given.
         output: the network's output for it, or why there is none.
         digest: SHA-256 of the file's bytes, 64 hex digits; '' where it could not be opened.
+        remark: what is wrong with the file though it could be read; mostly ''.
     """
 
     path: _Path
     output: _T | PictureError
     digest: str = ""
+    remark: str = ""
 
 
 def process_pictures(
@@ -98,7 +100,7 @@ def _one_batch(
     pixels: Float32[np.ndarray, "B 3 H W"],
     max_pixels: int,
 ) -> list[Processed[_T]]:
-    found: list[Processed[_T] | tuple[_Path, str]] = []
+    found: list[Processed[_T] | tuple[_Path, str, str]] = []
     count = 0
     for path in paths:
         try:
@@ -109,7 +111,7 @@ def _one_batch(
             found.append(Processed(path, error))
             continue
         preprocess.apply_into(image, pixels[count])
-        found.append((path, digest_bytes(data)))
+        found.append((path, digest_bytes(data), str(image.info.get(REMARK, ""))))
         count += 1
     outputs = iter(network(pixels[:count]) if count else ())
-    return [one if isinstance(one, Processed) else Processed(one[0], next(outputs), one[1]) for one in found]
+    return [one if isinstance(one, Processed) else Processed(one[0], next(outputs), *one[1:]) for one in found]

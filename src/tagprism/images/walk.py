@@ -8,17 +8,14 @@ from __future__ import annotations
 import os
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 from hashlib import blake2b
 from pathlib import Path
 
-from PIL import Image
-
-from tagprism.images.decode import picture_formats
+from tagprism.images.formats import RAW_ENDINGS, not_read, picture_extensions
 from tagprism.images.leave_out import Patterns, WalkReport, patterns, patterns_in, reason_to_leave_out
 
-_PHOTOS = frozenset({".heic", ".heif", ".hif", ".avif"})
-"""Listed also where nothing installed reads them, so that each is reported with the reason instead of passed over."""
+_BESIDE_RAW = frozenset({".jpg", ".jpeg", ".heic", ".heif", ".hif"})
+"""Endings of the picture that a camera or telephone saves together with a raw file or a film, under the same name."""
 
 
 def find_pictures(
@@ -42,6 +39,9 @@ def each_picture(
     already visited, by whatever path, is not entered again. Hidden entries (`.thumbnails`, `._photo.jpg`), what
     programs and systems keep beside photos (`@eaDir`), and what a `.tagprismignore` names are left out. A folder that
     cannot be listed comes back itself, so that it is reported like a picture that cannot be read.
+
+    A raw file beside a JPEG or HEIC of the same name is the same picture and does not come a second time, and the short
+    film that a telephone saves beside a photo is no film of its own.
 
     Memory grows with the number of folders, links and named files, and with the names in the folders that lead to
     where the walk is; not with the number of pictures.
@@ -167,7 +167,9 @@ class _Walk:
             self._report.links += 1
             return
         rules += patterns_in(path)
-        names, special = [], {}
+        names: list[str] = []
+        special: dict[str, bool] = {}
+        others: list[str] = []
         try:
             with os.scandir(path) as entries:
                 for entry in entries:
@@ -175,7 +177,12 @@ class _Walk:
                         continue
                     link = entry.is_symlink()
                     is_folder = os.path.isdir(entry.path) if link else entry.is_dir(follow_symlinks=False)
-                    if not is_picture_name(entry.name) and (stems or not is_folder):
+                    is_picture = is_picture_name(entry.name)
+                    if is_folder and stems and not is_picture:
+                        continue
+                    if not is_picture and not is_folder:
+                        if not self._reason(path, entry.name, False, rules):
+                            others.append(entry.name)
                         continue
                     if reason := self._reason(path, entry.name, is_folder, rules):
                         (self._report.folders if is_folder else self._report.pictures)[reason] += 1
@@ -190,11 +197,21 @@ class _Walk:
             return
         if not stems:
             self._folders[key] = path, rules
+        names = self._without_pairs(path, names, others)
         names.sort(key=os.fsencode, reverse=True)
         waiting.append(_Folder(path, key, names, special, rules))
 
     def _reason(self, folder: str, name: str, is_folder: bool, rules: tuple[Patterns, ...]) -> str | None:
         return reason_to_leave_out(folder, name, is_folder, (*rules, *self._excluding))
+
+    def _without_pairs(self, folder: str, names: list[str], others: list[str]) -> list[str]:
+        """Names without the raw files that belong to a photo; what is not read and belongs to none is told."""
+        photos = {stem(name) for name in names if _ending(name) in _BESIDE_RAW}
+        for name in others:
+            kind = not_read(name)
+            if kind and not (kind in ("camera raw", "video") and stem(name) in photos):
+                self._report.pass_over(os.path.join(folder, name), kind)
+        return [name for name in names if not (_ending(name) in RAW_ENDINGS and stem(name) in photos)]
 
     def _is_new(self, path: str) -> bool:
         """Whether a link or a named file leads to a file that did not come yet and that no entered folder gives."""
@@ -235,11 +252,8 @@ def stem(name: str) -> str:
 
 def is_picture_name(name: str) -> bool:
     """Whether a file of this name is taken for a picture."""
-    return os.path.splitext(name)[1].lower() in picture_extensions()
+    return _ending(name) in picture_extensions()
 
 
-@lru_cache(maxsize=1)
-def picture_extensions() -> frozenset[str]:
-    """Lower-case file name endings, with the dot, that are taken for pictures in a folder."""
-    formats = {*picture_formats(), "MPO"}
-    return _PHOTOS | {ending for ending, name in Image.registered_extensions().items() if name in formats}
+def _ending(name: str) -> str:
+    return os.path.splitext(name)[1].lower()

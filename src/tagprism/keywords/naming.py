@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Literal, TypeAlias
 
 from tagprism.errors import PictureError
-from tagprism.images.walk import picture_extensions
+from tagprism.images.formats import RAW_ENDINGS, picture_extensions
 
 Naming: TypeAlias = Literal["photo.jpg.xmp", "photo.xmp"]
 
@@ -43,7 +43,7 @@ def _named(photo: Path, naming: Naming) -> Path:
 
 def _sharing(photo: Path) -> str | None:
     """Name of another picture to which `photo.xmp` belongs as well; `photo.jpg` beside `photo.jpg.png` is one."""
-    endings = sorted(picture_extensions())
+    endings = sorted(picture_extensions() - RAW_ENDINGS)  # a raw and its JPEG are one picture, as Adobe has them
     names = [photo.stem + ending for one in endings for ending in (one, one.upper(), one[:2].upper() + one[2:])]
     if _is_longer(photo):
         names.append(photo.stem)

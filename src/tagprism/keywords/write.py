@@ -10,9 +10,10 @@ from pathlib import Path
 from typing import Any
 
 from tagprism.errors import InputError, MachineError, NothingToDoError, PictureError, TagprismError
-from tagprism.files import digest_bytes
+from tagprism.files import digest_bytes, read_at_most
 from tagprism.images.decode import MAX_PIXELS
 from tagprism.images.leave_out import WalkReport
+from tagprism.images.picture_list import why_none
 from tagprism.images.walk import find_pictures
 from tagprism.keywords import embed, sidecar
 from tagprism.keywords.embed import EmbedChange
@@ -26,6 +27,7 @@ from tagprism.tagging.tags import ImageTags, Tag
 
 _LEAST_PROBABILITY = 0.5
 _AT_A_TIME = 16  # files whose old bytes are put on disk together: it takes as long as for one
+_LARGEST = 4 << 30  # bytes of rows: tags of some ten million pictures
 
 
 @dataclass(frozen=True)
@@ -76,12 +78,14 @@ class Source:
         limits: which of them become keywords.
         model: digest of the model, or empty.
         command: what was asked, as JSON; the same again continues a run that was interrupted.
+        not_read: kind -> how many files in the folders are of a kind that is not read.
     """
 
     rows: Iterable[ImageTags]
     limits: Limits
     model: str
     command: dict[str, Any]
+    not_read: Mapping[str, int] = field(default_factory=dict)
 
 
 def from_model(
@@ -112,10 +116,11 @@ def from_model(
         InputError: the model has no probabilities, and no other limit is given; words without a vector.
     """
     limits = limits.resolved(tagger.calibrated, str(tagger.bundle.path))
+    report = WalkReport() if report is None else report
     files = find_pictures(photos, exclude=exclude, report=report)
     if not files:
-        left_out = f"Left out: {report}." if str(report or "") else None
-        raise NothingToDoError("there are no pictures.", where=", ".join(map(os.fsdecode, photos)), remedy=left_out)
+        where = ", ".join(map(os.fsdecode, photos))
+        raise NothingToDoError("there are no pictures.", where=where, remedy=why_none(report))
     rows = tagger.tag_each(
         files, labels, limits.top_k, limits.min_probability, max_pixels=max_pixels, progress=progress
     )
@@ -123,7 +128,7 @@ def from_model(
     asked = {"photos": [os.path.abspath(photo) for photo in photos], "model": digest, "labels": labels}  # noqa: PTH100
     if exclude:
         asked["exclude"] = list(exclude)
-    return Source(rows, limits, digest, asked)
+    return Source(rows, limits, digest, asked, report.not_read)
 
 
 def from_rows(file: Path | bytes, limits: Limits = Limits(), *, progress: Progress = silent) -> Source:
@@ -140,7 +145,7 @@ def from_rows(file: Path | bytes, limits: Limits = Limits(), *, progress: Progre
     """
     where = "-" if isinstance(file, bytes) else str(file)
     try:
-        data = file if isinstance(file, bytes) else file.read_bytes()
+        data = file if isinstance(file, bytes) else read_at_most(file, _LARGEST)
     except OSError as error:
         raise InputError(f"cannot be read ({os.strerror(error.errno or 0)}).", where=where) from error
     read = list(read_jsonl(data, where))

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from tagprism.errors import InputError
+from tagprism.files import read_at_most
 from tagprism.labels.phrases import bare_phrase, normalise_phrase
 
 _NAMED = 10  # words that a remark names at most
@@ -23,6 +24,8 @@ _LINE_END = re.compile("\r\n?|\n")
 _REMEDY = "Save it as UTF-8 text, a phrase a line."
 _Entry = tuple[int, list[str]]  # line, and a label with its other spellings
 Remark = Callable[[str], None]
+
+LARGEST = 64 << 20  # bytes: some million words
 
 
 def read_phrases(path: Path, remark: Remark, *, as_written: bool = False) -> dict[str, tuple[str, ...]]:
@@ -42,7 +45,7 @@ def read_phrases(path: Path, remark: Remark, *, as_written: bool = False) -> dic
         The phrases in order, each with its aliases, mostly none.
 
     Raises:
-        InputError: no such file, no text, or no phrase in it.
+        InputError: no such file, one too large, no text, or no phrase in it.
     """
     lines = list(enumerate(_LINE_END.split(_text(path, remark)), start=1))
     entries = _entries_as_written(lines) if as_written else _entries(lines)
@@ -110,7 +113,7 @@ def _evened(spellings: list[str]) -> list[str]:
 def _text(path: Path, remark: Remark) -> str:
     """The text of a file, however it is written."""
     try:
-        data = path.read_bytes()
+        data = read_at_most(path, LARGEST)
     except OSError as error:
         reason = error.strerror or error
         raise InputError(f"the word list cannot be read ({reason}).", where=str(path), remedy=_REMEDY) from error

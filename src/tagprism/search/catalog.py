@@ -14,7 +14,7 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
-from tagprism.search.contract import Index, Picture
+from tagprism.search.contract import FACTS, Index, Picture
 from tagprism.sqlite_file import SqliteFile
 
 _TABLES = """
@@ -22,7 +22,7 @@ PRAGMA synchronous=NORMAL;  -- what a power cut takes, `heal` finds again
 PRAGMA temp_store=FILE;
 CREATE TABLE IF NOT EXISTS picture (
     id INTEGER PRIMARY KEY, path BLOB NOT NULL, size INTEGER NOT NULL, modified INTEGER NOT NULL,
-    digest BLOB NOT NULL);
+    digest BLOB NOT NULL, facts INTEGER NOT NULL DEFAULT 0);
 CREATE INDEX IF NOT EXISTS by_path ON picture (path);
 CREATE INDEX IF NOT EXISTS by_size ON picture (size, digest);
 CREATE TABLE IF NOT EXISTS bad (
@@ -30,6 +30,7 @@ CREATE TABLE IF NOT EXISTS bad (
 CREATE TABLE IF NOT EXISTS intended (id INTEGER PRIMARY KEY);
 CREATE TABLE IF NOT EXISTS last_id (id INTEGER NOT NULL);
 INSERT INTO last_id SELECT 0 WHERE NOT EXISTS (SELECT 1 FROM last_id);
+CREATE TABLE IF NOT EXISTS not_read (path BLOB PRIMARY KEY, kind TEXT NOT NULL);
 CREATE TEMP TABLE seen (path BLOB PRIMARY KEY, size INTEGER NOT NULL, modified INTEGER NOT NULL);
 CREATE TEMP TABLE hidden (path BLOB PRIMARY KEY);
 CREATE TEMP TABLE still_bad (path BLOB PRIMARY KEY);
@@ -81,6 +82,10 @@ class Catalog:
     def __init__(self, file: Path) -> None:
         remedy = "Free space or mend the permission; if it is damaged, delete it: it is made again from the index."
         self._db = SqliteFile(file, "the catalog of the index fails", remedy, _TABLES)
+        with self._db.errors():
+            columns = [row[1] for row in self._db.sql.execute("PRAGMA table_info(picture)")]
+            if "facts" not in columns:  # of a version that did not read them yet
+                self._db.sql.execute("ALTER TABLE picture ADD COLUMN facts INTEGER NOT NULL DEFAULT 0")
 
     def heal(self, index: Index) -> None:
         """Look up in the index what an interrupted change has come to; all of it where the numbers differ.
@@ -128,8 +133,11 @@ class Catalog:
 
     def _keep(self, pictures: Iterable[Picture]) -> None:
         self._db.sql.executemany(
-            "INSERT OR REPLACE INTO picture VALUES (?, ?, ?, ?, ?)",
-            ((one.id, os.fsencode(one.path), one.size, one.modified, bytes.fromhex(one.digest)) for one in pictures),
+            "INSERT OR REPLACE INTO picture (id, path, size, modified, digest, facts) VALUES (?, ?, ?, ?, ?, ?)",
+            (
+                (one.id, os.fsencode(one.path), one.size, one.modified, bytes.fromhex(one.digest), one.facts)
+                for one in pictures
+            ),
         )
 
     def _forget(self, ids: Sequence[int]) -> None:
@@ -159,26 +167,36 @@ class Catalog:
             )
             self._db.sql.executemany("INSERT OR IGNORE INTO hidden VALUES (?)", ((_folder(path),) for path in hidden))
 
+    def keep_not_read(self, roots: Sequence[str], files: Iterable[tuple[str, str]]) -> None:
+        """Note the (path, kind) of the files below some roots that are of kinds that are not read."""
+        with self._db.transaction():
+            self._db.sql.executemany(f"DELETE FROM not_read WHERE {_BELOW}", map(_range, roots))
+            rows = ((os.fsencode(path), kind) for path, kind in files)
+            self._db.sql.executemany("INSERT OR REPLACE INTO not_read VALUES (?, ?)", rows)
+
     def to_look_at(self) -> tuple[int, int]:
         """How many files were seen, and how many of them the index does not hold as they are."""
         with self._db.errors():
             (seen,) = self._db.sql.execute("SELECT count(*) FROM seen").fetchone()
             (same,) = self._db.sql.execute(
-                "SELECT count(*) FROM seen JOIN picture USING (path, size, modified)"
+                "SELECT count(*) FROM seen JOIN picture USING (path, size, modified) WHERE facts >= ?", (FACTS,)
             ).fetchone()
         return int(seen), int(seen - same)
 
     def each_to_look_at(self) -> Iterator[tuple[File, int | None]]:
-        """Seen files that the index does not hold as they are, by path; with the id that their path has, if any."""
+        """Seen files that the index does not hold as they are, by path; with the id that their path has, if any.
+
+        Those of which an older version has read less than is read today are among them.
+        """
         query = (
             "SELECT seen.path, seen.size, seen.modified, picture.id FROM seen LEFT JOIN picture USING (path) "
-            "WHERE seen.path > ? AND (picture.id IS NULL OR (picture.size, picture.modified) != "
+            "WHERE seen.path > ? AND (picture.id IS NULL OR facts < ? OR (picture.size, picture.modified) != "
             "(seen.size, seen.modified)) ORDER BY seen.path LIMIT ?"
         )
         last = b""
         while True:
             with self._db.errors():
-                rows = self._db.sql.execute(query, (last, _PAGE)).fetchall()
+                rows = self._db.sql.execute(query, (last, FACTS, _PAGE)).fetchall()
             if not rows:
                 return
             for path, size, modified, number in rows:
@@ -263,6 +281,16 @@ def _alike(path: str) -> dict[str, bytes]:
     """Paths that begin as this one without its ending, and a full stop ("." + 1 is "/")."""
     start = os.fsencode(os.path.splitext(path)[0])  # noqa: PTH122 (texts)
     return {"root": start, "first": start + b".", "end": start + b"/"}
+
+
+def not_read(file: Path) -> dict[str, int]:
+    """Kind -> how many files in the folders of an index are of it and not read; of no catalog that can be read none."""
+    query = "SELECT kind, count(*) FROM not_read GROUP BY kind"
+    try:
+        with closing(sqlite3.connect(f"{file.absolute().as_uri()}?mode=ro", timeout=60, uri=True)) as sql:
+            return dict(sql.execute(query).fetchall())
+    except sqlite3.Error:
+        return {}
 
 
 def held_with(file: Path, digests: Container[str]) -> list[int] | None:

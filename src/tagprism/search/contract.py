@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
-import unicodedata
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -13,12 +11,15 @@ import numpy as np
 from jaxtyping import Float, Float32
 
 from tagprism.errors import InputError
+from tagprism.search.conditions import Condition as Condition
+from tagprism.search.conditions import fact_conditions as fact_conditions
+from tagprism.search.conditions import folded as folded
+from tagprism.search.conditions import moment as moment
+from tagprism.search.conditions import moments as moments
 
 MAX_ID = 2**63 - 1
-_WHOLE = len("20240731180509")
-_NO_TEXT, _PRIVATE = re.compile("[\ud800-\udfff]"), 0x102000
-_TIME = "0000-00-00T00:00:00"
-_ZEROED, _BARE = str.maketrans("123456789", "0" * 9), str.maketrans("", "", "-T:")
+FACTS = 1
+"""Raised when more is read from picture files, so that the next update reads it from those that are indexed."""
 
 
 @dataclass(frozen=True)
@@ -33,8 +34,14 @@ class Picture:
         digest: SHA-256 of the file's bytes, in hex.
         width: of the upright picture, in pixels.
         height: of the upright picture, in pixels.
-        taken: when the photo was taken, as the camera says it (`2024-07-31T18:05:09`), or None.
+        taken: when the photo was taken, as the camera says it (`2024-07-31T18:05:09` or a beginning of that), or None.
         tags: the best tags when it was indexed: (label, probability or None), best first.
+        taken_from: what says when the photo was taken, as in `images.metadata`; or ''.
+        camera: maker and model, or ''.
+        rating: stars, 0 to 5, or -1 for rejected; None where nothing says so.
+        kind: of the file: `jpeg`, `heic`, `raw` ...; or ''.
+        place: (latitude, longitude) in degrees, or None.
+        facts: version of `FACTS` by which all these were read; 0 of an index that knows only `taken`.
     """
 
     id: int
@@ -46,6 +53,12 @@ class Picture:
     height: int
     taken: str | None = None
     tags: tuple[tuple[str, float | None], ...] = ()
+    taken_from: str = ""
+    camera: str = ""
+    rating: int | None = None
+    kind: str = ""
+    place: tuple[float, float] | None = None
+    facts: int = FACTS
 
 
 @dataclass(frozen=True)
@@ -57,12 +70,16 @@ class Filter:
         path: pieces of text that the path must hold, whatever their case.
         not_taken: ranges as for `taken`, none of which it may be in.
         not_path: pieces that the path must not hold.
+        facts: (name, text) of conditions on what the file says, as `fact_conditions` reads them.
+        not_facts: such conditions, none of which it may meet.
     """
 
     taken: tuple[tuple[str, str], ...] = ()
     path: tuple[str, ...] = ()
     not_taken: tuple[tuple[str, str], ...] = ()
     not_path: tuple[str, ...] = ()
+    facts: tuple[tuple[str, str], ...] = ()
+    not_facts: tuple[tuple[str, str], ...] = ()
 
 
 @dataclass(frozen=True)
@@ -135,36 +152,35 @@ class Index(Protocol):
         """Let go of files and connections."""
 
 
-def folded(path: str) -> str:
-    """A path as filters compare it: whatever the case, and whichever way accents are written.
-
-    Bytes that are no text become characters of plane 16 that nobody uses, as engines keep only text.
-    """
-    text = unicodedata.normalize("NFC", unicodedata.normalize("NFC", path).casefold())
-    return _NO_TEXT.sub(lambda found: chr(ord(found[0]) + _PRIVATE), text)
-
-
-def moments(beginnings: tuple[str, str]) -> tuple[int, int]:
-    """Least and greatest moment (`20240731180509` as a number) of a range of beginnings of ISO times.
-
-    Raises:
-        InputError: one is no beginning of such a time.
-    """
-    for text in beginnings:
-        if not _TIME.startswith(text.translate(_ZEROED)):
-            raise InputError(f"`{text}` is no time.", remedy="Write 2024, 2024-07, 2024-07-31 or 2024-07-31T18:05.")
-    first, last = (text.translate(_BARE) for text in beginnings)
-    return int(first.ljust(_WHOLE, "0")), int(last.ljust(_WHOLE, "9"))
+def searched(picture: Picture) -> dict[str, Any]:
+    """The values that filters look at, beside those of `as_json`; engines keep them."""
+    north, east = picture.place or (None, None)
+    return {
+        "folded": folded(picture.path),
+        "moment": moment(picture.taken),
+        "camera_folded": folded(picture.camera),
+        "kind_folded": f"{picture.kind};",
+        "stars": picture.rating,
+        "north": north,
+        "east": [] if east is None else [east, east + 360],  # a box may lie across the line where days begin
+    }
 
 
-def moment(taken: str | None) -> int | None:
-    """The time of a photo as a number, `20240731180509`; None where it is not known."""
-    return None if taken is None else moments((taken, taken))[0]
+def _meets_fact(values: dict[str, Any], name: str, text: str) -> bool:
+    def is_so(condition: Condition) -> bool:
+        found = values[condition.field]
+        if condition.within is None:
+            return condition.holds in found
+        least, most = condition.within
+        return any(least <= one <= most for one in (found if isinstance(found, list) else [found]) if one is not None)
+
+    return all(map(is_so, fact_conditions(name, text)))
 
 
 def meets(picture: Picture, where: Filter) -> bool:
     """Whether a picture meets all conditions of a filter; one of unknown time is in no range."""
-    path, taken = folded(picture.path), moment(picture.taken)
+    values = searched(picture)
+    path, taken = values["folded"], values["moment"]
 
     def within(beginnings: tuple[str, str]) -> bool:
         first, last = moments(beginnings)
@@ -175,6 +191,8 @@ def meets(picture: Picture, where: Filter) -> bool:
         and not any(within(one) for one in where.not_taken)
         and all(folded(piece) in path for piece in where.path)
         and not any(folded(piece) in path for piece in where.not_path)
+        and all(_meets_fact(values, *fact) for fact in where.facts)
+        and not any(_meets_fact(values, *fact) for fact in where.not_facts)
     )
 
 
@@ -223,6 +241,12 @@ def as_json(picture: Picture) -> dict[str, Any]:
         "height": picture.height,
         "taken": picture.taken,
         "tags": json.dumps(picture.tags),  # one text: engines take long over many small values
+        "taken_from": picture.taken_from,
+        "camera": picture.camera,
+        "rating": picture.rating,
+        "kind": picture.kind,
+        "place": list(picture.place) if picture.place else None,
+        "facts": picture.facts,
     }
     return values if values["path"] == picture.path else {**values, "path_bytes": path.hex()}
 
@@ -235,6 +259,12 @@ def from_json(number: int, values: dict[str, Any]) -> Picture:
         path=values["path"] if exact is None else bytes.fromhex(exact).decode("utf-8", "surrogatepass"),
         tags=tuple((label, probability) for label, probability in json.loads(values["tags"])),
         **{name: values[name] for name in ("size", "modified", "digest", "width", "height", "taken")},
+        taken_from=values.get("taken_from", ""),
+        camera=values.get("camera", ""),
+        rating=values.get("rating"),
+        kind=values.get("kind", ""),
+        place=tuple(values["place"]) if values.get("place") else None,
+        facts=values.get("facts", 0),
     )
 
 

@@ -21,6 +21,7 @@ from jaxtyping import Float, Float32
 from tagprism.errors import InputError, MachineError
 from tagprism.files import machine_errors, write_json
 from tagprism.search.contract import (
+    Condition,
     Filter,
     Hit,
     IndexInfo,
@@ -29,12 +30,13 @@ from tagprism.search.contract import (
     by_score_then_id,
     check_added,
     check_scoring_vectors,
+    fact_conditions,
     folded,
     from_json,
     measured_recall,
-    moment,
     moments,
     scores_of,
+    searched,
 )
 
 SHARD, RECALL = "shard", "recall.json"
@@ -126,7 +128,7 @@ class EdgeIndex:
             edge.Point(
                 id=picture.id,
                 vector={_VECTOR: matrix.tolist()},  # an array is taken too, but takes twice as long
-                payload={**as_json(picture), _FOLDED: folded(picture.path), _MOMENT: moment(picture.taken)},
+                payload={**as_json(picture), **searched(picture)},
             )
             for picture, matrix in zip(pictures, self._storage.clipped(matrices), strict=True)
         ]
@@ -265,10 +267,19 @@ def _conditions(where: Filter) -> edge.Filter:
     def holds(piece: str) -> edge.FieldCondition:
         return edge.FieldCondition(_FOLDED, match=edge.MatchSubstring(folded(piece)))
 
+    def says(fact: tuple[str, str]) -> edge.Filter:
+        return edge.Filter(must=[_condition(one) for one in fact_conditions(*fact)])
+
     return edge.Filter(
-        must=[*map(within, where.taken), *map(holds, where.path)],
-        must_not=[*map(within, where.not_taken), *map(holds, where.not_path)],
+        must=[*map(within, where.taken), *map(holds, where.path), *map(says, where.facts)],
+        must_not=[*map(within, where.not_taken), *map(holds, where.not_path), *map(says, where.not_facts)],
     )
+
+
+def _condition(one: Condition) -> edge.FieldCondition:
+    if one.within is None:
+        return edge.FieldCondition(one.field, match=edge.MatchSubstring(one.holds))
+    return edge.FieldCondition(one.field, range=edge.RangeFloat(gte=one.within[0], lte=one.within[1]))
 
 
 def _check_free(folder: Path, least: int) -> None:

@@ -9,7 +9,8 @@ from typing import Any
 from tagprism.search.find import Found
 from tagprism.tagging.csv_cells import csv_lines, csv_name
 
-_COLUMNS = ("path", "score", "likely", "labels", "taken", "width", "height", "own", "tags")
+_FACTS = ("taken", "taken_from", "camera", "rating", "type", "gps")
+_COLUMNS = ("path", "score", "likely", "labels", *_FACTS, "width", "height", "own", "tags")
 
 
 def found_row(found: Found) -> dict[str, Any]:
@@ -24,6 +25,11 @@ def found_row(found: Found) -> dict[str, Any]:
             for tag, match in zip(found.tags, found.label_matches, strict=True)
         ],
         "taken": picture.taken,
+        "taken_from": picture.taken_from or None,
+        "camera": picture.camera or None,
+        "rating": picture.rating,
+        "type": picture.kind or None,
+        "gps": picture.place,
         "width": picture.width,
         "height": picture.height,
         "own": list(found.own),
@@ -44,6 +50,8 @@ def found_csv(rows: Iterable[dict[str, Any]], *, spreadsheet: bool) -> str:
 def _cell(name: str, value: object) -> str:
     if name == "labels" and isinstance(value, list):
         return "; ".join(f"{tag['label']} {tag['match']:.4f}" for tag in value)
+    if isinstance(value, tuple):  # degrees of latitude and longitude
+        return ", ".join(f"{number:.6f}" for number in value)
     if isinstance(value, list):
         return "; ".join(tag if isinstance(tag, str) else str(tag["label"]) for tag in value)
     if isinstance(value, bool):

@@ -3,7 +3,7 @@
     query  = all { OR all }
     all    = part { [AND] part }
     part   = { NOT | - | NUMBER* } leaf
-    leaf   = ( query ) | word { word } | "phrase" | taken:FROM..TO | path:TEXT | tag:TEXT
+    leaf   = ( query ) | word { word } | "phrase" | taken:FROM..TO | NAME:TEXT
 
 Words next to each other are one phrase, as tags are (`night sky`). Operators are in capitals, so
 `black and white` is one too.
@@ -17,12 +17,28 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Literal, NoReturn
 
+from tagprism.errors import InputError
 from tagprism.labels.phrases import normalise_phrase
-from tagprism.search.query import OPERATORS, And, InPath, Label, Not, Or, Query, Tagged, Taken, Weighted, labels_of
+from tagprism.search.contract import fact_conditions
+from tagprism.search.query import (
+    OPERATORS,
+    And,
+    Fact,
+    InPath,
+    Label,
+    Not,
+    Or,
+    Query,
+    Tagged,
+    Taken,
+    Weighted,
+    labels_of,
+)
 from tagprism.search.query_error import QueryError
 
 LONGEST_QUERY = 10_000  # characters
-FILTERS: dict[str, str] = {"taken": "taken:2024", "path": "path:holiday", "tag": "tag:Grandma"}  # each with an example
+FACTS = {"camera": "nikon", "rating": "4..", "type": "raw", "gps": "47.3,8.4..47.5,8.7"}  # each with an example
+FILTERS = {"taken": "2024", "path": "holiday", "tag": "Grandma", **FACTS}
 _WEIGHT = re.compile(r"([0-9]++(?:\.[0-9]++)?+|\.[0-9]++)\s*+\*")  # possessive: time linear in a hostile text
 _OPENING, _CLOSING = '"“”„', {'"': '"', "“": "“”", "”": "“”", "„": "“”"}  # telephones write curly ones
 _WORD = re.compile(rf"[^\s(){_OPENING}]+")
@@ -32,8 +48,8 @@ DEEPEST = 40  # groups, NOTs and weights inside each other
 MOST_LABELS = 32  # each is a search of its own
 LONGEST_LABEL = 200  # characters
 WEIGHTS = (0.01, 100.0)
-Kind = Literal["word", "phrase", "taken", "path", "tag", "weight", "AND", "OR", "NOT", "(", ")", "end"]
-_BEGIN: tuple[Kind, ...] = ("word", "phrase", "taken", "path", "tag", "weight", "NOT", "(")
+Kind = Literal["word", "phrase", "taken", "path", "tag", "fact", "weight", "AND", "OR", "NOT", "(", ")", "end"]
+_BEGIN: tuple[Kind, ...] = ("word", "phrase", "taken", "path", "tag", "fact", "weight", "NOT", "(")
 _TIME = re.compile(r"\d{4}(-\d\d(-\d\d(T\d\d(:\d\d(:\d\d)?)?)?)?)?", re.ASCII)
 _EARLIEST = "0001-01-01T00:00:00"
 
@@ -154,6 +170,8 @@ class _Parser:
             return self._time_range(token)
         if token.kind in ("path", "tag"):
             return InPath(token.text) if token.kind == "path" else Tagged(self._phrase(token.text, token.value_place))
+        if token.kind == "fact":
+            return self._fact(token)
         words = [token.text]
         while token.kind == "word" and self._next.kind == "word":
             words.append(self._taken().text)
@@ -184,6 +202,14 @@ class _Parser:
             self._fail("the range ends before it begins.", token.value_place, f"Write taken:{last}..{first}.")
         return Taken(first, last)
 
+    def _fact(self, token: Token) -> Fact:
+        name = self._text[token.place : self._text.index(":", token.place)].lower()
+        try:
+            fact_conditions(name, token.text)
+        except InputError as error:
+            self._fail(error.what, token.value_place, error.remedy or "")
+        return Fact(name, token.text)
+
     def _check_time(self, value: str, place: int, *, may_be_empty: bool) -> None:
         if not value and may_be_empty:
             return
@@ -205,7 +231,7 @@ class Token:
     """One word or sign.
 
     Args:
-        kind: what it is; `word` is bare, `phrase` was quoted, `taken`, `path` and `tag` are filters.
+        kind: what it is; `word` is bare, `phrase` was quoted, `taken`, `path`, `tag` and `fact` are filters.
         text: the word, phrase, value of the filter or number of the weight.
         place: of its first character, from 0.
         value_place: of the first character of `text`.
@@ -273,16 +299,16 @@ def _word(text: str, place: int) -> tuple[Token, int]:
 def _filter(text: str, place: int, name: str, end: int) -> tuple[Token, int]:
     kind, start = name.lower(), place + len(name) + 1
     if kind not in FILTERS:
-        remedy = "There are taken:, path: and tag:. Quote the phrase if the colon belongs to it."
+        remedy = f"There are {', '.join(f'{one}:' for one in FILTERS)}. Quote the phrase if the colon belongs to it."
         raise QueryError("there is no filter of this name.", text, place, remedy)
     value = text[start:end]
     if start < len(text) and text[start] in _OPENING:
         value, end = _quoted(text, start)
         start += 1
     if not value:
-        remedy = f"Write it right after the colon, as in {FILTERS[kind]}."
+        remedy = f"Write it right after the colon, as in {kind}:{FILTERS[kind]}."
         raise QueryError(f"`{name}:` has no value.", text, min(start, len(text)), remedy)
-    return Token(kind, value, place, start), end  # type: ignore[arg-type]
+    return Token("fact" if kind in FACTS else kind, value, place, start), end  # type: ignore[arg-type]
 
 
 def _quoted(text: str, place: int) -> tuple[str, int]:

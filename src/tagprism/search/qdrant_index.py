@@ -18,6 +18,7 @@ from qdrant_client.http.exceptions import ApiException
 
 from tagprism.errors import InputError, MachineError
 from tagprism.search.contract import (
+    Condition,
     Filter,
     Hit,
     IndexInfo,
@@ -26,12 +27,13 @@ from tagprism.search.contract import (
     by_score_then_id,
     check_added,
     check_scoring_vectors,
+    fact_conditions,
     folded,
     from_json,
     measured_recall,
-    moment,
     moments,
     scores_of,
+    searched,
 )
 from tagprism.search.edge_index import OVERSAMPLING, STORAGES, Storage
 
@@ -114,7 +116,7 @@ class QdrantIndex:
                 models.PointStruct(
                     id=picture.id,
                     vector={_VECTOR: matrix.tolist()},
-                    payload={**as_json(picture), _FOLDED: folded(picture.path), _MOMENT: moment(picture.taken)},
+                    payload={**as_json(picture), **searched(picture)},
                 )
                 for picture, matrix in zip(pictures[start : start + _UPLOAD], rows[start:], strict=False)
             ]
@@ -267,10 +269,19 @@ def _conditions(where: Filter) -> models.Filter:
     def holds(piece: str) -> models.FieldCondition:
         return models.FieldCondition(key=_FOLDED, match=models.MatchSubstring(substring=folded(piece)))
 
+    def says(fact: tuple[str, str]) -> models.Filter:
+        return models.Filter(must=[_condition(one) for one in fact_conditions(*fact)])
+
     return models.Filter(
-        must=[*map(within, where.taken), *map(holds, where.path)],
-        must_not=[*map(within, where.not_taken), *map(holds, where.not_path)],
+        must=[*map(within, where.taken), *map(holds, where.path), *map(says, where.facts)],
+        must_not=[*map(within, where.not_taken), *map(holds, where.not_path), *map(says, where.not_facts)],
     )
+
+
+def _condition(one: Condition) -> models.FieldCondition:
+    if one.within is None:
+        return models.FieldCondition(key=one.field, match=models.MatchSubstring(substring=one.holds))
+    return models.FieldCondition(key=one.field, range=models.Range(gte=one.within[0], lte=one.within[1]))
 
 
 @contextmanager

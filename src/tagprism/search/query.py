@@ -29,6 +29,7 @@ from tagprism.tagging.tagger import Tagger
 
 OPERATORS = ("AND", "OR", "NOT")
 _BARE = re.compile(r"[^\W_][\w'-]*")
+_PLAIN = re.compile(r"[\w.,-]+")
 _SAMPLE = 256  # pictures of the index that stand in where the bundle has no background
 _LEAST_DEVIATION = 1e-3
 _OF_DEVIATIONS, _OF_SCORE, _LESS, _LESS_ALONE = 0.5, 1.0, 5.0, 4.0
@@ -69,6 +70,19 @@ class Tagged:
 
 
 @dataclass(frozen=True)
+class Fact:
+    """What the picture's file shall say.
+
+    Args:
+        name: `camera`, `rating`, `type` or `gps`.
+        text: as `contract.fact_conditions` reads it.
+    """
+
+    name: str
+    text: str
+
+
+@dataclass(frozen=True)
 class Not:
     """What shall not be."""
 
@@ -97,7 +111,7 @@ class Or:
     parts: tuple[Query, ...]
 
 
-FilterLeaf: TypeAlias = Taken | InPath | Tagged
+FilterLeaf: TypeAlias = Taken | InPath | Tagged | Fact
 Leaf: TypeAlias = Label | FilterLeaf
 Query: TypeAlias = Leaf | Not | Weighted | And | Or
 
@@ -140,6 +154,8 @@ def show(query: Query) -> str:
             return f"path:{text if _BARE.fullmatch(text) else quoted(text)}"
         case Tagged(text):
             return f"tag:{text if _BARE.fullmatch(text) else quoted(text)}"
+        case Fact(name, text):
+            return f"{name}:{text if _PLAIN.fullmatch(text) else quoted(text)}"
 
 
 def quoted(text: str) -> str:
@@ -278,23 +294,24 @@ def divided(query: Query) -> Parts:
     """Take the filters out that stand in the outermost AND."""
     parts = query.parts if isinstance(query, And) else (query,)
     bare = [part.part if isinstance(part, Not) else part for part in parts]
-    sifting = [isinstance(leaf, Taken | InPath) for leaf in bare]
+    sifting = [isinstance(leaf, Taken | InPath | Fact) for leaf in bare]  # a tag of a person is none of the engine's
     if not any(sifting):
         return Parts(None, query)
     pairs = [(leaf, isinstance(part, Not)) for leaf, part, sifts in zip(bare, parts, sifting, strict=True) if sifts]
-    times = {
-        no: tuple((leaf.first, leaf.last) for leaf, negated in pairs if isinstance(leaf, Taken) and negated == no)
-        for no in (False, True)
-    }
-    paths = {
-        no: tuple(leaf.text for leaf, negated in pairs if isinstance(leaf, InPath) and negated == no)
-        for no in (False, True)
-    }
-    where = Filter(times[False], paths[False], times[True], paths[True])
+    conditions: list[tuple[tuple[tuple[str, str], ...], tuple[str, ...], tuple[tuple[str, str], ...]]] = []
+    for negated in (False, True):
+        so = [leaf for leaf, no in pairs if no == negated]
+        times = tuple((leaf.first, leaf.last) for leaf in so if isinstance(leaf, Taken))
+        facts = tuple((leaf.name, leaf.text) for leaf in so if isinstance(leaf, Fact))
+        conditions.append((times, tuple(leaf.text for leaf in so if isinstance(leaf, InPath)), facts))
+    (times, paths, facts), (no_times, no_paths, no_facts) = conditions
+    where = Filter(times, paths, no_times, no_paths, facts, no_facts)
     rest = tuple(part for part, sifts in zip(parts, sifting, strict=True) if not sifts)
     return Parts(where, And(rest) if len(rest) > 1 else rest[0] if rest else None)
 
 
-def as_filter(leaf: Taken | InPath) -> Filter:
+def as_filter(leaf: FilterLeaf) -> Filter:
     """The filter that a leaf is."""
+    if isinstance(leaf, Fact):
+        return Filter(facts=((leaf.name, leaf.text),))
     return Filter(taken=((leaf.first, leaf.last),)) if isinstance(leaf, Taken) else Filter(path=(leaf.text,))

@@ -177,8 +177,11 @@ def _picture(values: dict[str, Any]) -> Picture:
 def _filter(values: dict[str, Any] | None) -> Filter | None:
     if values is None:
         return None
-    ranges = {name: tuple((first, last) for first, last in values[name]) for name in ("taken", "not_taken")}
-    return Filter(**ranges, path=tuple(values["path"]), not_path=tuple(values["not_path"]))
+    pairs = {
+        name: tuple((one, other) for one, other in values[name])
+        for name in ("taken", "not_taken", "facts", "not_facts")
+    }
+    return Filter(**pairs, path=tuple(values["path"]), not_path=tuple(values["not_path"]))
 
 
 def _packed(header: dict[str, Any], array: Float[np.ndarray, ...] | None = None) -> bytes:

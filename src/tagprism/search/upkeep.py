@@ -18,8 +18,8 @@ from threadpoolctl import threadpool_limits
 from tagprism.errors import InputError, PictureError
 from tagprism.files import digest_bytes
 from tagprism.images.decode import MAX_PIXELS, read_bytes
-from tagprism.images.leave_out import patterns
-from tagprism.images.metadata import read_metadata
+from tagprism.images.leave_out import WalkReport, patterns
+from tagprism.images.metadata import Metadata, read_metadata
 from tagprism.images.stream import process_pictures
 from tagprism.images.walk import each_picture, pictures_at
 from tagprism.progress import Progress, silent
@@ -47,6 +47,7 @@ class Upkeep:
         max_pixels: cap on the size of a picture.
         progress: told of every file that is read.
         skipped: told of every file that cannot be used, once as long as it stays as it is.
+        remarked: told of every file that is not quite whole and could be read, and of what is wrong with it.
     """
 
     def __init__(
@@ -56,9 +57,10 @@ class Upkeep:
         max_pixels: int = MAX_PIXELS,
         progress: Progress = silent,
         skipped: Callable[[str, PictureError], None] = lambda path, error: None,
+        remarked: Callable[[str, str], None] = lambda path, remark: None,
     ) -> None:
         self._collection, self._index, self._tagger = collection, collection.index, collection.tagger
-        self._max_pixels, self._progress, self._tell = max_pixels, progress, skipped
+        self._max_pixels, self._progress, self._tell, self._remark = max_pixels, progress, skipped, remarked
         self._catalog = Catalog(catalog_file(collection.where))
         self._keywords = KeywordTable(catalog_file(collection.where))
         self._words = LabelRanker(self._tagger, None)
@@ -108,9 +110,12 @@ class Upkeep:
         if tell_all:
             self._catalog.forget_bad(roots, all=True)
         self._report = Report()
+        passed: list[tuple[str, str]] = []
+        self._report = Report(walk=WalkReport(lambda path, kind: passed.append((path, kind))))
         present = [root for root in roots if os.path.lexists(root)]
         paths = each_picture(present, exclude=excluded, without=self._own, report=self._report.walk)
         self._bring_in(paths, replaced)
+        self._catalog.keep_not_read(roots, passed)
         for root in roots:
             self._remove_gone(root, self._catalog.gone_below(root), prune)
         for root in replaced:
@@ -192,6 +197,8 @@ class Upkeep:
                 if isinstance(one.output, PictureError):
                     self._cannot_use(file, number, one.output)
                 else:
+                    if one.remark:
+                        self._remark(file.path, one.remark)
                     self._keep_new(file, number, one.digest, *one.output)
         self._commit()
 
@@ -216,13 +223,21 @@ class Upkeep:
         source = next((picture for picture in held if picture and picture.digest == digest), None)
         if source is None:
             return False
+        try:
+            known = read_metadata(file.path)
+        except PictureError:
+            return False
         replaced = any(lies_in(source.path, root) for root in self._replaced)
         if number is None and (replaced or not os.path.lexists(source.path)):
             self._report.moved += 1
             number = source.id
         elif number is not None:
-            self._report.changed += 1
-        picture = self._picture(file, number, digest, (source.width, source.height), source.taken, source.tags)
+            (held_as,) = self._index.get([number])
+            if held_as and (held_as.size, held_as.modified, held_as.digest) == (file.size, file.modified, digest):
+                self._report.renewed += 1
+            else:
+                self._report.changed += 1
+        picture = self._picture(file, number, digest, known, source.tags)
         self._wait(picture, self._index.matrices([source.id])[0])
         return True
 
@@ -230,14 +245,14 @@ class Upkeep:
         self, file: File, number: int | None, digest: str, matrix: Float32[np.ndarray, "M Q"], tags: tuple[Tag, ...]
     ) -> None:
         try:
-            facts = read_metadata(file.path)
+            known = read_metadata(file.path)
         except PictureError as error:
             self._skip(file, error)
             return
         if number is not None:
             self._report.changed += 1
         best = tuple((tag.label, tag.probability) for tag in tags)
-        picture = self._picture(file, number, digest, (facts.width, facts.height), facts.taken, best)
+        picture = self._picture(file, number, digest, known, best)
         self._wait(picture, matrix)
 
     def _picture(
@@ -245,15 +260,29 @@ class Upkeep:
         file: File,
         number: int | None,
         digest: str,
-        size: tuple[int, int],
-        taken: str | None,
+        known: Metadata,
         tags: tuple[tuple[str, float | None], ...],
     ) -> Picture:
         if number is None:
             number = self._next_id
             self._next_id += 1
             self._report.added += 1
-        return Picture(number, file.path, file.size, file.modified, digest, *size, taken, tags)
+        return Picture(
+            number,
+            file.path,
+            file.size,
+            file.modified,
+            digest,
+            known.width,
+            known.height,
+            known.taken,
+            tags,
+            known.taken_from,
+            known.camera,
+            known.rating,
+            known.kind,
+            known.place,
+        )
 
     def _cannot_use(self, file: File, number: int | None, error: PictureError) -> None:
         self._skip(file, error)

@@ -19,10 +19,11 @@ class Report:
         moved: whose file was found elsewhere; not looked at again.
         removed: whose file is gone.
         unchanged: not read at all.
+        renewed: of which an older version had read less than is read today; not looked at again.
         skipped: that cannot be used; each was told.
         known_bad: that cannot be used either, and could not before; they were not told again.
         doubtful: root -> how many are gone below it: so many that they were kept in the index, as a disk may be away.
-        walk: what was left out.
+        walk: what was left out, and what is of kinds that are not read.
     """
 
     added: int = 0
@@ -30,6 +31,7 @@ class Report:
     moved: int = 0
     removed: int = 0
     unchanged: int = 0
+    renewed: int = 0
     skipped: int = 0
     known_bad: int = 0
     doubtful: dict[str, int] = field(default_factory=dict)
@@ -38,7 +40,7 @@ class Report:
     @property
     def any_change(self) -> bool:
         """Whether the index is not what it was."""
-        return bool(self.added or self.changed or self.moved or self.removed)
+        return bool(self.added or self.changed or self.moved or self.removed or self.renewed)
 
 
 def is_doubtful(gone: int, held: int) -> bool:

@@ -269,7 +269,7 @@ class Tagger:
                     if isinstance(one.output, PictureError):
                         yield ImageTags(Path(one.path), (), one.output)
                     else:
-                        yield ImageTags(Path(one.path), one.output)
+                        yield ImageTags(Path(one.path), one.output, remark=one.remark)
 
         return rows()
 

@@ -52,11 +52,13 @@ class ImageTags:
         path: as it was given.
         tags: best first; empty with an error.
         error: why the picture could not be used, or None.
+        remark: what is wrong with its file though it could be used; mostly ''.
     """
 
     path: Path
     tags: tuple[Tag, ...]
     error: PictureError | None = None
+    remark: str = ""
 
 
 def label_spellings(labels: Labels, vocabulary: Vocabulary) -> list[tuple[str, ...]]:

@@ -62,6 +62,7 @@ def index(
             max_pixels=max_pixels or MAX_PIXELS,
             progress=console.progress(quiet),
             skipped=lambda path, error: console.say_skipped(path, error.message),
+            remarked=lambda path, remark: console.say_remark(path, remark, quiet=quiet),
         )
         try:
             report = upkeep.update(roots, prune=prune, exclude=exclude, tell_all=rebuild)
@@ -90,9 +91,12 @@ def _follow(collection: Collection, upkeep: Upkeep, report: Report, quiet: bool)
 
 def _exit_code(report: Report, roots: list[str]) -> int:
     """0, or 4 when pictures were skipped that were not known to be bad; nothing at all is an error."""
+    from tagprism.images.formats import say_not_read
+
     done = report.any_change or report.unchanged + report.skipped + report.known_bad
     if not done and not report.doubtful:
-        raise NothingToDoError("there are no pictures.", where=", ".join(map(console.printable, roots)))
+        where = ", ".join(map(console.printable, roots))
+        raise NothingToDoError("there are no pictures.", where=where, remedy=say_not_read(report.walk.not_read))
     return console.SKIPPED if report.skipped else console.OK
 
 
@@ -108,8 +112,9 @@ def _say(collection: Collection, report: Report, quiet: bool) -> None:
         kept = "could not be used before and still cannot; `tagprism tag` says why"
         console.say(f"{report.known_bad:,} picture(s) {kept}", quiet=quiet)
     words = {"added": report.added, "changed": report.changed, "moved": report.moved, "removed": report.removed}
-    words |= {"unchanged": report.unchanged, "skipped": report.skipped}
+    words |= {"renewed": report.renewed, "unchanged": report.unchanged, "skipped": report.skipped}
     done = ", ".join(f"{count:,} {word}" for word, count in words.items() if count) or "nothing to do"
     info = collection.index.info()
     recall = "exact" if info.exact else f"recall {info.recall:.4f}"
     console.say(f"{done}; {info.pictures:,} pictures in {collection.where} ({info.storage}, {recall})", quiet=quiet)
+    console.say_not_read(report.walk.not_read, quiet=quiet)

@@ -90,6 +90,7 @@ def write(
     if done.linked:
         hint = f"{done.linked} of them had other names (hard links)"
         console.say(f"{hint}: what is under these keeps the bytes it had.", quiet=quiet)
+    console.say_not_read(source.not_read, quiet=quiet)
     would = "would be " if dry_run else ""
     console.say(f"{done.written} {what}(s) {would}written, {done.same} as they were.", quiet=quiet)
     if done.run is not None:

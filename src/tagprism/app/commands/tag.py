@@ -92,6 +92,7 @@ def tag(
     job = _Job(tagger, words, top_k, min_probability, max_pixels or MAX_PIXELS, pictures, explain, quiet)
     rows = "csv for spreadsheets" if format == "csv" and spreadsheet else format
     skipped = _print(job, rows) if out is None else _write_file(job, out, rows)
+    console.say_not_read(pictures.report.not_read, quiet=quiet)
     if skipped:
         console.talk.print(f"{skipped:,} picture(s) skipped.")
     return console.SKIPPED if skipped else console.OK
@@ -160,6 +161,8 @@ def _print(job: _Job, format: str) -> int:
                 skipped += 1
                 if not says_itself:
                     _say_skipped(row, row.error)
+            elif row.remark:
+                console.say_remark(os.fspath(row.path), row.remark, quiet=job.quiet)
     except KeyboardInterrupt as stop:
         raise console.Interrupted("interrupted; with --out FILE a second run would continue.") from stop
     return skipped
@@ -232,6 +235,8 @@ def _write_rows(job: _Job, out: Path, format: str, asked: str) -> int:
                 file.write(row)
                 if row.error is not None:
                     _say_skipped(row, row.error)
+                elif row.remark:
+                    console.say_remark(os.fspath(row.path), row.remark, quiet=job.quiet)
         except KeyboardInterrupt as stop:
             kept = f"{file.saved:,} of {job.pictures.count:,} pictures are in {file.part}"
             raise console.Interrupted(f"interrupted; {kept}. Run the same command again to continue.") from stop

@@ -97,6 +97,7 @@ class SearchAnswer(Answer):
     Args:
         query: as it was understood, written out.
         pictures: how many the index holds.
+        not_read: where nothing was asked, what is said of files in the folders that are of kinds that are not read.
         hits: best first.
         more: whether there are pictures after these.
         exact: whether the ranking is that of the full matrices.
@@ -106,6 +107,7 @@ class SearchAnswer(Answer):
 
     query: str
     pictures: int
+    not_read: str
     hits: list[Hit]
     more: bool
     exact: bool
@@ -143,6 +145,9 @@ class ImageAnswer(Answer):
         width: upright, in pixels.
         height: upright, in pixels.
         taken: when, as the camera says it.
+        taken_from: what says so, such as `EXIF:DateTimeOriginal` or `file name`.
+        camera: maker and model, or empty.
+        rating: stars, 0 to 5, or -1 for rejected.
         tags: best first.
         own: keywords that people gave its file, in it or in a sidecar; they win over the model.
         keywords: in its sidecar that tagprism wrote or a person chose; null where the sidecar cannot be read.
@@ -157,6 +162,9 @@ class ImageAnswer(Answer):
     width: int
     height: int
     taken: str | None
+    taken_from: str
+    camera: str
+    rating: int | None
     tags: list[TagOut]
     own: list[str]
     keywords: list[str] | None

@@ -23,7 +23,7 @@ from tagprism.app.server.answers import (
 )
 from tagprism.app.server.forms import explained, hit_of, shown, tag_out
 from tagprism.app.server.originals import Size, read_original, thumbnail
-from tagprism.app.server.overview import Overviews
+from tagprism.app.server.overview import Overviews, not_read_of
 from tagprism.app.server.picture_tags import marked_tags
 from tagprism.app.server.uploads import Upload, read_upload
 from tagprism.errors import InputError, NothingToDoError, PictureError, TagprismError
@@ -87,9 +87,9 @@ class Library:
         began = time.perf_counter()
         index = self.collection.index
         tree = parse(query) if query.strip() else None
-        info, exact = index.info(), True
+        info, exact, passed = index.info(), True, ""
         if tree is None and like is None:
-            ids = self.overviews.latest().ids
+            ids, passed = self.overviews.latest().ids, not_read_of(self.collection)
             pictures = index.get(ids[offset : offset + limit])
             every = self.described([Found(one, 1.0) for one in pictures if one is not None])
             hits, more = [hit_of(one, matched=False) for one in every], offset + limit < len(ids)
@@ -102,6 +102,7 @@ class Library:
         return SearchAnswer(
             query=show(tree) if tree is not None else "",
             pictures=info.pictures,
+            not_read=passed,
             hits=hits,
             more=more,
             exact=exact,
@@ -173,6 +174,9 @@ class Library:
             width=picture.width,
             height=picture.height,
             taken=picture.taken,
+            taken_from=picture.taken_from,
+            camera=picture.camera,
+            rating=picture.rating,
             tags=marked_tags(self.tagger, tags, own, self.marks.said().get(picture.digest, {}), matrix),
             own=list(own),
             keywords=self._keywords(picture),

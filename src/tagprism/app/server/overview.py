@@ -8,8 +8,11 @@ from collections import Counter
 from dataclasses import dataclass
 
 from tagprism.app.server.answers import LabelOut, LabelsAnswer
+from tagprism.images.formats import say_not_read
 from tagprism.labels.phrases import normalise_phrase
 from tagprism.labels.vocabulary import Vocabulary
+from tagprism.search.catalog import not_read
+from tagprism.search.collection import Collection, catalog_file
 from tagprism.search.contract import Index
 
 _QUICK = 0.2  # seconds: an overview that takes no longer is made anew whenever the index has changed
@@ -33,6 +36,11 @@ class Overview:
     count: int
     seconds: float
     made: float
+
+
+def not_read_of(collection: Collection) -> str:
+    """A sentence about the files in a collection's folders that are of kinds that are not read, or nothing."""
+    return say_not_read(not_read(catalog_file(collection.where)))
 
 
 class Overviews:

@@ -116,7 +116,7 @@ function show(answer, { append }) {
   const { query, like } = state.shownFor;
   $("often").hidden = Boolean(query || like || !answer.pictures);
   const all = `${answer.pictures.toLocaleString("en")} picture${answer.pictures === 1 ? "" : "s"}`;
-  if (!query && !like) say(all);
+  if (!query && !like) say(answer.not_read ? `${all}. ${answer.not_read}` : all);
   else if (!answer.hits.length) say("nothing found");
   else say(line.noneIsLikely ? "none is likely; nearest first" : `best first, of ${all}`);
   showEmpty(answer);

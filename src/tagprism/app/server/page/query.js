@@ -1,6 +1,6 @@
 // The query as text and as chips. The text is the truth: chips are read from it and change it. Knows no elements.
 
-const TOKEN = /\s+|[()]|"(?:[^"]|"")*"?|(?:taken|path|tag):(?:"(?:[^"]|"")*"?|[^\s()"]*)|\d*\.?\d+\s*\*|-(?=\S)|[^\s()"]+/giy;
+const TOKEN = /\s+|[()]|"(?:[^"]|"")*"?|(?:taken|path|tag|camera|rating|type|gps):(?:"(?:[^"]|"")*"?|[^\s()"]*)|\d*\.?\d+\s*\*|-(?=\S)|[^\s()"]+/giy;
 const OPERATORS = ["AND", "OR", "NOT"];
 const BARE = /^[\p{L}\p{N}][\p{L}\p{N}_'-]*(?: [\p{L}\p{N}][\p{L}\p{N}_'-]*)*$/u;
 
@@ -39,7 +39,7 @@ export function pieces(query) {
       if (token !== "AND") found.push({ sign: token, start, end });
       begin = null;
       not = false;
-    } else if (/^(taken|path|tag):/i.test(token)) {
+    } else if (/^(taken|path|tag|camera|rating|type|gps):/i.test(token)) {
       put(token, token, start, end);
     } else if (token.startsWith('"')) {
       put(token.replace(/^"|"$/g, "").replaceAll('""', '"'), token, start, end);
@@ -50,7 +50,7 @@ export function pieces(query) {
     } else {
       put(token, token, start, end);
     }
-    before = /^[("]|^(AND|OR|NOT|-|\))$|\*$|^(taken|path|tag):/i.test(token) ? token : "word";
+    before = /^[("]|^(AND|OR|NOT|-|\))$|\*$|^(taken|path|tag|camera|rating|type|gps):/i.test(token) ? token : "word";
   }
   return found;
 }
@@ -99,4 +99,4 @@ export function added(query, typed) {
   return `${query.trim()}${open || text.startsWith("NOT ") ? " " : " AND "}${text}`;
 }
 
-export const isQuery = (text) => /(^|[\s(])(AND|OR|NOT)([\s)]|$)|[()"]|\b(taken|path|tag):|\d\*/.test(text);
+export const isQuery = (text) => /(^|[\s(])(AND|OR|NOT)([\s)]|$)|[()"]|\b(taken|path|tag|camera|rating|type|gps):|\d\*/.test(text);

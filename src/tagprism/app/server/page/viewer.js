@@ -50,9 +50,10 @@ export class Viewer {
       this.picture = details;
       this.show(details, api.thumbnail(details, 1600));
       const day = details.taken ? new Date(details.taken).toLocaleDateString("en-GB", { dateStyle: "long" }) : null;
-      const facts = [`${details.width} × ${details.height}`, size(details.size), day];
+      const stars = details.rating > 0 ? "★".repeat(details.rating) : null;
+      const facts = [`${details.width} × ${details.height}`, size(details.size), day, details.camera, stars];
       $("meta").textContent = `${facts.filter(Boolean).join(" · ")} · `;
-      $("meta").title = details.path;
+      $("meta").title = details.taken_from ? `${details.path}\nWhen it was taken: ${details.taken_from}` : details.path;
       $("original").href = `/api/images/${id}/original`;
       this.showOwn(details.own);
       this.showMarks();

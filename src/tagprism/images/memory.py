@@ -1,0 +1,105 @@
+"""How much memory decoding a picture takes, and who waits until there is some. Decodes nothing."""
+
+from __future__ import annotations
+
+import re
+import struct
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from PIL import Image
+
+MAX_MEMORY = 600_000_000
+"""Bytes that decoding one picture may take, whatever its format and mode, and that all pictures which are being decoded
+take together: one that finds less free waits."""
+
+NESTED = ("ICO", "ICNS")
+"""Formats of which a picture inside may be larger than their header says."""
+
+# Bytes a pixel that a decoder holds beside the picture it fills, as measured; tests/attack/test_pictures.py holds them:
+# frames in the format's own colours, a second canvas, wide numbers. Formats that are not here go line by line.
+_DECODER = {"WEBP": 12.5, "AVIF": 10.0, "HEIF": 6.0, "JPEG2000": 16.0, "JXL": 16.0, "QOI": 6.0, "DDS": 5.0, "SGI": 3.0}
+_DECODER |= {"PPM": 4.0, "XPM": 4.0, "GIF": 1.0, "ICO": 8.0, "ICNS": 24.0}
+_ONE_BYTE, _TWO_BYTES = ("1", "L", "P"), ("I;16", "I;16L", "I;16B", "I;16N")
+_INSIDE = re.compile(rb"\x89PNG\r\n\x1a\n.{4}IHDR(.{8})|ihdr(.{8})|\xff\x4f\xff\x51.{4}(.{8})", re.DOTALL)
+_PARTS = 48_000_000  # bytes of the parts in which a picture is converted, and of what the allocator keeps of them
+_COEFFICIENT = 2  # bytes
+_TILES, _ROWS, _BITS = (322, 323), 278, 258  # tags of TIFF
+
+
+def bytes_to_decode(image: Image.Image, data: bytes, size: tuple[int, int], result: float) -> int:
+    """Bytes that are held at most while a picture is decoded and brought to sRGB.
+
+    Args:
+        image: opened, not loaded; with the size at which its decoder gives it.
+        data: its file.
+        size: (width, height) in the file.
+        result: bytes that are made of each decoded pixel.
+    """
+    pixels = max(image.width * image.height, pixels_inside(data) if image.format in NESTED else 0)
+    stored = 1 if image.mode in _ONE_BYTE else 2 if image.mode in _TWO_BYTES else 4
+    held = min(_PARTS, 16 * pixels) + len(data) + pixels * (stored + _DECODER.get(image.format or "", 0.0) + result)
+    return int(held) + (_coefficients(image, size) if is_kept_whole(image, data) else _strip(image))
+
+
+def _strip(image: Image.Image) -> int:
+    """Bytes of a part of a TIFF that is unpacked at once, which may be all of it."""
+    tags = getattr(image, "tag_v2", None)
+    if tags is None:
+        return 0
+    width, height = (tags.get(tag) for tag in _TILES)
+    if not (isinstance(width, int) and isinstance(height, int)):
+        rows = tags.get(_ROWS)
+        width, height = image.width, min(rows if isinstance(rows, int) else image.height, image.height)
+    bits = tags.get(_BITS, (8,))
+    return 2 * width * height * sum(bits if isinstance(bits, tuple) else (bits,)) // 8
+
+
+def is_kept_whole(image: Image.Image, data: bytes) -> bool:
+    """Whether a JPEG's decoder holds all of it at full size, whatever the size asked for: several scans make it up."""
+    layers = getattr(image, "layer", None)
+    if not layers:
+        return False
+    if image.info.get("progressive"):
+        return True
+    place = data.find(b"\xff\xda")  # the first scan; one of all components is decoded line by line
+    return place > 0 and data[place + 4 : place + 5] != bytes([len(layers)])
+
+
+def _coefficients(image: Image.Image, size: tuple[int, int]) -> int:
+    layers = image.layer  # type: ignore[attr-defined]
+    across, down = max(layer[1] for layer in layers), max(layer[2] for layer in layers)
+    share = sum(layer[1] * layer[2] for layer in layers) / (across * down)
+    return int(size[0] * size[1] * share * _COEFFICIENT)
+
+
+def pixels_inside(data: bytes) -> int:
+    """Pixels of the largest PNG or JPEG 2000 picture inside an icon, whose own header says nothing of it."""
+    found = [b"".join(sides for sides in match.groups() if sides) for match in _INSIDE.finditer(data)]
+    return max((width * height for width, height in map(struct.Struct(">II").unpack, found)), default=0)
+
+
+class Gate:
+    """Lets pictures in as long as all that are inside take no more than so many bytes; in the order of their coming.
+
+    Args:
+        limit: bytes; a picture that takes more is let in alone.
+    """
+
+    def __init__(self, limit: int) -> None:
+        self.limit, self._held = limit, 0
+        self._first, self._less = threading.Lock(), threading.Condition()
+
+    @contextmanager
+    def holding(self, size: int) -> Iterator[None]:
+        """Wait until so many bytes are free, and hold them in the block."""
+        with self._first, self._less:  # the others queue at the lock, so that a large one comes to its turn
+            self._less.wait_for(lambda: not self._held or self._held + size <= self.limit)
+            self._held += size
+        try:
+            yield
+        finally:
+            with self._less:
+                self._held -= size
+                self._less.notify()

@@ -23,6 +23,8 @@ from tagprism.search.similar import Example, likeness
 from tagprism.search.threshold import Ranking, Search, filter_logits, still_held
 from tagprism.tagging.tags import LabelRanker, Tag
 
+_PAGE = 1000
+
 
 @dataclass(frozen=True)
 class Found:
@@ -63,6 +65,8 @@ def find(
     like: Example | None = None,
     marks: Mapping[tuple[str, str], bool] | None = None,
     neighbours: int = 0,
+    offset: int = 0,
+    budget: int | None = None,
 ) -> Results:
     """Find the pictures that match a query and are like an example.
 
@@ -74,6 +78,8 @@ def find(
         marks: what a person has said, as `search.marks` keeps it: (digest of a picture, normalised label) -> added?
             An added label is certain, a rejected one absent.
         neighbours: average the scores of the first pictures over so many that are like each; 0 for none.
+        offset: pictures to leave out first; only those after them are described.
+        budget: pictures times labels after which nothing more is scanned to prove the ranking; None for no end.
 
     Returns:
         The pictures that match best. Those that cannot match (a filter not met, a rejected label) are left out.
@@ -93,20 +99,33 @@ def find(
     if not index.info().pictures:
         return Results((), exact=True)
     if not labels and like is None:
-        return _newest(index, where, rest, limit)
+        return _newest(index, where, rest, limit, offset)
     tagger, label_logits = collection.tagger, collection.label_logits
     vectors = tagger.scoring_vectors(labels) if labels else np.empty((0, index.info().columns), np.float32)
     likely = likeness(like, tagger, label_logits) if like is not None else None
     by_label = _marks_by_label(collection, labels, marks or {})
     search = Search(index, where, rest, labels, vectors, likely, label_logits, by_label)
     own_path = like.path if like is not None else None  # the example itself is not shown
-    wanted = limit if own_path is None else limit + 1
+    wanted = offset + limit if own_path is None else offset + limit + 1
     if neighbours:
         ranking = search.best_smoothed(wanted, neighbours, tagger.bundle.config.dimension)
     else:
-        ranking = search.best(wanted)
-    found = [one for one in _described(collection, search, ranking) if one.picture.path != own_path]
-    return Results(tuple(found[:limit]), exact=index.info().exact and not neighbours)
+        ranking = search.best(wanted, budget)
+    if own_path is not None:
+        ranking = _without(ranking, index, own_path)
+    places = np.arange(len(ranking.ids))
+    found = _described(collection, search, ranking.of((places >= offset) & (places < offset + limit)))
+    return Results(tuple(found), exact=index.info().exact and ranking.is_proven and not neighbours)
+
+
+def _without(ranking: Ranking, index: Index, path: str) -> Ranking:
+    """A ranking without one file, which is among the first of what is like it."""
+    for start in range(0, len(ranking.ids), _PAGE):
+        pictures = index.get(ranking.ids[start : start + _PAGE].tolist())
+        for place, picture in enumerate(pictures, start):
+            if picture is not None and picture.path == path:
+                return ranking.of(np.arange(len(ranking.ids)) != place)
+    return ranking
 
 
 def _described(collection: Collection, search: Search, ranking: Ranking) -> list[Found]:
@@ -131,7 +150,7 @@ def _described(collection: Collection, search: Search, ranking: Ranking) -> list
     return [Found(*of_one) for of_one in zip(kept, scores, tags, map(tuple, matches), strict=True)]
 
 
-def _newest(index: Index, where: Filter | None, rest: Query | None, limit: int) -> Results:
+def _newest(index: Index, where: Filter | None, rest: Query | None, limit: int, offset: int) -> Results:
     """Pictures that meet filters, the newest first; those of unknown time last."""
     info = index.info()
     (hits,) = index.search(np.zeros((1, info.columns), np.float32), info.pictures, where=where)
@@ -141,7 +160,7 @@ def _newest(index: Index, where: Filter | None, rest: Query | None, limit: int) 
         known: dict[Leaf, np.ndarray] = {leaf: filter_logits(leaf, met) for leaf in filters}
         met = [picture for picture, match in zip(met, log_match(rest, known), strict=True) if match == 0]
     met.sort(key=lambda picture: picture.taken or "", reverse=True)
-    return Results(tuple(Found(picture, 1.0) for picture in met[:limit]), exact=True)
+    return Results(tuple(Found(picture, 1.0) for picture in met[offset : offset + limit]), exact=True)
 
 
 def _marks_by_label(

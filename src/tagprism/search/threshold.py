@@ -13,7 +13,7 @@ Source: R. Fagin, A. Lotem, M. Naor, Optimal aggregation algorithms for middlewa
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
@@ -50,15 +50,17 @@ class Ranking:
         ids: best first; of equal ones the lower first.
         matches: logarithm of the match of each.
         scores: for the query's labels, what the matches are made of.
+        is_proven: whether no other picture can be among them.
     """
 
     ids: Int64[np.ndarray, " n"]
     matches: Float64[np.ndarray, " n"]
     scores: Float32[np.ndarray, "n L"]
+    is_proven: bool = True
 
     def of(self, rows: Bool[np.ndarray, " n"]) -> Ranking:
         """Some of them, in the same order."""
-        return Ranking(self.ids[rows], self.matches[rows], self.scores[rows])
+        return Ranking(self.ids[rows], self.matches[rows], self.scores[rows], self.is_proven)
 
 
 @dataclass(frozen=True)
@@ -85,13 +87,20 @@ class Search:
     label_logits: LabelLogits
     marks: Mapping[int, Mapping[int, bool]]
 
-    def best(self, limit: int) -> Ranking:
-        """The best pictures; those that cannot match at all are left out."""
+    def best(self, limit: int, budget: int | None = None) -> Ranking:
+        """The best pictures; those that cannot match at all are left out.
+
+        Args:
+            limit: pictures at most.
+            budget: pictures times labels after which the best so far are taken unproven; None to go on to the proof.
+        """
         total = self.index.info().pictures
         depth = max(_LEAST_DEPTH, 4 * limit)
         if self._bounds(np.full((1, len(self._columns)), -np.inf))[0] > -np.inf:
             depth = total  # a picture without any of the labels may match: no list can prove anything
+        spent, cost = 0, total * max(1, len(self._columns))
         while depth < total:
+            spent += cost
             lists = self.index.search(self._columns[self._rising], depth, where=self.where)
             ids, at_best = self._listed(lists)
             ranked = self._best_of(ids, at_best[:-1], limit)
@@ -99,14 +108,20 @@ class Search:
                 return ranked
             if len(ranked.ids) == limit and ranked.matches[-1] > at_best[-1]:
                 return ranked
+            if budget is not None and len(ranked.ids) == limit and spent + cost > budget:
+                return replace(ranked, is_proven=False)
             depth *= _GROWTH
         return self._ranked(*_aligned(self._whole_lists(max(total, 1))), limit)
 
-    def _whole_lists(self, total: int) -> list[list[Hit]]:
-        """All pictures in each column, also those that have come since they were counted."""
+    def _whole_lists(self, total: int) -> list[_List]:
+        """All pictures in each column, also those that have come since they were counted.
+
+        One column is asked for at a time: what an engine gives takes many times the memory of its numbers.
+        """
         while True:
-            lists = self.index.search(self._columns, total + 1, where=self.where)
-            if all(len(hits) <= total for hits in lists):  # where one is cut off, others may lack what it has
+            found = (self.index.search(column[None], total + 1, where=self.where)[0] for column in self._columns)
+            lists = [_as_arrays(hits) for hits in found]
+            if all(len(ids) <= total for ids, _ in lists):  # where one is cut off, others may lack what it has
                 return lists
             total *= 2
 
@@ -250,16 +265,23 @@ def filter_logits(leaf: Taken | InPath, pictures: Sequence[Picture | None]) -> F
     return np.array([np.inf if one is not None and meets(one, where) else -np.inf for one in pictures])
 
 
-def _aligned(lists: Sequence[Sequence[Hit]]) -> tuple[Int64[np.ndarray, " n"], Float32[np.ndarray, "n C"]]:
+_List = tuple[Int64[np.ndarray, " n"], Float32[np.ndarray, " n"]]
+
+
+def _as_arrays(hits: Sequence[Hit]) -> _List:
+    """Ids and scores of one column."""
+    ids = np.fromiter((hit.id for hit in hits), np.int64, len(hits))
+    return ids, np.fromiter((hit.score for hit in hits), np.float32, len(hits))
+
+
+def _aligned(lists: Sequence[_List]) -> tuple[Int64[np.ndarray, " n"], Float32[np.ndarray, "n C"]]:
     """Scores of the pictures that stand in every list."""
-    ids = [np.fromiter((hit.id for hit in hits), np.int64, len(hits)) for hits in lists]
-    scores = [np.fromiter((hit.score for hit in hits), np.float32, len(hits)) for hits in lists]
-    common = ids[0]
-    for others in ids[1:]:
+    common = lists[0][0]
+    for others, _ in lists[1:]:
         common = np.intersect1d(common, others)
     common = np.sort(common)
     columns = []
-    for own, values in zip(ids, scores, strict=True):
+    for own, values in lists:
         order = np.argsort(own)
         columns.append(values[order[np.searchsorted(own[order], common)]])
     return common, np.stack(columns, axis=1)

@@ -41,7 +41,7 @@ class Health(Answer):
     """How the server is.
 
     Args:
-        status: `starting` comes with status code 503.
+        status: `starting`, also when the index has gone, comes with status code 503.
         version: of tagprism.
     """
 
@@ -155,6 +155,22 @@ class ImageAnswer(Answer):
     tags: list[TagOut]
     keywords: list[str] | None
     explains: bool
+
+
+class OriginalOut(Answer):
+    """The file of a picture, for the server alone.
+
+    Args:
+        path: real and absolute, its bytes in hex.
+        name: of the file as it was indexed, its bytes in hex.
+        parts: BLAKE2b of each part of `originals.PART` bytes.
+        size: in bytes.
+    """
+
+    path: str
+    name: str
+    parts: list[str]
+    size: int
 
 
 class Explained(Answer):

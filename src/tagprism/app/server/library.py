@@ -1,4 +1,7 @@
-"""What the server gives out: an index, its model, and what people said of its pictures. For threads; knows no HTTP."""
+"""What the server gives out: an index, its model, and what people said of its pictures. For threads; knows no HTTP.
+
+It lives in a process of its own (`library_worker`), so every method takes and gives JSON values or bytes alone.
+"""
 
 from __future__ import annotations
 
@@ -7,11 +10,9 @@ import threading
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import BinaryIO
 
 import numpy as np
 from jaxtyping import Float32
-from PIL import Image
 
 from tagprism.app.server.answers import (
     Asked,
@@ -20,28 +21,35 @@ from tagprism.app.server.answers import (
     Hit,
     ImageAnswer,
     KeywordsAnswer,
+    LabelsAnswer,
+    OriginalOut,
     SearchAnswer,
+    TagAnswer,
     TagOut,
     UndoAnswer,
 )
-from tagprism.app.server.originals import Size, read_original, thumbnail
+from tagprism.app.server.originals import describe_original, is_there, read_original, thumbnail
 from tagprism.app.server.overview import Overviews
+from tagprism.app.server.work_queues import BatchingQueue
 from tagprism.errors import InputError, NothingToDoError, PictureError
 from tagprism.images.decode import open_picture
 from tagprism.keywords import journal, sidecar
 from tagprism.labels.phrases import normalise_phrase
-from tagprism.search.collection import Collection, is_address, read_settings
+from tagprism.search.collection import SETTINGS, Collection, catalog_file, is_address, marks_file, read_settings
 from tagprism.search.contract import Picture
 from tagprism.search.find import Found, find
 from tagprism.search.marks import Marks
 from tagprism.search.parse import parse
-from tagprism.search.query import show
+from tagprism.search.query import Query, labels_of, show
 from tagprism.search.similar import Example
 from tagprism.tagging.explain import Explainer, Explanation
 from tagprism.tagging.tags import LabelRanker, Tag
 
 _TAGS = 12  # of one picture
 _FEW = 3  # of a picture in a grid
+_BATCH, _UPLOADS = 8, 64  # uploads that go through the network at once, and that wait for it
+_SCANNED = 4_000_000  # pictures times labels that one search may scan, about two seconds of one processor
+_LABELS = 8  # that a search may have in any case
 _NO_PICTURE = "There is no picture of this number in the index."
 
 
@@ -58,14 +66,29 @@ class Library:
         self.collection, self.marks, self.naming = collection, marks, naming
         self.tagger = collection.tagger
         self.words = LabelRanker(self.tagger, None)
-        self.overviews = Overviews(collection.index, self.tagger.vocabulary)
+        self.overviews = Overviews(collection.index, self.tagger.vocabulary, catalog_file(collection.where))
         _ = self.tagger.bundle.model
         self._writing = threading.Lock()
+        self._network = BatchingQueue("network", self._look, _BATCH, _UPLOADS)
+        self._file = self._marks_file()
 
     def close(self) -> None:
         """Let go of index and marks."""
         self.marks.close()
         self.collection.close()
+
+    @property
+    def is_there(self) -> bool:
+        """Whether index and marks are still where they were opened: a deleted file would take marks all the same."""
+        where = self.collection.where
+        return self._marks_file() == self._file and (is_address(where) or (Path(where) / SETTINGS).is_file())
+
+    def _marks_file(self) -> tuple[int, int] | None:
+        try:
+            status = os.stat(marks_file(self.collection.where))  # noqa: PTH116 (no exceptions to tell apart)
+        except OSError:
+            return None
+        return status.st_dev, status.st_ino
 
     @property
     def folders(self) -> tuple[str, ...]:
@@ -84,19 +107,25 @@ class Library:
             InputError: the query cannot be read, or has words without a vector.
             PictureError: there is no such picture to be like.
         """
+        # What it costs is bounded: too many labels are refused, and where the proof that no other picture is better
+        # would take too long, the best that are known are given, and `exact` is false.
         began = time.perf_counter()
         index = self.collection.index
         tree = parse(query) if query.strip() else None
         info, exact = index.info(), True
-        if tree is None and like is None:
-            ids = self.overviews.latest().ids
+        if like is None and (tree is None or not labels_of(tree)):
+            ids = self.overviews.newest(tree)
             pictures = index.get(ids[offset : offset + limit])
-            hits, more = [_hit(one) for one in pictures if one is not None], offset + limit < len(ids)
+            found = 1.0 if tree is not None else None
+            hits, more = [_hit(one, found) for one in pictures if one is not None], offset + limit < len(ids)
         else:
+            self._check_cost(tree, info.pictures)
             example = Example(self._matrix(like)[0], self.picture(like).path) if like is not None else None
-            results = find(self.collection, tree, offset + limit + 1, like=example, marks=self.marks)
-            hits = [_hit(*_of(one)) for one in results.found[offset : offset + limit]]
-            more, exact = len(results.found) > offset + limit, results.exact
+            results = find(
+                self.collection, tree, limit + 1, like=example, marks=self.marks, offset=offset, budget=_SCANNED
+            )
+            hits = [_hit(*_of(one)) for one in results.found[:limit]]
+            more, exact = len(results.found) > limit, results.exact
         return SearchAnswer(
             query=show(tree) if tree is not None else "",
             pictures=info.pictures,
@@ -107,7 +136,19 @@ class Library:
             seconds=round(time.perf_counter() - began, 6),
         )
 
-    def similar(self, matrix: Float32[np.ndarray, "M Q"], limit: int) -> list[Hit]:
+    def _check_cost(self, tree: Query | None, pictures: int) -> None:
+        labels, most = len(labels_of(tree)) if tree is not None else 0, max(_LABELS, _SCANNED // max(1, pictures))
+        if labels > most:
+            raise InputError(
+                f"the query has {labels:,} labels; of {pictures:,} pictures at most {most:,} can be asked for at once.",
+                remedy="Leave some out, or use `tagprism search`, which takes the time it needs.",
+            )
+
+    def labels(self, prefix: str, limit: int) -> LabelsAnswer:
+        """As `Overviews.labels`."""
+        return self.overviews.labels(prefix, limit)
+
+    def _similar(self, matrix: Float32[np.ndarray, "M Q"], limit: int) -> list[Hit]:
         """Pictures like one that is not in the index."""
         found = find(self.collection, None, limit, like=Example(matrix), marks=self.marks).found if limit else ()
         return [_hit(*_of(one)) for one in found]
@@ -131,14 +172,28 @@ class Library:
             raise PictureError("missing", _NO_PICTURE, where=str(number))
         return picture
 
-    def original(self, number: int) -> tuple[Picture, bytes]:
-        """A picture and the bytes of its file."""
+    def original(self, number: int) -> OriginalOut:
+        """Where the file of a picture is, and what its parts are, so that nothing else is given out."""
+        return describe_original(self.picture(number), self.folders)
+
+    def _original(self, number: int) -> tuple[Picture, bytes]:
         picture = self.picture(number)
         return picture, read_original(picture, self.folders)
 
-    def thumbnail(self, picture: Picture, size: Size) -> bytes:
+    def digest(self, number: int) -> str:
+        """SHA-256 of a picture's bytes, the version of its thumbnails.
+
+        Raises:
+            PictureError: `missing`: it is not in the index, or its file not where it was indexed.
+        """
+        picture = self.picture(number)
+        if not is_there(picture, self.folders):
+            read_original(picture, self.folders)  # it was touched: its bytes decide
+        return picture.digest
+
+    def thumbnail(self, number: int, size: int) -> bytes:
         """A picture's thumbnail."""
-        return thumbnail(picture, self.folders, size)
+        return thumbnail(self.picture(number), self.folders, size)
 
     def details(self, number: int) -> ImageAnswer:
         """All about one picture."""
@@ -184,7 +239,7 @@ class Library:
 
     def explain(self, number: int, labels: Sequence[str]) -> ExplainAnswer:
         """Where some tags of a picture come from."""
-        picture, data = self.original(number)
+        picture, data = self._original(number)
         return self._explained(data, labels, shown(Path(picture.path).name))
 
     def _explained(self, data: bytes, labels: Sequence[str], name: str) -> ExplainAnswer:
@@ -193,21 +248,26 @@ class Library:
 
     # ---- an uploaded picture
 
-    def decode(self, file: BinaryIO, name: str) -> tuple[Image.Image, Float32[np.ndarray, "3 H W"]]:
-        """An uploaded picture, and what the network takes of it; read here, so that few are in memory at once."""
-        image = open_picture(file.read(), draft_size=self.tagger.preprocess.draft_size, where=name or "the upload")
-        return image, self.tagger.preprocess.apply(image)
+    def tag(
+        self, data: bytes, name: str, labels: list[str] | None, top_k: int, similar: int, explain: bool
+    ) -> TagAnswer:
+        """Tags of an uploaded picture; those that come together go through the network together."""
+        image = open_picture(data, draft_size=self.tagger.preprocess.draft_size, where=name or "the upload")
+        matrix = self._network.submit(self.tagger.preprocess.apply(image)).result()
+        tags = self._tags(matrix, labels, top_k)
+        return TagAnswer(
+            width=image.width,
+            height=image.height,
+            tags=tags,
+            similar=self._similar(matrix, similar),
+            explanation=self._explained(data, [tag.label for tag in tags], name) if explain else None,
+        )
 
-    def explain_upload(self, file: BinaryIO, labels: Sequence[str], name: str) -> ExplainAnswer:
-        """Where some tags of an uploaded picture come from."""
-        file.seek(0)
-        return self._explained(file.read(), labels, name)
-
-    def look(self, pixels: Sequence[Float32[np.ndarray, "3 H W"]]) -> list[Float32[np.ndarray, "M Q"]]:
+    def _look(self, pixels: Sequence[Float32[np.ndarray, "3 H W"]]) -> list[Float32[np.ndarray, "M Q"]]:
         """Ranking matrices of prepared pixels, in one batch."""
         return list(self.tagger.network(np.stack(pixels)))
 
-    def tags(self, matrix: Float32[np.ndarray, "M Q"], labels: Sequence[str] | None, top_k: int) -> list[TagOut]:
+    def _tags(self, matrix: Float32[np.ndarray, "M Q"], labels: Sequence[str] | None, top_k: int) -> list[TagOut]:
         """Tags of a ranking matrix, from the vocabulary or from some words."""
         words = self.words if labels is None else LabelRanker(self.tagger, list(dict.fromkeys(labels)))
         (tags,) = words.best(matrix[None], top_k, None)
@@ -222,7 +282,7 @@ class Library:
 
     def write_keywords(self, number: int) -> KeywordsAnswer:
         """Write the marks of a picture into its sidecar, so that `tagprism undo` takes it back."""
-        picture, _ = self.original(number)  # it is still the picture that the marks are about
+        picture, _ = self._original(number)  # it is still the picture that the marks are about
         marks = self.marks.of_picture(picture.digest)
         added, rejected = ([label for label, its in marks.items() if its is kind] for kind in (True, False))
         command = {"page": picture.digest, "added": added, "rejected": rejected, "sidecar": self.naming}

@@ -52,7 +52,7 @@ export class Viewer {
       const facts = [`${details.width} × ${details.height}`, size(details.size), day];
       $("meta").textContent = `${facts.filter(Boolean).join(" · ")} · `;
       $("meta").title = details.path;
-      $("original").href = `/api/images/${id}/original`;
+      $("original").href = `api/images/${id}/original`;
       this.showMarks();
       await this.explain(signal);
     });

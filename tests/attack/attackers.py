@@ -1,4 +1,4 @@
-"""Attackers: connections that send half, read nothing or come in crowds, and what others see of the server meanwhile."""
+"""Attackers: connections that send half, read nothing or come in crowds, and how the server is meanwhile."""
 
 from __future__ import annotations
 
@@ -90,10 +90,10 @@ def timed_get(address: str, path: str, seconds: float = 60) -> tuple[int, float]
 
 
 def memory(process: int) -> int:
-    """Bytes that a process and its children hold, pages of mapped files included."""
-    statuses = [Path(f"/proc/{process}/status"), *(Path(f"/proc/{one}/status") for one in children(process))]
-    lines = [line for status in statuses for line in status.read_text().splitlines()]
-    return sum(int(line.split()[1]) * 1024 for line in lines if line.startswith("VmRSS:"))
+    """Bytes that a process and its children hold, each page of a mapped file once."""
+    rollups = [Path(f"/proc/{one}/smaps_rollup") for one in (process, *children(process))]
+    lines = [line for rollup in rollups for line in rollup.read_text().splitlines()]
+    return sum(int(line.split()[1]) * 1024 for line in lines if line.startswith("Pss:"))
 
 
 def children(process: int) -> list[int]:

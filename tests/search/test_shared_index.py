@@ -11,16 +11,17 @@ import sys
 import threading
 import time
 from collections.abc import Callable
-from multiprocessing.connection import Client
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from tagprism.errors import InputError, MachineError
+from tagprism.search import line as index_line
 from tagprism.search import remote_index, shared_index
 from tagprism.search.contract import Filter, Index, Picture
 from tagprism.search.edge_index import SHARD, EdgeIndex
+from tagprism.search.line import SOCKET, connect
 from tagprism.search.shared_index import LOCK, SERVER, SharedIndex, take_lock
 from tests.search import writer
 from tests.search.writer import SHAPE, matrix, open_shared, picture
@@ -205,13 +206,13 @@ class TestClients:
 
     def test_nobody_comes_in_without_the_key(self, folder: Path) -> None:
         server = with_stable(folder)
-        port = json.loads((folder / SERVER).read_text())["port"]
-        with Client(("127.0.0.1", port)) as line:
-            line.send_bytes(b'{"call": "info", "shape": [0]}\n')
-            line.recv_bytes()  # the challenge
-            with pytest.raises((EOFError, OSError)):
-                line.recv_bytes(), line.recv_bytes()
-        assert all((folder / name).stat().st_mode & 0o077 == 0 for name in (LOCK, SERVER))
+        about = json.loads((folder / SERVER).read_text())
+        for key in (b"wrong", b""):
+            with pytest.raises(ConnectionError):
+                connect(folder, about, key, 10)
+        connect(folder, about, bytes.fromhex(about["key"]), 10).close()
+        names = (LOCK, SERVER, *([SOCKET] if "socket" in about else []))
+        assert all((folder / name).stat().st_mode & 0o077 == 0 for name in names)
         right(server, None)
         server.close()
 
@@ -224,10 +225,42 @@ class TestClients:
         held.release()
         open_shared(folder).close()
 
-    def test_a_port_that_something_else_has_now_is_no_server(self, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_what_something_else_listens_at_is_no_server(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(remote_index, "_GREETING", 0.1)
         with socket.create_server(("127.0.0.1", 0)) as silent, pytest.raises(ConnectionError, match="has gone"):
-            remote_index.RemoteIndex(silent.getsockname()[1], b"key")
+            remote_index.RemoteIndex(Path(), {"port": silent.getsockname()[1]}, b"key")
+
+    @pytest.mark.parametrize("where", ["a port", "a long path"])
+    def test_it_is_the_same_at_a_port_and_in_a_folder_of_a_long_path(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, where: str
+    ) -> None:
+        folder = tmp_path.joinpath(*["a long path " * 10] * 3) if where == "a long path" else tmp_path / "index"
+        if where == "a port":
+            monkeypatch.setattr(index_line, "_listen_in", lambda _: (tmp_path / "no sockets here").stat())
+        folder.mkdir(parents=True)
+        EdgeIndex.create(folder, SHAPE).close()
+        server, client = with_stable(folder), open_shared(folder)
+        assert ("port" in json.loads((folder / SERVER).read_text())) == (where == "a port" or sys.platform != "linux")
+        right(client, None)
+        server.close()
+        right(client, None)
+        client.close()
+        assert not (folder / SOCKET).exists()
+
+    def test_a_crowd_without_the_key_shuts_nobody_out_and_has_no_threads(self, folder: Path) -> None:
+        server = with_stable(folder)
+        about = json.loads((folder / SERVER).read_text())
+        crowd = []
+        for _ in range(300):
+            stranger = socket.socket(socket.AF_UNIX if "socket" in about else socket.AF_INET)
+            stranger.connect(str(folder / SOCKET) if "socket" in about else ("127.0.0.1", about["port"]))
+            crowd.append(stranger)
+        client = open_shared(folder)
+        right(client, None)
+        assert len([one for one in threading.enumerate() if one.name == "index client"]) == 1
+        client.close(), server.close()
+        for stranger in crowd:
+            stranger.close()
 
     def test_an_index_that_cannot_be_opened_leaves_no_lock(self, folder: Path, tmp_path: Path) -> None:
         shutil.rmtree(folder / SHARD)

@@ -26,12 +26,13 @@ from tagprism.search.collection import (
     qdrant,
 )
 from tagprism.search.edge_index import RECALL, SHARD, EdgeIndex
+from tagprism.search.line import SOCKET
 from tagprism.search.shared_index import LOCK, SERVER
 from tagprism.tagging.tagger import load
 
 StorageName = Literal["float32", "float16", "int8"]
 _UPDATE_LOCK = "upkeep"
-_OURS = {SHARD, RECALL, LOCK, SERVER, _UPDATE_LOCK}
+_OURS = {SHARD, RECALL, LOCK, SERVER, SOCKET, _UPDATE_LOCK}
 _OURS |= {f"{name}{part}" for name in (CATALOG, MARKS) for part in ("", "-wal", "-shm")}
 
 

@@ -1,7 +1,7 @@
 """An index that another process has open: requests to it, and its answers, over a local connection.
 
 A message is one line of JSON, then the bytes of one float32 array. Nothing is unpickled: `multiprocessing.connection`
-only frames the messages, and lets nobody in who does not know the key.
+only frames the messages; `line` lets nobody in who does not know the key.
 """
 
 from __future__ import annotations
@@ -10,8 +10,8 @@ import json
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from itertools import islice
-from multiprocessing import AuthenticationError
-from multiprocessing.connection import Client, Connection, answer_challenge, deliver_challenge
+from multiprocessing.connection import Connection
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -19,8 +19,8 @@ from jaxtyping import Float, Float32
 
 from tagprism.errors import InputError, MachineError, TagprismError
 from tagprism.search.contract import Filter, Hit, Index, IndexInfo, Picture, as_json, from_json
+from tagprism.search.line import connect
 
-HOST = "127.0.0.1"
 _PAGE = 1000  # pictures an answer lists at most
 _GREETING = 30.0  # seconds that the server may take to let a client in
 _SECONDS = 600.0  # that the server may take over one request
@@ -72,7 +72,8 @@ class RemoteIndex:
     """An `Index` that another process has open.
 
     Args:
-        port: of the server that the other process runs (`shared_index.IndexServer`).
+        folder: of the index.
+        about: address of the server that the other process runs (`index_server.IndexServer`).
         key: of that server.
 
     Raises:
@@ -80,26 +81,17 @@ class RemoteIndex:
         MachineError: the server does not answer; by every method.
     """
 
-    def __init__(self, port: int, key: bytes) -> None:
-        self._port, self._key = port, key
+    def __init__(self, folder: Path, about: dict[str, Any], key: bytes) -> None:
+        self._where = (folder, about, key)
         self._idle: list[Connection] = []
-        self._idle.append(self._connected())
-
-    def _connected(self) -> Connection:
-        try:
-            line = Client((HOST, self._port))
-            if not line.poll(_GREETING):  # whatever has the port now is no server of an index
-                raise EOFError
-            answer_challenge(line, self._key)
-            deliver_challenge(line, self._key)
-        except (EOFError, AuthenticationError) as error:
-            raise ConnectionError("the process that had the index open has gone") from error
-        return line
+        self._idle.append(connect(*self._where, _GREETING))
 
     def _call(
         self, request: dict[str, Any], array: Float[np.ndarray, ...] | None = None
     ) -> tuple[dict[str, Any], Float32[np.ndarray, ...]]:
-        line = self._idle.pop() if self._idle else self._connected()  # one for every thread that asks at once
+        line = (
+            self._idle.pop() if self._idle else connect(*self._where, _GREETING)
+        )  # one for every thread that asks at once
         try:
             line.send_bytes(_packed(request, array))
             if not line.poll(_SECONDS):

@@ -1,7 +1,7 @@
 """An embedded index that any number of processes may use: one has it open, the others ask that one.
 
-Whoever comes first holds the lock of the folder, opens the index, and answers the others (`IndexServer`); its port and
-key stand in a file beside the lock. When it ends, also by `kill -9`, the next to ask takes its place. So `tagprism
+Whoever comes first holds the lock of the folder, opens the index, and answers the others (`index_server`); its address
+and key stand in a file beside the lock. When it ends, also by `kill -9`, the next to ask takes its place. So `tagprism
 index` works beside a running `tagprism serve`, and `tagprism search` beside both, and a process that is killed harms no
 other. A server need do nothing for that but open the collection and close it at its end.
 """
@@ -10,17 +10,12 @@ from __future__ import annotations
 
 import json
 import os
-import secrets
 import shutil
-import socket
 import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import suppress
 from itertools import islice
-from multiprocessing import AuthenticationError
-from multiprocessing.connection import Client, Connection, Listener, answer_challenge, deliver_challenge
 from pathlib import Path
 from typing import TypeVar
 
@@ -32,7 +27,8 @@ from tagprism.errors import MachineError
 from tagprism.files import machine_errors, take_lock
 from tagprism.search.contract import Filter, Hit, Index, IndexInfo, Picture
 from tagprism.search.edge_index import RECALL, SHARD, EdgeIndex
-from tagprism.search.remote_index import HOST, RemoteIndex, answer
+from tagprism.search.index_server import IndexServer
+from tagprism.search.remote_index import RemoteIndex
 
 LOCK, SERVER = "lock", "server.json"  # files in the folder of the index
 _PATIENCE = 30.0  # seconds to wait for a process that is just opening or closing the index
@@ -88,8 +84,8 @@ class SharedIndex:
         if self._lock is None:
             return self._ask()
         self._index = EdgeIndex(self._folder, *self._form)
-        self._server = IndexServer(self._index)
-        about = {"process": os.getpid(), "port": self._server.port, "key": self._server.key.hex()}
+        self._server = IndexServer(self._index, self._folder)
+        about = {"process": os.getpid(), "key": self._server.key.hex(), **self._server.address}
         with machine_errors(self._folder):
             (self._folder / SERVER).unlink(missing_ok=True)
             private = os.open(self._folder / SERVER, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
@@ -100,7 +96,7 @@ class SharedIndex:
     def _ask(self) -> RemoteIndex | None:
         try:
             about = json.loads((self._folder / SERVER).read_bytes())
-            return RemoteIndex(int(about["port"]), bytes.fromhex(about["key"]))
+            return RemoteIndex(self._folder, about, bytes.fromhex(about["key"]))
         except (OSError, ValueError, KeyError, TypeError):  # it is just opening, or has just gone
             return None
 
@@ -173,60 +169,6 @@ class SharedIndex:
         """Let go of the index; another process that uses it takes it over."""
         with self._changing:
             self._let_go()
-
-
-class IndexServer:
-    """Lets other processes use an index that this one has open, in threads of its own.
-
-    Args:
-        index: open in this process; used by several threads at once.
-
-    Attributes:
-        port: on 127.0.0.1.
-        key: 32 bytes that a process must know.
-    """
-
-    def __init__(self, index: Index) -> None:
-        self._index, self.key = index, secrets.token_bytes(32)
-        self._listener = Listener((HOST, 0), backlog=64)
-        self.port = int(self._listener.address[1])
-        self._closing = threading.Event()
-        self._clients: set[Connection] = set()
-        threading.Thread(target=self._accept, name="index server", daemon=True).start()
-
-    def _accept(self) -> None:
-        while not self._closing.is_set():
-            try:
-                client = self._listener.accept()
-            except OSError:  # a client that has left already, or the end
-                continue
-            threading.Thread(target=self._serve, args=(client,), name="index client", daemon=True).start()
-
-    def _serve(self, client: Connection) -> None:
-        self._clients.add(client)
-        try:
-            deliver_challenge(client, self.key)
-            answer_challenge(client, self.key)
-            while not self._closing.is_set():
-                message = answer(self._index, client.recv_bytes())
-                if self._closing.is_set():
-                    return  # the client asks the next server: this answer may be of an index that is closed
-                client.send_bytes(message)
-        except (OSError, EOFError, AuthenticationError):
-            return  # the client has left, or had no business here
-        finally:
-            self._clients.discard(client)
-            client.close()
-
-    def close(self) -> None:
-        """Let nobody in any more, and end every conversation."""
-        self._closing.set()
-        with suppress(OSError):
-            Client((HOST, self.port)).close()  # wakes the thread that waits for clients
-        self._listener.close()
-        for client in list(self._clients):  # its own thread closes it: only that knows when nothing reads from it
-            with suppress(OSError), socket.fromfd(client.fileno(), socket.AF_INET, socket.SOCK_STREAM) as line:
-                line.shutdown(socket.SHUT_RDWR)
 
 
 class ReadOnlyIndex(EdgeIndex):

@@ -38,6 +38,7 @@ from tagprism.search.similar import Likeness
 
 _LEAST_DEPTH, _GROWTH = 1000, 8  # of the lists; a list of 1,000 takes no longer than one of 20
 _FIRST = 8  # times as many pictures as are wanted are scored before others are passed over
+_BY_ID = 20  # times as long as to scan a picture takes it to score one by its id
 _ROUNDING = 1e-5  # of scores that are computed twice
 _LEAST_AMONG, _AMONG = 200, 10  # pictures that neighbours are looked for among: the first 200, or 10 for each wanted
 
@@ -103,7 +104,7 @@ class Search:
             spent += cost
             lists = self.index.search(self._columns[self._rising], depth, where=self.where)
             ids, at_best = self._listed(lists)
-            ranked = self._best_of(ids, at_best[:-1], limit)
+            ranked = self._best_of(ids, at_best[:-1], limit, budget)
             if any(len(hits) < depth for hits in lists):  # all that meet the filters are in the list
                 return ranked
             if len(ranked.ids) == limit and ranked.matches[-1] > at_best[-1]:
@@ -170,13 +171,18 @@ class Search:
         logits[:, self._rising] = self.label_logits.logits(self._columns[self._rising], scores)
         return ids, self._bounds(logits)
 
-    def _best_of(self, ids: Int64[np.ndarray, " n"], at_best: Float64[np.ndarray, " n"], limit: int) -> Ranking:
+    def _best_of(
+        self, ids: Int64[np.ndarray, " n"], at_best: Float64[np.ndarray, " n"], limit: int, budget: int | None
+    ) -> Ranking:
         """The best of some pictures; only those are scored that may be among them."""
         promising = np.argsort(-at_best, kind="stable")
         some, others = np.split(promising, [_FIRST * limit])
         ranked = self._scored(ids[some], limit)
         least = ranked.matches[-1] if len(ranked.ids) == limit else -np.inf
         more = others[at_best[others] >= least - _ROUNDING]
+        cost = _BY_ID * len(more) * len(self._columns)
+        if budget is not None and cost > budget and len(ranked.ids) == limit:
+            return replace(ranked, is_proven=False)
         return self._scored(ids[np.concatenate([some, more])], limit) if len(more) else ranked
 
     def _scored(self, ids: Int64[np.ndarray, " n"], limit: int) -> Ranking:

@@ -86,7 +86,7 @@ class Served:
     """
 
     def __init__(self, *arguments: str | Path, environment: dict[str, str] | None = None) -> None:
-        command = [sys.executable, "-m", "tagprism", "serve", *map(str, arguments), "--port", "0"]
+        command = [sys.executable, "-m", "tagprism", "serve", "--port", "0", *map(str, arguments)]
         self.process = subprocess.Popen(
             command,
             stdout=subprocess.PIPE,

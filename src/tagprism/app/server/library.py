@@ -119,7 +119,7 @@ class Library:
             found = 1.0 if tree is not None else None
             hits, more = [_hit(one, found) for one in pictures if one is not None], offset + limit < len(ids)
         else:
-            self._check_cost(tree, info.pictures)
+            check_cost(tree, info.pictures)
             example = Example(self._matrix(like)[0], self.picture(like).path) if like is not None else None
             results = find(
                 self.collection, tree, limit + 1, like=example, marks=self.marks, offset=offset, budget=_SCANNED
@@ -135,14 +135,6 @@ class Library:
             recall=info.recall,
             seconds=round(time.perf_counter() - began, 6),
         )
-
-    def _check_cost(self, tree: Query | None, pictures: int) -> None:
-        labels, most = len(labels_of(tree)) if tree is not None else 0, max(_LABELS, _SCANNED // max(1, pictures))
-        if labels > most:
-            raise InputError(
-                f"the query has {labels:,} labels; of {pictures:,} pictures at most {most:,} can be asked for at once.",
-                remedy="Leave some out, or use `tagprism search`, which takes the time it needs.",
-            )
 
     def labels(self, prefix: str, limit: int) -> LabelsAnswer:
         """As `Overviews.labels`."""
@@ -311,6 +303,20 @@ class Library:
             except InputError as error:
                 raise NothingToDoError(error.what, remedy=error.remedy) from error
         return UndoAnswer(run=story.path.stem, files=files, left=[f"{shown(path)}: {why}" for path, why in left])
+
+
+def check_cost(query: Query | None, pictures: int) -> None:
+    """Refuse a query that would scan too much.
+
+    Raises:
+        InputError: it has too many labels for so many pictures.
+    """
+    labels, most = len(labels_of(query)) if query is not None else 0, max(_LABELS, _SCANNED // max(1, pictures))
+    if labels > most:
+        raise InputError(
+            f"the query has {labels:,} labels; of {pictures:,} pictures at most {most:,} can be asked for at once.",
+            remedy="Leave some out, or use `tagprism search`, which takes the time it needs.",
+        )
 
 
 def shown(path: str) -> str:

@@ -49,7 +49,13 @@ class PublicUrl:
             raise InputError(f"is no address ({error}).", where="--public-url", remedy=remedy) from error
         path, host = parts.path.rstrip("/"), (parts.hostname or "").lower()
         host = f"[{host}]" if ":" in host else host
-        if parts.scheme not in _PORTS or not _HOST.fullmatch(host) or parts.query or parts.fragment or "@" in text:
+        if (
+            parts.scheme not in _PORTS
+            or not _HOST.fullmatch(host)
+            or parts.query
+            or parts.fragment
+            or re.search(r"[@\s]", text)
+        ):
             what = f"{text!r} is not an http or https address of a host and a path alone."
             raise InputError(what, where="--public-url", remedy=remedy)
         if not _PATH.fullmatch(path) or {".", ".."} & set(path.split("/")):
@@ -83,7 +89,8 @@ class PublicUrl:
         origin = headers.get("origin")
         if origin is None or (method not in _CHANGING and site is None):
             return True
-        return self._is_public_origin(origin) or origin.partition("://")[2] == host
+        is_direct = not self.is_host(host) and origin.partition("://")[2] == host
+        return is_direct or self._is_public_origin(origin)
 
     def _is_public_origin(self, origin: str) -> bool:
         try:

@@ -6,6 +6,7 @@ import asyncio
 import hashlib
 import os
 import shutil
+import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -14,12 +15,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 from starlette.testclient import TestClient
 
+from tagprism.app.commands.serve import read_token
 from tagprism.app.server import access, originals
 from tagprism.app.server.public_url import PublicUrl
 from tagprism.errors import InputError, PictureError
 from tagprism.search.contract import Picture
+from tests.attack.attackers import timed_get
 from tests.command_line import tagprism
-from tests.server.served import TOKEN, serving
+from tests.server.served import TOKEN, served, serving
 
 PAGE = {"accept": "text/html"}
 PUBLIC = "https://photos.example.org/tags"
@@ -150,24 +153,40 @@ def test_a_public_address_is_as_browsers_write_it() -> None:
     assert str(PublicUrl.of("http://[::1]:8080")) == "http://[::1]:8080/"
 
 
-@pytest.mark.slow
-def test_a_token_file_that_is_no_secret(index: Path, tmp_path: Path) -> None:
-    file = tmp_path / "token"
-    for text, mode, words in (
+@pytest.mark.parametrize(
+    ("text", "mode", "words"),
+    [
         (b"\n", 0o600, "is empty"),
         (b"0123456789abcdef\n", 0o644, "can be read by everyone"),
         (b"x" * 5000, 0o600, "too long"),
-        (b"short", 0o600, "too short"),
-        (b"0123456789abcdef\xff", 0o600, "not plain"),
         (None, 0o600, "cannot be read"),
-    ):
-        file.unlink(missing_ok=True)
-        if text is not None:
-            file.write_bytes(text)
-            file.chmod(mode)
-        done = tagprism("serve", index, "--token-file", file)
-        said = done.stderr.decode()
-        assert done.returncode == 2 and words in " ".join(said.split()) and "Traceback" not in said, said
+    ],
+)
+def test_a_token_file_that_is_no_secret(tmp_path: Path, text: bytes | None, mode: int, words: str) -> None:
+    file = tmp_path / "token"
+    if text is not None:
+        file.write_bytes(text)
+        file.chmod(mode)
+    with pytest.raises(InputError, match=words):
+        read_token(file)
+
+
+@pytest.mark.slow
+def test_a_token_file_as_people_give_it(index: Path, tmp_path: Path) -> None:
+    file = tmp_path / "token"
+    file.write_bytes(b"0123456789abcdef\xff")
+    file.chmod(0o600)
+    done = tagprism("serve", index, "--token-file", file)
+    said = " ".join(done.stderr.decode().split())
+    assert done.returncode == 2 and "too short or not plain" in said and "Traceback" not in said, said
+    file.write_text(f"{TOKEN}\n")
+    with served(index, "--token-file", str(file)) as server:
+        assert timed_get(server.address, "/api/search")[0] == 401
+        asked = urllib.request.Request(f"{server.address}/api/search", headers={"Authorization": f"Bearer {TOKEN}"})
+        with urllib.request.urlopen(asked, timeout=60) as answer:
+            assert answer.status == 200
+        command = Path(f"/proc/{server.process.pid}/cmdline").read_bytes()
+        assert TOKEN.encode() not in command
 
 
 @pytest.mark.slow

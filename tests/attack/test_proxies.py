@@ -93,11 +93,16 @@ def ask(address: str, path: str, **options: object) -> tuple[int, dict[str, str]
         return answer.status, {name.lower(): value for name, value in answer.headers.items()}, answer.read()
 
 
+@pytest.fixture(scope="module")
+def index(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An index of these tests, which mark its pictures."""
+    folder = tmp_path_factory.mktemp("behind")
+    return make_index(folder / "photos.index", make_photos(folder / "photos", drawn=0))
+
+
 @pytest.mark.parametrize("kind", ["nginx", "caddy"])
 @pytest.mark.parametrize("which", [0, 1])
-def test_what_the_documents_say_works(tmp_path: Path, kind: str, which: int) -> None:
-    photos = make_photos(tmp_path / "photos", drawn=0)
-    index = make_index(tmp_path / "photos.index", photos)
+def test_what_the_documents_say_works(index: Path, tmp_path: Path, kind: str, which: int) -> None:
     with socket.create_server(("127.0.0.1", 0)) as free:
         inner = free.getsockname()[1]
     block, prefix = blocks(kind)[which], ("/tags", "")[which]
@@ -122,7 +127,7 @@ def test_what_the_documents_say_works(tmp_path: Path, kind: str, which: int) -> 
             assert ask(public, "/api/images/1/marks", headers=said | own, **mark)[0] == 200
             for origin in ("http://evil.example", "http://127.0.0.1:1"):
                 assert ask(public, "/api/images/1/marks", headers=said | {"Origin": origin}, **mark)[0] == 403
-            data = (photos / "coffee.jpg").read_bytes()
+            data = (index.parent / "photos" / "coffee.jpg").read_bytes()
             form = b'--x\r\nContent-Disposition: form-data; name="file"; filename="a"\r\n\r\n' + data + b"\r\n--x--\r\n"
             kind_of = cookie | own | {"Content-Type": "multipart/form-data; boundary=x"}
             assert ask(public, "/api/tag", method="POST", data=form, headers=kind_of)[0] == 200
@@ -130,12 +135,11 @@ def test_what_the_documents_say_works(tmp_path: Path, kind: str, which: int) -> 
             assert ask(public, "/api/tag", method="POST", data=large, headers=kind_of)[0] != 413
 
 
-def test_the_page_works_below_a_path(tmp_path: Path, request: pytest.FixtureRequest) -> None:
+def test_the_page_works_below_a_path(index: Path, tmp_path: Path) -> None:
     sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
     program = shutil.which("chromium")
     if program is None:
         pytest.skip("there is no chromium: apt-get install chromium")
-    index = make_index(tmp_path / "photos.index", make_photos(tmp_path / "photos", drawn=0))
     with socket.create_server(("127.0.0.1", 0)) as free:
         inner = free.getsockname()[1]
     with proxy("nginx", blocks("nginx")[0], tmp_path, f"127.0.0.1:{inner}") as port:

@@ -51,7 +51,7 @@ def serve(
     from tagprism.app.server.public_url import PublicUrl
 
     if token_file is not None:
-        token = _read_token(token_file)
+        token = read_token(token_file)
     public = PublicUrl.of(public_url) if public_url is not None else PublicUrl()
     _check(host, token)
     listening = _listen(host, port)
@@ -80,7 +80,7 @@ def serve(
     return console.OK
 
 
-def _read_token(file: Path) -> str:
+def read_token(file: Path) -> str:
     """The token in a file; one that others may read is no secret.
 
     Raises:

@@ -67,11 +67,11 @@ def crowd(port: int, count: int, data: bytes, receive_buffer: int | None = None)
 
 
 def raise_file_limit() -> None:
-    """A crowd of 2,000 needs more open files than a process is given at first."""
+    """A crowd needs more open files than a process is given at first."""
     import resource
 
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (min(hard, max(soft, 8192)), hard))
+    resource.setrlimit(resource.RLIMIT_NOFILE, (min(hard, max(soft, 18_000)), hard))
 
 
 def timed_get(address: str, path: str, seconds: float = 60) -> tuple[int, float]:

@@ -49,7 +49,7 @@ def closes(line: socket.socket, seconds: float) -> float:
 
 @pytest.mark.parametrize("data", [HALF_HEADERS, b""], ids=["half the headers", "nothing"])
 def test_half_open_connections(server: Served, data: bytes) -> None:
-    with crowd(port_of(server.address), 2000 * SCALE if SCALE == 1 else 15_000, data) as lines:
+    with crowd(port_of(server.address), 2000 if SCALE == 1 else 15_000, data) as lines:
         serves_others(server)
         assert not data or closes(lines[-1], 100) < 10 * GENEROUS
     serves_others(server)
@@ -92,13 +92,17 @@ def test_unfinished_uploads_are_given_up(server: Served, photos: Path) -> None:
                 time.sleep(1)
 
 
-def test_readers_that_do_not_read(server: Served) -> None:
+def large_original(server: Served) -> str:
+    """Address of a file that does not fit into a line's buffers."""
     with urllib.request.urlopen(f"{server.address}/api/search?limit=200", timeout=60) as answer:
-        hits = json.load(answer)["hits"]
-    (large,) = [hit["id"] for hit in hits if hit["name"] == "large.bmp"]
-    port, before = port_of(server.address), memory(server.process.pid)
+        (number,) = [hit["id"] for hit in json.load(answer)["hits"] if hit["name"] == "large.bmp"]
+    return f"/api/images/{number}/original"
+
+
+def test_readers_that_do_not_read(server: Served) -> None:
+    port, path, before = port_of(server.address), large_original(server), memory(server.process.pid)
     count = 40 if SCALE == 1 else 400
-    with crowd(port, count, get_of(port, f"/api/images/{large}/original"), receive_buffer=4096) as lines:
+    with crowd(port, count, get_of(port, path), receive_buffer=4096) as lines:
         time.sleep(3)
         assert memory(server.process.pid) - before < count * 2**20 + 200 * 2**20  # all of it would be 24 MiB each
         serves_others(server)
@@ -116,9 +120,13 @@ def test_what_is_no_http_fills_no_disk(server: Served) -> None:
 
 def test_stopping_answers_or_says_that_it_stops(index: Path) -> None:
     server = Served(index)
-    port, began = port_of(server.address), time.monotonic()
-    with crowd(port, 3, half_sent_upload(port)) as lines, crowd(port, 3, HALF_HEADERS):
-        time.sleep(0.5)
+    port, path = port_of(server.address), large_original(server)
+    with (
+        crowd(port, 3, half_sent_upload(port)) as lines,
+        crowd(port, 3, HALF_HEADERS),
+        crowd(port, 3, get_of(port, path), receive_buffer=4096),
+    ):
+        time.sleep(2)
         began = time.monotonic()
         server.process.terminate()
         lines[0].settimeout(100)

@@ -72,7 +72,7 @@ class Guard:
             return
         scope = self._access.public.without_prefix(scope)
         limit = asyncio.timeout_at(self._end)
-        answering = _Answering(scope, send, lambda: self._under_way.discard(limit))
+        answering = _Answering(scope, send, lambda: self._begin(limit))
         receive = _in_time(receive)
         try:
             async with limit:
@@ -88,6 +88,12 @@ class Guard:
         except HTTPException as error:  # of a body that is not for the application
             answer = too_large(scope) if error.status_code == 413 else too_slow()
             await answer(scope, receive, answering.send)
+
+    def _begin(self, limit: asyncio.Timeout) -> None:
+        """An answer that has begun is not replaced by another one; its connection has deadlines of its own."""
+        if limit in self._under_way:
+            self._under_way.discard(limit)
+            limit.reschedule(None)
 
     async def _admitted(self, scope: Scope, receive: Receive, send: Send) -> None:
         headers = Headers(scope=scope)

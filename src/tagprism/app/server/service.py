@@ -12,6 +12,7 @@ from tagprism.app.server.guard import MAX_UPLOADS
 from tagprism.app.server.library import Library
 from tagprism.app.server.library_process import LibraryBugError, LibraryError, LibraryGoneError, LibraryProcess
 from tagprism.app.server.work_queues import ThreadQueue
+from tagprism.errors import MachineError
 
 _T = TypeVar("_T")
 _P = ParamSpec("_P")
@@ -139,7 +140,7 @@ class Service:
                 count = await asyncio.to_thread(self._process.wait_ready, wake)
             except (LibraryError, LibraryGoneError, LibraryBugError, OSError) as error:
                 if is_first:
-                    failed(error)
+                    failed(_ended() if isinstance(error, LibraryGoneError) else error)
                     return
                 self._why = _unavailable(error)
             else:
@@ -159,6 +160,11 @@ class Service:
             self._process.close()
         for queue in (self.searches, self.quick, self.pictures, self.uploads):
             queue.close()
+
+
+def _ended() -> MachineError:
+    what = "the process that opens the index has ended before it was done."
+    return MachineError(what, remedy="See what it wrote above; it may have had too little memory.")
 
 
 def _unavailable(error: BaseException) -> LibraryError:

@@ -7,6 +7,7 @@ were looked at). Knows no requests.
 from __future__ import annotations
 
 import asyncio
+import heapq
 import socket
 import sys
 from collections.abc import Callable
@@ -24,7 +25,8 @@ HEADERS = 10.0
 PATIENCE = 10.0
 """Seconds that stopping takes at most."""
 
-BACKLOG = 128  # connections that are accepted in one go
+BACKLOG, _QUEUE = 128, 1024  # connections that are accepted in one go, and that may wait for that
+_GO = 16  # connections that go at once where there is no room: to look for them takes a while
 _CHECK, _LEAST = 10.0, 40_960  # of an answer, this many bytes must be taken in this many seconds
 _FILES = 4096  # that may be open, where the system lets us
 _HERE = ("127.", "::1", "::ffff:127.")
@@ -43,7 +45,7 @@ class Connection(H11Protocol):
     _reading: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        """Let it in; where there is no room, the one that has waited longest for its client goes."""
+        """Let it in; where there is no room, those that have waited longest for their clients go."""
         super().connection_made(transport)
         transport.set_write_buffer_limits(high=0)  # `pause_writing` then tells of every byte that is not taken
         address = self.client[0] if self.client else ""
@@ -60,7 +62,8 @@ class Connection(H11Protocol):
         if len(others) <= most:
             return
         idle = [one for one in others if one is not self and one.waits_for_client]
-        (min(idle, key=lambda one: one.since) if idle else self).abort()
+        for one in heapq.nsmallest(_GO, idle, key=lambda one: one.since) or [self]:
+            one.abort()
 
     @property
     def waits_for_client(self) -> bool:
@@ -156,6 +159,12 @@ class Server(uvicorn.Server):
             ws="none",
         )
         super().__init__(config)
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Start, and let more connections wait than are accepted in one go: each takes a file before any is closed."""
+        await super().startup(sockets)
+        for listening in sockets or ():
+            listening.listen(_QUEUE)
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """Answer what is under way, with 503 what takes too long, and close the rest."""

@@ -3,8 +3,9 @@
 Run: python benchmarks/search.py PHOTOS [--pictures 100000] [--million] [--plot docs/search_speed.svg]
 PHOTOS is a folder of photos. Their records (photos-lite: 7 rows of 256 numbers, 194 shared numbers) are real; more
 pictures are made from them: each is a mix of two real ones, the second with a share of at most a half, and noise of a
-fifth of each column's deviation, once for the shared numbers as for each row. Queries are words of the model's vocabulary. All ways take turns, query by query, so that what
-else the machine does hurts all alike; `cpu` is processor time, which that hurts least. Rivals:
+fifth of each column's deviation, once for the shared numbers as for each row. Queries are words of the model's
+vocabulary. All ways take turns, query by query, so that what else the machine does hurts all alike; `cpu` is processor
+time, which that hurts least. Rivals:
   numpy: float32 product of all rows, maximum over a picture's rows, the product of the shared numbers, the best 100;
   numpy, copies: the same where each row ends in a copy of the shared numbers, as tagprism kept them before;
   faiss: IndexFlatIP over all rows with their copies; 7 x 100 rows hold the best 100 pictures for certain.

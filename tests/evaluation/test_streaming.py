@@ -186,7 +186,7 @@ REFUSED: list[tuple[dict[str, Any], dict[str, Any], str]] = [
     (
         {"vectors": np.ones((30, 7), np.float32)},
         {},
-        r"^records of Shape\(vectors=3, dimension=8, shared=1\) want .* Evaluate with the label",
+        r"^records of 3 x 8 and 1 numbers want .* Evaluate with the label",
     ),
     ({}, {"ks": (0, 3)}, "^K must be at least 1, not 0.$"),
     ({}, {"unknown": "maybe"}, "^unknown must be one of ignore, negative"),

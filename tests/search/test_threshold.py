@@ -152,20 +152,20 @@ def test_the_best_are_those_of_a_plain_ranking(
 def test_neighbours_order_the_first_pictures_anew(made: Made, monkeypatch: pytest.MonkeyPatch, k: int) -> None:
     monkeypatch.setattr(threshold, "_LEAST_AMONG", 30)
     label_logits, tree, records = LabelLogits(BACKGROUND, standardised=True), parse("a NOT b"), made[1]
-    first = [one for _, one in plain(tree, None, label_logits, made, {})[:50]]  # ten for each that is wanted
+    first = [one for _, one in plain(tree, None, label_logits, made, {})[:100]]  # ten for each that is wanted
     means = records.rows[np.array(first) - 1].mean(axis=1)
     means /= np.linalg.norm(means, axis=1, keepdims=True)
-    alike = means @ means.T - 2 * np.eye(50)
+    alike = means @ means.T - 2 * np.eye(100)
     nearest = np.argsort(-alike, axis=1)[:, :k]
     scores, _ = score_records(records[np.array(first) - 1], VECTORS[:2])
     mixed = 0.7 * scores + 0.3 * scores[nearest].mean(axis=1)
     matches = log_match(tree, dict(zip(map(Label, LABELS[:2]), label_logits.logits(VECTORS[:2], mixed).T, strict=True)))
-    found = search_of(made[0], tree, None, label_logits).best_smoothed(5, k)
-    assert found.matches.tolist() == pytest.approx(sorted(matches, reverse=True)[:5], abs=1e-5)
+    found = search_of(made[0], tree, None, label_logits).best_smoothed(10, k)
+    assert found.matches.tolist() == pytest.approx(sorted(matches, reverse=True)[:10], abs=1e-5)
     places = [first.index(one) for one in found.ids.tolist()]
-    assert len(set(places)) == 5 and found.matches == pytest.approx(matches[places], abs=1e-5)
+    assert len(set(places)) == 10 and found.matches == pytest.approx(matches[places], abs=1e-5)
     assert found.scores == pytest.approx(mixed[places], abs=1e-5)
-    assert found.ids.tolist() != first[:5]
+    assert found.ids.tolist() != first[:10]
 
 
 @pytest.mark.parametrize(

@@ -111,6 +111,7 @@ class Collection:
         top_k: int = 20,
         like: str | os.PathLike[str] | Example | None = None,
         neighbours: int = 0,
+        exact: bool = False,
     ) -> Results:
         """Find the pictures that match a query best, with what people said of tags in the page of `tagprism serve`.
 
@@ -119,6 +120,7 @@ class Collection:
             top_k: pictures at most, from 1.
             like: a picture file to find others like, or its record; alone or with a query.
             neighbours: average the scores of the first pictures over so many that are like each; 0 for none.
+            exact: look at the records of all pictures, also in a large index, which else looks for candidates first.
 
         Returns:
             Pictures, best first. Those that cannot match (a filter not met, a rejected label) are left out.
@@ -140,7 +142,7 @@ class Collection:
 
         example = example_of(self, os.fspath(like)) if isinstance(like, str | os.PathLike) else like
         marks = kept_marks(self.where) if marks_file(self.where).exists() else {}
-        return find(self, query, top_k, like=example, marks=marks, neighbours=neighbours)
+        return find(self, query, top_k, like=example, marks=marks, neighbours=neighbours, exact=exact)
 
     def with_model(self, model: str) -> Collection:
         """The same collection, with its model under another name."""

@@ -105,6 +105,10 @@ def test_what_cannot_be_done_is_said(cli: Cli, world: World, photos: Path, tmp_p
     assert cli("index", photos, "--into", where, "--quiet").code == 0
     (where / "index.json").write_text("{}")
     cli("index", photos, "--into", where).refused("index.json", "is damaged")
+    (where / "index.json").write_text("{")
+    cli("index", photos, "--into", where).refused("index.json", "is damaged", "--rebuild")
+    done = cli("index", photos, "--into", where, "-m", world.run, "--rebuild")
+    assert done.code == 0 and "6 added" in done.err
 
 
 def test_a_missing_folder_empties_nothing(cli: Cli, world: World, photos: Path, tmp_path: Path) -> None:

@@ -264,7 +264,7 @@ def read_settings(folder: Path) -> Settings:
         InputError: it is not there, damaged, or of a newer version.
         IndexMismatchError: it is of an older version.
     """
-    return _checked(str(folder), read_values(folder))
+    return _checked(str(folder), read_values(folder), folder / SETTINGS)
 
 
 def read_values(folder: Path) -> dict[str, Any]:
@@ -282,7 +282,7 @@ def read_values(folder: Path) -> dict[str, Any]:
         raise InputError("is damaged.", where=str(file), remedy=_ANEW) from error
 
 
-def _checked(where: str, values: dict[str, Any]) -> Settings:
+def _checked(where: str, values: dict[str, Any], file: Path | None = None) -> Settings:
     if values.get("format") == 1:
         option = " --rebuild" if is_address(where) else ""
         raise IndexMismatchError(
@@ -294,7 +294,7 @@ def _checked(where: str, values: dict[str, Any]) -> Settings:
         return Settings.model_validate(values)
     except ValidationError as error:
         what = f"is damaged, or of a newer version of tagprism ({error.errors()[0]['msg']})."
-        raise InputError(what, where=where, remedy=_ANEW) from error
+        raise InputError(what, where=str(file or where), remedy=_ANEW) from error
 
 
 def lasting_name(model: str) -> str:

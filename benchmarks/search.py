@@ -28,9 +28,10 @@ import numpy as np
 from tagprism import load
 from tagprism.bundle.record import Records
 from tagprism.images.walk import find_pictures
-from tagprism.search import contract
-from tagprism.search.contract import Picture, candidates
+from tagprism.search import first_stage
+from tagprism.search.contract import Picture
 from tagprism.search.edge_index import EdgeIndex
+from tagprism.search.first_stage import candidates
 from tagprism.tagging.tagger import Tagger
 
 LIMIT, QUERIES, CHUNK = 100, 48, 10_000
@@ -173,13 +174,13 @@ def side_by_side(real: Records, queries: np.ndarray, count: int, folder: Path, r
 
 def by_candidates(index: EdgeIndex, queries: np.ndarray) -> None:
     """What the first stage finds by the number of candidates, of what all records give."""
-    usual = contract._CANDIDATES
+    usual = first_stage._CANDIDATES
     for limit in (20, 100, 1000):
         wanted = found_in(index, queries, limit, exact=True)
         for count in (2000, 4000, 8000, 16_000):
-            contract._CANDIDATES = count, 1
+            first_stage._CANDIDATES = count, 1
             say(what="candidates", first=limit, count=count, **recall(wanted, found_in(index, queries, limit)))
-    contract._CANDIDATES = usual
+    first_stage._CANDIDATES = usual
 
 
 def largest_scores(records: Records, queries: np.ndarray) -> np.ndarray:

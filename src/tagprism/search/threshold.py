@@ -36,7 +36,7 @@ from tagprism.search.query import (
 )
 from tagprism.search.similar import Likeness
 
-_LEAST_DEPTH, _GROWTH = 1000, 8  # of the lists; a list of 1,000 takes no longer than one of 20
+_LEAST_DEPTH, _GROWTH = 500, 8  # of the lists; a list of 500 takes no longer than one of 20
 _FIRST = 8  # times as many pictures as are wanted are scored before others are passed over
 _BY_ID = 20  # times as long as to scan a picture takes it to score one by its id
 _ROUNDING = 1e-5  # of scores that are computed twice
@@ -77,6 +77,7 @@ class Search:
         likeness: what else ranks them.
         label_logits: turns scores into logits.
         marks: column of a label -> id -> added or rejected by a person.
+        exact: whether a large index looks at all records (`Index.search`).
     """
 
     index: Index
@@ -87,6 +88,7 @@ class Search:
     likeness: Likeness | None
     label_logits: LabelLogits
     marks: Mapping[int, Mapping[int, bool]]
+    exact: bool = False
 
     def best(self, limit: int, budget: int | None = None) -> Ranking:
         """The best pictures; those that cannot match at all are left out.
@@ -102,7 +104,7 @@ class Search:
         spent, cost = 0, total * max(1, len(self._columns))
         while depth < total:
             spent += cost
-            lists = self.index.search(self._columns[self._rising], depth, where=self.where)
+            lists = self.index.search(self._columns[self._rising], depth, where=self.where, exact=self.exact)
             ids, at_best = self._listed(lists)
             ranked = self._best_of(ids, at_best[:-1], limit, budget)
             if any(len(hits) < depth for hits in lists):  # all that meet the filters are in the list
@@ -126,23 +128,22 @@ class Search:
                 return lists
             total *= 2
 
-    def best_smoothed(self, limit: int, neighbours: int, dimension: int) -> Ranking:
+    def best_smoothed(self, limit: int, neighbours: int) -> Ranking:
         """The first pictures, those best that others like them match too.
 
         Args:
             limit: pictures at most.
             neighbours: pictures whose mean score is three tenths of each score, from 1.
-            dimension: D, the columns of a principal vector.
         """
         ids = np.sort(self.best(max(_LEAST_AMONG, _AMONG * limit)).ids)
         while True:
             try:
                 scores = self.index.scores(self._columns, ids.tolist()).T
-                matrices = self.index.matrices(ids.tolist())
+                rows = self.index.records(ids.tolist()).rows
             except KeyError:  # removed meanwhile
                 ids = np.array(sorted(still_held(self.index, ids.tolist())), np.int64)
             else:
-                nearest = nearest_pictures(matrices, dimension, neighbours)
+                nearest = nearest_pictures(rows, neighbours)
                 return self._ranked(ids, smoothed(scores, np.arange(len(ids)), nearest), limit)
 
     @cached_property

@@ -1,0 +1,74 @@
+"""Which layout a folder or repository has. Opens no network and fetches nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from pathlib import Path
+from typing import cast
+
+from tagprism.bundle.foreign import fastembed, immich, rclip, transformers_js
+from tagprism.bundle.foreign.layout import Adapter, Layout
+from tagprism.errors import InputError
+
+ADAPTERS = cast(tuple[Adapter, ...], (immich, transformers_js, rclip, fastembed))
+_DEEPEST = 2  # folders below the model's own in which files are used
+
+
+def layout_of(names: Collection[str], form: str | None) -> tuple[Adapter, list[str]] | None:
+    """The layout of a folder or repository, and the files of it that are used.
+
+    Args:
+        names: all files, relative, with `/`.
+        form: as `layout.Layout`.
+
+    Raises:
+        InputError: it has a layout, and lacks a file or the form.
+    """
+    for adapter in ADAPTERS:
+        if (wanted := adapter.needed(names, form)) is not None:
+            return adapter, wanted
+    return None
+
+
+def names_in(folder: Path) -> list[str]:
+    """Files in a folder and a little below."""
+    patterns = ["/".join(["*"] * depth) for depth in range(1, _DEEPEST + 1)]
+    return [file.relative_to(folder).as_posix() for one in patterns for file in folder.glob(one) if file.is_file()]
+
+
+def read_layout(folder: Path, form: str | None = None, partner: Path | None = None) -> Layout | None:
+    """Read a foreign model's folder; None where it is of no layout that is known.
+
+    Args:
+        folder: the model's.
+        form: as `layout.Layout`.
+        partner: folder of the other half; None to look beside this one.
+
+    Raises:
+        InputError: a file is missing, damaged, leads out of the folder, or holds a setting that is not understood.
+    """
+    try:
+        found = layout_of(names_in(folder), form)
+        if found is None:
+            return None
+        adapter, _ = found
+        other = adapter.partner(folder.resolve().name) if partner is None else None
+        layout = adapter.read(folder, partner or (folder.resolve().parent / other if other else None), form)
+    except InputError as error:
+        raise error if error.where else InputError(error.what, where=str(folder), remedy=error.remedy) from error
+    for file in layout.files.values():
+        _check_inside(file, folder, partner)
+    return layout
+
+
+def _check_inside(file: Path, folder: Path, partner: Path | None) -> None:
+    """Refuse a link that leads out of the model; those of the hub's cache, to files that it keeps by digest, do not."""
+    real = file.resolve()
+    roots = [at.resolve() for at in (folder, partner or file.parent) if at.resolve() in (file.parent.resolve(), *file.parent.resolve().parents)]
+    roots += [root.parents[1] / "blobs" for root in roots if root.parent.name == "snapshots"]
+    if not any(real.is_relative_to(root) for root in roots):
+        raise InputError(
+            "is a link that leads out of the model, and is not followed.",
+            where=str(file),
+            remedy="Put the file itself in its place.",
+        )

@@ -1,0 +1,121 @@
+"""The layout of `immich-app/*`: open_clip's own settings, two graphs of batch 1 that give unit vectors."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+from tokenizers import Tokenizer
+
+from tagprism.bundle.foreign.layout import (
+    AGAIN,
+    Clean,
+    Layout,
+    Text,
+    Vision,
+    lacks,
+    not_understood,
+    read_object,
+    token,
+    weights_beside,
+)
+from tagprism.errors import InputError
+from tagprism.images.preprocess import Preprocess
+
+NAME = "immich"
+_VISUAL, _TEXTUAL, _CONFIG = "visual/model.onnx", "textual/model.onnx", "config.json"
+_PREPROCESS, _TOKENIZER = "visual/preprocess_cfg.json", "textual/tokenizer.json"
+_TOKENIZER_CONFIG = "textual/tokenizer_config.json"
+_OUTPUTS = ("embedding", "text_embedding", "image_embedding")
+_CLIP_MEAN, _CLIP_STD = [0.48145466, 0.4578275, 0.40821073], [0.26862954, 0.26130258, 0.27577711]
+_CLIP_TOKENS = (("<|startoftext|>", 49406), ("<|endoftext|>", 49407))
+_RESIZE = {"shortest": "shortest", "squash": "squash"}
+
+
+def needed(names: Collection[str], form: str | None) -> list[str] | None:
+    """As `layout.Adapter` says."""
+    if not {_VISUAL, _TEXTUAL} & set(names):
+        return None
+    wanted = [_CONFIG, _VISUAL, _PREPROCESS, _TEXTUAL, _TOKENIZER, _TOKENIZER_CONFIG]
+    lacks(names, wanted, "a model of Immich")
+    if form is not None:
+        raise InputError(f"a model of Immich has no form `{form}`.", remedy="Leave # and what follows it away.")
+    return [*wanted, *(name for graph in (_VISUAL, _TEXTUAL) for name in weights_beside(names, graph, any_name=True))]
+
+
+def partner(name: str) -> str | None:
+    """As `layout.Adapter` says: one folder holds all."""
+    return None
+
+
+def read(folder: Path, partner: Path | None, form: str | None) -> Layout:
+    """As `layout.Adapter` says."""
+    names = [file.relative_to(folder).as_posix() for part in ("visual", "textual") for file in (folder / part).iterdir()]
+    config = read_object(folder / _CONFIG)
+    text = config.get("text_cfg")
+    if not isinstance(text, dict):
+        raise not_understood("it has no `text_cfg`", folder / _CONFIG)
+    return Layout(
+        layout=NAME,
+        name=folder.name,
+        folder=folder,
+        files={name: folder / name for name in needed([*names, _CONFIG], None) or ()},
+        vision=Vision(folder / _VISUAL, _OUTPUTS, _preprocess(folder / _PREPROCESS)),
+        text=_text(folder, text),
+    )
+
+
+def _preprocess(file: Path) -> Preprocess:
+    its = read_object(file)
+    size = its.get("size", 224)
+    height, width = size if isinstance(size, list) and len(size) == 2 else (size, size)
+    mode, interpolation = its.get("resize_mode", "shortest"), its.get("interpolation", "bicubic")
+    if mode not in _RESIZE:
+        raise not_understood(f"resize_mode is {mode!r}", file)
+    if its.get("mode", "RGB") != "RGB":
+        raise not_understood(f"mode is {its['mode']!r}", file)
+    values = {"height": height, "width": width, "resize": _RESIZE[mode], "interpolation": interpolation}
+    mean, std = its.get("mean", _CLIP_MEAN), its.get("std", _CLIP_STD)
+    try:
+        return Preprocess.model_validate(values | {"mean": mean, "std": std})
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(map(str, first["loc"]))
+        raise InputError(f"cannot be used: {where}: {first['msg']}.", where=str(file), remedy=AGAIN) from error
+
+
+def _text(folder: Path, text: dict[str, Any]) -> Text:
+    where, settings = folder / _CONFIG, read_object(folder / _TOKENIZER_CONFIG)
+    source = text.get("hf_tokenizer_name")
+    if "nllb" in f"{source} {text.get('hf_model_name')}":
+        raise not_understood("its text network (nllb) wants the mark of a language before each phrase", where)
+    given = text.get("tokenizer_kwargs") or {}
+    clean = given.get("clean", "lower" if source is None else "whitespace")
+    cleans: dict[object, Clean] = {one: one for one in ("whitespace", "lower", "canonicalize")}  # type: ignore[misc]
+    if strange := sorted(set(given) - {"clean"}) or clean not in cleans:
+        raise not_understood(f"tokenizer_kwargs is {given} ({strange})", where)
+    length, pad = text.get("context_length", 77), token(settings.get("pad_token"))
+    if not isinstance(length, int) or not 1 < length <= 4096:
+        raise not_understood(f"context_length is {length!r}", where)
+    if source is not None and pad is None:
+        raise not_understood("it names no pad_token", folder / _TOKENIZER_CONFIG)
+    end = token(settings.get("eos_token")) if settings.get("add_eos_token") is True else None
+    vocabulary = text.get("vocab_size", 49408 if source is None else None)
+    file = folder / _TOKENIZER
+    return Text(
+        graph=folder / _TEXTUAL,
+        outputs=_OUTPUTS,
+        tokenizer=lambda: Tokenizer.from_file(str(file)),
+        source=file,
+        length=length,
+        # open_clip's own tokenizer fills up with 0, whatever the copy of it in this folder says: it matters where the
+        # text network looks at all places (MobileCLIP).
+        pad=0 if source is None or pad is None else pad,
+        whole=True,
+        clean=cleans[clean],
+        end=end,
+        vocabulary=vocabulary if isinstance(vocabulary, int) else None,
+        fixed=_CLIP_TOKENS if source is None else (),
+    )

@@ -1,0 +1,174 @@
+"""What an adapter says of a foreign model: its files, its two networks, and how each is fed. Opens no network."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterable
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import Any, Literal, Protocol
+
+from tokenizers import Tokenizer
+
+from tagprism.errors import InputError
+from tagprism.files import read_json
+from tagprism.images.preprocess import Preprocess
+
+PROMPT = "a photo of a {}"
+"""The text around every label: the one of CLIP's authors, without its full stop, which some tokenizers drop."""
+AGAIN = "Fetch or copy the model again."
+_NO_WEIGHTS = {".json", ".md", ".txt", ".onnx", ".armnn", ".rknn", ".gitattributes", ".py", ".png", ".jpg"}
+
+Clean = Literal["whitespace", "lower", "canonicalize"]
+
+
+@dataclass(frozen=True)
+class Vision:
+    """The network of pictures.
+
+    Args:
+        graph: its file.
+        outputs: names of the output that is the picture's vector; the first of them that the graph has.
+        preprocess: what is done to each picture.
+    """
+
+    graph: Path
+    outputs: tuple[str, ...]
+    preprocess: Preprocess
+
+
+@dataclass(frozen=True)
+class Text:
+    """The network of phrases, and how a phrase becomes its tokens.
+
+    Args:
+        graph: its file.
+        outputs: as for `Vision`.
+        tokenizer: opens the tokenizer.
+        source: the tokenizer's file, for messages.
+        length: tokens at most.
+        pad: id of what fills a shorter phrase up.
+        whole: whether every phrase is filled up to `length`, and all of its tokens count; else to the longest phrase
+            that goes through the network with it, and the filling does not count.
+        clean: what is done to a phrase before: white space collapsed; and lower case; and no punctuation.
+        end: token that ends every phrase, put there where the tokenizer does not.
+        vocabulary: number of tokens that the network knows; None where the folder does not say.
+        fixed: ids that some tokens must have, for a tokenizer that is known.
+    """
+
+    graph: Path
+    outputs: tuple[str, ...]
+    tokenizer: Callable[[], Tokenizer]
+    source: Path
+    length: int
+    pad: int | str
+    whole: bool
+    clean: Clean = "whitespace"
+    end: str | None = None
+    vocabulary: int | None = None
+    fixed: tuple[tuple[str, int], ...] = ()
+
+
+@dataclass(frozen=True)
+class Layout:
+    """A foreign model as its adapter read it.
+
+    Args:
+        layout: name of the layout.
+        name: of the model, as its folder is called.
+        folder: where its files are.
+        files: path in the folder, or in the layout's second one -> file, for all that decides what the model computes.
+        vision: the network of pictures.
+        text: the network of phrases.
+        form: which of several forms of the weights, such as `quantized`; None for the only or usual one.
+        prompt: text around a label.
+    """
+
+    layout: str
+    name: str
+    folder: Path
+    files: dict[str, Path]
+    vision: Vision
+    text: Text
+    form: str | None = None
+    prompt: str = PROMPT
+
+
+class Adapter(Protocol):
+    """What each module of a layout has."""
+
+    NAME: str
+
+    def needed(self, names: Collection[str], form: str | None) -> list[str] | None:
+        """Files that are used among those of a folder or repository; None where it is of another layout.
+
+        Raises:
+            InputError: it is of this layout and lacks a file, or has no such form.
+        """
+
+    def partner(self, name: str) -> str | None:
+        """Name of the folder or repository that holds the other half; None where one holds all."""
+
+    def read(self, folder: Path, partner: Path | None, form: str | None) -> Layout:
+        """Read what the folder says.
+
+        Raises:
+            InputError: something in it is damaged, or not understood.
+        """
+
+
+def lacks(names: Iterable[str], wanted: Collection[str], layout: str) -> None:
+    """Refuse a folder that is of a layout but for some files.
+
+    Raises:
+        InputError: one of the wanted names is not there.
+    """
+    if missing := sorted(set(wanted) - set(names)):
+        raise InputError(f"it looks like {layout}, but lacks {', '.join(missing)}.", remedy=AGAIN)
+
+
+def weights_beside(names: Iterable[str], graph: str, *, any_name: bool = False) -> list[str]:
+    """Files with the external data of a graph: `model.onnx.data`, `model.onnx_data`, `model.onnx_data_1`.
+
+    Args:
+        names: all files, with `/`.
+        graph: the graph's.
+        any_name: take whatever lies in the graph's folder and is no other known kind: PyTorch's older export writes one
+            file a tensor.
+    """
+    at = PurePosixPath(graph)
+    found = []
+    for name in names:
+        path = PurePosixPath(name)
+        if path.parent == at.parent and name != graph:
+            own = path.name.startswith((f"{at.name}.", f"{at.name}_"))
+            if own or (any_name and path.suffix not in _NO_WEIGHTS and path.name not in _NO_WEIGHTS):
+                found.append(name)
+    return sorted(found)
+
+
+def read_object(path: Path) -> dict[str, Any]:
+    """A JSON object of a foreign folder.
+
+    Raises:
+        InputError: it is absent, damaged or no object.
+    """
+    found = read_json(path, remedy=AGAIN)
+    if not isinstance(found, dict):
+        raise InputError("is no JSON object.", where=str(path), remedy=AGAIN)
+    return found
+
+
+def token(value: object) -> str | None:
+    """A special token of `tokenizer_config.json`, which is written as a text or as an object with its `content`."""
+    if isinstance(value, dict):
+        value = value.get("content")
+    return value if isinstance(value, str) else None
+
+
+def not_understood(what: str, where: Path) -> InputError:
+    """What an adapter says of a setting that it does not know, rather than give wrong vectors."""
+    return InputError(
+        f"{what}, which tagprism does not understand.",
+        where=str(where),
+        remedy="Use another model (`tagprism models list`): guessing would give wrong tags without a word.",
+    )

@@ -1,0 +1,163 @@
+"""A foreign model as the rest of the program uses a model: pictures in, ranking matrices of one row out.
+
+A picture's cosines have no scale that pictures share, so they are standardised over one fixed list of common words. No
+label is known to have been trained on, and there is no calibration.
+"""
+
+from __future__ import annotations
+
+import re
+from functools import cached_property
+from importlib.resources import files
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import Float32
+
+from tagprism.bundle.bundle import BundleConfig
+from tagprism.bundle.foreign.graph import Graph
+from tagprism.bundle.foreign.layout import AGAIN, Layout
+from tagprism.bundle.foreign.text import TextTower
+from tagprism.bundle.score import ClassAffinity
+from tagprism.errors import InputError
+from tagprism.files import digest_bytes, digest_file, digest_json
+from tagprism.labels.encoders.phrase_cache import CachedEncoder
+from tagprism.labels.label_space import LabelSpace, SpacePart
+from tagprism.labels.vocabulary import Role, Vocabulary
+from tagprism.progress import Progress, silent
+
+CUT = 2.5
+"""Least score of a tag that is shown where nothing else is asked for: deviations above the mean of the common words."""
+_WORDS = files("tagprism.bundle.foreign").joinpath("common_words.txt").read_bytes()
+WORDS = tuple(_WORDS.decode().splitlines())
+WORDS_DIGEST = digest_bytes(_WORDS)
+_VERSION = 1  # of what is computed here: an index of another one does not fit
+_AT_ONCE = 32  # words embedded and kept at once: some seconds of work
+_LEAST_DEVIATION = 1e-6  # of cosines; nothing is divided by zero
+
+
+class ForeignModel:
+    """A foreign model on disk, with what `tagging.Tagger` uses of a bundle.
+
+    Args:
+        layout: as its adapter read it.
+        revision: of the hub's repository; None for a folder.
+        progress: told of the common words while their vectors are computed, once for each model.
+
+    Raises:
+        InputError: a file leads out of the folder, or the network of pictures cannot be used.
+    """
+
+    class_affinity: ClassAffinity | None = None
+    text: Path | None = None
+    trained_images: frozenset[str] = frozenset()
+    cut = CUT
+
+    def __init__(self, layout: Layout, *, revision: str | None = None, progress: Progress = silent) -> None:
+        self.layout, self.path, self._progress = layout, layout.folder, progress
+        digests = {name: _digest(file) for name, file in sorted(layout.files.items())}
+        encoder = re.sub(r"[^A-Za-z0-9._-]", "-", layout.name).lstrip("._-") or layout.layout
+        self.config = BundleConfig(
+            name=layout.name,
+            vectors=1,
+            dimension=self._dimension,
+            standardised=True,
+            preprocess=layout.vision.preprocess.model_dump(mode="json"),
+            encoders={encoder: encoder},
+            label_space=digest_json({"prompt": layout.prompt, "words": WORDS_DIGEST}),
+            seen=(),
+            provenance={
+                "foreign": layout.layout,
+                "form": layout.form,
+                "revision": revision,
+                "prompt": layout.prompt,
+                "standardised_over": f"{len(WORDS)} common words",
+                "words_digest": WORDS_DIGEST,
+                "trained_on": "unknown: labels that count as unseen may have been seen",
+            },
+            digests=digests,
+        )
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 over the digests of its files and over all that decides a score, but for the place it lies in."""
+        its = self.layout
+        settings = [_VERSION, its.layout, its.prompt, WORDS_DIGEST, self.config.preprocess, self.config.digests]
+        return digest_json([*settings, its.text.clean, its.text.length, its.text.pad, its.text.end])
+
+    @cached_property
+    def model(self) -> Graph:
+        """The network of pictures: prepared pixels to unit vectors."""
+        its = self.layout.vision
+        sizes = [3, its.preprocess.height, its.preprocess.width]
+        return Graph(its.graph, [("image", "pixel_values", "input")], its.outputs, sizes, "pixels")
+
+    @property
+    def _dimension(self) -> int:
+        if self.model.dimension is not None:
+            return self.model.dimension
+        its = self.layout.vision.preprocess
+        return int(self.model(np.zeros((1, 3, its.height, its.width), np.float32)).shape[1])
+
+    @cached_property
+    def label_space(self) -> LabelSpace:
+        """Phrases in the model's prompt, through its own text network; what was computed once is kept on disk."""
+        (name,) = self.config.encoders
+        tower = TextTower(name, self.layout.text, self.config.dimension)
+        part = SpacePart(encoder=name, template=self.layout.prompt)
+        mean = np.zeros(self.config.dimension, np.float32)
+        return LabelSpace([part], {name: CachedEncoder(tower, f"{name}-{self.digest[:16]}")}, [mean], None)
+
+    @cached_property
+    def vocabulary(self) -> Vocabulary:
+        """The common words, which pictures are tagged with where no others are given."""
+        parts = []
+        with self._progress("reading words", len(WORDS)) as advance:
+            for start in range(0, len(WORDS), _AT_ONCE):
+                parts.append(self.label_space.embed(WORDS[start : start + _AT_ONCE]).vectors)
+                advance(len(parts[-1]))
+        other: Role = "other"
+        return Vocabulary(WORDS, np.concatenate(parts), (other,) * len(WORDS))
+
+    def matrices(self, pixels: Float32[np.ndarray, "B 3 H W"]) -> Float32[np.ndarray, "B 1 D1"]:
+        """Ranking matrices `[a / sd, -mu / sd]` of prepared pictures, mu and sd over the common words' cosines."""
+        vectors = self.model(pixels)  # (B, D)
+        cosines = vectors @ self.vocabulary.vectors.T
+        mean = cosines.mean(axis=1, keepdims=True, dtype=np.float64)
+        deviation = np.maximum(cosines.std(axis=1, keepdims=True, dtype=np.float64), _LEAST_DEVIATION)
+        return np.concatenate([vectors / deviation, -mean / deviation], axis=1).astype(np.float32)[:, None]
+
+    def encoder_folder(self, name: str) -> Path | None:
+        """None: its text network is no encoder folder."""
+        return None
+
+    @property
+    def places(self) -> tuple[int, int]:
+        """Nothing.
+
+        Raises:
+            InputError: always.
+        """
+        raise InputError("a public CLIP or SigLIP does not say where in a picture a tag comes from.", where=self.name)
+
+    @property
+    def name(self) -> str:
+        """What it is called."""
+        return self.layout.name
+
+    def placed_matrices(
+        self, pixels: Float32[np.ndarray, "B 3 H W"]
+    ) -> tuple[Float32[np.ndarray, "B M D1"], Float32[np.ndarray, "B P M D"]]:
+        """Nothing.
+
+        Raises:
+            InputError: always.
+        """
+        _ = self.places
+        raise AssertionError
+
+
+def _digest(file: Path) -> str:
+    """SHA-256 of a file; the hub's cache keeps large ones under it, and they were checked when they were fetched."""
+    real = file.resolve()
+    return real.name if real.parent.name == "blobs" and re.fullmatch("[0-9a-f]{64}", real.name) else digest_file(real)

@@ -18,7 +18,7 @@ import torch
 
 from tagprism.bundle.onnx_model import OnnxNetwork
 from tagprism.network.backbones import Backbone
-from tagprism.network.embedding_matrix import EmbeddingMatrix, Network, RankingMatrix
+from tagprism.network.embedding_matrix import EmbeddingMatrix, Network, Standardiser
 from tagprism.network.export import PlacedNetwork, export_onnx, find_places
 
 SIZE, VECTORS, DIMENSION, SEEN = (224, 224), 7, 484, 205
@@ -29,7 +29,7 @@ def main() -> None:
     torch.manual_seed(0)
     backbone = Backbone("tf_efficientnet_lite0", "random")
     head = EmbeddingMatrix(backbone.features, VECTORS, DIMENSION)
-    network = Network(backbone, head, RankingMatrix(torch.randn(SEEN, DIMENSION)))
+    network = Network(backbone, head, Standardiser(torch.randn(SEEN, DIMENSION)))
     places = find_places(backbone, SIZE)
     assert places is not None
     with tempfile.TemporaryDirectory() as folder:

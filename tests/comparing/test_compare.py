@@ -22,7 +22,7 @@ from tagprism.datasets.tagged import open_tagged
 from tagprism.errors import InputError
 from tagprism.labels.encoders.encoder import unit_rows
 from tagprism.network.class_columns import ClassColumns
-from tagprism.network.embedding_matrix import RankingMatrix
+from tagprism.network.embedding_matrix import Standardiser
 from tagprism.network.prior import ClassifierPrior
 from tagprism.training.recipe import Recipe, load_recipe
 from tests.small_world import World
@@ -105,7 +105,7 @@ def test_a_rival_gets_the_prior_in_equal_parts_and_the_class_columns(monkeypatch
         space=None,
         train=SimpleNamespace(features=None),
     )
-    ranking = RankingMatrix(torch.tensor(seen))
+    ranking = Standardiser(torch.tensor(seen))
     plain, affinity = module._ranked(prepared, vectors, features, False)
     np.testing.assert_allclose(plain, ranking(vectors))
     assert affinity is None

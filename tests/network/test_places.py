@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from tagprism.bundle.onnx_model import OnnxNetwork
 from tagprism.network.backbones import Backbone
-from tagprism.network.embedding_matrix import EmbeddingMatrix, Network, RankingMatrix
+from tagprism.network.embedding_matrix import EmbeddingMatrix, Network, Standardiser
 from tagprism.network.export import PlacedNetwork, export_onnx, find_places
 
 TINY = "test_efficientnet.r160_in1k"
@@ -65,7 +65,7 @@ def test_channels_may_come_last_and_numbers_decide(bias: float, places: tuple[in
 def network_of(name: str = TINY, vectors: int = 3, *, standardise: bool = True) -> Network:
     backbone = Backbone(name, "random")
     head = EmbeddingMatrix(backbone.features, vectors, 8)
-    return Network(backbone, head, RankingMatrix(torch.randn(6, 8), standardise=standardise)).eval()
+    return Network(backbone, head, Standardiser(torch.randn(6, 8), standardise=standardise)).eval()
 
 
 @pytest.mark.parametrize("standardise", [True, False])

@@ -16,7 +16,7 @@ from tagprism.labels.encoders.encoder import unit_rows
 from tagprism.network.backbones import Backbone, BackboneUnion, make_backbone
 from tagprism.network.class_columns import ClassColumns
 from tagprism.network.class_evidence import ClassEvidence
-from tagprism.network.embedding_matrix import EmbeddingMatrix, Network, RankingMatrix
+from tagprism.network.embedding_matrix import EmbeddingMatrix, Network, Standardiser
 from tagprism.network.export import find_places
 from tagprism.network.prior import ClassifierPrior
 
@@ -48,8 +48,8 @@ def test_class_columns_add_evidence_times_affinity_to_all_labels_and_less_to_tra
     vectors, seen, labels = (unit_rows(random.standard_normal((n, D)).astype(np.float32)) for n in (K, S, 9))
     features = torch.rand(4, C + K)  # the last K are the evidence for the classes
     columns = ClassColumns(K, D, K, S, weight=0.7).fill(vectors, seen, features.numpy())
-    network = Network(nn.Identity(), EmbeddingMatrix(C, M, D), RankingMatrix(torch.tensor(seen)), columns)
-    plain = Network(nn.Identity(), network.head, network.ranking)
+    network = Network(nn.Identity(), EmbeddingMatrix(C, M, D), Standardiser(torch.tensor(seen)), columns)
+    plain = Network(nn.Identity(), network.head, network.standardiser)
     with torch.inference_mode():
         matrices, before = network.of_features(features).numpy(), plain.of_features(features).numpy()
 

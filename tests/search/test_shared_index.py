@@ -17,16 +17,18 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from tagprism.bundle.record import Records
+from tagprism.bundle.score import score_records
 from tagprism.errors import InputError, MachineError
 from tagprism.search import remote_index, shared_index
 from tagprism.search.contract import Filter, Index, Picture
-from tagprism.search.edge_index import SHARD, EdgeIndex
+from tagprism.search.edge_index import PICTURES, EdgeIndex
 from tagprism.search.shared_index import LOCK, SERVER, SharedIndex, take_lock
 from tests.search import writer
-from tests.search.writer import SHAPE, matrix, open_shared, picture
+from tests.search.writer import SHAPE, open_shared, picture, record
 
 STABLE = range(1, 41)
-VECTORS = np.random.default_rng(5).integers(-3, 4, (3, SHAPE[1])).astype(np.float32)
+VECTORS = np.random.default_rng(5).integers(-3, 4, (3, SHAPE.width)).astype(np.float32)
 
 
 @pytest.fixture
@@ -42,6 +44,10 @@ def start(folder: Path, seed: int) -> subprocess.Popen[str]:
     return subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment, cwd=root)
 
 
+def same(one: Records, other: Records) -> None:
+    assert np.array_equal(one.rows, other.rows) and np.array_equal(one.shared, other.shared)
+
+
 def right(index: Index, where: Filter | None) -> None:
     """Assert that one search is right in itself, and has all that nobody changes."""
     for vector, hits in zip(VECTORS, index.search(VECTORS, 500, where=where), strict=True):
@@ -49,7 +55,7 @@ def right(index: Index, where: Filter | None) -> None:
         scores = {hit.id: hit.score for hit in hits}
         assert len(scores) == len(hits)
         for one in STABLE:
-            assert scores[one] == float((matrix(one, 0) @ vector).max())
+            assert scores[one] == float(score_records(record(one, 0), vector[None])[0][0, 0])
 
 
 class Clients:
@@ -100,8 +106,8 @@ def check_acknowledged(lines: list[str], index: Index, state: dict[int, int]) ->
                 state[one] = maybe
     assert held == state
     ids = list(state)
-    expected = np.array([matrix(one, state[one]) for one in ids], np.float32).reshape(-1, *SHAPE)
-    assert np.array_equal(index.matrices(ids), expected)
+    for one, found in zip(ids, index.records(ids), strict=True):
+        same(found, record(one, state[one]))
 
 
 def changes_until_killed(folder: Path, seed: int, pause: float, during: Callable[[], None] = lambda: None) -> list[str]:
@@ -163,7 +169,7 @@ def test_clients_go_on_when_the_writer_that_had_it_open_is_killed(folder: Path) 
 def with_stable(folder: Path) -> SharedIndex:
     """The index with the pictures that nobody changes."""
     index = open_shared(folder)
-    index.add([picture(one, 0) for one in STABLE], np.stack([matrix(one, 0) for one in STABLE]))
+    index.add([picture(one, 0) for one in STABLE], Records.joined(record(one, 0) for one in STABLE))
     return index
 
 
@@ -173,11 +179,11 @@ class TestClients:
     def test_a_client_sees_and_changes_what_the_server_has(self, folder: Path) -> None:
         server, client = with_stable(folder), open_shared(folder)
         odd = Picture(50, "/a/\udcff\n.jpg", 2**40, 2**62, "ab", 1, 2, "2024-07-31T18:05:09", (("é", 0.5), ("b", None)))
-        client.add([odd], matrix(50, 0)[None])
+        client.add([odd], record(50, 0))
         client.remove([3])
         for index in (server, client):
             assert index.get([50, 3]) == [odd, None]
-            assert np.array_equal(index.matrices([50, 1]), np.stack([matrix(50, 0), matrix(1, 0)]))
+            same(index.records([50, 1]), Records.joined([record(50, 0), record(1, 0)]))
             assert [one.id for one in index.pictures(after=38)] == [39, 40, 50]
         where = Filter(taken=(("2024", "2024-07"),), path=("\udcff",), not_path=("x",), not_taken=(("2023", "2023"),))
         assert client.search(VECTORS, 5, where=where) == server.search(VECTORS, 5, where=where) != [[], [], []]
@@ -191,7 +197,7 @@ class TestClients:
         with pytest.raises(InputError, match="the index holds 3 x 5"):
             client.add([picture(1, 1)], np.zeros((1, 2, 2), np.float32))
         with pytest.raises(KeyError):
-            client.matrices([999])
+            client.records([999])
         assert client.get([1]) == [picture(1, 0)]  # the line still works
         client.close(), server.close()
 
@@ -230,7 +236,7 @@ class TestClients:
             remote_index.RemoteIndex(silent.getsockname()[1], b"key")
 
     def test_an_index_that_cannot_be_opened_leaves_no_lock(self, folder: Path, tmp_path: Path) -> None:
-        shutil.rmtree(folder / SHARD)
+        shutil.rmtree(folder / PICTURES)
         for _ in range(2):
             with pytest.raises(InputError, match="there is no index"):
                 open_shared(folder)

@@ -18,7 +18,7 @@ import tagprism
 from tagprism.errors import InputError, PictureError
 from tagprism.files import digest_file
 from tagprism.network.backbones import Backbone
-from tagprism.network.embedding_matrix import EmbeddingMatrix, Network, RankingMatrix
+from tagprism.network.embedding_matrix import EmbeddingMatrix, Network, Standardiser
 from tagprism.network.export import PlacedNetwork, export_onnx
 from tagprism.tagging.explain import Explainer
 from tagprism.tagging.tagger import Tagger
@@ -45,7 +45,7 @@ def oblong(world: World, tmp_path_factory: pytest.TempPathFactory) -> Path:
     shutil.copytree(world.run / "bundle", bundle)
     torch.manual_seed(1)
     backbone = Backbone("test_efficientnet.r160_in1k", "random")
-    ranking = RankingMatrix(torch.tensor(tagprism.load(bundle).vocabulary.vectors[:6]))
+    ranking = Standardiser(torch.tensor(tagprism.load(bundle).vocabulary.vectors[:6]))
     network = Network(backbone, EmbeddingMatrix(backbone.features, 1, 12), ranking)
     export_onnx(PlacedNetwork(network, (2, 4)), (64, 128), bundle / "model.onnx")
     digests = json.loads((bundle / "config.json").read_text())["digests"]

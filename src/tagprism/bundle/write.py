@@ -26,7 +26,7 @@ def write_bundle(into: Path, files: Mapping[str, Content], config: Mapping[str, 
         into: folder of the bundle; a bundle that is there is replaced.
         files: name in the bundle, such as `model.onnx` -> what writes it (`Vocabulary.save`, a copy, the functions
             below), in this order.
-        config: fields of `BundleConfig` but `format` and `digests`.
+        config: fields of `BundleConfig` but `digests`; `format` only where the network is a copy of an older bundle's.
         card: the model card, Markdown.
 
     Returns:
@@ -46,7 +46,7 @@ def write_bundle(into: Path, files: Mapping[str, Content], config: Mapping[str, 
             for file in sorted(folder.rglob("*"))
             if file.is_file()
         }
-        checked = BundleConfig.model_validate({**config, "format": FORMAT, "digests": digests})
+        checked = BundleConfig.model_validate({"format": FORMAT, **config, "digests": digests})
         write_json(folder / CONFIG, checked.model_dump(mode="json"))
         write_text(folder / CARD, card)
         _ = Bundle(folder).model

@@ -1,4 +1,4 @@
-"""Find pictures of a collection by a query, an example, or both. Knows not how an index keeps matrices.
+"""Find pictures of a collection by a query, an example, or both. Knows not how an index keeps records.
 
 Filters sift in the index, labels rank (`threshold`), a person's marks overrule what labels score.
 """
@@ -95,16 +95,13 @@ def find(
     if not labels and like is None:
         return _newest(index, where, rest, limit)
     tagger, label_logits = collection.tagger, collection.label_logits
-    vectors = tagger.scoring_vectors(labels) if labels else np.empty((0, index.info().columns), np.float32)
+    vectors = tagger.scoring_vectors(labels) if labels else np.empty((0, index.info().width), np.float32)
     likely = likeness(like, tagger, label_logits) if like is not None else None
     by_label = _marks_by_label(collection, labels, marks or {})
     search = Search(index, where, rest, labels, vectors, likely, label_logits, by_label)
     own_path = like.path if like is not None else None  # the example itself is not shown
     wanted = limit if own_path is None else limit + 1
-    if neighbours:
-        ranking = search.best_smoothed(wanted, neighbours, tagger.bundle.config.dimension)
-    else:
-        ranking = search.best(wanted)
+    ranking = search.best_smoothed(wanted, neighbours) if neighbours else search.best(wanted)
     found = [one for one in _described(collection, search, ranking) if one.picture.path != own_path]
     return Results(tuple(found[:limit]), exact=index.info().exact and not neighbours)
 
@@ -118,14 +115,14 @@ def _described(collection: Collection, search: Search, ranking: Ranking) -> list
     if not search.labels or not kept:
         return [Found(*pair) for pair in zip(kept, scores, strict=True)]
     try:
-        matrices = collection.index.matrices(ids.tolist())
+        records = collection.index.records(ids.tolist())
     except KeyError:
         held = np.isin(ids, list(still_held(collection.index, ids.tolist())))
         return _described(collection, search, ranking.of(held))
     order = {label: column for column, label in enumerate(search.labels)}
     tags = [
         tuple(sorted(its, key=lambda tag: order[tag.label]))
-        for its in LabelRanker(collection.tagger, search.labels).best(matrices, None, None)
+        for its in LabelRanker(collection.tagger, search.labels).best(records, None, None)
     ]
     matches = search.label_matches(ids, ranking.scores).tolist()
     return [Found(*of_one) for of_one in zip(kept, scores, tags, map(tuple, matches), strict=True)]
@@ -134,7 +131,7 @@ def _described(collection: Collection, search: Search, ranking: Ranking) -> list
 def _newest(index: Index, where: Filter | None, rest: Query | None, limit: int) -> Results:
     """Pictures that meet filters, the newest first; those of unknown time last."""
     info = index.info()
-    (hits,) = index.search(np.zeros((1, info.columns), np.float32), info.pictures, where=where)
+    (hits,) = index.search(np.zeros((1, info.width), np.float32), info.pictures, where=where)
     met = [picture for picture in index.get(sorted(hit.id for hit in hits)) if picture is not None]
     if rest is not None and met:
         filters = {leaf for leaf in leaves(rest) if isinstance(leaf, Taken | InPath)}
@@ -177,12 +174,12 @@ def example_of(collection: Collection, path: str) -> Example:
     """
     whole = os.path.abspath(path)  # noqa: PTH100 (a text that the index compares by)
     if Path(whole).exists():
-        ((_, outcome, _),) = collection.tagger.matrices([whole])
+        ((_, outcome, _),) = collection.tagger.records([whole])
         if isinstance(outcome, PictureError):
             raise InputError(outcome.message, where=path, remedy="Give another picture.") from outcome
         return Example(outcome, whole)
     for picture in collection.index.pictures():
         if picture.path == whole:
-            return Example(collection.index.matrices([picture.id])[0], whole)
+            return Example(collection.index.records([picture.id]), whole)
     remedy = "Name a picture that is there, or one that was indexed."
     raise InputError("is neither a file nor a picture of the index.", where=path, remedy=remedy)

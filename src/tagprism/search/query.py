@@ -21,9 +21,10 @@ from itertools import islice
 from typing import NamedTuple, TypeAlias
 
 import numpy as np
-from jaxtyping import Float, Float32, Float64
+from jaxtyping import Float32, Float64
 
-from tagprism.bundle.score import max_similarity_numpy
+from tagprism.bundle.record import Records
+from tagprism.bundle.score import score_records
 from tagprism.search.contract import Filter, Index
 from tagprism.tagging.tagger import Tagger
 
@@ -154,7 +155,7 @@ class LabelLogits:
         standardised: whether scores are comparable between pictures.
     """
 
-    background: Float[np.ndarray, "b M Q"]
+    background: Records
     standardised: bool
 
     @classmethod
@@ -168,7 +169,7 @@ class LabelLogits:
         self, scoring_vectors: Float32[np.ndarray, "q Q"], scores: Float32[np.ndarray, "n q"]
     ) -> Float64[np.ndarray, "n q"]:
         """Logits of n pictures having q labels, from their scores."""
-        found, _ = max_similarity_numpy(self.background, scoring_vectors)
+        found, _ = score_records(self.background, scoring_vectors)
         known = found.astype(np.float64)
         wide = scores.astype(np.float64)
         above: Float64[np.ndarray, "n q"]
@@ -176,13 +177,13 @@ class LabelLogits:
         return _OF_DEVIATIONS * above + _OF_SCORE * wide - _LESS if self.standardised else above - _LESS_ALONE
 
 
-def _sample(index: Index) -> Float32[np.ndarray, "b M Q"]:
-    """Matrices of pictures spread evenly over the index."""
+def _sample(index: Index) -> Records:
+    """Records of pictures spread evenly over the index."""
     while True:
         step = max(1, index.info().pictures // _SAMPLE)
         ids = [picture.id for picture in islice(index.pictures(), None, None, step)][:_SAMPLE]
         try:
-            return index.matrices(ids)
+            return index.records(ids)
         except KeyError:  # one was removed meanwhile
             continue
 

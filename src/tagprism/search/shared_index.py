@@ -22,16 +22,18 @@ from itertools import islice
 from multiprocessing import AuthenticationError
 from multiprocessing.connection import Client, Connection, Listener, answer_challenge, deliver_challenge
 from pathlib import Path
-from typing import TypeVar
+from typing import NoReturn, TypeVar
 
 import numpy as np
 from filelock import FileLock
-from jaxtyping import Float, Float32
+from jaxtyping import Float32
 
+from tagprism.bundle.record import Records, Shape
 from tagprism.errors import MachineError
 from tagprism.files import machine_errors, take_lock
 from tagprism.search.contract import Filter, Hit, Index, IndexInfo, Picture
-from tagprism.search.edge_index import RECALL, SHARD, EdgeIndex
+from tagprism.search.edge_index import PICTURES, EdgeIndex
+from tagprism.search.record_file import StorageName
 from tagprism.search.remote_index import HOST, RemoteIndex, answer
 
 LOCK, SERVER = "lock", "server.json"  # files in the folder of the index
@@ -46,7 +48,7 @@ class SharedIndex:
 
     Args:
         folder: of the index.
-        shape: (M, Q) of its matrices.
+        shape: of its records.
         storage: as it was made.
 
     Raises:
@@ -54,7 +56,7 @@ class SharedIndex:
         MachineError: the folder refuses, or the process that has the index open does not answer; by every method.
     """
 
-    def __init__(self, folder: Path, shape: tuple[int, int], storage: str = "float16") -> None:
+    def __init__(self, folder: Path, shape: Shape, storage: StorageName = "half") -> None:
         self._folder, self._form = folder, (shape, storage)
         self._changing = threading.Lock()
         self._index: Index | None = None
@@ -125,27 +127,32 @@ class SharedIndex:
                     if self._index is index:
                         self._let_go()
 
-    def add(self, pictures: Sequence[Picture], matrices: Float[np.ndarray, "n M Q"]) -> None:
+    def add(self, pictures: Sequence[Picture], records: Records) -> None:
         """As `Index.add`."""
-        self._do(lambda index: index.add(pictures, matrices))
+        self._do(lambda index: index.add(pictures, records))
 
     def remove(self, ids: Sequence[int]) -> None:
         """As `Index.remove`."""
         self._do(lambda index: index.remove(ids))
 
     def search(
-        self, scoring_vectors: Float32[np.ndarray, "q Q"], limit: int, *, where: Filter | None = None
+        self,
+        scoring_vectors: Float32[np.ndarray, "q Q"],
+        limit: int,
+        *,
+        where: Filter | None = None,
+        exact: bool = False,
     ) -> list[list[Hit]]:
         """As `Index.search`."""
-        return self._do(lambda index: index.search(scoring_vectors, limit, where=where))
+        return self._do(lambda index: index.search(scoring_vectors, limit, where=where, exact=exact))
 
     def get(self, ids: Sequence[int]) -> list[Picture | None]:
         """As `Index.get`."""
         return self._do(lambda index: index.get(ids))
 
-    def matrices(self, ids: Sequence[int]) -> Float32[np.ndarray, "n M Q"]:
-        """As `Index.matrices`."""
-        return self._do(lambda index: index.matrices(ids))
+    def records(self, ids: Sequence[int]) -> Records:
+        """As `Index.records`."""
+        return self._do(lambda index: index.records(ids))
 
     def scores(self, scoring_vectors: Float32[np.ndarray, "q Q"], ids: Sequence[int]) -> Float32[np.ndarray, "q n"]:
         """As `Index.scores`."""
@@ -236,7 +243,7 @@ class ReadOnlyIndex(EdgeIndex):
 
     Args:
         folder: where it is kept.
-        shape: (M, Q) of its matrices.
+        shape: of its records.
         storage: as it was made.
 
     Raises:
@@ -244,22 +251,18 @@ class ReadOnlyIndex(EdgeIndex):
         MachineError: there is no room for the copy, or it cannot be read.
     """
 
-    def __init__(self, folder: Path, shape: tuple[int, int], storage: str) -> None:
+    def __init__(self, folder: Path, shape: Shape, storage: StorageName) -> None:
         self._kept, self._copy = folder, tempfile.TemporaryDirectory(prefix="tagprism-")
         copy = Path(self._copy.name)
         try:
             with machine_errors(copy):
-                for path in (*(folder / SHARD).rglob("*"), *folder.glob(RECALL)):
-                    if path.is_file():
-                        target = copy / path.relative_to(folder)
-                        target.parent.mkdir(parents=True, exist_ok=True)
-                        shutil.copyfile(path, target)
+                shutil.copytree(folder / PICTURES, copy / PICTURES, copy_function=shutil.copyfile)
             super().__init__(copy, shape, storage)
         except BaseException:
             self._copy.cleanup()
             raise
 
-    def _write(self, operation: object, count: int) -> None:
+    def _changing(self, count: int) -> NoReturn:
         raise MachineError("is read-only.", where=str(self._kept), remedy="Mend the permission, or copy it elsewhere.")
 
     def close(self) -> None:
@@ -270,7 +273,7 @@ class ReadOnlyIndex(EdgeIndex):
 
 def _is_read_only(folder: Path) -> bool:
     """Whether some file of an index cannot be written, or none be made beside it."""
-    paths = (folder, folder / SHARD, *(folder / SHARD).rglob("*"))
+    paths = (folder, folder / PICTURES, *(folder / PICTURES).rglob("*"))
     return any(not os.access(path, os.W_OK) for path in paths if path.exists())
 
 

@@ -36,7 +36,7 @@ from tagprism.search.query import (
 )
 from tagprism.search.similar import Likeness
 
-_LEAST_DEPTH, _GROWTH = 1000, 8  # of the lists; a list of 1,000 takes no longer than one of 20
+_LEAST_DEPTH, _GROWTH = 500, 8  # of the lists; a list of 500 takes no longer than one of 20
 _FIRST = 8  # times as many pictures as are wanted are scored before others are passed over
 _ROUNDING = 1e-5  # of scores that are computed twice
 _LEAST_AMONG, _AMONG = 200, 10  # pictures that neighbours are looked for among: the first 200, or 10 for each wanted
@@ -110,23 +110,22 @@ class Search:
                 return lists
             total *= 2
 
-    def best_smoothed(self, limit: int, neighbours: int, dimension: int) -> Ranking:
+    def best_smoothed(self, limit: int, neighbours: int) -> Ranking:
         """The first pictures, those best that others like them match too.
 
         Args:
             limit: pictures at most.
             neighbours: pictures whose mean score is three tenths of each score, from 1.
-            dimension: D, the columns of a principal vector.
         """
         ids = np.sort(self.best(max(_LEAST_AMONG, _AMONG * limit)).ids)
         while True:
             try:
                 scores = self.index.scores(self._columns, ids.tolist()).T
-                matrices = self.index.matrices(ids.tolist())
+                rows = self.index.records(ids.tolist()).rows
             except KeyError:  # removed meanwhile
                 ids = np.array(sorted(still_held(self.index, ids.tolist())), np.int64)
             else:
-                nearest = nearest_pictures(matrices, dimension, neighbours)
+                nearest = nearest_pictures(rows, neighbours)
                 return self._ranked(ids, smoothed(scores, np.arange(len(ids)), nearest), limit)
 
     @cached_property

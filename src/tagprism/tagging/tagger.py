@@ -15,6 +15,7 @@ from pydantic import ValidationError
 from threadpoolctl import threadpool_limits
 
 from tagprism.bundle.bundle import CALIBRATION, DEFAULT, VOCABULARY, Bundle, find_bundle
+from tagprism.bundle.record import Records
 from tagprism.bundle.score import scoring_vectors
 from tagprism.errors import InputError, PictureError
 from tagprism.images.decode import MAX_PIXELS
@@ -40,12 +41,12 @@ class Tagger:
         bundle: an opened bundle.
 
     Attributes:
-        network: pixels (B, 3, H, W) -> ranking matrices (B, M, D+1); the bundle's ONNX model unless replaced.
+        network: pixels (B, 3, H, W) -> records of B pictures; the bundle's ONNX model unless replaced.
     """
 
     def __init__(self, bundle: Bundle) -> None:
         self.bundle = bundle
-        self.network: Callable[[np.ndarray], np.ndarray] = bundle.matrices
+        self.network: Callable[[np.ndarray], Records] = bundle.records
         self.vocabulary = Vocabulary.load(bundle.path / VOCABULARY)
         if self.vocabulary.dimension != bundle.config.dimension:
             raise InputError(
@@ -88,7 +89,10 @@ class Tagger:
     @cached_property
     def calibration(self) -> Calibration | None:
         """What makes probabilities of scores, or None where the bundle has none."""
-        return Calibration.load(self.bundle.path / CALIBRATION, self.bundle.class_affinity) if self.calibrated else None
+        if not self.calibrated:
+            return None
+        bundle = self.bundle
+        return Calibration.load(bundle.path / CALIBRATION, bundle.config.dimension, bundle.class_affinity)
 
     @cached_property
     def label_space(self) -> LabelSpace | None:
@@ -124,7 +128,7 @@ class Tagger:
         return np.stack([vectors[label] for label in labels]).astype(np.float32)
 
     def scoring_vectors(self, labels: Sequence[str]) -> Float32[np.ndarray, "L Q"]:
-        """What ranking matrices (M, Q) are multiplied with to score words and phrases; errors as for `embed`."""
+        """What scores words and phrases on records (`bundle.score`); errors as for `embed`."""
         return self.scoring_vectors_of(labels, self.embed(labels))
 
     def scoring_vectors_of(
@@ -152,15 +156,15 @@ class Tagger:
             remedy=f"{remedy}.",
         )
 
-    def matrices(
+    def records(
         self,
         paths: Iterable[_Path],
         *,
         total: int | None = None,
         max_pixels: int = MAX_PIXELS,
         progress: Progress = silent,
-    ) -> Iterator[tuple[int, Float32[np.ndarray, "M D1"] | PictureError, str]]:
-        """Ranking matrices of pictures, in order, each with the SHA-256 of the picture's bytes ('' with an error).
+    ) -> Iterator[tuple[int, Records | PictureError, str]]:
+        """Records of pictures, in order, each with the SHA-256 of the picture's bytes ('' with an error).
 
         Args:
             paths: N picture files; fetched as they are needed.
@@ -169,7 +173,7 @@ class Tagger:
             progress: told of every picture.
 
         Yields:
-            (place in `paths`, (M, D+1) matrix or the reason why there is none, digest).
+            (place in `paths`, record of the one picture or the reason why there is none, digest).
         """
         for place, one in enumerate(self._process(paths, self.network, total, max_pixels, progress)):
             yield place, one.output, one.digest

@@ -1,4 +1,4 @@
-"""What pictures are tagged with, and the tags they get: ranking matrices in, tags out. Knows no files, no networks."""
+"""What pictures are tagged with, and the tags they get: records in, tags out. Knows no files, no networks."""
 
 from __future__ import annotations
 
@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, TypeAlias
 import numpy as np
 from jaxtyping import Float32, Float64, Integer
 
-from tagprism.bundle.score import max_similarity_numpy
+from tagprism.bundle.record import Records
+from tagprism.bundle.score import score_records
 from tagprism.errors import InputError, PictureError
 from tagprism.labels.vocabulary import Vocabulary
 from tagprism.progress import Progress, silent
@@ -104,12 +105,10 @@ class LabelRanker:
         sizes = np.array([len(group) for group in spellings])
         self._starts = None if sizes.max() == 1 else np.concatenate([[0], np.cumsum(sizes[:-1])])  # (L,)
 
-    def best(
-        self, matrices: Float32[np.ndarray, "B M D1"], top_k: int | None, min_probability: float | None
-    ) -> list[tuple[Tag, ...]]:
+    def best(self, records: Records, top_k: int | None, min_probability: float | None) -> list[tuple[Tag, ...]]:
         """Tags of B pictures, best first: by probability where there are probabilities, else by score."""
-        scores, winners = max_similarity_numpy(matrices, self._scoring_vectors)
-        chances = None if self._calibrated is None else self._calibrated.probabilities(matrices, scores)
+        scores, winners = score_records(records, self._scoring_vectors)
+        chances = None if self._calibrated is None else self._calibrated.probabilities(records, scores)
         if self._starts is not None:
             pairs = [_best_spellings(*of_one, self._starts) for of_one in zip(scores, winners, strict=True)]
             scores, winners = np.stack([one for one, _ in pairs]), np.stack([other for _, other in pairs])

@@ -72,12 +72,12 @@ def evaluate(
 
 
 def _use_torch(tagger: Tagger, model: str) -> None:
-    """Let the torch network of a RUN compute the matrices instead of the bundle's ONNX."""
+    """Let the torch network of a RUN compute the records instead of the bundle's ONNX."""
     console.require_extra("train", "torch")
     from tagprism.bundle.bundle import find_bundle
-    from tagprism.training.torch_engine import torch_matrices
+    from tagprism.training.torch_engine import torch_records
 
     run = find_bundle(model)
     if not (run / "weights.safetensors").is_file():
         raise InputError("holds no torch weights.", where=model, remedy="--engine torch needs a RUN, not a bundle.")
-    tagger.network = torch_matrices(run, tagger.vocabulary)
+    tagger.network = torch_records(run, tagger.vocabulary)

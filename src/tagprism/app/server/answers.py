@@ -95,7 +95,7 @@ class SearchAnswer(Answer):
         pictures: how many the index holds.
         hits: best first.
         more: whether there are pictures after these.
-        exact: whether the ranking is that of the full matrices.
+        exact: whether the ranking is that of all records.
         recall: measured share of the exact first 100 that this index finds.
         seconds: time it took.
     """

@@ -26,6 +26,7 @@ from tagprism.app.server.answers import (
 )
 from tagprism.app.server.originals import Size, read_original, thumbnail
 from tagprism.app.server.overview import Overviews
+from tagprism.bundle.record import Records
 from tagprism.errors import InputError, NothingToDoError, PictureError
 from tagprism.images.decode import open_picture
 from tagprism.keywords import journal, sidecar
@@ -93,7 +94,7 @@ class Library:
             pictures = index.get(ids[offset : offset + limit])
             hits, more = [_hit(one) for one in pictures if one is not None], offset + limit < len(ids)
         else:
-            example = Example(self._matrix(like)[0], self.picture(like).path) if like is not None else None
+            example = Example(self._record(like), self.picture(like).path) if like is not None else None
             results = find(self.collection, tree, offset + limit + 1, like=example, marks=self.marks)
             hits = [_hit(*_of(one)) for one in results.found[offset : offset + limit]]
             more, exact = len(results.found) > offset + limit, results.exact
@@ -107,14 +108,14 @@ class Library:
             seconds=round(time.perf_counter() - began, 6),
         )
 
-    def similar(self, matrix: Float32[np.ndarray, "M Q"], limit: int) -> list[Hit]:
+    def similar(self, record: Records, limit: int) -> list[Hit]:
         """Pictures like one that is not in the index."""
-        found = find(self.collection, None, limit, like=Example(matrix), marks=self.marks).found if limit else ()
+        found = find(self.collection, None, limit, like=Example(record), marks=self.marks).found if limit else ()
         return [_hit(*_of(one)) for one in found]
 
-    def _matrix(self, number: int) -> Float32[np.ndarray, "1 M Q"]:
+    def _record(self, number: int) -> Records:
         try:
-            return self.collection.index.matrices([number])
+            return self.collection.index.records([number])
         except KeyError as error:
             raise PictureError("missing", _NO_PICTURE, where=str(number)) from error
 
@@ -142,8 +143,8 @@ class Library:
 
     def details(self, number: int) -> ImageAnswer:
         """All about one picture."""
-        picture, matrix = self.picture(number), self._matrix(number)
-        (tags,) = self.words.best(matrix, _TAGS, None)
+        picture, record = self.picture(number), self._record(number)
+        (tags,) = self.words.best(record, _TAGS, None)
         return ImageAnswer(
             id=number,
             name=shown(Path(picture.path).name),
@@ -153,25 +154,25 @@ class Library:
             width=picture.width,
             height=picture.height,
             taken=picture.taken,
-            tags=self._marked(tags, picture, matrix),
+            tags=self._marked(tags, picture, record),
             keywords=self._keywords(picture),
             explains=self.tagger.bundle.config.places is not None,
         )
 
-    def _marked(self, tags: Sequence[Tag], picture: Picture, matrix: Float32[np.ndarray, "1 M Q"]) -> list[TagOut]:
+    def _marked(self, tags: Sequence[Tag], picture: Picture, record: Records) -> list[TagOut]:
         marks = {
             normalise_phrase(label): (label, added) for label, added in self.marks.of_picture(picture.digest).items()
         }
         its = {normalise_phrase(tag.label): tag for tag in tags}
         further = [label for phrase, (label, _) in marks.items() if phrase not in its]
         rows = [tag_out(tag, marks.get(phrase, ("", None))[1]) for phrase, tag in its.items()]
-        rows += [self._further(label, matrix, mark=marks[normalise_phrase(label)][1]) for label in further]
+        rows += [self._further(label, record, mark=marks[normalise_phrase(label)][1]) for label in further]
         return sorted(rows, key=lambda row: {True: 0, None: 1, False: 2}[row.mark])
 
-    def _further(self, label: str, matrix: Float32[np.ndarray, "1 M Q"], *, mark: bool) -> TagOut:
+    def _further(self, label: str, record: Records, *, mark: bool) -> TagOut:
         """A tag of a person's own; one that the model cannot read has no score."""
         try:
-            ((tag,),) = LabelRanker(self.tagger, [label]).best(matrix, 1, None)
+            ((tag,),) = LabelRanker(self.tagger, [label]).best(record, 1, None)
         except InputError:
             return TagOut(label=label, score=None, probability=None, vector=None, mark=mark)
         return tag_out(tag, mark)
@@ -203,14 +204,14 @@ class Library:
         file.seek(0)
         return self._explained(file.read(), labels, name)
 
-    def look(self, pixels: Sequence[Float32[np.ndarray, "3 H W"]]) -> list[Float32[np.ndarray, "M Q"]]:
-        """Ranking matrices of prepared pixels, in one batch."""
+    def look(self, pixels: Sequence[Float32[np.ndarray, "3 H W"]]) -> list[Records]:
+        """Records of prepared pixels, in one batch."""
         return list(self.tagger.network(np.stack(pixels)))
 
-    def tags(self, matrix: Float32[np.ndarray, "M Q"], labels: Sequence[str] | None, top_k: int) -> list[TagOut]:
-        """Tags of a ranking matrix, from the vocabulary or from some words."""
+    def tags(self, record: Records, labels: Sequence[str] | None, top_k: int) -> list[TagOut]:
+        """Tags of a picture's record, from the vocabulary or from some words."""
         words = self.words if labels is None else LabelRanker(self.tagger, list(dict.fromkeys(labels)))
-        (tags,) = words.best(matrix[None], top_k, None)
+        (tags,) = words.best(record, top_k, None)
         return [tag_out(tag, None) for tag in tags]
 
     # ---- what people say

@@ -69,9 +69,9 @@ async def tag(
     """Tag an uploaded picture. Pictures that come together go through the network together."""
     name = FilePath(file.filename or "").name[:200]
     image, pixels = await served.uploads.run(served.library.decode, file.file, name)
-    matrix = await served.through_network(pixels)
-    tags = await served.quick.run(served.library.tags, matrix, labels, top_k)
-    like_it = await served.quick.run(served.library.similar, matrix, similar)
+    record = await served.through_network(pixels)
+    tags = await served.quick.run(served.library.tags, record, labels, top_k)
+    like_it = await served.quick.run(served.library.similar, record, similar)
     explanation = None
     if explain:
         names = [tag.label for tag in tags]

@@ -13,6 +13,7 @@ import numpy as np
 from tagprism.app.server.guard import MAX_UPLOADS
 from tagprism.app.server.library import Library
 from tagprism.app.server.work_queues import BatchingQueue, ThreadQueue
+from tagprism.bundle.record import Records
 
 _T = TypeVar("_T")
 _BATCH = 8  # uploads that go through the network at once
@@ -55,12 +56,12 @@ class Service:
         return self._library
 
     @cached_property
-    def network(self) -> BatchingQueue[np.ndarray, np.ndarray]:
+    def network(self) -> BatchingQueue[np.ndarray, Records]:
         """The network, for pictures that come one by one."""
         return BatchingQueue("network", self.library.look, _BATCH, MAX_UPLOADS)
 
-    async def through_network(self, pixels: np.ndarray) -> np.ndarray:
-        """Ranking matrix (M, Q) of prepared pixels."""
+    async def through_network(self, pixels: np.ndarray) -> Records:
+        """Record of prepared pixels."""
         return await asyncio.wrap_future(self.network.submit(pixels))
 
     async def start(

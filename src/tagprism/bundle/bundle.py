@@ -29,6 +29,7 @@ from tagprism.bundle.record import Records, Shape
 from tagprism.bundle.score import ClassAffinity
 from tagprism.errors import InputError
 from tagprism.files import digest_file
+from tagprism.labels.vocabulary import Vocabulary
 
 FORMAT = 2  # of format 1 the network's output is another (`onnx_model.RecordNetwork`)
 MODEL, VOCABULARY, CONFIG, CARD, TEXT = "model.onnx", "vocabulary.safetensors", "config.json", "README.md", "text"
@@ -142,6 +143,28 @@ class Bundle:
         folder = f"{TEXT}/{self.config.encoders[name]}"
         brought = any(file.startswith(f"{folder}/") for file in self.config.digests)
         return self.path / folder if brought and self.text else None
+
+    @cached_property
+    def vocabulary(self) -> Vocabulary:
+        """The labels with their vectors.
+
+        Raises:
+            InputError: the file is damaged or does not fit the config.
+        """
+        path = self.path / VOCABULARY
+        found = Vocabulary.load(path)
+        if found.dimension != self.config.dimension:
+            raise InputError(
+                f"its label vectors have {found.dimension} numbers, its config says {self.config.dimension}.",
+                where=str(path),
+                remedy="Copy the bundle again.",
+            )
+        return found
+
+    @property
+    def shape(self) -> Shape:
+        """Size of a picture's record; the network is loaded for it, and checked."""
+        return self.model.shape
 
     @cached_property
     def model(self) -> RecordNetwork:
@@ -273,9 +296,9 @@ def find_bundle(name: str) -> Path:
         MachineError: the hub does not answer.
     """
     if name.startswith(HUB):
-        from tagprism.bundle.hub import fetch_bundle
+        from tagprism.bundle.hub import HubName, fetch_model
 
-        return fetch_bundle(name)
+        return fetch_model(HubName.parse(name))
     if re.fullmatch(r"[\w.-]+", name):
         packaged = BUNDLES / name
         if (packaged / CONFIG).is_file():

@@ -195,7 +195,7 @@ def create_collection(
         MachineError: it cannot be written.
     """
     tagger = load(model)
-    shape = tagger.bundle.model.shape
+    shape = tagger.bundle.shape
     settings = Settings(
         model=lasting_name(model),
         digest=tagger.bundle.digest,

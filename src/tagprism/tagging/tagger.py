@@ -14,7 +14,9 @@ from jaxtyping import Float32
 from pydantic import ValidationError
 from threadpoolctl import threadpool_limits
 
-from tagprism.bundle.bundle import CALIBRATION, DEFAULT, VOCABULARY, Bundle, find_bundle
+from tagprism.bundle.bundle import CALIBRATION, DEFAULT, Bundle
+from tagprism.bundle.foreign.model import ForeignModel
+from tagprism.bundle.open_model import open_model
 from tagprism.bundle.record import Records
 from tagprism.bundle.score import scoring_vectors
 from tagprism.errors import InputError, PictureError
@@ -38,23 +40,16 @@ class Tagger:
     """A model in use.
 
     Args:
-        bundle: an opened bundle.
+        bundle: an opened bundle or foreign model.
 
     Attributes:
         network: pixels (B, 3, H, W) -> records of B pictures; the bundle's ONNX model unless replaced.
     """
 
-    def __init__(self, bundle: Bundle) -> None:
+    def __init__(self, bundle: Bundle | ForeignModel) -> None:
         self.bundle = bundle
         self.network: Callable[[np.ndarray], Records] = bundle.records
-        self.vocabulary = Vocabulary.load(bundle.path / VOCABULARY)
-        if self.vocabulary.dimension != bundle.config.dimension:
-            raise InputError(
-                f"its label vectors have {self.vocabulary.dimension} numbers, its config says "
-                f"{bundle.config.dimension}.",
-                where=str(bundle.path / VOCABULARY),
-                remedy="Copy the bundle again.",
-            )
+        self.vocabulary: Vocabulary = bundle.vocabulary
 
     @cached_property
     def preprocess(self) -> Preprocess:
@@ -97,11 +92,13 @@ class Tagger:
     @cached_property
     def label_space(self) -> LabelSpace | None:
         """The transform and encoders of the training, or None where an encoder or the whole of `text/` is absent."""
+        if isinstance(self.bundle, ForeignModel):
+            return self.bundle.label_space
         folders = {name: folder for name, folder in self.encoder_folders.items() if folder is not None}
         if self.bundle.text is None or len(folders) < len(self.encoder_folders):
             return None
         digests = self.bundle.config.encoder_digests
-        encoders = {name: CachedEncoder(at, source_digest=digests.get(name)) for name, at in folders.items()}
+        encoders = {name: CachedEncoder.of_folder(at, source_digest=digests.get(name)) for name, at in folders.items()}
         return LabelSpace.load(self.bundle.text, encoders)
 
     def embed(self, labels: Sequence[str], *, progress: Progress = silent) -> Float32[np.ndarray, "L D"]:
@@ -269,12 +266,13 @@ def _check_limits(top_k: object, min_probability: object) -> None:
         raise InputError(f"min_probability is {min_probability!r}.", remedy="Give a number from 0 to 1, or None.")
 
 
-def load(model: _Path = DEFAULT) -> Tagger:
+def load(model: _Path = DEFAULT, *, progress: Progress = silent) -> Tagger:
     """Open a model for use.
 
     Args:
-        model: as text a RUN, a BUNDLE, the name of a packaged bundle or `hf-hub:owner/name` (see
-            `bundle.bundle.find_bundle`); as a `Path` always a folder.
+        model: as text a RUN, a BUNDLE, the name of a packaged bundle, `hf-hub:owner/name` or the folder of a public
+            CLIP or SigLIP (see `bundle.open_model`); as a `Path` always a folder.
+        progress: told of what is fetched and computed before a foreign model can be used.
 
     Raises:
         InputError: there is none, or it is damaged.
@@ -286,4 +284,4 @@ def load(model: _Path = DEFAULT) -> Tagger:
         >>> [row.tags[0].label for row in tagger.tag(["tests/photos/chelsea.jpg"], ["cat", "rocket"])]
         ['cat']
     """
-    return Tagger(Bundle(find_bundle(model) if isinstance(model, str) else Path(model)))
+    return Tagger(open_model(model, progress=progress))

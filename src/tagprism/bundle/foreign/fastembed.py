@@ -1,4 +1,4 @@
-"""The layout of fastembed (`Qdrant/clip-ViT-B-32-vision`): one graph in each of two folders, `X-vision` and `X-text`."""
+"""The layout of fastembed (`Qdrant/clip-ViT-B-32-vision`): a graph in each of two folders, `X-vision` and `X-text`."""
 
 from __future__ import annotations
 

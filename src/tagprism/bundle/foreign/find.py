@@ -52,23 +52,18 @@ def read_layout(folder: Path, form: str | None = None, partner: Path | None = No
         if found is None:
             return None
         adapter, _ = found
-        other = adapter.partner(folder.resolve().name) if partner is None else None
-        layout = adapter.read(folder, partner or (folder.resolve().parent / other if other else None), form)
+        if partner is None and (other := adapter.partner(folder.resolve().name)) is not None:
+            partner = folder.resolve().parent / other
+        layout = adapter.read(folder, partner, form)
     except InputError as error:
         raise error if error.where else InputError(error.what, where=str(folder), remedy=error.remedy) from error
+    roots = [at.resolve() for at in (folder, partner) if at is not None]
+    roots += [root.parents[1] / "blobs" for root in roots if root.parent.name == "snapshots"]  # the hub's cache
     for file in layout.files.values():
-        _check_inside(file, folder, partner)
+        if not any(file.resolve().is_relative_to(root) for root in roots):
+            raise InputError(
+                "is a link that leads out of the model, and is not followed.",
+                where=str(file),
+                remedy="Put the file itself in its place.",
+            )
     return layout
-
-
-def _check_inside(file: Path, folder: Path, partner: Path | None) -> None:
-    """Refuse a link that leads out of the model; those of the hub's cache, to files that it keeps by digest, do not."""
-    real = file.resolve()
-    roots = [at.resolve() for at in (folder, partner or file.parent) if at.resolve() in (file.parent.resolve(), *file.parent.resolve().parents)]
-    roots += [root.parents[1] / "blobs" for root in roots if root.parent.name == "snapshots"]
-    if not any(real.is_relative_to(root) for root in roots):
-        raise InputError(
-            "is a link that leads out of the model, and is not followed.",
-            where=str(file),
-            remedy="Put the file itself in its place.",
-        )

@@ -41,7 +41,12 @@ class Graph:
     """
 
     def __init__(
-        self, path: Path, inputs: Sequence[Sequence[str]], outputs: Sequence[str], sizes: Sequence[int | None], what: str
+        self,
+        path: Path,
+        inputs: Sequence[Sequence[str]],
+        outputs: Sequence[str],
+        sizes: Sequence[int | None],
+        what: str,
     ) -> None:
         self._path = path
         options = onnxruntime.SessionOptions()

@@ -52,7 +52,8 @@ def partner(name: str) -> str | None:
 
 def read(folder: Path, partner: Path | None, form: str | None) -> Layout:
     """As `layout.Adapter` says."""
-    names = [file.relative_to(folder).as_posix() for part in ("visual", "textual") for file in (folder / part).iterdir()]
+    parts = (folder / "visual", folder / "textual")
+    names = [file.relative_to(folder).as_posix() for part in parts for file in part.iterdir()]
     config = read_object(folder / _CONFIG)
     text = config.get("text_cfg")
     if not isinstance(text, dict):
@@ -93,7 +94,7 @@ def _text(folder: Path, text: dict[str, Any]) -> Text:
         raise not_understood("its text network (nllb) wants the mark of a language before each phrase", where)
     given = text.get("tokenizer_kwargs") or {}
     clean = given.get("clean", "lower" if source is None else "whitespace")
-    cleans: dict[object, Clean] = {one: one for one in ("whitespace", "lower", "canonicalize")}  # type: ignore[misc]
+    cleans: dict[object, Clean] = {one: one for one in ("whitespace", "lower", "canonicalize")}
     if strange := sorted(set(given) - {"clean"}) or clean not in cleans:
         raise not_understood(f"tokenizer_kwargs is {given} ({strange})", where)
     length, pad = text.get("context_length", 77), token(settings.get("pad_token"))

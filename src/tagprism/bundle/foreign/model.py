@@ -1,4 +1,4 @@
-"""A foreign model as the rest of the program uses a model: pictures in, ranking matrices of one row out.
+"""A foreign model as the rest of the program uses a model: pictures in, records of one row out.
 
 A picture's cosines have no scale that pictures share, so they are standardised over one fixed list of common words. No
 label is known to have been trained on, and there is no calibration.
@@ -16,8 +16,9 @@ from jaxtyping import Float32
 
 from tagprism.bundle.bundle import BundleConfig
 from tagprism.bundle.foreign.graph import Graph
-from tagprism.bundle.foreign.layout import AGAIN, Layout
+from tagprism.bundle.foreign.layout import Layout
 from tagprism.bundle.foreign.text import TextTower
+from tagprism.bundle.record import Records, Shape
 from tagprism.bundle.score import ClassAffinity
 from tagprism.errors import InputError
 from tagprism.files import digest_bytes, digest_file, digest_json
@@ -119,13 +120,18 @@ class ForeignModel:
         other: Role = "other"
         return Vocabulary(WORDS, np.concatenate(parts), (other,) * len(WORDS))
 
-    def matrices(self, pixels: Float32[np.ndarray, "B 3 H W"]) -> Float32[np.ndarray, "B 1 D1"]:
-        """Ranking matrices `[a / sd, -mu / sd]` of prepared pictures, mu and sd over the common words' cosines."""
+    @property
+    def shape(self) -> Shape:
+        """Size of a picture's record."""
+        return Shape(1, self.config.dimension, 1)
+
+    def records(self, pixels: Float32[np.ndarray, "B 3 H W"]) -> Records:
+        """Records of prepared pictures: `a / sd` and `-mu / sd`, mu and sd over the common words' cosines."""
         vectors = self.model(pixels)  # (B, D)
         cosines = vectors @ self.vocabulary.vectors.T
         mean = cosines.mean(axis=1, keepdims=True, dtype=np.float64)
         deviation = np.maximum(cosines.std(axis=1, keepdims=True, dtype=np.float64), _LEAST_DEVIATION)
-        return np.concatenate([vectors / deviation, -mean / deviation], axis=1).astype(np.float32)[:, None]
+        return Records((vectors / deviation).astype(np.float32)[:, None], (-mean / deviation).astype(np.float32))
 
     def encoder_folder(self, name: str) -> Path | None:
         """None: its text network is no encoder folder."""
@@ -145,9 +151,7 @@ class ForeignModel:
         """What it is called."""
         return self.layout.name
 
-    def placed_matrices(
-        self, pixels: Float32[np.ndarray, "B 3 H W"]
-    ) -> tuple[Float32[np.ndarray, "B M D1"], Float32[np.ndarray, "B P M D"]]:
+    def placed_records(self, pixels: Float32[np.ndarray, "B 3 H W"]) -> tuple[Records, Float32[np.ndarray, "B P M D"]]:
         """Nothing.
 
         Raises:

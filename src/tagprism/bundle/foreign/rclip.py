@@ -1,4 +1,4 @@
-"""The layout of rclip: `visual.onnx` and `textual.onnx` in a folder named after its open_clip model, and merges of bytes.
+"""The layout of rclip: two graphs in a folder named after its open_clip model, and CLIP's file of merges.
 
 The folder says nothing of preprocessing; that of the one model which rclip has is known.
 """

@@ -31,7 +31,8 @@ def needed(names: Collection[str], form: str | None) -> list[str] | None:
         return None
     if (form or "") not in forms:
         listed = ", ".join(f"#{one}" if one else "the plain one" for one in forms)
-        raise InputError(f"has no form `{form or 'plain'}`; it has {listed}.", remedy="Name one: hf-hub:owner/name#FORM.")
+        what = f"has no form `{form or 'plain'}`; it has {listed}."
+        raise InputError(what, remedy="Name one: hf-hub:owner/name#FORM.")
     graphs = _graphs(form)
     wanted = [CONFIG, PREPROCESSOR, TOKENIZER, *graphs]
     lacks(names, wanted, "a model for transformers.js")

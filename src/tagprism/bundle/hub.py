@@ -14,7 +14,7 @@ from typing import Any
 
 from tagprism.bundle.bundle import CARD, CONFIG, HUB, MODEL, TEXT
 from tagprism.bundle.foreign.find import layout_of, names_in
-from tagprism.errors import InputError, MachineError, TagprismError
+from tagprism.errors import InputError, MachineError, NothingToDoError, TagprismError
 from tagprism.files import REFUSALS, cache_dir, digest_bytes, digest_file, write_json
 from tagprism.progress import Progress, silent
 
@@ -79,6 +79,34 @@ def fetch_model(name: HubName, *, renew: bool = False, progress: Progress = sile
         if here is None or not _whole(here, name):
             raise
         return here  # brought from another machine, or by another program
+
+
+def remove_model(name: HubName) -> int:
+    """Delete a repository from the hub's cache on this machine, with all its revisions and forms.
+
+    Returns:
+        The bytes that are free again.
+
+    Raises:
+        NothingToDoError: it is not there.
+    """
+    import huggingface_hub
+
+    try:
+        cache = huggingface_hub.scan_cache_dir()
+    except huggingface_hub.errors.CacheNotFound as error:
+        raise NothingToDoError("is not on this machine.", where=str(name)) from error
+    commits = [
+        revision.commit_hash
+        for repository in cache.repos
+        if (repository.repo_id, repository.repo_type) == (name.repository, "model")
+        for revision in repository.revisions
+    ]
+    if not commits:
+        raise NothingToDoError("is not on this machine.", where=str(name))
+    plan = cache.delete_revisions(*commits)
+    plan.execute()
+    return plan.expected_freed_size
 
 
 def _fetch(name: HubName, progress: Progress) -> Path:

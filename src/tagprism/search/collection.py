@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from types import TracebackType
@@ -11,7 +12,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from tagprism.bundle.bundle import packaged_bundles
+from tagprism.bundle.bundle import HUB, packaged_bundles
+from tagprism.bundle.hub import HubName
 from tagprism.bundle.record import Shape
 from tagprism.errors import IndexMismatchError, InputError
 from tagprism.files import digest_bytes, digest_json, machine_errors, state_dir, write_json
@@ -295,10 +297,17 @@ def _checked(where: str, values: dict[str, Any]) -> Settings:
         raise InputError(what, where=where, remedy=_ANEW) from error
 
 
-def lasting_name(model: str) -> str:
-    """A model's name that means the same from another working folder."""
-    is_name = model in packaged_bundles() or model.startswith("hf-hub:")
-    return model if is_name else os.path.abspath(model)  # noqa: PTH100 (a text)
+def lasting_name(model: str, folder: Path | None = None) -> str:
+    """A model's name that means the same from another working folder, and on another day.
+
+    Args:
+        model: its name.
+        folder: where it lies; of the hub's cache it tells the commit, which is then pinned.
+    """
+    if model.startswith(HUB):
+        pinned = folder is not None and folder.parent.name == "snapshots"
+        return str(replace(HubName.parse(model), revision=folder.name)) if folder and pinned else model
+    return model if model in packaged_bundles() else os.path.abspath(model)  # noqa: PTH100 (a text)
 
 
 def escaped(folder: str) -> str:

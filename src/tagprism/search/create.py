@@ -59,7 +59,8 @@ def open_for_update(
         model: as `tagging.tagger.load` takes it; None for the one that made the index, or the packaged one.
         storage: how records are kept; None for what the index has, or half.
         rebuild: make it anew, with another model or storage if these are given; its folders and marks stay.
-        progress: told of the pictures of an older index while it is brought to the form of today.
+        progress: told of the pictures of an older index while it is brought to the form of today, and of what a foreign
+            model needs before it can be used.
 
     Raises:
         InputError: something else is there already, or nothing to make an index of; the model cannot be used, or the
@@ -76,7 +77,7 @@ def open_for_update(
                 raise InputError("is not there.", where=root, remedy="Name files or folders that are there.")
     with update_lock(where):
         if rebuild or not exists(where):
-            collection = _anew(where, roots, model, storage)
+            collection = _anew(where, roots, model, storage, progress)
         else:
             _renew(where, model, progress)
             collection = open_index(where, model)
@@ -91,16 +92,18 @@ def open_for_update(
             yield collection
 
 
-def _anew(where: str, roots: Sequence[str], model: str | None, storage: StorageName | None) -> Collection:
+def _anew(
+    where: str, roots: Sequence[str], model: str | None, storage: StorageName | None, progress: Progress
+) -> Collection:
     """An empty collection, in place of the old one where there is one."""
     if not exists(where):
-        return create_collection(where, model or DEFAULT, storage or "half", without_nested(roots))
+        return create_collection(where, model or DEFAULT, storage or "half", without_nested(roots), progress=progress)
     old = _values(where)
     model, folders = model or str(old["model"]), map(unescaped, old["folders"])
-    load(model)  # a model that cannot be used is an error before anything is removed
+    load(model, progress=progress)  # a model that cannot be used is an error before anything is removed
     remove_collection(where)
     kept = STORAGES.get(old["storage"], old["storage"])
-    return create_collection(where, model, storage or kept, without_nested([*folders, *roots]))
+    return create_collection(where, model, storage or kept, without_nested([*folders, *roots]), progress=progress)
 
 
 def _values(where: str) -> dict[str, Any]:
@@ -180,7 +183,12 @@ def _locked(file: Path, where: str, busy: str, remedy: str) -> Iterator[None]:
 
 
 def create_collection(
-    where: str, model: str, storage: StorageName = "half", folders: tuple[str, ...] = ()
+    where: str,
+    model: str,
+    storage: StorageName = "half",
+    folders: tuple[str, ...] = (),
+    *,
+    progress: Progress = silent,
 ) -> Collection:
     """Make an empty index for the records of a model, while nobody else does (`update_lock`).
 
@@ -189,15 +197,16 @@ def create_collection(
         model: as `tagging.tagger.load` takes it.
         storage: how records are kept.
         folders: the roots that will be indexed.
+        progress: told of what a foreign model needs before it can be used.
 
     Raises:
         InputError: something else is there already, or the model cannot be used.
         MachineError: it cannot be written.
     """
-    tagger = load(model)
+    tagger = load(model, progress=progress)
     shape = tagger.bundle.shape
     settings = Settings(
-        model=lasting_name(model),
+        model=lasting_name(model, tagger.bundle.path),
         digest=tagger.bundle.digest,
         **shape._asdict(),
         storage=storage,

@@ -77,6 +77,11 @@ class Tagger:
         }
 
     @property
+    def cut(self) -> float | None:
+        """Least score of a tag worth showing, of a model without probabilities whose scores have a known scale."""
+        return self.bundle.cut if isinstance(self.bundle, ForeignModel) else None
+
+    @property
     def calibrated(self) -> bool:
         """Whether tags carry probabilities."""
         return self.bundle.config.calibration is not None
@@ -230,11 +235,15 @@ class Tagger:
         top_k: int | None = 10,
         min_probability: float | None = None,
         *,
+        min_score: float | None = None,
         total: int | None = None,
         max_pixels: int = MAX_PIXELS,
         progress: Progress = silent,
     ) -> Iterator[ImageTags]:
-        """Tag picture files one after the other, in bounded memory; arguments and errors (at once) as for `tag`."""
+        """Tag picture files one after the other, in bounded memory; arguments and errors (at once) as for `tag`.
+
+        `min_score` is the least score of a tag of a model that has no probabilities; another model passes it over.
+        """
         if min_probability is not None and not self.calibrated:
             raise InputError(
                 "this bundle is not calibrated, so it has no probabilities.",
@@ -246,7 +255,7 @@ class Tagger:
         _ = self.preprocess, self.bundle.model  # a damaged network is an error now, not after the first line of output
 
         def network(pixels: np.ndarray) -> list[tuple[Tag, ...]]:
-            return ranker.best(self.network(pixels), top_k, min_probability)
+            return ranker.best(self.network(pixels), top_k, min_probability, min_score)
 
         def rows() -> Iterator[ImageTags]:
             with threadpool_limits(1, "blas"):  # each thread ranks its own pictures

@@ -72,6 +72,7 @@ class ForeignModel:
                 "form": layout.form,
                 "revision": revision,
                 "prompt": layout.prompt,
+                "tokens": f"{layout.text.length}, {layout.text.clean}",
                 "standardised_over": f"{len(WORDS)} common words",
                 "words_digest": WORDS_DIGEST,
                 "trained_on": "unknown: labels that count as unseen may have been seen",

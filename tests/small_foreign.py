@@ -1,4 +1,4 @@
-"""Small random CLIP and SigLIP networks in the layouts in which others publish real ones, with their torch reference."""
+"""Small random CLIP and SigLIP networks in the layouts in which others publish real ones, with torch as reference."""
 
 from __future__ import annotations
 
@@ -30,45 +30,10 @@ SIGLIP_TEXT = {
     "tokenizer_kwargs": {"clean": "canonicalize"},
 }
 BPE = Path(open_clip.__file__).parent / "bpe_simple_vocab_16e6.txt.gz"
-SENTENCES = [
-    "a",
-    "photo",
-    "of",
-    "a",
-    "dog",
-    "on",
-    "the",
-    "beach;",
-    "two",
-    "people",
-    "dancing",
-    "at",
-    "night,",
-    "an",
-    "old",
-    "car.",
-    "The",
-    "cat's",
-    "whiskers!",
-    "New",
-    "York",
-    "sunset",
-    "mountain",
-    "snow",
-    "flower",
-    "birthday",
-    "cake",
-    "train",
-    "station",
-    "bridge",
-    "river",
-    "boat",
-    "horse",
-    "field",
-    "child",
-    "playing",
-    "football",
-]
+SENTENCES = (
+    "a photo of a dog on the beach; two people dancing at night, an old car. The cat's whiskers! New York sunset "
+    "mountain snow flower birthday cake train station bridge river boat horse field child playing football"
+)
 
 
 @dataclass(frozen=True)
@@ -139,8 +104,8 @@ def siglip2_tokenizer(folder: Path, *, bare: bool) -> int:
     tokenizer.pre_tokenizer = pre_tokenizers.Split("▁", "merged_with_previous")
     special = ["<pad>", "<eos>", "<bos>", "<unk>"]
     texts = [
-        " ".join(SENTENCES),
-        " ".join(SENTENCES).lower(),
+        SENTENCES,
+        SENTENCES.lower(),
         ".,;:!'ABCDEFGHIJKLMNOPQRSTUVWXYZ abcdefghijklmnopqrstuvwxyz",
     ]
     tokenizer.train_from_iterator(
@@ -380,7 +345,7 @@ def make_transformers_siglip2(folder: Path) -> Foreign:
         names,
         dynamic_axes=free,
     )
-    free = {"input_ids": {0: "batch"}, "pooler_output": {0: "batch"}}
+    free = {"input_ids": {0: "batch", 1: "tokens"}, "pooler_output": {0: "batch"}}
     _export(
         _Call(network, phrase),
         (torch.ones(2, 64, dtype=torch.int64),),

@@ -75,7 +75,8 @@ def info(name: Name, format: Format = "table", quiet: Quiet = False) -> int:
         json.dump(found, sys.stdout, indent=2)
         sys.stdout.write("\n")
         return console.OK
-    table = Table(show_header=False)
+    table = Table("", "", show_header=False)
+    table.columns[1].overflow = "fold"  # digests are to be copied
     for key, value in found.items():
         lines = [f"{name}: {its}" for name, its in value.items()] if isinstance(value, dict) else [str(value)]
         table.add_row(key, escape("\n".join(map(console.printable, lines))))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection
 from pathlib import Path
 
-from tagprism.bundle.foreign.layout import Layout, Vision, lacks, read_object, weights_beside
+from tagprism.bundle.foreign.layout import Adapter, Layout, Vision, lacks, names_in, read_object, weights_beside
 from tagprism.bundle.foreign.transformers_files import (
     CONFIG,
     PREPROCESSOR,
@@ -23,7 +23,7 @@ _GRAPH = "model.onnx"
 _HALVES = {"-vision": "-text", "-text": "-vision"}
 
 
-def needed(names: Collection[str], form: str | None) -> list[str] | None:
+def _needed(names: Collection[str], form: str | None) -> list[str] | None:
     """As `layout.Adapter` says, of either half."""
     if _GRAPH not in names or not {PREPROCESSOR, TOKENIZER} & set(names) or "vocabulary.safetensors" in names:
         return None
@@ -35,7 +35,7 @@ def needed(names: Collection[str], form: str | None) -> list[str] | None:
     return [*wanted, *more, *weights_beside(names, _GRAPH)]
 
 
-def partner(name: str) -> str | None:
+def _partner(name: str) -> str | None:
     """As `layout.Adapter` says.
 
     Raises:
@@ -48,15 +48,15 @@ def partner(name: str) -> str | None:
     raise InputError(what, where=name, remedy="Call the two folders X-vision and X-text, and put them side by side.")
 
 
-def read(folder: Path, partner: Path | None, form: str | None) -> Layout:
+def _read(folder: Path, other: Path | None, form: str | None) -> Layout:
     """As `layout.Adapter` says."""
-    assert partner is not None
-    vision, text = (folder, partner) if (folder / PREPROCESSOR).is_file() else (partner, folder)
+    assert other is not None
+    vision, text = (folder, other) if (folder / PREPROCESSOR).is_file() else (other, folder)
     files: dict[str, Path] = {}
     for half, at, wanted in (("vision", vision, PREPROCESSOR), ("text", text, TOKENIZER)):
-        names = [file.name for file in at.iterdir()] if at.is_dir() else []
+        names = names_in(at)
         lacks(names, [CONFIG, _GRAPH, wanted], f"the {half} half of a model of fastembed ({at})")
-        files |= {f"{half}/{name}": at / name for name in needed(names, None) or ()}
+        files |= {f"{half}/{name}": at / name for name in _needed(names, None) or ()}
     kind = family(read_object(vision / CONFIG), vision / CONFIG)
     config = read_object(text / CONFIG)
     if family(config, text / CONFIG) != kind:
@@ -71,3 +71,6 @@ def read(folder: Path, partner: Path | None, form: str | None) -> Layout:
         vision=Vision(vision / _GRAPH, (outputs[0],), read_preprocess(vision / PREPROCESSOR)),
         text=read_text(text, text / _GRAPH, kind, (outputs[1],), inner if isinstance(inner, dict) else config),
     )
+
+
+ADAPTER = Adapter(NAME, _needed, _read, _partner)

@@ -4,14 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Collection
 from pathlib import Path
-from typing import cast
 
 from tagprism.bundle.foreign import fastembed, immich, rclip, transformers_js
-from tagprism.bundle.foreign.layout import Adapter, Layout
+from tagprism.bundle.foreign.layout import Adapter, Layout, names_in
 from tagprism.errors import InputError
 
-ADAPTERS = cast(tuple[Adapter, ...], (immich, transformers_js, rclip, fastembed))
-_DEEPEST = 2  # folders below the model's own in which files are used
+ADAPTERS = tuple(module.ADAPTER for module in (immich, transformers_js, rclip, fastembed))
 
 
 def layout_of(names: Collection[str], form: str | None) -> tuple[Adapter, list[str]] | None:
@@ -28,12 +26,6 @@ def layout_of(names: Collection[str], form: str | None) -> tuple[Adapter, list[s
         if (wanted := adapter.needed(names, form)) is not None:
             return adapter, wanted
     return None
-
-
-def names_in(folder: Path) -> list[str]:
-    """Files in a folder and a little below."""
-    patterns = ["/".join(["*"] * depth) for depth in range(1, _DEEPEST + 1)]
-    return [file.relative_to(folder).as_posix() for one in patterns for file in folder.glob(one) if file.is_file()]
 
 
 def read_layout(folder: Path, form: str | None = None, partner: Path | None = None) -> Layout | None:

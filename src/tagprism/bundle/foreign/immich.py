@@ -11,11 +11,13 @@ from tokenizers import Tokenizer
 
 from tagprism.bundle.foreign.layout import (
     AGAIN,
+    Adapter,
     Clean,
     Layout,
     Text,
     Vision,
     lacks,
+    names_in,
     not_understood,
     read_object,
     token,
@@ -34,7 +36,7 @@ _CLIP_TOKENS = (("<|startoftext|>", 49406), ("<|endoftext|>", 49407))
 _RESIZE = {"shortest": "shortest", "squash": "squash"}
 
 
-def needed(names: Collection[str], form: str | None) -> list[str] | None:
+def _needed(names: Collection[str], form: str | None) -> list[str] | None:
     """As `layout.Adapter` says."""
     if not {_VISUAL, _TEXTUAL} & set(names):
         return None
@@ -45,15 +47,8 @@ def needed(names: Collection[str], form: str | None) -> list[str] | None:
     return [*wanted, *(name for graph in (_VISUAL, _TEXTUAL) for name in weights_beside(names, graph, any_name=True))]
 
 
-def partner(name: str) -> str | None:
-    """As `layout.Adapter` says: one folder holds all."""
-    return None
-
-
-def read(folder: Path, partner: Path | None, form: str | None) -> Layout:
+def _read(folder: Path, other: Path | None, form: str | None) -> Layout:
     """As `layout.Adapter` says."""
-    parts = (folder / "visual", folder / "textual")
-    names = [file.relative_to(folder).as_posix() for part in parts for file in part.iterdir()]
     config = read_object(folder / _CONFIG)
     text = config.get("text_cfg")
     if not isinstance(text, dict):
@@ -62,7 +57,7 @@ def read(folder: Path, partner: Path | None, form: str | None) -> Layout:
         layout=NAME,
         name=folder.name,
         folder=folder,
-        files={name: folder / name for name in needed([*names, _CONFIG], None) or ()},
+        files={name: folder / name for name in _needed(names_in(folder), form) or ()},
         vision=Vision(folder / _VISUAL, _OUTPUTS, _preprocess(folder / _PREPROCESS)),
         text=_text(folder, text),
     )
@@ -120,3 +115,6 @@ def _text(folder: Path, text: dict[str, Any]) -> Text:
         vocabulary=vocabulary if isinstance(vocabulary, int) else None,
         fixed=_CLIP_TOKENS if source is None else (),
     )
+
+
+ADAPTER = Adapter(NAME, _needed, _read)

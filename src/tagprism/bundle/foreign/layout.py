@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import Any, Literal, Protocol
+from typing import Any, Literal
 
 from tokenizers import Tokenizer
 
@@ -15,6 +15,7 @@ from tagprism.images.preprocess import Preprocess
 
 PROMPT = "a photo of a {}"
 """The text around every label: the one of CLIP's authors, without its full stop, which some tokenizers drop."""
+_DEEPEST = 2  # parts of a path, from the model's folder on, in which files are used
 AGAIN = "Fetch or copy the model again."
 _NO_WEIGHTS = {".json", ".md", ".txt", ".onnx", ".armnn", ".rknn", ".gitattributes", ".py", ".png", ".jpg"}
 
@@ -93,27 +94,29 @@ class Layout:
     prompt: str = PROMPT
 
 
-class Adapter(Protocol):
-    """What each module of a layout has."""
+@dataclass(frozen=True)
+class Adapter:
+    """A layout.
 
-    NAME: str
+    Args:
+        name: of it.
+        needed: (all names in a folder or repository, form) -> those that are used; None where it is of another layout;
+            an `InputError` where it is of this one and lacks a file or has no such form.
+        read: (folder, folder of the other half or None, form) -> what they say; an `InputError` where something is
+            damaged or not understood.
+        partner: name of a folder or repository -> that of the one with the other half; None where one holds all.
+    """
 
-    def needed(self, names: Collection[str], form: str | None) -> list[str] | None:
-        """Files that are used among those of a folder or repository; None where it is of another layout.
+    name: str
+    needed: Callable[[Collection[str], str | None], list[str] | None]
+    read: Callable[[Path, Path | None, str | None], Layout]
+    partner: Callable[[str], str | None] = lambda _name: None
 
-        Raises:
-            InputError: it is of this layout and lacks a file, or has no such form.
-        """
 
-    def partner(self, name: str) -> str | None:
-        """Name of the folder or repository that holds the other half; None where one holds all."""
-
-    def read(self, folder: Path, partner: Path | None, form: str | None) -> Layout:
-        """Read what the folder says.
-
-        Raises:
-            InputError: something in it is damaged, or not understood.
-        """
+def names_in(folder: Path) -> list[str]:
+    """Files in a folder and a little below."""
+    patterns = ["/".join(["*"] * depth) for depth in range(1, _DEEPEST + 1)]
+    return [file.relative_to(folder).as_posix() for one in patterns for file in folder.glob(one) if file.is_file()]
 
 
 def lacks(names: Iterable[str], wanted: Collection[str], layout: str) -> None:

@@ -102,19 +102,23 @@ class ForeignModel:
         return int(self.model(np.zeros((1, 3, its.height, its.width), np.float32)).shape[1])
 
     @cached_property
+    def _encoder(self) -> CachedEncoder:
+        (name,) = self.config.encoders
+        return CachedEncoder(TextTower(name, self.layout.text, self.config.dimension), f"{name}-{self.digest[:16]}")
+
+    @cached_property
     def label_space(self) -> LabelSpace:
         """Phrases in the model's prompt, through its own text network; what was computed once is kept on disk."""
-        (name,) = self.config.encoders
-        tower = TextTower(name, self.layout.text, self.config.dimension)
-        part = SpacePart(encoder=name, template=self.layout.prompt)
+        part = SpacePart(encoder=self._encoder.id, template=self.layout.prompt)
         mean = np.zeros(self.config.dimension, np.float32)
-        return LabelSpace([part], {name: CachedEncoder(tower, f"{name}-{self.digest[:16]}")}, [mean], None)
+        return LabelSpace([part], {self._encoder.id: self._encoder}, [mean], None)
 
     @cached_property
     def vocabulary(self) -> Vocabulary:
         """The common words, which pictures are tagged with where no others are given."""
         parts = []
-        with self._progress("reading words", len(WORDS)) as advance:
+        new = self._encoder.lacks([self.layout.prompt.replace("{}", word) for word in WORDS])
+        with (self._progress if new else silent)("reading words", len(WORDS)) as advance:
             for start in range(0, len(WORDS), _AT_ONCE):
                 parts.append(self.label_space.embed(WORDS[start : start + _AT_ONCE]).vectors)
                 advance(len(parts[-1]))

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from tokenizers import Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, processors
 
-from tagprism.bundle.foreign.layout import AGAIN, Layout, Text, Vision, lacks, weights_beside
+from tagprism.bundle.foreign.layout import AGAIN, Adapter, Layout, Text, Vision, lacks, names_in, weights_beside
 from tagprism.errors import InputError
 from tagprism.images.preprocess import Preprocess
 
@@ -27,7 +27,7 @@ _START, _END = "<|startoftext|>", "<|endoftext|>"
 _WORDS = r"'s|'t|'re|'ve|'m|'ll|'d|[\p{L}]+|[\p{N}]|[^\s\p{L}\p{N}]+"
 
 
-def needed(names: Collection[str], form: str | None) -> list[str] | None:
+def _needed(names: Collection[str], form: str | None) -> list[str] | None:
     """As `layout.Adapter` says."""
     if not any(re.fullmatch(r"(.*/)?(visual|textual)\.onnx", name) for name in names):
         return None
@@ -37,16 +37,9 @@ def needed(names: Collection[str], form: str | None) -> list[str] | None:
     return [*_GRAPHS, _MERGES, *(name for graph in _GRAPHS for name in weights_beside(names, graph))]
 
 
-def partner(name: str) -> str | None:
-    """As `layout.Adapter` says: one folder holds all."""
-    return None
-
-
-def read(folder: Path, partner: Path | None, form: str | None) -> Layout:
+def _read(folder: Path, other: Path | None, form: str | None) -> Layout:
     """As `layout.Adapter` says."""
-    parts = [folder / _MODEL, folder / "tokenizer"]
-    names = [file.relative_to(folder).as_posix() for part in parts if part.is_dir() for file in part.iterdir()]
-    files = {name: folder / name for name in needed(names, form) or ()}
+    files = {name: folder / name for name in _needed(names_in(folder), form) or ()}
     preprocess = Preprocess(height=_SIDE, width=_SIDE, resize="shortest", mean=_MEAN, std=_STD)
     merges = folder / _MERGES
     text = Text(
@@ -96,3 +89,6 @@ def _letters() -> list[str]:
     """A visible letter for each byte, in the order of CLIP's tokenizer: first the bytes that are visible themselves."""
     seen = [*range(ord("!"), ord("~") + 1), *range(ord("¡"), ord("¬") + 1), *range(ord("®"), ord("ÿ") + 1)]
     return [chr(byte) for byte in seen] + [chr(256 + at) for at in range(256 - len(seen))]
+
+
+ADAPTER = Adapter(NAME, _needed, _read)

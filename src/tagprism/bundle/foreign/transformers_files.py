@@ -56,7 +56,12 @@ def read_preprocess(file: Path) -> Preprocess:
     if short is not None:
         if crop_height is None or crop_height > short:
             raise not_understood(f"size is {size!r} with crop_size {crop!r}", file)
-        values = {"resize": "shortest", "height": crop_height, "width": crop_width, "crop_pct": crop_height / short}
+        values = {
+            "resize": "shortest_floor",
+            "height": crop_height,
+            "width": crop_width,
+            "crop_pct": crop_height / short,
+        }
     elif crop is not None and (crop_height, crop_width) != (height, width):
         raise not_understood(f"size is {size!r} with crop_size {crop!r}", file)
     scale = its.get("rescale_factor", 1 / 255) if its.get("do_rescale", True) else None

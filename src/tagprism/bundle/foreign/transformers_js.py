@@ -6,7 +6,7 @@ import re
 from collections.abc import Collection
 from pathlib import Path
 
-from tagprism.bundle.foreign.layout import Layout, Vision, lacks, read_object, weights_beside
+from tagprism.bundle.foreign.layout import Adapter, Layout, Vision, lacks, names_in, read_object, weights_beside
 from tagprism.bundle.foreign.transformers_files import (
     CONFIG,
     PREPROCESSOR,
@@ -24,7 +24,7 @@ _VISION = re.compile(r"onnx/vision_model(?:_(\w+))?\.onnx")
 _OUTPUTS = {"clip": (("image_embeds",), ("text_embeds",)), "siglip": (("pooler_output",), ("pooler_output",))}
 
 
-def needed(names: Collection[str], form: str | None) -> list[str] | None:
+def _needed(names: Collection[str], form: str | None) -> list[str] | None:
     """As `layout.Adapter` says; `form` is the ending of the graphs' names, such as `quantized` or `fp16`."""
     forms = [found[1] or "" for name in sorted(names) if (found := _VISION.fullmatch(name))]
     if not forms:
@@ -44,14 +44,8 @@ def _graphs(form: str | None) -> list[str]:
     return [f"onnx/{part}_model{f'_{form}' if form else ''}.onnx" for part in ("vision", "text")]
 
 
-def partner(name: str) -> str | None:
-    """As `layout.Adapter` says: one folder holds all."""
-    return None
-
-
-def read(folder: Path, partner: Path | None, form: str | None) -> Layout:
+def _read(folder: Path, other: Path | None, form: str | None) -> Layout:
     """As `layout.Adapter` says."""
-    names = [file.relative_to(folder).as_posix() for at in (folder, folder / "onnx") for file in at.iterdir()]
     config = read_object(folder / CONFIG)
     kind = family(config, folder / CONFIG)
     vision, text = (folder / name for name in _graphs(form))
@@ -61,8 +55,11 @@ def read(folder: Path, partner: Path | None, form: str | None) -> Layout:
         layout=NAME,
         name=folder.name,
         folder=folder,
-        files={name: folder / name for name in needed(names, form) or ()},
+        files={name: folder / name for name in _needed(names_in(folder), form) or ()},
         vision=Vision(vision, outputs[0], read_preprocess(folder / PREPROCESSOR)),
         text=read_text(folder, text, kind, outputs[1], own if isinstance(own, dict) else {}),
         form=form,
     )
+
+
+ADAPTER = Adapter(NAME, _needed, _read)

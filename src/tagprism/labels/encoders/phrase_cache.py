@@ -56,7 +56,7 @@ class CachedEncoder:
 
     def encode(self, phrases: Sequence[str]) -> Float32[np.ndarray, "L D"]:
         """Unit vectors of L phrases, normalised first; a row of zeros where a phrase is empty or unknown."""
-        keys = [hashlib.sha256(spoken_phrase(phrase).encode(errors="surrogatepass")).digest() for phrase in phrases]
+        keys = list(map(_key, phrases))
         kept = {
             key: np.frombuffer(value, dtype="<f4")
             for key, value in self._cache.get(keys).items()
@@ -70,6 +70,15 @@ class CachedEncoder:
             kept |= made
         return np.stack([kept[key] for key in keys]) if keys else np.zeros((0, self.dimension), np.float32)
 
+    def lacks(self, phrases: Sequence[str]) -> bool:
+        """Whether the network is needed for any of these phrases."""
+        keys = list(map(_key, phrases))
+        return len(self._cache.sizes(keys)) < len(set(keys))
+
     def nearest_known(self, phrase: str, n: int = 3) -> list[str]:
         """Known words that are spelt like the unknown ones of a phrase; empty where every phrase is known."""
         return self._encoder.nearest_known(phrase, n)
+
+
+def _key(phrase: str) -> bytes:
+    return hashlib.sha256(spoken_phrase(phrase).encode(errors="surrogatepass")).digest()

@@ -74,8 +74,7 @@ def test_index_and_search(clip: Path, cache: dict[str, str], tmp_path: Path) -> 
 
 
 def test_evaluate_says_that_labels_may_have_been_seen(clip: Path, cache: dict[str, str], world: World) -> None:
-    data = ("--data", f"tagged:{world.data}", "--split", world.split)
-    done = command("evaluate", clip, *data, "--format", "json", environment=cache)
+    done = command("evaluate", clip, *world.on(), "--format", "json", environment=cache)
     assert done.returncode == 0, done.stderr.decode()
     assert b"may have seen the labels" in done.stderr
     result = json.loads(done.stdout)

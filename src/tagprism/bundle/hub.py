@@ -13,7 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from tagprism.bundle.bundle import CARD, CONFIG, HUB, MODEL, TEXT
-from tagprism.bundle.foreign.find import layout_of, names_in
+from tagprism.bundle.foreign.find import layout_of
+from tagprism.bundle.foreign.layout import names_in
 from tagprism.errors import InputError, MachineError, NothingToDoError, TagprismError
 from tagprism.files import REFUSALS, cache_dir, digest_bytes, digest_file, write_json
 from tagprism.progress import Progress, silent

@@ -6,7 +6,8 @@ import os
 from pathlib import Path
 
 from tagprism.bundle.bundle import CONFIG, HUB, VOCABULARY, Bundle, find_bundle
-from tagprism.bundle.foreign.find import layout_of, names_in, read_layout
+from tagprism.bundle.foreign.find import layout_of, read_layout
+from tagprism.bundle.foreign.layout import names_in
 from tagprism.bundle.foreign.model import ForeignModel
 from tagprism.bundle.hub import HubName, fetch_model
 from tagprism.progress import Progress, silent

@@ -3,8 +3,9 @@
 Run: python benchmarks/search.py PHOTOS [--pictures 100000] [--million] [--plot docs/search_speed.svg]
 PHOTOS is a folder of photos. Their records (photos-lite: 7 rows of 256 numbers, 194 shared numbers) are real; more
 pictures are made from them: each is a mix of two real ones, the second with a share of at most a half, and noise of a
-fifth of each column's deviation, once for the shared numbers as for each row. Queries are words of the model's vocabulary. All ways take turns, query by query, so that what
-else the machine does hurts all alike; `cpu` is processor time, which that hurts least. Rivals:
+fifth of each column's deviation, once for the shared numbers as for each row. Queries are words of the model's
+vocabulary. All ways take turns, query by query, so that what else the machine does hurts all alike; `cpu` is processor
+time, which that hurts least. Rivals:
   numpy: float32 product of all rows, maximum over a picture's rows, the product of the shared numbers, the best 100;
   numpy, copies: the same where each row ends in a copy of the shared numbers, as tagprism kept them before;
   faiss: IndexFlatIP over all rows with their copies; 7 x 100 rows hold the best 100 pictures for certain.
@@ -31,7 +32,7 @@ from tagprism.search.contract import Picture, candidates
 from tagprism.search.edge_index import EdgeIndex
 from tagprism.tagging.tagger import Tagger
 
-LIMIT, QUERIES, CHUNK, ROUNDS = 100, 48, 10_000, 3
+LIMIT, QUERIES, CHUNK = 100, 48, 10_000
 SIZES = (10_000, 30_000, 100_000, 300_000, 1_000_000)
 
 
@@ -40,6 +41,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("photos", type=Path)
     parser.add_argument("--pictures", type=int, default=100_000, help="0 leaves the comparison away")
+    parser.add_argument("--rounds", type=int, default=3, help="how often each word is asked for")
     parser.add_argument("--million", action="store_true", help="also grow an index to 1,000,000 pictures")
     parser.add_argument("--records", type=Path, help="file (.npz) that keeps the real records between runs")
     parser.add_argument("--folder", type=Path, help="where the indexes are made, on a disk with 12 GB")
@@ -52,7 +54,7 @@ def main() -> None:
     say(what="machine", cpus=os.cpu_count(), python=platform.python_version(), load=os.getloadavg()[0], real=len(real))
     with tempfile.TemporaryDirectory(dir=arguments.folder) as folder:
         if arguments.pictures:
-            side_by_side(real, queries, arguments.pictures, Path(folder))
+            side_by_side(real, queries, arguments.pictures, Path(folder), arguments.rounds)
         if arguments.million:
             rows = grow(real, queries, Path(folder) / "grown")
             if arguments.plot:
@@ -130,7 +132,7 @@ def copies_best(flat: np.ndarray, queries: np.ndarray, M: int) -> list[np.ndarra
     return [best_places(column) for column in scores.T]
 
 
-def side_by_side(real: Records, queries: np.ndarray, count: int, folder: Path) -> None:
+def side_by_side(real: Records, queries: np.ndarray, count: int, folder: Path, rounds: int) -> None:
     """One-tag and three-tag queries over the same pictures, all ways in turn."""
     import faiss
 
@@ -162,7 +164,7 @@ def side_by_side(real: Records, queries: np.ndarray, count: int, folder: Path) -
 
     ways["faiss flat"] = by_faiss
     for tags in (1, 3):
-        for name, times in in_turns(ways, queries, tags).items():
+        for name, times in in_turns(ways, queries, tags, rounds).items():
             found = [one for start in range(QUERIES) for one in ways[name](queries[start : start + 1])]
             say(what="query", way=name, pictures=count, tags=tags, **times, **recall(wanted, found))
 
@@ -189,12 +191,12 @@ def on_disk(folder: Path) -> int:
 
 
 def in_turns(
-    ways: dict[str, Callable[[np.ndarray], object]], queries: np.ndarray, tags: int
+    ways: dict[str, Callable[[np.ndarray], object]], queries: np.ndarray, tags: int, rounds: int = 3
 ) -> dict[str, dict[str, float]]:
     """Milliseconds of each way."""
     clock: dict[str, list[float]] = {name: [] for name in ways}
     cpu: dict[str, list[float]] = {name: [] for name in ways}
-    for turn in range(ROUNDS * QUERIES // tags):
+    for turn in range(rounds * QUERIES // tags):
         some = queries[np.arange(turn * tags, (turn + 1) * tags) % QUERIES]
         for name, way in ways.items():
             began, began_cpu = time.perf_counter(), time.process_time()

@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from tagprism.bundle.onnx_model import OnnxNetwork
+from tagprism.bundle.onnx_model import OnnxNetwork, RecordNetwork
 from tagprism.bundle.score import max_similarity_numpy
 from tagprism.errors import InputError
 from tagprism.network.backbones import Backbone
@@ -31,29 +31,26 @@ def test_the_head_is_a_linear_map_with_rows_one_after_the_other() -> None:
     assert head.linear.bias is None
 
 
-def test_the_ranking_matrix_gives_the_standardised_score() -> None:
+def test_rows_and_shared_number_give_the_standardised_score() -> None:
     seen, unseen = torch.randn(6, 4), torch.randn(3, 4)
     matrices = torch.randn(5, 3, 4) * torch.logspace(-2, 2, 5)[:, None, None]
-    ranking = Standardiser(seen)(matrices)
+    rows, shared = Standardiser(seen)(matrices)
     for image in range(5):
         raw = (matrices[image] @ seen.T).amax(0)
         wanted = ((matrices[image] @ torch.cat([seen, unseen]).T).amax(0) - raw.mean()) / raw.std(correction=0)
-        queries = torch.cat([torch.cat([seen, unseen]), torch.ones(9, 1)], dim=1)
-        scores, _ = max_similarity(ranking[image : image + 1], queries)
-        assert torch.allclose(scores[0], wanted, atol=1e-4)
-    assert ranking.shape == (5, 3, 5)
+        scores, _ = max_similarity(rows[image : image + 1], torch.cat([seen, unseen]))
+        assert torch.allclose(scores[0] + shared[image], wanted, atol=1e-4)
+    assert rows.shape == (5, 3, 4) and shared.shape == (5, 1)
 
 
 def test_without_standardising_scores_are_raw() -> None:
     seen, matrices = torch.randn(6, 4), torch.randn(5, 3, 4)
-    ranking = Standardiser(seen, standardise=False)(matrices)
-    scores, winners = max_similarity(ranking, torch.cat([seen, torch.ones(6, 1)], dim=1))
-    raw, raw_winners = max_similarity(matrices, seen)
-    assert torch.allclose(scores, raw) and torch.equal(winners, raw_winners)
+    rows, shared = Standardiser(seen, standardise=False)(matrices)
+    assert torch.equal(rows, matrices) and torch.equal(shared, torch.zeros(5, 1))
 
 
 def test_an_image_whose_scores_are_all_equal_stays_finite() -> None:
-    assert Standardiser(torch.randn(4, 3))(torch.zeros(1, 2, 3)).isfinite().all()
+    assert all(part.isfinite().all() for part in Standardiser(torch.randn(4, 3))(torch.zeros(1, 2, 3)))
 
 
 @pytest.mark.slow
@@ -63,12 +60,14 @@ def test_onnx_agrees_with_torch_in_every_batch_size(tmp_path: Path) -> None:
     difference = export_onnx(network, (32, 48), tmp_path / "model.onnx")
     assert difference < 1e-2
     assert [path.name for path in tmp_path.iterdir()] == ["model.onnx"]  # the weights are inside
-    model = OnnxNetwork(tmp_path / "model.onnx", threads=1)
+    model = RecordNetwork(tmp_path / "model.onnx", 8, threads=1)
     for size in (1, 3):
         pixels = np.random.default_rng(size).standard_normal((size, 3, 32, 48), dtype=np.float32)
         with torch.inference_mode():
-            expected = network(torch.from_numpy(pixels)).numpy()
-        np.testing.assert_allclose(model(pixels), expected, rtol=1e-3, atol=1e-3)
+            rows, shared = network(torch.from_numpy(pixels))
+        found = model.records(pixels)
+        np.testing.assert_allclose(found.rows, rows.numpy(), rtol=1e-3, atol=1e-3)
+        np.testing.assert_allclose(found.shared, shared.numpy(), rtol=1e-3, atol=1e-3)
 
 
 class _Dice(nn.Module):

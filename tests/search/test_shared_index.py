@@ -194,8 +194,8 @@ class TestClients:
 
     def test_errors_are_those_of_the_server(self, folder: Path) -> None:
         server, client = with_stable(folder), open_shared(folder)
-        with pytest.raises(InputError, match="the index holds 3 x 5"):
-            client.add([picture(1, 1)], np.zeros((1, 2, 2), np.float32))
+        with pytest.raises(InputError, match="the index holds 3 x 5 and 2"):
+            client.add([picture(1, 1)], Records(np.zeros((1, 2, 2), np.float32), np.zeros((1, 2), np.float32)))
         with pytest.raises(KeyError):
             client.records([999])
         assert client.get([1]) == [picture(1, 0)]  # the line still works

@@ -185,7 +185,7 @@ class Bundle:
         shape = Shape(config.vectors, config.dimension, 1 + config.class_columns)
         if found[1:] != pixels or model.shape != shape:
             raise InputError(
-                f"its network turns {found} into records of {model.shape}; its config says {pixels} and {shape}.",
+                f"its network turns {found} into records of {model.shape}; its config says otherwise.",
                 where=str(self.path / MODEL),
                 remedy="Copy the bundle again.",
             )

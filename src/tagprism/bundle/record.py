@@ -28,6 +28,9 @@ class Shape(NamedTuple):
     dimension: int
     shared: int
 
+    def __str__(self) -> str:
+        return f"{self.vectors} x {self.dimension} and {self.shared} numbers"
+
     @property
     def width(self) -> int:
         """D + S, the length of a scoring vector."""

@@ -113,6 +113,7 @@ class Collection:
         top_k: int = 20,
         like: str | os.PathLike[str] | Example | None = None,
         neighbours: int = 0,
+        exact: bool = False,
     ) -> Results:
         """Find the pictures that match a query best, with what people said of tags in the page of `tagprism serve`.
 
@@ -121,6 +122,7 @@ class Collection:
             top_k: pictures at most, from 1.
             like: a picture file to find others like, or its record; alone or with a query.
             neighbours: average the scores of the first pictures over so many that are like each; 0 for none.
+            exact: look at the records of all pictures, also in a large index, which else looks for candidates first.
 
         Returns:
             Pictures, best first. Those that cannot match (a filter not met, a rejected label) are left out.
@@ -142,7 +144,7 @@ class Collection:
 
         example = example_of(self, os.fspath(like)) if isinstance(like, str | os.PathLike) else like
         marks = kept_marks(self.where) if marks_file(self.where).exists() else {}
-        return find(self, query, top_k, like=example, marks=marks, neighbours=neighbours)
+        return find(self, query, top_k, like=example, marks=marks, neighbours=neighbours, exact=exact)
 
     def with_model(self, model: str) -> Collection:
         """The same collection, with its model under another name."""
@@ -264,7 +266,7 @@ def read_settings(folder: Path) -> Settings:
         InputError: it is not there, damaged, or of a newer version.
         IndexMismatchError: it is of an older version.
     """
-    return _checked(str(folder), read_values(folder))
+    return _checked(str(folder), read_values(folder), folder / SETTINGS)
 
 
 def read_values(folder: Path) -> dict[str, Any]:
@@ -282,7 +284,7 @@ def read_values(folder: Path) -> dict[str, Any]:
         raise InputError("is damaged.", where=str(file), remedy=_ANEW) from error
 
 
-def _checked(where: str, values: dict[str, Any]) -> Settings:
+def _checked(where: str, values: dict[str, Any], file: Path | None = None) -> Settings:
     if values.get("format") == 1:
         option = " --rebuild" if is_address(where) else ""
         raise IndexMismatchError(
@@ -294,7 +296,7 @@ def _checked(where: str, values: dict[str, Any]) -> Settings:
         return Settings.model_validate(values)
     except ValidationError as error:
         what = f"is damaged, or of a newer version of tagprism ({error.errors()[0]['msg']})."
-        raise InputError(what, where=where, remedy=_ANEW) from error
+        raise InputError(what, where=str(file or where), remedy=_ANEW) from error
 
 
 def lasting_name(model: str, folder: Path | None = None) -> str:

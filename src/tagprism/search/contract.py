@@ -259,9 +259,13 @@ FIRST_STAGE = 50_000
 shared numbers. The records of the candidates decide."""
 
 
+_CANDIDATES = 8000, 16  # at least, and for each picture that is wanted (docs/scale.md)
+
+
 def candidates(limit: int, pictures: int) -> int | None:
     """How many candidates are looked for to find so many pictures; None where all records are looked at."""
-    wanted = max(8000, 16 * limit)
+    least, oversampling = _CANDIDATES
+    wanted = max(least, oversampling * limit)
     return wanted if pictures >= max(FIRST_STAGE, 2 * wanted) else None
 
 

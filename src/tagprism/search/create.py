@@ -98,11 +98,16 @@ def _anew(
     """An empty collection, in place of the old one where there is one."""
     if not exists(where):
         return create_collection(where, model or DEFAULT, storage or "half", without_nested(roots), progress=progress)
-    old = _values(where)
-    model, folders = model or str(old["model"]), map(unescaped, old["folders"])
+    try:
+        old = _values(where)
+    except InputError:
+        if is_address(where) or not roots:
+            raise
+        old = {}  # its settings are damaged: it is as if there were none
+    model, folders = model or str(old.get("model", DEFAULT)), map(unescaped, old.get("folders", ()))
     load(model, progress=progress)  # a model that cannot be used is an error before anything is removed
     remove_collection(where)
-    kept = STORAGES.get(old["storage"], old["storage"])
+    kept = STORAGES.get(old.get("storage", "half"), "half")
     return create_collection(where, model, storage or kept, without_nested([*folders, *roots]), progress=progress)
 
 

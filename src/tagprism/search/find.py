@@ -63,6 +63,7 @@ def find(
     like: Example | None = None,
     marks: Mapping[tuple[str, str], bool] | None = None,
     neighbours: int = 0,
+    exact: bool = False,
 ) -> Results:
     """Find the pictures that match a query and are like an example.
 
@@ -74,6 +75,7 @@ def find(
         marks: what a person has said, as `search.marks` keeps it: (digest of a picture, normalised label) -> added?
             An added label is certain, a rejected one absent.
         neighbours: average the scores of the first pictures over so many that are like each; 0 for none.
+        exact: look at all records, also of a large index.
 
     Returns:
         The pictures that match best. Those that cannot match (a filter not met, a rejected label) are left out.
@@ -98,12 +100,14 @@ def find(
     vectors = tagger.scoring_vectors(labels) if labels else np.empty((0, index.info().width), np.float32)
     likely = likeness(like, tagger, label_logits) if like is not None else None
     by_label = _marks_by_label(collection, labels, marks or {})
-    search = Search(index, where, rest, labels, vectors, likely, label_logits, by_label)
+    search = Search(index, where, rest, labels, vectors, likely, label_logits, by_label, exact)
     own_path = like.path if like is not None else None  # the example itself is not shown
     wanted = limit if own_path is None else limit + 1
     ranking = search.best_smoothed(wanted, neighbours) if neighbours else search.best(wanted)
     found = [one for one in _described(collection, search, ranking) if one.picture.path != own_path]
-    return Results(tuple(found[:limit]), exact=index.info().exact and not neighbours)
+    info = index.info()
+    as_added = info.exact or (exact and info.storage == "float32")
+    return Results(tuple(found[:limit]), exact=as_added and not neighbours)
 
 
 def _described(collection: Collection, search: Search, ranking: Ranking) -> list[Found]:

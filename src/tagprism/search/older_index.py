@@ -21,8 +21,8 @@ from tagprism.search.edge_index import EdgeIndex
 from tagprism.search.record_file import StorageName
 
 _SHARD, _RECALL, _VECTOR, _PAGE = "shard", "recall.json", "matrix", 500
-STORAGES: dict[str, StorageName] = {"float32": "float32", "float16": "half", "int8": "half"}
-"""What the storages of format 1 are called today."""
+STORAGES: dict[str, StorageName] = {"float32": "float32", "half": "half", "float16": "half", "int8": "half"}
+"""What the storages of any format are called today."""
 
 
 def copy_older(folder: Path, values: dict[str, Any], dimension: int, progress: Progress = silent) -> Shape:

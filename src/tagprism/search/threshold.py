@@ -74,6 +74,7 @@ class Search:
         likeness: what else ranks them.
         label_logits: turns scores into logits.
         marks: column of a label -> id -> added or rejected by a person.
+        exact: whether a large index looks at all records (`Index.search`).
     """
 
     index: Index
@@ -84,6 +85,7 @@ class Search:
     likeness: Likeness | None
     label_logits: LabelLogits
     marks: Mapping[int, Mapping[int, bool]]
+    exact: bool = False
 
     def best(self, limit: int) -> Ranking:
         """The best pictures; those that cannot match at all are left out."""
@@ -92,7 +94,7 @@ class Search:
         if self._bounds(np.full((1, len(self._columns)), -np.inf))[0] > -np.inf:
             depth = total  # a picture without any of the labels may match: no list can prove anything
         while depth < total:
-            lists = self.index.search(self._columns[self._rising], depth, where=self.where)
+            lists = self.index.search(self._columns[self._rising], depth, where=self.where, exact=self.exact)
             ids, at_best = self._listed(lists)
             ranked = self._best_of(ids, at_best[:-1], limit)
             if any(len(hits) < depth for hits in lists):  # all that meet the filters are in the list

@@ -40,6 +40,9 @@ def search(
     neighbours: Annotated[
         int, typer.Option(min=0, help="Average scores over so many like pictures among the first; 10 is good.")
     ] = 0,
+    exact: Annotated[
+        bool, typer.Option("--exact", help="Look at every picture, also in an index of 50,000 or more.")
+    ] = False,
     model: ModelNow = None,
     quiet: Quiet = False,
 ) -> int:
@@ -52,14 +55,14 @@ def search(
         raise InputError("a table is for the terminal.", where="--out", remedy="Use --format jsonl or html.")
     tree = parse(query) if query is not None else None  # an error of the query comes before the model is loaded
     with open_index(index, model) as collection:
-        results = collection.search(tree, limit, like, neighbours)
+        results = collection.search(tree, limit, like, neighbours, exact)
         text = _text(results, format, tree, like, index)
         if out is not None:
             write_text(out, text)
             console.say(f"{len(results.found):,} pictures: {out}", quiet=quiet)
         else:
             sys.stdout.write(text)
-        _remark(results, tree, collection, quiet=quiet)
+        _remark(results, tree, collection, exact, quiet=quiet)
     return console.OK
 
 
@@ -69,15 +72,17 @@ def _format_for(out: Path | None) -> Format:
     return "html" if out.suffix.lower() in (".html", ".htm") else "jsonl"
 
 
-def _remark(results: Results, tree: Query | None, collection: Collection, *, quiet: bool) -> None:
+def _remark(results: Results, tree: Query | None, collection: Collection, exact: bool, *, quiet: bool) -> None:
     """What there is to know of the answer, on stderr."""
     from tagprism.search.query import labels_of
 
     if not results.found:
         console.say("no picture matches.", quiet=quiet)
     recall = collection.index.info().recall
-    if recall < _WORTH_SAYING:
-        console.say(f"this index is approximate: it finds {100 * recall:.1f} % of the best.", quiet=quiet)
+    if recall < _WORTH_SAYING and not exact:
+        console.say(
+            f"this index is approximate: it finds {100 * recall:.1f} % of the best; --exact finds all.", quiet=quiet
+        )
     for label in labels_of(tree) if tree is not None else ():
         joining = [word for word in label.split() if word in ("and", "or", "not")]
         if joining and collection.tagger.vocabulary.find(label) is None:

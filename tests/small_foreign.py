@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import string
 import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -96,33 +97,26 @@ def clip_tokenizer(folder: Path) -> Any:
     return tokenizer
 
 
-def siglip2_tokenizer(folder: Path, *, bare: bool) -> int:
-    """A tokenizer as SigLIP 2's, trained on a few words; `bare`: no lower case and no end, as onnx-community's."""
+def siglip_tokenizer(folder: Path, *, bare: bool, second: bool = True) -> int:
+    """A tokenizer as SigLIP's, first or second, trained on a few words; its number of tokens.
+
+    `bare`: it neither lowers the case nor appends the end, as onnx-community's of the second.
+    """
+    special = ["<pad>", "<eos>", "<bos>", "<unk>"] if second else ["<unk>", "</s>"]
+    pad, end = ("<pad>", "<eos>") if second else ("</s>", "</s>")
     tokenizer = Tokenizer(models.BPE(unk_token="<unk>", fuse_unk=True))
-    replace = normalizers.Replace(" ", "▁")
-    tokenizer.normalizer = replace
+    tokenizer.normalizer = normalizers.Replace(" ", "▁")
     tokenizer.pre_tokenizer = pre_tokenizers.Split("▁", "merged_with_previous")
-    special = ["<pad>", "<eos>", "<bos>", "<unk>"]
-    texts = [
-        SENTENCES,
-        SENTENCES.lower(),
-        ".,;:!'ABCDEFGHIJKLMNOPQRSTUVWXYZ abcdefghijklmnopqrstuvwxyz",
-    ]
-    tokenizer.train_from_iterator(
-        texts, trainers.BpeTrainer(vocab_size=400, special_tokens=special, show_progress=False)
-    )
+    letters = ".,;:!'ABCDEFGHIJKLMNOPQRSTUVWXYZ abcdefghijklmnopqrstuvwxyz"
+    trainer = trainers.BpeTrainer(vocab_size=400, special_tokens=special, show_progress=False)
+    tokenizer.train_from_iterator([SENTENCES, SENTENCES.lower(), letters], trainer)
     if not bare:
-        tokenizer.post_processor = processors.TemplateProcessing(single="$A <eos>", special_tokens=[("<eos>", 1)])
+        tokenizer.post_processor = processors.TemplateProcessing(single=f"$A {end}", special_tokens=[(end, 1)])
     folder.mkdir(parents=True, exist_ok=True)
     tokenizer.save(str(folder / "tokenizer.json"))
-    config = {
-        "tokenizer_class": "PreTrainedTokenizerFast" if not bare else "GemmaTokenizer",
-        "pad_token": "<pad>",
-        "eos_token": "<eos>",
-        "unk_token": "<unk>",
-        "add_eos_token": True,
-        "padding_side": "right",
-    }
+    kind = "PreTrainedTokenizerFast" if not bare else "GemmaTokenizer" if second else "SiglipTokenizer"
+    config = {"tokenizer_class": kind, "pad_token": pad, "eos_token": end, "unk_token": "<unk>"}
+    config |= {"add_eos_token": True, "padding_side": "right"}
     (folder / "tokenizer_config.json").write_text(json.dumps(config))
     return int(tokenizer.get_vocab_size())
 
@@ -137,7 +131,7 @@ def make_immich(
 ) -> Foreign:
     """As immich-app exports open_clip's models: two graphs of batch 1, unit vectors, open_clip's settings."""
     if siglip:
-        size = siglip2_tokenizer(folder / "textual", bare=False)
+        size = siglip_tokenizer(folder / "textual", bare=False)
         text = SIGLIP_TEXT | {"vocab_size": size, "hf_tokenizer_name": str(folder / "textual")} | text
     else:
         clip_tokenizer(folder / "textual")
@@ -313,12 +307,12 @@ def make_fastembed(folder: Path) -> Foreign:
     return _clip_reference(folder, network, tokenizer)
 
 
-def make_transformers_siglip2(folder: Path) -> Foreign:
-    """As onnx-community/siglip2-*-ONNX: its tokenizer.json neither lowers the case nor appends the end."""
+def make_transformers_siglip(folder: Path, *, second: bool = True) -> Foreign:
+    """As onnx-community/siglip2-*-ONNX, or as Xenova/siglip-*: `pooler_output` is the vector, 64 places."""
     from transformers import SiglipConfig, SiglipModel
     from transformers.models.siglip.image_processing_pil_siglip import SiglipImageProcessorPil
 
-    size = siglip2_tokenizer(folder, bare=True)
+    size = siglip_tokenizer(folder, bare=True, second=second)
     shape = {"hidden_size": 24, "intermediate_size": 48, "num_hidden_layers": 1, "num_attention_heads": 2}
     torch.manual_seed(0)
     text = shape | {"vocab_size": size, "max_position_embeddings": 64, "projection_size": 24}
@@ -359,9 +353,11 @@ def make_transformers_siglip2(folder: Path) -> Foreign:
     processor = SiglipImageProcessorPil(size={"height": 48, "width": 48}, resample=2)
     tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
 
-    def ids_of(text: str) -> list[int]:  # as SigLIP 2 was trained: lower case, `<eos>`, 64 places filled with 0
-        ids = [*tokenizer.encode(text.lower()).ids[:63], 1]
-        return ids + [0] * (64 - len(ids))
+    def ids_of(text: str) -> list[int]:
+        """As they were trained: lower case, the first without punctuation, the end, 64 places filled with 0 or 1."""
+        text = text.lower() if second else text.lower().translate(str.maketrans("", "", string.punctuation)).strip()
+        ids = [*tokenizer.encode(text).ids[:63], 1]
+        return ids + [0 if second else 1] * (64 - len(ids))
 
     def pictures(of: Sequence[Image.Image]) -> np.ndarray:
         with torch.inference_mode():

@@ -160,7 +160,7 @@ def test_what_the_hub_answers(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -
     assert asked["allow_patterns"] == ["config.json", "model.onnx"]
     with pytest.raises(MachineError, match=r"a/down: cannot be fetched \(ConnectionError: no route\)"):
         find_bundle("hf-hub:a/down")
-    with pytest.raises(MachineError, match="a/full: cannot be kept .*Free space"):
+    with pytest.raises(MachineError, match=r"a/full: cannot be kept .*Free space"):
         find_bundle("hf-hub:a/full")
     files.remove("config.json")
     with pytest.raises(InputError, match="holds no tagprism bundle"):

@@ -33,7 +33,7 @@ from tests.small_foreign import (
     make_immich,
     make_rclip,
     make_transformers_clip,
-    make_transformers_siglip2,
+    make_transformers_siglip,
 )
 
 pytestmark = pytest.mark.slow
@@ -43,7 +43,8 @@ MAKERS: dict[str, Callable[[Path], Foreign]] = {
     "immich-mobileclip": partial(make_immich, text=CLIP_TEXT | {"no_causal_mask": True}),
     "immich-siglip": partial(make_immich, text={}, siglip=True, resize_mode="squash"),
     "transformers": make_transformers_clip,
-    "transformers-siglip2": make_transformers_siglip2,
+    "transformers-siglip": partial(make_transformers_siglip, second=False),
+    "transformers-siglip2": make_transformers_siglip,
     "fastembed-vision": make_fastembed,
     "rclip": make_rclip,
 }
@@ -135,6 +136,8 @@ def test_a_wrong_preparation_of_pictures_is_seen(
     [
         ("immich-siglip", {"clean": "lower"}),  # punctuation stays
         ("immich-siglip", {"pad": 1}),
+        ("transformers-siglip", {"clean": "lower"}),
+        ("transformers-siglip", {"pad": 0}),
         ("transformers-siglip2", {"pad": "<eos>"}),
         ("transformers-siglip2", {"whole": False}),  # not filled up to 64
         ("transformers-siglip2", {"end": None}),

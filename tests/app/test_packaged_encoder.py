@@ -10,7 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tagprism.bundle.bundle import BUNDLES, DEFAULT, Bundle
+from tagprism.bundle.bundle import Bundle
+from tagprism.bundle.open_model import BUNDLES, DEFAULT
 from tagprism.labels.encoders.encoder import load_encoder
 from tagprism.labels.encoders.find import PACKAGED, find_encoder
 from tagprism.labels.encoders.phrase_cache import CachedEncoder

@@ -265,6 +265,7 @@ HOSTILE: dict[str, tuple[Callable[[Path], object], str]] = {
     "half a network of phrases": (lambda at: truncate(at / "textual/model.onnx"), "is not an ONNX network"),
     "exchanged networks": (exchange_graphs, "inputs are `text`"),
     "another size": (lambda at: change(at / "visual/preprocess_cfg.json", size=64), r"takes pixels of shape .*64"),
+    "another dimension": (lambda at: change(at / "config.json", embed_dim=32), "24 numbers"),
     "another length": (lambda at: text_cfg(at, context_length=77), r"takes tokens of shape .*77"),
     "unknown resize": (lambda at: change(at / "visual/preprocess_cfg.json", resize_mode="longest"), "'longest'"),
     "unknown filter": (lambda at: change(at / "visual/preprocess_cfg.json", interpolation="random"), "interpolation"),
@@ -290,7 +291,7 @@ def test_a_folder_that_is_not_what_it_seems_is_a_clear_error(
     spoil, message = HOSTILE[what]
     spoil(tmp_path / "model")
     with pytest.raises(InputError, match=message) as caught:
-        tagprism.load(tmp_path / "model")
+        _ = tagprism.load(tmp_path / "model").bundle.model
     assert str(tmp_path) in str(caught.value) and caught.value.remedy
 
 

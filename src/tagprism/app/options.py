@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-DEFAULT_MODEL = "photos-lite"  # as `bundle.bundle.DEFAULT`, which loads ONNX Runtime
+DEFAULT_MODEL = "photos-lite"  # as `bundle.open_model.DEFAULT`, which loads ONNX Runtime
 DATA_HELP = "openclipart, tagged:DIR, nus-wide:DIR, coco:DIR or open-images:DIR, with ?key=value options."
 Data = Annotated[str, typer.Option("--data", help=DATA_HELP)]
 Split = Annotated[str | None, typer.Option("--split", help="FILE or FILE#2; all but tagged:DIR have their own.")]

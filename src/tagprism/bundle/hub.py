@@ -12,13 +12,14 @@ from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any
 
-from tagprism.bundle.bundle import CARD, CONFIG, HUB, MODEL, TEXT
+from tagprism.bundle.bundle import CARD, CONFIG, MODEL, TEXT
 from tagprism.bundle.foreign.find import layout_of
 from tagprism.bundle.foreign.layout import names_in
 from tagprism.errors import InputError, MachineError, NothingToDoError, TagprismError
 from tagprism.files import REFUSALS, cache_dir, digest_bytes, digest_file, write_json
 from tagprism.progress import Progress, silent
 
+HUB = "hf-hub:"
 _HUB_NAME = re.compile(r"([\w][\w.-]{0,95}/[\w][\w.-]{0,95})(?:@([\w][\w./-]*))?(?:#(\w+))?", re.ASCII)
 _FILES = [CONFIG, MODEL, "*.safetensors", CARD, f"{TEXT}/*/*.json", f"{TEXT}/*/*.onnx", f"{TEXT}/**.safetensors"]
 _MB = 1_000_000

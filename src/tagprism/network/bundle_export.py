@@ -72,7 +72,7 @@ def export_bundle(
     """Write a model as a bundle of its own and check it on pictures; nothing is left behind when the check fails.
 
     Args:
-        model: folder of a RUN or bundle (`bundle.bundle.find_bundle` gives it by name).
+        model: folder of a RUN or bundle (`bundle.open_model.find_bundle` gives it by name).
         into: folder to write.
         precision: how the weights are stored; fp16 and int8 need the extra `train`.
         text: with text encoders or without; None: as the model has them.

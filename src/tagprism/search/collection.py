@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from types import TracebackType
@@ -12,8 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from tagprism.bundle.bundle import HUB, packaged_bundles
-from tagprism.bundle.hub import HubName
+from tagprism.bundle.open_model import lasting_name
 from tagprism.bundle.record import Shape
 from tagprism.errors import IndexMismatchError, InputError
 from tagprism.files import digest_bytes, digest_json, machine_errors, state_dir, write_json
@@ -297,19 +295,6 @@ def _checked(where: str, values: dict[str, Any], file: Path | None = None) -> Se
     except ValidationError as error:
         what = f"is damaged, or of a newer version of tagprism ({error.errors()[0]['msg']})."
         raise InputError(what, where=str(file or where), remedy=_ANEW) from error
-
-
-def lasting_name(model: str, folder: Path | None = None) -> str:
-    """A model's name that means the same from another working folder, and on another day.
-
-    Args:
-        model: its name.
-        folder: where it lies; of the hub's cache it tells the commit, which is then pinned.
-    """
-    if model.startswith(HUB):
-        pinned = folder is not None and folder.parent.name == "snapshots"
-        return str(replace(HubName.parse(model), revision=folder.name)) if folder and pinned else model
-    return model if model in packaged_bundles() else os.path.abspath(model)  # noqa: PTH100 (a text)
 
 
 def escaped(folder: str) -> str:

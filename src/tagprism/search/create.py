@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from tagprism.bundle.bundle import DEFAULT
+from tagprism.bundle.open_model import DEFAULT, lasting_name
 from tagprism.errors import IndexMismatchError, InputError, MachineError
 from tagprism.files import machine_errors, take_lock, write_json
 from tagprism.progress import Progress, silent
@@ -23,7 +23,6 @@ from tagprism.search.collection import (
     escaped,
     fitting_tagger,
     is_address,
-    lasting_name,
     open_index,
     qdrant,
     read_values,

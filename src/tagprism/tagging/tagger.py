@@ -14,9 +14,9 @@ from jaxtyping import Float32
 from pydantic import ValidationError
 from threadpoolctl import threadpool_limits
 
-from tagprism.bundle.bundle import CALIBRATION, DEFAULT, Bundle
+from tagprism.bundle.bundle import CALIBRATION, Bundle
 from tagprism.bundle.foreign.model import ForeignModel
-from tagprism.bundle.open_model import open_model
+from tagprism.bundle.open_model import DEFAULT, open_model
 from tagprism.bundle.record import Records
 from tagprism.bundle.score import scoring_vectors
 from tagprism.errors import InputError, PictureError

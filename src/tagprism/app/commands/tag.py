@@ -83,12 +83,9 @@ def tag(
         top_k, min_probability = (None, _AT_LEAST) if format == "table" and tagger.calibrated else (_TOP_K, None)
         min_score = tagger.cut if format == "table" else None
     if tagger.cut is not None:
-        cut = (
-            ""
-            if min_score is None
-            else f" Shown are at most {top_k} tags a picture with a score of {min_score:g} or more."
-        )
-        console.say(f"{_NO_PROBABILITIES}{cut}", quiet=quiet)
+        console.say(_NO_PROBABILITIES, quiet=quiet)
+    if min_score is not None:
+        console.say(f"Shown are at most {top_k} tags a picture, with a score of {min_score:g} or more.", quiet=quiet)
     pictures = PictureList(paths, sys.stdin.buffer.read() if "-" in paths else b"", null=null)
     job = _Job(tagger, words, top_k, min_probability, min_score, max_pixels or MAX_PIXELS, pictures, explain, quiet)
     skipped = _print(job, format) if out is None else _write_file(job, out, format)
@@ -142,9 +139,8 @@ def _print(job: _Job, format: Literal["table", "jsonl", "csv"]) -> int:
     started = job.rows()  # its errors come before the first line of output
     text: _Table | RowFormat
     if format == "table":
-        text = _Table(
-            calibrated=job.tagger.calibrated, at_least=job.min_probability if job.tagger.calibrated else job.min_score
-        )
+        calibrated = job.tagger.calibrated
+        text = _Table(calibrated=calibrated, at_least=job.min_probability if calibrated else job.min_score)
     else:
         from tagprism.tagging.tag_file import FORMATS
 

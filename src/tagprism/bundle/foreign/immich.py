@@ -22,6 +22,7 @@ from tagprism.bundle.foreign.layout import (
     read_object,
     token,
     weights_beside,
+    whole_number,
 )
 from tagprism.errors import InputError
 from tagprism.images.preprocess import Preprocess
@@ -60,6 +61,7 @@ def _read(folder: Path, other: Path | None, form: str | None) -> Layout:
         files={name: folder / name for name in _needed(names_in(folder), form) or ()},
         vision=Vision(folder / _VISUAL, _OUTPUTS, _preprocess(folder / _PREPROCESS)),
         text=_text(folder, text),
+        dimension=whole_number(config.get("embed_dim")),
     )
 
 

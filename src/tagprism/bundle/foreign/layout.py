@@ -80,6 +80,7 @@ class Layout:
         files: path in the folder, or in the layout's second one -> file, for all that decides what the model computes.
         vision: the network of pictures.
         text: the network of phrases.
+        dimension: length of its vectors, where the folder says it; else the network of pictures is asked.
         form: which of several forms of the weights, such as `quantized`; None for the only or usual one.
         prompt: text around a label.
     """
@@ -90,6 +91,7 @@ class Layout:
     files: dict[str, Path]
     vision: Vision
     text: Text
+    dimension: int | None = None
     form: str | None = None
     prompt: str = PROMPT
 
@@ -159,6 +161,11 @@ def read_object(path: Path) -> dict[str, Any]:
     if not isinstance(found, dict):
         raise InputError("is no JSON object.", where=str(path), remedy=AGAIN)
     return found
+
+
+def whole_number(value: object) -> int | None:
+    """A size in a setting; None for anything else, and for what no network has."""
+    return value if type(value) is int and 0 < value <= 1 << 16 else None
 
 
 def token(value: object) -> str | None:

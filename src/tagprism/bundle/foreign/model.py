@@ -16,7 +16,7 @@ from jaxtyping import Float32
 
 from tagprism.bundle.bundle import BundleConfig
 from tagprism.bundle.foreign.graph import Graph
-from tagprism.bundle.foreign.layout import Layout
+from tagprism.bundle.foreign.layout import AGAIN, Layout
 from tagprism.bundle.foreign.text import TextTower
 from tagprism.bundle.record import Records, Shape
 from tagprism.bundle.score import ClassAffinity
@@ -92,12 +92,17 @@ class ForeignModel:
         """The network of pictures: prepared pixels to unit vectors."""
         its = self.layout.vision
         sizes = [3, its.preprocess.height, its.preprocess.width]
-        return Graph(its.graph, [("image", "pixel_values", "input")], its.outputs, sizes, "pixels")
+        graph = Graph(its.graph, [("image", "pixel_values", "input")], its.outputs, sizes, "pixels")
+        if self.layout.dimension is not None and graph.dimension not in (None, self.layout.dimension):
+            what = f"gives {graph.dimension} numbers, the settings beside it say {self.layout.dimension}."
+            raise InputError(what, where=str(its.graph), remedy=AGAIN)
+        return graph
 
     @property
     def _dimension(self) -> int:
-        if self.model.dimension is not None:
-            return self.model.dimension
+        """D as the settings say, so that a search by words loads no network of pictures; else as that network does."""
+        if (said := self.layout.dimension or self.model.dimension) is not None:
+            return said
         its = self.layout.vision.preprocess
         return int(self.model(np.zeros((1, 3, its.height, its.width), np.float32)).shape[1])
 

@@ -6,7 +6,16 @@ import re
 from collections.abc import Collection
 from pathlib import Path
 
-from tagprism.bundle.foreign.layout import Adapter, Layout, Vision, lacks, names_in, read_object, weights_beside
+from tagprism.bundle.foreign.layout import (
+    Adapter,
+    Layout,
+    Vision,
+    lacks,
+    names_in,
+    read_object,
+    weights_beside,
+    whole_number,
+)
 from tagprism.bundle.foreign.transformers_files import (
     CONFIG,
     PREPROCESSOR,
@@ -58,6 +67,7 @@ def _read(folder: Path, other: Path | None, form: str | None) -> Layout:
         files={name: folder / name for name in _needed(names_in(folder), form) or ()},
         vision=Vision(vision, outputs[0], read_preprocess(folder / PREPROCESSOR)),
         text=read_text(folder, text, kind, outputs[1], own if isinstance(own, dict) else {}),
+        dimension=whole_number(config.get("projection_dim")) if kind == "clip" else None,
         form=form,
     )
 

@@ -5,7 +5,9 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import tempfile
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -14,6 +16,8 @@ from typing import Any
 import numpy as np
 import onnx
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from PIL import Image
 
 import tagprism
@@ -293,6 +297,41 @@ def test_a_folder_that_is_not_what_it_seems_is_a_clear_error(
     with pytest.raises(InputError, match=message) as caught:
         _ = tagprism.load(tmp_path / "model").bundle.model
     assert str(tmp_path) in str(caught.value) and caught.value.remedy
+
+
+_JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(max_size=5),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3),
+    max_leaves=5,
+)
+_SETTINGS = {
+    "immich": {"config.json": ["text_cfg", "embed_dim"], "visual/preprocess_cfg.json": ["size", "mean", "resize_mode"]},
+    "transformers": {
+        "config.json": ["model_type", "text_config", "projection_dim"],
+        "preprocessor_config.json": ["size", "crop_size", "resample", "rescale_factor", "image_std"],
+        "tokenizer_config.json": ["pad_token", "eos_token", "tokenizer_class"],
+    },
+}
+
+
+@settings(max_examples=150)
+@given(data=st.data(), name=st.sampled_from(sorted(_SETTINGS)), value=_JSON)
+def test_any_value_of_a_setting_is_used_or_refused(
+    data: st.DataObject, name: str, value: Any, made: Callable[[str], Foreign]
+) -> None:
+    file = data.draw(st.sampled_from(sorted(_SETTINGS[name])))
+    key = data.draw(st.sampled_from(_SETTINGS[name][file]))
+    source = made(name).folder
+    with tempfile.TemporaryDirectory() as scratch:
+        for at in (one for one in source.rglob("*") if one.is_file()):
+            target = Path(scratch, "model", at.relative_to(source))
+            target.parent.mkdir(parents=True, exist_ok=True)
+            if at.relative_to(source).as_posix() == file:
+                target.write_text(json.dumps(json.loads(at.read_text()) | {key: value}))
+            else:
+                target.hardlink_to(at)
+        with suppress(InputError):
+            assert read_layout(Path(scratch, "model")) is not None
 
 
 def test_a_half_without_its_other(made: Callable[[str], Foreign], tmp_path: Path) -> None:

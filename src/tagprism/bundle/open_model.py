@@ -1,8 +1,8 @@
 """Open a model by its name: a RUN or bundle, or a public CLIP or SigLIP in a layout of its own.
 
 Names of models on a hub (`hf-hub:owner/name[@revision][#form]`), of packaged bundles (a bare word) and paths look
-different. A folder with the name of a packaged bundle is written `./NAME`, so that what lies in the working folder never changes
-what a name means.
+different. A folder with the name of a packaged bundle is written `./NAME`, so that what lies in the working folder
+never changes what a name means.
 """
 
 from __future__ import annotations

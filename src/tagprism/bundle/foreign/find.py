@@ -6,7 +6,7 @@ from collections.abc import Collection
 from pathlib import Path
 
 from tagprism.bundle.foreign import fastembed, immich, rclip, transformers_js
-from tagprism.bundle.foreign.layout import Adapter, Layout, names_in
+from tagprism.bundle.foreign.layout import AGAIN, Adapter, Layout, names_in
 from tagprism.errors import InputError
 
 ADAPTERS = tuple(module.ADAPTER for module in (immich, transformers_js, rclip, fastembed))
@@ -49,6 +49,9 @@ def read_layout(folder: Path, form: str | None = None, partner: Path | None = No
         layout = adapter.read(folder, partner, form)
     except InputError as error:
         raise error if error.where else InputError(error.what, where=str(folder), remedy=error.remedy) from error
+    except (TypeError, AttributeError, ValueError) as error:  # a number where a text should be, and the like
+        what = f"holds a setting of another kind than its layout has ({error})."
+        raise InputError(what, where=str(folder), remedy=AGAIN) from error
     roots = [at.resolve() for at in (folder, partner) if at is not None]
     roots += [root.parents[1] / "blobs" for root in roots if root.parent.name == "snapshots"]  # the hub's cache
     for file in layout.files.values():

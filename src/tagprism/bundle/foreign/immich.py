@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Collection
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-from pydantic import ValidationError
-from tokenizers import Tokenizer
-
 from tagprism.bundle.foreign.layout import (
-    AGAIN,
     Adapter,
     Clean,
     Layout,
@@ -19,7 +16,9 @@ from tagprism.bundle.foreign.layout import (
     lacks,
     names_in,
     not_understood,
+    preprocess_of,
     read_object,
+    read_tokenizer,
     token,
     weights_beside,
     whole_number,
@@ -75,13 +74,7 @@ def _preprocess(file: Path) -> Preprocess:
     if its.get("mode", "RGB") != "RGB":
         raise not_understood(f"mode is {its['mode']!r}", file)
     values = {"height": height, "width": width, "resize": _RESIZE[mode], "interpolation": interpolation}
-    mean, std = its.get("mean", _CLIP_MEAN), its.get("std", _CLIP_STD)
-    try:
-        return Preprocess.model_validate(values | {"mean": mean, "std": std})
-    except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(map(str, first["loc"]))
-        raise InputError(f"cannot be used: {where}: {first['msg']}.", where=str(file), remedy=AGAIN) from error
+    return preprocess_of(values | {"mean": its.get("mean", _CLIP_MEAN), "std": its.get("std", _CLIP_STD)}, file)
 
 
 def _text(folder: Path, text: dict[str, Any]) -> Text:
@@ -92,8 +85,8 @@ def _text(folder: Path, text: dict[str, Any]) -> Text:
     given = text.get("tokenizer_kwargs") or {}
     clean = given.get("clean", "lower" if source is None else "whitespace")
     cleans: dict[object, Clean] = {one: one for one in ("whitespace", "lower", "canonicalize")}
-    if strange := sorted(set(given) - {"clean"}) or clean not in cleans:
-        raise not_understood(f"tokenizer_kwargs is {given} ({strange})", where)
+    if set(given) - {"clean"} or clean not in cleans:
+        raise not_understood(f"tokenizer_kwargs is {given}", where)
     length, pad = text.get("context_length", 77), token(settings.get("pad_token"))
     if not isinstance(length, int) or not 1 < length <= 4096:
         raise not_understood(f"context_length is {length!r}", where)
@@ -105,7 +98,7 @@ def _text(folder: Path, text: dict[str, Any]) -> Text:
     return Text(
         graph=folder / _TEXTUAL,
         outputs=_OUTPUTS,
-        tokenizer=lambda: Tokenizer.from_file(str(file)),
+        tokenizer=partial(read_tokenizer, file),
         source=file,
         length=length,
         # open_clip's own tokenizer fills up with 0, whatever the copy of it in this folder says: it matters where the

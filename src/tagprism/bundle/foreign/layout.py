@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any, Literal
 
-from tokenizers import Tokenizer
+from pydantic import ValidationError
 
 from tagprism.errors import InputError
 from tagprism.files import read_json
@@ -44,7 +44,7 @@ class Text:
     Args:
         graph: its file.
         outputs: as for `Vision`.
-        tokenizer: opens the tokenizer.
+        tokenizer: makes the `tokenizers.Tokenizer`.
         source: the tokenizer's file, for messages.
         length: tokens at most.
         pad: id of what fills a shorter phrase up.
@@ -58,7 +58,7 @@ class Text:
 
     graph: Path
     outputs: tuple[str, ...]
-    tokenizer: Callable[[], Tokenizer]
+    tokenizer: Callable[[], Any]
     source: Path
     length: int
     pad: int | str
@@ -161,6 +161,27 @@ def read_object(path: Path) -> dict[str, Any]:
     if not isinstance(found, dict):
         raise InputError("is no JSON object.", where=str(path), remedy=AGAIN)
     return found
+
+
+def preprocess_of(values: dict[str, Any], file: Path) -> Preprocess:
+    """Settings of the preparation of pictures.
+
+    Raises:
+        InputError: they cannot be used.
+    """
+    try:
+        return Preprocess.model_validate(values)
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(map(str, first["loc"]))
+        raise InputError(f"cannot be used: {where}: {first['msg']}.", where=str(file), remedy=AGAIN) from error
+
+
+def read_tokenizer(file: Path) -> Any:
+    """The tokenizer of a `tokenizer.json`."""
+    from tokenizers import Tokenizer  # here, as most commands find all their words in the cache
+
+    return Tokenizer.from_file(str(file))
 
 
 def whole_number(value: object) -> int | None:

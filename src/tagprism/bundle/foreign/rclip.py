@@ -9,8 +9,7 @@ import gzip
 import re
 from collections.abc import Collection
 from pathlib import Path
-
-from tokenizers import Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, processors
+from typing import Any
 
 from tagprism.bundle.foreign.layout import AGAIN, Adapter, Layout, Text, Vision, lacks, names_in, weights_beside
 from tagprism.errors import InputError
@@ -57,8 +56,10 @@ def _read(folder: Path, other: Path | None, form: str | None) -> Layout:
     return Layout(NAME, _MODEL, folder, files, Vision(folder / _GRAPHS[0], ("output",), preprocess), text)
 
 
-def _tokenizer(file: Path) -> Tokenizer:
+def _tokenizer(file: Path) -> Any:
     """CLIP's tokenizer of its file of merges: 256 bytes, the same at the end of a word, the merges, two marks."""
+    from tokenizers import Regex, Tokenizer, models, normalizers, pre_tokenizers, processors
+
     try:
         with gzip.open(file) as packed:
             lines = packed.read(_LONGEST).decode().split("\n")
@@ -79,7 +80,6 @@ def _tokenizer(file: Path) -> Tokenizer:
             pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False),
         ]
     )
-    tokenizer.decoder = decoders.ByteLevel()
     marks = [(_START, ids[_START]), (_END, ids[_END])]
     tokenizer.post_processor = processors.TemplateProcessing(single=f"{_START} $A {_END}", special_tokens=marks)
     return tokenizer

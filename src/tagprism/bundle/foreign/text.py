@@ -5,10 +5,10 @@ from __future__ import annotations
 import string
 from collections.abc import Sequence
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 from jaxtyping import Bool, Float32, Int64
-from tokenizers import Tokenizer
 
 from tagprism.bundle.foreign.graph import Graph, in_threads
 from tagprism.bundle.foreign.layout import AGAIN, Text
@@ -48,7 +48,7 @@ class TextTower:
         return self._settings.length if self._settings.whole else None
 
     @cached_property
-    def _tokens(self) -> tuple[Tokenizer, int, int | None]:
+    def _tokens(self) -> tuple[Any, int, int | None]:
         """The tokenizer, the id that fills up, and the id that must still be appended."""
         its, where = self._settings, str(self._settings.source)
         try:
@@ -81,7 +81,7 @@ class TextTower:
         tokenizer.enable_truncation(its.length - (end is not None))
         return tokenizer, pad, end
 
-    def _id_of(self, tokenizer: Tokenizer, text: str) -> int:
+    def _id_of(self, tokenizer: Any, text: str) -> int:
         number: int | None = tokenizer.token_to_id(text)
         if number is None:
             what = f"is another tokenizer than the network's: it has no token `{text}`."

@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 import math
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-from pydantic import ValidationError
-from tokenizers import Tokenizer
-
-from tagprism.bundle.foreign.layout import AGAIN, Text, not_understood, read_object, token
-from tagprism.errors import InputError
+from tagprism.bundle.foreign.layout import Text, not_understood, preprocess_of, read_object, read_tokenizer, token
 from tagprism.images.preprocess import Preprocess
 
 PREPROCESSOR, TOKENIZER = "preprocessor_config.json", "tokenizer.json"
@@ -72,12 +69,7 @@ def read_preprocess(file: Path) -> Preprocess:
     plain = its.get("do_normalize", True) is False
     mean, std = ([0, 0, 0], [1, 1, 1]) if plain else (its.get("image_mean"), its.get("image_std"))
     values |= {"interpolation": _FILTERS[its.get("resample", 3)], "mean": mean, "std": std}
-    try:
-        return Preprocess.model_validate(values)
-    except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(map(str, first["loc"]))
-        raise InputError(f"cannot be used: {where}: {first['msg']}.", where=str(file), remedy=AGAIN) from error
+    return preprocess_of(values, file)
 
 
 def _sides(size: Any) -> tuple[int | None, int | None, int | None]:
@@ -113,7 +105,7 @@ def read_text(folder: Path, graph: Path, kind: str, outputs: tuple[str, ...], co
     return Text(
         graph=graph,
         outputs=outputs,
-        tokenizer=lambda: Tokenizer.from_file(str(file)),
+        tokenizer=partial(read_tokenizer, file),
         source=file,
         length=length,
         pad=pad,

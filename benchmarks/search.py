@@ -28,8 +28,10 @@ import numpy as np
 from tagprism import load
 from tagprism.bundle.record import Records
 from tagprism.images.walk import find_pictures
-from tagprism.search.contract import Picture, candidates
+from tagprism.search import first_stage
+from tagprism.search.contract import Picture
 from tagprism.search.edge_index import EdgeIndex
+from tagprism.search.first_stage import candidates
 from tagprism.tagging.tagger import Tagger
 
 LIMIT, QUERIES, CHUNK = 100, 48, 10_000
@@ -155,6 +157,7 @@ def side_by_side(real: Records, queries: np.ndarray, count: int, folder: Path, r
         ways[f"index {storage}, exact"] = lambda some, index=index: found_in(index, some, exact=True)
         if candidates(LIMIT, count) is not None:
             ways[f"index {storage}"] = lambda some, index=index: found_in(index, some)
+    by_candidates(index, queries)
     rows = faiss.IndexFlatIP(D + S)
     rows.add(flat)
 
@@ -169,6 +172,17 @@ def side_by_side(real: Records, queries: np.ndarray, count: int, folder: Path, r
             say(what="query", way=name, pictures=count, tags=tags, **times, **recall(wanted, found))
 
 
+def by_candidates(index: EdgeIndex, queries: np.ndarray) -> None:
+    """What the first stage finds by the number of candidates, of what all records give."""
+    usual = first_stage._CANDIDATES
+    for limit in (20, 100, 1000):
+        wanted = found_in(index, queries, limit, exact=True)
+        for count in (2000, 4000, 8000, 16_000):
+            first_stage._CANDIDATES = count, 1
+            say(what="candidates", first=limit, count=count, **recall(wanted, found_in(index, queries, limit)))
+    first_stage._CANDIDATES = usual
+
+
 def largest_scores(records: Records, queries: np.ndarray) -> np.ndarray:
     """Scores (q, n) in float32."""
     M, D, _ = records.shape
@@ -180,9 +194,9 @@ def largest_scores(records: Records, queries: np.ndarray) -> np.ndarray:
     return scores.T
 
 
-def found_in(index: EdgeIndex, queries: np.ndarray, *, exact: bool = False) -> list[np.ndarray]:
+def found_in(index: EdgeIndex, queries: np.ndarray, limit: int = LIMIT, *, exact: bool = False) -> list[np.ndarray]:
     """Places of the pictures that an index finds."""
-    return [np.array([hit.id - 1 for hit in hits]) for hits in index.search(queries, LIMIT, exact=exact)]
+    return [np.array([hit.id - 1 for hit in hits]) for hits in index.search(queries, limit, exact=exact)]
 
 
 def on_disk(folder: Path) -> int:

@@ -1,4 +1,4 @@
-"""The head, the ranking matrix and their ONNX file; and that shapes are checked at all."""
+"""The head, the standardised rows and their ONNX file; and that shapes are checked at all."""
 
 from __future__ import annotations
 

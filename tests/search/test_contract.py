@@ -274,7 +274,7 @@ class TestEdges:
         hits = index.search(np.ones((1, Q), np.float32), 7)[0]
         assert [hit.id for hit in hits] == [2, 1, 3, 5, 7, 9, 11]
 
-    def test_matrices_of_an_unknown_id(self, index: Index) -> None:
+    def test_records_of_an_unknown_id(self, index: Index) -> None:
         index.add([picture(1)], some_records(1, 1))
         with pytest.raises(KeyError):
             index.records([1, 2])

@@ -10,7 +10,7 @@ from onnx import TensorProto, helper
 
 from tagprism.bundle.record import Records, Shape
 from tagprism.bundle.score import score_records
-from tagprism.search import contract, first_stage
+from tagprism.search import first_stage
 from tagprism.search.contract import Filter, Picture, measured_recall
 from tagprism.search.edge_index import EdgeIndex
 from tagprism.search.first_stage import FirstStage
@@ -94,8 +94,8 @@ def test_in_a_large_index_the_records_of_candidates_decide(index: EdgeIndex, mon
     queries, limit = vectors(2, 8), 10
     whole = index.search(queries, limit)
     assert index.info().exact
-    monkeypatch.setattr(contract, "FIRST_STAGE", 1000)
-    monkeypatch.setattr(contract, "_CANDIDATES", (300, 2))
+    monkeypatch.setattr(first_stage, "FIRST_STAGE", 1000)
+    monkeypatch.setattr(first_stage, "_CANDIDATES", (300, 2))
     found = index.search(queries, limit)
     scores = dict(zip(range(1, N + 1), index.scores(queries[:1], range(1, N + 1))[0].tolist(), strict=True))
     assert all(hit.score == pytest.approx(scores[hit.id], abs=1e-5) for hit in found[0])

@@ -126,7 +126,7 @@ class Index(Protocol):
     ) -> list[list[Hit]]:
         """The best pictures for each of q scoring vectors, best first; ties: lowest id first.
 
-        A large index looks for candidates first (`FIRST_STAGE`), whose records decide; `exact` looks at all records.
+        A large index looks for candidates first (`first_stage`), whose records decide; `exact` looks at all records.
         """
 
     def get(self, ids: Sequence[int]) -> list[Picture | None]:
@@ -252,21 +252,6 @@ def from_json(number: int, values: dict[str, Any]) -> Picture:
         tags=tuple((label, probability) for label, probability in json.loads(values["tags"])),
         **{name: values[name] for name in ("size", "modified", "digest", "width", "height", "taken")},
     )
-
-
-FIRST_STAGE = 50_000
-"""Pictures from which on an index looks for candidates first, by one vector a picture: the mean of its rows, and the
-shared numbers. The records of the candidates decide."""
-
-
-_CANDIDATES = 8000, 16  # at least, and for each picture that is wanted (docs/scale.md)
-
-
-def candidates(limit: int, pictures: int) -> int | None:
-    """How many candidates are looked for to find so many pictures; None where all records are looked at."""
-    least, oversampling = _CANDIDATES
-    wanted = max(least, oversampling * limit)
-    return wanted if pictures >= max(FIRST_STAGE, 2 * wanted) else None
 
 
 EngineSearch = Callable[[Float32[np.ndarray, "q Q"], int], list[list[Hit]]]

@@ -30,29 +30,35 @@ from tagprism.search.contract import (
     IndexInfo,
     Picture,
     as_json,
-    candidates,
     check_added,
     check_scoring_vectors,
     folded,
     from_json,
     measured_recall,
     moment,
-    moments,
 )
-from tagprism.search.first_stage import FirstStage
+from tagprism.search.edge_shard import (
+    FOLDED,
+    FREE,
+    MOMENT,
+    check_free,
+    conditions,
+    engine_errors,
+    make_shard,
+    open_shard,
+    size_of,
+)
+from tagprism.search.first_stage import FirstStage, candidates
 from tagprism.search.record_file import RecordFile, StorageName
 
 PICTURES = "pictures"  # folder of all that is kept of the pictures
 HALF_RECALL = 0.9996  # measured by `benchmarks/search.py` on the records of real photos (docs/scale.md)
 _SHARD, _RECORDS, _FIRST, _PLACES = "shard", "records.bin", "first.bin", "places.npy"  # in that folder
 _RECALL = "recall.json"
-_PLACE, _FOLDED, _MOMENT = "place", "folded", "moment"  # names in the shard
+_PLACE = "place"  # name in the shard
 _ALL = 1 << 40  # points at most
 _MOST = 0.8  # share of all places from which on all are scanned
 _FLUSH_EVERY, _TIDY_EVERY = 16_384, 65_536  # changes after which the log of writes is cut, and points are put in order
-# Bytes that must be free: the engine maps files into memory, and where a disk is full the system kills the process.
-_FREE, _FREE_TO_OPEN = 256 << 20, 64 << 20
-_CONFIG = edge.EdgeConfig(vectors={}, sparse_vectors={"none": edge.EdgeSparseVectorParams()})  # one kind must be there
 
 
 class EdgeIndex:
@@ -74,9 +80,7 @@ class EdgeIndex:
         self._unflushed = self._untidied = 0  # changes
         if not (folder / PICTURES / _SHARD / "edge_config.json").is_file():
             raise InputError("there is no index.", where=str(folder), remedy="Make one with `tagprism index`.")
-        _check_free(folder, _FREE_TO_OPEN)
-        with self._errors():
-            self._shard = edge.EdgeShard.load(str(folder / PICTURES / _SHARD), _CONFIG)
+        self._shard = open_shard(folder / PICTURES / _SHARD)
         self._records = RecordFile(folder / PICTURES / _RECORDS, shape, storage)
         self._first = FirstStage(folder / PICTURES / _FIRST, shape)
         self._ids = self._read_ids()  # (places,) id of the picture whose record is there, 0 for none; never changed
@@ -89,17 +93,11 @@ class EdgeIndex:
         with machine_errors(folder):
             shutil.rmtree(folder / PICTURES, ignore_errors=True)
             (folder / PICTURES / _SHARD).mkdir(parents=True)
-        _check_free(folder, _FREE)
-        with _engine_errors(folder):
-            shard = edge.EdgeShard.create(str(folder / PICTURES / _SHARD), _CONFIG)
-            indexed = edge.UpdateOperation.create_field_index  # a filter need not read every payload then
-            shard.update(indexed(_FOLDED, edge.KeywordIndexParams()))
-            shard.update(indexed(_MOMENT, edge.IntegerIndexParams(lookup=False, range=True)))
-            shard.close()
+        make_shard(folder / PICTURES / _SHARD)
         return cls(folder, shape, storage)
 
     def _errors(self) -> Any:
-        return _engine_errors(self._folder)
+        return engine_errors(self._folder)
 
     def _read_ids(self) -> Int64[np.ndarray, " places"]:
         """What is in each place: as it was noted when the index was closed, or, after a kill, as the points say."""
@@ -141,7 +139,7 @@ class EdgeIndex:
                 edge.Point(
                     id=one.id,
                     vector={},
-                    payload={**as_json(one), _PLACE: place, _FOLDED: folded(one.path), _MOMENT: moment(one.taken)},
+                    payload={**as_json(one), _PLACE: place, FOLDED: folded(one.path), MOMENT: moment(one.taken)},
                 )
                 for one, place in zip(pictures, places.tolist(), strict=True)
             ]
@@ -162,16 +160,19 @@ class EdgeIndex:
         """Note where pictures are now, or that they are nowhere; whoever is reading keeps the array that it has."""
         held = np.zeros(self._records.size, np.int64)
         held[: len(self._ids)] = self._ids
-        held[[self._place_of.pop(one) for one in ids if one in self._place_of]] = 0
+        held[[self._place_of[one] for one in ids if one in self._place_of]] = 0
         if places is not None:
             held[places] = ids
             self._place_of.update(zip(ids, places.tolist(), strict=True))
         self._ids = held
+        if places is None:
+            for one in ids:
+                self._place_of.pop(one, None)
 
     @contextmanager
     def _changing(self, count: int) -> Iterator[None]:
         """One change at a time; from the first on, what was noted of the places holds no more."""
-        _check_free(self._folder, _FREE)
+        check_free(self._folder, FREE)
         with self._writes:
             with machine_errors(self._folder):
                 if (noted := self._folder / PICTURES / _PLACES).exists():
@@ -190,7 +191,7 @@ class EdgeIndex:
         """Cut the log, and drop what was removed."""
         with self._errors():
             self._shard.flush()
-            if shutil.disk_usage(self._folder).free > _FREE + 2 * _size(self._folder / PICTURES / _SHARD):
+            if shutil.disk_usage(self._folder).free > FREE + 2 * size_of(self._folder / PICTURES / _SHARD):
                 self._shard.optimize()  # writes whole segments anew; without it filters are as right, but slower
         self._unflushed = self._untidied = 0
 
@@ -204,9 +205,10 @@ class EdgeIndex:
     ) -> list[list[Hit]]:
         """As `Index.search`."""
         check_scoring_vectors(scoring_vectors, self.shape.width)
-        asked = None if where is None else self._places_with(_conditions(where))
+        asked = None if where is None else self._places_with(where)
         ids = self._ids
-        places = np.flatnonzero(ids) if asked is None else asked[ids[asked] > 0]
+        places = np.flatnonzero(ids) if asked is None else asked[asked < len(ids)]  # later ones are of later pictures
+        places = places[ids[places] > 0]
         if limit < 1 or not len(scoring_vectors) or not len(places):
             return [[] for _ in scoring_vectors]
         everything = len(places) > _MOST * len(ids)  # quicker than to pick
@@ -222,10 +224,10 @@ class EdgeIndex:
             found.append(_best(ids[some], self._records.scores(vector[None], some)[0], limit))
         return found
 
-    def _places_with(self, conditions: edge.Filter) -> Int64[np.ndarray, " n"]:
+    def _places_with(self, where: Filter) -> Int64[np.ndarray, " n"]:
         """Places of the pictures that meet conditions, rising."""
         with self._errors():
-            points, _ = self._shard.scroll(edge.ScrollRequest(limit=_ALL, filter=conditions, with_payload=False))
+            points, _ = self._shard.scroll(edge.ScrollRequest(limit=_ALL, filter=conditions(where), with_payload=False))
         found = (self._place_of.get(int(point.id)) for point in points)
         return np.sort(np.array([place for place in found if place is not None], np.int64))
 
@@ -235,7 +237,11 @@ class EdgeIndex:
         return self._records.scores(scoring_vectors, self._places(ids))
 
     def _places(self, ids: Sequence[int]) -> Int64[np.ndarray, " n"]:
-        return np.array([self._place_of[one] for one in ids], np.int64)
+        try:
+            return np.array([self._place_of[one] for one in ids], np.int64)
+        except KeyError:
+            with self._writes:  # it may just be added
+                return np.array([self._place_of[one] for one in ids], np.int64)
 
     def get(self, ids: Sequence[int]) -> list[Picture | None]:
         """Pictures by id, None for an id that is not there."""
@@ -282,22 +288,6 @@ class EdgeIndex:
                 self._note_ids()
 
 
-def _conditions(where: Filter) -> edge.Filter:
-    """The filter in the engine's terms; `contract.meets` says what it means."""
-
-    def within(beginnings: tuple[str, str]) -> edge.FieldCondition:
-        first, last = moments(beginnings)
-        return edge.FieldCondition(_MOMENT, range=edge.RangeFloat(gte=first, lte=last))
-
-    def holds(piece: str) -> edge.FieldCondition:
-        return edge.FieldCondition(_FOLDED, match=edge.MatchSubstring(folded(piece)))
-
-    return edge.Filter(
-        must=[*map(within, where.taken), *map(holds, where.path)],
-        must_not=[*map(within, where.not_taken), *map(holds, where.not_path)],
-    )
-
-
 def _best(ids: Int64[np.ndarray, " n"], scores: Float32[np.ndarray, " n"], limit: int) -> list[Hit]:
     """The best of some pictures; equal ones by rising id."""
     if limit < len(scores):
@@ -305,31 +295,3 @@ def _best(ids: Int64[np.ndarray, " n"], scores: Float32[np.ndarray, " n"], limit
         ids, scores = ids[kept], scores[kept]
     order = np.lexsort((ids, -scores))[:limit]
     return [Hit(*pair) for pair in zip(ids[order].tolist(), scores[order].tolist(), strict=True)]
-
-
-def _check_free(folder: Path, least: int) -> None:
-    with machine_errors(folder):
-        free = shutil.disk_usage(folder).free
-    if free < least:
-        what = f"cannot be written: less than {least >> 20} MB are free on its disk."
-        raise MachineError(what, where=str(folder), remedy="Free space.")
-
-
-def _size(folder: Path) -> int:
-    """Bytes on disk; the engine's files have holes."""
-    return sum(512 * getattr(file.stat(), "st_blocks", 0) for file in folder.rglob("*") if file.is_file())
-
-
-@contextmanager
-def _engine_errors(folder: Path) -> Iterator[None]:
-    """The engine raises plain `Exception`s with a text."""
-    try:
-        yield
-    except OSError:
-        raise
-    except Exception as error:
-        if type(error) is not Exception:
-            raise
-        raise MachineError(
-            f"the index fails ({error}).", where=str(folder), remedy="Free space, mend the permission, or index anew."
-        ) from error

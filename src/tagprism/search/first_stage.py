@@ -30,6 +30,21 @@ _POWERS = np.exp2(np.arange(256) - 128.0).astype(np.float32)  # by the byte that
 _PART = 1 << 14  # pictures multiplied at once
 
 
+FIRST_STAGE = 50_000
+"""Pictures from which on an index looks for candidates first, by one vector a picture: the mean of its rows, and the
+shared numbers. The records of the candidates decide."""
+
+
+_CANDIDATES = 8000, 16  # at least, and for each picture that is wanted (docs/scale.md)
+
+
+def candidates(limit: int, pictures: int) -> int | None:
+    """How many candidates are looked for to find so many pictures; None where all records are looked at."""
+    least, oversampling = _CANDIDATES
+    wanted = max(least, oversampling * limit)
+    return wanted if pictures >= max(FIRST_STAGE, 2 * wanted) else None
+
+
 class FirstStage:
     """The small vectors of pictures, in a file by their places.
 

@@ -13,11 +13,12 @@ import numpy as np
 import qdrant_edge as edge
 
 from tagprism.bundle.record import Records, Shape
-from tagprism.errors import IndexMismatchError, MachineError
+from tagprism.errors import IndexMismatchError
 from tagprism.files import machine_errors
 from tagprism.progress import Progress, silent
 from tagprism.search.contract import from_json
 from tagprism.search.edge_index import EdgeIndex
+from tagprism.search.edge_shard import engine_errors
 from tagprism.search.record_file import StorageName
 
 _SHARD, _RECALL, _VECTOR, _PAGE = "shard", "recall.json", "matrix", 500
@@ -47,26 +48,26 @@ def copy_older(folder: Path, values: dict[str, Any], dimension: int, progress: P
         raise IndexMismatchError("was made with another model.", where=str(folder), remedy=remedy)
     new = EdgeIndex.create(folder, shape, STORAGES[values["storage"]])
     try:
-        old = edge.EdgeShard.load(str(folder / _SHARD))
-        start: Any = 1
-        with progress("renewing the index", old.count(edge.CountRequest(exact=True))) as advance:
-            while start is not None:
-                request = edge.ScrollRequest(offset=start, limit=_PAGE, with_payload=True, with_vector=True)
-                points, start = old.scroll(request)
-                if points:
-                    matrices = np.array([point.vector[_VECTOR] for point in points], np.float32)  # type: ignore[index, call-overload]
-                    pictures = [from_json(int(point.id), point.payload or {}) for point in points]
-                    new.add(pictures, Records.from_copies(matrices, dimension))
+        with engine_errors(folder):
+            old = edge.EdgeShard.load(str(folder / _SHARD))
+            start: Any = 1
+            with progress("renewing the index", old.count(edge.CountRequest(exact=True))) as advance:
+                while start is not None:
+                    request = edge.ScrollRequest(offset=start, limit=_PAGE, with_payload=True, with_vector=True)
+                    points, start = old.scroll(request)
+                    _copy(points, new, dimension)
                     advance(len(points))
-        old.close()
-    except Exception as error:
-        if type(error) is not Exception:  # the engine raises plain ones
-            raise
-        remedy = "Index anew with `tagprism index --rebuild`."
-        raise MachineError(f"the older index fails ({error}).", where=str(folder), remedy=remedy) from error
+            old.close()
     finally:
         new.close()
     return shape
+
+
+def _copy(points: list[edge.Record], new: EdgeIndex, dimension: int) -> None:
+    if points:
+        matrices = np.array([point.vector[_VECTOR] for point in points], np.float32)  # type: ignore[index, call-overload]
+        pictures = [from_json(int(point.id), point.payload or {}) for point in points]
+        new.add(pictures, Records.from_copies(matrices, dimension))
 
 
 def remove_older(folder: Path) -> None:

@@ -28,7 +28,6 @@ from tagprism.search.contract import (
     Picture,
     as_json,
     by_score_then_id,
-    candidates,
     check_added,
     check_scoring_vectors,
     folded,
@@ -38,6 +37,7 @@ from tagprism.search.contract import (
     moments,
     scores_of,
 )
+from tagprism.search.first_stage import candidates
 from tagprism.search.record_file import StorageName
 
 API_KEY = "TAGPRISM_QDRANT_KEY"  # environment variable

@@ -151,7 +151,7 @@ class LabelLogits:
     them the quality is flat. Scores that are not standardised have no scale of their own: there it is `z - 4`.
 
     Args:
-        background: (b, M, Q) ranking matrices of b pictures.
+        background: records of b pictures.
         standardised: whether scores are comparable between pictures.
     """
 

@@ -9,12 +9,12 @@ from pathlib import Path
 from typing import TypeAlias
 
 import numpy as np
-import onnxruntime
 from jaxtyping import Float32
 
 from tagprism.bundle.foreign.layout import AGAIN, not_understood
 from tagprism.errors import InputError
 from tagprism.labels.encoders.encoder import unit_rows
+from tagprism.onnx_graph import OnnxGraph
 
 _KINDS: dict[str, type[np.generic]] = {
     "tensor(float)": np.float32,
@@ -23,7 +23,6 @@ _KINDS: dict[str, type[np.generic]] = {
     "tensor(int32)": np.int32,
 }
 _Size: TypeAlias = int | str | None
-_FATAL = 4  # errors are raised as well; what ONNX Runtime itself writes to stderr would come twice
 
 
 class Graph:
@@ -49,31 +48,24 @@ class Graph:
         what: str,
     ) -> None:
         self._path = path
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = 1  # batches are run in several threads
-        options.log_severity_level = _FATAL
-        try:
-            self._session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
-        except Exception as error:  # ONNX Runtime raises types of its own that share no base but Exception
-            raise InputError(
-                f"is not an ONNX network that can be run ({error}).", where=str(path), remedy=AGAIN
-            ) from error
-        found = {item.name: item for item in self._session.get_inputs()}
+        self._graph = OnnxGraph(path, threads=1)  # batches are run in several threads
+        found = self._graph.inputs
         known = [next((name for name in names if name in found), None) for names in inputs]
         if known[0] is None or set(found) - set(known):
-            listed = ", ".join(f"`{item.name}` {item.shape}" for item in found.values())
+            listed = ", ".join(f"`{name}` {shape}" for name, shape in found.items())
             raise not_understood(f"its inputs are {listed}; wanted is `{'` or `'.join(inputs[0])}`", path)
+        kinds = self._graph.kinds
         for name in known:
-            if name is not None and found[name].type not in _KINDS:
-                raise not_understood(f"its input `{name}` takes {found[name].type}", path)
-        self._feeds = [None if name is None else (name, _KINDS[found[name].type]) for name in known]
-        shape: list[_Size] = found[known[0]].shape
+            if name is not None and kinds[name] not in _KINDS:
+                raise not_understood(f"its input `{name}` takes {kinds[name]}", path)
+        self._feeds = [None if name is None else (name, _KINDS[kinds[name]]) for name in known]
+        shape: Sequence[_Size] = found[known[0]]
         self._check_main(shape, sizes, what)
-        if shape[0] not in (None, 1) and isinstance(shape[0], int):
+        if isinstance(shape[0], int) and shape[0] != 1:
             raise not_understood(f"it takes {shape[0]} at once", path)
         self.one_by_one = shape[0] == 1
         self.length = shape[1] if isinstance(shape[1], int) else None
-        offered = {item.name: item.shape for item in self._session.get_outputs()}
+        offered = self._graph.outputs
         chosen = next((name for name in outputs if name in offered), None)
         if chosen is None or len(offered[chosen]) != 2:
             listed = ", ".join(f"`{name}` {size}" for name, size in offered.items())
@@ -112,14 +104,9 @@ class Graph:
             for known, feed in zip(self._feeds, feeds, strict=True)
             if known is not None
         }
-        try:
-            found: np.ndarray = self._session.run([self._output], given)[0]
-        except Exception as error:  # as above
-            raise InputError(f"its network fails ({error}).", where=str(self._path), remedy=AGAIN) from error
-        if found.ndim != 2 or len(found) != len(feeds[0]) or not np.isfinite(found).all():
-            raise InputError(
-                "its network gives no vector of finite numbers for each input.", where=str(self._path), remedy=AGAIN
-            )
+        (found,) = self._graph.run([self._output], given, pictures=len(feeds[0]))
+        if len(found) != len(feeds[0]):
+            raise InputError("its network gives no vector for each input.", where=str(self._path), remedy=AGAIN)
         return found.astype(np.float32)
 
 

@@ -126,6 +126,10 @@ class TextTower:
             vectors[batch] = found
         return vectors
 
+    def knows(self, phrase: str) -> bool:
+        """Whether there is a word in it; which languages the network read is not known."""
+        return bool(spoken_phrase(phrase))
+
     def nearest_known(self, phrase: str, n: int = 3) -> list[str]:
         """Nothing: every phrase is known."""
         return []

@@ -6,6 +6,7 @@ import json
 import os
 import shutil
 import tempfile
+import warnings
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import replace
@@ -350,6 +351,23 @@ def test_forms_of_the_weights(made: Callable[[str], Foreign], tmp_path: Path) ->
     with pytest.raises(InputError, match="it has #fp16"):
         tagprism.load(f"{tmp_path}/model")
     assert tagprism.load(f"{tmp_path}/model#fp16").bundle.config.provenance["form"] == "fp16"
+
+
+def test_the_quantised_form(made: Callable[[str], Foreign], pictures: list[Image.Image], tmp_path: Path) -> None:
+    from onnxruntime.quantization import QuantType, quantize_dynamic
+
+    theirs = made("transformers")
+    shutil.copytree(theirs.folder, tmp_path / "model")
+    for part in ("vision", "text"):
+        source = tmp_path / f"model/onnx/{part}_model.onnx"
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            quantize_dynamic(source, source.with_name(f"{part}_model_quantized.onnx"), weight_type=QuantType.QUInt8)
+        source.unlink()
+    layout = read_layout(tmp_path / "model", "quantized")
+    assert layout is not None
+    assert 0.97 < cosines(looked_at(layout, pictures), theirs.pictures(pictures)).min() < 1 - 1e-6
+    assert 0.97 < cosines(read(layout.text, PHRASES), theirs.phrases(PHRASES)).min() < 1 - 1e-6
 
 
 def test_weights_beside_the_graph_come_along(made: Callable[[str], Foreign], tmp_path: Path) -> None:

@@ -14,6 +14,7 @@ import pytest
 
 from tests.command_line import python
 from tests.command_line import tagprism as command
+from tests.server.served import serving
 from tests.small_foreign import make_fastembed, make_immich
 from tests.small_world import World
 
@@ -57,12 +58,22 @@ def test_tag_says_what_its_scores_are(clip: Path, cache: dict[str, str], tmp_pat
     assert refused.returncode == 2 and b"no probabilities" in refused.stderr
 
 
-def test_index_and_search(clip: Path, cache: dict[str, str], tmp_path: Path) -> None:
+def test_index_search_and_serve(
+    clip: Path, cache: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     into = tmp_path / "index"
     done = command("index", *PHOTOS, "--into", into, "--model", clip, environment=cache)
     assert done.returncode == 0, done.stderr.decode()
     found = command("search", into, "snow AND NOT car", "--format", "jsonl", environment=cache)
     assert len(found.stdout.splitlines()) == len(PHOTOS), found.stderr.decode()
+    with monkeypatch.context() as patched:
+        for key, value in cache.items():
+            patched.setenv(key, value)
+        with serving(into) as page:
+            (best, *_) = page.get("/api/search?query=snow").json()["hits"]
+            assert best["asked"][0]["probability"] is None and best["tags"]
+            refused = page.get(f"/api/images/{best['id']}/explain?label=snow")
+    assert refused.status_code == 422 and "does not say where" in refused.text
     moved = tmp_path / "moved"
     shutil.copytree(clip, moved)
     again = command("search", into, "snow AND NOT car", "--format", "jsonl", "--model", moved, environment=cache)

@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from onnx import TensorProto, helper
+from qdrant_client import QdrantClient
 
 from tagprism.bundle.record import Records, Shape
 from tagprism.bundle.score import score_records
@@ -15,6 +16,7 @@ from tagprism.search.contract import Filter, Picture, measured_recall
 from tagprism.search.edge_index import EdgeIndex
 from tagprism.search.first_stage import FirstStage
 from tagprism.search.placed_file import powers_of_two
+from tagprism.search.qdrant_index import QdrantIndex
 from tagprism.search.record_file import RecordFile
 
 SHAPE = Shape(3, 16, 5)
@@ -88,6 +90,29 @@ def index(tmp_path_factory: pytest.TempPathFactory) -> EdgeIndex:
     for start in range(0, N, 1000):
         made.add(pictures[start : start + 1000], records[start : start + 1000])
     return made
+
+
+@pytest.mark.filterwarnings("ignore:Local mode performs exact:UserWarning")
+@pytest.mark.filterwarnings("ignore:Payload indexes have no effect in the local Qdrant:UserWarning")
+def test_on_a_server_the_records_of_candidates_decide_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    records, queries = drawn(1, 450), vectors(2, 4)
+    settings = {**SHAPE._asdict(), "storage": "float32"}
+    index = QdrantIndex.create(QdrantClient(":memory:"), "photos", settings)
+    index.add([Picture(row + 1, f"/{row % 4}/{row}.jpg", 1, 1, f"{row:064x}", 4, 3) for row in range(450)], records)
+    whole, scores = index.search(queries, 5), score_records(records, queries)[0].T
+    monkeypatch.setattr(first_stage, "FIRST_STAGE", 100)
+    monkeypatch.setattr(first_stage, "_CANDIDATES", (20, 2))
+    for vector, hits, every in zip(queries, index.search(queries, 5), scores, strict=True):
+        mean = np.concatenate([records.rows.mean(axis=1), records.shared], axis=1) @ vector
+        among = np.argsort(-mean)[:20]  # one more is asked for, for ties
+        expected = among[np.argsort(-every[among])][:5]
+        assert [hit.id - 1 for hit in hits] == expected.tolist()
+        assert [hit.score for hit in hits] == pytest.approx(every[expected].tolist(), abs=1e-4)
+    assert index.search(queries, 5, exact=True) == whole and not index.info().exact
+    (inside,) = index.search(queries[:1], 3, where=Filter(path=("/3/",)))
+    assert inside and all(hit.id % 4 == 0 for hit in inside)
+    index.settle(queries)
+    assert 0.5 < index.info().recall <= 1
 
 
 def test_in_a_large_index_the_records_of_candidates_decide(index: EdgeIndex, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -49,10 +49,9 @@ from tagprism.search.edge_shard import (
     size_of,
 )
 from tagprism.search.first_stage import FirstStage, candidates
-from tagprism.search.record_file import RecordFile, StorageName
+from tagprism.search.record_file import HALF_RECALL, RecordFile, StorageName
 
 PICTURES = "pictures"  # folder of all that is kept of the pictures
-HALF_RECALL = 0.9996  # measured by `benchmarks/search.py` on the records of real photos (docs/scale.md)
 _SHARD, _RECORDS, _FIRST, _PLACES = "shard", "records.bin", "first.bin", "places.npy"  # in that folder
 _RECALL = "recall.json"
 _PLACE = "place"  # name in the shard

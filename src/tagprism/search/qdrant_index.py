@@ -38,7 +38,7 @@ from tagprism.search.contract import (
     scores_of,
 )
 from tagprism.search.first_stage import candidates
-from tagprism.search.record_file import StorageName
+from tagprism.search.record_file import HALF_RECALL, StorageName
 
 API_KEY = "TAGPRISM_QDRANT_KEY"  # environment variable
 _ROWS, _WHOLE, _FOLDED, _MOMENT = "rows", "whole", "folded", "moment"
@@ -47,10 +47,9 @@ _INDEXED: dict[str, Any] = {
     _MOMENT: models.IntegerIndexParams(type=models.IntegerIndexType.INTEGER, lookup=False, range=True),
 }
 _SETTINGS = "tagprism"
-FLOAT16_RECALL = 0.9996  # measured on the records of real photos (docs/scale.md)
 _SECONDS = 60  # that an answer may take
 _PLAIN = models.QuantizationSearchParams(ignore=True)
-_INT8 = models.SearchParams(exact=True, quantization=models.QuantizationSearchParams(rescore=False))
+_INT8 = models.SearchParams(quantization=models.QuantizationSearchParams(rescore=False))  # `exact` would ignore it
 _SUM = models.FormulaQuery(formula=models.SumExpression(sum=["$score[0]", "$score[1]"]))
 _UPLOAD = 256  # pictures sent at once: a server takes 32 MB
 
@@ -163,12 +162,12 @@ class QdrantIndex:
         D, plain = self.shape.dimension, models.SearchParams(exact=True, quantization=_PLAIN)
         zeros, requests = [0.0] * D, []
         for vector in scoring_vectors:
-            candidates = models.Prefetch(
-                query=vector.tolist(), using=_WHOLE, filter=conditions, params=_INT8, limit=first
-            )
-            among = (
-                {"limit": total, "filter": conditions} if first is None else {"limit": first, "prefetch": candidates}
-            )
+            among: dict[str, Any] = {"limit": total, "filter": conditions}
+            if first is not None:
+                chosen = models.Prefetch(
+                    query=vector.tolist(), using=_WHOLE, params=_INT8, limit=first, filter=conditions
+                )
+                among = {"limit": first, "prefetch": chosen}
             row = models.Prefetch(query=[vector[:D].tolist()], using=_ROWS, params=plain, **among)
             rest = models.Prefetch(query=zeros + vector[D:].tolist(), using=_WHOLE, params=plain, **among)
             requests.append(models.QueryRequest(query=_SUM, prefetch=[row, rest], limit=count, with_payload=False))
@@ -218,7 +217,7 @@ class QdrantIndex:
         with self._errors():
             count = self._client.count(self._name, exact=True).count
         exact = self._storage == "float32" and candidates(100, count) is None
-        recall = (1.0 if self._storage == "float32" else FLOAT16_RECALL) * float(self.settings.get("recall", 1.0))
+        recall = (1.0 if self._storage == "float32" else HALF_RECALL) * float(self.settings.get("recall", 1.0))
         return IndexInfo(count, *self.shape, storage=self._storage, exact=exact, recall=recall)
 
     def close(self) -> None:

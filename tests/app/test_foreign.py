@@ -108,6 +108,7 @@ class _Hub(BaseHTTPRequestHandler):
 
     repositories: dict[str, dict[str, bytes]]
     asked: list[str]
+    cut: str | None = None  # a file of which half arrives
 
     def do_GET(self) -> None:
         self._answer(body=True)
@@ -139,7 +140,10 @@ class _Hub(BaseHTTPRequestHandler):
         for key, value in (headers | {"Content-Length": str(len(data))}).items():
             self.send_header(key, value)
         self.end_headers()
-        if body:
+        if body and self.cut is not None and path.endswith(self.cut):
+            self.wfile.write(data[: len(data) // 2])
+            self.close_connection = True
+        elif body:
             self.wfile.write(data)
 
     def log_message(self, format: str, *values: object) -> None:
@@ -207,6 +211,18 @@ def test_a_model_of_the_hub(hub: tuple[dict[str, str], type[_Hub]], clip: Path, 
     assert command("models", "remove", name, environment=gone).returncode == 0
     assert command("models", "remove", name, environment=gone).returncode == 3
     assert command(*arguments, name, environment=gone).returncode == 6
+
+
+def test_what_arrived_in_part_is_not_used(hub: tuple[dict[str, str], type[_Hub]], tmp_path: Path) -> None:
+    there, server = hub
+    server.cut = "textual/model.onnx"
+    broken = command("models", "fetch", "hf-hub:owner/small-clip", environment=there)
+    assert broken.returncode == 6, broken.stderr.decode()
+    gone = there | {"HF_HUB_OFFLINE": "1", "HF_ENDPOINT": "http://127.0.0.1:9"}
+    arguments = ("tag", PHOTOS[0], "--format", "jsonl", "--quiet", "--model", "hf-hub:owner/small-clip")
+    assert command(*arguments, environment=gone).returncode == 6
+    server.cut = None
+    assert command(*arguments, environment=there).returncode == 0
 
 
 def test_two_halves_and_what_is_no_model(hub: tuple[dict[str, str], type[_Hub]]) -> None:

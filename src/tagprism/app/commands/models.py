@@ -27,7 +27,7 @@ def list_models(format: Format = "table") -> int:
         sys.stdout.write("\n")
         return console.OK
     for one in models:
-        facts = [one.layout, one.licence if one.commercial else f"{one.licence}: NOT FOR COMMERCIAL USE", one.languages]
+        facts = [one.layout, one.licence, one.languages]
         if one.size_mb is not None:
             facts.append("{:,} MB for pictures and {:,} MB for words".format(*one.size_mb))
         if one.picture_ms is not None:

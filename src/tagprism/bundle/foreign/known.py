@@ -20,7 +20,6 @@ class KnownModel(BaseModel):
         picture_ms: time of a picture with one thread, measured on random weights of this shape.
         imagenet: published zero-shot accuracy, percent.
         note: what else to know.
-        commercial: false where the licence forbids commercial use.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -33,7 +32,6 @@ class KnownModel(BaseModel):
     picture_ms: int | None = None
     imagenet: float | None = None
     note: str = ""
-    commercial: bool = True
 
 
 def known_models() -> list[KnownModel]:

@@ -154,12 +154,8 @@ class ForeignModel:
         Raises:
             InputError: always.
         """
-        raise InputError("a public CLIP or SigLIP does not say where in a picture a tag comes from.", where=self.name)
-
-    @property
-    def name(self) -> str:
-        """What it is called."""
-        return self.layout.name
+        what = "a public CLIP or SigLIP does not say where in a picture a tag comes from."
+        raise InputError(what, where=self.layout.name, remedy="Use a bundle, such as photos-lite.")
 
     def placed_records(self, pixels: Float32[np.ndarray, "B 3 H W"]) -> tuple[Records, Float32[np.ndarray, "B P M D"]]:
         """Nothing.

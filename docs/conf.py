@@ -53,6 +53,7 @@ PAGES = {
         "attacks",
         "models",
         "photos_lite",
+        "foreign_models",
     ],
     "Train and measure": ["train", "recipes", "data", "evaluate", "method", "reproduce", "scale"],
     "From Python": ["python", "reference"],

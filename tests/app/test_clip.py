@@ -161,6 +161,7 @@ def test_the_table_says_whether_plain_clip_is_beaten(spec: str, world: World, cl
     assert f"GZSL mAP {np.mean(differences):+.1f}" in said
 
 
+@pytest.mark.slow
 def test_a_prior_needs_the_text_tower_in_the_label_space(spec: str, world: World, cli: Cli, tmp_path: Path) -> None:
     changed = ("--set", f"model.backbone={spec}", "--set", "model.prior=100", "--set", "model.image_size=48")
     cli("train", world.recipe, *world.on(0), "--out", tmp_path / "run", *changed).refused(

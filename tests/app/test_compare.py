@@ -125,6 +125,7 @@ def test_conse_needs_an_imagenet_classifier(cli: Cli, world: World) -> None:
     done.refused("ConSE", "ImageNet-1k")
 
 
+@pytest.mark.slow
 def test_published_numbers_of_the_same_protocol_stand_beside(
     cli: Cli, world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -174,6 +175,7 @@ def test_end_to_end_recipes_are_refused(cli: Cli, world: World) -> None:
     done.refused("frozen features", "tagprism train")
 
 
+@pytest.mark.slow
 def test_seeds_are_asked_for_on_the_command_line(cli: Cli, world: World, tmp_path: Path) -> None:
     command = ("compare", world.recipe, *world.on(0), "--baseline", "ridge", "--seeds", 2, "--out", tmp_path / "kept")
     done = cli(*command, "--format", "json")

@@ -89,6 +89,7 @@ def test_damaged_pictures_of_odd_names_are_listed(format: str, world: World, tmp
     assert rb"\xff[red].png" in done.stdout
 
 
+@pytest.mark.slow
 def test_quiet_says_nothing_on_stderr(world: World) -> None:
     for command in (("evaluate", world.run, *world.on(0)), ("tag", world.pictures()[0], "-m", world.run)):
         done = tagprism(*command, "--quiet")
@@ -155,6 +156,7 @@ def test_a_reader_that_leaves_is_no_error(world: World) -> None:
     assert process.returncode == 0
 
 
+@pytest.mark.slow
 def test_using_a_model_needs_nothing_of_the_training(world: World, tmp_path: Path) -> None:
     pictures = draw_odd_pictures(tmp_path / "odd")
     words = tmp_path / "words.txt"
@@ -186,6 +188,7 @@ def test_torch_engine_without_torch_names_the_pip_line(world: World) -> None:
     assert b'pip install "tagprism[train]"' in done.stderr.replace(b"\n", b" ")
 
 
+@pytest.mark.slow
 def test_where_torch_is_installed_using_does_not_load_it(world: World) -> None:
     code = (
         "import sys\nfrom tagprism.app import console\nfrom tagprism.app.cli import app\n"

@@ -73,6 +73,7 @@ def test_it_ranks_as_the_tagger_does(cli: Cli, world: World, photos: Path, tmp_p
     collection.close()
 
 
+@pytest.mark.slow
 def test_another_model_is_exit_code_5(cli: Cli, world: World, photos: Path, tmp_path: Path) -> None:
     where = tmp_path / "photos.index"
     assert cli("index", photos, "--into", where, "-m", world.run, "--quiet").code == 0

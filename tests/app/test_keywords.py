@@ -186,6 +186,7 @@ def test_tags_from_a_file(cli: Cli, photos: Path, tmp_path: Path) -> None:
     cli("keywords", "write", "--from", tags).refused("--min-score", str(tags))
 
 
+@pytest.mark.slow
 def test_tagging_and_writing_apart(world: World, photos: Path) -> None:
     tagged = command_line("tag", photos, "-m", world.run, "--format", "jsonl", "-q")
     command = [sys.executable, "-m", "tagprism", "keywords", "write", "--from", "-", "--top-k", "2", "-q"]

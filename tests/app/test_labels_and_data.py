@@ -101,6 +101,7 @@ def test_data_info(cli: Cli, world: World) -> None:
     assert facts["digest"] in table.out and "split_seen" not in table.out
 
 
+@pytest.mark.slow
 def test_data_info_lists_what_would_be_skipped(cli: Cli, world: World, tmp_path: Path) -> None:
     data = tmp_path / "data"
     shutil.copytree(world.data, data)

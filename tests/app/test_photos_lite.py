@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 import tagprism
-from tagprism.bundle.bundle import VOCABULARY, Bundle, find_bundle
+from tagprism.bundle.bundle import VOCABULARY, Bundle
+from tagprism.bundle.open_model import find_bundle
 from tagprism.labels.phrase_list import read_phrases
 from tagprism.labels.vocabulary import Vocabulary
 
@@ -47,6 +48,7 @@ def test_the_word_list_is_in_the_bundle_and_holds_no_offence(vocabulary: Vocabul
     assert [word for word in OFFENSIVE if vocabulary.find(word) is not None] == []
 
 
+@pytest.mark.slow
 def test_a_photo_gets_few_tags(shared: Path) -> None:
     labels = json.loads((shared / "data/corel5k/labels.json").read_text())
     pictures = [shared / "data/corel5k/images" / key for key in sorted(labels)[::400]]

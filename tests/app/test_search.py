@@ -195,6 +195,7 @@ def test_a_word_that_is_nearly_one_of_the_vocabulary_is_asked_about(cli: Cli, in
     assert done.code == 0 and done.err == ""
 
 
+@pytest.mark.slow
 def test_the_command_line_needs_no_torch(index: Path) -> None:
     code = (
         "import sys; from tagprism.app.cli import app\n"

@@ -177,6 +177,7 @@ def test_a_row_that_was_cut_off_is_written_again(tmp_path: Path, kind: str) -> N
 
 
 @pytest.mark.parametrize("kind", ["jsonl", "csv"])
+@pytest.mark.slow
 def test_wherever_a_file_is_cut_off_it_ends_the_same(tmp_path: Path, kind: str) -> None:
     out, names = tmp_path / "rows", ["a", "skipped", "a\nb", "a,b", 'a"b', "\udcff", "caf\xe9", "skipped2"]
     with opened(out, names, kind) as file:

@@ -38,6 +38,7 @@ def odd_data(world: World, tmp_path: Path) -> Path:
 
 
 @pytest.mark.parametrize("mode", [(), END_TO_END], ids=["frozen", "end to end"])
+@pytest.mark.slow
 def test_odd_pictures_are_used_or_listed(
     mode: tuple[str, ...], cli: Cli, world: World, odd_data: Path, tmp_path: Path
 ) -> None:
@@ -68,6 +69,7 @@ def test_only_damaged_pictures_are_an_error(
     cli("tag", world.data, "-m", tmp_path / "run").refused("has not finished", "continues")
 
 
+@pytest.mark.slow
 def test_missing_pictures_and_empty_lists_are_listed(
     cli: Cli, world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -112,6 +114,7 @@ def test_the_place_of_another_run_is_refused(cli: Cli, world: World) -> None:
     cli(*world.train_arguments(world.recipe / "run")).refused("Not a directory", "another path")
 
 
+@pytest.mark.slow
 def test_limit_is_a_dry_run(cli: Cli, world: World, tmp_path: Path) -> None:
     settings = sets("training.epochs=10", "training.batch_size=64", "training.validation=0")  # 10 steps, warm-up 0.1
     assert cli(*world.train_arguments(tmp_path / "run"), *settings, "--limit", 9, "--quiet").code == 0

@@ -48,6 +48,7 @@ def test_ridge_finds_a_linear_rule_and_leaves_images_without_labels_out() -> Non
     np.testing.assert_allclose(predicted[:, 0], vectors[labels[100:]], atol=1e-2)
 
 
+@pytest.mark.slow
 def test_conse_equals_the_slow_definition(tmp_path: Path) -> None:
     info = ImageNetInfo()
     names = [info.index_to_description(index).split(",")[0] for index in range(1000)]

@@ -84,6 +84,7 @@ def test_extreme_logits_give_finite_losses_and_gradients() -> None:
     assert loss.isfinite() and logits.grad is not None and logits.grad.isfinite().all()
 
 
+@pytest.mark.slow
 def test_it_finds_labels_it_was_not_trained_on_at_any_place() -> None:
     random = np.random.default_rng(3)
     vectors = random.standard_normal((40, 8)).astype(np.float32)

@@ -11,9 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
+from tagprism.datasets.compact import FilesBelow, Ragged
 from tagprism.datasets.draw_split import draw_split
-from tagprism.datasets.image_ids import FilesBelow
-from tagprism.datasets.ragged import Ragged
 from tagprism.datasets.splits import Split, shared_labels
 from tagprism.datasets.table import ImageTable
 from tagprism.datasets.tagged import open_tagged

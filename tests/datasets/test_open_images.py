@@ -87,6 +87,7 @@ def test_blocks_equal_the_csv_module(
     assert all(row in strangers and label == "/m/0stranger" for row, label in told)
 
 
+@pytest.mark.slow
 def test_the_three_answers(tmp_path: Path) -> None:
     tree = make_open_images(tmp_path)
     table = open_open_images(tmp_path, {})

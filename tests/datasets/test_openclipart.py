@@ -16,7 +16,7 @@ from PIL import Image
 
 from tagprism.datasets import openclipart as module
 from tagprism.datasets import openclipart_source as source
-from tagprism.datasets.image_ids import FilesBelow
+from tagprism.datasets.compact import FilesBelow, Ragged
 from tagprism.datasets.near_duplicates import drawing_name, near_duplicates
 from tagprism.datasets.openclipart import (
     Drawing,
@@ -26,7 +26,6 @@ from tagprism.datasets.openclipart import (
     read_svg_metadata,
 )
 from tagprism.datasets.openclipart_split import PARTS, UNSEEN_LABELS, draw_openclipart_split
-from tagprism.datasets.ragged import Ragged
 from tagprism.datasets.registry import default_split, open_dataset
 from tagprism.datasets.splits import shared_labels
 from tagprism.datasets.table import ImageTable

@@ -11,8 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tagprism.datasets.image_ids import FilesBelow
-from tagprism.datasets.ragged import Ragged
+from tagprism.datasets.compact import FilesBelow, Ragged
 from tagprism.datasets.splits import (
     Split,
     hold_out_validation,

@@ -9,9 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tagprism.datasets.image_ids import FilesBelow
-from tagprism.datasets.ragged import Ragged
-from tagprism.datasets.table import ImageTable, Picked, Targets, first_ten
+from tagprism.datasets.compact import FilesBelow, Picked, Ragged
+from tagprism.datasets.table import ImageTable, Targets, first_ten
 from tagprism.errors import InputError
 
 
@@ -32,6 +31,7 @@ def tables(draw: st.DrawFn) -> tuple[list[list[int]], list[list[int]], int]:
 
 @settings(deadline=None)
 @given(tables(), st.sampled_from(["negative", "unknown"]), st.data())
+@pytest.mark.slow
 def test_targets_equal_the_obvious_version(
     parts: tuple[list[list[int]], list[list[int]], int], unlisted: str, data: st.DataObject
 ) -> None:

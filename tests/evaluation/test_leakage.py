@@ -60,6 +60,7 @@ def test_only_what_leaked_is_mentioned() -> None:
         check_leak(TRAINED, ["dog"], {"a.jpg": "d3"}, ["dog"])
 
 
+@pytest.mark.slow
 def test_thousands_of_labels_take_no_time() -> None:
     trained, unseen = [f"word{i} thing" for i in range(7186)], [f"other{i} thing" for i in range(400)]
     began = time.process_time()

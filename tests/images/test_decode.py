@@ -306,6 +306,7 @@ KINDS += ["PPM", "PCX", "DDS", "QOI", "SGI", "ICNS", "MPO"]
 
 @settings(max_examples=150, deadline=None)
 @given(st.data())
+@pytest.mark.slow
 def test_damaged_bytes_give_a_picture_or_a_picture_error(data: st.DataObject) -> None:
     kind = data.draw(st.sampled_from(KINDS))
     good = bytearray(encoded(photo(32, 32), kind))
@@ -364,6 +365,7 @@ def test_heic_is_read_with_its_extra_and_named_without(monkeypatch: pytest.Monke
     assert caught.value.code == "unsupported"
 
 
+@pytest.mark.slow
 def test_a_decoder_is_given_up_after_its_time(monkeypatch: pytest.MonkeyPatch) -> None:
     slow = {"scans": scan_bomb(2000, 3000), "qoi": encoded(Image.effect_noise((1200, 1200), 90).convert("RGB"), "QOI")}
     slow["ascii"] = b"P3 1000 1000 255\n" + b"1 2 3 " * 1_000_000

@@ -155,6 +155,7 @@ _xml_text = st.text(
 
 @given(st.lists(_xml_text, max_size=5), st.lists(_xml_text, min_size=1, max_size=5), st.sampled_from(INSERT_ONLY))
 @settings(deadline=None)
+@pytest.mark.slow
 def test_any_text_goes_in_and_comes_out(first: list[str], second: list[str], name: str) -> None:
     data, words = SIDECARS[name]
     once = XmpLists(data).changed({OURS: Change(add=tuple(first))} if first else {})

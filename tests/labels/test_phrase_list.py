@@ -39,6 +39,7 @@ def test_what_is_refused(tmp_path: Path, data: bytes, complaint: str) -> None:
         listed(tmp_path, data)
 
 
+@pytest.mark.slow
 def test_a_hundred_thousand_words(tmp_path: Path) -> None:
     labels = listed(tmp_path, "".join(f"word {n}\talias {n}\n" for n in range(100_000)).encode())
     assert len(labels) == 100_000

@@ -53,6 +53,7 @@ def test_an_image_whose_scores_are_all_equal_stays_finite() -> None:
     assert all(part.isfinite().all() for part in Standardiser(torch.randn(4, 3))(torch.zeros(1, 2, 3)))
 
 
+@pytest.mark.slow
 def test_onnx_agrees_with_torch_in_every_batch_size(tmp_path: Path) -> None:
     backbone = Backbone("test_efficientnet.r160_in1k", "random")
     network = Network(backbone, EmbeddingMatrix(backbone.features, 3, 8), Standardiser(torch.randn(6, 8)))
@@ -74,6 +75,7 @@ class _Dice(nn.Module):
         return pixels.mean(dim=(2, 3)) + torch.rand_like(pixels[:, :, 0, 0])
 
 
+@pytest.mark.slow
 def test_an_onnx_file_that_gives_other_numbers_is_refused(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="differs from the torch model"):
         export_onnx(_Dice(), (8, 8), tmp_path / "dice.onnx")

@@ -113,6 +113,7 @@ def test_glove100_from_the_environment(tmp_path: Path, monkeypatch: pytest.Monke
         encoder_folder("glove100")
 
 
+@pytest.mark.slow
 def test_the_shared_glove100(shared: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TAGPRISM_GLOVE100", str(shared / "data/glove100/glove_6b_100d_120k.npz"))
     encoder = load_encoder(encoder_folder("glove100"))

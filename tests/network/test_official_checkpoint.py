@@ -41,6 +41,7 @@ def expected_outputs(network: OfficialNetwork, pixels: Tensor) -> Tensor:
 
 
 @pytest.mark.parametrize("size", [64, 76, 96])
+@pytest.mark.slow
 def test_it_equals_the_authors_network(network: OfficialNetwork, size: int, tmp_path: Path) -> None:
     path = saved(tmp_path / "x.pth", network.state_dict())
     pixels = torch.rand(2, 3, size, size, generator=torch.Generator().manual_seed(1)) ** torch.tensor([1.0, 5.0]).view(
@@ -81,6 +82,7 @@ def test_every_way_of_saving_gives_the_same_network(network: OfficialNetwork, tm
     torch.testing.assert_close(imported_outputs(tmp_path / "old.pth", pixels), expected, rtol=1e-4, atol=1e-4)
 
 
+@pytest.mark.slow
 def test_half_precision_weights_are_widened(network: OfficialNetwork, tmp_path: Path) -> None:
     halves = {name: value.half() for name, value in network.state_dict().items()}
     path = saved(tmp_path / "half.pth", halves)

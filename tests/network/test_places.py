@@ -89,6 +89,7 @@ def test_a_place_gives_its_part_of_the_mean(name: str, size: tuple[int, int], st
     torch.testing.assert_close(places[1, row * grid[1] + column].flatten(), one, rtol=1e-3, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_the_file_gives_places_only_when_asked_and_holds_the_head_once(tmp_path: Path) -> None:
     network = network_of(vectors=200)
     path = tmp_path / "model.onnx"

@@ -39,6 +39,7 @@ def test_a_mark_is_kept_and_found_in_any_spelling(tmp_path: Path) -> None:
 
 @settings(max_examples=40, deadline=None)
 @given(said=st.lists(st.tuples(st.sampled_from((A, B)), LABELS, st.sampled_from((True, False, None))), max_size=12))
+@pytest.mark.slow
 def test_they_are_a_mapping(tmp_path_factory: pytest.TempPathFactory, said: list[tuple[str, str, bool | None]]) -> None:
     marks, plain = Marks(tmp_path_factory.mktemp("marks") / "marks.sqlite"), {}
     for digest, label, added in said:
@@ -59,6 +60,7 @@ def test_what_is_no_label(tmp_path: Path, label: str) -> None:
     marks.close()
 
 
+@pytest.mark.slow
 def test_another_process_sees_them_at_once(tmp_path: Path) -> None:
     marks = Marks(tmp_path / "marks.sqlite")
     marks.put(A, "beach", True)

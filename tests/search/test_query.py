@@ -234,6 +234,7 @@ _GROUPS = _CHAINS.map(lambda text: f"({text})")
 
 @given(_CHAINS)
 @settings(max_examples=150)
+@pytest.mark.slow
 def test_operators_bind_as_in_python(text: str) -> None:
     try:
         tree = parse(text)

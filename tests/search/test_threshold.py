@@ -127,6 +127,7 @@ def search_of(
     marks=st.dictionaries(st.integers(0, 3), st.dictionaries(st.integers(1, N), st.booleans(), max_size=6), max_size=2),
 )
 @settings(max_examples=120, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@pytest.mark.slow
 def test_the_best_are_those_of_a_plain_ranking(
     made: Made,
     monkeypatch: pytest.MonkeyPatch,

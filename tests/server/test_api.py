@@ -148,6 +148,7 @@ def test_why_a_picture_has_a_tag(client: TestClient, photos: Path) -> None:
         assert tag["vectors"] == pytest.approx(list(why.vectors), rel=1e-4)
 
 
+@pytest.mark.slow
 def test_thumbnails_are_upright_small_and_without_metadata(own: tuple[Path, Path]) -> None:
     folder, _ = own
     exif = Image.Exif()
@@ -185,6 +186,7 @@ def test_labels_are_completed(client: TestClient) -> None:
     assert counts == sorted(counts, reverse=True) and counts[0] > 0
 
 
+@pytest.mark.slow
 def test_what_a_person_says_of_a_tag_is_kept(own: tuple[Path, Path]) -> None:
     folder, index = own
     with serving(index) as client:
@@ -207,6 +209,7 @@ def test_what_a_person_says_of_a_tag_is_kept(own: tuple[Path, Path]) -> None:
         assert "My Cat" not in [tag["label"] for tag in back]
 
 
+@pytest.mark.slow
 def test_marks_become_keywords_on_request_and_undo_takes_them_back(own: tuple[Path, Path]) -> None:
     folder, index = own
     sidecar = folder / "chelsea.jpg.xmp"
@@ -259,6 +262,7 @@ def test_nothing_outside_the_folders_is_given_out(
             assert client.get(f"/static/{path}").status_code == 404
 
 
+@pytest.mark.slow
 def test_names_of_any_bytes(own: tuple[Path, Path]) -> None:
     folder, _ = own
 

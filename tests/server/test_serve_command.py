@@ -26,6 +26,7 @@ def get(address: str, path: str) -> dict[str, object]:
         return json.load(answer)
 
 
+@pytest.mark.slow
 def test_it_serves_says_where_and_stops_well(index: Path) -> None:
     with served(index) as server:
         assert server.lines == [f"21 pictures at {server.address} (Ctrl-C stops)\n"]

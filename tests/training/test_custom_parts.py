@@ -99,6 +99,7 @@ def rows_of(run: Run, world: World) -> np.ndarray:
 
 
 @pytest.mark.parametrize("mode", [(), END_TO_END], ids=["frozen", "end to end"])
+@pytest.mark.slow
 def test_all_three_parts_train_and_their_bundle_tags(mode: tuple[str, ...], run: Train, world: World) -> None:
     backbone = pooled()
     before = {name: value.clone() for name, value in backbone.state_dict().items()}
@@ -118,6 +119,7 @@ def test_all_three_parts_train_and_their_bundle_tags(mode: tuple[str, ...], run:
         torch_records(done.path, tagprism.load(done.bundle).vocabulary)
 
 
+@pytest.mark.slow
 def test_a_recipe_may_be_a_file_or_left_out(data: tuple[ImageTable, Split], world: World, tmp_path: Path) -> None:
     with pytest.raises(InputError, match="no such file"):
         train(None, *data, tmp_path / "x", vocabulary={}, backbone=pooled(), head=_missing)
@@ -129,6 +131,7 @@ def _missing(*_sizes: int) -> nn.Module:
     raise InputError("no such file")
 
 
+@pytest.mark.slow
 def test_the_own_loss_as_a_class_is_the_recipes(run: Train, world: World) -> None:
     """Our own loss given from outside trains the same weights as the recipe's."""
     theirs = run("loss.regulariser_weight=0.1", out="one")
@@ -137,6 +140,7 @@ def test_the_own_loss_as_a_class_is_the_recipes(run: Train, world: World) -> Non
     assert tagprism.load(ours.bundle).bundle.config.places == tagprism.load(theirs.bundle).bundle.config.places
 
 
+@pytest.mark.slow
 def test_a_function_and_a_ready_made_module_will_do(run: Train, data: tuple[ImageTable, Split]) -> None:
     def smallest(matrices: Tensor, targets: Tensor) -> Tensor:
         assert targets.unique().tolist() in ([0, 1], [0], [1])
@@ -148,6 +152,7 @@ def test_a_function_and_a_ready_made_module_will_do(run: Train, data: tuple[Imag
     assert "ready-made" in config["provenance"]["no_calibration"]
 
 
+@pytest.mark.slow
 def test_only_the_same_parts_continue_a_run(run: Train, tmp_path: Path) -> None:
     done = run(backbone=pooled(), loss=BinaryLoss)
     with pytest.raises(NothingToDoError):
@@ -182,6 +187,7 @@ class Lists(nn.Module):
         return self.linear(features).unflatten(1, self.shape)
 
 
+@pytest.mark.slow
 def test_what_cannot_be_exported_is_said_before_the_training(run: Train, tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"Lists: torch cannot export this network to ONNX"):
         run(head=Lists, backbone=pooled())
@@ -278,6 +284,7 @@ def test_what_custom_parts_do_not_have_is_refused(run: Train) -> None:
         run("model.rows_from=patches", backbone=pooled(), out="three")
 
 
+@pytest.mark.slow
 def test_a_recipe_is_made_in_python(data: tuple[ImageTable, Split], world: World, tmp_path: Path) -> None:
     recipe = Recipe(
         name="x",

@@ -283,6 +283,7 @@ def _one_of_two(rank: int, folder: str) -> None:
     torch.distributed.destroy_process_group()
 
 
+@pytest.mark.slow
 def test_across_images_of_two_processes_is_that_of_one(tmp_path: Path) -> None:
     torch.manual_seed(2)
     vectors, matrices = torch.randn(5, 3, dtype=torch.float64), torch.randn(7, 2, 3, dtype=torch.float64)

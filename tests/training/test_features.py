@@ -71,6 +71,7 @@ def test_a_file_that_is_no_cache_is_named(tmp_path: Path) -> None:
         FeatureCache(tmp_path / "absent/y.sqlite", 5)
 
 
+@pytest.mark.slow
 def test_each_content_once_and_the_second_time_from_the_cache(
     backbone: Backbone, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -16,7 +16,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from tagprism.errors import InputError, TagprismError
 from tagprism.files import REFUSALS
-from tagprism.progress import Advance, silent
+from tagprism.progress import Advance
 from tagprism.progress import Progress as ProgressProtocol
 
 OK, BUG, UNUSABLE, SKIPPED, REFUSED, INTERRUPTED = 0, 1, 2, 4, 6, 130
@@ -36,21 +36,21 @@ class Interrupted(TagprismError):  # noqa: N818 (a person's wish is no error)
 
 def progress(quiet: bool) -> ProgressProtocol:
     """Progress bars on stderr; nothing when quiet."""
-    return silent if quiet else _bars
 
+    @contextmanager
+    def bars(what: str, total: int) -> Iterator[Advance]:
+        columns = (
+            TextColumn("{task.description:<20}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TimeRemainingColumn(elapsed_when_finished=True),
+        )
+        # On a terminal rows and bars share the screen, and rich keeps them apart; rows for a file never go through it.
+        with Progress(*columns, console=talk, redirect_stdout=sys.stdout.isatty(), disable=quiet) as shown:
+            task = shown.add_task(what, total=total)
+            yield lambda count: shown.advance(task, count)
 
-@contextmanager
-def _bars(what: str, total: int) -> Iterator[Advance]:
-    columns = (
-        TextColumn("{task.description:<20}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeRemainingColumn(elapsed_when_finished=True),
-    )
-    # On a terminal rows and bars share the screen, and rich keeps them apart; rows for a file must not go through it.
-    with Progress(*columns, console=talk, redirect_stdout=sys.stdout.isatty()) as bars:
-        task = bars.add_task(what, total=total)
-        yield lambda count: bars.advance(task, count)
+    return bars
 
 
 def say(text: str, *, quiet: bool = False) -> None:

@@ -4,16 +4,11 @@
 (digests of the training pictures, for the leak check), `README.md` (model card), `text/` (the label space; its
 encoders may be elsewhere) and optionally `calibration.safetensors` (probabilities) and `classes.safetensors` (the
 affinities of labels to the classes of the class columns).
-
-Names of models on a hub (`hf-hub:owner/name[@revision]`), of packaged bundles (a bare word) and paths look different. A
-folder with the name of a packaged bundle is written `./NAME`, so that what lies in the working folder never changes
-what a name means.
 """
 
 from __future__ import annotations
 
 import json
-import re
 from functools import cached_property
 from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Annotated, Any, Literal
@@ -29,13 +24,11 @@ from tagprism.bundle.record import Records, Shape
 from tagprism.bundle.score import ClassAffinity
 from tagprism.errors import InputError
 from tagprism.files import digest_file
+from tagprism.labels.vocabulary import Vocabulary
 
 FORMAT = 2  # of format 1 the network's output is another (`onnx_model.RecordNetwork`)
 MODEL, VOCABULARY, CONFIG, CARD, TEXT = "model.onnx", "vocabulary.safetensors", "config.json", "README.md", "text"
 TRAINED_ON, CALIBRATION, CLASSES = "trained_on.safetensors", "calibration.safetensors", "classes.safetensors"
-DEFAULT = "photos-lite"
-HUB = "hf-hub:"
-BUNDLES = Path(__file__).parents[1] / "bundles"  # those that this installation brings
 _LONGEST_CONFIG = 64 << 20  # bytes; a hundred thousand labels need 2 MB
 
 
@@ -142,6 +135,28 @@ class Bundle:
         folder = f"{TEXT}/{self.config.encoders[name]}"
         brought = any(file.startswith(f"{folder}/") for file in self.config.digests)
         return self.path / folder if brought and self.text else None
+
+    @cached_property
+    def vocabulary(self) -> Vocabulary:
+        """The labels with their vectors.
+
+        Raises:
+            InputError: the file is damaged or does not fit the config.
+        """
+        path = self.path / VOCABULARY
+        found = Vocabulary.load(path)
+        if found.dimension != self.config.dimension:
+            raise InputError(
+                f"its label vectors have {found.dimension} numbers, its config says {self.config.dimension}.",
+                where=str(path),
+                remedy="Copy the bundle again.",
+            )
+        return found
+
+    @property
+    def shape(self) -> Shape:
+        """Size of a picture's record; the network is loaded for it, and checked."""
+        return self.model.shape
 
     @cached_property
     def model(self) -> RecordNetwork:
@@ -257,43 +272,3 @@ def _read_config(file: Path) -> BundleConfig:
         first = error.errors()[0]
         field = ".".join(map(str, first["loc"]))[:100]
         raise InputError(f"is not a bundle's config: {field}: {first['msg']}.", where=str(file)) from error
-
-
-def find_bundle(name: str) -> Path:
-    """Folder of a model by its name.
-
-    Args:
-        name: `hf-hub:owner/name[@revision]`, the name of a packaged bundle, or the path of a RUN or BUNDLE.
-
-    Returns:
-        A folder for `Bundle`. A path is returned as it is; `Bundle` says what is wrong with it.
-
-    Raises:
-        InputError: the hub has no such repository or revision, it holds no bundle, or there is nothing of that name.
-        MachineError: the hub does not answer.
-    """
-    if name.startswith(HUB):
-        from tagprism.bundle.hub import fetch_bundle
-
-        return fetch_bundle(name)
-    if re.fullmatch(r"[\w.-]+", name):
-        packaged = BUNDLES / name
-        if (packaged / CONFIG).is_file():
-            return packaged
-        if not Path(name).exists():
-            raise _nothing(name)
-    return Path(name)
-
-
-def packaged_bundles() -> list[str]:
-    """Names of the bundles that this installation brings."""
-    return sorted(path.parent.name for path in BUNDLES.glob(f"*/{CONFIG}"))
-
-
-def _nothing(name: str) -> InputError:
-    what = f"there is no model `{name}`: no such folder, and no packaged bundle"
-    if name == DEFAULT:
-        what, remedy = f"the bundle {name} is not part of this installation.", "Install tagprism from its wheel"
-        return InputError(what, remedy=f"{remedy}, or name a RUN or a BUNDLE with --model.")
-    remedy = "Name a RUN or a BUNDLE, a packaged bundle, or hf-hub:owner/name."
-    return InputError(f"{what} (packaged: {', '.join(packaged_bundles()) or 'none'}).", remedy=remedy)

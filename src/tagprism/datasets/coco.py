@@ -23,10 +23,9 @@ import numpy as np
 from jaxtyping import Bool
 
 from tagprism.datasets.coco_file import CocoFile, read_coco
-from tagprism.datasets.image_ids import FilesBelow
+from tagprism.datasets.compact import FilesBelow, Ragged
 from tagprism.datasets.official_files import find_files, official_folder
 from tagprism.datasets.protocol import Protocol
-from tagprism.datasets.ragged import Ragged
 from tagprism.datasets.table import ImageTable, SkippedPicture
 from tagprism.errors import InputError
 

@@ -21,11 +21,10 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Bool, Int32, Int64
 
-from tagprism.datasets.image_ids import FilesBelow
+from tagprism.datasets.compact import FilesBelow, Ragged
 from tagprism.datasets.nus_wide_files import read_column, read_lines, read_matrix
 from tagprism.datasets.official_files import find_files, official_folder
 from tagprism.datasets.protocol import Protocol
-from tagprism.datasets.ragged import Ragged
 from tagprism.datasets.table import ImageTable, SkippedPicture
 from tagprism.errors import InputError
 

@@ -21,12 +21,11 @@ from typing import Literal
 import numpy as np
 from jaxtyping import Bool, Int64
 
-from tagprism.datasets.image_ids import ImageIds
+from tagprism.datasets.compact import ImageIds, Ragged
 from tagprism.datasets.official_files import find_file, find_files, official_folder
 from tagprism.datasets.open_images_labels import ImageLabels, KnownNames
 from tagprism.datasets.open_images_pictures import Missing, PartFiles, find_pictures
 from tagprism.datasets.protocol import Protocol
-from tagprism.datasets.ragged import Ragged
 from tagprism.datasets.table import ImageTable, SkippedPicture
 from tagprism.labels.phrases import normalise_phrase
 

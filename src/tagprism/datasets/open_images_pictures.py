@@ -12,7 +12,7 @@ from typing import overload
 import numpy as np
 from jaxtyping import UInt64
 
-from tagprism.datasets.image_ids import ImageIds
+from tagprism.datasets.compact import ImageIds
 from tagprism.datasets.table import SkippedPicture
 
 _PICTURE = re.compile("[0-9a-f]{16}[.]jpg")

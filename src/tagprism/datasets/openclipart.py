@@ -18,10 +18,9 @@ from importlib import resources
 from pathlib import Path
 from xml.etree import ElementTree
 
-from tagprism.datasets.image_ids import FilesBelow
+from tagprism.datasets.compact import FilesBelow, Ragged
 from tagprism.datasets.keywords import clean_keywords
 from tagprism.datasets.openclipart_source import fetch_openclipart
-from tagprism.datasets.ragged import Ragged
 from tagprism.datasets.splits import Split, load_split
 from tagprism.datasets.table import ImageTable
 

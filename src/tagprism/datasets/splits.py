@@ -13,7 +13,7 @@ from functools import cached_property
 from pathlib import Path, PurePath
 from typing import Any
 
-from tagprism.datasets.image_ids import ImageIds
+from tagprism.datasets.compact import ImageIds
 from tagprism.datasets.protocol import Protocol
 from tagprism.datasets.table import ImageTable, first_ten
 from tagprism.errors import InputError
@@ -58,6 +58,11 @@ class Split:
     test: Sequence[str]
     val: Sequence[str] = ()
     protocol: Protocol | None = None
+
+    def __repr__(self) -> str:
+        """One line: its numbers, not its contents."""
+        parts = ", ".join(f"{len(getattr(self, part))} {part}" for part in _PARTS)
+        return f"Split({self.name!r}, {parts})"
 
     def __post_init__(self) -> None:
         """Keep every part as a tuple of names; those of millions of pictures stay as they are."""

@@ -12,18 +12,16 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Literal, TypeAlias, TypeVar, get_args, overload
+from typing import Literal, TypeAlias, get_args
 
 import numpy as np
 from jaxtyping import Int8, Int64, Integer
 
-from tagprism.datasets.image_ids import ImageIds
+from tagprism.datasets.compact import ImageIds, Ragged
 from tagprism.datasets.protocol import Protocol
-from tagprism.datasets.ragged import Ragged
 from tagprism.errors import InputError
 from tagprism.labels.phrases import listed
 
-Item = TypeVar("Item")
 _File: TypeAlias = str | os.PathLike[str]
 Unlisted: TypeAlias = Literal["negative", "unknown"]
 _NAMES_AT_ONCE = 100_000  # joined for the digest
@@ -140,6 +138,10 @@ class ImageTable:
         from tagprism.datasets.tagged import table_of_lists
 
         return table_of_lists(pictures, Path(folder), unlisted)
+
+    def __repr__(self) -> str:
+        """One line: its numbers, not its contents."""
+        return f"ImageTable({self.kind!r}, {len(self)} pictures, {len(self.labels)} labels)"
 
     def __len__(self) -> int:
         """Number of pictures N."""
@@ -281,29 +283,3 @@ class Targets:
     def holds(self, value: int) -> bool:
         """Whether any target has this value; stops at the first thousands of pictures that have it."""
         return any((self[begin : begin + 4096] == value).any() for begin in range(0, len(self), 4096))
-
-
-@dataclass(frozen=True)
-class Picked(Sequence[Item]):
-    """Some items of many, without a list of them: files, or names.
-
-    Args:
-        items: all of them.
-        rows: (n,) places of those picked.
-    """
-
-    items: Sequence[Item]
-    rows: Int64[np.ndarray, " n"]
-
-    def __len__(self) -> int:
-        """Number of items."""
-        return len(self.rows)
-
-    @overload
-    def __getitem__(self, place: int) -> Item: ...
-    @overload
-    def __getitem__(self, place: slice) -> Picked[Item]: ...
-    def __getitem__(self, place: int | slice) -> Item | Picked[Item]:
-        """Item at one place, or the items of a slice."""
-        rows = self.rows[place]
-        return Picked(self.items, rows) if isinstance(place, slice) else self.items[int(rows)]

@@ -12,8 +12,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from tagprism.datasets.image_ids import FilesBelow
-from tagprism.datasets.ragged import Ragged
+from tagprism.datasets.compact import FilesBelow, Ragged
 from tagprism.datasets.table import ImageTable, SkippedPicture, Unlisted, first_ten
 from tagprism.errors import InputError
 from tagprism.files import read_json

@@ -72,7 +72,7 @@ def export_bundle(
     """Write a model as a bundle of its own and check it on pictures; nothing is left behind when the check fails.
 
     Args:
-        model: folder of a RUN or bundle (`bundle.bundle.find_bundle` gives it by name).
+        model: folder of a RUN or bundle (`bundle.open_model.find_bundle` gives it by name).
         into: folder to write.
         precision: how the weights are stored; fp16 and int8 need the extra `train`.
         text: with text encoders or without; None: as the model has them.
@@ -88,23 +88,26 @@ def export_bundle(
         MachineError: the folder cannot be written.
     """
     tagger = load(model)
-    _check_target(into, tagger.bundle)
-    _check_precision(tagger.bundle, precision)
+    bundle = tagger.bundle
+    if not isinstance(bundle, Bundle):
+        raise InputError("is a public model, of which no bundle is made.", where=str(model), remedy="Use it as it is.")
+    _check_target(into, bundle)
+    _check_precision(bundle, precision)
     pixels, skipped = _read_pictures(_choose_pictures(photos, model), tagger, progress)
     against = "the run's torch network" if torch_network else f"the source bundle ({tagger.bundle.config.precision})"
     with tempfile.TemporaryDirectory() as scratch:
         network, vocabulary = Path(scratch, MODEL), Path(scratch, VOCABULARY)
-        checked = _write_network(tagger.bundle, network, precision, pixels)
+        checked = _write_network(bundle, network, precision, pixels)
         tagger.vocabulary.save(vocabulary, halves=precision != "fp32")
         agreement = _measure(tagger, torch_network or tagger.bundle.records, network, vocabulary, checked)
         _check_bounds(agreement, precision, min_agreement, into)
-        files = {**_kept(tagger.bundle), MODEL: _copy_of(network), VOCABULARY: _copy_of(vocabulary)}
+        files = {**_kept(bundle), MODEL: _copy_of(network), VOCABULARY: _copy_of(vocabulary)}
         encoders: dict[str, str] = {}
         for name, folder in _encoder_sources(tagger).items() if _wants_text(tagger, text) else ():
             target = f"{TEXT}/{tagger.bundle.config.encoders[name]}"
             files[target], encoders[name] = _encoder(folder, precision, tagger, Path(scratch, name))
         note = {"from": tagger.bundle.digest, "against": against, **agreement.to_json(), "encoders": encoders}
-        write_bundle(into, files, _config(tagger, precision, note), _card(tagger.bundle, precision, note))
+        write_bundle(into, files, _config(tagger, precision, note), _card(bundle, precision, note))
     return Export(into, agreement, against, encoders, skipped)
 
 

@@ -20,6 +20,7 @@ from tagprism.bundle.onnx_model import ASKED, OUTPUT, PLACES, ROWS, SHARED, Onnx
 from tagprism.errors import InputError
 from tagprism.network.backbones import Backbone
 from tagprism.network.embedding_matrix import EmbeddingMatrix, Network
+from tagprism.network.onnx_weights import strip_origin
 
 _TOLERANCE = 1e-4  # of the pooled features' largest magnitude
 
@@ -67,6 +68,7 @@ def export_onnx(module: nn.Module, image_size: tuple[int, int], path: Path, *, t
                 where=type(module).__name__ if not isinstance(module, Network) else _names(module),
                 remedy="Its forward pass must be one graph: no branches that depend on values, no numpy, no lists.",
             ) from error
+    strip_origin(path)
     if placed:
         _make_asking_optional(path)
     return _check(module, image_size, path, tolerance)

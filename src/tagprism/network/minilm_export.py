@@ -65,7 +65,7 @@ def export_minilm(source: Path, folder: Path) -> float:
     tokenizer = Tokenizer.from_file(str(source / "tokenizer.json"))
     tokenizer.enable_truncation(max_length=_LONGEST)
     tokenizer.enable_padding(pad_id=0, pad_token="[PAD]")
-    tokenizer.save(str(folder / TOKENIZER_FILE))
+    tokenizer.save(str(folder / TOKENIZER_FILE), pretty=False)
     with torch.random.fork_rng(devices=[]):  # building a network draws from the process's generator
         model = _SentenceVectors(source).eval()
     export_text_network(model, folder / MODEL_FILE, _LONGEST)

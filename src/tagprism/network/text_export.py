@@ -8,6 +8,8 @@ from pathlib import Path
 import torch
 from torch import nn
 
+from tagprism.network.onnx_weights import strip_origin
+
 
 def export_text_network(model: nn.Module, path: Path, longest: int, *, free: bool = True) -> None:
     """Write a module from ids and mask (L, T) to vectors (L, D) as ONNX with a free L.
@@ -37,3 +39,4 @@ def export_text_network(model: nn.Module, path: Path, longest: int, *, free: boo
             external_data=False,
             verbose=False,
         )
+    strip_origin(path)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from tagprism.bundle.bundle import packaged_bundles
+from tagprism.bundle.open_model import lasting_name
 from tagprism.bundle.record import Shape
 from tagprism.errors import IndexMismatchError, InputError
 from tagprism.files import digest_bytes, digest_json, machine_errors, state_dir, write_json
@@ -295,12 +295,6 @@ def _checked(where: str, values: dict[str, Any], file: Path | None = None) -> Se
     except ValidationError as error:
         what = f"is damaged, or of a newer version of tagprism ({error.errors()[0]['msg']})."
         raise InputError(what, where=str(file or where), remedy=_ANEW) from error
-
-
-def lasting_name(model: str) -> str:
-    """A model's name that means the same from another working folder."""
-    is_name = model in packaged_bundles() or model.startswith("hf-hub:")
-    return model if is_name else os.path.abspath(model)  # noqa: PTH100 (a text)
 
 
 def escaped(folder: str) -> str:

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from tagprism.bundle.bundle import DEFAULT
+from tagprism.bundle.open_model import DEFAULT, lasting_name
 from tagprism.errors import IndexMismatchError, InputError, MachineError
 from tagprism.files import machine_errors, take_lock, write_json
 from tagprism.progress import Progress, silent
@@ -23,7 +23,6 @@ from tagprism.search.collection import (
     escaped,
     fitting_tagger,
     is_address,
-    lasting_name,
     open_index,
     qdrant,
     read_values,
@@ -60,7 +59,8 @@ def open_for_update(
         model: as `tagging.tagger.load` takes it; None for the one that made the index, or the packaged one.
         storage: how records are kept; None for what the index has, or half.
         rebuild: make it anew, with another model or storage if these are given; its folders and marks stay.
-        progress: told of the pictures of an older index while it is brought to the form of today.
+        progress: told of the pictures of an older index while it is brought to the form of today, and of what a foreign
+            model needs before it can be used.
 
     Raises:
         InputError: something else is there already, or nothing to make an index of; the model cannot be used, or the
@@ -77,7 +77,7 @@ def open_for_update(
                 raise InputError("is not there.", where=root, remedy="Name files or folders that are there.")
     with update_lock(where):
         if rebuild or not exists(where):
-            collection = _anew(where, roots, model, storage)
+            collection = _anew(where, roots, model, storage, progress)
         else:
             _renew(where, model, progress)
             collection = open_index(where, model)
@@ -92,10 +92,12 @@ def open_for_update(
             yield collection
 
 
-def _anew(where: str, roots: Sequence[str], model: str | None, storage: StorageName | None) -> Collection:
+def _anew(
+    where: str, roots: Sequence[str], model: str | None, storage: StorageName | None, progress: Progress
+) -> Collection:
     """An empty collection, in place of the old one where there is one."""
     if not exists(where):
-        return create_collection(where, model or DEFAULT, storage or "half", without_nested(roots))
+        return create_collection(where, model or DEFAULT, storage or "half", without_nested(roots), progress=progress)
     try:
         old = _values(where)
     except InputError:
@@ -103,10 +105,10 @@ def _anew(where: str, roots: Sequence[str], model: str | None, storage: StorageN
             raise
         old = {}  # its settings are damaged: it is as if there were none
     model, folders = model or str(old.get("model", DEFAULT)), map(unescaped, old.get("folders", ()))
-    load(model)  # a model that cannot be used is an error before anything is removed
+    load(model, progress=progress)  # a model that cannot be used is an error before anything is removed
     remove_collection(where)
     kept = STORAGES.get(old.get("storage", "half"), "half")
-    return create_collection(where, model, storage or kept, without_nested([*folders, *roots]))
+    return create_collection(where, model, storage or kept, without_nested([*folders, *roots]), progress=progress)
 
 
 def _values(where: str) -> dict[str, Any]:
@@ -186,7 +188,12 @@ def _locked(file: Path, where: str, busy: str, remedy: str) -> Iterator[None]:
 
 
 def create_collection(
-    where: str, model: str, storage: StorageName = "half", folders: tuple[str, ...] = ()
+    where: str,
+    model: str,
+    storage: StorageName = "half",
+    folders: tuple[str, ...] = (),
+    *,
+    progress: Progress = silent,
 ) -> Collection:
     """Make an empty index for the records of a model, while nobody else does (`update_lock`).
 
@@ -195,15 +202,16 @@ def create_collection(
         model: as `tagging.tagger.load` takes it.
         storage: how records are kept.
         folders: the roots that will be indexed.
+        progress: told of what a foreign model needs before it can be used.
 
     Raises:
         InputError: something else is there already, or the model cannot be used.
         MachineError: it cannot be written.
     """
-    tagger = load(model)
-    shape = tagger.bundle.model.shape
+    tagger = load(model, progress=progress)
+    shape = tagger.bundle.shape
     settings = Settings(
-        model=lasting_name(model),
+        model=lasting_name(model, tagger.bundle.path),
         digest=tagger.bundle.digest,
         **shape._asdict(),
         storage=storage,

@@ -14,15 +14,17 @@ from jaxtyping import Float32
 from pydantic import ValidationError
 from threadpoolctl import threadpool_limits
 
-from tagprism.bundle.bundle import CALIBRATION, DEFAULT, VOCABULARY, Bundle, find_bundle
+from tagprism.bundle.bundle import CALIBRATION, Bundle
+from tagprism.bundle.foreign.model import ForeignModel
+from tagprism.bundle.open_model import DEFAULT, open_model
 from tagprism.bundle.record import Records
 from tagprism.bundle.score import scoring_vectors
 from tagprism.errors import InputError, PictureError
 from tagprism.images.decode import MAX_PIXELS
 from tagprism.images.preprocess import Preprocess
 from tagprism.images.stream import Processed, process_pictures
-from tagprism.labels.encoders.encoder import load_encoder
 from tagprism.labels.encoders.find import find_encoder
+from tagprism.labels.encoders.phrase_cache import CachedEncoder
 from tagprism.labels.label_space import LabelSpace
 from tagprism.labels.vocabulary import Vocabulary
 from tagprism.progress import Progress, silent
@@ -38,23 +40,16 @@ class Tagger:
     """A model in use.
 
     Args:
-        bundle: an opened bundle.
+        bundle: an opened bundle or foreign model.
 
     Attributes:
         network: pixels (B, 3, H, W) -> records of B pictures; the bundle's ONNX model unless replaced.
     """
 
-    def __init__(self, bundle: Bundle) -> None:
+    def __init__(self, bundle: Bundle | ForeignModel) -> None:
         self.bundle = bundle
         self.network: Callable[[np.ndarray], Records] = bundle.records
-        self.vocabulary = Vocabulary.load(bundle.path / VOCABULARY)
-        if self.vocabulary.dimension != bundle.config.dimension:
-            raise InputError(
-                f"its label vectors have {self.vocabulary.dimension} numbers, its config says "
-                f"{bundle.config.dimension}.",
-                where=str(bundle.path / VOCABULARY),
-                remedy="Copy the bundle again.",
-            )
+        self.vocabulary: Vocabulary = bundle.vocabulary
 
     @cached_property
     def preprocess(self) -> Preprocess:
@@ -82,6 +77,11 @@ class Tagger:
         }
 
     @property
+    def cut(self) -> float | None:
+        """Least score of a tag worth showing, of a model without probabilities whose scores have a known scale."""
+        return self.bundle.cut if isinstance(self.bundle, ForeignModel) else None
+
+    @property
     def calibrated(self) -> bool:
         """Whether tags carry probabilities."""
         return self.bundle.config.calibration is not None
@@ -97,11 +97,13 @@ class Tagger:
     @cached_property
     def label_space(self) -> LabelSpace | None:
         """The transform and encoders of the training, or None where an encoder or the whole of `text/` is absent."""
+        if isinstance(self.bundle, ForeignModel):
+            return self.bundle.label_space
         folders = {name: folder for name, folder in self.encoder_folders.items() if folder is not None}
         if self.bundle.text is None or len(folders) < len(self.encoder_folders):
             return None
         digests = self.bundle.config.encoder_digests
-        encoders = {name: load_encoder(at, source_digest=digests.get(name)) for name, at in folders.items()}
+        encoders = {name: CachedEncoder.of_folder(at, source_digest=digests.get(name)) for name, at in folders.items()}
         return LabelSpace.load(self.bundle.text, encoders)
 
     def embed(self, labels: Sequence[str], *, progress: Progress = silent) -> Float32[np.ndarray, "L D"]:
@@ -149,8 +151,6 @@ class Tagger:
                 f", or make the encoder it was trained with ({', '.join(missing)}) on this machine: "
                 f'`tagprism labels build-encoder --for {self.bundle.path}` (needs `pip install "tagprism[train]"`)'
             )
-            if "minilm" in missing:
-                remedy += ", or install the package tagprism-text-minilm"
         more = f" and {len(phrases) - len(near)} more" if len(phrases) > len(near) else ""
         return InputError(
             f"no vector for {'; '.join(f'`{label}` (near: {names})' for label, names in near.items())}{more}.",
@@ -235,11 +235,15 @@ class Tagger:
         top_k: int | None = 10,
         min_probability: float | None = None,
         *,
+        min_score: float | None = None,
         total: int | None = None,
         max_pixels: int = MAX_PIXELS,
         progress: Progress = silent,
     ) -> Iterator[ImageTags]:
-        """Tag picture files one after the other, in bounded memory; arguments and errors (at once) as for `tag`."""
+        """Tag picture files one after the other, in bounded memory; arguments and errors (at once) as for `tag`.
+
+        `min_score` is the least score of a tag of a model that has no probabilities; another model passes it over.
+        """
         if min_probability is not None and not self.calibrated:
             raise InputError(
                 "this bundle is not calibrated, so it has no probabilities.",
@@ -251,7 +255,7 @@ class Tagger:
         _ = self.preprocess, self.bundle.model  # a damaged network is an error now, not after the first line of output
 
         def network(pixels: np.ndarray) -> list[tuple[Tag, ...]]:
-            return ranker.best(self.network(pixels), top_k, min_probability)
+            return ranker.best(self.network(pixels), top_k, min_probability, min_score)
 
         def rows() -> Iterator[ImageTags]:
             with threadpool_limits(1, "blas"):  # each thread ranks its own pictures
@@ -271,12 +275,13 @@ def _check_limits(top_k: object, min_probability: object) -> None:
         raise InputError(f"min_probability is {min_probability!r}.", remedy="Give a number from 0 to 1, or None.")
 
 
-def load(model: _Path = DEFAULT) -> Tagger:
+def load(model: _Path = DEFAULT, *, progress: Progress = silent) -> Tagger:
     """Open a model for use.
 
     Args:
-        model: as text a RUN, a BUNDLE, the name of a packaged bundle or `hf-hub:owner/name` (see
-            `bundle.bundle.find_bundle`); as a `Path` always a folder.
+        model: as text a RUN, a BUNDLE, the name of a packaged bundle, `hf-hub:owner/name` or the folder of a public
+            CLIP or SigLIP (see `bundle.open_model`); as a `Path` always a folder.
+        progress: told of what is fetched and computed before a foreign model can be used.
 
     Raises:
         InputError: there is none, or it is damaged.
@@ -288,4 +293,4 @@ def load(model: _Path = DEFAULT) -> Tagger:
         >>> [row.tags[0].label for row in tagger.tag(["tests/photos/chelsea.jpg"], ["cat", "rocket"])]
         ['cat']
     """
-    return Tagger(Bundle(find_bundle(model) if isinstance(model, str) else Path(model)))
+    return Tagger(open_model(model, progress=progress))

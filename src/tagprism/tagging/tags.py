@@ -105,8 +105,14 @@ class LabelRanker:
         sizes = np.array([len(group) for group in spellings])
         self._starts = None if sizes.max() == 1 else np.concatenate([[0], np.cumsum(sizes[:-1])])  # (L,)
 
-    def best(self, records: Records, top_k: int | None, min_probability: float | None) -> list[tuple[Tag, ...]]:
-        """Tags of B pictures, best first: by probability where there are probabilities, else by score."""
+    def best(
+        self, records: Records, top_k: int | None, min_probability: float | None, min_score: float | None = None
+    ) -> list[tuple[Tag, ...]]:
+        """Tags of B pictures, best first: by probability where there are probabilities, else by score.
+
+        The least probability is for a model that has them, the least score for one that has none.
+        """
+        at_least = min_score if self._calibrated is None else min_probability
         scores, winners = score_records(records, self._scoring_vectors)
         chances = None if self._calibrated is None else self._calibrated.probabilities(records, scores)
         if self._starts is not None:
@@ -114,7 +120,7 @@ class LabelRanker:
             scores, winners = np.stack([one for one, _ in pairs]), np.stack([other for _, other in pairs])
             chances = None if chances is None else np.maximum.reduceat(chances, self._starts, axis=1)
         return [
-            self._tags(scores[row], None if chances is None else chances[row], winners[row], top_k, min_probability)
+            self._tags(scores[row], None if chances is None else chances[row], winners[row], top_k, at_least)
             for row in range(len(scores))
         ]
 
@@ -124,10 +130,10 @@ class LabelRanker:
         chances: Float64[np.ndarray, " L"] | None,
         winners: Integer[np.ndarray, " L"],
         top_k: int | None,
-        min_probability: float | None,
+        at_least: float | None,
     ) -> tuple[Tag, ...]:
         ranked = scores if chances is None else chances
-        at_least = -np.inf if min_probability is None else min_probability
+        at_least = -np.inf if at_least is None else at_least
         if top_k is not None and top_k < len(ranked):  # a full sort of thousands of labels costs more than the network
             at_least = max(at_least, np.partition(ranked, -top_k)[-top_k])
         kept = np.flatnonzero(ranked >= at_least)

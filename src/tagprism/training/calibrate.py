@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
-from jaxtyping import Bool, Float32, Int64
+from jaxtyping import Bool, Float32
 from safetensors import SafetensorError
 from safetensors.numpy import load_file, save_file
 
@@ -32,11 +32,9 @@ from tagprism.tagging.calibration import (
 )
 from tagprism.training.fit import fit
 from tagprism.training.monotone_fit import fit_monotone
-from tagprism.training.prepare import Part, Prepared, embed_labels
+from tagprism.training.prepare import Prepared, embed_labels
 
-_AT_ONCE = 4096  # pictures whose targets are made together
 _LIKELY, _BESIDE = 0.5, 0.2
-_LEAST_PAIRS = 20  # positive pairs of unseen labels below which a map would be a guess
 
 
 @dataclass(frozen=True)
@@ -52,33 +50,11 @@ class Pairs:
     positive: Bool[np.ndarray, " n"]
 
 
-def reason_not_to(prepared: Prepared) -> str | None:
-    """Why a run gets no calibration, as a sentence; None when it gets one."""
-    folds = prepared.recipe.calibration.folds
-    if not folds:
-        return "The recipe has calibration.folds = 0."
-    if prepared.custom and not prepared.custom.trains_on_fewer_labels:
-        return "The loss or head was given ready-made: it cannot be made anew for a part of the labels."
-    if prepared.train.features is None:
-        return "End-to-end training: playing unseen labels would take a whole training per fold."
-    if prepared.validation.features is None:
-        return "There are no validation pictures (training.validation)."
-    seen = len(prepared.split.seen)
-    if seen < 2 * folds or seen - seen // folds < 3:
-        return f"{seen} seen labels are too few for {folds} folds."
-    used = _judged(prepared.validation)
-    if not len(used):
-        return "No validation picture has an explicit negative: only positives are known."
-    if (prepared.validation.targets[used] == 1).sum() < _LEAST_PAIRS:
-        return f"The validation pictures have fewer than {_LEAST_PAIRS} positives."
-    return None
-
-
 def calibrate(prepared: Prepared, network: Network, folder: Path, progress: Progress = silent) -> Calibration:
     """Train a head per fold and fit the calibration of a finished head.
 
     Args:
-        prepared: what the run started from; `reason_not_to` gives None for it.
+        prepared: what the run started from; `reason_not_to_calibrate` gives None for it.
         network: the finished one.
         folder: keeps the pairs of each finished fold, so that an interrupted call goes on.
         progress: told of every batch.
@@ -184,7 +160,7 @@ def records_of(network: Network, features: Float32[np.ndarray, "n C"]) -> Record
 
 
 def _background(prepared: Prepared, rows: np.ndarray) -> Float32[np.ndarray, "b C"]:
-    assert prepared.train.features is not None, "reason_not_to was asked"
+    assert prepared.train.features is not None, "reason_not_to_calibrate was asked"
     features: Float32[np.ndarray, "b C"] = prepared.train.features[rows]
     return features
 
@@ -225,8 +201,8 @@ def _pairs(
     trained: bool,
 ) -> Pairs:
     """Known pairs of the validation pictures and some of the seen labels."""
-    used = _judged(prepared.validation)
-    assert prepared.validation.features is not None, "reason_not_to was asked"
+    used = prepared.validation.with_negatives()
+    assert prepared.validation.features is not None, "reason_not_to_calibrate was asked"
     records = records_of(network, prepared.validation.features[used])
     queries = _trained_queries(reference, network.class_affinity)
     form = network.class_affinity, np.full(len(vectors), trained)
@@ -238,12 +214,6 @@ def _pairs(
 
 def _trained_queries(vectors: Float32[np.ndarray, "S D"], classes: ClassAffinity | None) -> Float32[np.ndarray, "S Q"]:
     return scoring_vectors(vectors, classes, np.ones(len(vectors), bool))
-
-
-def _judged(part: Part) -> Int64[np.ndarray, " n"]:
-    """Pictures of which something is known to be absent: elsewhere only positives are known, and would all count."""
-    some = [(part.targets[start : start + _AT_ONCE] == 0).any(axis=1) for start in range(0, len(part.keys), _AT_ONCE)]
-    return np.flatnonzero(np.concatenate(some))
 
 
 def _read(file: Path) -> Pairs | None:

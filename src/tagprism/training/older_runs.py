@@ -20,10 +20,6 @@ _REMOVED: dict[tuple[str, str], Any] = {
     ("training", "batch_norm"): "train",
     ("training", "checkpoint_batches"): None,
 }
-OTHER_NAME = {old: (table, new) for (table, old), new in _RENAMED.items()} | {
-    new: (table, old) for (table, old), new in _RENAMED.items()
-}
-"""A name of a setting, former or today's -> its table and its other name."""
 _FORMER_RANK = 96  # of ConSE where a recipe said nothing
 _PART_WEIGHT = 1.0  # of `labels.parts`, as above
 _PRIOR = re.compile(r"(head|network|network\.1)\.anchor\.")  # in a RUN; in checkpoints of a head, of a whole network
@@ -64,6 +60,12 @@ def current_settings(values: dict[str, Any], *, where: str) -> dict[str, Any]:
                 raise InputError(f"`{table}.{old}` is the old name of `{table}.{new}`; both are given.", where=where)
             tables[table][new] = tables[table].pop(old)
     return tables
+
+
+def other_name(setting: str) -> str:
+    """Today's name of a setting by its former one, or the reverse; empty where it has one name."""
+    both = {old: new for (_, old), new in _RENAMED.items()}
+    return both.get(setting) or {new: old for old, new in both.items()}.get(setting, "")
 
 
 def _check_removed(setting: str, value: Any, only: Any, where: str) -> None:

@@ -10,10 +10,11 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from jaxtyping import Float32
+from jaxtyping import Float32, Int64
 
+from tagprism.datasets.compact import Picked
 from tagprism.datasets.splits import Split, hold_out_validation
-from tagprism.datasets.table import ImageTable, Picked, Targets
+from tagprism.datasets.table import ImageTable, Targets
 from tagprism.errors import InputError, PictureError
 from tagprism.images.digests import digest_pictures
 from tagprism.images.preprocess import Preprocess
@@ -28,6 +29,8 @@ from tagprism.training.features import compute_features
 from tagprism.training.networks import check_classifier, open_backbone
 from tagprism.training.recipe import LabelTable, Recipe
 
+_AT_ONCE = 4096  # pictures whose targets are made together
+_LEAST_PAIRS = 20  # positive pairs of unseen labels below which a calibration would be a guess
 _LARGEST_FEATURES = 16 << 30  # bytes of one part of the pictures: patches are many
 
 
@@ -48,6 +51,11 @@ class Part:
     digests: tuple[str, ...]
     targets: Targets
     features: Float32[np.ndarray, "n C"] | None
+
+    def with_negatives(self) -> Int64[np.ndarray, " m"]:
+        """Pictures with an explicit negative; of the others only positives are known, and all labels would count."""
+        starts = range(0, len(self.keys), _AT_ONCE)
+        return np.flatnonzero(np.concatenate([(self.targets[at : at + _AT_ONCE] == 0).any(axis=1) for at in starts]))
 
 
 @dataclass(frozen=True)
@@ -78,6 +86,27 @@ class Prepared:
         for one in (*self.train.digests, "validation", *self.validation.digests):
             digest.update(one.encode())
         return digest.hexdigest()
+
+    def reason_not_to_calibrate(self) -> str | None:
+        """Why a run gets no calibration, as a sentence; None when it gets one."""
+        folds = self.recipe.calibration.folds
+        if not folds:
+            return "The recipe has calibration.folds = 0."
+        if self.custom and not self.custom.trains_on_fewer_labels:
+            return "The loss or head was given ready-made: it cannot be made anew for a part of the labels."
+        if self.train.features is None:
+            return "End-to-end training: playing unseen labels would take a whole training per fold."
+        if self.validation.features is None:
+            return "There are no validation pictures (training.validation)."
+        seen = len(self.split.seen)
+        if seen < 2 * folds or seen - seen // folds < 3:
+            return f"{seen} seen labels are too few for {folds} folds."
+        used = self.validation.with_negatives()
+        if not len(used):
+            return "No validation picture has an explicit negative: only positives are known."
+        if (self.validation.targets[used] == 1).sum() < _LEAST_PAIRS:
+            return f"The validation pictures have fewer than {_LEAST_PAIRS} positives."
+        return None
 
 
 def prepare(

@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 
 from tagprism.errors import InputError
 from tagprism.labels.label_space import SpacePart
-from tagprism.training.older_runs import OTHER_NAME, current_settings
+from tagprism.training.older_runs import current_settings, other_name
 
 
 class _Table(BaseModel):
@@ -199,7 +199,7 @@ def override(values: dict[str, Any], overrides: tuple[str, ...]) -> dict[str, An
             table = table.setdefault(key, {})
             if not isinstance(table, dict):
                 raise InputError(f"`{path}`: `{key}` is not a table.", where="--set")
-        table.pop(OTHER_NAME.get(keys[-1], ("", ""))[1], None)  # the last word stands, by whichever name
+        table.pop(other_name(keys[-1]), None)  # the last word stands, by whichever name
         table[keys[-1]] = _toml_value(value.strip())
     return result
 

@@ -31,7 +31,7 @@ from tagprism.network.export import PlacedNetwork, export_onnx, find_places
 from tagprism.progress import Progress, silent
 from tagprism.provenance import made_with
 from tagprism.tagging.calibration import Calibration
-from tagprism.training.calibrate import calibrate, reason_not_to
+from tagprism.training.calibrate import calibrate
 from tagprism.training.custom_parts import IDENTITY, CustomParts
 from tagprism.training.fit import Fitted, fit, has_batch_norm, make_network, untrained_head
 from tagprism.training.model_card import model_card
@@ -145,7 +145,7 @@ def train(
     with replaced_whole(out / WEIGHTS) as beside:
         save_file(fitted.network.state_dict(), beside)
     prepared = replace(prepared, vocabulary=with_words(prepared, vocabulary or {}))
-    reason = reason_not_to(prepared)
+    reason = prepared.reason_not_to_calibrate()
     calibration = None if reason else calibrate(prepared, fitted.network, out / _CALIBRATION_FOLDS, progress)
     with progress("writing the bundle", 1) as advance:
         origin = provenance(recipe, table, prepared) | {"no_calibration": reason}

@@ -59,7 +59,9 @@ def write(
     else:
         words = read_phrases(labels) if labels is not None else None
         cap = max_pixels or MAX_PIXELS
-        source = from_model(load(model or DEFAULT_MODEL), photos, limits, words, max_pixels=cap, progress=progress)
+        source = from_model(
+            load(model or DEFAULT_MODEL, progress=progress), photos, limits, words, max_pixels=cap, progress=progress
+        )
     done = write_keywords(source, sidecar, dry_run=dry_run, changed=_print_difference if dry_run else None)
     if done.beside_another:
         other = "photo.xmp" if sidecar == "photo.jpg.xmp" else "photo.jpg.xmp"

@@ -1,17 +1,15 @@
-"""A model's text encoder on this machine: in the cache, or brought by an installed package. Makes none."""
+"""A model's text encoder on this machine: in the cache, or in this package. Makes none."""
 
 from __future__ import annotations
 
-import importlib.util
 from collections.abc import Iterator
-from importlib import metadata
 from pathlib import Path
 
 from tagprism.files import cache_dir
 from tagprism.labels.encoders.encoder import CARD_FILE, read_card
 
-ENTRY_POINTS = "tagprism.encoders"
-"""Group of a distribution's entry points `ENCODER = "package"`; the package holds the folder `ENCODER`."""
+PACKAGED = Path(__file__).parents[2] / "bundles/encoders"
+"""Encoders that this installation brings, each a folder of its name."""
 
 
 def find_encoder(encoder_id: str, digest: str) -> Path | None:
@@ -39,8 +37,5 @@ def find_encoder(encoder_id: str, digest: str) -> Path | None:
 def _candidates(encoder_id: str) -> Iterator[Path]:
     for card in sorted(cache_dir("encoders").glob(f"{encoder_id}-*/{CARD_FILE}")):
         yield card.parent
-    for entry in metadata.entry_points(group=ENTRY_POINTS, name=encoder_id):
-        package = importlib.util.find_spec(entry.value)  # its code does not run
-        for place in (package.submodule_search_locations or ()) if package else ():
-            if (Path(place) / encoder_id / CARD_FILE).is_file():
-                yield Path(place) / encoder_id
+    if (PACKAGED / encoder_id / CARD_FILE).is_file():
+        yield PACKAGED / encoder_id

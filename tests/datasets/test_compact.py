@@ -6,7 +6,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tagprism.datasets.image_ids import ImageIds
+from tagprism.datasets.compact import ImageIds
 
 _numbers = st.sets(st.integers(0, 2**64 - 1), max_size=6)
 

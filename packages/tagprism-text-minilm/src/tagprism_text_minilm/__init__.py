@@ -1,1 +1,0 @@
-"""The int8 text encoder minilm for tagprism, as data: the folder `minilm`."""

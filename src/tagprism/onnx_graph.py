@@ -1,0 +1,176 @@
+"""The one place where ONNX Runtime is called: a graph that a stranger may have made, run within limits."""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from functools import cache, partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnxruntime
+
+from tagprism.errors import InputError
+
+SECONDS, SECONDS_VARIABLE = 60.0, "TAGPRISM_NETWORK_SECONDS"
+"""Processor time that a graph may take for a picture, and the environment variable that says otherwise."""
+_MOST_SECONDS = 100_000
+_SHORTEST_WAIT = 0.01  # seconds between two looks at the clock
+_MEMORY = 8 << 30  # bytes that all graphs of a process may hold together
+_MEMORY_OF_A_CORE = 256 << 20  # and this for each processor, as each may have a batch under way
+_FATAL = 4  # what ONNX Runtime itself writes to stderr, names of a stranger's nodes among it; errors are raised anyway
+_TERMINATED, _NO_MEMORY = "terminate flag", ("llocate memory", "Available memory", "bad_alloc", "bad allocation")
+
+
+class OnnxGraph:
+    """A loaded ONNX file, run on the CPU.
+
+    Args:
+        path: the `.onnx` file.
+        threads: threads of one call; 0 leaves the choice to ONNX Runtime (all cores).
+
+    Raises:
+        InputError: the file is missing, damaged, no graph that can be run, or needs too much memory.
+    """
+
+    def __init__(self, path: Path, *, threads: int = 0) -> None:
+        self._path, self._seconds = path, _seconds()
+        _share_memory()
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = threads
+        options.log_severity_level = _FATAL
+        options.add_session_config_entry("session.use_env_allocators", "1")
+        try:
+            self._session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+        except Exception as error:  # ONNX Runtime raises types of its own that share no base but Exception
+            raise self._refused(error, f"is not an ONNX model that can be run ({error}).") from error
+
+    @property
+    def inputs(self) -> dict[str, list[int | str]]:
+        """Shape of each input by its name; names stand for sizes that are free."""
+        return {item.name: item.shape for item in self._session.get_inputs()}
+
+    @property
+    def kinds(self) -> dict[str, str]:
+        """Type of each input by its name, as ONNX Runtime writes it: `tensor(float)`."""
+        return {item.name: item.type for item in self._session.get_inputs()}
+
+    @property
+    def outputs(self) -> dict[str, list[int | str]]:
+        """Shape of each output by its name."""
+        return {item.name: item.shape for item in self._session.get_outputs()}
+
+    def run(self, outputs: Sequence[str], feeds: Mapping[str, np.ndarray], *, pictures: int) -> list[np.ndarray]:
+        """Compute outputs.
+
+        Args:
+            outputs: their names.
+            feeds: arrays by the names of the inputs.
+            pictures: how many are computed at once, or as much work as that; the time limit grows with them.
+
+        Returns:
+            One array of floats an output.
+
+        Raises:
+            InputError: it takes too long or too much memory, fails, or gives numbers that are not finite or of another
+                shape than it says.
+        """
+        options = onnxruntime.RunOptions()
+        options.log_severity_level = _FATAL
+        try:
+            with _terminated(options, self._seconds * pictures):
+                found: list[np.ndarray] = self._session.run(list(outputs), dict(feeds), options)
+        except Exception as error:
+            raise self._refused(error, f"its network fails ({error}).") from error
+        for name, array in zip(outputs, found, strict=True):
+            self._check(name, array)
+        return found
+
+    def _check(self, name: str, found: object) -> None:
+        """Refuse what is not what the graph says of itself, or no numbers."""
+        sizes = self.outputs[name]
+        if not (
+            isinstance(found, np.ndarray)
+            and found.dtype in (np.float32, np.float16)
+            and found.ndim == len(sizes)
+            and all(isinstance(said, str | None) or said == size for said, size in zip(sizes, found.shape, strict=True))
+        ):
+            what = f"its network's output `{name}` is not what it says of itself: floating-point numbers {sizes}."
+            raise InputError(what, where=str(self._path), remedy="Use another model.")
+        if not np.isfinite(found).all():
+            raise InputError(
+                "its network gives numbers that are not finite (NaN or infinity), of which no tag can be made.",
+                where=str(self._path),
+                remedy="Export the model anew, with --precision fp32 if it was a smaller one, or use another one.",
+            )
+
+    def _refused(self, error: Exception, otherwise: str) -> InputError:
+        what, remedy = otherwise, "Copy the bundle again, or use another model."
+        if _TERMINATED in str(error):
+            what = f"its network took more than {self._seconds:g} s of processor time a picture and was stopped."
+            remedy = f"Use another model; where the machine is that slow, set {SECONDS_VARIABLE} to more seconds."
+        elif isinstance(error, MemoryError) or any(words in str(error) for words in _NO_MEMORY):
+            what = (
+                f"its network asks for more memory than there is, or than {_most_memory() / 2**30:.0f} GiB ({error})."
+            )
+            remedy = "Use another model, or another machine."
+        return InputError(what, where=str(self._path), remedy=remedy)
+
+
+@contextmanager
+def _terminated(options: Any, seconds: float) -> Iterator[None]:
+    """End a run of this thread, between two nodes of the graph, when it has had its time.
+
+    Counted is the thread's processor time where the system tells it, so that a busy machine stops no honest graph.
+    """
+    clock, done = _clock_of_this_thread(), threading.Event()
+    end = clock() + seconds
+
+    def watch() -> None:
+        while (left := end - clock()) > 0:
+            if done.wait(max(left, _SHORTEST_WAIT)):
+                return
+        options.terminate = True
+
+    watcher = threading.Thread(target=watch, name="deadline", daemon=True)
+    watcher.start()
+    try:
+        yield
+    finally:
+        done.set()
+        watcher.join()
+
+
+def _clock_of_this_thread() -> Callable[[], float]:
+    """Its processor time in seconds, or plain time on systems that tell no other thread of it."""
+    if hasattr(time, "pthread_getcpuclockid"):
+        return partial(time.clock_gettime, time.pthread_getcpuclockid(threading.get_ident()))
+    return time.monotonic
+
+
+def _seconds() -> float:
+    text = os.environ.get(SECONDS_VARIABLE) or SECONDS
+    with suppress(ValueError):
+        if 0 < (seconds := float(text)) <= _MOST_SECONDS:
+            return seconds
+    what = f"is {text!r}, not a number of seconds up to {_MOST_SECONDS:,}."
+    raise InputError(what, where=SECONDS_VARIABLE, remedy=f"The default is {SECONDS:g}.")
+
+
+def _most_memory() -> int:
+    return _MEMORY + (os.cpu_count() or 1) * _MEMORY_OF_A_CORE
+
+
+@cache
+def _share_memory() -> None:
+    """Let all graphs take their memory from one place, which has an end."""
+    where = onnxruntime.OrtMemoryInfo(
+        "Cpu", onnxruntime.OrtAllocatorType.ORT_ARENA_ALLOCATOR, 0, onnxruntime.OrtMemType.DEFAULT
+    )
+    limit = {"max_mem": _most_memory()}  # all else as ONNX Runtime has it
+    with suppress(Exception):  # another thread, or another user of ONNX Runtime in this process, has given one already
+        onnxruntime.create_and_register_allocator(where, onnxruntime.OrtArenaCfg(limit))

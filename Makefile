@@ -10,14 +10,14 @@ endif
 # Tests run in two processes of one thread each; a file's tests stay together, as they share what the file makes once.
 PYTEST := $(BIN)/python -m pytest --numprocesses 2 --dist loadfile
 
-.PHONY: demo test test-fast check docs dist constraints licences photos-lite clean
+.PHONY: demo test test-fast attack check docs dist constraints licences photos-lite clean
 
 demo: $(VENV)/installed
 	$(BIN)/tagprism demo
 
-test test-fast: export OMP_NUM_THREADS := 1
+test test-fast attack: export OMP_NUM_THREADS := 1
 # Some machines forbid compiled files; without them every process of the tests would compile its imports again.
-test test-fast: export PYTHONDONTWRITEBYTECODE :=
+test test-fast attack: export PYTHONDONTWRITEBYTECODE :=
 
 # Everything.
 test: $(VENV)/installed
@@ -26,6 +26,11 @@ test: $(VENV)/installed
 # What a change most likely breaks, in three minutes on two cores.
 test-fast: $(VENV)/installed
 	$(PYTEST) -m "not slow"
+
+# The attacks on the server, larger than in `make test`; some minutes.
+attack: export TAGPRISM_ATTACK := 1
+attack: $(VENV)/installed
+	$(BIN)/python -m pytest tests/attack
 
 check: $(VENV)/installed
 	$(BIN)/ruff check

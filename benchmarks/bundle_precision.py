@@ -18,9 +18,10 @@ import numpy as np
 from tagprism.app import console
 from tagprism.bundle.agreement import measure_agreement
 from tagprism.bundle.bundle import MODEL
-from tagprism.bundle.onnx_model import OnnxNetwork
+from tagprism.bundle.onnx_model import RecordNetwork
+from tagprism.bundle.record import Records
 from tagprism.datasets.registry import open_data
-from tagprism.evaluation.streaming import evaluate_matrices
+from tagprism.evaluation.streaming import evaluate_records
 from tagprism.images.stream import process_pictures
 from tagprism.labels.encoders.encoder import load_encoder, read_card
 from tagprism.labels.label_space import LabelSpace
@@ -44,23 +45,23 @@ def main() -> None:
     unseen = np.arange(len(names)) >= len(split.seen)
     targets = table.targets(table.rows_of(split.test), names)
 
-    def measure(matrices: np.ndarray, queries: np.ndarray) -> str:
-        result = evaluate_matrices(matrices, names, queries, unseen, targets).to_json()
+    def measure(records: Records, queries: np.ndarray) -> str:
+        result = evaluate_records(records, names, queries, unseen, targets).to_json()
         return f"ZSL mAP {result['zsl']['mAP']:.2f}, GZSL mAP {result['gzsl']['mAP']:.2f}"
 
     queries = tagger.scoring_vectors(names)
     with tempfile.TemporaryDirectory() as folder:
         train = _pixels(tagger, [table.files[int(row)] for row in table.rows_of(split.train[:_RANGES])])
         networks = _networks(tagger, Path(folder), train)
-        matrices = {form: _matrices(network, pixels) for form, (network, _) in networks.items()}
+        records = {form: _records(network, pixels) for form, (network, _) in networks.items()}
         rates = _rates([network for network, _ in networks.values()], pixels[: 2 * _BATCH])
         for rate, (form, (_, size)) in zip(rates, networks.items(), strict=True):
-            agreement = measure_agreement(matrices["fp32"], matrices[form], queries, queries)
-            print(f"network {form}: {size / 1e6:.1f} MB, {rate:.0f} pictures/s; {measure(matrices[form], queries)}")
+            agreement = measure_agreement(records["fp32"], records[form], queries, queries)
+            print(f"network {form}: {size / 1e6:.1f} MB, {rate:.0f} pictures/s; {measure(records[form], queries)}")
             print(f"    {agreement}")
         for form, space in _spaces(tagger, Path(folder)).items():
             own = tagger.scoring_vectors_of(names, space.embed(names).vectors)
-            print(f"text {form}: {measure(matrices['fp32'], own)}")
+            print(f"text {form}: {measure(records['fp32'], own)}")
 
 
 def _pixels(tagger: Tagger, files: list[Path]) -> np.ndarray:
@@ -73,32 +74,34 @@ def _pixels(tagger: Tagger, files: list[Path]) -> np.ndarray:
     return np.stack(pixels)
 
 
-def _networks(tagger: Tagger, folder: Path, ranges: np.ndarray) -> dict[str, tuple[OnnxNetwork, int]]:
+def _networks(tagger: Tagger, folder: Path, ranges: np.ndarray) -> dict[str, tuple[RecordNetwork, int]]:
     source = tagger.bundle.path / MODEL
     files = {"fp32": source}
     for form in ("fp16", "int8"):
         files[form] = folder / f"{form}.onnx"
         quantise_network(source, files[form], form, np.split(ranges, len(ranges) // 16))
-    return {form: (OnnxNetwork(file), file.stat().st_size) for form, file in files.items()}
+    return {
+        form: (RecordNetwork(file, tagger.bundle.config.dimension), file.stat().st_size) for form, file in files.items()
+    }
 
 
-def _matrices(network: OnnxNetwork, pixels: np.ndarray) -> np.ndarray:
-    with console.progress(False)("computing matrices", len(pixels)) as advance:
+def _records(network: RecordNetwork, pixels: np.ndarray) -> Records:
+    with console.progress(False)("computing records", len(pixels)) as advance:
         batches = []
         for start in range(0, len(pixels), _BATCH):
-            batches.append(network(pixels[start : start + _BATCH]))
+            batches.append(network.records(pixels[start : start + _BATCH]))
             advance(len(batches[-1]))
-    return np.concatenate(batches)
+    return Records.joined(batches)
 
 
-def _rates(networks: list[OnnxNetwork], pixels: np.ndarray) -> list[float]:
+def _rates(networks: list[RecordNetwork], pixels: np.ndarray) -> list[float]:
     """Pictures per second of each network, the median over rounds in which they take turns."""
     times: list[list[float]] = [[] for _ in networks]
     for _ in range(_ROUNDS):
         for own, network in zip(times, networks, strict=True):
             start = time.perf_counter()
             for place in range(0, len(pixels), _BATCH):
-                network(pixels[place : place + _BATCH])
+                network.records(pixels[place : place + _BATCH])
             own.append(time.perf_counter() - start)
     return [len(pixels) / float(np.median(own)) for own in times]
 

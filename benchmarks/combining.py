@@ -20,7 +20,8 @@ from collections.abc import Callable
 
 import numpy as np
 
-from tagprism.bundle.score import max_similarity_numpy
+from tagprism.bundle.record import Records
+from tagprism.bundle.score import max_similarity_numpy, score_records
 from tagprism.datasets.registry import open_data
 from tagprism.evaluation.evaluate import evaluate
 from tagprism.evaluation.ranking import average_precision_of_ranks
@@ -53,20 +54,21 @@ def measure(run: str, data: str, spec: str) -> None:
     generator = np.random.default_rng(0)
     keys = [chosen.train[i] for i in sorted(generator.choice(len(chosen.train), BACKGROUND, replace=False))]
     files = [table.files[int(row)] for row in table.rows_of(keys)]
-    background = np.stack([outcome for _, outcome, _ in tagger.matrices(files)])
+    background = Records.joined(outcome for _, outcome, _ in tagger.records(files) if isinstance(outcome, Records))
     label_logits = LabelLogits(background, standardised=True)
     vectors = tagger.scoring_vectors(measured.names)
-    scores = max_similarity_numpy(measured.matrices, vectors)[0].astype(float)
+    assert measured.records is not None
+    scores = score_records(measured.records, vectors)[0].astype(float)
     has = measured.targets == 1
     for title, labels in (("unseen labels", np.flatnonzero(measured.unseen)), ("all labels", np.arange(len(vectors)))):
         combine(title, labels, scores, has, label_logits, vectors)
-    compare_likeness(tagger, measured.matrices, has, label_logits, scores, measured.unseen, vectors)
+    compare_likeness(tagger, measured.records, has, label_logits, scores, measured.unseen, vectors)
 
 
 def combine(
     title: str, labels: np.ndarray, scores: np.ndarray, has: np.ndarray, label_logits: LabelLogits, vectors: np.ndarray
 ) -> None:
-    known = max_similarity_numpy(label_logits.background, vectors)[0].astype(float)
+    known = score_records(label_logits.background, vectors)[0].astype(float)
     z = (scores - known.mean(axis=0)) / known.std(axis=0)
     own = (scores - scores.mean(axis=0)) / scores.std(axis=0)
     rules: dict[str, tuple[np.ndarray, Rule]] = {
@@ -134,17 +136,16 @@ def product(a: np.ndarray, b: np.ndarray, kind: str) -> np.ndarray:
 
 def compare_likeness(
     tagger: Tagger,
-    matrices: np.ndarray,
+    records: Records,
     has: np.ndarray,
     label_logits: LabelLogits,
     scores: np.ndarray,
     unseen: np.ndarray,
     vectors: np.ndarray,
 ) -> None:
-    D = matrices.shape[2] - 1
-    rows = matrices[:, :, :D]
+    rows = records.rows
     unit = rows / np.linalg.norm(rows, axis=2, keepdims=True)
-    shared = label_logits.background[:, :, :D].mean(axis=(0, 1))
+    shared = label_logits.background.rows.mean(axis=(0, 1))
     apart = rows - shared
     apart_unit = apart / np.linalg.norm(apart, axis=2, keepdims=True)
     seen = ~unseen
@@ -159,14 +160,12 @@ def compare_likeness(
         return logs[:, best] @ (chances[i, best] / chances[i, best].sum())
 
     def ours(i: int, part: slice) -> np.ndarray:
-        its = likeness(Example(matrices[i]), tagger, label_logits)
-        logits = label_logits.logits(
-            its.scoring_vectors[part], max_similarity_numpy(matrices, its.scoring_vectors[part])[0]
-        )
+        its = likeness(Example(records[i : i + 1]), tagger, label_logits)
+        logits = label_logits.logits(its.scoring_vectors[part], score_records(records, its.scoring_vectors[part])[0])
         return log_probability(logits) @ its.weights[part]
 
     ways: dict[str, Callable[[int], np.ndarray]] = {
-        "mean over its rows of the max product, as stored": lambda i: by_rows(matrices[i], matrices),
+        "mean over its rows of the max product": lambda i: by_rows(rows[i], rows),
         "the same, rows as unit vectors": lambda i: by_rows(unit[i], unit),
         "the same, less the mean row": lambda i: by_rows(apart_unit[i], apart_unit),
         "its direction as a label": lambda i: ours(i, slice(5, 6)),

@@ -25,7 +25,7 @@ import numpy as np
 from cost_plot import draw
 from tagprism.app import console
 from tagprism.bundle.bundle import MODEL
-from tagprism.bundle.onnx_model import OnnxNetwork
+from tagprism.bundle.onnx_model import ASKED, PLACES, OnnxNetwork, RecordNetwork
 from tagprism.comparing.compare import choosing_splits, run_method
 from tagprism.comparing.experiment import Experiment
 from tagprism.comparing.methods import Method
@@ -149,7 +149,7 @@ def _form_accuracy(network: Path, table: ImageTable, split: Split) -> dict[str, 
     kept = network.with_suffix(".json")
     if not kept.exists():
         tagger = load(str(network.parent))
-        tagger.network = OnnxNetwork(network)
+        tagger.network = RecordNetwork(network, tagger.bundle.config.dimension).records
         measured = evaluate(
             tagger, table, split, protocol=EvaluationProtocol(ks=(3,)), progress=console.progress(False)
         )
@@ -164,12 +164,13 @@ def _costs(rows: list[dict], work: Path) -> list[dict]:
     if kept.exists() and (stored := json.loads(kept.read_text(encoding="utf-8")))["of"] == identity:
         return stored["costs"]
     ways: list[Callable[[], object]] = []
-    shapes = []
+    numbers = []
     for row in rows:
         network = OnnxNetwork(Path(row["network"]), threads=1)
-        pixels = np.random.default_rng(0).standard_normal((8, *network.shapes[0][1:]), dtype=np.float32)
-        shapes.append([int(size) for size in network(pixels).shape[1:]])  # also the first call, which allocates
-        ways.append(lambda network=network, pixels=pixels: network(pixels))
+        pixels = np.random.default_rng(0).standard_normal((8, *network.shapes["pixels"][1:]), dtype=np.float32)
+        outputs = [name for name in network.shapes if name not in ("pixels", ASKED, PLACES)]
+        numbers.append(sum(part[0].size for part in network.run(outputs, pixels)))  # also the first call
+        ways.append(lambda network=network, outputs=outputs, pixels=pixels: network.run(outputs, pixels))
     times: list[list[float]] = [[] for _ in rows]
     with console.progress(False)("measuring speed", _ROUNDS) as advance:
         for _ in range(_ROUNDS):
@@ -179,8 +180,8 @@ def _costs(rows: list[dict], work: Path) -> list[dict]:
                 own.append((time.process_time() - start) / 8)
             advance(1)
     costs = [
-        {"pictures_per_second": 1 / statistics.median(own), "vectors": shape[0], "columns": shape[1]}
-        for own, shape in zip(times, shapes, strict=True)
+        {"pictures_per_second": 1 / statistics.median(own), "numbers": count}
+        for own, count in zip(times, numbers, strict=True)
     ]
     write_json(kept, {"of": identity, "costs": costs})
     return costs
@@ -195,7 +196,7 @@ def _markdown(results: list[dict]) -> str:
     for row in results:
         cells = [_cell(row, results[0], side) for side in _SIDES]
         label = f"{row['name']}, {row['form']}" if row["group"] == "backbone" else f"{row['group']} = {row['name']}"
-        kilobytes = row["vectors"] * row["columns"] * 4 / 1e3
+        kilobytes = row["numbers"] * 4 / 1e3
         cells += [f"{row['megabytes']:.1f}", f"{row['pictures_per_second']:.0f}", f"{kilobytes:.1f}"]
         lines.append(f"| {label} | {' | '.join(cells)} |")
     return "\n".join(lines)

@@ -31,12 +31,13 @@ def main(run: str, data: str, spec: str | None = None) -> None:
     tagger = load(run)
     table, chosen = open_data(data, spec)
     measured = evaluate(tagger, table, chosen)
-    has, (_, M, Q) = measured.targets == 1, measured.matrices.shape
+    assert measured.records is not None
+    has, shape = measured.targets == 1, measured.records.shape
     with tempfile.TemporaryDirectory() as folder:
-        index = EdgeIndex.create(Path(folder), (M, Q), "float32")
+        index = EdgeIndex.create(Path(folder), shape, "float32")
         pictures = [Picture(row + 1, str(path), 1, 1, f"{row:064x}", 1, 1) for row, path in enumerate(measured.files)]
-        index.add(pictures, measured.matrices)
-        settings = Settings(model=run, digest=tagger.bundle.digest, vectors=M, columns=Q)
+        index.add(pictures, measured.records)
+        settings = Settings(model=run, digest=tagger.bundle.digest, **shape._asdict())
         collection = Collection(folder, settings, index)
 
         def precision(label: int, neighbours: int) -> float:

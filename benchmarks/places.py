@@ -16,9 +16,9 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from tagprism.bundle.onnx_model import OnnxNetwork
+from tagprism.bundle.onnx_model import RecordNetwork
 from tagprism.network.backbones import Backbone
-from tagprism.network.embedding_matrix import EmbeddingMatrix, Network, RankingMatrix
+from tagprism.network.embedding_matrix import EmbeddingMatrix, Network, Standardiser
 from tagprism.network.export import PlacedNetwork, export_onnx, find_places
 
 SIZE, VECTORS, DIMENSION, SEEN = (224, 224), 7, 484, 205
@@ -29,7 +29,7 @@ def main() -> None:
     torch.manual_seed(0)
     backbone = Backbone("tf_efficientnet_lite0", "random")
     head = EmbeddingMatrix(backbone.features, VECTORS, DIMENSION)
-    network = Network(backbone, head, RankingMatrix(torch.randn(SEEN, DIMENSION)))
+    network = Network(backbone, head, Standardiser(torch.randn(SEEN, DIMENSION)))
     places = find_places(backbone, SIZE)
     assert places is not None
     with tempfile.TemporaryDirectory() as folder:
@@ -39,12 +39,12 @@ def main() -> None:
         print(
             f"file: {plain.stat().st_size / 1e6:.3f} MB without `places`, {placed.stat().st_size / 1e6:.3f} MB with it"
         )
-        models = [OnnxNetwork(path, threads=1) for path in (plain, placed)]
+        models = [RecordNetwork(path, DIMENSION, threads=1) for path in (plain, placed)]
     for batch, rounds in ROUNDS.items():
         pixels = np.random.default_rng(0).standard_normal((batch, 3, *SIZE), dtype=np.float32)
         ways: dict[str, Callable[[], object]] = {
-            "without": lambda pixels=pixels: models[0](pixels),
-            "with, not asked for": lambda pixels=pixels: models[1](pixels),
+            "without": lambda pixels=pixels: models[0].records(pixels),
+            "with, not asked for": lambda pixels=pixels: models[1].records(pixels),
             "with, asked for": lambda pixels=pixels: models[1].placed(pixels),
         }
         times = _interleaved(ways, rounds)

@@ -4,7 +4,7 @@
     python benchmarks/retrieval.py RUN openclipart
 
 Test pictures go into an index of each storage, every unseen label is searched for as `tagprism search` does, and the
-ranking that comes back is held against the evaluator's of the same matrices.
+ranking that comes back is held against the evaluator's of the same records.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from tagprism.search.query import Label
 from tagprism.tagging.tagger import Tagger, load
 
 FIRST = 20
-STORAGES = ("float32", "float16", "int8")
+STORAGES = ("float32", "half")
 
 
 def main(run: str, data: str, spec: str | None = None) -> None:
@@ -56,18 +56,19 @@ def main(run: str, data: str, spec: str | None = None) -> None:
     base = 100 * has[:, labels].mean()
     print(f"| chance | {zsl.labelled.chance_ap:.2f} | {chance:.2f} | {base:.2f} | |")
     print(f"| ceiling | 100 | 100 | {np.mean(best):.2f} | |")
-    per_label(measured, rankings["float16"], has)
+    per_label(measured, rankings["half"], has)
 
 
 def ranked(storage: str, tagger: Tagger, measured: Result, labels: np.ndarray) -> dict[int, np.ndarray]:
     """Rows of all pictures in the order of the index, for each label."""
-    N, M, Q = measured.matrices.shape
+    assert measured.records is not None
+    N, shape = len(measured.records), measured.records.shape
     with tempfile.TemporaryDirectory() as folder:
-        index = EdgeIndex.create(Path(folder), (M, Q), storage)
+        index = EdgeIndex.create(Path(folder), shape, storage)
         pictures = [Picture(row + 1, str(path), 1, 1, f"{row:064x}", 1, 1) for row, path in enumerate(measured.files)]
-        index.add(pictures, measured.matrices)
+        index.add(pictures, measured.records)
         index.settle(tagger.scoring_vectors(tagger.vocabulary.seen[:50]))
-        settings = Settings(model=str(tagger.bundle.path), digest=tagger.bundle.digest, vectors=M, columns=Q)
+        settings = Settings(model=str(tagger.bundle.path), digest=tagger.bundle.digest, **shape._asdict())
         collection = Collection(folder, settings, index)
         found = {
             label: np.array([one.picture.id - 1 for one in find(collection, Label(measured.names[label]), N).found])

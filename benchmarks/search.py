@@ -1,12 +1,14 @@
-"""How quickly pictures are found: the embedded index against the plain product and against faiss, on the same matrices.
+"""How quickly pictures are found: the embedded index against the plain product and against faiss, on the same records.
 
 Run: python benchmarks/search.py PHOTOS [--pictures 100000] [--million] [--plot docs/search_speed.svg]
-PHOTOS is a folder of photos. Their ranking matrices (photos-lite: 7 rows of 450 numbers) are real; more pictures
-are made from them: each is a mix of two real ones, the second with a share of at most a half, and noise of a fifth of
-each column's deviation. Queries are words of the model's vocabulary. All ways take turns, query by query, so that what
-else the machine does hurts all alike; `cpu` is processor time, which that hurts least. Rivals:
-  numpy: float32 product of all rows, maximum over a picture's rows, the best 100: the floor of an exact search;
-  faiss: IndexFlatIP over all rows; 7 x 100 rows hold the best 100 pictures for certain.
+PHOTOS is a folder of photos. Their records (photos-lite: 7 rows of 256 numbers, 194 shared numbers) are real; more
+pictures are made from them: each is a mix of two real ones, the second with a share of at most a half, and noise of a
+fifth of each column's deviation, once for the shared numbers as for each row. Queries are words of the model's
+vocabulary. All ways take turns, query by query, so that what else the machine does hurts all alike; `cpu` is processor
+time, which that hurts least. Rivals:
+  numpy: float32 product of all rows, maximum over a picture's rows, the product of the shared numbers, the best 100;
+  numpy, copies: the same where each row ends in a copy of the shared numbers, as tagprism kept them before;
+  faiss: IndexFlatIP over all rows with their copies; 7 x 100 rows hold the best 100 pictures for certain.
 """
 
 from __future__ import annotations
@@ -24,12 +26,15 @@ from pathlib import Path
 import numpy as np
 
 from tagprism import load
+from tagprism.bundle.record import Records
 from tagprism.images.walk import find_pictures
+from tagprism.search import first_stage
 from tagprism.search.contract import Picture
 from tagprism.search.edge_index import EdgeIndex
+from tagprism.search.first_stage import candidates
 from tagprism.tagging.tagger import Tagger
 
-LIMIT, QUERIES, CHUNK, ROUNDS = 100, 48, 10_000, 3
+LIMIT, QUERIES, CHUNK = 100, 48, 10_000
 SIZES = (10_000, 30_000, 100_000, 300_000, 1_000_000)
 
 
@@ -38,19 +43,20 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("photos", type=Path)
     parser.add_argument("--pictures", type=int, default=100_000, help="0 leaves the comparison away")
-    parser.add_argument("--million", action="store_true", help="also grow an int8 index to 1,000,000 pictures")
-    parser.add_argument("--matrices", type=Path, help="file that keeps the real matrices between runs")
+    parser.add_argument("--rounds", type=int, default=3, help="how often each word is asked for")
+    parser.add_argument("--million", action="store_true", help="also grow an index to 1,000,000 pictures")
+    parser.add_argument("--records", type=Path, help="file (.npz) that keeps the real records between runs")
     parser.add_argument("--folder", type=Path, help="where the indexes are made, on a disk with 12 GB")
     parser.add_argument("--plot", type=Path, help="SVG file to draw the growth into")
     arguments = parser.parse_args()
     tagger = load()
-    real = real_matrices(tagger, arguments.photos, arguments.matrices)
+    real = real_records(tagger, arguments.photos, arguments.records)
     names = np.random.default_rng(0).permutation(tagger.vocabulary.names)[:QUERIES].tolist()
     queries = tagger.scoring_vectors(names)
     say(what="machine", cpus=os.cpu_count(), python=platform.python_version(), load=os.getloadavg()[0], real=len(real))
     with tempfile.TemporaryDirectory(dir=arguments.folder) as folder:
         if arguments.pictures:
-            side_by_side(real, queries, arguments.pictures, Path(folder))
+            side_by_side(real, queries, arguments.pictures, Path(folder), arguments.rounds)
         if arguments.million:
             rows = grow(real, queries, Path(folder) / "grown")
             if arguments.plot:
@@ -62,83 +68,97 @@ def say(**values: object) -> None:
     print(json.dumps(values), flush=True)
 
 
-def real_matrices(tagger: Tagger, photos: Path, file: Path | None) -> np.ndarray:
-    """Ranking matrices (n, M, Q) of the photos that can be read."""
+def real_records(tagger: Tagger, photos: Path, file: Path | None) -> Records:
+    """Records of the photos that can be read."""
     if file is not None and file.is_file():
-        return np.load(file)
-    found = [one for _, one, _ in tagger.matrices(find_pictures([photos])) if isinstance(one, np.ndarray)]
-    matrices = np.stack(found)
+        kept = np.load(file)
+        return Records(kept["rows"], kept["shared"])
+    found = Records.joined(one for _, one, _ in tagger.records(find_pictures([photos])) if isinstance(one, Records))
     if file is not None:
-        np.save(file, matrices)
-    return matrices
+        np.savez(file, rows=found.rows, shared=found.shared)
+    return found
 
 
-def resampled(real: np.ndarray, count: int, begin: int = 0) -> Iterator[tuple[list[Picture], np.ndarray]]:
-    """Pictures and matrices (n, M, Q), chunk by chunk; a function of the place alone."""
-    deviation = real.std(axis=(0, 1))
+def resampled(real: Records, count: int, begin: int = 0) -> Iterator[tuple[list[Picture], Records]]:
+    """Pictures and their records, chunk by chunk; a function of the place alone."""
     for start in range(begin, count, CHUNK):
         size = min(CHUNK, count - start)
         random = np.random.default_rng([7, start])
-        one, other = (real[random.integers(0, len(real), size)] for _ in range(2))
-        share = random.uniform(0, 0.5, (size, 1, 1)).astype(np.float32)
-        noise = random.standard_normal(one.shape, np.float32) * (0.2 * deviation)
-        matrices = ((1 - share) * one + share * other + noise).astype(np.float32)
+        one, other = (random.integers(0, len(real), size) for _ in range(2))
+        share = random.uniform(0, 0.5, size).astype(np.float32)
+        mixed = Records(*(mix(part, one, other, share, random) for part in (real.rows, real.shared)))
         tags = tuple((f"some word {place}", 0.5) for place in range(10))
         pictures = [
             Picture(1 + row, f"/photos/2024/{row // 500}/IMG_{row:07}.jpg", 4_000_000, 10**18 + row, f"{row:064x}",
                     4000, 3000, "2024-07-31T18:05:09", tags)
             for row in range(start, start + size)
         ]  # fmt: skip
-        yield pictures, matrices
+        yield pictures, mixed
 
 
-def fill(index: EdgeIndex, real: np.ndarray, count: int, begin: int = 0) -> dict[str, float]:
-    """Insert, 1,000 at a time; seconds by the clock and of the processor for each 1,000."""
+def mix(
+    part: np.ndarray, one: np.ndarray, other: np.ndarray, share: np.ndarray, random: np.random.Generator
+) -> np.ndarray:
+    """Real numbers of some pictures mixed with those of others, and noise."""
+    share = share.reshape(-1, *(1,) * (part.ndim - 1))
+    noise = random.standard_normal((len(one), *part.shape[1:]), np.float32)
+    noise *= 0.2 * part.std(axis=tuple(range(part.ndim - 1)))
+    mixed: np.ndarray = (1 - share) * part[one] + share * part[other] + noise
+    return mixed
+
+
+def fill(index: EdgeIndex, real: Records, count: int, begin: int = 0) -> dict[str, float]:
+    """Insert, 1,000 at a time; pictures by the clock and by the processor."""
     clock = cpu = 0.0
-    for pictures, matrices in resampled(real, count, begin):
+    for pictures, records in resampled(real, count, begin):
         for start in range(0, len(pictures), 1000):
             began, began_cpu = time.perf_counter(), time.process_time()
-            index.add(pictures[start : start + 1000], matrices[start : start + 1000])
+            index.add(pictures[start : start + 1000], records[start : start + 1000])
             clock, cpu = clock + time.perf_counter() - began, cpu + time.process_time() - began_cpu
     inserted = count - begin
     return {"inserted_per_second": round(inserted / clock), "inserted_per_cpu_second": round(inserted / cpu)}
 
 
-def exact_best(flat: np.ndarray, queries: np.ndarray, M: int) -> list[np.ndarray]:
-    """The floor: places of the best pictures for each query."""
+def best_places(scores: np.ndarray) -> np.ndarray:
+    """Places of the best pictures, best first."""
+    best = np.argpartition(-scores, LIMIT)[:LIMIT]
+    return best[np.argsort(-scores[best], kind="stable")]
+
+
+def copies_best(flat: np.ndarray, queries: np.ndarray, M: int) -> list[np.ndarray]:
+    """Places of the best pictures for each query, by rows that end in copies of the shared numbers."""
     products = (flat @ queries.T).reshape(-1, M, len(queries))
     scores = products[:, 0].copy()
     for row in range(1, M):  # several times faster than max() over a short axis
         np.maximum(scores, products[:, row], out=scores)
-    found = []
-    for column in scores.T:
-        best = np.argpartition(-column, LIMIT)[:LIMIT]
-        found.append(best[np.argsort(-column[best], kind="stable")])
-    return found
+    return [best_places(column) for column in scores.T]
 
 
-def side_by_side(real: np.ndarray, queries: np.ndarray, count: int, folder: Path) -> None:
+def side_by_side(real: Records, queries: np.ndarray, count: int, folder: Path, rounds: int) -> None:
     """One-tag and three-tag queries over the same pictures, all ways in turn."""
     import faiss
 
-    matrices = np.concatenate([chunk for _, chunk in resampled(real, count)])
-    _, M, Q = matrices.shape
-    flat = matrices.reshape(-1, Q)
-    wanted = exact_best(flat, queries, M)
+    records = Records.joined(chunk for _, chunk in resampled(real, count))
+    M, D, S = records.shape
+    flat = np.concatenate([records.rows, np.repeat(records.shared[:, None], M, axis=1)], axis=2).reshape(-1, D + S)
+    wanted = copies_best(flat, queries, M)
     ways: dict[str, Callable[[np.ndarray], list[np.ndarray]]] = {
-        "numpy float32": lambda some: exact_best(flat, some, M)
+        "numpy float32, copies": lambda some: copies_best(flat, some, M),
+        "numpy float32": lambda some: [best_places(one) for one in largest_scores(records, some)],
     }
-    for storage in ("float32", "float16", "int8"):
-        index = EdgeIndex.create(folder / storage, (M, Q), storage)
+    for storage in ("float32", "half"):
+        index = EdgeIndex.create(folder / storage, records.shape, storage)
         filled = fill(index, real, count)
         began = time.perf_counter()
         index.settle(queries[:16])
         settled = round(time.perf_counter() - began, 1)
-        say(what="inserted", storage=storage, pictures=count, settle_seconds=settled, **filled)
-        ways[f"edge {storage}"] = lambda some, index=index: [
-            np.array([hit.id - 1 for hit in hits]) for hits in index.search(some, LIMIT)
-        ]
-    rows = faiss.IndexFlatIP(Q)
+        size = round(on_disk(folder / storage) / count)
+        say(what="inserted", storage=storage, pictures=count, settle_seconds=settled, bytes_each=size, **filled)
+        ways[f"index {storage}, exact"] = lambda some, index=index: found_in(index, some, exact=True)
+        if candidates(LIMIT, count) is not None:
+            ways[f"index {storage}"] = lambda some, index=index: found_in(index, some)
+    by_candidates(index, queries)
+    rows = faiss.IndexFlatIP(D + S)
     rows.add(flat)
 
     def by_faiss(some: np.ndarray) -> list[np.ndarray]:
@@ -147,18 +167,50 @@ def side_by_side(real: np.ndarray, queries: np.ndarray, count: int, folder: Path
 
     ways["faiss flat"] = by_faiss
     for tags in (1, 3):
-        for name, times in in_turns(ways, queries, tags).items():
+        for name, times in in_turns(ways, queries, tags, rounds).items():
             found = [one for start in range(QUERIES) for one in ways[name](queries[start : start + 1])]
-            say(what="query", way=name, pictures=count, tags=tags, **times, recall=recall(wanted, found))
+            say(what="query", way=name, pictures=count, tags=tags, **times, **recall(wanted, found))
+
+
+def by_candidates(index: EdgeIndex, queries: np.ndarray) -> None:
+    """What the first stage finds by the number of candidates, of what all records give."""
+    usual = first_stage._CANDIDATES
+    for limit in (20, 100, 1000):
+        wanted = found_in(index, queries, limit, exact=True)
+        for count in (2000, 4000, 8000, 16_000):
+            first_stage._CANDIDATES = count, 1
+            say(what="candidates", first=limit, count=count, **recall(wanted, found_in(index, queries, limit)))
+    first_stage._CANDIDATES = usual
+
+
+def largest_scores(records: Records, queries: np.ndarray) -> np.ndarray:
+    """Scores (q, n) in float32."""
+    M, D, _ = records.shape
+    products = (records.rows.reshape(-1, D) @ queries[:, :D].T).reshape(-1, M, len(queries))
+    scores = products[:, 0].copy()
+    for row in range(1, M):
+        np.maximum(scores, products[:, row], out=scores)
+    scores += records.shared @ queries[:, D:].T
+    return scores.T
+
+
+def found_in(index: EdgeIndex, queries: np.ndarray, limit: int = LIMIT, *, exact: bool = False) -> list[np.ndarray]:
+    """Places of the pictures that an index finds."""
+    return [np.array([hit.id - 1 for hit in hits]) for hits in index.search(queries, limit, exact=exact)]
+
+
+def on_disk(folder: Path) -> int:
+    """Bytes of a folder; the engine's files have holes."""
+    return sum(512 * file.stat().st_blocks for file in folder.rglob("*") if file.is_file())
 
 
 def in_turns(
-    ways: dict[str, Callable[[np.ndarray], object]], queries: np.ndarray, tags: int
+    ways: dict[str, Callable[[np.ndarray], object]], queries: np.ndarray, tags: int, rounds: int = 3
 ) -> dict[str, dict[str, float]]:
     """Milliseconds of each way."""
     clock: dict[str, list[float]] = {name: [] for name in ways}
     cpu: dict[str, list[float]] = {name: [] for name in ways}
-    for turn in range(ROUNDS * QUERIES // tags):
+    for turn in range(rounds * QUERIES // tags):
         some = queries[np.arange(turn * tags, (turn + 1) * tags) % QUERIES]
         for name, way in ways.items():
             began, began_cpu = time.perf_counter(), time.process_time()
@@ -176,47 +228,45 @@ def in_turns(
     }
 
 
-def recall(wanted: list[np.ndarray], found: list[np.ndarray]) -> float:
-    """Mean share of the exact best that were found."""
+def recall(wanted: list[np.ndarray], found: list[np.ndarray]) -> dict[str, float]:
+    """Share of the exact best that were found: the mean over the queries, and the worst query."""
     pairs = zip(wanted, found, strict=True)
-    return round(float(np.mean([len(np.intersect1d(one, other)) / len(one) for one, other in pairs])), 4)
+    shares = [len(np.intersect1d(one, other)) / len(one) for one, other in pairs]
+    return {"recall": round(float(np.mean(shares)), 4), "worst": round(min(shares), 4)}
 
 
-def grow(real: np.ndarray, queries: np.ndarray, folder: Path) -> list[dict[str, float]]:
-    """An int8 index of more and more pictures, against the exact best of what was added."""
-    _, M, Q = real.shape
-    index = EdgeIndex.create(folder, (M, Q), "int8")
+def grow(real: Records, queries: np.ndarray, folder: Path) -> list[dict[str, float]]:
+    """An index of more and more pictures, against the exact best of what was added."""
+    index = EdgeIndex.create(folder, real.shape)
     best_scores = np.full((len(queries), LIMIT), -np.inf, np.float32)
-    best_places = np.full((len(queries), LIMIT), -1)
+    best = np.full((len(queries), LIMIT), -1)
     rows, begin = [], 0
     for size in SIZES:
         filled = fill(index, real, size, begin)
-        for pictures, matrices in resampled(real, size, begin):
-            scores = (matrices.reshape(-1, Q) @ queries.T).reshape(-1, M, len(queries)).max(1).T
-            scores = np.concatenate([best_scores, scores], 1)
-            places = np.concatenate([best_places, np.tile([one.id - 1 for one in pictures], (len(queries), 1))], 1)
+        for pictures, records in resampled(real, size, begin):
+            scores = np.concatenate([best_scores, largest_scores(records, queries)], 1)
+            places = np.concatenate([best, np.tile([one.id - 1 for one in pictures], (len(queries), 1))], 1)
             order = np.argsort(-scores, axis=1, kind="stable")[:, :LIMIT]
-            best_scores, best_places = np.take_along_axis(scores, order, 1), np.take_along_axis(places, order, 1)
+            best_scores, best = np.take_along_axis(scores, order, 1), np.take_along_axis(places, order, 1)
         begin = size
         index.settle(queries[:16])
         found: list[np.ndarray] = []
 
         def search(some: np.ndarray, found: list[np.ndarray] = found) -> None:
-            found.append(np.array([hit.id - 1 for hit in index.search(some, LIMIT)[0]]))
+            found.extend(found_in(index, some))
 
-        times = in_turns({"int8": search}, queries, 1)["int8"]
-        disk = sum(512 * file.stat().st_blocks for file in folder.rglob("*") if file.is_file())
+        times = in_turns({"half": search}, queries, 1)["half"]
         row = {
             "pictures": size,
             **times,
-            "recall": recall(list(best_places), found[: len(queries)]),
+            **recall(list(best), found[: len(queries)]),
             "recall_stated": round(index.info().recall, 4),
             "resident_gb": round(resident() / 1e9, 2),
             "most_resident_gb": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6, 2),
-            "disk_gb": round(disk / 1e9, 2),
+            "disk_gb": round(on_disk(folder) / 1e9, 2),
             **filled,
         }
-        say(what="grown", storage="int8", **row)
+        say(what="grown", storage="half", **row)
         rows.append(row)
     index.close()
     return rows
@@ -240,7 +290,7 @@ def draw(rows: list[dict[str, float]], file: Path) -> None:
     for name, label in (("p99_ms", "p99"), ("p50_ms", "p50"), ("cpu_p50_ms", "processor time")):
         axes.loglog(sizes, [row[name] for row in rows], "o-", label=label)
     axes.axhline(150, color="grey", linestyle="--", label="150 ms")
-    axes.set(xlabel="pictures (7 x 257 numbers each)", ylabel="milliseconds a query, int8 and rescoring")
+    axes.set(xlabel="pictures (7 x 256 and 194 numbers each)", ylabel="milliseconds a query")
     axes.grid(alpha=0.3)
     axes.legend()
     figure.savefig(file, metadata={"Date": None})

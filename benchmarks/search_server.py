@@ -1,7 +1,7 @@
 """Requests per second and waiting times of `tagprism serve` under many clients that ask all the time.
 
 Run: python benchmarks/search_server.py [--pictures 10000] [--clients 50] [--seconds 20] [--seed 0]
-The index holds made-up pictures: ranking matrices of `photos-lite`'s own background with noise. Each client keeps one
+The index holds made-up pictures: records of `photos-lite`'s own background with noise. Each client keeps one
 connection and asks again as soon as it has its answer. Clients and server share the machine. Asked for, one after the
 other: a tag, three tags (60 pictures each), completions, and the tags of an uploaded 12-megapixel JPEG.
 """
@@ -30,6 +30,7 @@ from rich.console import Console
 from rich.table import Table
 
 from tagprism import load
+from tagprism.bundle.record import Records
 from tagprism.search.contract import Picture
 from tagprism.search.create import create_collection, update_lock
 
@@ -90,9 +91,12 @@ def _make_index(folder: Path, count: int, seed: int) -> None:
         for start in range(1, count + 1, _CHUNK):
             ids = range(start, min(start + _CHUNK, count + 1))
             chosen = known[random_numbers.integers(0, len(known), len(ids))]
-            matrices = chosen + _NOISE * known.std() * random_numbers.standard_normal(chosen.shape, np.float32)
+            noisy = (
+                part + _NOISE * part.std() * random_numbers.standard_normal(part.shape, np.float32)
+                for part in (chosen.rows, chosen.shared)
+            )
             rows = [Picture(one, f"/photos/{one}.jpg", 1, 1, f"{one:064x}", 4000, 3000) for one in ids]
-            collection.index.add(rows, matrices)
+            collection.index.add(rows, Records(*noisy))
         collection.close()
 
 

@@ -5,7 +5,7 @@ RUN is a finished run; PHOTOS a folder of small JPEG files. The large ones, 12 m
 with grain, quality 90. `--bundle` adds exports of the same RUN, such as an int8 one. Rivals:
   plain: Pillow decodes in full, PyTorch runs the RUN's weights eagerly in batches of 32;
   bare:  the bundle's ONNX network on pixels that are ready in memory, in its fastest batches: what no program can beat.
-Also: `--help`, `tag one.jpg` from a cold start, peak memory at two numbers of files, and stored matrices re-tagged.
+Also: `--help`, `tag one.jpg` from a cold start, peak memory at two numbers of files, and stored records re-tagged.
 """
 
 from __future__ import annotations
@@ -29,12 +29,13 @@ from rich.console import Console
 from rich.table import Table
 
 from tagprism import load
-from tagprism.bundle.onnx_model import OnnxNetwork
-from tagprism.evaluation.scores import score_matrices
+from tagprism.bundle.onnx_model import RecordNetwork
+from tagprism.bundle.record import Records
+from tagprism.evaluation.scores import streamed_scores
 from tagprism.images.decode import open_picture
 from tagprism.images.stream import BATCH
 from tagprism.tagging.tagger import Tagger
-from tagprism.training.torch_engine import torch_matrices
+from tagprism.training.torch_engine import torch_records
 
 LARGE = (4000, 3000)
 PLAIN_BATCH = 32
@@ -57,7 +58,7 @@ def main() -> None:
     console = Console(width=120)
     with tempfile.TemporaryDirectory() as folder:
         large = [enlarge(path, Path(folder) / f"{place}.jpg") for place, path in enumerate(found[: arguments.large])]
-        plain = torch_matrices(arguments.run, taggers[str(arguments.run)].vocabulary)
+        plain = torch_records(arguments.run, taggers[str(arguments.run)].vocabulary)
         for title, files in (("small", small), ("12 megapixels", large)):
             console.print(throughput(title, files, taggers, plain, arguments.rounds))
         console.print(processes(arguments.run, small))
@@ -109,27 +110,27 @@ def throughput(
     return table
 
 
-def plain_way(files: Sequence[Path], tagger: Tagger, network: Callable[[np.ndarray], np.ndarray]) -> float:
+def plain_way(files: Sequence[Path], tagger: Tagger, network: Callable[[np.ndarray], Records]) -> float:
     """Decode in full, one after the other; torch, eager, in batches; the same preparation and ranking."""
     began = time.perf_counter()
     for start in range(0, len(files), PLAIN_BATCH):
         pixels = [
             tagger.preprocess.apply(Image.open(path).convert("RGB")) for path in files[start : start + PLAIN_BATCH]
         ]
-        score_matrices(network(np.stack(pixels)), tagger.scoring_vectors(tagger.vocabulary.names))
+        streamed_scores(network(np.stack(pixels)), tagger.scoring_vectors(tagger.vocabulary.names))
     return len(files) / (time.perf_counter() - began)
 
 
 def bare(tagger: Tagger, count: int) -> float:
     """The network alone, on all cores, in the fastest of some ways to call it."""
     size = (tagger.preprocess.height, tagger.preprocess.width)
-    model = OnnxNetwork(tagger.bundle.path / "model.onnx")
+    model = RecordNetwork(tagger.bundle.path / "model.onnx", tagger.bundle.config.dimension)
     best = 0.0
     for batch in (BATCH, 8, 32):
         pixels = np.random.default_rng(0).standard_normal((batch, 3, *size), np.float32)
         began = time.perf_counter()
         for _ in range(max(1, count // batch)):
-            model(pixels)
+            model.records(pixels)
         best = max(best, batch * max(1, count // batch) / (time.perf_counter() - began))
     return best
 
@@ -181,14 +182,15 @@ def _process(arguments: list[str], listed: str) -> tuple[float, float]:
 
 
 def retagging(images: int = 100_000, labels: int = 1_000, vectors: int = 7, dimension: int = 256) -> Table:
-    """Stored matrices scored against new labels; no picture is read."""
+    """Stored records scored against new labels; no picture is read."""
     generator = np.random.default_rng(0)
-    matrices = generator.standard_normal((images, vectors, dimension + 1), np.float32)
+    rows = generator.standard_normal((images, vectors, dimension), np.float32)
+    records = Records(rows, generator.standard_normal((images, 1), np.float32))
     words = generator.standard_normal((labels, dimension), np.float32)
     began = time.perf_counter()
-    best = score_matrices(matrices, words).argmax(axis=1)
+    best = streamed_scores(records, words).argmax(axis=1)
     seconds = time.perf_counter() - began
-    table = Table(title="stored matrices re-tagged with new labels")
+    table = Table(title="stored records re-tagged with new labels")
     table.add_column("images x labels (M, D)")
     table.add_column("seconds", justify="right")
     table.add_row(f"{len(best):,} x {labels:,} ({vectors}, {dimension})", f"{seconds:.1f}")

@@ -42,7 +42,7 @@ class NothingToDoError(TagprismError):
 
 
 class IndexMismatchError(TagprismError):
-    """An index and a model do not fit: its ranking matrices come from another one."""
+    """An index and a model do not fit, or an index is of an older form."""
 
     exit_code = 5
 

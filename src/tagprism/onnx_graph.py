@@ -55,6 +55,11 @@ class OnnxGraph:
         return {item.name: item.shape for item in self._session.get_inputs()}
 
     @property
+    def kinds(self) -> dict[str, str]:
+        """Type of each input by its name, as ONNX Runtime writes it: `tensor(float)`."""
+        return {item.name: item.type for item in self._session.get_inputs()}
+
+    @property
     def outputs(self) -> dict[str, list[int | str]]:
         """Shape of each output by its name."""
         return {item.name: item.shape for item in self._session.get_outputs()}
@@ -90,11 +95,11 @@ class OnnxGraph:
         sizes = self.outputs[name]
         if not (
             isinstance(found, np.ndarray)
-            and found.dtype == np.float32
+            and found.dtype in (np.float32, np.float16)
             and found.ndim == len(sizes)
             and all(isinstance(said, str | None) or said == size for said, size in zip(sizes, found.shape, strict=True))
         ):
-            what = f"its network's output `{name}` is not what it says of itself: float32 numbers {sizes}."
+            what = f"its network's output `{name}` is not what it says of itself: floating-point numbers {sizes}."
             raise InputError(what, where=str(self._path), remedy="Use another model.")
         if not np.isfinite(found).all():
             raise InputError(

@@ -15,6 +15,7 @@ from PIL import Image
 from tagprism.app import console
 from tagprism.app.cli import app
 from tagprism.bundle.bundle import Bundle
+from tagprism.bundle.record import Records
 from tagprism.labels.encoders.word_files import read_word_file
 from tagprism.tagging.tagger import load
 from tests.app.conftest import Cli
@@ -91,9 +92,8 @@ def authors_scores(released: Released, paths: list[Path]) -> np.ndarray:
 
 def bundle_scores(bundle: Path, paths: list[Path]) -> np.ndarray:
     tagger = load(bundle)
-    matrices = np.stack([np.asarray(matrix) for _, matrix, _ in tagger.matrices(paths)])
-    queries = np.concatenate([tagger.embed(LABELS), np.ones((len(LABELS), 1), np.float32)], axis=1)
-    scores: np.ndarray = (matrices @ queries.T).max(axis=1)
+    records = Records.joined(record for _, record, _ in tagger.records(paths) if isinstance(record, Records))
+    scores: np.ndarray = (records.rows @ tagger.embed(LABELS).T).max(axis=1) + records.shared
     return scores
 
 

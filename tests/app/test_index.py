@@ -77,14 +77,14 @@ def test_another_model_is_exit_code_5(cli: Cli, world: World, photos: Path, tmp_
     assert cli("index", photos, "--into", where, "-m", world.run, "--quiet").code == 0
     other = cli("index", photos, "--into", where, "-m", "photos-lite")
     other.refused(f"another model ({world.run}, digest", "--rebuild", code=5)  # not the one that was offered
-    cli("index", photos, "--into", where, "--storage", "int8").refused("float16, not int8", "--rebuild")
+    cli("index", photos, "--into", where, "--storage", "float32").refused("half, not float32", "--rebuild")
     assert len(held(where)) == 6
     (where / MARKS).touch()  # what people added or rejected is not the index's to remove
-    done = cli("index", "--into", where, "-m", "photos-lite", "--storage", "int8", "--rebuild")
-    assert done.code == 0 and "6 added; 6 pictures" in done.err and "(int8, recall 0.9" in done.err
+    done = cli("index", "--into", where, "-m", "photos-lite", "--storage", "float32", "--rebuild")
+    assert done.code == 0 and "6 added; 6 pictures" in done.err and "(float32, exact" in done.err
     assert (where / MARKS).exists()
     settings = json.loads((where / "index.json").read_text())
-    assert (settings["model"], settings["vectors"], settings["storage"]) == ("photos-lite", 7, "int8")
+    assert (settings["model"], settings["vectors"], settings["storage"]) == ("photos-lite", 7, "float32")
     assert settings["folders"] == [str(photos)]
 
 
@@ -104,6 +104,10 @@ def test_what_cannot_be_done_is_said(cli: Cli, world: World, photos: Path, tmp_p
     assert cli("index", photos, "--into", where, "--quiet").code == 0
     (where / "index.json").write_text("{}")
     cli("index", photos, "--into", where).refused("index.json", "is damaged")
+    (where / "index.json").write_text("{")
+    cli("index", photos, "--into", where).refused("index.json", "is damaged", "--rebuild")
+    done = cli("index", photos, "--into", where, "-m", world.run, "--rebuild")
+    assert done.code == 0 and "6 added" in done.err
 
 
 def test_a_missing_folder_empties_nothing(cli: Cli, world: World, photos: Path, tmp_path: Path) -> None:
@@ -252,13 +256,13 @@ def test_a_collection_of_a_server_is_kept_up_to_date_too(
     client, where = QdrantClient(":memory:"), "qdrant+http://127.0.0.1:6333/photos"
     monkeypatch.setattr(client, "close", lambda: None)
     monkeypatch.setattr(qdrant_index, "connect", lambda where: (client, "photos"))
-    assert cli("index", photos, "--into", where, "-m", world.run, "--storage", "int8", "--quiet").code == 0
+    assert cli("index", photos, "--into", where, "-m", world.run, "--storage", "half", "--quiet").code == 0
     (photos / "0.png").rename(photos / "moved.png")
     done = cli("index", "--into", where)
     assert done.code == 0 and "1 moved, 5 unchanged; 6 pictures in qdrant+http" in done.err
     cli("index", photos, "--into", where, "-m", "photos-lite").refused("another model", code=5)
     collection = open_index(where)
-    assert collection.folders == (str(photos),) and collection.index.info().storage == "int8"
+    assert collection.folders == (str(photos),) and collection.index.info().storage == "half"
     assert len(collection.index.search(collection.tagger.scoring_vectors(["red"]), 10)[0]) == 6
     assert cli("index", "--into", where, "--rebuild", "--storage", "float32").code == 0
     assert open_index(where).index.info().exact

@@ -10,7 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tagprism.bundle.bundle import BUNDLES, DEFAULT, Bundle
+from tagprism.bundle.bundle import Bundle
+from tagprism.bundle.open_model import BUNDLES, DEFAULT
 from tagprism.labels.encoders.encoder import load_encoder
 from tagprism.labels.encoders.find import PACKAGED, find_encoder
 from tagprism.labels.encoders.phrase_cache import CachedEncoder
@@ -49,21 +50,21 @@ def test_no_file_of_the_package_says_where_it_was_made() -> None:
 def test_a_phrase_goes_through_the_network_once(empty_cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     phrases = ["a red square", "", "A red  square", "ein Hund"]
     expected = load_encoder(MINILM).encode(phrases)
-    first = CachedEncoder(MINILM).encode(phrases)
+    first = CachedEncoder.of_folder(MINILM).encode(phrases)
     assert np.abs(first - expected).max() < 1e-5 and not first[1].any()
 
     def fail(*_: object) -> None:
         raise AssertionError("the network was asked again")
 
     monkeypatch.setattr(SentenceEncoder, "encode", fail)
-    assert np.array_equal(CachedEncoder(MINILM).encode(phrases[::-1]), first[::-1])
+    assert np.array_equal(CachedEncoder.of_folder(MINILM).encode(phrases[::-1]), first[::-1])
     (kept,) = (empty_cache / "phrases").glob("*.sqlite")
     assert b"square" not in kept.read_bytes()  # what a person searched for is not to be read there
 
 
 @given(phrases=st.lists(st.text(max_size=5), max_size=8))
 def test_cached_or_not_it_is_the_encoders_vector(phrases: list[str]) -> None:
-    encoder = CachedEncoder(MINILM)
+    encoder = CachedEncoder.of_folder(MINILM)
     assert np.abs(encoder.encode(phrases) - load_encoder(MINILM).encode(phrases)).max(initial=0) < 1e-5
 
 

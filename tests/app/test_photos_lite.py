@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 import tagprism
-from tagprism.bundle.bundle import VOCABULARY, Bundle, find_bundle
+from tagprism.bundle.bundle import VOCABULARY, Bundle
+from tagprism.bundle.open_model import find_bundle
 from tagprism.labels.phrase_list import read_phrases
 from tagprism.labels.vocabulary import Vocabulary
 

@@ -17,6 +17,7 @@ import pytest
 from PIL import Image
 
 from tagprism.app.commands.search import _misspelt
+from tagprism.bundle.record import Records
 from tagprism.errors import MachineError, PictureError
 from tagprism.files import digest_file
 from tagprism.labels.vocabulary import Vocabulary
@@ -45,13 +46,13 @@ def index(world: World, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pa
     (folder / "index").mkdir()
     collection = create_collection(str(folder / "index"), str(world.run))
     paths = sorted(path for path in folder.glob("*.png"))
-    pictures, matrices = [], []
-    for place, outcome, digest in collection.tagger.matrices(paths):
+    pictures, records = [], []
+    for place, outcome, digest in collection.tagger.records(paths):
         assert not isinstance(outcome, PictureError)
         taken, tags = f"2024-07-{1 + place:02}T10:00:00", (("red", None),)
         pictures.append(Picture(place + 1, str(paths[place]), 1, 1, digest, 96, 72, taken, tags))
-        matrices.append(outcome)
-    collection.index.add(pictures, np.stack(matrices))
+        records.append(outcome)
+    collection.index.add(pictures, Records.joined(records))
     collection.close()
     (folder / "gone.png").unlink()
     (folder / "damaged.png").write_bytes(b"\x89PNG\r\n\x1a\n damaged")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import shutil
@@ -9,13 +10,15 @@ import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 import tagprism
-from tagprism.bundle import bundle as module
-from tagprism.bundle.bundle import find_bundle
+from tagprism.bundle import hub as hub_module
+from tagprism.bundle import open_model as module
+from tagprism.bundle.open_model import find_bundle
 from tagprism.errors import InputError, MachineError
 from tests.command_line import tagprism as command
 from tests.small_world import World
@@ -132,20 +135,47 @@ def test_a_bundle_of_the_hub_through_the_command_line(hub: str, world: World, tm
 
 
 def test_what_the_hub_answers(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    asked = {}
+    asked: dict[str, Any] = {}
+    files = ["config.json", "model.onnx", "weights.pkl"]
 
-    def fetch(repository: str, **options: Any) -> str:
-        asked.update(options, repository=repository)
+    def info(_api: object, repository: str, *, revision: str | None, files_metadata: bool) -> Any:
         if repository == "a/down":
             raise ConnectionError("no route")
+        if repository == "a/full":
+            raise OSError(errno.ENOSPC, "full")
+        return SimpleNamespace(siblings=[SimpleNamespace(rfilename=name, size=1) for name in files])
+
+    def fetch(repository: str, *, local_files_only: bool = False, **options: Any) -> str:
+        if local_files_only:
+            raise ValueError("is not here")
+        asked.update(options, repository=repository)
         return str(tmp_path)
 
+    monkeypatch.setattr("huggingface_hub.HfApi.model_info", info)
     monkeypatch.setattr("huggingface_hub.snapshot_download", fetch)
-    with pytest.raises(InputError, match="holds no tagprism bundle"):
-        find_bundle("hf-hub:a/b@v1.0")
+    (tmp_path / "config.json").touch()
+    (tmp_path / "model.onnx").touch()
+    assert find_bundle("hf-hub:a/b@v1.0") == tmp_path
     assert (asked["repository"], asked["revision"]) == ("a/b", "v1.0")
-    assert not any(pattern == "*" for pattern in asked["allow_patterns"])
+    assert asked["allow_patterns"] == ["config.json", "model.onnx"]
     with pytest.raises(MachineError, match=r"a/down: cannot be fetched \(ConnectionError: no route\)"):
         find_bundle("hf-hub:a/down")
-    (tmp_path / "config.json").touch()
-    assert find_bundle("hf-hub:a/b") == tmp_path
+    with pytest.raises(MachineError, match=r"a/full: cannot be kept .*Free space"):
+        find_bundle("hf-hub:a/full")
+    files.remove("config.json")
+    with pytest.raises(InputError, match="holds no tagprism bundle"):
+        find_bundle("hf-hub:a/b")
+
+
+def test_what_arrives_damaged_is_never_used(tmp_path: Path) -> None:
+    blob = tmp_path / "blobs" / hashlib.sha256(b"right").hexdigest()
+    file = tmp_path / "snapshots" / COMMIT / "model.onnx"
+    for path in (blob, file):
+        path.parent.mkdir(parents=True)
+    file.symlink_to(blob)
+    blob.write_bytes(b"right")
+    hub_module._check(file)
+    blob.write_bytes(b"wrong")
+    with pytest.raises(MachineError, match="arrived damaged"):
+        hub_module._check(file)
+    assert not blob.exists() and not file.is_symlink()

@@ -33,7 +33,7 @@ def test_the_same_files_and_config_are_the_same_bundle(
     assert written.path == tmp_path / "a/b" and written.digest == own.digest
     assert (written.path / CARD).read_text() == "# Card\n"
     pixels = np.zeros((1, 3, 64, 64), np.float32)
-    np.testing.assert_array_equal(written.matrices(pixels), own.matrices(pixels))
+    np.testing.assert_array_equal(written.records(pixels).rows, own.records(pixels).rows)
 
 
 def test_what_does_not_fit_together_is_not_written(

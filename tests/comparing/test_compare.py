@@ -22,7 +22,7 @@ from tagprism.datasets.tagged import open_tagged
 from tagprism.errors import InputError
 from tagprism.labels.encoders.encoder import unit_rows
 from tagprism.network.class_columns import ClassColumns
-from tagprism.network.embedding_matrix import RankingMatrix
+from tagprism.network.embedding_matrix import Standardiser
 from tagprism.network.prior import ClassifierPrior
 from tagprism.training.recipe import Recipe, load_recipe
 from tests.small_world import World
@@ -105,18 +105,20 @@ def test_a_rival_gets_the_prior_in_equal_parts_and_the_class_columns(monkeypatch
         space=None,
         train=SimpleNamespace(features=None),
     )
-    ranking = RankingMatrix(torch.tensor(seen))
+    standardiser = Standardiser(torch.tensor(seen))
     plain, affinity = module._ranked(prepared, vectors, features, False)
-    np.testing.assert_allclose(plain, ranking(vectors))
+    for part, expected in zip((plain.rows, plain.shared), standardiser(vectors), strict=True):
+        np.testing.assert_allclose(part, expected)
     assert affinity is None
     found, affinity = module._ranked(prepared, vectors, features, True)
     mixed = 5 * vectors / vectors.norm(dim=-1, keepdim=True) + prior(features)[:, None]
-    np.testing.assert_allclose(found[:, :, : D + 1], ranking(mixed), rtol=1e-4, atol=1e-5)
-    np.testing.assert_allclose(found[:, 0, D + 1 :], columns(features))
-    assert found.shape[2] == scoring_vectors(labels, affinity).shape[1]
+    rows, shift = standardiser(mixed)
+    np.testing.assert_allclose(found.rows, rows, rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(found.shared, torch.cat([shift, columns(features)], dim=1), rtol=1e-4, atol=1e-5)
+    assert found.shape.width == scoring_vectors(labels, affinity).shape[1]
     made["columns"] = None
     found, affinity = module._ranked(prepared, vectors, features, True)
-    assert found.shape == (3, 1, D + 1) and affinity is None
+    assert (len(found), found.shape) == (3, (1, D, 1)) and affinity is None
 
 
 def test_a_row_is_named_after_its_rival(opened: tuple[Recipe, ImageTable, Split]) -> None:

@@ -8,15 +8,16 @@ from dataclasses import dataclass
 import numpy as np
 import pytest
 
+from tagprism.bundle.record import Records
 from tagprism.evaluation.protocols import Evaluation
-from tagprism.evaluation.streaming import evaluate_matrices
+from tagprism.evaluation.streaming import evaluate_records
 
 
 @dataclass(frozen=True)
 class Problem:
-    """Random ranking matrices and labels; `ties` makes scores coincide."""
+    """Random records and labels; `ties` makes scores coincide."""
 
-    matrices: np.ndarray
+    records: Records
     names: tuple[str, ...]
     vectors: np.ndarray
     unseen: np.ndarray
@@ -24,7 +25,7 @@ class Problem:
 
     def evaluate(self, **options: object) -> Evaluation:
         """Evaluate the whole problem."""
-        return evaluate_matrices(self.matrices, self.names, self.vectors, self.unseen, self.targets, **options)  # type: ignore[arg-type]
+        return evaluate_records(self.records, self.names, self.vectors, self.unseen, self.targets, **options)  # type: ignore[arg-type]
 
 
 def random_problem(
@@ -32,15 +33,16 @@ def random_problem(
 ) -> Problem:
     """A third of the labels unseen; one unseen and one seen label without positives; many images without any."""
     generator = np.random.default_rng(seed)
-    matrices = generator.standard_normal((images, 3, 9)).astype(np.float32)
+    rows = generator.standard_normal((images, 3, 8)).astype(np.float32)
+    shared = generator.standard_normal((images, 1)).astype(np.float32)
     vectors = generator.standard_normal((labels, 8)).astype(np.float32)
     if ties:
-        matrices, vectors = np.round(matrices), np.round(vectors)
+        rows, shared, vectors = np.round(rows), np.round(shared), np.round(vectors)
     targets = (generator.random((images, labels)) < 0.05).astype(np.int8)
     targets[generator.random(targets.shape) < unknown] = -1
     targets[:, [3, labels - 1]] = np.minimum(targets[:, [3, labels - 1]], 0)
     names = tuple(f"label {i}" for i in range(labels))
-    return Problem(matrices, names, vectors, np.arange(labels) < labels // 3, targets)
+    return Problem(Records(rows, shared), names, vectors, np.arange(labels) < labels // 3, targets)
 
 
 @pytest.fixture

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from rich.console import Console
 
+from tagprism.bundle.record import Records
 from tagprism.errors import InputError
 from tagprism.evaluation.differences import over_labels
 from tagprism.evaluation.protocols import Evaluation, mean_over_seeds
@@ -22,7 +23,7 @@ MakeProblem = Callable[..., Any]  # of conftest.py
 def test_one_split_shows_plain_numbers_beside_the_yardsticks(make_problem: MakeProblem) -> None:
     problem = make_problem()
     ours = problem.evaluate(label_encoder="minilm")
-    other = replace(problem, matrices=problem.matrices[:, :1]).evaluate()
+    other = replace(problem, records=Records(problem.records.rows[:, :1], problem.records.shared)).evaluate()
     comparison = lay_out({"matrix": [ours], "single": [other]})
     assert comparison.columns == ("ZSL mAP", "ZSL F1@3", "ZSL F1@5", "GZSL mAP", "GZSL F1@3", "GZSL F1@5")
     rows = {row.name: row for row in comparison.rows}
@@ -99,7 +100,8 @@ def test_one_split_with_several_seeds_shows_their_spread(make_problem: MakeProbl
 
 def test_the_mean_over_seeds_is_that_of_every_number(make_problem: MakeProblem) -> None:
     problem = make_problem()
-    one, two = problem.evaluate(), replace(problem, matrices=problem.matrices[:, :1]).evaluate()
+    single = Records(problem.records.rows[:, :1], problem.records.shared)
+    one, two = problem.evaluate(), replace(problem, records=single).evaluate()
     mean = mean_over_seeds([one, two])
     assert mean.seeds == (one, two) and mean_over_seeds([one]) is one
     for task in ("zsl", "gzsl"):

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from tagprism.bundle.record import Records
 from tagprism.evaluation.differences import over_labels, over_splits, verdict
 from tagprism.evaluation.protocols import Evaluation
 
@@ -19,9 +20,9 @@ MakeProblem = Callable[..., Any]  # of conftest.py
 def perfect(problem: Any, seed: int, noise: float) -> Evaluation:
     """A method that knows the answers, more or less."""
     scores = problem.targets + noise * np.random.default_rng(seed).standard_normal(problem.targets.shape)
-    matrices = np.concatenate([scores, np.zeros((len(scores), 1))], axis=1).astype(np.float32)[:, None]
+    records = Records(scores.astype(np.float32)[:, None], np.zeros((len(scores), 1), np.float32))
     labels = np.eye(problem.targets.shape[1], dtype=np.float32)
-    found: Evaluation = replace(problem, matrices=matrices, vectors=labels).evaluate()
+    found: Evaluation = replace(problem, records=records, vectors=labels).evaluate()
     return found
 
 

@@ -20,7 +20,7 @@ from tagprism.evaluation.evaluate import evaluate
 from tagprism.evaluation.metrics import mean_average_precision
 from tagprism.evaluation.protocols import EvaluationProtocol
 from tagprism.evaluation.report import render_report, report_of
-from tagprism.evaluation.scores import score_matrices
+from tagprism.evaluation.scores import streamed_scores
 from tests.small_world import World
 
 K1 = EvaluationProtocol(ks=(1,))
@@ -48,8 +48,8 @@ def test_a_path_and_a_finished_run_and_its_scores_are_measured_alike(world: Worl
     by_path = evaluate(world.run, data.table, data.split, protocol=K1)
     by_run = evaluate(Run(world.run), data.table, data.split, protocol=K1)
     assert by_run.to_json() == by_path.to_json()
-    assert by_path.matrices is not None and by_path.queries is not None
-    scores = score_matrices(by_path.matrices, by_path.queries)
+    assert by_path.records is not None and by_path.queries is not None
+    scores = streamed_scores(by_path.records, by_path.queries)
     by_scores = evaluate(scores, data.table, data.split, protocol=K1)
     for task in ("zsl", "gzsl"):
         assert by_scores.to_json()[task] == by_path.to_json()[task]
@@ -88,7 +88,7 @@ def test_scores_are_in_the_order_of_test_pictures_and_of_seen_then_unseen_labels
         (np.full((22, 8), np.nan), {}, "the score of image 0 for label 0 is nan"),
         (np.full((22, 8), "x"), {}, "must be numbers"),
         (object(), {}, "must be numbers"),
-        (np.zeros((22, 8)), {"neighbours": 2}, "neighbours are found by a model's matrices"),
+        (np.zeros((22, 8)), {"neighbours": 2}, "neighbours are found by a model's records"),
         (np.zeros((22, 8)), {"ks": (0,)}, "K must be at least 1"),
     ],
 )

@@ -72,7 +72,7 @@ def report(make_problem: MakeProblem, pictures: list[Path]) -> Report:
         "A lead.",
         provenance=(("Seed", "0"), ("Commit", "abc <b>")),
         methods={"matrix": [evaluation], "again": [evaluation]},
-        showcase=showcase(evaluation, problem.matrices, problem.vectors, problem.targets, pictures),
+        showcase=showcase(evaluation, problem.records, problem.vectors, problem.targets, pictures),
         tagged=(TaggedPicture(pictures[0], (Tag("<i>dog", "93%", unseen=True), Tag("sea")), "own: 'x' & y"),),
         found=(Ranking("beach", "2 found", (RankedPicture(pictures[1], 1.25), RankedPicture(pictures[2], 1.0))),),
     )
@@ -152,7 +152,7 @@ def test_the_file_is_written_whole(report: Report, tmp_path: Path) -> None:
 def test_the_showcase_has_the_best_and_the_worst_unseen_labels(make_problem: MakeProblem, pictures: list[Path]) -> None:
     problem = make_problem(unknown=0.1)
     evaluation = problem.evaluate()
-    shown = showcase(evaluation, problem.matrices, problem.vectors, problem.targets, pictures, labels=2)
+    shown = showcase(evaluation, problem.records, problem.vectors, problem.targets, pictures, labels=2)
     unseen = sorted(
         (row for row in evaluation.per_label if row.unseen and row.positives),
         key=lambda row: -row.average_precision["zsl"],
@@ -168,11 +168,10 @@ def test_a_ranking_shows_the_first_pictures_and_whether_they_have_the_label(
     make_problem: MakeProblem, pictures: list[Path]
 ) -> None:
     problem = make_problem(unknown=0.3)
-    shown = showcase(problem.evaluate(), problem.matrices, problem.vectors, problem.targets, pictures)
+    shown = showcase(problem.evaluate(), problem.records, problem.vectors, problem.targets, pictures)
     ranking = shown.best[0]
     label = problem.names.index(ranking.title)
-    queries = np.append(problem.vectors[label], 1)
-    scores = (problem.matrices @ queries).max(axis=1)
+    scores = (problem.records.rows @ problem.vectors[label]).max(axis=1) + problem.records.shared[:, 0]
     keep = np.flatnonzero(labelled_images(problem.targets[:, problem.unseen]))
     first = keep[np.argsort(-scores[keep], kind="stable")[:8]]
     assert [picture.path for picture in ranking.pictures] == [pictures[i] for i in first]
@@ -186,8 +185,6 @@ def test_a_ranking_shows_the_first_pictures_and_whether_they_have_the_label(
 def test_few_labels_are_shown_once(make_problem: MakeProblem, pictures: list[Path]) -> None:
     problem = make_problem(labels=9)  # three unseen
     problem.targets[0, :3] = 1
-    shown = showcase(
-        problem.evaluate(), problem.matrices, problem.vectors, problem.targets, pictures, least_positives=2
-    )
+    shown = showcase(problem.evaluate(), problem.records, problem.vectors, problem.targets, pictures, least_positives=2)
     names = [ranking.title for ranking in (*shown.best, *shown.worst)]
     assert len(names) == len(set(names)) == 3

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from tagprism.bundle.record import Records
 from tagprism.errors import InputError
 from tagprism.evaluation import streaming
 from tagprism.evaluation.metrics import (
@@ -27,8 +28,7 @@ from tagprism.evaluation.metrics import (
 )
 from tagprism.evaluation.protocols import Evaluation, EvaluationProtocol, Unverified
 from tagprism.evaluation.ranking import expected_average_precision
-from tagprism.evaluation.scores import score_matrices
-from tagprism.evaluation.streaming import evaluate_matrices
+from tagprism.evaluation.scores import streamed_scores
 
 Problem = Any  # of conftest.py
 MakeProblem = Callable[..., Problem]
@@ -79,7 +79,7 @@ def test_streaming_gives_what_the_metrics_give_in_memory(
     monkeypatch.setattr(streaming, "BLOCK_SCORES", scores_held)  # the second: blocks of 7 of the 30 labels
     problem = make_problem(seed, ties=seed % 2 == 1, unknown=0.3 * (seed // 2))
     result = problem.evaluate(ks=KS, unknown=unknown).to_json()
-    scores = score_matrices(problem.matrices, problem.vectors)
+    scores = streamed_scores(problem.records, problem.vectors)
     for task, labels in (("zsl", problem.unseen), ("gzsl", np.ones(len(problem.names), bool))):
         own_scores, own_targets = scores[:, labels], problem.targets[:, labels]
         shown = labelled_images(own_targets)
@@ -90,16 +90,16 @@ def test_streaming_gives_what_the_metrics_give_in_memory(
             assert numbers == pytest.approx(in_memory(own_scores[keep], own_targets[keep], unknown), rel=1e-9)
 
 
-def test_scores_are_the_largest_product_of_a_row_with_the_label_and_a_one(problem: Problem) -> None:
-    queries = np.concatenate([problem.vectors, np.ones((len(problem.names), 1))], axis=1)
-    expected = np.einsum("nmd,ld->nml", problem.matrices.astype(np.float64), queries).max(axis=1)
-    np.testing.assert_allclose(score_matrices(problem.matrices, problem.vectors), expected, atol=1e-5)
+def test_scores_are_the_largest_product_of_a_row_with_the_label_and_the_shared_number(problem: Problem) -> None:
+    products = np.einsum("nmd,ld->nml", problem.records.rows.astype(np.float64), problem.vectors)
+    expected = products.max(axis=1) + problem.records.shared
+    np.testing.assert_allclose(streamed_scores(problem.records, problem.vectors), expected, atol=1e-5)
 
 
 def test_each_label_has_its_own_row(make_problem: MakeProblem) -> None:
     problem = make_problem(unknown=0.2)
     rows = problem.evaluate().to_json()["per_label"]
-    scores = score_matrices(problem.matrices, problem.vectors)
+    scores = streamed_scores(problem.records, problem.vectors)
     for task, labels in (("zsl", np.flatnonzero(problem.unseen)), ("gzsl", np.arange(30))):
         shown = labelled_images(problem.targets[:, labels])
         targets = problem.targets[shown][:, labels]
@@ -170,21 +170,25 @@ def test_a_k_above_the_labels_of_a_task_is_left_out_of_it(problem: Problem) -> N
 
 
 @pytest.mark.parametrize("dtype", ["float16", "float32"])
-def test_memory_mapped_matrices_give_the_same(problem: Problem, tmp_path: Path, dtype: str) -> None:
-    rounded = replace(problem, matrices=problem.matrices.astype(dtype))
-    np.save(tmp_path / "matrices.npy", rounded.matrices)
-    mapped = replace(problem, matrices=np.load(tmp_path / "matrices.npy", mmap_mode="r"))
-    widened = replace(problem, matrices=rounded.matrices.astype(np.float32))
+def test_memory_mapped_records_give_the_same(problem: Problem, tmp_path: Path, dtype: str) -> None:
+    rounded = replace(problem, records=problem.records.astype(dtype))
+    np.save(tmp_path / "rows.npy", rounded.records.rows)
+    np.save(tmp_path / "shared.npy", rounded.records.shared)
+    parts = (np.load(tmp_path / f"{name}.npy", mmap_mode="r") for name in ("rows", "shared"))
+    mapped = replace(problem, records=Records(*parts))
+    widened = replace(problem, records=rounded.records.astype(np.float32))
     assert mapped.evaluate().to_json() == rounded.evaluate().to_json() == widened.evaluate().to_json()
 
 
 def test_a_perfect_model_reaches_the_ceiling_and_a_blind_one_stays_near_chance(make_problem: MakeProblem) -> None:
     problem = make_problem(images=1500)
     labels = np.eye(len(problem.names), dtype=np.float32)
-    perfect = np.concatenate([problem.targets, np.zeros((1500, 1))], axis=1)[:, None].astype(np.float32)
+    perfect = problem.targets[:, None].astype(np.float32)
     random = np.random.default_rng(1).random(perfect.shape, np.float32)
-    best = replace(problem, matrices=perfect, vectors=labels).evaluate()
-    blind = replace(problem, matrices=random, vectors=labels).evaluate()
+    best, blind = (
+        replace(problem, records=Records(rows, np.zeros((1500, 1), np.float32)), vectors=labels).evaluate()
+        for rows in (perfect, random)
+    )
     for task in ("zsl", "gzsl"):
         figures = best.task(task).labelled
         assert figures.mean_ap == pytest.approx(100)
@@ -197,9 +201,9 @@ REFUSED: list[tuple[dict[str, Any], dict[str, Any], str]] = [
     (
         {"names": ("one",)},
         {},
-        r"^300 matrices, 1 names, 30 vectors, 30 seen/unseen marks and targets \(300, 30\) do not",
+        r"^300 records, 1 names, 30 vectors, 30 seen/unseen marks and targets \(300, 30\) do not",
     ),
-    ({"targets": np.zeros((7, 30), np.int8)}, {}, r"do not fit; targets must have the shape \(matrices, names\)\.$"),
+    ({"targets": np.zeros((7, 30), np.int8)}, {}, r"do not fit; targets must have the shape \(records, names\)\.$"),
     ({"targets": np.full((300, 30), 3, np.int8)}, {}, "^targets must be 1"),
     (
         {"targets": np.zeros((300, 30), np.int8)},
@@ -210,7 +214,7 @@ REFUSED: list[tuple[dict[str, Any], dict[str, Any], str]] = [
     (
         {"vectors": np.ones((30, 7), np.float32)},
         {},
-        r"^ranking matrices \(300, 3, 9\) must have .* Evaluate with the label",
+        r"^records of 3 x 8 and 1 numbers want .* Evaluate with the label",
     ),
     ({}, {"ks": (0, 3)}, "^K must be at least 1, not 0.$"),
     ({}, {"unknown": "maybe"}, "^unknown must be one of ignore, negative"),
@@ -227,10 +231,9 @@ def test_what_does_not_fit_is_refused(
 
 
 def test_a_score_that_is_not_finite_names_the_image(problem: Problem) -> None:
-    matrices = problem.matrices.copy()
-    matrices[200, :, 0] = np.nan
+    problem.records.rows[200, :, 0] = np.nan
     with pytest.raises(InputError, match=r"^the score of image 200 for label 0 is nan, not finite"):
-        evaluate_matrices(matrices, problem.names, problem.vectors, problem.unseen, problem.targets)
+        problem.evaluate()
 
 
 def test_the_room_needs_no_torch_and_no_training() -> None:

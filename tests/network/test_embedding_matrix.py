@@ -1,4 +1,4 @@
-"""The head, the ranking matrix and their ONNX file; and that shapes are checked at all."""
+"""The head, the standardised rows and their ONNX file; and that shapes are checked at all."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from tagprism.bundle.onnx_model import OnnxNetwork
+from tagprism.bundle.onnx_model import OnnxNetwork, RecordNetwork
 from tagprism.bundle.score import max_similarity_numpy
 from tagprism.errors import InputError
 from tagprism.network.backbones import Backbone
-from tagprism.network.embedding_matrix import EmbeddingMatrix, Network, RankingMatrix, max_similarity
+from tagprism.network.embedding_matrix import EmbeddingMatrix, Network, Standardiser, max_similarity
 from tagprism.network.export import export_onnx
 from tests.command_line import python
 
@@ -31,44 +31,43 @@ def test_the_head_is_a_linear_map_with_rows_one_after_the_other() -> None:
     assert head.linear.bias is None
 
 
-def test_the_ranking_matrix_gives_the_standardised_score() -> None:
+def test_rows_and_shared_number_give_the_standardised_score() -> None:
     seen, unseen = torch.randn(6, 4), torch.randn(3, 4)
     matrices = torch.randn(5, 3, 4) * torch.logspace(-2, 2, 5)[:, None, None]
-    ranking = RankingMatrix(seen)(matrices)
+    rows, shared = Standardiser(seen)(matrices)
     for image in range(5):
         raw = (matrices[image] @ seen.T).amax(0)
         wanted = ((matrices[image] @ torch.cat([seen, unseen]).T).amax(0) - raw.mean()) / raw.std(correction=0)
-        queries = torch.cat([torch.cat([seen, unseen]), torch.ones(9, 1)], dim=1)
-        scores, _ = max_similarity(ranking[image : image + 1], queries)
-        assert torch.allclose(scores[0], wanted, atol=1e-4)
-    assert ranking.shape == (5, 3, 5)
+        scores, _ = max_similarity(rows[image : image + 1], torch.cat([seen, unseen]))
+        assert torch.allclose(scores[0] + shared[image], wanted, atol=1e-4)
+    assert rows.shape == (5, 3, 4) and shared.shape == (5, 1)
 
 
 def test_without_standardising_scores_are_raw() -> None:
     seen, matrices = torch.randn(6, 4), torch.randn(5, 3, 4)
-    ranking = RankingMatrix(seen, standardise=False)(matrices)
-    scores, winners = max_similarity(ranking, torch.cat([seen, torch.ones(6, 1)], dim=1))
-    raw, raw_winners = max_similarity(matrices, seen)
-    assert torch.allclose(scores, raw) and torch.equal(winners, raw_winners)
+    rows, shared = Standardiser(seen, standardise=False)(matrices)
+    assert torch.equal(rows, matrices) and torch.equal(shared, torch.zeros(5, 1))
 
 
 def test_an_image_whose_scores_are_all_equal_stays_finite() -> None:
-    assert RankingMatrix(torch.randn(4, 3))(torch.zeros(1, 2, 3)).isfinite().all()
+    assert all(part.isfinite().all() for part in Standardiser(torch.randn(4, 3))(torch.zeros(1, 2, 3)))
 
 
 @pytest.mark.slow
 def test_onnx_agrees_with_torch_in_every_batch_size(tmp_path: Path) -> None:
     backbone = Backbone("test_efficientnet.r160_in1k", "random")
-    network = Network(backbone, EmbeddingMatrix(backbone.features, 3, 8), RankingMatrix(torch.randn(6, 8)))
+    network = Network(backbone, EmbeddingMatrix(backbone.features, 3, 8), Standardiser(torch.randn(6, 8)))
     difference = export_onnx(network, (32, 48), tmp_path / "model.onnx")
     assert difference < 1e-2
     assert [path.name for path in tmp_path.iterdir()] == ["model.onnx"]  # the weights are inside
-    model = OnnxNetwork(tmp_path / "model.onnx", threads=1)
+    model = RecordNetwork(tmp_path / "model.onnx", 8, threads=1)
     for size in (1, 3):
         pixels = np.random.default_rng(size).standard_normal((size, 3, 32, 48), dtype=np.float32)
         with torch.inference_mode():
-            expected = network(torch.from_numpy(pixels)).numpy()
-        np.testing.assert_allclose(model(pixels), expected, rtol=1e-3, atol=1e-3)
+            rows, shared = network(torch.from_numpy(pixels))
+        found = model.records(pixels)
+        np.testing.assert_allclose(found.rows, rows.numpy(), rtol=1e-3, atol=1e-3)
+        np.testing.assert_allclose(found.shared, shared.numpy(), rtol=1e-3, atol=1e-3)
 
 
 class _Dice(nn.Module):
@@ -95,7 +94,7 @@ def test_wrong_shapes_are_noticed_while_the_tests_run() -> None:
     with pytest.raises(jaxtyping.TypeCheckError):
         max_similarity_numpy(np.zeros((1, 2, 3), np.float32), np.zeros((4, 5), np.float32))
     with pytest.raises(jaxtyping.TypeCheckError):
-        RankingMatrix(torch.zeros(4, 5))(torch.zeros(2, 5))
+        Standardiser(torch.zeros(4, 5))(torch.zeros(2, 5))
 
 
 def test_shapes_are_checked_without_torch_too() -> None:

@@ -1,4 +1,4 @@
-"""Which backbones can say where something comes from, and that the exported places sum to the ranking matrix."""
+"""Which backbones can say where something comes from, and that the exported places sum to the rows."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from tagprism.bundle.onnx_model import OnnxNetwork
+from tagprism.bundle.onnx_model import RecordNetwork
 from tagprism.network.backbones import Backbone
-from tagprism.network.embedding_matrix import EmbeddingMatrix, Network, RankingMatrix
+from tagprism.network.embedding_matrix import EmbeddingMatrix, Network, Standardiser
 from tagprism.network.export import PlacedNetwork, export_onnx, find_places
 
 TINY = "test_efficientnet.r160_in1k"
@@ -65,7 +65,7 @@ def test_channels_may_come_last_and_numbers_decide(bias: float, places: tuple[in
 def network_of(name: str = TINY, vectors: int = 3, *, standardise: bool = True) -> Network:
     backbone = Backbone(name, "random")
     head = EmbeddingMatrix(backbone.features, vectors, 8)
-    return Network(backbone, head, RankingMatrix(torch.randn(6, 8), standardise=standardise)).eval()
+    return Network(backbone, head, Standardiser(torch.randn(6, 8), standardise=standardise)).eval()
 
 
 @pytest.mark.parametrize("standardise", [True, False])
@@ -76,16 +76,16 @@ def test_a_place_gives_its_part_of_the_mean(name: str, size: tuple[int, int], st
     assert grid is not None
     pixels = torch.randn(3, 3, *size)
     with torch.inference_mode():
-        matrices, places = PlacedNetwork(network, grid)(pixels, torch.arange(3))
-        expected = network(pixels)
+        found_rows, shared, places = PlacedNetwork(network, grid)(pixels, torch.arange(3))
+        expected, expected_shared = network(pixels)
         found = network.backbone.last_map(pixels)
         rows = found.flatten(2).mT if found.ndim == 4 else found[:, 1:]
         raw = network.head(network.backbone(pixels))
         deviation = raw[1, 0, 0] / expected[1, 0, 0]
         row, column = grid[0] - 1, 1
         one = network.head.linear(rows[1, row * grid[1] + column]) / (grid[0] * grid[1] * deviation)
-    torch.testing.assert_close(matrices, expected)
-    torch.testing.assert_close(places.sum(dim=1), expected[..., :-1], rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close((found_rows, shared), (expected, expected_shared))
+    torch.testing.assert_close(places.sum(dim=1), expected, rtol=1e-4, atol=1e-4)
     torch.testing.assert_close(places[1, row * grid[1] + column].flatten(), one, rtol=1e-3, atol=1e-5)
 
 
@@ -96,15 +96,16 @@ def test_the_file_gives_places_only_when_asked_and_holds_the_head_once(tmp_path:
     export_onnx(PlacedNetwork(network, (2, 3)), (64, 96), path)
     weights = 4 * sum(parameter.numel() for parameter in network.parameters())
     assert path.stat().st_size < weights + 4 * network.head.linear.weight.numel() / 2
-    model = OnnxNetwork(path, threads=1)
+    model = RecordNetwork(path, 8, threads=1)
     for size in (1, 3):
         pixels = np.random.default_rng(size).standard_normal((size, 3, 64, 96), dtype=np.float32)
-        matrices, places = model.placed(pixels)
+        found, places = model.placed(pixels)
         with torch.inference_mode():
-            expected = network(torch.from_numpy(pixels)).numpy()
-        np.testing.assert_allclose(model(pixels), expected, rtol=1e-3, atol=1e-3)
-        np.testing.assert_array_equal(matrices, model(pixels))
+            rows, shared = network(torch.from_numpy(pixels))
+        np.testing.assert_allclose(found.rows, rows.numpy(), rtol=1e-3, atol=1e-3)
+        np.testing.assert_allclose(found.shared, shared.numpy(), rtol=1e-3, atol=1e-3)
+        np.testing.assert_array_equal(found.rows, model.records(pixels).rows)
         assert places.shape == (size, 6, 200, 8)
-        np.testing.assert_allclose(places.sum(axis=1), matrices[..., :-1], rtol=1e-3, atol=1e-4)
+        np.testing.assert_allclose(places.sum(axis=1), found.rows, rtol=1e-3, atol=1e-4)
     apart = np.concatenate([model.placed(pixels[row : row + 1])[1] for row in range(3)])
     np.testing.assert_allclose(places, apart, rtol=1e-4, atol=1e-4)  # a picture's places are its own

@@ -10,13 +10,13 @@ from hypothesis import strategies as st
 from torch import nn
 
 from tagprism.bundle.neighbours import nearest_pictures, smoothed
-from tagprism.bundle.score import max_similarity_numpy, scoring_vectors
+from tagprism.bundle.score import score_records, scoring_vectors
 from tagprism.errors import InputError
 from tagprism.labels.encoders.encoder import unit_rows
 from tagprism.network.backbones import Backbone, BackboneUnion, make_backbone
 from tagprism.network.class_columns import ClassColumns
 from tagprism.network.class_evidence import ClassEvidence
-from tagprism.network.embedding_matrix import EmbeddingMatrix, Network, RankingMatrix
+from tagprism.network.embedding_matrix import EmbeddingMatrix, Network, Standardiser
 from tagprism.network.export import find_places
 from tagprism.network.prior import ClassifierPrior
 
@@ -48,10 +48,9 @@ def test_class_columns_add_evidence_times_affinity_to_all_labels_and_less_to_tra
     vectors, seen, labels = (unit_rows(random.standard_normal((n, D)).astype(np.float32)) for n in (K, S, 9))
     features = torch.rand(4, C + K)  # the last K are the evidence for the classes
     columns = ClassColumns(K, D, K, S, weight=0.7).fill(vectors, seen, features.numpy())
-    network = Network(nn.Identity(), EmbeddingMatrix(C, M, D), RankingMatrix(torch.tensor(seen)), columns)
-    plain = Network(nn.Identity(), network.head, network.ranking)
-    with torch.inference_mode():
-        matrices, before = network.of_features(features).numpy(), plain.of_features(features).numpy()
+    network = Network(nn.Identity(), EmbeddingMatrix(C, M, D), Standardiser(torch.tensor(seen)), columns)
+    plain = Network(nn.Identity(), network.head, network.standardiser)
+    records, before = network.records(features.numpy()), plain.records(features.numpy())
 
     def affinities_times_evidence(words: np.ndarray) -> np.ndarray:
         """(4, L), pair by pair."""
@@ -61,8 +60,8 @@ def test_class_columns_add_evidence_times_affinity_to_all_labels_and_less_to_tra
 
     over = affinities_times_evidence(seen)
     expected = (affinities_times_evidence(labels) - over.mean(axis=1, keepdims=True)) / over.std(axis=1, keepdims=True)
-    own = max_similarity_numpy(before, scoring_vectors(labels))[0]
-    found = max_similarity_numpy(matrices, scoring_vectors(labels, network.class_affinity, np.arange(9) < 4))[0]
+    own = score_records(before, scoring_vectors(labels))[0]
+    found = score_records(records, scoring_vectors(labels, network.class_affinity, np.arange(9) < 4))[0]
     weight = np.where(np.arange(9) < 4, 0.7 / 4, 0.7)
     np.testing.assert_allclose(found, own + weight * expected, atol=1e-3)
 
@@ -113,9 +112,9 @@ def test_backbones_that_want_other_pixels_are_refused() -> None:
 @given(st.integers(1, 12), st.integers(1, 15), st.integers(0, 2**32 - 1))
 def test_smoothing_is_the_mean_over_the_likest_pictures(count: int, k: int, seed: int) -> None:
     random = np.random.default_rng(seed)
-    matrices, scores = random.standard_normal((count, M, D + 3)), random.standard_normal((count, 4)).astype(np.float32)
-    nearest = nearest_pictures(matrices, D, k)
-    means = matrices[:, :, :D].mean(axis=1)
+    rows, scores = random.standard_normal((count, M, D)), random.standard_normal((count, 4)).astype(np.float32)
+    nearest = nearest_pictures(rows, k)
+    means = rows.mean(axis=1)
     means /= np.linalg.norm(means, axis=1, keepdims=True)
     assert nearest.shape == (count, min(k, count - 1))
     found = smoothed(scores, np.arange(count), nearest)

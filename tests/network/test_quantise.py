@@ -12,6 +12,7 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from tagprism.bundle.agreement import measure_agreement
+from tagprism.bundle.record import Records
 from tagprism.errors import InputError
 from tagprism.network.onnx_weights import store_small
 from tagprism.network.quantise import quantise_network
@@ -75,8 +76,9 @@ def test_both_outputs_are_kept_and_fit_each_other(form: str, near: float, networ
     quantise_network(network, tmp_path / "small.onnx", form, np.split(pixels[:16], 2))  # type: ignore[arg-type]
     output, places = run(tmp_path / "small.onnx", pixels[16:], [3, 5])
     wanted, _ = run(network, pixels[16:], [3, 5])
-    queries = random.normal(size=(10, D)).astype(np.float32)
-    assert measure_agreement(wanted, output, queries, queries).mean_cosine > near
+    queries = random.normal(size=(10, D + 1)).astype(np.float32)
+    pair = (Records(rows, np.zeros((16, 1), np.float32)) for rows in (wanted, output))
+    assert measure_agreement(*pair, queries, queries).mean_cosine > near
     summed = places.mean(axis=1).reshape(2, M, D)
     np.testing.assert_allclose(summed, output[[3, 5]], atol=1e-4)
     kinds = {tensor.name: tensor.data_type for tensor in onnx.load(tmp_path / "small.onnx").graph.initializer}
@@ -110,12 +112,14 @@ def test_a_network_without_convolutions_has_no_int8_form(tmp_path: Path) -> None
 
 
 def test_agreement_counts_shared_labels() -> None:
-    one = np.eye(3, dtype=np.float32)[None]
-    queries = np.eye(3, dtype=np.float32)
+    nothing = np.zeros((1, 1), np.float32)
+    one = Records(np.eye(3, dtype=np.float32)[None], nothing)
+    queries = np.eye(3, 4, dtype=np.float32)
     same = measure_agreement(one, one, queries, queries)
     assert (same.top_k, same.top_k_agreement, same.max_error, same.mean_cosine) == (3, 1.0, 0.0, 1.0)
-    seven = np.eye(7, dtype=np.float32)
+    seven = np.eye(7, 8, dtype=np.float32)
     rising = np.arange(7, dtype=np.float32)[None, None]  # best: 6 5 4 3 2
-    other = measure_agreement(rising, rising[:, :, ::-1].copy(), seven, seven)  # best: 0 1 2 3 4
+    falling = Records(rising[:, :, ::-1].copy(), nothing)  # best: 0 1 2 3 4
+    other = measure_agreement(Records(rising, nothing), falling, seven, seven)
     assert other.top_k == 5 and other.top_k_agreement == pytest.approx(3 / 5)
     assert other.max_score_error == other.max_error == 6

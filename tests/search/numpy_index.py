@@ -1,6 +1,6 @@
 """The plain form of an index, which the engines are held against: SQLite keeps it, one numpy product ranks it.
 
-Slow to open and to change, as all matrices are read into memory again after every change.
+Slow to open and to change, as all records are read into memory again after every change.
 """
 
 from __future__ import annotations
@@ -11,9 +11,10 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
-from jaxtyping import Float, Float32, Integer
+from jaxtyping import Float32, Integer
 
-from tagprism.bundle.score import max_similarity_numpy
+from tagprism.bundle.record import Records, Shape
+from tagprism.bundle.score import score_records
 from tagprism.errors import InputError
 from tagprism.files import machine_errors
 from tagprism.search.contract import (
@@ -34,10 +35,9 @@ from tagprism.sqlite_file import SqliteFile
 _FILE = "pictures.sqlite"
 _TABLES = """
 PRAGMA synchronous=FULL;
-CREATE TABLE IF NOT EXISTS shape (one INTEGER PRIMARY KEY, M INTEGER, Q INTEGER);
-CREATE TABLE IF NOT EXISTS picture (id INTEGER PRIMARY KEY, json TEXT, matrix BLOB);
+CREATE TABLE IF NOT EXISTS shape (one INTEGER PRIMARY KEY, M INTEGER, D INTEGER, S INTEGER);
+CREATE TABLE IF NOT EXISTS picture (id INTEGER PRIMARY KEY, json TEXT, record BLOB);
 """
-_CHUNK = 4096  # pictures multiplied at once
 
 
 class NumpyIndex:
@@ -45,16 +45,16 @@ class NumpyIndex:
 
     Args:
         folder: where it is kept; made when absent.
-        shape: (M, Q) of its matrices; needed only where there is no index yet.
+        shape: of its records; needed only where there is no index yet.
 
     Raises:
         InputError: there is no index and no shape, or one of another shape.
         MachineError: the folder cannot be written, the disk is full, the file is damaged; by every method.
     """
 
-    def __init__(self, folder: Path, shape: tuple[int, int] | None = None) -> None:
+    def __init__(self, folder: Path, shape: Shape | None = None) -> None:
         self._file = folder / _FILE
-        self._read_at = -1  # count of other connections' changes when `_ids` and `_matrices` were read; -1: read again
+        self._read_at = -1  # count of other connections' changes when `_ids` and `_records` were read; -1: read again
         with machine_errors(folder):
             folder.mkdir(parents=True, exist_ok=True)
         if shape is None and not self._file.exists():
@@ -66,14 +66,14 @@ class NumpyIndex:
             self.close()
             raise
 
-    def _shape(self, shape: tuple[int, int] | None) -> tuple[int, int]:
+    def _shape(self, shape: Shape | None) -> Shape:
         with self._db.errors():
             if shape is not None:
-                self._db.sql.execute("INSERT OR IGNORE INTO shape VALUES (1, ?, ?)", shape)
-            found = self._db.sql.execute("SELECT M, Q FROM shape").fetchone()
+                self._db.sql.execute("INSERT OR IGNORE INTO shape VALUES (1, ?, ?, ?)", shape)
+            found = self._db.sql.execute("SELECT M, D, S FROM shape").fetchone()
         if found is None or (shape is not None and found != shape):
-            raise InputError(f"holds matrices of shape {found}, not {shape}.", where=str(self._file))
-        return int(found[0]), int(found[1])
+            raise InputError(f"holds records of shape {found}, not {shape}.", where=str(self._file))
+        return Shape(*found)
 
     @contextmanager
     def _transaction(self) -> Iterator[None]:
@@ -81,12 +81,12 @@ class NumpyIndex:
             self._read_at = -1
             yield
 
-    def add(self, pictures: Sequence[Picture], matrices: Float[np.ndarray, "n M Q"]) -> None:
+    def add(self, pictures: Sequence[Picture], records: Records) -> None:
         """Add pictures, or replace those of the same id: all of them or, with an error, none."""
-        check_added(pictures, matrices, self.shape)
+        check_added(pictures, records, self.shape)
         rows = (
-            (picture.id, json.dumps(as_json(picture)), matrix.astype("<f4").tobytes())
-            for picture, matrix in zip(pictures, matrices, strict=True)
+            (picture.id, json.dumps(as_json(picture)), _bytes(record))
+            for picture, record in zip(pictures, records, strict=True)
         )
         with self._transaction():
             self._db.sql.executemany("INSERT OR REPLACE INTO picture VALUES (?, ?, ?)", rows)
@@ -96,61 +96,61 @@ class NumpyIndex:
         with self._transaction():
             self._db.sql.executemany("DELETE FROM picture WHERE id = ?", ((one,) for one in ids if 1 <= one <= MAX_ID))
 
-    def _read(self) -> tuple[Integer[np.ndarray, " n"], Float32[np.ndarray, "n M Q"]]:
-        """Ids and matrices as they are now, ids rising."""
+    def _read(self) -> tuple[Integer[np.ndarray, " n"], Records]:
+        """Ids and records as they are now, ids rising."""
         with self._db.errors():
             changes = self._db.sql.execute("PRAGMA data_version").fetchone()[0]
             if changes != self._read_at:
-                rows = self._db.sql.execute("SELECT id, matrix FROM picture ORDER BY id").fetchall()
+                rows = self._db.sql.execute("SELECT id, record FROM picture ORDER BY id").fetchall()
                 self._ids = np.array([number for number, _ in rows], np.int64)
-                flat = np.frombuffer(b"".join(matrix for _, matrix in rows), "<f4")
-                self._matrices = flat.reshape(-1, *self.shape).astype(np.float32, copy=False)
+                self._records = self._of_bytes([record for _, record in rows])
                 self._read_at = changes
-            return self._ids, self._matrices
+            return self._ids, self._records
+
+    def _of_bytes(self, parts: list[bytes]) -> Records:
+        M, D, S = self.shape
+        flat = np.frombuffer(b"".join(parts), "<f4").astype(np.float32).reshape(-1, M * D + S)
+        return Records(flat[:, : M * D].reshape(-1, M, D), flat[:, M * D :])
 
     def search(
-        self, scoring_vectors: Float32[np.ndarray, "q Q"], limit: int, *, where: Filter | None = None
+        self,
+        scoring_vectors: Float32[np.ndarray, "q Q"],
+        limit: int,
+        *,
+        where: Filter | None = None,
+        exact: bool = False,
     ) -> list[list[Hit]]:
         """The best pictures for each of q scoring vectors, best first; ties: lowest id first."""
-        check_scoring_vectors(scoring_vectors, self.shape[1])
-        ids, matrices = self._read()
+        check_scoring_vectors(scoring_vectors, self.shape.width)
+        ids, records = self._read()
         if where is not None:
             for beginnings in (*where.taken, *where.not_taken):
                 moments(beginnings)  # what is no time is an error, also where there are no pictures
             kept = [row for row, picture in enumerate(self.get(ids.tolist())) if picture and meets(picture, where)]
-            ids, matrices = ids[kept], matrices[kept]
-        scores = self._scores(matrices, scoring_vectors)
+            ids, records = ids[kept], records[np.array(kept, int)]
         hits = []
-        for column in scores.T:
+        for column in score_records(records, scoring_vectors)[0].T:
             best = np.lexsort((ids, -column))[:limit]
             hits.append([Hit(int(ids[row]), float(column[row])) for row in best])
         return hits
-
-    @staticmethod
-    def _scores(
-        matrices: Float32[np.ndarray, "n M Q"], scoring_vectors: Float32[np.ndarray, "q Q"]
-    ) -> Float32[np.ndarray, "n q"]:
-        chunks = (matrices[start : start + _CHUNK] for start in range(0, len(matrices), _CHUNK))
-        scores = [max_similarity_numpy(chunk, scoring_vectors)[0] for chunk in chunks]
-        return np.concatenate(scores) if scores else np.empty((0, len(scoring_vectors)), np.float32)
 
     def get(self, ids: Sequence[int]) -> list[Picture | None]:
         """Pictures by id, None for an id that is not there."""
         return [None if row is None else from_json(one, json.loads(row[0])) for one, row in self._rows("json", ids)]
 
-    def matrices(self, ids: Sequence[int]) -> Float32[np.ndarray, "n M Q"]:
-        """Stored matrices; a `KeyError` for an id not there."""
-        found = np.empty((len(ids), *self.shape), np.float32)
-        for place, (one, row) in enumerate(self._rows("matrix", ids)):
+    def records(self, ids: Sequence[int]) -> Records:
+        """Stored records; a `KeyError` for an id not there."""
+        found = []
+        for one, row in self._rows("record", ids):
             if row is None:
                 raise KeyError(one)
-            found[place] = np.frombuffer(row[0], "<f4").reshape(self.shape)
-        return found
+            found.append(row[0])
+        return self._of_bytes(found)
 
     def scores(self, scoring_vectors: Float32[np.ndarray, "q Q"], ids: Sequence[int]) -> Float32[np.ndarray, "q n"]:
         """Scores of given pictures for each scoring vector; a `KeyError` for an id not there."""
-        check_scoring_vectors(scoring_vectors, self.shape[1])
-        return self._scores(self.matrices(ids), scoring_vectors).T
+        check_scoring_vectors(scoring_vectors, self.shape.width)
+        return score_records(self.records(ids), scoring_vectors)[0].T
 
     def pictures(self, after: int = 0) -> Iterator[Picture]:
         """All pictures of an id above `after`, by rising id."""
@@ -181,3 +181,7 @@ class NumpyIndex:
     def close(self) -> None:
         """Let go of the file."""
         self._db.close()
+
+
+def _bytes(record: Records) -> bytes:
+    return np.concatenate([record.rows.ravel(), record.shared.ravel()]).astype("<f4").tobytes()

@@ -15,6 +15,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from qdrant_client import QdrantClient
 
+from tagprism.bundle.record import Records, Shape
 from tagprism.errors import InputError
 from tagprism.search.contract import Filter, Hit, Index, Picture
 from tagprism.search.edge_index import EdgeIndex
@@ -25,7 +26,8 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore:Local mode performs exact:UserWarning"),
     pytest.mark.filterwarnings("ignore:Payload indexes have no effect in the local Qdrant:UserWarning"),
 ]
-SHAPE = M, Q = 3, 5
+SHAPE = Shape(3, 4, 2)
+Q = SHAPE.width
 SERVER = "TAGPRISM_TEST_QDRANT"  # qdrant+http://HOST:6333, where a real server is to be tested too
 
 
@@ -46,7 +48,7 @@ def _edge(storage: str) -> Callable[[Path], Form]:
 
 def _local(folder: Path) -> Form:
     client = QdrantClient(":memory:")
-    index = QdrantIndex.create(client, "photos", {"vectors": M, "columns": Q, "storage": "float32"})
+    index = QdrantIndex.create(client, "photos", {**SHAPE._asdict(), "storage": "float32"})
     index.close = lambda: None  # type: ignore[method-assign]  # what is in memory goes with the client
     return Form(index, lambda: QdrantIndex(client, "photos"))
 
@@ -56,12 +58,12 @@ def _server(folder: Path) -> Form:
     if not address:
         pytest.skip(f"no Qdrant server is named by {SERVER} (its key, if any, by {API_KEY})")
     client, name = connect(f"{address.rstrip('/')}/tagprism-test-{uuid4().hex}")
-    settings = {"vectors": M, "columns": Q, "storage": "float32"}
+    settings = {**SHAPE._asdict(), "storage": "float32"}
     return Form(QdrantIndex.create(client, name, settings), lambda: QdrantIndex(*connect(f"{address}/{name}")))
 
 
 FORMS = {"numpy": _numpy, "qdrant-local": _local, "qdrant-server": _server}
-FORMS |= {f"edge-{storage}": _edge(storage) for storage in ("float32", "float16", "int8")}
+FORMS |= {f"edge-{storage}": _edge(storage) for storage in ("float32", "half")}
 
 
 @pytest.fixture(params=FORMS, scope="module")
@@ -89,15 +91,30 @@ def picture(number: int, **changes: object) -> Picture:
     return replace(plain, **changes)  # type: ignore[arg-type]
 
 
-def slowly(kept: dict[int, np.ndarray], query: np.ndarray, limit: int) -> list[Hit]:
-    """Search as plainly as can be. Whole numbers keep every form's arithmetic exact, float16 as well."""
-    hits = [Hit(one, max(float(np.dot(row, query)) for row in matrix)) for one, matrix in kept.items()]
+def slowly(kept: dict[int, Records], query: np.ndarray, limit: int) -> list[Hit]:
+    """Search as plainly as can be. Whole numbers keep every form's arithmetic exact, 16 bits as well."""
+    w, v = query[: SHAPE.dimension], query[SHAPE.dimension :]
+    hits = [
+        Hit(one, max(float(np.dot(row, w)) for row in record.rows[0]) + float(np.dot(record.shared[0], v)))
+        for one, record in kept.items()
+    ]
     return sorted(hits, key=lambda hit: (-hit.score, hit.id))[:limit]
 
 
 def whole(seed: int, *shape: int) -> np.ndarray:
     """Few different small whole numbers: many ties."""
     return np.random.default_rng(seed).integers(-2, 3, shape).astype(np.float32)
+
+
+def some_records(seed: int, count: int) -> Records:
+    return Records(whole(seed, count, *SHAPE[:2]), whole(seed + 1, count, SHAPE.shared))
+
+
+def same(one: Records, other: Records) -> bool:
+    return np.array_equal(one.rows, other.rows) and np.array_equal(one.shared, other.shared)
+
+
+NONE = some_records(0, 0)
 
 
 class TestChanges:
@@ -115,15 +132,15 @@ class TestChanges:
     )
     def test_any_changes_leave_what_the_slow_version_has(self, index: Index, changes: list, limit: int) -> None:
         index.remove([one.id for one in index.pictures()])
-        kept: dict[int, np.ndarray] = {}
+        kept: dict[int, Records] = {}
         told: dict[int, Picture] = {}
         for what, numbers, seed in changes:
             ids = sorted(numbers, reverse=bool(seed % 2))
             if what == "add":
-                matrices = whole(seed, len(ids), *SHAPE)
+                records = some_records(seed, len(ids))
                 pictures = [picture(one, size=seed) for one in ids]
-                index.add(pictures, matrices)
-                kept |= dict(zip(ids, matrices, strict=True))
+                index.add(pictures, records)
+                kept |= dict(zip(ids, records, strict=True))
                 told |= dict(zip(ids, pictures, strict=True))
             elif what == "remove":
                 index.remove(ids)
@@ -137,28 +154,28 @@ class TestChanges:
         assert [one.id for one in index.pictures(after=limit)] == sorted(one for one in told if one > limit)
         assert index.info().pictures == len(kept)
         ids = list(kept)
-        assert np.array_equal(index.matrices(ids), np.array([kept[one] for one in ids]).reshape(-1, *SHAPE))
+        assert same(index.records(ids), Records.joined([NONE, *kept.values()]))
         expected = [[slowly({one: kept[one]}, vector, 1)[0].score for one in ids] for vector in vectors]
         assert np.array_equal(index.scores(vectors, ids), np.array(expected, np.float32).reshape(3, len(ids)))
 
     def test_what_was_added_is_there_after_opening_again(self, kind: str, tmp_path: Path) -> None:
         form = FORMS[kind](tmp_path)
-        matrices = whole(1, 3, *SHAPE)
+        records = some_records(1, 3)
         pictures = [picture(one) for one in (7, 3, 12)]
-        form.index.add(pictures, matrices)
+        form.index.add(pictures, records)
         form.index.remove([3])
         form.index.close()
         again = form.reopen()
         assert again.get([12, 3, 7]) == [pictures[2], None, pictures[0]]
-        assert np.array_equal(again.matrices([7, 12]), matrices[[0, 2]])
+        assert same(again.records([7, 12]), records[np.array([0, 2])])
         again.close()
 
     def test_an_id_added_again_is_replaced(self, index: Index) -> None:
-        old, new = whole(1, 1, *SHAPE), whole(2, 1, *SHAPE)
+        old, new = some_records(1, 1), some_records(2, 1)
         index.add([picture(1)], old)
         index.add([picture(1, path="/elsewhere.jpg")], new)
         assert index.get([1]) == [picture(1, path="/elsewhere.jpg")]
-        assert np.array_equal(index.matrices([1]), new) and index.info().pictures == 1
+        assert same(index.records([1]), new) and index.info().pictures == 1
 
 
 class TestPictures:
@@ -167,14 +184,14 @@ class TestPictures:
     def test_any_bytes_of_a_file_name_survive(self, index: Index, name: bytes, text: str) -> None:
         label = text.encode("utf-8", "ignore").decode()
         odd = picture(1, path="/" + os.fsdecode(name), tags=((label, 0.25), ("b", None)), taken="2024-07-31T18:05:09")
-        index.add([odd], whole(1, 1, *SHAPE))
+        index.add([odd], some_records(1, 1))
         assert index.get([1]) == [odd]
         everything = Filter(path=(odd.path, odd.path.upper()))
         assert [hit.id for hit in index.search(whole(1, 1, Q), 5, where=everything)[0]] == [1]
 
     def test_large_numbers_survive(self, index: Index) -> None:
         large = picture(2**63 - 1, size=2**40, modified=2**62 + 1, width=10**6)
-        index.add([large], whole(1, 1, *SHAPE))
+        index.add([large], some_records(1, 1))
         assert index.get([large.id]) == [large]
 
 
@@ -187,7 +204,7 @@ class TestFilters:
     def filled(self, index: Index) -> Index:
         every = [(place, time) for place in PLACES for time in TIMES]
         pictures = [picture(1 + row, path=place, taken=time) for row, (place, time) in enumerate(every)]
-        index.add(pictures, whole(3, len(pictures), *SHAPE))
+        index.add(pictures, some_records(3, len(pictures)))
         return index
 
     def found(self, index: Index, where: Filter) -> set[tuple[str, str | None]]:
@@ -258,7 +275,7 @@ class TestFilters:
     def test_the_best_that_meet_it_come_first(self, filled: Index) -> None:
         query, where = whole(5, 1, Q), Filter(path=("holiday",))
         inside = [one.id for one in filled.pictures() if "holiday" in one.path.lower()]
-        kept = dict(zip(inside, filled.matrices(inside), strict=True))
+        kept = dict(zip(inside, filled.records(inside), strict=True))
         assert filled.search(query, 4, where=where) == [slowly(kept, query[0], 4)]
 
     @pytest.mark.parametrize("time", ["summer", "2024-7-", "24/07", "2024-07-31 18:05", "2024-07-31T18:05:09Z"])
@@ -273,51 +290,61 @@ class TestEdges:
         assert index.get([1]) == [None] and list(index.pictures()) == [] and index.info().pictures == 0
         index.settle(whole(1, 2, Q))
         index.remove([4])
-        index.add([], np.empty((0, *SHAPE), np.float32))
-        assert index.matrices([]).shape == (0, *SHAPE)
+        index.add([], NONE)
+        assert same(index.records([]), NONE)
 
     def test_no_queries_and_no_limit(self, index: Index) -> None:
-        index.add([picture(1)], whole(1, 1, *SHAPE))
+        index.add([picture(1)], some_records(1, 1))
         assert index.search(np.empty((0, Q), np.float32), 5) == []
         assert index.search(whole(1, 2, Q), 0) == [[], []]
 
     def test_of_many_equal_hits_the_lowest_ids_come(self, index: Index) -> None:
         ids = [int(one) for one in np.random.default_rng(0).permutation(np.arange(1, 200, 2))]
-        index.add([picture(one) for one in ids], np.ones((100, *SHAPE), np.float32))
-        index.add([picture(2)], np.full((1, *SHAPE), 2, np.float32))
+        index.add(
+            [picture(one) for one in ids],
+            Records(*(np.ones((100, *shape), np.float32) for shape in (SHAPE[:2], SHAPE[2:]))),
+        )
+        index.add([picture(2)], Records(*(np.full((1, *shape), 2, np.float32) for shape in (SHAPE[:2], SHAPE[2:]))))
         hits = index.search(np.ones((1, Q), np.float32), 7)[0]
         assert [hit.id for hit in hits] == [2, 1, 3, 5, 7, 9, 11]
 
-    def test_matrices_of_an_unknown_id(self, index: Index) -> None:
-        index.add([picture(1)], whole(1, 1, *SHAPE))
+    def test_records_of_an_unknown_id(self, index: Index) -> None:
+        index.add([picture(1)], some_records(1, 1))
         with pytest.raises(KeyError):
-            index.matrices([1, 2])
+            index.records([1, 2])
         with pytest.raises(KeyError):
             index.scores(whole(1, 1, Q), [1, 2])
 
-    @pytest.mark.parametrize("shape", [(1, M, Q + 1), (1, M + 1, Q), (2, M, Q), (1, M * Q)])
-    def test_wrong_shapes_are_refused_and_nothing_is_added(self, index: Index, shape: tuple[int, ...]) -> None:
-        with pytest.raises(InputError, match="the index holds 3 x 5"):
-            index.add([picture(1)], np.zeros(shape, np.float32))
+    @pytest.mark.parametrize(("count", "shape"), [(1, (3, 5, 2)), (1, (4, 4, 2)), (1, (3, 4, 1)), (2, SHAPE)])
+    def test_wrong_shapes_are_refused_and_nothing_is_added(self, index: Index, count: int, shape: Shape) -> None:
+        M, D, S = shape
+        with pytest.raises(InputError, match="the index holds 3 x 4 and 2 numbers"):
+            index.add([picture(1)], Records(np.zeros((count, M, D), np.float32), np.zeros((count, S), np.float32)))
         assert index.info().pictures == 0
 
     def test_wrong_values_are_refused(self, index: Index) -> None:
-        with pytest.raises(InputError, match="not finite"):
-            index.add([picture(1)], np.full((1, *SHAPE), np.nan, np.float32))
-        with pytest.raises(InputError, match="finite rows of 5"):
+        good = some_records(1, 1)
+        for bad in (Records(good.rows * np.nan, good.shared), Records(good.rows, good.shared + np.inf)):
+            with pytest.raises(InputError, match="not finite"):
+                index.add([picture(1)], bad)
+        with pytest.raises(InputError, match="finite rows of 6"):
             index.search(np.zeros((1, Q - 1), np.float32), 1)
-        with pytest.raises(InputError, match="finite rows of 5"):
+        with pytest.raises(InputError, match="finite rows of 6"):
             index.search(np.full((1, Q), np.inf, np.float32), 1)
         for ids in ([0], [-1], [2**63], [4, 4]):
             with pytest.raises(InputError, match="whole numbers from 1"):
-                index.add([picture(one) for one in ids], np.zeros((len(ids), *SHAPE), np.float32))
+                index.add([picture(one) for one in ids], some_records(1, len(ids)))
 
     def test_info_says_its_form(self, index: Index) -> None:
         info = index.info()
-        assert (info.vectors, info.columns) == SHAPE and info.exact == (info.storage == "float32")
+        assert (info.vectors, info.dimension, info.shared) == SHAPE and info.exact == (info.storage == "float32")
         assert info.recall == 1 if info.exact else 0.9 < info.recall < 1
 
-    def test_numbers_too_large_for_a_storage_are_kept_as_its_largest(self, index: Index) -> None:
-        index.add([picture(1)], np.full((1, *SHAPE), 1e6, np.float32))
-        score = index.search(np.eye(1, Q, dtype=np.float32), 1)[0][0].score
-        assert score == (1e6 if index.info().exact else 65504)
+    def test_large_and_small_numbers_keep_their_share(self, index: Index) -> None:
+        """Both parts of a record have a scale of their own, so neither drowns the other."""
+        large, small = np.full((1, *SHAPE[:2]), 2.0**40, np.float32), np.full((1, SHAPE.shared), 2.0**-40, np.float32)
+        index.add([picture(1)], Records(large, small))
+        assert same(index.records([1]), Records(large, small))
+        vector = np.zeros((1, Q), np.float32)
+        vector[0, -1] = 1
+        assert index.search(vector, 1)[0][0].score == small[0, 0]

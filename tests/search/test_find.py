@@ -12,8 +12,9 @@ import numpy as np
 import pytest
 
 from tagprism.bundle.neighbours import nearest_pictures
+from tagprism.bundle.record import Records
 from tagprism.errors import InputError, PictureError
-from tagprism.evaluation.scores import score_chunks, score_matrices
+from tagprism.evaluation.scores import score_chunks, streamed_scores
 from tagprism.labels.phrases import normalise_phrase
 from tagprism.search.collection import Collection, marks_file
 from tagprism.search.contract import Picture
@@ -36,13 +37,13 @@ def collection(world: World, tmp_path_factory: pytest.TempPathFactory) -> Iterat
 
 
 def fill(collection: Collection, paths: list[Path]) -> None:
-    pictures, matrices = [], []
-    for place, outcome, digest in collection.tagger.matrices(paths):
+    pictures, records = [], []
+    for place, outcome, digest in collection.tagger.records(paths):
         assert not isinstance(outcome, PictureError)
         taken = f"{2020 + place // 16}-0{1 + place % 9}-10T12:00:00" if place % 5 else None
         pictures.append(Picture(place + 1, str(paths[place]), 1, 1, digest, 96, 72, taken))
-        matrices.append(outcome)
-    collection.index.add(pictures, np.stack(matrices))
+        records.append(outcome)
+    collection.index.add(pictures, Records.joined(records))
 
 
 def said(*marks: tuple[Picture, str, bool]) -> Said:
@@ -61,7 +62,7 @@ def names(results: Any) -> list[str]:
 def test_one_label_ranks_as_the_evaluator_does(collection: Collection, label: str) -> None:
     index = collection.index
     ids = list(range(1, index.info().pictures + 1))
-    scores = score_matrices(index.matrices(ids), collection.tagger.embed([label]))[:, 0]
+    scores = streamed_scores(index.records(ids), collection.tagger.embed([label]))[:, 0]
     expected = (np.argsort(-scores, kind="stable") + 1).tolist()
     results = find(collection, label, limit=64)
     assert [one.picture.id for one in results.found] == expected and results.exact
@@ -73,9 +74,9 @@ def test_one_label_ranks_as_the_evaluator_does(collection: Collection, label: st
 
 def test_with_neighbours_a_small_collection_ranks_as_evaluate_neighbours_does(collection: Collection) -> None:
     index, tagger = collection.index, collection.tagger
-    matrices = index.matrices(list(range(1, index.info().pictures + 1)))
-    nearest = nearest_pictures(matrices, tagger.bundle.config.dimension, 4)
-    ((_, scores),) = score_chunks(matrices, tagger.scoring_vectors(["orange"]), nearest)
+    records = index.records(list(range(1, index.info().pictures + 1)))
+    nearest = nearest_pictures(records.rows, 4)
+    ((_, scores),) = score_chunks(records, tagger.scoring_vectors(["orange"]), nearest)
     results = find(collection, "orange", limit=64, neighbours=4)
     assert [one.picture.id for one in results.found] == (np.argsort(-scores[:, 0], kind="stable") + 1).tolist()
     assert results.found != find(collection, "orange", limit=64).found and not results.exact
@@ -129,7 +130,7 @@ def test_marks_overrule_scores(collection: Collection) -> None:
 def test_a_mark_counts_for_every_copy_of_a_picture(collection: Collection) -> None:
     index, (worst,) = collection.index, find(collection, "red", limit=64).found[-1:]
     copy = replace(worst.picture, id=999, path="/copy.png")
-    index.add([copy], index.matrices([worst.picture.id]))
+    index.add([copy], index.records([worst.picture.id]))
     marked = find(collection, "red", limit=2, marks=said((copy, "red", True))).found
     assert [one.picture.id for one in marked] == [worst.picture.id, 999]
     index.remove([999])
@@ -139,7 +140,7 @@ def test_an_example_finds_its_like_but_not_itself(collection: Collection, world:
     shown = world.pictures()[5]
     results = find(collection, None, limit=64, like=example_of(collection, str(shown)))
     assert len(results.found) == 63 and str(shown) not in [one.picture.path for one in results.found]
-    again = find(collection, None, limit=64, like=Example(collection.index.matrices([6])[0], str(shown)))
+    again = find(collection, None, limit=64, like=Example(collection.index.records([6]), str(shown)))
     assert [one.picture.id for one in again.found] == [one.picture.id for one in results.found]
     sifted = find(collection, "circle path:/2/", limit=64, like=example_of(collection, str(shown)))
     assert sifted.found and all("/2/" in one.picture.path and one.label_matches for one in sifted.found)
@@ -147,9 +148,9 @@ def test_an_example_finds_its_like_but_not_itself(collection: Collection, world:
 
 def test_a_picture_that_is_gone_is_an_example_as_it_was_indexed(collection: Collection, tmp_path: Path) -> None:
     index, gone = collection.index, str(tmp_path / "gone.png")
-    index.add([Picture(500, gone, 1, 1, "0" * 64, 9, 9)], index.matrices([3]))
+    index.add([Picture(500, gone, 1, 1, "0" * 64, 9, 9)], index.records([3]))
     example = example_of(collection, gone)
-    assert example.path == gone and (example.matrix == index.matrices([3])[0]).all()
+    assert example.path == gone and (example.record.rows == index.records([3]).rows).all()
     index.remove([500])
     with pytest.raises(InputError, match="neither a file nor a picture"):
         example_of(collection, gone)
@@ -161,7 +162,7 @@ def test_a_picture_that_is_gone_is_an_example_as_it_was_indexed(collection: Coll
 def test_a_calibrated_bundle_gives_probabilities_and_its_background(
     collection: Collection, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    background = collection.index.matrices(list(range(1, 33))).astype(np.float16)
+    background = collection.index.records(list(range(1, 33))).astype(np.float16)
     calls = []
 
     class Fake(Calibration):
@@ -169,7 +170,7 @@ def test_a_calibrated_bundle_gives_probabilities_and_its_background(
             calls.append(arguments[0])
 
             class Half:
-                def probabilities(self, matrices: np.ndarray, scores: np.ndarray) -> np.ndarray:
+                def probabilities(self, records: Records, scores: np.ndarray) -> np.ndarray:
                     return np.full(scores.shape, 0.5)
 
             return Half()
@@ -223,7 +224,7 @@ def test_pictures_removed_while_they_are_described_are_left_out(
 ) -> None:
     expected = [one.picture.id for one in find(collection, "red", limit=4).found]
     index = collection.index
-    plain, gone = {"get": index.get, "matrices": index.matrices}, [False]
+    plain, gone = {"get": index.get, "records": index.records}, [False]
 
     def get(ids: list[int]) -> Any:
         return [
@@ -231,12 +232,12 @@ def test_pictures_removed_while_they_are_described_are_left_out(
             for one, picture in zip(ids, plain["get"](ids), strict=True)
         ]
 
-    def matrices(ids: list[int]) -> Any:
+    def records(ids: list[int]) -> Any:
         if expected[1] in ids and len(ids) < 10:
             gone[0] = True  # between the two calls
             raise KeyError(expected[1])
-        return plain["matrices"](ids)
+        return plain["records"](ids)
 
     monkeypatch.setattr(index, "get", get)
-    monkeypatch.setattr(index, "matrices", matrices)
+    monkeypatch.setattr(index, "records", records)
     assert [one.picture.id for one in find(collection, "red", limit=4).found] == [expected[0], *expected[2:]]

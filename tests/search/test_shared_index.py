@@ -12,22 +12,25 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import replace
-from multiprocessing.connection import Client
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from tagprism.bundle.record import Records
+from tagprism.bundle.score import score_records
 from tagprism.errors import InputError, MachineError
+from tagprism.search import line as index_line
 from tagprism.search import remote_index, shared_index
 from tagprism.search.contract import Filter, Index, Picture
-from tagprism.search.edge_index import SHARD, EdgeIndex
+from tagprism.search.edge_index import PICTURES, EdgeIndex
+from tagprism.search.line import SOCKET, connect
 from tagprism.search.shared_index import LOCK, SERVER, SharedIndex, take_lock
 from tests.search import writer
-from tests.search.writer import SHAPE, matrix, open_shared, picture
+from tests.search.writer import SHAPE, open_shared, picture, record
 
 STABLE = range(1, 41)
-VECTORS = np.random.default_rng(5).integers(-3, 4, (3, SHAPE[1])).astype(np.float32)
+VECTORS = np.random.default_rng(5).integers(-3, 4, (3, SHAPE.width)).astype(np.float32)
 
 
 @pytest.fixture
@@ -43,6 +46,10 @@ def start(folder: Path, seed: int) -> subprocess.Popen[str]:
     return subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment, cwd=root)
 
 
+def same(one: Records, other: Records) -> None:
+    assert np.array_equal(one.rows, other.rows) and np.array_equal(one.shared, other.shared)
+
+
 def right(index: Index, where: Filter | None) -> None:
     """Assert that one search is right in itself, and has all that nobody changes."""
     for vector, hits in zip(VECTORS, index.search(VECTORS, 500, where=where), strict=True):
@@ -50,7 +57,7 @@ def right(index: Index, where: Filter | None) -> None:
         scores = {hit.id: hit.score for hit in hits}
         assert len(scores) == len(hits)
         for one in STABLE:
-            assert scores[one] == float((matrix(one, 0) @ vector).max())
+            assert scores[one] == float(score_records(record(one, 0), vector[None])[0][0, 0])
 
 
 class Clients:
@@ -101,8 +108,8 @@ def check_acknowledged(lines: list[str], index: Index, state: dict[int, int]) ->
                 state[one] = maybe
     assert held == state
     ids = list(state)
-    expected = np.array([matrix(one, state[one]) for one in ids], np.float32).reshape(-1, *SHAPE)
-    assert np.array_equal(index.matrices(ids), expected)
+    for one, found in zip(ids, index.records(ids), strict=True):
+        same(found, record(one, state[one]))
 
 
 def changes_until_killed(folder: Path, seed: int, pause: float, during: Callable[[], None] = lambda: None) -> list[str]:
@@ -164,7 +171,7 @@ def test_clients_go_on_when_the_writer_that_had_it_open_is_killed(folder: Path) 
 def with_stable(folder: Path) -> SharedIndex:
     """The index with the pictures that nobody changes."""
     index = open_shared(folder)
-    index.add([picture(one, 0) for one in STABLE], np.stack([matrix(one, 0) for one in STABLE]))
+    index.add([picture(one, 0) for one in STABLE], Records.joined(record(one, 0) for one in STABLE))
     return index
 
 
@@ -174,11 +181,11 @@ class TestClients:
     def test_a_client_sees_and_changes_what_the_server_has(self, folder: Path) -> None:
         server, client = with_stable(folder), open_shared(folder)
         odd = Picture(50, "/a/\udcff\n.jpg", 2**40, 2**62, "ab", 1, 2, "2024-07-31T18:05:09", (("é", 0.5), ("b", None)))
-        client.add([odd], matrix(50, 0)[None])
+        client.add([odd], record(50, 0))
         client.remove([3])
         for index in (server, client):
             assert index.get([50, 3]) == [odd, None]
-            assert np.array_equal(index.matrices([50, 1]), np.stack([matrix(50, 0), matrix(1, 0)]))
+            same(index.records([50, 1]), Records.joined([record(50, 0), record(1, 0)]))
             assert [one.id for one in index.pictures(after=38)] == [39, 40, 50]
         where = Filter(taken=(("2024", "2024-07"),), path=("\udcff",), not_path=("x",), not_taken=(("2023", "2023"),))
         where = replace(where, not_facts=(("camera", "nikon"),))
@@ -190,10 +197,10 @@ class TestClients:
 
     def test_errors_are_those_of_the_server(self, folder: Path) -> None:
         server, client = with_stable(folder), open_shared(folder)
-        with pytest.raises(InputError, match="the index holds 3 x 5"):
-            client.add([picture(1, 1)], np.zeros((1, 2, 2), np.float32))
+        with pytest.raises(InputError, match="the index holds 3 x 5 and 2"):
+            client.add([picture(1, 1)], Records(np.zeros((1, 2, 2), np.float32), np.zeros((1, 2), np.float32)))
         with pytest.raises(KeyError):
-            client.matrices([999])
+            client.records([999])
         assert client.get([1]) == [picture(1, 0)]  # the line still works
         client.close(), server.close()
 
@@ -207,13 +214,13 @@ class TestClients:
 
     def test_nobody_comes_in_without_the_key(self, folder: Path) -> None:
         server = with_stable(folder)
-        port = json.loads((folder / SERVER).read_text())["port"]
-        with Client(("127.0.0.1", port)) as line:
-            line.send_bytes(b'{"call": "info", "shape": [0]}\n')
-            line.recv_bytes()  # the challenge
-            with pytest.raises((EOFError, OSError)):
-                line.recv_bytes(), line.recv_bytes()
-        assert all((folder / name).stat().st_mode & 0o077 == 0 for name in (LOCK, SERVER))
+        about = json.loads((folder / SERVER).read_text())
+        for key in (b"wrong", b""):
+            with pytest.raises(ConnectionError):
+                connect(folder, about, key, 10)
+        connect(folder, about, bytes.fromhex(about["key"]), 10).close()
+        names = (LOCK, SERVER, *([SOCKET] if "socket" in about else []))
+        assert all((folder / name).stat().st_mode & 0o077 == 0 for name in names)
         right(server, None)
         server.close()
 
@@ -226,13 +233,45 @@ class TestClients:
         held.release()
         open_shared(folder).close()
 
-    def test_a_port_that_something_else_has_now_is_no_server(self, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_what_something_else_listens_at_is_no_server(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(remote_index, "_GREETING", 0.1)
         with socket.create_server(("127.0.0.1", 0)) as silent, pytest.raises(ConnectionError, match="has gone"):
-            remote_index.RemoteIndex(silent.getsockname()[1], b"key")
+            remote_index.RemoteIndex(Path(), {"port": silent.getsockname()[1]}, b"key")
+
+    @pytest.mark.parametrize("where", ["a port", "a long path"])
+    def test_it_is_the_same_at_a_port_and_in_a_folder_of_a_long_path(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, where: str
+    ) -> None:
+        folder = tmp_path.joinpath(*["a long path " * 10] * 3) if where == "a long path" else tmp_path / "index"
+        if where == "a port":
+            monkeypatch.setattr(index_line, "_listen_in", lambda _: (tmp_path / "no sockets here").stat())
+        folder.mkdir(parents=True)
+        EdgeIndex.create(folder, SHAPE).close()
+        server, client = with_stable(folder), open_shared(folder)
+        assert ("port" in json.loads((folder / SERVER).read_text())) == (where == "a port" or sys.platform != "linux")
+        right(client, None)
+        server.close()
+        right(client, None)
+        client.close()
+        assert not (folder / SOCKET).exists()
+
+    def test_a_crowd_without_the_key_shuts_nobody_out_and_has_no_threads(self, folder: Path) -> None:
+        server = with_stable(folder)
+        about = json.loads((folder / SERVER).read_text())
+        crowd = []
+        for _ in range(300):
+            stranger = socket.socket(socket.AF_UNIX if "socket" in about else socket.AF_INET)
+            stranger.connect(str(folder / SOCKET) if "socket" in about else ("127.0.0.1", about["port"]))
+            crowd.append(stranger)
+        client = open_shared(folder)
+        right(client, None)
+        assert len([one for one in threading.enumerate() if one.name == "index client"]) == 1
+        client.close(), server.close()
+        for stranger in crowd:
+            stranger.close()
 
     def test_an_index_that_cannot_be_opened_leaves_no_lock(self, folder: Path, tmp_path: Path) -> None:
-        shutil.rmtree(folder / SHARD)
+        shutil.rmtree(folder / PICTURES)
         for _ in range(2):
             with pytest.raises(InputError, match="there is no index"):
                 open_shared(folder)

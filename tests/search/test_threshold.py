@@ -12,7 +12,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from tagprism.bundle.score import max_similarity_numpy
+from tagprism.bundle.record import Records, Shape
+from tagprism.bundle.score import score_records
 from tagprism.search import threshold
 from tagprism.search.contract import Filter, Picture, meets
 from tagprism.search.find import _only
@@ -33,7 +34,8 @@ from tagprism.search.threshold import Search
 from tests.search.numpy_index import NumpyIndex
 from tests.search.test_match import grow
 
-N, M, Q = 400, 3, 6
+N, SHAPE = 400, Shape(3, 4, 2)
+Q = SHAPE.width
 LABELS = ("a", "b", "c", "d")
 _LEAVES = st.sampled_from([*map(Label, LABELS), Taken("2021", "2022"), InPath("/1"), Tagged("x"), Tagged("y")])
 TAGGED = {Tagged("x"): frozenset(range(1, N, 5)), Tagged("y"): frozenset(range(1, N, 3))}
@@ -51,35 +53,40 @@ class Counted:
     def __getattr__(self, name: str) -> Any:
         return getattr(self._index, name)
 
-    def search(self, scoring_vectors: np.ndarray, limit: int, *, where: Filter | None = None) -> Any:
+    def search(self, scoring_vectors: np.ndarray, limit: int, **how: Any) -> Any:
         self.depths.append(limit)
         self.searched += len(scoring_vectors)
-        return self._index.search(scoring_vectors, limit, where=where)
+        return self._index.search(scoring_vectors, limit, **how)
 
 
 class Made(NamedTuple):
     index: NumpyIndex
-    matrices: np.ndarray
+    records: Records
     pictures: list[Picture]
 
     def __repr__(self) -> str:
         return "made"  # hypothesis warns of long ones, and a warning would hide the failure
 
 
+def drawn(random: np.random.Generator, count: int) -> Records:
+    shapes = ((count, *SHAPE[:2]), (count, SHAPE.shared))
+    return Records(*(random.standard_normal(shape).astype(np.float32) for shape in shapes))
+
+
 @pytest.fixture(scope="module")
 def made(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Made]:
     random = np.random.default_rng(0)
-    matrices = random.standard_normal((N, M, Q)).astype(np.float32)
-    matrices[100:110] = matrices[90:100]  # ties
+    records = drawn(random, N)
+    records.rows[100:110], records.shared[100:110] = records.rows[90:100], records.shared[90:100]  # ties
     pictures = [
         Picture(
             i + 1, f"/{i % 7}/{i}.jpg", 1, 1, f"{i:064x}", 9, 9, f"{2020 + i % 5}-01-02T03:04:05" if i % 3 else None
         )
         for i in range(N)
     ]
-    index = NumpyIndex(tmp_path_factory.mktemp("index"), (M, Q))
-    index.add(pictures, matrices)
-    yield Made(index, matrices, pictures)
+    index = NumpyIndex(tmp_path_factory.mktemp("index"), SHAPE)
+    index.add(pictures, records)
+    yield Made(index, records, pictures)
     index.close()
 
 
@@ -87,7 +94,7 @@ VECTORS = np.random.default_rng(1).standard_normal((len(LABELS), Q)).astype(np.f
 LIKENESS = Likeness(
     np.random.default_rng(2).standard_normal((3, Q)).astype(np.float32), np.array([0.3, 0.7, 1.0]), own=-3.0
 )
-BACKGROUND = np.random.default_rng(3).standard_normal((50, M, Q)).astype(np.float32)
+BACKGROUND = drawn(np.random.default_rng(3), 50)
 
 
 def plain(
@@ -98,10 +105,10 @@ def plain(
     marks: dict[int, dict[int, bool]],
 ) -> list[tuple[float, int]]:
     """Every picture's match and id, best first."""
-    _, matrices, pictures = made
+    _, records, pictures = made
     known: dict[Any, np.ndarray] = {}
     if tree is not None:
-        logits = label_logits.logits(VECTORS, max_similarity_numpy(matrices, VECTORS)[0])
+        logits = label_logits.logits(VECTORS, score_records(records, VECTORS)[0])
         for place, its in marks.items():
             for one, added in its.items():
                 logits[one - 1, place] = np.inf if added else -np.inf
@@ -111,7 +118,7 @@ def plain(
                 known[leaf] = threshold.filter_logits(leaf, pictures, TAGGED)
     match = np.zeros(N) if tree is None else log_match(tree, known)
     if like is not None:
-        scores, _ = max_similarity_numpy(matrices, like.scoring_vectors)
+        scores, _ = score_records(records, like.scoring_vectors)
         match = match + like.log_match(label_logits.logits(like.scoring_vectors, scores))
     return sorted(((-value, place + 1) for place, value in enumerate(match) if value > -np.inf))
 
@@ -160,21 +167,21 @@ def test_the_best_are_those_of_a_plain_ranking(
 @pytest.mark.parametrize("k", [1, 5])
 def test_neighbours_order_the_first_pictures_anew(made: Made, monkeypatch: pytest.MonkeyPatch, k: int) -> None:
     monkeypatch.setattr(threshold, "_LEAST_AMONG", 30)
-    label_logits, tree, matrices = LabelLogits(BACKGROUND, standardised=True), parse("a NOT b"), made[1]
-    first = [one for _, one in plain(tree, None, label_logits, made, {})[:50]]  # ten for each that is wanted
-    means = matrices[np.array(first) - 1, :, : Q - 1].mean(axis=1)
+    label_logits, tree, records = LabelLogits(BACKGROUND, standardised=True), parse("a NOT b"), made[1]
+    first = [one for _, one in plain(tree, None, label_logits, made, {})[:100]]  # ten for each that is wanted
+    means = records.rows[np.array(first) - 1].mean(axis=1)
     means /= np.linalg.norm(means, axis=1, keepdims=True)
-    alike = means @ means.T - 2 * np.eye(50)
+    alike = means @ means.T - 2 * np.eye(100)
     nearest = np.argsort(-alike, axis=1)[:, :k]
-    scores, _ = max_similarity_numpy(matrices[np.array(first) - 1], VECTORS[:2])
+    scores, _ = score_records(records[np.array(first) - 1], VECTORS[:2])
     mixed = 0.7 * scores + 0.3 * scores[nearest].mean(axis=1)
     matches = log_match(tree, dict(zip(map(Label, LABELS[:2]), label_logits.logits(VECTORS[:2], mixed).T, strict=True)))
-    found = search_of(made[0], tree, None, label_logits).best_smoothed(5, k, Q - 1)
-    assert found.matches.tolist() == pytest.approx(sorted(matches, reverse=True)[:5], abs=1e-5)
+    found = search_of(made[0], tree, None, label_logits).best_smoothed(10, k)
+    assert found.matches.tolist() == pytest.approx(sorted(matches, reverse=True)[:10], abs=1e-5)
     places = [first.index(one) for one in found.ids.tolist()]
-    assert len(set(places)) == 5 and found.matches == pytest.approx(matches[places], abs=1e-5)
+    assert len(set(places)) == 10 and found.matches == pytest.approx(matches[places], abs=1e-5)
     assert found.scores == pytest.approx(mixed[places], abs=1e-5)
-    assert found.ids.tolist() != first[:5]
+    assert found.ids.tolist() != first[:10]
 
 
 @pytest.mark.parametrize(
@@ -210,7 +217,7 @@ def test_a_picture_that_is_removed_during_the_search_is_left_out(made: Made, mon
     ids = search_of(made[0], tree, None, label_logits).best(8).ids.tolist()
     first = set(ids[:3])
     assert search_of(Losing(made[0]), tree, None, label_logits).best(5).ids.tolist() == ids[3:]
-    smoothed = search_of(Losing(made[0]), tree, None, label_logits).best_smoothed(9, 3, Q - 1).ids.tolist()
+    smoothed = search_of(Losing(made[0]), tree, None, label_logits).best_smoothed(9, 3).ids.tolist()
     assert len(smoothed) == 9 and not first & set(smoothed)
 
 
@@ -235,6 +242,6 @@ def test_a_mark_of_a_picture_outside_the_filters_brings_it_not_in(made: Made, mo
 
 
 def test_an_empty_index_has_nothing(tmp_path: Path) -> None:
-    index = NumpyIndex(tmp_path, (M, Q))
+    index = NumpyIndex(tmp_path, SHAPE)
     assert not len(search_of(index, parse("a"), None, LabelLogits(BACKGROUND, standardised=True)).best(5).ids)
     index.close()

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from tagprism.bundle.record import Records
 from tagprism.errors import MachineError, PictureError
 from tagprism.search.catalog import not_read
 from tagprism.search.collection import CATALOG, Collection, Settings
@@ -34,25 +35,24 @@ class Library:
         self.photos, self.where = folder / "photos", folder / "index"
         self.photos.mkdir()
         self.tagger = tagger
-        self.shape = tuple(map(int, tagger.bundle.model.shapes[1][1:]))  # (M, Q)
+        self.shape = tagger.bundle.model.shape
         self.looked_at = 0
         self.tagger.network = self._network
         self.skipped: list[tuple[str, str]] = []
         self.index = NumpyIndex(self.where, self.shape)
         self.open()
 
-    def _network(self, pixels: np.ndarray) -> np.ndarray:
-        """A matrix that is a function of the picture."""
+    def _network(self, pixels: np.ndarray) -> Records:
+        """Records that are a function of the picture."""
         self.looked_at += len(pixels)
-        return np.stack(
-            [np.random.default_rng(int(one.sum() * 1000) % 2**32).normal(size=self.shape) for one in pixels]
-        ).astype(np.float32)
+        M, D, S = self.shape
+        drawn = [np.random.default_rng(int(one.sum() * 1000) % 2**32).normal(size=M * D + S) for one in pixels]
+        flat = np.array(drawn, np.float32)
+        return Records(flat[:, S:].reshape(-1, M, D), flat[:, :S])
 
     def open(self) -> None:
         """Open the catalog and start anew, as another process would."""
-        settings = Settings(
-            model="photos-lite", digest=self.tagger.bundle.digest, vectors=self.shape[0], columns=self.shape[1]
-        )
+        settings = Settings(model="photos-lite", digest=self.tagger.bundle.digest, **self.shape._asdict())
         collection = Collection(str(self.where), settings, self.index)
         collection.__dict__["tagger"] = self.tagger
         self.upkeep = Upkeep(collection, skipped=self._skip)
@@ -75,7 +75,7 @@ class Library:
         return report
 
     def check(self) -> None:
-        """Index and catalog agree, and each picture has the matrix of the bytes that it says it has."""
+        """Index and catalog agree, and each picture has the record of the bytes that it says it has."""
         pictures = list(self.index.pictures())
         assert len({one.path for one in pictures}) == len(pictures)
         rows = self.upkeep._catalog._db.sql.execute(
@@ -85,8 +85,8 @@ class Library:
         assert rows.fetchall() == expected
         by_digest: dict[str, bytes] = {}
         for one in pictures:
-            matrix = self.index.matrices([one.id]).tobytes()
-            assert by_digest.setdefault(one.digest, matrix) == matrix
+            record = self.index.records([one.id]).rows.tobytes()
+            assert by_digest.setdefault(one.digest, record) == record
 
     def held(self) -> dict[str, int]:
         return {os.path.relpath(one.path, self.photos): one.id for one in self.index.pictures()}
@@ -156,10 +156,10 @@ def test_moved_copied_touched_and_swapped_files_are_not_looked_at_again(library:
 def test_changed_files_are_replaced_under_their_id(library: Library) -> None:
     library.draw("a.png", 1), library.draw("b.png", 2)
     library.update()
-    before, matrix = library.held(), library.index.matrices([1])
+    before, rows = library.held(), library.index.records([1]).rows
     library.draw("a.png", 3)
     assert library.update() == Report(changed=1, unchanged=1) and library.looked_at == 1
-    assert library.held() == before and not np.array_equal(library.index.matrices([1]), matrix)
+    assert library.held() == before and not np.array_equal(library.index.records([1]).rows, rows)
 
 
 def test_files_that_cannot_be_used_are_told_once_as_they_are(library: Library) -> None:
@@ -348,7 +348,7 @@ def test_what_a_dead_process_sent_last_is_found(library: Library) -> None:
     library.update()
     (late,) = library.index.get([1])
     assert late is not None
-    library.index.add([replace(late, id=77)], library.index.matrices([1]))
+    library.index.add([replace(late, id=77)], library.index.records([1]))
     library.update()
     assert sorted(library.held().values()) == [2, 77]
 
@@ -377,7 +377,7 @@ def test_an_index_of_an_older_version_learns_what_is_read_today_without_looking_
     library.update()
     for one in list(library.index.pictures()):  # as an older version wrote it
         old = replace(one, camera="", kind="", taken=None, taken_from="", facts=0)
-        library.index.add([old], library.index.matrices([one.id]))
+        library.index.add([old], library.index.records([one.id]))
     library.upkeep._catalog._db.sql.execute("ALTER TABLE picture DROP COLUMN facts")
     library.upkeep.close()
     library.open()

@@ -1,6 +1,6 @@
 """A process that adds and removes pictures until it is killed, and says on stdout what the index has acknowledged.
 
-Each change is one line before (`try add 3 4`) and one after (`did add 3 4`). A picture's matrix is a function of its id
+Each change is one line before (`try add 3 4`) and one after (`did add 3 4`). A picture's record is a function of its id
 and of the change that brought it, which is its `size`.
 """
 
@@ -11,19 +11,22 @@ from pathlib import Path
 
 import numpy as np
 
+from tagprism.bundle.record import Records, Shape
 from tagprism.search.contract import Picture
 from tagprism.search.shared_index import SharedIndex
 
-SHAPE = (3, 5)
+SHAPE = Shape(3, 5, 2)
 
 
 def open_shared(folder: Path) -> SharedIndex:
     return SharedIndex(folder, SHAPE)
 
 
-def matrix(number: int, change: int) -> np.ndarray:
+def record(number: int, change: int) -> Records:
     """Whole numbers, so that any arithmetic is exact."""
-    return np.random.default_rng([number, change]).integers(-3, 4, SHAPE).astype(np.float32)
+    random = np.random.default_rng([number, change])
+    rows, shared = (random.integers(-3, 4, (1, *shape)).astype(np.float32) for shape in (SHAPE[:2], SHAPE[2:]))
+    return Records(rows, shared)
 
 
 def picture(number: int, change: int) -> Picture:
@@ -45,7 +48,7 @@ def main(folder: Path, seed: int) -> None:
         if what == "remove":
             index.remove(ids)
         else:
-            index.add([picture(one, change) for one in ids], np.stack([matrix(one, change) for one in ids]))
+            index.add([picture(one, change) for one in ids], Records.joined(record(one, change) for one in ids))
         say("did", what, change, *ids)
 
 

@@ -16,12 +16,11 @@ from pathlib import Path
 
 from starlette.testclient import TestClient
 
+from tagprism.app.server.access import Access
 from tagprism.app.server.application import create_app
-from tagprism.app.server.guard import Access
-from tagprism.app.server.library import Library
-from tagprism.search.collection import open_index
+from tagprism.app.server.library_process import LibraryProcess
+from tagprism.app.server.public_url import PublicUrl
 from tagprism.search.create import create_collection, update_lock
-from tagprism.search.marks import open_marks
 from tagprism.search.upkeep import Upkeep
 from tests.small_world import COLOURS, SHAPES, draw
 
@@ -51,24 +50,28 @@ def make_index(folder: Path, photos: Path, model: str = "photos-lite") -> Path:
 
 
 @contextmanager
-def serving(index: Path, *, token: str | None = None, before: Callable[[], None] | None = None) -> Iterator[TestClient]:
+def serving(
+    index: Path, *, token: str | None = None, public: str = "", before: Callable[[], object] | None = None
+) -> Iterator[TestClient]:
     """The application in this process, ready; `before` runs before it loads anything."""
     is_ready = threading.Event()
     failures: list[BaseException] = []
 
-    def load() -> Library:
+    def start() -> LibraryProcess:
         if before is not None:
             before()
-        return Library(open_index(str(index)), open_marks(str(index)), "photo.jpg.xmp")
+        return LibraryProcess(str(index), None, "photo.jpg.xmp")
 
     def failed(error: BaseException) -> None:
         failures.append(error)
         is_ready.set()
 
-    app = create_app(load, Access(token), failed, lambda _: is_ready.set())
+    app = create_app(
+        start, Access(token, PublicUrl.of(public) if public else PublicUrl()), failed, lambda _: is_ready.set()
+    )
     with TestClient(app, base_url=HERE, raise_server_exceptions=False, follow_redirects=False) as client:
         if before is None:
-            assert is_ready.wait(60)
+            assert is_ready.wait(300)
         if failures:
             raise failures[0]
         yield client
@@ -83,7 +86,7 @@ class Served:
     """
 
     def __init__(self, *arguments: str | Path, environment: dict[str, str] | None = None) -> None:
-        command = [sys.executable, "-m", "tagprism", "serve", *map(str, arguments), "--port", "0"]
+        command = [sys.executable, "-m", "tagprism", "serve", "--port", "0", *map(str, arguments)]
         self.process = subprocess.Popen(
             command,
             stdout=subprocess.PIPE,

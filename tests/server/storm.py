@@ -30,7 +30,7 @@ from tests.small_world import COLOURS, SHAPES, draw
 
 _QUERIES = ("sky", "water AND grass", "head NOT people", "(flowers OR tree) AND 2*red", "night", "path:anchor")
 _ANCHORS = 40  # pictures that stay
-_TOLERANCE = 1e-6  # of matches; the index keeps float16, so the same matrix always gives the same match
+_TOLERANCE = 1e-6  # of matches; the same record always gives the same match
 
 
 @dataclass

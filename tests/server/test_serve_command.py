@@ -71,13 +71,18 @@ def test_a_request_under_way_is_finished(index: Path, photos: Path) -> None:
 
 @pytest.mark.slow
 def test_it_uses_no_torch(index: Path) -> None:
+    # The server's own process; that of the library is looked at from outside, where that can be.
     code = """
-import sys, threading
+import os, sys
+from tests.attack.attackers import children
 from tests.server.served import serving
 from pathlib import Path
 with serving(Path(sys.argv[1])) as client:
     assert client.get("/api/search?query=sky").status_code == 200
     assert client.get("/api/images/1/explain?label=sky").status_code == 200
+    parts = [Path(f"/proc/{one}/maps") for one in children(os.getpid())] if sys.platform == "linux" else []
+    assert all("onnxruntime" in part.read_text() and "libtorch" not in part.read_text() for part in parts)
+    assert len(parts) == (sys.platform == "linux")
 print(sorted(name for name in sys.modules if name.partition(".")[0] in ("torch", "timm", "lightning", "transformers")))
 """
     done = python(code, str(index))

@@ -10,7 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sklearn.linear_model import LogisticRegression
 
-from tagprism.bundle.score import max_similarity_numpy, scoring_vectors
+from tagprism.bundle.record import Records
+from tagprism.bundle.score import score_records, scoring_vectors
 from tagprism.errors import InputError
 from tagprism.labels.vocabulary import Role, Vocabulary
 from tagprism.tagging.calibration import Calibration, MonotoneMap, background_statistics, pair_features
@@ -30,10 +31,15 @@ def vocabulary() -> Vocabulary:
     return Vocabulary(("cat", "sea", "dog", "Ice Cream"), unit(np.random.default_rng(1), 4), roles, {"dog": ("hound",)})
 
 
+def drawn(random: np.random.Generator, count: int) -> Records:
+    shapes = ((count, M, D), (count, 1))
+    return Records(*(random.standard_normal(shape).astype(np.float32) for shape in shapes))
+
+
 @pytest.fixture
 def calibration(vocabulary: Vocabulary) -> Calibration:
     random = np.random.default_rng(2)
-    background = random.standard_normal((40, M, D + 1)).astype(np.float16)
+    background = drawn(random, 40).astype(np.float16)
     maps: dict[Role, MonotoneMap] = {
         "seen": MonotoneMap(np.array([1.0, 0.5, -0.2]), np.array([-1.0, 0.0, 2.0]), np.array([-3.0, -1.0, 0.5])),
         "unseen": MonotoneMap(np.array([0.7, 0.0, 0.1]), np.array([0.0, 3.0]), np.array([-4.0, 1.0])),
@@ -71,37 +77,41 @@ def test_a_probability_lies_in_0_to_1_and_never_falls_with_the_score(
 
 def test_features_are_as_the_slow_way_gives_them(calibration: Calibration, vocabulary: Vocabulary) -> None:
     random = np.random.default_rng(3)
-    matrices = random.standard_normal((4, M, D + 1)).astype(np.float32)
+    records = drawn(random, 4)
     vectors, reference = vocabulary.vectors, vocabulary.vectors[:2]
-    scores, _ = max_similarity_numpy(matrices, scoring_vectors(vectors))
-    found = pair_features(matrices, scores, calibration.statistics, scoring_vectors(reference))
-    for i, matrix in enumerate(matrices):
-        best = max(float((row[:-1] @ w) + row[-1]) for row in matrix for w in reference)
+    scores, _ = score_records(records, scoring_vectors(vectors))
+    found = pair_features(records, scores, calibration.statistics, scoring_vectors(reference))
+
+    def slowly(record: Records, w: np.ndarray) -> float:
+        return max(float(row.astype(np.float64) @ w) for row in record.rows[0]) + float(record.shared[0, 0])
+
+    for i, record in enumerate(records):
+        best = max(slowly(record, w) for w in reference)
         for j, w in enumerate(vectors):
-            own = [max(float(r[:-1].astype(np.float64) @ w + r[-1]) for r in one) for one in calibration.background]
-            score = max(float(row[:-1] @ w + row[-1]) for row in matrix)
+            own = [slowly(one, w) for one in calibration.background]
+            score = slowly(record, w)
             expected = [(score - np.mean(own)) / np.std(own), score, best]
             np.testing.assert_allclose(found[i, j], expected, rtol=2e-4, atol=1e-4)
 
 
 def test_a_probability_depends_on_picture_and_label_alone(calibration: Calibration, vocabulary: Vocabulary) -> None:
     random = np.random.default_rng(4)
-    matrices, extra = random.standard_normal((6, M, D + 1)).astype(np.float32), unit(random, 3)
+    records, extra = drawn(random, 6), unit(random, 3)
     names = (*vocabulary.names, "one", "two", "cats")
     vectors = np.concatenate([vocabulary.vectors, extra])
 
     def chances(labels: list[int], pictures: list[int]) -> np.ndarray:
         its = calibration.of_labels([names[at] for at in labels], vectors[labels], vocabulary)
-        chosen = matrices[pictures]
-        return its.probabilities(chosen, max_similarity_numpy(chosen, scoring_vectors(vectors[labels]))[0])
+        chosen = records[np.array(pictures)]
+        return its.probabilities(chosen, score_records(chosen, scoring_vectors(vectors[labels]))[0])
 
     everything = chances(list(range(7)), list(range(6)))
     for picture in range(6):
         for label in range(7):
             np.testing.assert_allclose(chances([label], [picture])[0, 0], everything[picture, label], rtol=1e-4)
     whole = calibration.of_labels(vocabulary.names, vocabulary.vectors, vocabulary)  # the quick way
-    scores = max_similarity_numpy(matrices, scoring_vectors(vocabulary.vectors))[0]
-    np.testing.assert_allclose(whole.probabilities(matrices, scores), everything[:, :4], rtol=1e-4)
+    scores = score_records(records, scoring_vectors(vocabulary.vectors))[0]
+    np.testing.assert_allclose(whole.probabilities(records, scores), everything[:, :4], rtol=1e-4)
 
 
 def test_other_spellings_of_a_trained_label_count_as_trained_on(
@@ -115,14 +125,15 @@ def test_other_spellings_of_a_trained_label_count_as_trained_on(
 def test_it_is_stored_and_read_back(calibration: Calibration, tmp_path: Path) -> None:
     file = tmp_path / "calibration.safetensors"
     calibration.save(file)
-    again = Calibration.load(file)
-    np.testing.assert_array_equal(again.background, calibration.background)
+    again = Calibration.load(file, D)
+    np.testing.assert_array_equal(again.background.rows, calibration.background.rows)
+    np.testing.assert_array_equal(again.background.shared, calibration.background.shared)
     features = np.random.default_rng(5).standard_normal((50, 3)).astype(np.float32) * 4
     for role, its in calibration.maps.items():
         np.testing.assert_array_equal(again.maps[role](features), its(features))
     file.write_bytes(file.read_bytes()[:200])
     with pytest.raises(InputError, match="safetensors"):
-        Calibration.load(file)
+        Calibration.load(file, D)
 
 
 def sample(count: int, seed: int) -> tuple[np.ndarray, np.ndarray]:

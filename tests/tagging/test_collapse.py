@@ -16,10 +16,10 @@ ORTHOGONAL = 2 * np.eye(3, 4, dtype=np.float32)[None]
 
 
 def measured(matrices: np.ndarray, vectors: np.ndarray, top: int = 10) -> Collapse:
-    """Ranking matrices with a last column of ones, measured one by one."""
+    """Rows of records, measured one by one."""
     meter = CollapseMeter(vectors, top)
     for matrix in matrices:
-        meter.add(np.concatenate([matrix, np.ones((len(matrix), 1), np.float32)], axis=1)[None])
+        meter.add(matrix[None])
     return meter.result()
 
 

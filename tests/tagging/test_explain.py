@@ -18,7 +18,7 @@ import tagprism
 from tagprism.errors import InputError, PictureError
 from tagprism.files import digest_file
 from tagprism.network.backbones import Backbone
-from tagprism.network.embedding_matrix import EmbeddingMatrix, Network, RankingMatrix
+from tagprism.network.embedding_matrix import EmbeddingMatrix, Network, Standardiser
 from tagprism.network.export import PlacedNetwork, export_onnx
 from tagprism.tagging.explain import Explainer
 from tagprism.tagging.tagger import Tagger
@@ -45,8 +45,8 @@ def oblong(world: World, tmp_path_factory: pytest.TempPathFactory) -> Path:
     shutil.copytree(world.run / "bundle", bundle)
     torch.manual_seed(1)
     backbone = Backbone("test_efficientnet.r160_in1k", "random")
-    ranking = RankingMatrix(torch.tensor(tagprism.load(bundle).vocabulary.vectors[:6]))
-    network = Network(backbone, EmbeddingMatrix(backbone.features, 1, 12), ranking)
+    standardiser = Standardiser(torch.tensor(tagprism.load(bundle).vocabulary.vectors[:6]))
+    network = Network(backbone, EmbeddingMatrix(backbone.features, 1, 12), standardiser)
     export_onnx(PlacedNetwork(network, (2, 4)), (64, 128), bundle / "model.onnx")
     digests = json.loads((bundle / "config.json").read_text())["digests"]
     digests["model.onnx"] = digest_file(bundle / "model.onnx")
@@ -62,10 +62,10 @@ def save_noise(path: Path, width: int, height: int, seed: int) -> Path:
 
 
 def check_sums(tagger: Tagger, picture: Path) -> None:
-    """Places and the share without one sum to the score; the share is what the ranking matrix's last column says."""
+    """Places and the share without one sum to the score; the share is the picture's shared number."""
     (row,) = tagger.tag(picture, top_k=None)
     explanation = Explainer(tagger).explain(picture, [tag.label for tag in row.tags])
-    matrix = tagger.network(tagger.preprocess.apply(explanation.picture)[None])[0]
+    record = tagger.network(tagger.preprocess.apply(explanation.picture)[None])
     assert [why.label for why in explanation.tags] == [tag.label for tag in row.tags]
     for tag, why in zip(row.tags, explanation.tags, strict=True):
         size = float(np.abs(why.places).sum())
@@ -74,7 +74,7 @@ def check_sums(tagger: Tagger, picture: Path) -> None:
         assert max(why.vectors) == pytest.approx(why.score, rel=1e-5) and np.argmax(why.vectors) == why.vector
         assert len(why.vectors) == tagger.bundle.config.vectors and why.places.shape == tagger.bundle.places
         assert float(why.places.sum()) + why.without_place == pytest.approx(why.score, rel=1e-4)
-        assert why.without_place == pytest.approx(float(matrix[why.vector, -1]), rel=1e-4, abs=1e-4 * size)
+        assert why.without_place == pytest.approx(float(record.shared[0, 0]), rel=1e-4, abs=1e-4 * size)
 
 
 @settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -128,10 +128,11 @@ def test_a_picture_stored_on_its_side_is_explained_upright(tagger: Tagger, tmp_p
 
 def test_several_pictures_at_once_have_their_own_places(tagger: Tagger, world: World) -> None:
     pictures = [tagger.preprocess.apply(Image.open(path)) for path in world.pictures()[:3]]
-    matrices, places = tagger.bundle.placed_matrices(np.stack(pictures))
-    for picture, matrix, shares in zip(pictures, matrices, places, strict=True):
-        one_matrix, one_shares = tagger.bundle.placed_matrices(picture[None])
-        np.testing.assert_allclose(matrix, one_matrix[0], rtol=1e-3, atol=1e-3)
+    records, places = tagger.bundle.placed_records(np.stack(pictures))
+    for picture, record, shares in zip(pictures, records, places, strict=True):
+        one, one_shares = tagger.bundle.placed_records(picture[None])
+        np.testing.assert_allclose(record.rows, one.rows, rtol=1e-3, atol=1e-3)
+        np.testing.assert_allclose(record.shared, one.shared, rtol=1e-3, atol=1e-3)
         np.testing.assert_allclose(shares, one_shares[0], rtol=1e-3, atol=1e-3)
 
 

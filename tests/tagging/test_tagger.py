@@ -33,11 +33,11 @@ def test_tags_are_the_largest_products_best_first(tagger: Tagger, world: World) 
     picture = world.pictures()[3]
     (row,) = tagger.tag([picture], top_k=None)
     assert (row.path, row.error) == (picture, None)
-    matrix = tagger.network(
+    record = tagger.network(
         tagger.preprocess.apply(open_picture(picture, draft_size=tagger.preprocess.draft_size))[None]
-    )[0]
+    )
     vectors = tagger.vocabulary.vectors
-    products = matrix[:, :-1] @ vectors.T + matrix[:, -1:]  # (M, L)
+    products = record.rows[0] @ vectors.T + record.shared[0]  # (M, L)
     order = np.argsort(-products.max(axis=0), kind="stable")
     assert [tag.label for tag in row.tags] == [tagger.vocabulary.names[place] for place in order]
     np.testing.assert_allclose([tag.score for tag in row.tags], products.max(axis=0)[order], rtol=1e-4, atol=1e-5)

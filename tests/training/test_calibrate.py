@@ -7,7 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from tagprism.bundle.score import max_similarity_numpy, scoring_vectors
+from tagprism.bundle.record import Records
+from tagprism.bundle.score import score_records, scoring_vectors
 from tagprism.labels.encoders.encoder import unit_rows
 from tagprism.labels.vocabulary import Role, Vocabulary
 from tagprism.tagging.calibration import MonotoneMap, background_statistics, pair_features
@@ -23,12 +24,13 @@ def fitted(its: MonotoneMap, known: MonotoneMap) -> tuple[MonotoneMap, float, fl
     roles: tuple[Role, ...] = ("seen",) * 5 + ("other",) * 400
     vocabulary = Vocabulary(tuple(f"word {at}" for at in range(405)), vectors, roles)
     prepared: Any = SimpleNamespace(vocabulary=vocabulary, seen_vectors=vectors[:5])
-    background = random.standard_normal((16, 2, 7)).astype(np.float16)
+    shapes = ((16, 2, 6), (16, 1))
+    background = Records(*(random.standard_normal(shape).astype(np.float16) for shape in shapes))
     statistics, reference = background_statistics(background, vectors), scoring_vectors(vectors[:5])
     found = _for_many(its, known, prepared, background, None, statistics)
 
     def likely(map_: MonotoneMap, rows: slice) -> float:
-        scores, _ = max_similarity_numpy(background, scoring_vectors(vectors[rows]))
+        scores, _ = score_records(background, scoring_vectors(vectors[rows]))
         probabilities = map_(pair_features(background, scores, statistics[rows], reference).reshape(-1, 3))
         return float(probabilities[probabilities >= 0.5].sum())
 

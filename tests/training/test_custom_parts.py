@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 
 import tagprism
+from tagprism.bundle.record import Records
 from tagprism.datasets.registry import open_dataset
 from tagprism.datasets.splits import Split, load_split
 from tagprism.datasets.table import ImageTable
@@ -23,7 +24,7 @@ from tagprism.network.embedding_matrix import EmbeddingMatrix, max_similarity
 from tagprism.training.custom_parts import CustomBackbone, CustomHead, CustomLoss
 from tagprism.training.diversity_loss import SemanticDiversityLoss
 from tagprism.training.recipe import ModelTable, Recipe, load_recipe
-from tagprism.training.torch_engine import torch_matrices
+from tagprism.training.torch_engine import torch_records
 from tagprism.training.train import Run, train
 from tests.small_world import World
 
@@ -91,10 +92,10 @@ def run(world: World, data: tuple[ImageTable, Split], tmp_path: Path) -> Train:
     return call
 
 
-def matrices_of(run: Run, world: World) -> np.ndarray:
-    """Ranking matrices of some pictures by the run's bundle."""
-    found = [matrix for _, matrix, _ in tagprism.load(run.bundle).matrices(world.pictures()[:2])]
-    return np.stack([np.asarray(one) for one in found])
+def rows_of(run: Run, world: World) -> np.ndarray:
+    """Rows of the records of some pictures by the run's bundle."""
+    found = tagprism.load(run.bundle).records(world.pictures()[:2])
+    return Records.joined(record for _, record, _ in found if isinstance(record, Records)).rows
 
 
 @pytest.mark.parametrize("mode", [(), END_TO_END], ids=["frozen", "end to end"])
@@ -107,7 +108,7 @@ def test_all_three_parts_train_and_their_bundle_tags(mode: tuple[str, ...], run:
     assert done.validation_mAP is not None and 0 <= done.validation_mAP <= 100
     for name, value in backbone.state_dict().items():
         assert torch.equal(value, before[name])  # it was copied
-    assert matrices_of(done, world).shape == (2, 3, 13)
+    assert rows_of(done, world).shape == (2, 3, 12)
     (tags,) = tagprism.load(done.bundle).tag([world.pictures()[0]], ["red", "orange"])
     assert {tag.label for tag in tags.tags} == {"red", "orange"}
     config = tagprism.load(done.bundle).bundle.config
@@ -115,7 +116,7 @@ def test_all_three_parts_train_and_their_bundle_tags(mode: tuple[str, ...], run:
     assert config.provenance["custom"]["head"].startswith("TwoLayers ")
     assert "| custom backbone | `Pooled` |" in (done.bundle / "README.md").read_text()
     with pytest.raises(InputError, match=r"custom head and backbone.*--engine onnx"):
-        torch_matrices(done.path, tagprism.load(done.bundle).vocabulary)
+        torch_records(done.path, tagprism.load(done.bundle).vocabulary)
 
 
 @pytest.mark.slow
@@ -135,7 +136,7 @@ def test_the_own_loss_as_a_class_is_the_recipes(run: Train, world: World) -> Non
     """Our own loss given from outside trains the same weights as the recipe's."""
     theirs = run("loss.regulariser_weight=0.1", out="one")
     ours = run(out="two", loss=functools.partial(SemanticDiversityLoss, regulariser_weight=0.1), head=EmbeddingMatrix)
-    np.testing.assert_array_equal(matrices_of(theirs, world), matrices_of(ours, world))
+    np.testing.assert_array_equal(rows_of(theirs, world), rows_of(ours, world))
     assert tagprism.load(ours.bundle).bundle.config.places == tagprism.load(theirs.bundle).bundle.config.places
 
 
@@ -292,4 +293,4 @@ def test_a_recipe_is_made_in_python(data: tuple[ImageTable, Split], world: World
         training={"epochs": 1},
         calibration={"folds": 0},
     )
-    assert matrices_of(train(recipe, *data, tmp_path / "run", backbone=pooled()), world).shape == (2, 2, 13)
+    assert rows_of(train(recipe, *data, tmp_path / "run", backbone=pooled()), world).shape == (2, 2, 12)

@@ -15,7 +15,7 @@ from safetensors.torch import load_file
 from tagprism.bundle.bundle import CLASSES, CONFIG, Bundle
 from tagprism.errors import InputError
 from tagprism.files import digest_file
-from tagprism.network.embedding_matrix import EmbeddingMatrix, RankingMatrix
+from tagprism.network.embedding_matrix import EmbeddingMatrix, Standardiser
 from tagprism.training.diversity_loss import SemanticDiversityLoss
 from tagprism.training.module import EmbeddingTrainer
 from tagprism.training.older_runs import current_names
@@ -143,7 +143,7 @@ def test_an_old_run_is_evaluated_and_continued(cli: Cli, world: World, tmp_path:
 
 def test_the_weights_of_an_old_checkpoint_get_todays_names() -> None:
     head, vectors = EmbeddingMatrix(4, 2, 3), torch.eye(3)
-    trainer = EmbeddingTrainer(head, SemanticDiversityLoss(vectors), RankingMatrix(vectors), TrainingTable(), 0)
+    trainer = EmbeddingTrainer(head, SemanticDiversityLoss(vectors), Standardiser(vectors), TrainingTable(), 0)
     checkpoint = {"batches_done": 3, "skipped_images": 1, "failed": "{}"}
     checkpoint |= {part: {"network.1.anchor.bias": 1, "network.linear.weight": 2} for part in STATES}
     trainer.on_load_checkpoint(checkpoint)

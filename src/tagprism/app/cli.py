@@ -20,6 +20,7 @@ from tagprism.app.commands import (
     index,
     keywords,
     labels,
+    models,
     search,
     serve,
     tag,
@@ -37,6 +38,7 @@ app = typer.Typer(
 )
 app.add_typer(labels.app, name="labels")
 app.add_typer(data.app, name="data")
+app.add_typer(models.app, name="models")
 app.add_typer(keywords.app, name="keywords")
 
 

@@ -12,13 +12,18 @@ from tagprism.app import console
 if TYPE_CHECKING:
     from tagprism.tagging.tagger import Tagger
 
-DEFAULT_MODEL = "photos-lite"  # as `bundle.bundle.DEFAULT`, which loads ONNX Runtime
+DEFAULT_MODEL = "photos-lite"  # as `bundle.open_model.DEFAULT`, which loads ONNX Runtime
 DATA_HELP = "openclipart, tagged:DIR, nus-wide:DIR, coco:DIR or open-images:DIR, with ?key=value options."
 Data = Annotated[str, typer.Option("--data", help=DATA_HELP)]
 Split = Annotated[str | None, typer.Option("--split", help="FILE or FILE#2; all but tagged:DIR have their own.")]
 Limit = Annotated[int | None, typer.Option("--limit", min=1, help="Only the first so many pictures (a dry run).")]
 Model = Annotated[
-    str, typer.Option("--model", "-m", help="RUN, BUNDLE, packaged bundle or hf-hub:owner/name[@revision].")
+    str,
+    typer.Option(
+        "--model",
+        "-m",
+        help="RUN, BUNDLE, packaged bundle, hf-hub:owner/name[@revision][#form], or a folder of CLIP or SigLIP.",
+    ),
 ]
 Unknown = Annotated[
     Literal["ignore", "negative", "lesa"] | None,

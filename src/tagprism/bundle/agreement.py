@@ -5,9 +5,10 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 
 import numpy as np
-from jaxtyping import Float32
+from jaxtyping import Float32, Float64
 
-from tagprism.bundle.score import max_similarity_numpy
+from tagprism.bundle.record import Records
+from tagprism.bundle.score import score_records
 
 _K = 5
 
@@ -18,8 +19,8 @@ class Agreement:
 
     Args:
         pictures: how many.
-        max_error: largest difference between two numbers of their ranking matrices.
-        mean_cosine: mean cosine between rows of their matrices.
+        max_error: largest difference between two numbers of their records.
+        mean_cosine: mean cosine between rows of their records, each with the shared numbers behind it.
         min_cosine: the smallest.
         max_score_error: largest difference between two scores of a label.
         top_k: K, labels compared per picture: 5, or all where there are fewer.
@@ -46,23 +47,23 @@ class Agreement:
 
 
 def measure_agreement(
-    expected: Float32[np.ndarray, "N M D1"],
-    found: Float32[np.ndarray, "N M D1"],
-    queries: Float32[np.ndarray, "L D1"],
-    found_queries: Float32[np.ndarray, "L D1"],
+    expected: Records,
+    found: Records,
+    queries: Float32[np.ndarray, "L Q"],
+    found_queries: Float32[np.ndarray, "L Q"],
 ) -> Agreement:
-    """Compare ranking matrices of the same pictures.
+    """Compare records of the same pictures.
 
     Args:
-        expected: (N, M, D + 1) of the network that is right.
-        found: (N, M, D + 1) of the other.
-        queries: (L, D + 1) queries `[w, 1]` of the labels to rank.
+        expected: of the network that is right.
+        found: of the other.
+        queries: (L, Q) scoring vectors of the labels to rank.
         found_queries: the same as the other stores them.
     """
-    wanted, got = expected.astype(np.float64), found.astype(np.float64)
+    wanted, got = (_whole_rows(one) for one in (expected, found))
     lengths = np.linalg.norm(wanted, axis=2) * np.linalg.norm(got, axis=2)
     cosines = (wanted * got).sum(axis=2) / np.where(lengths > 0, lengths, 1)
-    scores, others = (max_similarity_numpy(*pair)[0] for pair in ((expected, queries), (found, found_queries)))
+    scores, others = (score_records(*pair)[0] for pair in ((expected, queries), (found, found_queries)))
     k = min(_K, len(queries))
     best, other = (np.argsort(-one, axis=1, kind="stable")[:, :k] for one in (scores, others))
     shared = (best[:, :, None] == other[:, None, :]).any(axis=2)  # (N, K)
@@ -75,3 +76,8 @@ def measure_agreement(
         top_k=k,
         top_k_agreement=float(shared.mean()),
     )
+
+
+def _whole_rows(records: Records) -> Float64[np.ndarray, "N M Q"]:
+    shared = np.repeat(records.shared[:, None], records.shape.vectors, axis=1)
+    return np.concatenate([records.rows, shared], axis=2, dtype=np.float64)

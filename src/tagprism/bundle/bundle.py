@@ -1,19 +1,14 @@
 """A bundle: the folder that everything needs to use a model, and nothing needs more. Knows its own files only.
 
-`model.onnx` (pixels -> ranking matrices), `vocabulary.safetensors`, `config.json`, `trained_on.safetensors`
+`model.onnx` (pixels -> picture records), `vocabulary.safetensors`, `config.json`, `trained_on.safetensors`
 (digests of the training pictures, for the leak check), `README.md` (model card), `text/` (the label space; its
 encoders may be elsewhere) and optionally `calibration.safetensors` (probabilities) and `classes.safetensors` (the
 affinities of labels to the classes of the class columns).
-
-Names of models on a hub (`hf-hub:owner/name[@revision]`), of packaged bundles (a bare word) and paths look different. A
-folder with the name of a packaged bundle is written `./NAME`, so that what lies in the working folder never changes
-what a name means.
 """
 
 from __future__ import annotations
 
 import json
-import re
 from functools import cached_property
 from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Annotated, Any, Literal
@@ -24,17 +19,16 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationErr
 from safetensors import SafetensorError
 from safetensors.numpy import load_file
 
-from tagprism.bundle.onnx_model import OnnxNetwork
+from tagprism.bundle.onnx_model import RecordNetwork
+from tagprism.bundle.record import Records, Shape
 from tagprism.bundle.score import ClassAffinity
 from tagprism.errors import InputError
 from tagprism.files import digest_file
+from tagprism.labels.vocabulary import Vocabulary
 
-FORMAT = 1
+FORMAT = 2  # of format 1 the network's output is another (`onnx_model.RecordNetwork`)
 MODEL, VOCABULARY, CONFIG, TEXT = "model.onnx", "vocabulary.safetensors", "config.json", "text"
 TRAINED_ON, CALIBRATION, CLASSES = "trained_on.safetensors", "calibration.safetensors", "classes.safetensors"
-DEFAULT = "photos-lite"
-HUB = "hf-hub:"
-BUNDLES = Path(__file__).parents[1] / "bundles"  # those that this installation brings
 _LONGEST_CONFIG = 64 << 20  # bytes; a hundred thousand labels need 2 MB
 
 
@@ -60,8 +54,8 @@ class BundleConfig(BaseModel):
         format: version of the bundle's layout.
         name: of the recipe.
         vectors: M.
-        dimension: D, length of a label vector; ranking matrices are (M, D + 1), wider with class columns.
-        class_columns: R + 1, further columns of the ranking matrices (`bundle.score`), 0 for none.
+        dimension: D, length of a label vector and of a record's rows.
+        class_columns: R + 1 of the shared numbers of a record (`bundle.score`), 0 for none.
         standardised: whether scores are comparable between images.
         preprocess: settings of `images.Preprocess`.
         encoders: encoder name of each part of the label space -> folder below `text/`, which may be absent.
@@ -77,7 +71,7 @@ class BundleConfig(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    format: Literal[1] = 1
+    format: Literal[1, 2] = 2
     name: str
     vectors: Annotated[int, Field(ge=1, le=4096)]
     dimension: Annotated[int, Field(ge=1, le=1 << 16)]
@@ -143,24 +137,47 @@ class Bundle:
         return self.path / folder if brought and self.text else None
 
     @cached_property
-    def model(self) -> OnnxNetwork:
+    def vocabulary(self) -> Vocabulary:
+        """The labels with their vectors.
+
+        Raises:
+            InputError: the file is damaged or does not fit the config.
+        """
+        path = self.path / VOCABULARY
+        found = Vocabulary.load(path)
+        if found.dimension != self.config.dimension:
+            raise InputError(
+                f"its label vectors have {found.dimension} numbers, its config says {self.config.dimension}.",
+                where=str(path),
+                remedy="Copy the bundle again.",
+            )
+        return found
+
+    @property
+    def shape(self) -> Shape:
+        """Size of a picture's record; the network is loaded for it, and checked."""
+        return self.model.shape
+
+    @cached_property
+    def model(self) -> RecordNetwork:
         """The network, loaded on first use.
 
         Raises:
             InputError: it cannot be run, or does not fit the config.
         """
-        model = OnnxNetwork(self.path / MODEL, threads=1)  # whoever has many pictures calls it from several threads
+        threads = 1  # whoever has many pictures calls it from several threads
+        model = RecordNetwork(self.path / MODEL, self.config.dimension, threads=threads)
         self._check_shapes(model)
         return model
 
-    def _check_shapes(self, model: OnnxNetwork) -> None:
+    def _check_shapes(self, model: RecordNetwork) -> None:
         config = self.config
-        wanted = [3, config.preprocess.get("height"), config.preprocess.get("width")]
-        wanted += [config.vectors, config.dimension + 1 + config.class_columns]
-        pixels, matrices = model.shapes
-        if [*pixels[1:], *matrices[1:]] != wanted:
+        pixels = [3, config.preprocess.get("height"), config.preprocess.get("width")]
+        found = next(iter(model.shapes.values()))
+        shape = Shape(config.vectors, config.dimension, 1 + config.class_columns)
+        if found[1:] != pixels or model.shape != shape:
             raise InputError(
-                f"its network turns {pixels} into {matrices}; its config says otherwise.",
+                f"its network turns {found} into records of {model.shape}; its config says otherwise.",
                 where=str(self.path / MODEL),
                 remedy="Copy the bundle again.",
             )
@@ -191,9 +208,9 @@ class Bundle:
             raise InputError("does not fit the bundle's config.", where=str(path), remedy="Copy the bundle again.")
         return affinity
 
-    def matrices(self, pixels: Float32[np.ndarray, "B 3 H W"]) -> Float32[np.ndarray, "B M Q"]:
-        """Ranking matrices (B, M, D + 1), or wider by the class columns, of prepared pixels."""
-        return self.model(pixels)
+    def records(self, pixels: Float32[np.ndarray, "B 3 H W"]) -> Records:
+        """Records of prepared pictures."""
+        return self.model.records(pixels)
 
     @property
     def places(self) -> tuple[int, int]:
@@ -211,10 +228,8 @@ class Bundle:
             )
         return self.config.places
 
-    def placed_matrices(
-        self, pixels: Float32[np.ndarray, "B 3 H W"]
-    ) -> tuple[Float32[np.ndarray, "B M D1"], Float32[np.ndarray, "B P M D"]]:
-        """Ranking matrices, and what each of the h * w places (row by row) adds to their first D columns.
+    def placed_records(self, pixels: Float32[np.ndarray, "B 3 H W"]) -> tuple[Records, Float32[np.ndarray, "B P M D"]]:
+        """Records, and what each of the h * w places (row by row) adds to their rows.
 
         Raises:
             InputError: as `places`.
@@ -245,9 +260,9 @@ def _read_config(file: Path) -> BundleConfig:
         version = values["format"]
     except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
         raise InputError(f"is not a bundle's config ({error}).", where=str(file)) from error
-    if version != FORMAT:
+    if version not in (1, FORMAT):
         raise InputError(
-            f"has bundle format {version}; this tagprism reads format {FORMAT}.",
+            f"has bundle format {version}; this tagprism reads formats 1 and {FORMAT}.",
             where=str(file),
             remedy="Install the tagprism version that wrote it, or a newer one.",
         )
@@ -257,43 +272,3 @@ def _read_config(file: Path) -> BundleConfig:
         first = error.errors()[0]
         field = ".".join(map(str, first["loc"]))[:100]
         raise InputError(f"is not a bundle's config: {field}: {first['msg']}.", where=str(file)) from error
-
-
-def find_bundle(name: str) -> Path:
-    """Folder of a model by its name.
-
-    Args:
-        name: `hf-hub:owner/name[@revision]`, the name of a packaged bundle, or the path of a RUN or BUNDLE.
-
-    Returns:
-        A folder for `Bundle`. A path is returned as it is; `Bundle` says what is wrong with it.
-
-    Raises:
-        InputError: the hub has no such repository or revision, it holds no bundle, or there is nothing of that name.
-        MachineError: the hub does not answer.
-    """
-    if name.startswith(HUB):
-        from tagprism.bundle.hub import fetch_bundle
-
-        return fetch_bundle(name)
-    if re.fullmatch(r"[\w.-]+", name):
-        packaged = BUNDLES / name
-        if (packaged / CONFIG).is_file():
-            return packaged
-        if not Path(name).exists():
-            raise _nothing(name)
-    return Path(name)
-
-
-def packaged_bundles() -> list[str]:
-    """Names of the bundles that this installation brings."""
-    return sorted(path.parent.name for path in BUNDLES.glob(f"*/{CONFIG}"))
-
-
-def _nothing(name: str) -> InputError:
-    what = f"there is no model `{name}`: no such folder, and no packaged bundle"
-    if name == DEFAULT:
-        what, remedy = f"the bundle {name} is not part of this installation.", "Install tagprism from its wheel"
-        return InputError(what, remedy=f"{remedy}, or name a RUN or a BUNDLE with --model.")
-    remedy = "Name a RUN or a BUNDLE, a packaged bundle, or hf-hub:owner/name."
-    return InputError(f"{what} (packaged: {', '.join(packaged_bundles()) or 'none'}).", remedy=remedy)

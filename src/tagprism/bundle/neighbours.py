@@ -13,15 +13,14 @@ _ROWS = 1024  # pictures compared with all others at once
 _SHARE = 0.3  # of a score that comes from the neighbours; chosen on pseudo-unseen labels
 
 
-def nearest_pictures(matrices: Float[np.ndarray, "N M Q"], dimension: int, k: int) -> Int64[np.ndarray, "N k"]:
+def nearest_pictures(rows: Float[np.ndarray, "N M D"], k: int) -> Int64[np.ndarray, "N k"]:
     """The k pictures most like each picture, itself left out: by the cosine of the means of their principal vectors.
 
     Args:
-        matrices: (N, M, Q) ranking matrices of a collection, or of the first hits of a search.
-        dimension: D, the columns of a principal vector.
+        rows: (N, M, D) of the records of a collection, or of the first hits of a search.
         k: at most N - 1 are given.
     """
-    means = matrices[:, :, :dimension].mean(axis=1, dtype=np.float32)
+    means = rows.mean(axis=1, dtype=np.float32)
     lengths = np.linalg.norm(means, axis=1, keepdims=True)
     means = means / np.where(lengths > 0, lengths, 1)
     count, k = len(means), min(k, len(means) - 1)

@@ -1,7 +1,7 @@
-"""The score of a label: the largest dot product of its scoring vector with a row of a ranking matrix. Knows arrays.
+"""The score of a label for a picture's record: `max_m <A_m / sd, w> + <c, v>`. Knows only arrays.
 
-A ranking matrix has the columns `[A_m / sd, -mu / sd]`, and where a bundle has class columns also the evidence for the
-classes of the backbone's own classifier (`network.class_columns`). They count less for labels that were trained on.
+A label's scoring vector is `(w, v)`: its label vector, and what it makes of the picture's shared numbers c. The class
+columns among these (`network.class_columns`) count less for labels that were trained on.
 """
 
 from __future__ import annotations
@@ -9,7 +9,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Bool, Float, Float32, Integer
+from jaxtyping import Bool, Float, Float32, Integer, Shaped
+
+from tagprism.bundle.record import Records
 
 SHARPNESS = 5.0
 """How fast the affinity of a class to a label falls with their angle; chosen on photos (docs/photos_lite.md)."""
@@ -37,7 +39,7 @@ class ClassAffinity:
 
     @property
     def columns(self) -> int:
-        """R + 1, the number of class columns of a ranking matrix."""
+        """R + 1, the number of class columns among the shared numbers of a picture."""
         rank: int = self.basis.shape[1]
         return rank + 1
 
@@ -66,7 +68,7 @@ def scoring_vectors(
     classes: ClassAffinity | None = None,
     trained: Bool[np.ndarray, " L"] | None = None,
 ) -> Float32[np.ndarray, "L Q"]:
-    """Scoring vectors of labels: `[w, 1]`, or `[w, 1, t * u, t]` where the ranking matrices have class columns.
+    """Scoring vectors of labels: `[w, 1]`, or `[w, 1, t * u, t]` where pictures have class columns.
 
     Args:
         vectors: (L, D) label vectors w.
@@ -74,7 +76,7 @@ def scoring_vectors(
         trained: (L,) true for labels trained on, whose t is `classes.trained` in place of 1; none of them when None.
 
     Returns:
-        (L, Q), Q the width of a ranking matrix: the dot product with its rows is the label's score.
+        (L, Q), Q = D + S: `(w, v)` of `score_records`.
     """
     one = np.ones((len(vectors), 1), np.float32)
     if classes is None:
@@ -89,7 +91,7 @@ def max_similarity_numpy(
     """Score every label against every image's embedding matrix in numpy, as `network.embedding_matrix` does in torch.
 
     Args:
-        matrices: (B, M, D) embedding or ranking matrices; float16 is widened.
+        matrices: (B, M, D) embedding matrices, or the rows of records; float16 is widened.
         label_vectors: (L, D) label vectors.
 
     Returns:
@@ -97,12 +99,48 @@ def max_similarity_numpy(
 
     Source: arXiv 2105.05926, section 3.1.
     """
+    products, scores = _products(matrices, label_vectors)
+    M = products.shape[1]
+    winners = np.zeros(scores.shape, np.uint8 if M <= 256 else np.int64)
+    for m in reversed(range(M)):  # the lowest one has the last word
+        np.copyto(winners, m, where=products[:, m] == scores)
+    return scores, winners
+
+
+def _products(
+    matrices: Shaped[np.ndarray, "B M D"], label_vectors: Float[np.ndarray, "L D"]
+) -> tuple[Float32[np.ndarray, "B M L"], Float32[np.ndarray, "B L"]]:
+    """The products of every label with every vector of every image, and the largest over the vectors."""
     B, M, D = matrices.shape
     rows = matrices.reshape(B * M, D).astype(np.float32, copy=False)
-    products = (rows @ label_vectors.astype(np.float32, copy=False).T).reshape(B, M, -1)  # (B, M, L)
+    products = (rows @ label_vectors.astype(np.float32, copy=False).T).reshape(B, M, len(label_vectors))
     scores = products[:, 0].copy()
-    winners = np.zeros(scores.shape, np.uint8 if M <= 256 else np.int64)
-    for m in range(1, M):  # M passes over whole arrays: several times faster than argmax over a middle axis
-        np.maximum(winners, (products[:, m] > scores) * winners.dtype.type(m), out=winners)  # m rises: the last winner
+    for m in range(1, M):  # M passes over whole arrays: several times faster than max over a middle axis
         np.maximum(scores, products[:, m], out=scores)
+    return products, scores
+
+
+def largest_similarity(
+    matrices: Shaped[np.ndarray, "B M D"], label_vectors: Float[np.ndarray, "L D"]
+) -> Float32[np.ndarray, "B L"]:
+    """The scores of `max_similarity_numpy` alone, in less time; numbers of any kind are widened to float32."""
+    return _products(matrices, label_vectors)[1]
+
+
+def score_records(
+    records: Records, scoring_vectors: Float[np.ndarray, "L Q"]
+) -> tuple[Float32[np.ndarray, "B L"], Integer[np.ndarray, "B L"]]:
+    """Score every label on every picture's record.
+
+    Args:
+        records: of B pictures; float16 is widened.
+        scoring_vectors: (L, D + S) of the labels.
+
+    Returns:
+        scores (B, L) float32, comparable between pictures; winners (B, L): the m that won, the lowest one on a tie.
+    """
+    D = records.rows.shape[2]
+    scores, winners = max_similarity_numpy(records.rows, scoring_vectors[:, :D])
+    shared = records.shared.astype(np.float32, copy=False)
+    scores += shared @ scoring_vectors[:, D:].astype(np.float32, copy=False).T
     return scores, winners

@@ -42,7 +42,7 @@ def write_bundle(
         into: folder of the bundle.
         files: name in the bundle, such as `model.onnx` -> what writes it (`Vocabulary.save`, a copy, the functions
             below), in this order.
-        config: fields of `BundleConfig` but `format` and `digests`.
+        config: fields of `BundleConfig` but `digests`; `format` only where the network is a copy of an older bundle's.
         card: the model card, Markdown.
         replace: whether a bundle that is there is replaced.
 
@@ -64,7 +64,7 @@ def write_bundle(
             for file in sorted(folder.rglob("*"))
             if file.is_file()
         }
-        checked = BundleConfig.model_validate({**config, "format": FORMAT, "digests": digests})
+        checked = BundleConfig.model_validate({"format": FORMAT, **config, "digests": digests})
         write_json(folder / CONFIG, checked.model_dump(mode="json"))
         write_text(folder / CARD, card)
         _ = Bundle(folder).model

@@ -15,6 +15,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from tagprism.bundle.neighbours import nearest_pictures
+from tagprism.bundle.record import Records
 from tagprism.bundle.score import ClassAffinity, scoring_vectors
 from tagprism.comparing.baselines import clip_label_vectors, conse, ridge
 from tagprism.comparing.decoder import DecoderTraining, FeatureTokens, decoder_scores, train_decoder
@@ -30,12 +31,12 @@ from tagprism.datasets.splits import Split
 from tagprism.datasets.table import ImageTable
 from tagprism.errors import PictureError
 from tagprism.evaluation.protocols import Evaluation, Unverified
-from tagprism.evaluation.streaming import evaluate_matrices, evaluate_scores
+from tagprism.evaluation.streaming import evaluate_records, evaluate_scores
 from tagprism.files import digest_json
 from tagprism.images.digests import digest_pictures
 from tagprism.images.preprocess import Preprocess
 from tagprism.network.backbones import FeatureNetwork
-from tagprism.network.embedding_matrix import RankingMatrix
+from tagprism.network.embedding_matrix import Standardiser
 from tagprism.network.open_clip_backbone import ClipBackbone
 from tagprism.network.open_clip_models import PREFIX
 from tagprism.progress import Progress, silent
@@ -124,19 +125,18 @@ class Experiment:
         prepared = self._prepare(recipe, split)
         network = make_network(prepared, self._fitted_head(prepared))
         features = self.test_features(prepared.backbone, prepared.preprocess)
-        with torch.inference_mode():
-            matrices = network.of_features(torch.from_numpy(features.vectors)).numpy()
+        records = network.records(features.vectors)
         trained = ~self.unseen | supervised
         vectors = prepared.vocabulary.select(self.names).vectors
         queries = scoring_vectors(vectors, network.class_affinity, trained)
-        nearest = nearest_pictures(matrices, prepared.space.dimension, neighbours) if neighbours else None
-        return self._measure(matrices, queries, features.rows, _encoders(prepared), nearest)
+        nearest = nearest_pictures(records.rows, neighbours) if neighbours else None
+        return self._measure(records, queries, features.rows, _encoders(prepared), nearest)
 
     def _fitted_head(self, prepared: Prepared) -> torch.nn.Module:
         """Train, or take the head of an earlier recipe that differs in its name and in what is done after it alone."""
         values = prepared.recipe.model_dump(mode="json", exclude={"name"})
         if prepared.recipe.training.choose == "last":
-            for name in ("standardise", "class_columns", "class_columns_rank"):  # how matrices are ranked, not trained
+            for name in ("standardise", "class_columns", "class_columns_rank"):  # how pictures are ranked, not trained
                 del values["model"][name]
         key = digest_json([values, prepared.split.digest])
         if key not in self._heads:
@@ -155,9 +155,9 @@ class Experiment:
             assert train.features is not None, "baselines use frozen features"
             vectors = ridge(train.features, train.targets[:], prepared.seen_vectors, features.vectors)
         prior = kind in WITH_PRIOR
-        matrices, affinity = _ranked(prepared, torch.from_numpy(vectors), torch.from_numpy(features.vectors), prior)
+        records, affinity = _ranked(prepared, torch.from_numpy(vectors), torch.from_numpy(features.vectors), prior)
         queries = scoring_vectors(prepared.vocabulary.select(self.names).vectors, affinity, ~self.unseen)
-        return self._measure(matrices, queries, features.rows, _encoders(prepared))
+        return self._measure(records, queries, features.rows, _encoders(prepared))
 
     def _decoder(self, prepared: Prepared) -> Evaluation:
         """Train a word-query decoder on stored feature maps; its logits are comparable between images as they are."""
@@ -195,8 +195,8 @@ class Experiment:
         features = self.test_features(backbone, make_preprocess(own, backbone))
         with torch.inference_mode():
             pictures = backbone.embed(torch.from_numpy(features.vectors)).numpy()
-        matrices = np.concatenate([pictures, np.zeros_like(pictures[:, :1])], axis=1)[:, None]  # scores as they are
-        return self._measure(matrices, clip_label_vectors(spec, self.names), features.rows, spec)
+        records = Records(pictures[:, None], np.zeros_like(pictures[:, :1]))  # scores as they are
+        return self._measure(records, clip_label_vectors(spec, self.names), features.rows, spec)
 
     def _prepare(self, recipe: Recipe, split: Split) -> Prepared:
         prepared = prepare(recipe, self.table, split, self.progress)
@@ -208,15 +208,15 @@ class Experiment:
 
     def _measure(
         self,
-        matrices: Float32[np.ndarray, "N M D1"],
+        records: Records,
         labels: Float32[np.ndarray, "L _"],
         rows: Int64[np.ndarray, " N"],
         label_encoder: str,
         nearest: Int64[np.ndarray, "N k"] | None = None,
     ) -> Evaluation:
-        """Measure matrices of those test pictures that can be used, `rows`."""
-        return evaluate_matrices(
-            matrices,
+        """Measure records of those test pictures that can be used, `rows`."""
+        return evaluate_records(
+            records,
             self.names,
             labels,
             self.unseen,
@@ -234,23 +234,24 @@ def _encoders(prepared: Prepared) -> str:
 
 def _ranked(
     prepared: Prepared, vectors: Float[Tensor, "N 1 D"], features: Float[Tensor, "N F"], with_prior: bool
-) -> tuple[Float32[np.ndarray, "N 1 Q"], ClassAffinity | None]:
-    """Ranking matrices of one vector per picture; if asked with the recipe's prior and class columns.
+) -> tuple[Records, ClassAffinity | None]:
+    """Records of one vector per picture; if asked with the recipe's prior and class columns.
 
     The vector then gets the prior's own length before the prior is added: each is half of the sum.
     """
     recipe, seen_vectors = prepared.recipe, prepared.seen_vectors
-    ranking = RankingMatrix(torch.tensor(seen_vectors), standardise=recipe.model.standardise)
+    standardiser = Standardiser(torch.tensor(seen_vectors), standardise=recipe.model.standardise)
     with torch.inference_mode():
         if not with_prior:
-            return ranking(vectors).numpy(), None
+            return Records(*(part.numpy() for part in standardiser(vectors))), None
         prior = make_prior(recipe, prepared.backbone, prepared.space)
         if prior is not None:
             vectors = prior.weight * functional.normalize(vectors, dim=-1) + prior(features)[:, None]
-        matrices = ranking(vectors)
+        rows, shared = standardiser(vectors)
         columns = make_class_columns(
             recipe.model, prepared.backbone, prepared.space, seen_vectors, prepared.train.features
         )
         if columns is None:
-            return matrices.numpy(), None
-        return torch.cat([matrices, columns(features)[:, None]], dim=-1).numpy(), columns.affinity
+            return Records(rows.numpy(), shared.numpy()), None
+        shared = torch.cat([shared, columns(features)], dim=-1)
+        return Records(rows.numpy(), shared.numpy()), columns.affinity

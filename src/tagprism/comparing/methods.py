@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from tagprism.bundle.bundle import Bundle, find_bundle
+from tagprism.bundle.open_model import open_model
 from tagprism.datasets.splits import Split
 from tagprism.datasets.table import ImageTable
 from tagprism.errors import InputError
@@ -106,7 +106,7 @@ def finished(models: Sequence[str]) -> list[OwnMethod]:
         InputError: one is not there, or is no finished model.
     """
     for model in models:
-        Bundle(find_bundle(model))  # before another row is trained
+        open_model(model)  # before another row is trained
     short = [Path(model).name or model for model in models]
     names = short if len(set(short)) == len(short) else list(models)
     return [OwnMethod(name, lambda *_, its=its: its, seeded=False) for name, its in zip(names, models, strict=True)]

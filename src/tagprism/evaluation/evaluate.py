@@ -12,14 +12,15 @@ import numpy as np
 from jaxtyping import Bool, Float32, Int8, Int64
 
 from tagprism.bundle.neighbours import nearest_pictures
+from tagprism.bundle.record import Records
 from tagprism.datasets.splits import Split
 from tagprism.datasets.table import ImageTable
 from tagprism.errors import InputError, PictureError
 from tagprism.evaluation.leakage import check_leak, find_leak
 from tagprism.evaluation.protocols import Evaluation, EvaluationProtocol, Unverified, of_rankings
 from tagprism.evaluation.reliability import Reliability, reliability, reliability_table
-from tagprism.evaluation.scores import score_matrices
-from tagprism.evaluation.streaming import evaluate_matrices, evaluate_scores
+from tagprism.evaluation.scores import streamed_scores
+from tagprism.evaluation.streaming import evaluate_records, evaluate_scores
 from tagprism.evaluation.table import as_text, comparison_table, lay_out
 from tagprism.images.digests import digest_pictures
 from tagprism.progress import Progress, silent
@@ -54,7 +55,7 @@ class Result:
         files: their N paths.
         skipped: key and reason of the test pictures that could not be used.
         provenance: what the result comes from: model, data, split, versions.
-        matrices: (N, M, Q) ranking matrices; None for scores.
+        records: of the N pictures; None for scores.
         queries: (L, Q) scoring vectors of the labels; None for scores.
         calibration: how well the probabilities hold, for `unseen` and `seen` labels; empty without a calibration.
     """
@@ -68,7 +69,7 @@ class Result:
     files: tuple[Path, ...]
     skipped: tuple[tuple[str, PictureError], ...]
     provenance: Mapping[str, Any]
-    matrices: Float32[np.ndarray, "N M Q"] | None = None
+    records: Records | None = None
     queries: Float32[np.ndarray, "L Q"] | None = None
     calibration: Mapping[str, Reliability] = field(default_factory=dict)
 
@@ -140,7 +141,7 @@ def evaluate(
     if tagger is not None:
         return _evaluate_model(tagger, table, split, names, unseen, keys, rows, protocol, provenance, progress)
     if protocol.neighbours:
-        raise InputError("neighbours are found by a model's matrices; scores have none.", where="neighbours")
+        raise InputError("neighbours are found by a model's records; scores have none.", where="neighbours")
     targets = table.targets(rows, names)
     evaluation = evaluate_scores(
         model_or_scores, names, unseen, targets, ks=protocol.ks, unknown=protocol.unknown_for(table.kind)
@@ -183,17 +184,17 @@ def _evaluate_model(
         check_leak(*leak)
     vectors = tagger.embed(names)
     queries = tagger.scoring_vectors_of(names, vectors)
-    usable, matrices, skipped = [], [], []
-    for at, outcome, _ in tagger.matrices(files, progress=progress):
+    usable, records, skipped = [], [], []
+    for at, outcome, _ in tagger.records(files, progress=progress):
         if isinstance(outcome, PictureError):
             skipped.append((keys[at], outcome))
         else:
             usable.append(at)
-            matrices.append(outcome)
+            records.append(outcome)
     if not usable:
         raise InputError(f"none of {len(keys)} test pictures can be used. The first: {skipped[0][1]}")
-    targets, stacked = table.targets(rows[usable], names), np.stack(matrices)
-    evaluation = evaluate_matrices(
+    targets, stacked = table.targets(rows[usable], names), Records.joined(records)
+    evaluation = evaluate_records(
         stacked,
         names,
         queries,
@@ -203,7 +204,7 @@ def _evaluate_model(
         unknown=protocol.unknown_for(table.kind),
         label_encoder=" + ".join(config.encoders) or str(config.provenance.get("label_vectors", "")),
         leak=protocol.allow_leak and bool(find_leak(*leak)),
-        nearest=nearest_pictures(stacked, config.dimension, protocol.neighbours) if protocol.neighbours else None,
+        nearest=nearest_pictures(stacked.rows, protocol.neighbours) if protocol.neighbours else None,
     )
     origin = {"model": config.provenance, "bundle": tagger.bundle.digest, **provenance, "engine": "onnx"}
     return Result(
@@ -227,7 +228,7 @@ def _reliability(
     names: tuple[str, ...],
     vectors: Float32[np.ndarray, "L D"],
     unseen: Bool[np.ndarray, " L"],
-    matrices: Float32[np.ndarray, "N M D1"],
+    records: Records,
     targets: Int8[np.ndarray, "N L"],
     unknown: Unverified,
 ) -> dict[str, Reliability]:
@@ -236,7 +237,7 @@ def _reliability(
         return {}
     calibrated = tagger.calibration.of_labels(names, vectors, tagger.vocabulary)
     probabilities = calibrated.probabilities(
-        matrices, score_matrices(matrices, tagger.scoring_vectors_of(names, vectors))
+        records, streamed_scores(records, tagger.scoring_vectors_of(names, vectors))
     )
     policy = of_rankings(unknown)
     known = (targets >= 0) | (policy == "negative")

@@ -9,9 +9,10 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Float, Float32, Float64, Int8
 
+from tagprism.bundle.record import Records
 from tagprism.evaluation.metrics import labelled_images, precision_recall_curve
 from tagprism.evaluation.protocols import Evaluation, LabelResult, of_rankings
-from tagprism.evaluation.scores import score_matrices
+from tagprism.evaluation.scores import streamed_scores
 
 
 @dataclass(frozen=True)
@@ -62,8 +63,8 @@ class Showcase:
 
 def showcase(
     evaluation: Evaluation,
-    matrices: Float[np.ndarray, "N M D1"],
-    vectors: Float[np.ndarray, "L D"],
+    records: Records,
+    vectors: Float[np.ndarray, "L _"],
     targets: Int8[np.ndarray, "N L"],
     pictures: Sequence[Path],
     *,
@@ -74,9 +75,9 @@ def showcase(
     """Show the unseen labels with the highest and the lowest average precision (ZSL, labelled images).
 
     Args:
-        evaluation: of these very matrices and labels, in this order.
-        matrices: (N, M, D+1) ranking matrices.
-        vectors: (L, D) label vectors.
+        evaluation: of these very records and labels, in this order.
+        records: of N pictures.
+        vectors: (L, Q) scoring vectors, or (L, D) label vectors.
         targets: (N, L) int8 of 1, 0 and -1.
         pictures: N paths.
         labels: how many of the best and of the worst; fewer where there are not that many.
@@ -90,7 +91,7 @@ def showcase(
     count = min(labels, (len(order) + 1) // 2)
     best, worst = order[:count], order[max(count, len(order) - count) :][::-1]
     chosen = best + worst
-    scores, marks = score_matrices(matrices[shown], vectors[chosen]), targets[shown][:, chosen]
+    scores, marks = streamed_scores(records[shown], vectors[chosen]), targets[shown][:, chosen]
     paths = [path for path, is_shown in zip(pictures, shown, strict=True) if is_shown]
     curves, rankings = [], []
     for column, label in enumerate(chosen):

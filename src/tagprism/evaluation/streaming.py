@@ -1,4 +1,4 @@
-"""Measure ranking matrices or scores against labels, streaming over images. Knows nothing of training or files."""
+"""Measure records or scores against labels, streaming over images. Knows nothing of training or files."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 from jaxtyping import Bool, Float, Float64, Int8, Int64
 
+from tagprism.bundle.record import Records
 from tagprism.errors import InputError
 from tagprism.evaluation.metrics import (
     ImageSet,
@@ -57,10 +58,10 @@ class _Counts:
     ranked_of_image: Int64[np.ndarray, " S"]  # labels that an image's top K may hold
 
 
-def evaluate_matrices(
-    matrices: Float[np.ndarray, "N M D1"],
+def evaluate_records(
+    records: Records,
     names: Sequence[str],
-    vectors: Float[np.ndarray, "L D"],
+    vectors: Float[np.ndarray, "L _"],
     unseen: Bool[np.ndarray, " L"],
     targets: Int8[np.ndarray, "N L"],
     *,
@@ -73,9 +74,9 @@ def evaluate_matrices(
     """Measure ZSL and GZSL on both image sets, with the chance, constant and ceiling lines.
 
     Args:
-        matrices: (N, M, D+1) ranking matrices of the test images, in memory or memory-mapped, float16 or float32.
+        records: of the N test images, in memory or memory-mapped, float16 or float32.
         names: L label names, seen and unseen, in the order of `vectors`.
-        vectors: (L, D+1) scoring vectors, or (L, D) label vectors w, whose scoring vectors are `[w, 1]`.
+        vectors: (L, Q) scoring vectors, or (L, D) label vectors w, whose scoring vectors are `[w, 1]`.
         unseen: (L,) true for labels kept out of training.
         targets: (N, L) int8 of 1 positive, 0 negative, -1 unknown.
         ks: labels per image for P, R and F1; a K above a task's labels is left out of it (no keys), never clipped.
@@ -93,14 +94,14 @@ def evaluate_matrices(
 
     Source: arXiv 2105.05926, section 4.
     """
-    if targets.shape != (len(matrices), len(names)) or len(vectors) != len(names) or len(unseen) != len(names):
+    if targets.shape != (len(records), len(names)) or len(vectors) != len(names) or len(unseen) != len(names):
         raise InputError(
-            f"{len(matrices)} matrices, {len(names)} names, {len(vectors)} vectors, {len(unseen)} seen/unseen marks "
-            f"and targets {targets.shape} do not fit; targets must have the shape (matrices, names)."
+            f"{len(records)} records, {len(names)} names, {len(vectors)} vectors, {len(unseen)} seen/unseen marks "
+            f"and targets {targets.shape} do not fit; targets must have the shape (records, names)."
         )
-    queries = queries_of(matrices, vectors)
+    queries = queries_of(records, vectors)
     evaluation = _evaluate(
-        lambda labels: score_chunks(matrices, queries[labels], nearest), np.float32, names, unseen, targets, ks, unknown
+        lambda labels: score_chunks(records, queries[labels], nearest), np.float32, names, unseen, targets, ks, unknown
     )
     neighbours = 0 if nearest is None else nearest.shape[1]
     return replace(evaluation, label_encoder=label_encoder, leak=leak, neighbours=neighbours)
@@ -120,10 +121,10 @@ def evaluate_scores(
 
     Args:
         scores: (N, L) numbers, array or tensor, comparable between images, higher is better.
-        names, unseen, targets, ks, unknown, label_encoder: as for `evaluate_matrices`, L in the order of the columns.
+        names, unseen, targets, ks, unknown, label_encoder: as for `evaluate_records`, L in the order of the columns.
 
     Raises:
-        InputError: as `evaluate_matrices`.
+        InputError: as `evaluate_records`.
     """
     values = as_array(scores)
     if values.shape != (len(targets), len(names)) or targets.shape != values.shape or len(unseen) != len(names):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import Annotated, Literal
 
 import numpy as np
@@ -13,6 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from tagprism.files import digest_json
 
 _FILTERS = {"bilinear": Image.Resampling.BILINEAR, "bicubic": Image.Resampling.BICUBIC}
+_SHORTEST: dict[str, Callable[[float], int]] = {"shortest": round, "shortest_floor": math.floor}
 _SAME = 8  # grey levels within which a border counts as one colour: JPEG and antialiasing are not exact
 _Side = Annotated[int, Field(ge=1, le=4096)]
 _Fraction = Annotated[float, Field(ge=0.0, le=1.0)]
@@ -27,7 +29,9 @@ class Preprocess(BaseModel):
         height: output height in pixels.
         width: output width in pixels.
         resize: `squash` ignores the aspect ratio (the authors' way), `crop` fills the output and cuts the middle out,
-            `pad` fits the whole picture in and fills the rest with `pad_color`.
+            `shortest` does so to the pixel as torchvision's Resize and CenterCrop do, and `shortest_floor` as the
+            transformers library does, both for a square output; `pad` fits the whole picture in and fills the rest
+            with `pad_color`.
         crop_pct: part of the resized picture that is kept, the middle of it; 1.0 keeps all. Not for `pad`.
         interpolation: filter of the resize, always antialiased.
         mean: per channel, in 0..1.
@@ -40,7 +44,7 @@ class Preprocess(BaseModel):
 
     height: _Side
     width: _Side
-    resize: Literal["squash", "crop", "pad"] = "squash"
+    resize: Literal["squash", "crop", "shortest", "shortest_floor", "pad"] = "squash"
     crop_pct: Annotated[float, Field(gt=0.0, le=1.0)] = 1.0
     interpolation: Literal["bilinear", "bicubic"] = "bicubic"
     mean: tuple[_Fraction, _Fraction, _Fraction]
@@ -52,6 +56,8 @@ class Preprocess(BaseModel):
     def _pad_keeps_all(self) -> Preprocess:
         if self.resize == "pad" and self.crop_pct != 1.0:
             raise ValueError("crop_pct must be 1.0 when resize is 'pad', which keeps the whole picture")
+        if self.resize in _SHORTEST and self.height != self.width:
+            raise ValueError(f"height and width must be equal when resize is '{self.resize}'")
         return self
 
     @property
@@ -112,6 +118,8 @@ class Preprocess(BaseModel):
 
     def _kept(self, width: int, height: int) -> tuple[float, float, float, float]:
         """Box (left, top, right, bottom) of the source that ends up in the output."""
+        if self.resize in _SHORTEST:
+            return self._shortest(width, height)
         if self.resize == "squash":
             kept_width, kept_height = width * self.crop_pct, height * self.crop_pct
         else:
@@ -119,6 +127,15 @@ class Preprocess(BaseModel):
             kept_width, kept_height = min(self.width / scale, width), min(self.height / scale, height)
         left, top = (width - kept_width) / 2, (height - kept_height) / 2
         return left, top, min(left + kept_width, width), min(top + kept_height, height)
+
+    def _shortest(self, width: int, height: int) -> tuple[float, float, float, float]:
+        """The box that is kept where the longer side is rounded down, and the place of the crop to a whole pixel."""
+        whole = _SHORTEST[self.resize]
+        side, short = round(self.width / self.crop_pct), min(width, height)
+        across, down = (side * length // short for length in (width, height))
+        left, top = whole((across - self.width) / 2), whole((down - self.height) / 2)
+        x, y = width / across, height / down
+        return left * x, top * y, min((left + self.width) * x, width), min((top + self.height) * y, height)
 
     def normalised(self, image: Image.Image) -> Float32[np.ndarray, "3 H W"]:
         """Pixels of a picture that has the output size already, normalised, channels first."""

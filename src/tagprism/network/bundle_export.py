@@ -18,7 +18,8 @@ from jaxtyping import Float32
 from tagprism.bundle.agreement import Agreement, measure_agreement
 from tagprism.bundle.bundle import MODEL, TEXT, VOCABULARY, Bundle
 from tagprism.bundle.card import check_inside, read_model_card
-from tagprism.bundle.onnx_model import OnnxNetwork
+from tagprism.bundle.onnx_model import RecordNetwork
+from tagprism.bundle.record import Records
 from tagprism.bundle.write import Content, check_new, write_bundle
 from tagprism.errors import InputError, PictureError
 from tagprism.images.stream import process_pictures
@@ -30,12 +31,12 @@ from tagprism.provenance import made_with
 from tagprism.tagging.tagger import Tagger, load
 
 Precision: TypeAlias = Literal["fp32", "fp16", "int8"]
-Matrices: TypeAlias = Callable[[np.ndarray], np.ndarray]
+Look: TypeAlias = Callable[[np.ndarray], Records]
 _Pixels: TypeAlias = Float32[np.ndarray, "N 3 H W"]
 
 _BATCH, _PICTURES, _FEWEST_FOR_INT8 = 16, 128, 16
 BOUNDS: dict[str, tuple[float, float]] = {"fp32": (0.99999, 99), "fp16": (0.9999, 99), "int8": (0.99, 85)}
-"""Least mean cosine of the ranking matrices' rows, and least agreement of the top 5 in percent, by precision."""
+"""Least mean cosine of the records' rows, and least agreement of the top 5 in percent, by precision."""
 _HEADING = "## Export"
 
 
@@ -66,19 +67,19 @@ def export_bundle(
     text: bool | None = None,
     photos: Sequence[Path] = (),
     min_agreement: float | None = None,
-    torch_network: Matrices | None = None,
+    torch_network: Look | None = None,
     progress: Progress = silent,
 ) -> Export:
     """Write a model as a bundle of its own and check it on pictures; nothing is left behind when the check fails.
 
     Args:
-        model: folder of a RUN or bundle (`bundle.bundle.find_bundle` gives it by name).
+        model: folder of a RUN or bundle (`bundle.open_model.find_bundle` gives it by name).
         into: folder to write.
         precision: how the weights are stored; fp16 and int8 need the extra `train`.
         text: with text encoders or without; None: as the model has them.
         photos: pictures and folders to check with; those that a RUN remembers where none are named.
         min_agreement: least agreement of the top 5, in percent; None for that of `BOUNDS`.
-        torch_network: pixels -> matrices by the RUN's own weights (`training.torch_engine.torch_matrices`) to compare
+        torch_network: pixels -> records by the RUN's own weights (`training.torch_engine.torch_records`) to compare
             with; the bundle's network when None.
         progress: told of the pictures read.
 
@@ -88,19 +89,22 @@ def export_bundle(
         MachineError: the folder cannot be written.
     """
     tagger = load(model)
-    _check_target(into, tagger.bundle)
-    _check_precision(tagger.bundle, precision)
-    card = read_model_card(tagger.bundle.path) or f"# {tagger.bundle.config.name}\n"
+    bundle = tagger.bundle
+    if not isinstance(bundle, Bundle):
+        raise InputError("is a public model, of which no bundle is made.", where=str(model), remedy="Use it as it is.")
+    _check_target(into, bundle)
+    _check_precision(bundle, precision)
+    card = read_model_card(bundle.path) or f"# {bundle.config.name}\n"
     pixels, skipped = _read_pictures(_choose_pictures(photos, model), tagger, progress)
-    tagger.bundle.matrices(pixels[:2])  # within its limits, which the quantiser would not keep
+    bundle.records(pixels[:2])  # within its limits, which the quantiser would not keep
     against = "the run's torch network" if torch_network else f"the source bundle ({tagger.bundle.config.precision})"
     with tempfile.TemporaryDirectory() as scratch:
         network, vocabulary = Path(scratch, MODEL), Path(scratch, VOCABULARY)
-        checked = _write_network(tagger.bundle, network, precision, pixels)
+        checked = _write_network(bundle, network, precision, pixels)
         tagger.vocabulary.save(vocabulary, halves=precision != "fp32")
-        agreement = _measure(tagger, torch_network or tagger.bundle.matrices, network, vocabulary, checked)
+        agreement = _measure(tagger, torch_network or tagger.bundle.records, network, vocabulary, checked)
         _check_bounds(agreement, precision, min_agreement, into)
-        files = {**_kept(tagger.bundle), MODEL: _copy_of(network), VOCABULARY: _copy_of(vocabulary)}
+        files = {**_kept(bundle), MODEL: _copy_of(network), VOCABULARY: _copy_of(vocabulary)}
         encoders: dict[str, str] = {}
         for name, folder in _encoder_sources(tagger).items() if _wants_text(tagger, text) else ():
             target = f"{TEXT}/{tagger.bundle.config.encoders[name]}"
@@ -246,11 +250,11 @@ def _encoder(source: Path, precision: Precision, tagger: Tagger, scratch: Path) 
     ), f"int8, cosine to fp32 over the vocabulary: mean {mean:.5f}, min {least:.4f}"
 
 
-def _measure(tagger: Tagger, expected: Matrices, network: Path, vocabulary: Path, pixels: _Pixels) -> Agreement:
-    found, names = OnnxNetwork(network), tagger.vocabulary.names
+def _measure(tagger: Tagger, expected: Look, network: Path, vocabulary: Path, pixels: _Pixels) -> Agreement:
+    found, names = RecordNetwork(network, tagger.bundle.config.dimension), tagger.vocabulary.names
     queries = tagger.scoring_vectors_of(names, Vocabulary.load(vocabulary).vectors)
     batches = [pixels[start : start + _BATCH] for start in range(0, len(pixels), _BATCH)]
-    wanted, got = (np.concatenate([one(batch) for batch in batches]) for one in (expected, found))
+    wanted, got = (Records.joined(map(one, batches)) for one in (expected, found.records))
     return measure_agreement(wanted, got, tagger.scoring_vectors(names), queries)
 
 

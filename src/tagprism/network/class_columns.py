@@ -1,4 +1,4 @@
-"""Class columns: the evidence for the backbone's own classes, as further columns of the ranking matrix.
+"""Class columns: the evidence for the backbone's own classes, as further shared numbers of a picture.
 
 A label's score is `SDL + weight * classes`, both standardised per image over the seen labels. `classes` is the sum over
 the classes of their evidence in the picture times their affinity to the label, so it is a dot product too, also for
@@ -13,7 +13,7 @@ from jaxtyping import Float, Float32
 from torch import Tensor, nn
 
 from tagprism.bundle.score import ClassAffinity, class_label_affinity
-from tagprism.network.embedding_matrix import RankingMatrix
+from tagprism.network.embedding_matrix import Standardiser
 
 _TRAINED = 0.25  # weight of the class columns for seen labels: more costs them more than it gives (docs/photos_lite.md)
 _LEAST_SHARE = 1e-5  # of a class in the training pictures: one that they never show still counts a little
@@ -77,7 +77,7 @@ class ClassColumns(nn.Module):
         return ClassAffinity(self.get_buffer("basis").numpy(), self.get_buffer("vectors").numpy(), _TRAINED)
 
     def forward(self, features: Float[Tensor, "B F"]) -> Float[Tensor, "B R1"]:
-        """Columns (B, R + 1), the same for all M rows of an image."""
+        """Columns (B, R + 1)."""
         classes = self.get_buffer("columns")
-        columns: Tensor = RankingMatrix(self.get_buffer("seen"))((features[:, -len(classes) :] @ classes)[:, None])
-        return self.weight * columns[:, 0]
+        rows, shift = Standardiser(self.get_buffer("seen"))((features[:, -len(classes) :] @ classes)[:, None])
+        return self.weight * torch.cat([rows[:, 0], shift], dim=-1)

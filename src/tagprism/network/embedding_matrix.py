@@ -1,15 +1,17 @@
-"""The head: pooled features to an embedding matrix, its similarity to labels, and the ranking matrix made of it.
+"""The head: pooled features to an embedding matrix, its similarity to labels, and the picture record made of it.
 
 The maximum over M is taken in exactly two functions, here and in `bundle.score`; a property test holds them equal.
-Knows only tensors.
+Knows only tensors and records.
 """
 
 from __future__ import annotations
 
+import numpy as np
 import torch
 from jaxtyping import Float, Integer
 from torch import Tensor, nn
 
+from tagprism.bundle.record import Records
 from tagprism.bundle.score import ClassAffinity
 from tagprism.errors import InputError
 from tagprism.network.prior import Prior
@@ -21,7 +23,7 @@ def max_similarity(
     """Score every label against every image's embedding matrix (torch).
 
     Args:
-        matrices: (B, M, D) embedding or ranking matrices.
+        matrices: (B, M, D) embedding matrices, or the rows of records.
         label_vectors: (L, D) label vectors of the same float type and device.
 
     Returns:
@@ -137,12 +139,11 @@ class EmbeddingMatrix(nn.Module):
         return matrices.view(-1, self.vectors, self.dimension)
 
 
-class RankingMatrix(nn.Module):
-    """Append what makes scores comparable between images: `[A_m / sd, -mu / sd]`.
+class Standardiser(nn.Module):
+    """Make scores comparable between images: rows `A_m / sd`, and the shared number `-mu / sd`.
 
-    `mu` and `sd` are the mean and the (population) deviation of the image's raw scores over the seen labels. A query is
-    `[w, 1]`, so that one max dot product is the standardised score. With `standardise=False` the column is 0 and the
-    score is the authors' raw one.
+    `mu` and `sd` are the mean and the (population) deviation of the image's raw scores over the seen labels. With
+    `standardise=False` the rows are the embedding matrix, the shared number is 0, and scores are the authors' raw ones.
 
     Args:
         seen_vectors: (L, D) vectors of the labels trained on, L at least 2.
@@ -154,55 +155,59 @@ class RankingMatrix(nn.Module):
         self.standardise = standardise
         self.register_buffer("seen_vectors", seen_vectors, persistent=False)
 
-    def forward(self, matrices: Float[Tensor, "B M D"]) -> Float[Tensor, "B M D1"]:
-        """Ranking matrices (B, M, D + 1) of embedding matrices (B, M, D)."""
+    def forward(self, matrices: Float[Tensor, "B M D"]) -> tuple[Float[Tensor, "B M D"], Float[Tensor, "B 1"]]:
+        """Rows and shared number of embedding matrices."""
         return self.standardised(matrices, *self.moments(matrices))
 
-    def moments(self, matrices: Float[Tensor, "B M D"]) -> tuple[Float[Tensor, "B 1 1"], Float[Tensor, "B 1 1"]]:
+    def moments(self, matrices: Float[Tensor, "B M D"]) -> tuple[Float[Tensor, "B 1"], Float[Tensor, "B 1"]]:
         """Mean and deviation of each image's raw scores over the seen labels; 0 and 1 without standardising."""
         if not self.standardise:
-            one = torch.ones_like(matrices[:, :1, :1])
+            one = torch.ones_like(matrices[:, 0, :1])
             return torch.zeros_like(one), one
         scores, _ = max_similarity(matrices, self.get_buffer("seen_vectors").to(matrices.dtype))  # (B, L)
-        return scores.mean(dim=1)[:, None, None], scores.std(dim=1, correction=0).clamp_min(1e-6)[:, None, None]
+        return scores.mean(dim=1)[:, None], scores.std(dim=1, correction=0).clamp_min(1e-6)[:, None]
 
     @staticmethod
     def standardised(
-        matrices: Float[Tensor, "B M D"], mean: Float[Tensor, "B 1 1"], deviation: Float[Tensor, "B 1 1"]
-    ) -> Float[Tensor, "B M D1"]:
-        """Ranking matrices of embedding matrices and their moments."""
-        shift = (-mean / deviation).expand(-1, matrices.shape[1], 1)
-        return torch.cat([matrices / deviation, shift], dim=-1)
+        matrices: Float[Tensor, "B M D"], mean: Float[Tensor, "B 1"], deviation: Float[Tensor, "B 1"]
+    ) -> tuple[Float[Tensor, "B M D"], Float[Tensor, "B 1"]]:
+        """Rows and shared number of embedding matrices with these moments."""
+        return matrices / deviation[..., None], -mean / deviation
 
 
 class Network(nn.Module):
-    """The whole way of a picture: pixels -> features -> embedding matrix -> ranking matrix. This is exported.
+    """The whole way of a picture: pixels -> features -> embedding matrix -> record. This is exported.
 
     Args:
         backbone: pixels (B, 3, H, W) -> features (B, C).
         head: features -> embedding matrices; `EmbeddingMatrix`, or any other module.
-        ranking: embedding matrices -> ranking matrices.
-        class_columns: `ClassColumns`, features -> further columns (B, R + 1) of the ranking matrices, the same in all
-            rows.
+        standardiser: embedding matrices -> rows, and the first of the shared numbers.
+        class_columns: `ClassColumns`, features -> further shared numbers (B, R + 1).
     """
 
     def __init__(
         self,
         backbone: nn.Module,
         head: nn.Module,
-        ranking: RankingMatrix,
+        standardiser: Standardiser,
         class_columns: nn.Module | None = None,
     ) -> None:
         super().__init__()
-        self.backbone, self.head, self.ranking, self.class_columns = backbone, head, ranking, class_columns
+        self.backbone, self.head, self.standardiser, self.class_columns = backbone, head, standardiser, class_columns
 
-    def forward(self, pixels: Float[Tensor, "B 3 H W"]) -> Float[Tensor, "B M Q"]:
-        """Ranking matrices of prepared pixels."""
+    def forward(self, pixels: Float[Tensor, "B 3 H W"]) -> tuple[Float[Tensor, "B M D"], Float[Tensor, "B S"]]:
+        """Rows and shared numbers of prepared pixels."""
         return self.of_features(self.backbone(pixels))
 
-    def of_features(self, features: Float[Tensor, "B C"]) -> Float[Tensor, "B M Q"]:
-        """Ranking matrices of feature vectors."""
-        return self.with_class_columns(self.ranking(self.head(features)), features)
+    def of_features(self, features: Float[Tensor, "B C"]) -> tuple[Float[Tensor, "B M D"], Float[Tensor, "B S"]]:
+        """Rows and shared numbers of feature vectors."""
+        rows, shift = self.standardiser(self.head(features))
+        return rows, self.with_class_columns(shift, features)
+
+    def records(self, features: Float[np.ndarray, "B C"]) -> Records:
+        """Records of feature vectors, without a gradient."""
+        with torch.inference_mode():
+            return Records(*(part.numpy() for part in self.of_features(torch.from_numpy(features))))
 
     @property
     def class_affinity(self) -> ClassAffinity | None:
@@ -210,11 +215,6 @@ class Network(nn.Module):
         affinity: ClassAffinity | None = getattr(self.class_columns, "affinity", None)
         return affinity
 
-    def with_class_columns(
-        self, matrices: Float[Tensor, "B M D1"], features: Float[Tensor, "B C"]
-    ) -> Float[Tensor, "B M Q"]:
-        """Ranking matrices with the further columns, where there are some."""
-        if self.class_columns is None:
-            return matrices
-        columns = self.class_columns(features)[:, None].expand(-1, matrices.shape[1], -1)
-        return torch.cat([matrices, columns], dim=-1)
+    def with_class_columns(self, shift: Float[Tensor, "B 1"], features: Float[Tensor, "B C"]) -> Float[Tensor, "B S"]:
+        """The shared numbers: the class columns behind `-mu / sd`, where there are some."""
+        return shift if self.class_columns is None else torch.cat([shift, self.class_columns(features)], dim=-1)

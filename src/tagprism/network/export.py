@@ -1,4 +1,4 @@
-"""A network as an ONNX file that holds everything, and which place of a picture adds what to its ranking matrix.
+"""A network as an ONNX file that holds everything, and which place of a picture adds what to the rows of its record.
 
 The head is linear: where the pooled features are the mean of a map, `A_m = H_m mean_p f_p = sum_p (1/P) H_m f_p`,
 exactly. A prior belongs to no place. Knows only modules and arrays.
@@ -16,7 +16,7 @@ import torch
 from jaxtyping import Float, Float32, Int64
 from torch import Tensor, nn
 
-from tagprism.bundle.onnx_model import ASKED, OUTPUT, PLACES, OnnxNetwork
+from tagprism.bundle.onnx_model import ASKED, OUTPUT, PLACES, ROWS, SHARED, OnnxNetwork
 from tagprism.errors import InputError
 from tagprism.network.backbones import Backbone
 from tagprism.network.embedding_matrix import EmbeddingMatrix, Network
@@ -26,11 +26,11 @@ _TOLERANCE = 1e-4  # of the pooled features' largest magnitude
 
 
 def export_onnx(module: nn.Module, image_size: tuple[int, int], path: Path, *, tolerance: float = 1e-3) -> float:
-    """Write a module from pixels (B, 3, H, W) to one tensor as ONNX and check the file against the module.
+    """Write a module from pixels (B, 3, H, W) as ONNX and check the file against the module.
 
     Args:
-        module: put into evaluation mode; its input is one pixel tensor. A `PlacedNetwork` gets its second input and
-            output too; the input is optional in the file.
+        module: put into evaluation mode; its input is one pixel tensor. It gives one tensor, a `Network` two. A
+            `PlacedNetwork` gets its second input and third output too; the input is optional in the file.
         image_size: (H, W) of the pixels.
         path: the `.onnx` file to write.
         tolerance: largest difference allowed, relative to the output's largest magnitude.
@@ -42,7 +42,7 @@ def export_onnx(module: nn.Module, image_size: tuple[int, int], path: Path, *, t
         InputError: torch cannot export the module, or the file gives other numbers than the module.
     """
     module = module.eval().cpu()
-    placed = isinstance(module, PlacedNetwork)
+    placed, outputs = isinstance(module, PlacedNetwork), _outputs(module)
     example = (torch.zeros(2, 3, *image_size), torch.arange(2))
     sizes = ({0: torch.export.Dim("batch", min=1, max=4096)}, {0: torch.export.Dim("asked", max=4096)})
     logging.getLogger("onnxscript").setLevel(logging.ERROR)  # its optimiser talks about folded constants
@@ -54,7 +54,7 @@ def export_onnx(module: nn.Module, image_size: tuple[int, int], path: Path, *, t
                 example if placed else example[:1],
                 str(path),
                 input_names=["pixels", ASKED] if placed else ["pixels"],
-                output_names=[OUTPUT, PLACES] if placed else [OUTPUT],
+                output_names=outputs,
                 dynamic_shapes=sizes if placed else sizes[:1],
                 dynamo=True,
                 external_data=False,
@@ -79,6 +79,12 @@ def _names(network: Network) -> str:
     return ", ".join(type(getattr(part, "module", getattr(part, "network", part))).__name__ for part in parts)
 
 
+def _outputs(module: nn.Module) -> list[str]:
+    if isinstance(module, PlacedNetwork):
+        return [ROWS, SHARED, PLACES]
+    return [ROWS, SHARED] if isinstance(module, Network) else [OUTPUT]
+
+
 def _make_asking_optional(path: Path) -> None:
     """Give the input that asks for places a default: none. (An initializer of an input's name is its default.)"""
     model = onnx.load(path)
@@ -92,14 +98,13 @@ def _check(module: nn.Module, image_size: tuple[int, int], path: Path, tolerance
     worst = 0.0
     for size in (1, 3):
         pixels: Float32[np.ndarray, "B 3 H W"] = generator.standard_normal((size, 3, *image_size), dtype=np.float32)
-        found, expected = [model(pixels)], []
+        outputs, asked = _outputs(module), {ASKED: np.arange(size)} if isinstance(module, PlacedNetwork) else {}
+        found = model.run(outputs, pixels, **asked)
         with torch.inference_mode():
-            if isinstance(module, PlacedNetwork):
-                expected = [tensor.numpy() for tensor in module(torch.from_numpy(pixels), torch.arange(size))]
-                found = [found[0], model.placed(pixels)[1]]
-            else:
-                expected = [module(torch.from_numpy(pixels)).numpy()]
-        for one, wanted in zip(found, expected, strict=True):
+            expected = module(torch.from_numpy(pixels), *map(torch.from_numpy, asked.values()))
+        expected = (expected,) if isinstance(expected, Tensor) else expected
+        for one, tensor in zip(found, expected, strict=True):
+            wanted = tensor.numpy()
             difference = float(np.abs(one - wanted).max())
             if not difference <= tolerance * max(1.0, float(np.abs(wanted).max())):
                 raise InputError(
@@ -157,9 +162,9 @@ def feature_map(found: Tensor, features: int, places: int) -> Float[Tensor, "B P
 
 
 class PlacedNetwork(nn.Module):
-    """A network with a second output: what each place adds to the ranking matrix's first D columns.
+    """A network with a third output: what each place adds to the rows.
 
-    What belongs to no place (the columns behind them, the head's prior) is the rest: score - sum over places.
+    What belongs to no place (the shared numbers, the head's prior) is the rest: score - sum over places.
     Places are computed for those images of a batch that are asked for: by default none, which costs nothing.
 
     Args:
@@ -173,17 +178,17 @@ class PlacedNetwork(nn.Module):
 
     def forward(
         self, pixels: Float[Tensor, "B 3 H W"], asked: Int64[Tensor, " A"]
-    ) -> tuple[Float[Tensor, "B M D1"], Float[Tensor, "A P M D"]]:
-        """Ranking matrices, and each place's share of those asked for, row by row of the feature map."""
-        backbone, head, ranking = self.network.backbone, self.network.head, self.network.ranking
+    ) -> tuple[Float[Tensor, "B M D"], Float[Tensor, "B S"], Float[Tensor, "A P M D"]]:
+        """Rows, shared numbers, and each place's share of the rows asked for, place by place of the feature map."""
+        backbone, head, standardiser = self.network.backbone, self.network.head, self.network.standardiser
         assert isinstance(backbone, Backbone) and isinstance(head, EmbeddingMatrix)
         found = backbone.last_map(pixels)
         features = backbone.pooled(found)
         matrices = head(features)
-        mean, deviation = ranking.moments(matrices)
-        rows = feature_map(found.index_select(0, asked), backbone.channels, self.places)  # (A, P, C)
-        shares = head.trained(rows.flatten(0, 1))  # one weight, two uses
+        mean, deviation = standardiser.moments(matrices)
+        places = feature_map(found.index_select(0, asked), backbone.channels, self.places)  # (A, P, C)
+        shares = head.trained(places.flatten(0, 1))  # one weight, two uses
         shares = shares.view(-1, self.places, head.vectors, head.dimension)
-        divisor = self.places * deviation.index_select(0, asked)[..., None]
-        ranked = self.network.with_class_columns(ranking.standardised(matrices, mean, deviation), features)
-        return ranked, shares / divisor
+        divisor = self.places * deviation.index_select(0, asked)[..., None, None]
+        rows, shift = standardiser.standardised(matrices, mean, deviation)
+        return rows, self.network.with_class_columns(shift, features), shares / divisor

@@ -22,7 +22,7 @@ from tagprism.labels.label_space import LabelSpace, SpacePart
 from tagprism.labels.phrase_list import read_phrases
 from tagprism.labels.phrases import normalise_phrase
 from tagprism.labels.vocabulary import Role, Vocabulary
-from tagprism.network.embedding_matrix import Network, RankingMatrix
+from tagprism.network.embedding_matrix import Network, Standardiser
 from tagprism.network.encoder_sources import encoder_folder
 from tagprism.network.export import export_onnx
 from tagprism.network.official_checkpoint import OfficialCheckpoint, read_official_checkpoint
@@ -103,7 +103,7 @@ def import_official(
     vocabulary = Vocabulary(tuple(names), vectors.astype(np.float32), roles)
     backbone, head = official.networks(vocabulary.dimension)
     seen_vectors = torch.tensor(vocabulary.select(vocabulary.seen).vectors)
-    network = Network(backbone, head, RankingMatrix(seen_vectors, standardise=not raw))
+    network = Network(backbone, head, Standardiser(seen_vectors, standardise=not raw))
     config: dict[str, Any] = {
         "name": f"{checkpoint.stem} (the authors' weights)",
         "vectors": head.vectors,

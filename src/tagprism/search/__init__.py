@@ -1,1 +1,1 @@
-"""Find pictures by tag: an index of ranking matrices, and queries over it. Knows no networks and no web."""
+"""Find pictures by tag: an index of picture records, and queries over it. Knows no networks and no web."""

@@ -11,11 +11,13 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from tagprism.bundle.bundle import packaged_bundles
+from tagprism.bundle.open_model import lasting_name
+from tagprism.bundle.record import Shape
 from tagprism.errors import IndexMismatchError, InputError
 from tagprism.files import digest_bytes, digest_json, machine_errors, state_dir, write_json
 from tagprism.search.contract import Index
 from tagprism.search.query import LabelLogits, Query
+from tagprism.search.record_file import StorageName
 from tagprism.search.shared_index import SharedIndex
 from tagprism.tagging.tagger import Tagger, load
 
@@ -34,8 +36,9 @@ class Settings(BaseModel):
         model: name of the model as `tagging.tagger.load` takes it: packaged, on the hub, or an absolute path.
         digest: of its bundle.
         vectors: M.
-        columns: Q, length of a row of a ranking matrix.
-        storage: how matrices are kept.
+        dimension: D.
+        shared: S.
+        storage: how records are kept.
         recall: of a Qdrant server's int8 copies, as measured last.
         folders: the roots that were indexed, absolute; each as text, or as the hex of its bytes where it is no text.
         exclude: patterns of what is left out of them.
@@ -43,15 +46,21 @@ class Settings(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    format: Literal[1] = 1
+    format: Literal[2] = 2
     model: str
     digest: str
     vectors: Annotated[int, Field(ge=1)]
-    columns: Annotated[int, Field(ge=2)]
-    storage: Literal["float32", "float16", "int8"] = "float16"
+    dimension: Annotated[int, Field(ge=1)]
+    shared: Annotated[int, Field(ge=1)]
+    storage: StorageName = "half"
     recall: float = 1.0
     folders: tuple[str, ...] = ()
     exclude: tuple[str, ...] = ()
+
+    @property
+    def shape(self) -> Shape:
+        """Of the records."""
+        return Shape(self.vectors, self.dimension, self.shared)
 
 
 class Collection:
@@ -60,7 +69,7 @@ class Collection:
     Args:
         where: the folder of the index, or the address of a server's.
         settings: what is known of it.
-        index: its matrices.
+        index: its pictures and their records.
         model: where the model is now, when it is no longer where it was.
     """
 
@@ -78,7 +87,7 @@ class Collection:
     @property
     def folders(self) -> tuple[str, ...]:
         """The indexed roots, absolute; nothing outside of them belongs to this collection."""
-        return tuple(map(_unescaped, self.settings.folders))
+        return tuple(map(unescaped, self.settings.folders))
 
     @cached_property
     def tagger(self) -> Tagger:
@@ -88,14 +97,8 @@ class Collection:
             IndexMismatchError: what stands under its name is another model.
             InputError: there is no such model any more.
         """
-        tagger, made_by = load(self._model), self.settings
-        if tagger.bundle.digest != made_by.digest:
-            raise IndexMismatchError(
-                f"was made with another model ({made_by.model}, digest {made_by.digest[:12]}) than "
-                f"{tagger.bundle.path} (digest {tagger.bundle.digest[:12]}).",
-                where=self.where,
-                remedy="Name the model it was made with (--model), or index anew with `tagprism index --rebuild`.",
-            )
+        made_by = self.settings
+        tagger = fitting_tagger(self.where, self._model, (made_by.model, made_by.digest))
         self.settings = made_by.model_copy(update={"model": self._model})  # it is the same, under this name
         return tagger
 
@@ -110,14 +113,16 @@ class Collection:
         top_k: int = 20,
         like: str | os.PathLike[str] | Example | None = None,
         neighbours: int = 0,
+        exact: bool = False,
     ) -> Results:
         """Find the pictures that match a query best, with what people said of tags in the page of `tagprism serve`.
 
         Args:
             query: as `tagprism search` takes it, `beach AND sunset NOT people`, or parsed; None for an example alone.
             top_k: pictures at most, from 1.
-            like: a picture file to find others like, or its ranking matrix; alone or with a query.
+            like: a picture file to find others like, or its record; alone or with a query.
             neighbours: average the scores of the first pictures over so many that are like each; 0 for none.
+            exact: look at the records of all pictures, also in a large index, which else looks for candidates first.
 
         Returns:
             Pictures, best first. Those that cannot match (a filter not met, a rejected label) are left out.
@@ -139,7 +144,7 @@ class Collection:
 
         example = example_of(self, os.fspath(like)) if isinstance(like, str | os.PathLike) else like
         marks = kept_marks(self.where) if marks_file(self.where).exists() else {}
-        return find(self, query, top_k, like=example, marks=marks, neighbours=neighbours)
+        return find(self, query, top_k, like=example, marks=marks, neighbours=neighbours, exact=exact)
 
     def with_model(self, model: str) -> Collection:
         """The same collection, with its model under another name."""
@@ -174,6 +179,7 @@ def open_index(path: str | os.PathLike[str], model: str | None = None) -> Collec
 
     Raises:
         InputError: there is no index, or its settings are damaged.
+        IndexMismatchError: it is of an older version, with the command that renews it.
         MachineError: it cannot be opened.
 
     Example:
@@ -186,13 +192,37 @@ def open_index(path: str | os.PathLike[str], model: str | None = None) -> Collec
     index: Index
     if is_address(where):
         engine = qdrant()
-        index = remote = engine.QdrantIndex(*engine.connect(where))
-        settings = _checked(where, remote.settings)
+        client, name = engine.connect(where)
+        settings = _checked(where, engine.kept_settings(client, name))
+        index = engine.QdrantIndex(client, name)
     else:
         settings = read_settings(Path(where))
-        index = SharedIndex(Path(where), (settings.vectors, settings.columns), settings.storage)
+        index = SharedIndex(Path(where), settings.shape, settings.storage)
     collection = Collection(where, settings, index)
     return collection if model is None else collection.with_model(model)
+
+
+def fitting_tagger(where: str, model: str, made_by: tuple[str, str]) -> Tagger:
+    """The model of an index.
+
+    Args:
+        where: the index.
+        model: name of its model now.
+        made_by: name and digest of the model that made it.
+
+    Raises:
+        IndexMismatchError: what stands under its name is another model.
+        InputError: there is no such model any more.
+    """
+    tagger, (name, digest) = load(model), made_by
+    if tagger.bundle.digest != digest:
+        raise IndexMismatchError(
+            f"was made with another model ({name}, digest {digest[:12]}) than "
+            f"{tagger.bundle.path} (digest {tagger.bundle.digest[:12]}).",
+            where=where,
+            remedy="Name the model it was made with (--model), or index anew with `tagprism index --rebuild`.",
+        )
+    return tagger
 
 
 def is_address(where: str) -> bool:
@@ -233,30 +263,40 @@ def read_settings(folder: Path) -> Settings:
     """Read `index.json`.
 
     Raises:
-        InputError: it is not there, damaged, or of another version.
+        InputError: it is not there, damaged, or of a newer version.
+        IndexMismatchError: it is of an older version.
     """
+    return _checked(str(folder), read_values(folder), folder / SETTINGS)
+
+
+def read_values(folder: Path) -> dict[str, Any]:
+    """The values in `index.json`, of whatever version; errors as `read_settings`."""
     file = folder / SETTINGS
     try:
         with machine_errors(file):
-            return _checked(str(file), json.loads(file.read_bytes()))
+            values = json.loads(file.read_bytes())
+        if not isinstance(values, dict):
+            raise ValueError("no object")
+        return values
     except (FileNotFoundError, NotADirectoryError) as error:
         raise InputError("is not an index.", where=str(folder), remedy="Make one with `tagprism index`.") from error
     except ValueError as error:
         raise InputError("is damaged.", where=str(file), remedy=_ANEW) from error
 
 
-def _checked(where: str, values: dict[str, Any]) -> Settings:
+def _checked(where: str, values: dict[str, Any], file: Path | None = None) -> Settings:
+    if values.get("format") == 1:
+        option = " --rebuild" if is_address(where) else ""
+        raise IndexMismatchError(
+            "was made by an older version of tagprism, which kept pictures in another form.",
+            where=where,
+            remedy=f"Renew it with `tagprism index --into {where}{option}`; folders, marks and own words stay.",
+        )
     try:
         return Settings.model_validate(values)
     except ValidationError as error:
-        what = f"is damaged, or of another version of tagprism ({error.errors()[0]['msg']})."
-        raise InputError(what, where=where, remedy=_ANEW) from error
-
-
-def lasting_name(model: str) -> str:
-    """A model's name that means the same from another working folder."""
-    is_name = model in packaged_bundles() or model.startswith("hf-hub:")
-    return model if is_name else os.path.abspath(model)  # noqa: PTH100 (a text)
+        what = f"is damaged, or of a newer version of tagprism ({error.errors()[0]['msg']})."
+        raise InputError(what, where=str(file or where), remedy=_ANEW) from error
 
 
 def escaped(folder: str) -> str:
@@ -268,5 +308,6 @@ def escaped(folder: str) -> str:
     return folder
 
 
-def _unescaped(folder: str) -> str:
+def unescaped(folder: str) -> str:
+    """A root that `escaped` has written down."""
     return os.fsdecode(bytes.fromhex(folder[4:])) if folder.startswith("hex:") else folder

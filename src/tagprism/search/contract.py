@@ -1,4 +1,4 @@
-"""What an index of ranking matrices does and what its filters mean, whatever keeps it. Knows no words, no engines."""
+"""What an index of picture records does and what its filters mean, whatever keeps it. Knows no words, no engines."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from typing import Any, Protocol
 import numpy as np
 from jaxtyping import Float, Float32
 
+from tagprism.bundle.record import Records, Shape
 from tagprism.errors import InputError
 from tagprism.search.conditions import Condition as Condition
 from tagprism.search.conditions import fact_conditions as fact_conditions
@@ -24,7 +25,7 @@ FACTS = 1
 
 @dataclass(frozen=True)
 class Picture:
-    """What an index keeps of one picture file beside its ranking matrix.
+    """What an index keeps of one picture file beside its record.
 
     Args:
         id: of the point, from 1; never used again for another file.
@@ -88,7 +89,7 @@ class Hit:
 
     Args:
         id: of the picture.
-        score: the largest dot product of the scoring vector with a row of its matrix.
+        score: of the scoring vector on its record (`bundle.score.score_records`).
     """
 
     id: int
@@ -101,40 +102,55 @@ class IndexInfo:
 
     Args:
         pictures: how many it holds.
-        vectors: M, rows of a matrix.
-        columns: D+1, or more: length of a row and of a scoring vector.
-        storage: how matrices are kept.
-        exact: whether `search` gives the ranking of the matrices as they were added.
+        vectors: M, rows of a record.
+        dimension: D, numbers of a row.
+        shared: S, shared numbers of a picture.
+        storage: how records are kept.
+        exact: whether `search` gives the ranking of the records as they were added.
         recall: where it is not exact, the measured share of the exact first 100 that `search` gives, 0..1; else 1.
     """
 
     pictures: int
     vectors: int
-    columns: int
+    dimension: int
+    shared: int
     storage: str
     exact: bool
     recall: float
 
+    @property
+    def width(self) -> int:
+        """D + S, the length of a scoring vector."""
+        return self.dimension + self.shared
+
 
 class Index(Protocol):
-    """Ranking matrices of pictures, ranked by max dot product. What a call has taken is kept when it returns."""
+    """Records of pictures, ranked by their scores. What a call has taken is kept when it returns."""
 
-    def add(self, pictures: Sequence[Picture], matrices: Float[np.ndarray, "n M Q"]) -> None:
+    def add(self, pictures: Sequence[Picture], records: Records) -> None:
         """Add pictures, or replace those of the same id: all of them or, with an error, none."""
 
     def remove(self, ids: Sequence[int]) -> None:
         """Take pictures out; an id that is not there is no error."""
 
     def search(
-        self, scoring_vectors: Float32[np.ndarray, "q Q"], limit: int, *, where: Filter | None = None
+        self,
+        scoring_vectors: Float32[np.ndarray, "q Q"],
+        limit: int,
+        *,
+        where: Filter | None = None,
+        exact: bool = False,
     ) -> list[list[Hit]]:
-        """The best pictures for each of q scoring vectors, best first; ties: lowest id first."""
+        """The best pictures for each of q scoring vectors, best first; ties: lowest id first.
+
+        A large index looks for candidates first (`first_stage`), whose records decide; `exact` looks at all records.
+        """
 
     def get(self, ids: Sequence[int]) -> list[Picture | None]:
         """Pictures by id, None for an id that is not there."""
 
-    def matrices(self, ids: Sequence[int]) -> Float32[np.ndarray, "n M Q"]:
-        """Stored matrices, as near to those added as the storage keeps them; a `KeyError` for an id not there."""
+    def records(self, ids: Sequence[int]) -> Records:
+        """Records as float32, as near to those added as the storage keeps them; a `KeyError` for an id not there."""
 
     def scores(self, scoring_vectors: Float32[np.ndarray, "q Q"], ids: Sequence[int]) -> Float32[np.ndarray, "q n"]:
         """Scores of given pictures for each scoring vector, as in `search`; a `KeyError` for an id not there."""
@@ -196,19 +212,19 @@ def meets(picture: Picture, where: Filter) -> bool:
     )
 
 
-def check_added(pictures: Sequence[Picture], matrices: Float[np.ndarray, "n M Q"], shape: tuple[int, int]) -> None:
-    """Refuse what an index of this shape (M, Q) cannot keep.
+def check_added(pictures: Sequence[Picture], records: Records, shape: Shape) -> None:
+    """Refuse what an index of this shape cannot keep.
 
     Raises:
-        InputError: another number of matrices, another shape, numbers that are not finite, an id out of range or twice.
+        InputError: another number of records, another shape, numbers that are not finite, an id out of range or twice.
     """
-    if matrices.ndim != 3 or matrices.shape != (len(pictures), *shape):
+    if len(records) != len(pictures) or records.shape != shape:
         raise InputError(
-            f"{len(pictures)} pictures with matrices {matrices.shape}; the index holds {shape[0]} x {shape[1]}.",
+            f"{len(pictures)} pictures with {len(records)} records of {records.shape}; the index holds {shape}.",
             remedy="Index with the model that this index was made with.",
         )
-    if not np.isfinite(matrices).all():
-        raise InputError("a ranking matrix has numbers that are not finite.", remedy="Copy the model again.")
+    if not (np.isfinite(records.rows).all() and np.isfinite(records.shared).all()):
+        raise InputError("a record has numbers that are not finite.", remedy="Copy the model again.")
     ids = [picture.id for picture in pictures]
     if len(set(ids)) < len(ids) or any(not 1 <= one <= MAX_ID for one in ids):
         raise InputError("ids of pictures are whole numbers from 1, each once.")
@@ -216,15 +232,15 @@ def check_added(pictures: Sequence[Picture], matrices: Float[np.ndarray, "n M Q"
         moment(picture.taken)
 
 
-def check_scoring_vectors(scoring_vectors: Float[np.ndarray, "q Q"], columns: int) -> None:
-    """Refuse scoring vectors that do not fit an index of so many columns.
+def check_scoring_vectors(scoring_vectors: Float[np.ndarray, "q Q"], width: int) -> None:
+    """Refuse scoring vectors that are not of this length.
 
     Raises:
         InputError: another length, or numbers that are not finite.
     """
-    if scoring_vectors.ndim != 2 or scoring_vectors.shape[1] != columns or not np.isfinite(scoring_vectors).all():
+    if scoring_vectors.ndim != 2 or scoring_vectors.shape[1] != width or not np.isfinite(scoring_vectors).all():
         raise InputError(
-            f"scoring vectors of shape {scoring_vectors.shape}; the index wants finite rows of {columns} numbers.",
+            f"scoring vectors of shape {scoring_vectors.shape}; the index wants finite rows of {width} numbers.",
             remedy="Query with the model that this index was made with.",
         )
 

@@ -7,11 +7,12 @@ import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Literal
+from typing import Any
 
-from tagprism.bundle.bundle import DEFAULT
-from tagprism.errors import InputError, MachineError
+from tagprism.bundle.open_model import DEFAULT, lasting_name
+from tagprism.errors import IndexMismatchError, InputError, MachineError
 from tagprism.files import machine_errors, take_lock, write_json
+from tagprism.progress import Progress, silent
 from tagprism.search.collection import (
     CATALOG,
     MARKS,
@@ -20,19 +21,24 @@ from tagprism.search.collection import (
     Settings,
     catalog_file,
     escaped,
+    fitting_tagger,
     is_address,
-    lasting_name,
     open_index,
     qdrant,
+    read_values,
+    unescaped,
 )
-from tagprism.search.edge_index import RECALL, SHARD, EdgeIndex
+from tagprism.search.edge_index import PICTURES, EdgeIndex
+from tagprism.search.line import SOCKET
+from tagprism.search.older_index import STORAGES, copy_older, remove_older
+from tagprism.search.record_file import StorageName
 from tagprism.search.roots import without_nested
 from tagprism.search.shared_index import LOCK, SERVER
 from tagprism.tagging.tagger import load
 
-StorageName = Literal["float32", "float16", "int8"]
 _UPDATE_LOCK = "upkeep"
-_OURS = {SHARD, RECALL, LOCK, SERVER, _UPDATE_LOCK}
+_STOP = "Stop the server or the other command."
+_OURS = {PICTURES, LOCK, SERVER, SOCKET, _UPDATE_LOCK}
 _OURS |= {f"{name}{part}" for name in (CATALOG, MARKS) for part in ("", "-wal", "-shm")}
 
 
@@ -44,6 +50,7 @@ def open_for_update(
     model: str | None = None,
     storage: StorageName | None = None,
     rebuild: bool = False,
+    progress: Progress = silent,
 ) -> Iterator[Collection]:
     """Open an index, or make it where there is none, while no other process does; closed at the end of the block.
 
@@ -51,13 +58,15 @@ def open_for_update(
         where: as for `open_index`.
         roots: absolute paths of the files and folders it is to be made of.
         model: as `tagging.tagger.load` takes it; None for the one that made the index, or the packaged one.
-        storage: how matrices are kept; None for what the index has, or float16.
+        storage: how records are kept; None for what the index has, or half.
         rebuild: make it anew, with another model or storage if these are given; its folders and marks stay.
+        progress: told of the pictures of an older index while it is brought to the form of today, and of what a foreign
+            model needs before it can be used.
 
     Raises:
         InputError: something else is there already, or nothing to make an index of; the model cannot be used, or the
-            index keeps its matrices in another way.
-        IndexMismatchError: the index was made with another model.
+            index keeps its records in another way.
+        IndexMismatchError: the index was made with another model, or on a server by an older version.
         MachineError: another process updates it, or has it open while it is to be made anew; it cannot be written.
     """
     if not exists(where):
@@ -68,16 +77,16 @@ def open_for_update(
             if not os.path.lexists(root):
                 raise InputError("is not there.", where=root, remedy="Name files or folders that are there.")
     with update_lock(where):
-        old = open_index(where) if exists(where) else None
-        if old is None or rebuild:
-            collection = _anew(where, roots, old, model, storage)
+        if rebuild or not exists(where):
+            collection = _anew(where, roots, model, storage, progress)
         else:
-            collection = old if model is None else old.with_model(model)
+            _renew(where, model, progress)
+            collection = open_index(where, model)
         with collection:
             _ = collection.tagger
             if storage not in (None, collection.settings.storage):
                 raise InputError(
-                    f"keeps matrices as {collection.settings.storage}, not {storage}.",
+                    f"keeps records as {collection.settings.storage}, not {storage}.",
                     where=where,
                     remedy="Leave --storage away, or index anew with --rebuild.",
                 )
@@ -85,18 +94,49 @@ def open_for_update(
 
 
 def _anew(
-    where: str, roots: Sequence[str], old: Collection | None, model: str | None, storage: StorageName | None
+    where: str, roots: Sequence[str], model: str | None, storage: StorageName | None, progress: Progress
 ) -> Collection:
-    """An empty collection in place of the old one."""
-    if old is None:
-        return create_collection(where, model or DEFAULT, storage or "float16", without_nested(roots))
-    old.close()
-    model = model or old.settings.model
-    load(model)  # a model that cannot be used is an error before anything is removed
+    """An empty collection, in place of the old one where there is one."""
+    if not exists(where):
+        return create_collection(where, model or DEFAULT, storage or "half", without_nested(roots), progress=progress)
+    try:
+        old = _values(where)
+    except InputError:
+        if is_address(where) or not roots:
+            raise
+        old = {}  # its settings are damaged: it is as if there were none
+    model, folders = model or str(old.get("model", DEFAULT)), map(unescaped, old.get("folders", ()))
+    load(model, progress=progress)  # a model that cannot be used is an error before anything is removed
     remove_collection(where)
-    return create_collection(
-        where, model, storage or old.settings.storage, without_nested([*old.folders, *roots]), old.settings.exclude
-    )
+    kept = STORAGES.get(old.get("storage", "half"), "half")
+    exclude = tuple(old.get("exclude", ()))
+    all_roots = without_nested([*folders, *roots])
+    return create_collection(where, model, storage or kept, all_roots, exclude, progress=progress)
+
+
+def _values(where: str) -> dict[str, Any]:
+    """The settings of an index, of whatever version."""
+    if not is_address(where):
+        return read_values(Path(where))
+    engine = qdrant()
+    found: dict[str, Any] = engine.kept_settings(*engine.connect(where))
+    return found
+
+
+def _renew(where: str, model: str | None, progress: Progress) -> None:
+    """Bring a folder of an older version to the form of today; a kill at any moment leaves one or the other whole."""
+    if is_address(where):
+        return
+    folder, values = Path(where), _values(where)
+    if values.get("format") == 1:
+        with _locked(folder / LOCK, where, "is open in another process.", _STOP):
+            made_by = values["model"], values["digest"]
+            dimension = fitting_tagger(where, model or values["model"], made_by).bundle.config.dimension
+            shape = copy_older(folder, values, dimension, progress)
+            kept = {name: values[name] for name in ("model", "digest", "folders", "exclude") if name in values}
+            settings = Settings(**kept, **shape._asdict(), storage=STORAGES[values["storage"]])
+            write_json(folder / SETTINGS, settings.model_dump(mode="json"))
+    remove_older(folder)
 
 
 def exists(where: str) -> bool:
@@ -110,6 +150,8 @@ def exists(where: str) -> bool:
         return (Path(where) / SETTINGS).is_file()
     try:
         open_index(where).close()
+    except IndexMismatchError:
+        return True  # an older one
     except InputError as error:
         if "no such collection" in error.what:
             return False
@@ -151,30 +193,32 @@ def _locked(file: Path, where: str, busy: str, remedy: str) -> Iterator[None]:
 def create_collection(
     where: str,
     model: str,
-    storage: StorageName = "float16",
+    storage: StorageName = "half",
     folders: tuple[str, ...] = (),
     exclude: tuple[str, ...] = (),
+    *,
+    progress: Progress = silent,
 ) -> Collection:
-    """Make an empty index for the ranking matrices of a model, while nobody else does (`update_lock`).
+    """Make an empty index for the records of a model, while nobody else does (`update_lock`).
 
     Args:
         where: a folder that is absent or empty, or the address of a collection that is not there.
         model: as `tagging.tagger.load` takes it.
-        storage: how matrices are kept.
+        storage: how records are kept.
         folders: the roots that will be indexed.
         exclude: patterns of what is left out of them.
+        progress: told of what a foreign model needs before it can be used.
 
     Raises:
         InputError: something else is there already, or the model cannot be used.
         MachineError: it cannot be written.
     """
-    tagger = load(model)
-    _, M, Q = tagger.bundle.model.shapes[1]
+    tagger = load(model, progress=progress)
+    shape = tagger.bundle.shape
     settings = Settings(
-        model=lasting_name(model),
+        model=lasting_name(model, tagger.bundle.path),
         digest=tagger.bundle.digest,
-        vectors=int(M),
-        columns=int(Q),
+        **shape._asdict(),
         storage=storage,
         folders=tuple(map(escaped, folders)),
         exclude=exclude,
@@ -187,13 +231,13 @@ def create_collection(
         with machine_errors(folder):
             if any(entry.name not in _OURS for entry in folder.iterdir()):
                 raise InputError("is no index and not empty.", where=where, remedy="Name a new folder.")
-        EdgeIndex.create(folder, (settings.vectors, settings.columns), storage).close()
+        EdgeIndex.create(folder, shape, storage).close()
         write_json(folder / SETTINGS, settings.model_dump(mode="json"))  # last: without it there is no index
     return open_index(where)
 
 
 def remove_collection(where: str) -> None:
-    """Remove the matrices of an index, but not what people added beside them, so that it can be made anew.
+    """Remove the pictures of an index, but not what people added beside them, so that it can be made anew.
 
     Raises:
         MachineError: another process has it open, or it cannot be removed.
@@ -203,7 +247,7 @@ def remove_collection(where: str) -> None:
         engine.remove_collection(*engine.connect(where))
         return
     folder = Path(where)
-    remedy = "Stop the server or the other command."
-    with _locked(folder / LOCK, where, "is open in another process.", remedy), machine_errors(folder):
+    with _locked(folder / LOCK, where, "is open in another process.", _STOP), machine_errors(folder):
         (folder / SETTINGS).unlink(missing_ok=True)  # first: from here on there is no index
-        shutil.rmtree(folder / SHARD, ignore_errors=True)
+        shutil.rmtree(folder / PICTURES, ignore_errors=True)
+        remove_older(folder)

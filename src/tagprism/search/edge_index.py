@@ -1,7 +1,10 @@
-"""The embedded form of an index: one Qdrant Edge shard in a folder, one point a picture, its matrix a multivector.
+"""The embedded form of an index: a shard of Qdrant Edge for what is known of each picture, a file for their records.
 
-MAX_SIM with DOT of one query vector is exactly the largest dot product. There is no graph: a plain scan is exact, and
-building one takes minutes for every ten thousand matrices. Only one process at a time can open a shard.
+The engine keeps facts safe and sifts by filters. Records are scanned here, as the engine has no maximum over rows with
+a sum behind it (docs/decisions.md). Each point names the place of its record. A record is written to a place that no
+point names, and its point after it, so that a change is there whole or not at all. A place that was given up is written
+again only after the index was opened anew: no search that is under way sees another picture there. Only one process at
+a time can open a shard.
 """
 
 from __future__ import annotations
@@ -12,299 +15,279 @@ import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import qdrant_edge as edge
-from jaxtyping import Float, Float32
+from jaxtyping import Float32, Int64
 
+from tagprism.bundle.record import Records, Shape
 from tagprism.errors import InputError, MachineError
-from tagprism.files import machine_errors, write_json
+from tagprism.files import machine_errors, replaced_whole, sync_folder, write_json
 from tagprism.search.contract import (
-    Condition,
     Filter,
     Hit,
     IndexInfo,
     Picture,
     as_json,
-    by_score_then_id,
     check_added,
     check_scoring_vectors,
-    fact_conditions,
-    folded,
     from_json,
     measured_recall,
-    moments,
-    scores_of,
     searched,
 )
+from tagprism.search.edge_shard import (
+    FREE,
+    check_free,
+    conditions,
+    engine_errors,
+    make_shard,
+    open_shard,
+    size_of,
+)
+from tagprism.search.first_stage import FirstStage, candidates
+from tagprism.search.record_file import HALF_RECALL, RecordFile, StorageName
 
-SHARD, RECALL = "shard", "recall.json"
-FLOAT16_RECALL = 0.9996  # measured by `benchmarks/search.py` on the matrices of real photos (docs/search.md)
-OVERSAMPLING = 4.0  # candidates that int8 finds for each hit wanted
-_VECTOR, _FOLDED, _MOMENT = "matrix", "folded", "moment"  # names in the shard
-_FLUSH_EVERY = 16_384  # changes after which the log of writes is cut
-# Bytes that must be free: the engine maps files into memory, and where a disk is full the system kills the process.
-_FREE, _FREE_TO_OPEN = 256 << 20, 64 << 20
-_NO_GRAPH = edge.HnswIndexConfig(m=0, ef_construct=4, full_scan_threshold=1 << 40)
-_SEGMENT = 65_536  # pictures in a segment, about: segments are scanned side by side, one a processor
-
-
-class Storage(NamedTuple):
-    """One way in which Qdrant keeps matrices.
-
-    Args:
-        name: as `--storage` has it.
-        half: whether the engine keeps float16 instead of float32.
-        quantised: whether int8 copies find the candidates, which the kept numbers then rank.
-        recall: measured share of the exact first 100 that the kept numbers give when all are scanned; 1 is exact.
-    """
-
-    name: str
-    half: bool
-    quantised: bool
-    recall: float
-
-    def clipped(self, matrices: Float[np.ndarray, "n M Q"]) -> Float32[np.ndarray, "n M Q"]:
-        """Matrices with no number that is too large to be kept."""
-        limit = float(np.finfo(np.float16 if self.half else np.float32).max)
-        clipped: Float32[np.ndarray, "n M Q"] = np.clip(matrices, -limit, limit).astype(np.float32, copy=False)
-        return clipped
-
-
-STORAGES = {
-    "float32": Storage("float32", half=False, quantised=False, recall=1.0),
-    "float16": Storage("float16", half=True, quantised=False, recall=FLOAT16_RECALL),
-    "int8": Storage("int8", half=True, quantised=True, recall=FLOAT16_RECALL),
-}
+PICTURES = "pictures"  # folder of all that is kept of the pictures
+_SHARD, _RECORDS, _FIRST, _PLACES = "shard", "records.bin", "first.bin", "places.npy"  # in that folder
+_RECALL = "recall.json"
+_PLACE = "place"  # name in the shard
+_ALL = 1 << 40  # points at most
+_MOST = 0.8  # share of all places from which on all are scanned
+_FLUSH_EVERY, _TIDY_EVERY = 16_384, 65_536  # changes after which the log of writes is cut, and points are put in order
 
 
 class EdgeIndex:
-    """An `Index` in a Qdrant Edge shard. Threads may share it.
+    """An `Index` in a Qdrant Edge shard and a file of records. Threads may share it.
 
     Args:
         folder: where it is kept.
-        shape: (M, Q) of its matrices.
-        storage: `float32`, `float16`, or `int8` over float16; as it was made.
+        shape: of its records.
+        storage: `float32` or `half`, as it was made.
 
     Raises:
-        InputError: there is no shard, or one that does not fit.
+        InputError: there is no shard.
         MachineError: the shard cannot be read or written, or another process has it open; by every method.
     """
 
-    def __init__(self, folder: Path, shape: tuple[int, int], storage: str = "float16") -> None:
-        self.shape, self._folder, self._storage = shape, folder, STORAGES[storage]
+    def __init__(self, folder: Path, shape: Shape, storage: StorageName = "half") -> None:
+        self.shape, self._folder, self._storage = shape, folder, storage
         self._writes = threading.Lock()
-        self._unflushed = self._unsealed = 0  # changes
-        if not (folder / SHARD / "edge_config.json").is_file():
+        self._unflushed = self._untidied = 0  # changes
+        if not (folder / PICTURES / _SHARD / "edge_config.json").is_file():
             raise InputError("there is no index.", where=str(folder), remedy="Make one with `tagprism index`.")
-        _check_free(folder, _FREE_TO_OPEN)
-        with self._errors():
-            self._shard = edge.EdgeShard.load(str(folder / SHARD), _config(shape, self._storage))
+        self._shard = open_shard(folder / PICTURES / _SHARD)
+        self._records = RecordFile(folder / PICTURES / _RECORDS, shape, storage)
+        self._first = FirstStage(folder / PICTURES / _FIRST, shape)
+        self._ids = self._read_ids()  # (places,) id of the picture whose record is there, 0 for none; never changed
+        self._place_of = {one: place for place, one in enumerate(self._ids.tolist()) if one}
+        self._free = np.flatnonzero(self._ids == 0)
 
     @classmethod
-    def create(cls, folder: Path, shape: tuple[int, int], storage: str = "float16") -> EdgeIndex:
-        """Make an empty one in place of whatever shard an interrupted attempt has left there."""
+    def create(cls, folder: Path, shape: Shape, storage: StorageName = "half") -> EdgeIndex:
+        """Make an empty one in place of whatever an interrupted attempt has left there."""
         with machine_errors(folder):
-            shutil.rmtree(folder / SHARD, ignore_errors=True)
-            (folder / RECALL).unlink(missing_ok=True)
-            (folder / SHARD).mkdir(parents=True)
-        _check_free(folder, _FREE)
-        with _engine_errors(folder):
-            shard = edge.EdgeShard.create(str(folder / SHARD), _config(shape, STORAGES[storage]))
-            indexed = edge.UpdateOperation.create_field_index  # a filter need not read every payload then
-            shard.update(indexed(_FOLDED, edge.KeywordIndexParams()))
-            shard.update(indexed(_MOMENT, edge.IntegerIndexParams(lookup=False, range=True)))
-            shard.close()
+            shutil.rmtree(folder / PICTURES, ignore_errors=True)
+            (folder / PICTURES / _SHARD).mkdir(parents=True)
+        make_shard(folder / PICTURES / _SHARD)
         return cls(folder, shape, storage)
 
     def _errors(self) -> Any:
-        return _engine_errors(self._folder)
+        return engine_errors(self._folder)
 
-    def add(self, pictures: Sequence[Picture], matrices: Float[np.ndarray, "n M Q"]) -> None:
-        """Add pictures, or replace those of the same id: all of them or, with an error, none."""
-        check_added(pictures, matrices, self.shape)
-        points = [
-            edge.Point(
-                id=picture.id,
-                vector={_VECTOR: matrix.tolist()},  # an array is taken too, but takes twice as long
-                payload={**as_json(picture), **searched(picture)},
+    def _read_ids(self) -> Int64[np.ndarray, " places"]:
+        """What is in each place: as it was noted when the index was closed, or, after a kill, as the points say."""
+        noted = self._folder / PICTURES / _PLACES
+        with machine_errors(noted):
+            if noted.is_file():
+                return np.asarray(np.load(noted), np.int64)
+        ids = np.zeros(self._records.size, np.int64)
+        with self._errors():
+            request = edge.ScrollRequest(limit=_ALL, with_payload=edge.PayloadSelector.Include([_PLACE]))
+            points, _ = self._shard.scroll(request)
+        places = np.array([(point.payload or {})[_PLACE] for point in points], np.int64)
+        if len(points) and places.max() >= len(ids):
+            raise MachineError(
+                "has lost records.",
+                where=str(self._folder / PICTURES),
+                remedy="Index anew with `tagprism index --rebuild`.",
             )
-            for picture, matrix in zip(pictures, self._storage.clipped(matrices), strict=True)
-        ]
-        if points:
-            self._write(edge.UpdateOperation.upsert_points(points), len(points))
+        ids[places] = [int(point.id) for point in points]
+        return ids
+
+    def _note_ids(self) -> None:
+        file = self._folder / PICTURES / _PLACES
+        with machine_errors(self._folder), replaced_whole(file) as beside, beside.open("wb") as stream:
+            np.save(stream, self._ids)
+
+    def add(self, pictures: Sequence[Picture], records: Records) -> None:
+        """Add pictures, or replace those of the same id: all of them or, with an error, none."""
+        check_added(pictures, records, self.shape)
+        if not pictures:
+            return
+        with self._changing(len(pictures)):
+            size, again = len(self._ids), self._free[: len(pictures)]
+            places = np.concatenate([again, np.arange(size, size + len(pictures) - len(again))])
+            self._first.write(places, records)
+            self._records.write(places, records)
+            self._free = self._free[len(again) :]
+            points = [
+                edge.Point(
+                    id=one.id,
+                    vector={},
+                    payload={**as_json(one), _PLACE: place, **searched(one)},
+                )
+                for one, place in zip(pictures, places.tolist(), strict=True)
+            ]
+            with self._errors():
+                self._shard.update(edge.UpdateOperation.upsert_points(points))
+            self._hold([one.id for one in pictures], places)
 
     def remove(self, ids: Sequence[int]) -> None:
         """Take pictures out; an id that is not there is no error."""
-        if ids:
-            self._write(edge.UpdateOperation.delete_points(list(ids)), len(ids))
+        if not ids:
+            return
+        with self._changing(len(ids)):
+            with self._errors():
+                self._shard.update(edge.UpdateOperation.delete_points(list(ids)))
+            self._hold(ids, None)
 
-    def _write(self, operation: edge.UpdateOperation, count: int) -> None:
-        _check_free(self._folder, _FREE)
-        with self._writes, self._errors():
-            self._shard.update(operation)
-            self._unflushed += count
-            self._unsealed += count
-            if self._unsealed >= _SEGMENT:
+    def _hold(self, ids: Sequence[int], places: Int64[np.ndarray, " n"] | None) -> None:
+        """Note where pictures are now, or that they are nowhere; whoever is reading keeps the array that it has."""
+        held = np.zeros(self._records.size, np.int64)
+        held[: len(self._ids)] = self._ids
+        held[[self._place_of[one] for one in ids if one in self._place_of]] = 0
+        if places is not None:
+            held[places] = ids
+            self._place_of.update(zip(ids, places.tolist(), strict=True))
+        self._ids = held
+        if places is None:
+            for one in ids:
+                self._place_of.pop(one, None)
+
+    @contextmanager
+    def _changing(self, count: int) -> Iterator[None]:
+        """One change at a time; from the first on, what was noted of the places holds no more."""
+        check_free(self._folder, FREE)
+        with self._writes:
+            with machine_errors(self._folder):
+                if (noted := self._folder / PICTURES / _PLACES).exists():
+                    noted.unlink()
+                    sync_folder(noted.parent)
+            yield
+            self._unflushed, self._untidied = self._unflushed + count, self._untidied + count
+            if self._untidied >= _TIDY_EVERY:
                 self._tidy()
             elif self._unflushed >= _FLUSH_EVERY:
-                self._shard.flush()
+                with self._errors():
+                    self._shard.flush()
                 self._unflushed = 0
 
     def _tidy(self) -> None:
-        """Cut the log, begin a new segment where one is full, quantise what is new, drop what was removed."""
-        self._shard.flush()
-        if shutil.disk_usage(self._folder).free > _FREE + 2 * _size(self._folder / SHARD):
-            self._shard.optimize()  # writes whole segments anew; without it searches are as right, but slower
-        self._unflushed = self._unsealed = 0
+        """Cut the log, and drop what was removed."""
+        with self._errors():
+            self._shard.flush()
+            if shutil.disk_usage(self._folder).free > FREE + 2 * size_of(self._folder / PICTURES / _SHARD):
+                self._shard.optimize()  # writes whole segments anew; without it filters are as right, but slower
+        self._unflushed = self._untidied = 0
 
     def search(
-        self, scoring_vectors: Float32[np.ndarray, "q Q"], limit: int, *, where: Filter | None = None
+        self,
+        scoring_vectors: Float32[np.ndarray, "q Q"],
+        limit: int,
+        *,
+        where: Filter | None = None,
+        exact: bool = False,
     ) -> list[list[Hit]]:
-        """The best pictures for each of q scoring vectors, best first; ties: lowest id first."""
-        check_scoring_vectors(scoring_vectors, self.shape[1])
-        conditions = None if where is None else _conditions(where)
-        return by_score_then_id(lambda vectors, count: self._query(vectors, count, conditions), scoring_vectors, limit)
+        """As `Index.search`."""
+        check_scoring_vectors(scoring_vectors, self.shape.width)
+        asked = None if where is None else self._places_with(where)
+        ids = self._ids
+        places = np.flatnonzero(ids) if asked is None else asked[asked < len(ids)]  # later ones are of later pictures
+        places = places[ids[places] > 0]
+        if limit < 1 or not len(scoring_vectors) or not len(places):
+            return [[] for _ in scoring_vectors]
+        everything = len(places) > _MOST * len(ids)  # quicker than to pick
+        first = None if exact else candidates(limit, len(places))
+        stage = self._records if first is None else self._first
+        scores = stage.scores(scoring_vectors, None if everything else places)
+        scores = scores[:, places] if everything else scores
+        if first is None:
+            return [_best(ids[places], of_one, limit) for of_one in scores]
+        found = []
+        for vector, of_one in zip(scoring_vectors, scores, strict=True):
+            some = np.sort(places[np.argpartition(-of_one, first)[:first]])
+            found.append(_best(ids[some], self._records.scores(vector[None], some)[0], limit))
+        return found
 
-    def _query(
-        self, scoring_vectors: Float32[np.ndarray, "q Q"], count: int, where: edge.Filter | None, *, exact: bool = False
-    ) -> list[list[Hit]]:
-        params = edge.SearchParams(quantization=edge.QuantizationSearchParams(rescore=True, oversampling=OVERSAMPLING))
-        if exact or not self._storage.quantised:
-            params = edge.SearchParams(exact=True, quantization=edge.QuantizationSearchParams(ignore=True))
-        requests = [
-            edge.QueryRequest(
-                limit=count,
-                query=edge.Query.Nearest([vector.tolist()], using=_VECTOR),
-                filter=where,
-                params=params,
-                with_payload=False,
-                with_vector=False,
-            )
-            for vector in scoring_vectors
-        ]
+    def _places_with(self, where: Filter) -> Int64[np.ndarray, " n"]:
+        """Places of the pictures that meet conditions, rising."""
         with self._errors():
-            found = self._shard.query_batch(edge.QueryBatchRequest(requests)) if requests else []
-        return [[Hit(int(point.id), float(point.score)) for point in points] for points in found]
+            points, _ = self._shard.scroll(edge.ScrollRequest(limit=_ALL, filter=conditions(where), with_payload=False))
+        found = (self._place_of.get(int(point.id)) for point in points)
+        return np.sort(np.array([place for place in found if place is not None], np.int64))
 
     def scores(self, scoring_vectors: Float32[np.ndarray, "q Q"], ids: Sequence[int]) -> Float32[np.ndarray, "q n"]:
         """Scores of given pictures for each scoring vector, as in `search`; a `KeyError` for an id not there."""
-        check_scoring_vectors(scoring_vectors, self.shape[1])
-        only = edge.Filter(must=[edge.HasIdCondition(set(ids))])
-        return scores_of(self._query(scoring_vectors, max(1, len(ids)), only, exact=True), ids)
+        check_scoring_vectors(scoring_vectors, self.shape.width)
+        return self._records.scores(scoring_vectors, self._places(ids))
+
+    def _places(self, ids: Sequence[int]) -> Int64[np.ndarray, " n"]:
+        try:
+            return np.array([self._place_of[one] for one in ids], np.int64)
+        except KeyError:
+            with self._writes:  # it may just be added
+                return np.array([self._place_of[one] for one in ids], np.int64)
 
     def get(self, ids: Sequence[int]) -> list[Picture | None]:
         """Pictures by id, None for an id that is not there."""
         with self._errors():
-            records = self._shard.retrieve(list(ids), True, False)
-        found = {int(record.id): from_json(int(record.id), record.payload or {}) for record in records}
+            points = self._shard.retrieve(list(ids), True, False)
+        found = {int(point.id): from_json(int(point.id), point.payload or {}) for point in points}
         return [found.get(one) for one in ids]
 
-    def matrices(self, ids: Sequence[int]) -> Float32[np.ndarray, "n M Q"]:
-        """Stored matrices, as near to those added as the storage keeps them; a `KeyError` for an id not there."""
-        with self._errors():
-            records = self._shard.retrieve(list(ids), False, True)
-        found = {int(record.id): record.vector[_VECTOR] for record in records}  # type: ignore[index, call-overload]
-        return np.array([found[one] for one in ids], np.float32).reshape(len(ids), *self.shape)
+    def records(self, ids: Sequence[int]) -> Records:
+        """Records as float32, as near to those added as the storage keeps them; a `KeyError` for an id not there."""
+        return self._records.read(self._places(ids))
 
     def pictures(self, after: int = 0) -> Iterator[Picture]:
         """All pictures of an id above `after`, by rising id; those changed meanwhile may be among them or not."""
         start: Any = after + 1
         while start is not None:
             with self._errors():
-                records, start = self._shard.scroll(edge.ScrollRequest(offset=start, limit=1000, with_payload=True))
-            yield from (from_json(int(record.id), record.payload or {}) for record in records)
+                points, start = self._shard.scroll(edge.ScrollRequest(offset=start, limit=1000, with_payload=True))
+            yield from (from_json(int(point.id), point.payload or {}) for point in points)
 
     def settle(self, scoring_vectors: Float32[np.ndarray, "q Q"]) -> None:
-        """Drop what was removed, quantise what is new, and measure with these vectors the recall that `info` states."""
-        check_scoring_vectors(scoring_vectors, self.shape[1])
-        with self._writes, self._errors():
+        """Drop what was removed, and measure with these vectors the recall that `info` states."""
+        check_scoring_vectors(scoring_vectors, self.shape.width)
+        with self._writes:
             self._tidy()
-        if self._storage.quantised:
-            exact = self._query(scoring_vectors, 100, None, exact=True)
-            recall = measured_recall(exact, self.search(scoring_vectors, 100))
-            write_json(self._folder / RECALL, {"recall": recall, "queries": len(scoring_vectors)})
+        if candidates(100, len(self._place_of)) is not None:
+            recall = measured_recall(self.search(scoring_vectors, 100, exact=True), self.search(scoring_vectors, 100))
+            write_json(self._folder / PICTURES / _RECALL, {"recall": recall, "queries": len(scoring_vectors)})
 
     def info(self) -> IndexInfo:
         """Size, form and exactness."""
-        with self._errors():
-            count = self._shard.count(edge.CountRequest(exact=True))
-        recall = self._storage.recall
-        if self._storage.quantised and (self._folder / RECALL).is_file():
-            recall *= float(json.loads((self._folder / RECALL).read_text(encoding="utf-8"))["recall"])
-        return IndexInfo(count, *self.shape, storage=self._storage.name, exact=self._storage.recall == 1, recall=recall)
+        count, noted = len(self._place_of), self._folder / PICTURES / _RECALL
+        recall, whole = 1.0 if self._storage == "float32" else HALF_RECALL, candidates(100, count) is None
+        if not whole and noted.is_file():
+            recall *= float(json.loads(noted.read_text(encoding="utf-8"))["recall"])
+        exact = self._storage == "float32" and whole
+        return IndexInfo(count, *self.shape, storage=self._storage, exact=exact, recall=recall)
 
     def close(self) -> None:
         """Write out everything and let another process open it."""
         with self._writes, self._errors():
             self._shard.close()
+            if not (self._folder / PICTURES / _PLACES).exists():
+                self._note_ids()
 
 
-def _config(shape: tuple[int, int], storage: Storage) -> edge.EdgeConfig:
-    quantised = edge.ScalarQuantizationConfig(edge.ScalarType.Int8, quantile=0.999, memory=edge.Memory.Pinned)
-    matrix = edge.EdgeVectorParams(
-        size=shape[1],
-        distance=edge.Distance.Dot,
-        multivector_config=edge.MultiVectorConfig(edge.MultiVectorComparator.MaxSim),
-        datatype=edge.VectorStorageDatatype.Float16 if storage.half else edge.VectorStorageDatatype.Float32,
-        quantization_config=quantised if storage.quantised else None,
-    )
-    full = _SEGMENT * shape[0] * shape[1] * (2 if storage.half else 4) // 1024  # kilobytes
-    optimizers = edge.EdgeOptimizersConfig(
-        max_segment_size=max(2, full), indexing_threshold=1 if storage.quantised else max(2, full // 2)
-    )
-    return edge.EdgeConfig(vectors={_VECTOR: matrix}, hnsw_config=_NO_GRAPH, optimizers=optimizers)
-
-
-def _conditions(where: Filter) -> edge.Filter:
-    """The filter in the engine's terms; `contract.meets` says what it means."""
-
-    def within(beginnings: tuple[str, str]) -> edge.FieldCondition:
-        first, last = moments(beginnings)
-        return edge.FieldCondition(_MOMENT, range=edge.RangeFloat(gte=first, lte=last))
-
-    def holds(piece: str) -> edge.FieldCondition:
-        return edge.FieldCondition(_FOLDED, match=edge.MatchSubstring(folded(piece)))
-
-    def says(fact: tuple[str, str]) -> edge.Filter:
-        return edge.Filter(must=[_condition(one) for one in fact_conditions(*fact)])
-
-    return edge.Filter(
-        must=[*map(within, where.taken), *map(holds, where.path), *map(says, where.facts)],
-        must_not=[*map(within, where.not_taken), *map(holds, where.not_path), *map(says, where.not_facts)],
-    )
-
-
-def _condition(one: Condition) -> edge.FieldCondition:
-    if one.within is None:
-        return edge.FieldCondition(one.field, match=edge.MatchSubstring(one.holds))
-    return edge.FieldCondition(one.field, range=edge.RangeFloat(gte=one.within[0], lte=one.within[1]))
-
-
-def _check_free(folder: Path, least: int) -> None:
-    with machine_errors(folder):
-        free = shutil.disk_usage(folder).free
-    if free < least:
-        what = f"cannot be written: less than {least >> 20} MB are free on its disk."
-        raise MachineError(what, where=str(folder), remedy="Free space.")
-
-
-def _size(folder: Path) -> int:
-    """Bytes on disk; the engine's files have holes."""
-    return sum(512 * getattr(file.stat(), "st_blocks", 0) for file in folder.rglob("*") if file.is_file())
-
-
-@contextmanager
-def _engine_errors(folder: Path) -> Iterator[None]:
-    """The engine raises plain `Exception`s with a text."""
-    try:
-        yield
-    except OSError:
-        raise
-    except Exception as error:
-        if type(error) is not Exception:
-            raise
-        raise MachineError(
-            f"the index fails ({error}).", where=str(folder), remedy="Free space, mend the permission, or index anew."
-        ) from error
+def _best(ids: Int64[np.ndarray, " n"], scores: Float32[np.ndarray, " n"], limit: int) -> list[Hit]:
+    """The best of some pictures; equal ones by rising id."""
+    if limit < len(scores):
+        kept = np.flatnonzero(scores >= np.partition(scores, -limit)[-limit])
+        ids, scores = ids[kept], scores[kept]
+    order = np.lexsort((ids, -scores))[:limit]
+    return [Hit(*pair) for pair in zip(ids[order].tolist(), scores[order].tolist(), strict=True)]

@@ -1,4 +1,4 @@
-"""Find pictures of a collection by a query, an example, or both. Knows not how an index keeps matrices.
+"""Find pictures of a collection by a query, an example, or both. Knows not how an index keeps records.
 
 Filters sift in the index, labels rank (`threshold`), a person's marks overrule what labels score.
 """
@@ -36,6 +36,8 @@ from tagprism.search.query import (
 from tagprism.search.similar import Example, likeness
 from tagprism.search.threshold import Ranking, Search, filter_logits, still_held
 from tagprism.tagging.tags import LabelRanker, Tag
+
+_PAGE = 1000
 
 
 @dataclass(frozen=True)
@@ -83,6 +85,9 @@ def find(
     marks: Said | None = None,
     neighbours: int = 0,
     among: frozenset[int] | None = None,
+    exact: bool = False,
+    offset: int = 0,
+    budget: int | None = None,
 ) -> Results:
     """Find the pictures that match a query and are like an example.
 
@@ -95,6 +100,9 @@ def find(
             So is a label that is a keyword of the picture's file.
         neighbours: average the scores of the first pictures over so many that are like each; 0 for none.
         among: ids that are looked at; all when None.
+        exact: look at all records, also of a large index.
+        offset: pictures to leave out first; only those after them are described.
+        budget: pictures times labels after which nothing more is scanned to prove the ranking; None for no end.
 
     Returns:
         The pictures that match best. Those that cannot match (a filter not met, a rejected label) are left out.
@@ -118,25 +126,37 @@ def find(
     tagged = {leaf: _ids_tagged(leaf, own) for leaf in (leaves(rest) if rest else ()) if isinstance(leaf, Tagged)}
     only = _only(rest, tagged, among)
     if not labels and like is None:
-        found = _newest(index, where, rest, limit, tagged, only)
+        found = _newest(index, where, rest, offset + limit, tagged, only)[offset:]
         return Results(with_own(found, own), exact=True)
     tagger, label_logits = collection.tagger, collection.label_logits
-    vectors = tagger.scoring_vectors(labels) if labels else np.empty((0, index.info().columns), np.float32)
+    vectors = tagger.scoring_vectors(labels) if labels else np.empty((0, index.info().width), np.float32)
     likely = likeness(like, tagger, label_logits) if like is not None else None
     by_label = {column: said for column, label in enumerate(labels) if (said := own.of_label(label))}
     copies = frozenset(one.id for one in own.with_digests([like.digest])) if like and like.digest else frozenset()
-    search = Search(index, where, rest, labels, vectors, likely, label_logits, by_label, tagged, only, copies)
+    search = Search(index, where, rest, labels, vectors, likely, label_logits, by_label, tagged, only, copies, exact)
     own_path = like.path if like is not None else None  # the example itself is not shown
-    wanted = limit if own_path is None else limit + 1
-    if neighbours:
-        ranking = search.best_smoothed(wanted, neighbours, tagger.bundle.config.dimension)
-    else:
-        ranking = search.best(wanted)
-    found = tuple(one for one in _described(collection, search, ranking) if one.picture.path != own_path)[:limit]
+    wanted = offset + limit if own_path is None else offset + limit + 1
+    ranking = search.best_smoothed(wanted, neighbours) if neighbours else search.best(wanted, budget)
+    if own_path is not None:
+        ranking = _without(ranking, index, own_path)
+    places = np.arange(len(ranking.ids))
+    found = tuple(_described(collection, search, ranking.of((places >= offset) & (places < offset + limit))))
     if rest is not None and like is None:
         least = np.exp(least_likely(rest))
         found = tuple(replace(one, likely=bool(one.score >= least)) for one in found)
-    return Results(with_own(found, own), exact=index.info().exact and not neighbours)
+    info = index.info()
+    as_added = info.exact or (exact and info.storage == "float32")
+    return Results(with_own(found, own), exact=as_added and ranking.is_proven and not neighbours)
+
+
+def _without(ranking: Ranking, index: Index, path: str) -> Ranking:
+    """A ranking without one file, which is among the first of what is like it."""
+    for start in range(0, len(ranking.ids), _PAGE):
+        pictures = index.get(ranking.ids[start : start + _PAGE].tolist())
+        for place, picture in enumerate(pictures, start):
+            if picture is not None and picture.path == path:
+                return ranking.of(np.arange(len(ranking.ids)) != place)
+    return ranking
 
 
 def _with_known_vectors(tree: Query, collection: Collection, own: OwnTags) -> Query:
@@ -218,7 +238,7 @@ def _described(collection: Collection, search: Search, ranking: Ranking) -> list
     if not search.labels or not kept:
         return [Found(*pair) for pair in zip(kept, scores, strict=True)]
     try:
-        matrices = collection.index.matrices(ids.tolist())
+        records = collection.index.records(ids.tolist())
     except KeyError:
         held = np.isin(ids, list(still_held(collection.index, ids.tolist())))
         return _described(collection, search, ranking.of(held))
@@ -230,7 +250,7 @@ def _described(collection: Collection, search: Search, ranking: Ranking) -> list
     ranker = LabelRanker(collection.tagger, search.labels)
     tags = [
         tuple(_as_said(tag, search.marks.get(order[tag.label], {}).get(number)) for tag in sorted(its, key=by_order))
-        for number, its in zip(ids.tolist(), ranker.best(matrices, None, None), strict=True)
+        for number, its in zip(ids.tolist(), ranker.best(records, None, None), strict=True)
     ]
     matches = search.label_matches(ids, ranking.scores).tolist()
     return [Found(*of_one) for of_one in zip(kept, scores, tags, map(tuple, matches), strict=True)]
@@ -252,7 +272,7 @@ def _newest(
     """Pictures that meet filters, the newest first; those of unknown time last."""
     if only is None:
         info = index.info()
-        (hits,) = index.search(np.zeros((1, info.columns), np.float32), info.pictures, where=where)
+        (hits,) = index.search(np.zeros((1, info.width), np.float32), info.pictures, where=where)
         ids = [hit.id for hit in hits]
     else:
         ids = list(only)
@@ -275,12 +295,12 @@ def example_of(collection: Collection, path: str) -> Example:
     """
     whole = os.path.abspath(path)  # noqa: PTH100 (a text that the index compares by)
     if Path(whole).exists():
-        ((_, outcome, digest),) = collection.tagger.matrices([whole])
+        ((_, outcome, digest),) = collection.tagger.records([whole])
         if isinstance(outcome, PictureError):
             raise InputError(outcome.message, where=path, remedy="Give another picture.") from outcome
         return Example(outcome, whole, digest)
     for picture in collection.index.pictures():
         if picture.path == whole:
-            return Example(collection.index.matrices([picture.id])[0], whole, picture.digest)
+            return Example(collection.index.records([picture.id]), whole, picture.digest)
     remedy = "Name a picture that is there, or one that was indexed."
     raise InputError("is neither a file nor a picture of the index.", where=path, remedy=remedy)

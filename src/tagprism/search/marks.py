@@ -52,11 +52,11 @@ class Marks:
             added: True adds the tag, False rejects it, None takes the mark back.
 
         Raises:
-            InputError: the label is empty or too long.
+            InputError: the label is empty, too long, or has a NUL.
         """
         phrase = normalise_phrase(label)
-        if not phrase or len(label) > LONGEST_LABEL:
-            remedy = f"Write 1 to {LONGEST_LABEL} characters."
+        if not phrase or len(label) > LONGEST_LABEL or "\0" in label:
+            remedy = f"Write 1 to {LONGEST_LABEL} characters, none of them NUL."
             raise InputError("this is no label.", where=repr(label[:50]), remedy=remedy)
         of_each = [digests] if isinstance(digests, str) else list(digests)
         with self._db.transaction():

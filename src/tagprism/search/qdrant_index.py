@@ -1,6 +1,9 @@
 """The form of an index that outgrows a machine: a collection of a Qdrant server or cluster. Needs the extra `cluster`.
 
-The same data as in a shard of Qdrant Edge: one point a picture, its matrix a multivector under MAX_SIM with DOT.
+One point a picture, with two vectors: the rows of its record as a multivector under MAX_SIM with DOT, and one vector of
+their mean and the shared numbers. A score is a sum of two: the rows' with the label vector, and the other vector's with
+what the label makes of the shared numbers. The server adds them in a formula, over candidates that the second vector
+finds, or over all points.
 """
 
 from __future__ import annotations
@@ -12,10 +15,11 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import numpy as np
-from jaxtyping import Float, Float32
+from jaxtyping import Float32
 from qdrant_client import QdrantClient, models
 from qdrant_client.http.exceptions import ApiException
 
+from tagprism.bundle.record import Records, Shape
 from tagprism.errors import InputError, MachineError
 from tagprism.search.contract import (
     Condition,
@@ -35,16 +39,20 @@ from tagprism.search.contract import (
     scores_of,
     searched,
 )
-from tagprism.search.edge_index import OVERSAMPLING, STORAGES, Storage
+from tagprism.search.first_stage import candidates
+from tagprism.search.record_file import HALF_RECALL, StorageName
 
 API_KEY = "TAGPRISM_QDRANT_KEY"  # environment variable
-_VECTOR, _FOLDED, _MOMENT = "matrix", "folded", "moment"
+_ROWS, _WHOLE, _FOLDED, _MOMENT = "rows", "whole", "folded", "moment"
 _INDEXED: dict[str, Any] = {
     _FOLDED: models.KeywordIndexParams(type=models.KeywordIndexType.KEYWORD),
     _MOMENT: models.IntegerIndexParams(type=models.IntegerIndexType.INTEGER, lookup=False, range=True),
 }
 _SETTINGS = "tagprism"
 _SECONDS = 60  # that an answer may take
+_PLAIN = models.QuantizationSearchParams(ignore=True)
+_INT8 = models.SearchParams(quantization=models.QuantizationSearchParams(rescore=False))  # `exact` would ignore it
+_SUM = models.FormulaQuery(formula=models.SumExpression(sum=["$score[0]", "$score[1]"]))
 _UPLOAD = 256  # pictures sent at once: a server takes 32 MB
 
 
@@ -62,16 +70,9 @@ class QdrantIndex:
 
     def __init__(self, client: QdrantClient, name: str) -> None:
         self._client, self._name = client, name
-        with self._errors():
-            if not client.collection_exists(name):
-                raise InputError("there is no such collection.", where=name, remedy="Make one with `tagprism index`.")
-            config = client.get_collection(name).config
-        found = (config.metadata or {}).get(_SETTINGS)
-        if not isinstance(found, dict):
-            raise InputError("is not a collection that tagprism has made.", where=name, remedy="Name another one.")
-        self.settings: dict[str, Any] = found
-        self.shape = int(found["vectors"]), int(found["columns"])
-        self._storage = STORAGES[found["storage"]]
+        self.settings = found = kept_settings(client, name)
+        self.shape = Shape(*(int(found[name]) for name in Shape._fields))
+        self._storage: StorageName = found["storage"]
 
     @classmethod
     def create(cls, client: QdrantClient, name: str, settings: dict[str, Any]) -> QdrantIndex:
@@ -80,7 +81,7 @@ class QdrantIndex:
         Args:
             client: connected to the server.
             name: of the collection, which is not there yet.
-            settings: kept with it; `vectors` (M), `columns` (Q) and `storage` say its form.
+            settings: kept with it; `vectors` (M), `dimension` (D), `shared` (S) and `storage` say its form.
 
         Raises:
             InputError: there is a collection of that name.
@@ -91,7 +92,7 @@ class QdrantIndex:
                 raise InputError("there is a collection of that name.", where=name, remedy="Name another one.")
             client.create_collection(
                 name,
-                vectors_config={_VECTOR: _vector_params(settings["columns"], STORAGES[settings["storage"]])},
+                vectors_config=_vector_params(settings),
                 metadata={_SETTINGS: settings},
             )
             for field, kind in _INDEXED.items():  # a filter need not read every payload then
@@ -107,18 +108,22 @@ class QdrantIndex:
             self._client.update_collection(self._name, metadata={_SETTINGS: settings})
         self.settings = settings
 
-    def add(self, pictures: Sequence[Picture], matrices: Float[np.ndarray, "n M Q"]) -> None:
+    def add(self, pictures: Sequence[Picture], records: Records) -> None:
         """Add pictures, or replace those of the same id; where a server fails midway, some of more than 256."""
-        check_added(pictures, matrices, self.shape)
-        rows = self._storage.clipped(matrices)
+        check_added(pictures, records, self.shape)
+        limit = float(np.finfo(np.float32 if self._storage == "float32" else np.float16).max)
+        rows, shared = (np.clip(part, -limit, limit) for part in (records.rows, records.shared))
+        whole = np.concatenate([rows.mean(axis=1), shared], axis=1)
         for start in range(0, len(pictures), _UPLOAD):
             points = [
                 models.PointStruct(
                     id=picture.id,
-                    vector={_VECTOR: matrix.tolist()},
+                    vector={_ROWS: its_rows.tolist(), _WHOLE: its_whole.tolist()},
                     payload={**as_json(picture), **searched(picture)},
                 )
-                for picture, matrix in zip(pictures[start : start + _UPLOAD], rows[start:], strict=False)
+                for picture, its_rows, its_whole in zip(
+                    pictures[start : start + _UPLOAD], rows[start:], whole[start:], strict=False
+                )
             ]
             with self._errors():
                 self._client.upsert(self._name, points, wait=True)
@@ -130,41 +135,53 @@ class QdrantIndex:
                 self._client.delete(self._name, models.PointIdsList(points=list(ids)), wait=True)
 
     def search(
-        self, scoring_vectors: Float32[np.ndarray, "q Q"], limit: int, *, where: Filter | None = None
+        self,
+        scoring_vectors: Float32[np.ndarray, "q Q"],
+        limit: int,
+        *,
+        where: Filter | None = None,
+        exact: bool = False,
     ) -> list[list[Hit]]:
         """The best pictures for each of q scoring vectors, best first; ties: lowest id first."""
-        check_scoring_vectors(scoring_vectors, self.shape[1])
-        conditions = None if where is None else _conditions(where)
-        return by_score_then_id(lambda vectors, count: self._query(vectors, count, conditions), scoring_vectors, limit)
+        check_scoring_vectors(scoring_vectors, self.shape.width)
+        conditions, total = None if where is None else _conditions(where), self.info().pictures
+
+        def found(vectors: Float32[np.ndarray, "q Q"], count: int) -> list[list[Hit]]:
+            first = None if exact else candidates(count, total)
+            return self._query(vectors, count, conditions, max(total, 1), first)
+
+        return by_score_then_id(found, scoring_vectors, limit)
 
     def _query(
         self,
         scoring_vectors: Float32[np.ndarray, "q Q"],
         count: int,
         conditions: models.Filter | None,
-        *,
-        exact: bool = False,
+        total: int,
+        first: int | None = None,
     ) -> list[list[Hit]]:
-        requests = [
-            models.QueryRequest(
-                query=[vector.tolist()],
-                using=_VECTOR,
-                filter=conditions,
-                params=_search_params(self._storage, exact=exact),
-                limit=count,
-                with_payload=False,
-            )
-            for vector in scoring_vectors
-        ]
+        """The best of all that meet conditions, `total` at most, or of the first so many by the vector of the whole."""
+        D, plain = self.shape.dimension, models.SearchParams(exact=True, quantization=_PLAIN)
+        zeros, requests = [0.0] * D, []
+        for vector in scoring_vectors:
+            among: dict[str, Any] = {"limit": total, "filter": conditions}
+            if first is not None:
+                chosen = models.Prefetch(
+                    query=vector.tolist(), using=_WHOLE, params=_INT8, limit=first, filter=conditions
+                )
+                among = {"limit": first, "prefetch": chosen}
+            row = models.Prefetch(query=[vector[:D].tolist()], using=_ROWS, params=plain, **among)
+            rest = models.Prefetch(query=zeros + vector[D:].tolist(), using=_WHOLE, params=plain, **among)
+            requests.append(models.QueryRequest(query=_SUM, prefetch=[row, rest], limit=count, with_payload=False))
         with self._errors():
             answers = self._client.query_batch_points(self._name, requests) if requests else []
         return [[Hit(int(point.id), float(point.score)) for point in answer.points] for answer in answers]
 
     def scores(self, scoring_vectors: Float32[np.ndarray, "q Q"], ids: Sequence[int]) -> Float32[np.ndarray, "q n"]:
         """Scores of given pictures for each scoring vector, as in `search`; a `KeyError` for an id not there."""
-        check_scoring_vectors(scoring_vectors, self.shape[1])
-        only = models.Filter(must=[models.HasIdCondition(has_id=list(set(ids)))])
-        return scores_of(self._query(scoring_vectors, max(1, len(ids)), only, exact=True), ids)
+        check_scoring_vectors(scoring_vectors, self.shape.width)
+        only, count = models.Filter(must=[models.HasIdCondition(has_id=list(set(ids)))]), max(1, len(ids))
+        return scores_of(self._query(scoring_vectors, count, only, count), ids)
 
     def get(self, ids: Sequence[int]) -> list[Picture | None]:
         """Pictures by id, None for an id that is not there."""
@@ -173,12 +190,15 @@ class QdrantIndex:
         found = {int(record.id): from_json(int(record.id), record.payload or {}) for record in records}
         return [found.get(one) for one in ids]
 
-    def matrices(self, ids: Sequence[int]) -> Float32[np.ndarray, "n M Q"]:
-        """Stored matrices, as near to those added as the storage keeps them; a `KeyError` for an id not there."""
+    def records(self, ids: Sequence[int]) -> Records:
+        """Records as float32, as near to those added as the storage keeps them; a `KeyError` for an id not there."""
         with self._errors():
-            records = self._client.retrieve(self._name, list(ids), with_payload=False, with_vectors=True) if ids else []
-        found: dict[int, Any] = {int(one.id): one.vector[_VECTOR] for one in records if isinstance(one.vector, dict)}
-        return np.array([found[one] for one in ids], np.float32).reshape(len(ids), *self.shape)
+            points = self._client.retrieve(self._name, list(ids), with_payload=False, with_vectors=True) if ids else []
+        found: dict[int, Any] = {int(one.id): one.vector for one in points}
+        M, D, S = self.shape
+        rows = np.array([found[one][_ROWS] for one in ids], np.float32).reshape(len(ids), M, D)
+        whole = np.array([found[one][_WHOLE] for one in ids], np.float32).reshape(len(ids), D + S)
+        return Records(rows, whole[:, D:])
 
     def pictures(self, after: int = 0) -> Iterator[Picture]:
         """All pictures of an id above `after`, by rising id; those changed meanwhile may be among them or not."""
@@ -190,16 +210,17 @@ class QdrantIndex:
 
     def settle(self, scoring_vectors: Float32[np.ndarray, "q Q"]) -> None:
         """Measure with these vectors the recall that `info` states; a server tidies up by itself."""
-        if self._storage.quantised:
-            exact = self._query(scoring_vectors, 100, None, exact=True)
-            self.keep_settings({**self.settings, "recall": measured_recall(exact, self.search(scoring_vectors, 100))})
+        if candidates(100, self.info().pictures) is not None:
+            recall = measured_recall(self.search(scoring_vectors, 100, exact=True), self.search(scoring_vectors, 100))
+            self.keep_settings({**self.settings, "recall": recall})
 
     def info(self) -> IndexInfo:
         """Size, form and exactness."""
         with self._errors():
             count = self._client.count(self._name, exact=True).count
-        recall = self._storage.recall * float(self.settings.get("recall", 1.0))
-        return IndexInfo(count, *self.shape, storage=self._storage.name, exact=self._storage.recall == 1, recall=recall)
+        exact = self._storage == "float32" and candidates(100, count) is None
+        recall = (1.0 if self._storage == "float32" else HALF_RECALL) * float(self.settings.get("recall", 1.0))
+        return IndexInfo(count, *self.shape, storage=self._storage, exact=exact, recall=recall)
 
     def close(self) -> None:
         """Close the connection."""
@@ -236,27 +257,41 @@ def remove_collection(client: QdrantClient, name: str) -> None:
     """
     with _server_errors(name):
         if client.collection_exists(name):
-            QdrantIndex(client, name)
+            kept_settings(client, name)
             client.delete_collection(name)
 
 
-def _vector_params(columns: int, storage: Storage) -> models.VectorParams:
+def kept_settings(client: QdrantClient, name: str) -> dict[str, Any]:
+    """The settings that are kept with a collection.
+
+    Raises:
+        InputError: there is no such collection, or tagprism has not made it.
+        MachineError: the server does not answer, or refuses.
+    """
+    with _server_errors(name):
+        if not client.collection_exists(name):
+            raise InputError("there is no such collection.", where=name, remedy="Make one with `tagprism index`.")
+        found = (client.get_collection(name).config.metadata or {}).get(_SETTINGS)
+    if not isinstance(found, dict):
+        raise InputError("is not a collection that tagprism has made.", where=name, remedy="Name another one.")
+    return found
+
+
+def _vector_params(settings: dict[str, Any]) -> dict[str, models.VectorParams]:
+    """Rows on the disk, and of the vector of the whole an int8 copy in memory; no graphs, as both are scanned."""
     int8 = models.ScalarQuantizationConfig(type=models.ScalarType.INT8, quantile=0.999, always_ram=True)
-    return models.VectorParams(
-        size=columns,
-        distance=models.Distance.DOT,
-        multivector_config=models.MultiVectorConfig(comparator=models.MultiVectorComparator.MAX_SIM),
-        datatype=models.Datatype.FLOAT16 if storage.half else models.Datatype.FLOAT32,
-        hnsw_config=models.HnswConfigDiff(m=0),  # no graph: a plain scan is exact
-        quantization_config=models.ScalarQuantization(scalar=int8) if storage.quantised else None,
-    )
-
-
-def _search_params(storage: Storage, *, exact: bool) -> models.SearchParams:
-    if exact or not storage.quantised:
-        return models.SearchParams(exact=True, quantization=models.QuantizationSearchParams(ignore=True))
-    rescored = models.QuantizationSearchParams(rescore=True, oversampling=OVERSAMPLING)
-    return models.SearchParams(quantization=rescored)
+    common = {
+        "distance": models.Distance.DOT,
+        "datatype": models.Datatype.FLOAT32 if settings["storage"] == "float32" else models.Datatype.FLOAT16,
+        "hnsw_config": models.HnswConfigDiff(m=0),
+        "on_disk": True,
+    }
+    by_row = models.MultiVectorConfig(comparator=models.MultiVectorComparator.MAX_SIM)
+    width = settings["dimension"] + settings["shared"]
+    return {
+        _ROWS: models.VectorParams(size=settings["dimension"], multivector_config=by_row, **common),
+        _WHOLE: models.VectorParams(size=width, quantization_config=models.ScalarQuantization(scalar=int8), **common),
+    }
 
 
 def _conditions(where: Filter) -> models.Filter:

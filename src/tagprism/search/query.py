@@ -21,9 +21,10 @@ from itertools import islice
 from typing import NamedTuple, TypeAlias
 
 import numpy as np
-from jaxtyping import Float, Float32, Float64
+from jaxtyping import Float32, Float64
 
-from tagprism.bundle.score import max_similarity_numpy
+from tagprism.bundle.record import Records
+from tagprism.bundle.score import score_records
 from tagprism.search.contract import Filter, Index
 from tagprism.tagging.tagger import Tagger
 
@@ -176,11 +177,11 @@ class LabelLogits:
     them the quality is flat. Scores that are not standardised have no scale of their own: there it is `z - 4`.
 
     Args:
-        background: (b, M, Q) ranking matrices of b pictures.
+        background: records of b pictures.
         standardised: whether scores are comparable between pictures.
     """
 
-    background: Float[np.ndarray, "b M Q"]
+    background: Records
     standardised: bool
 
     @classmethod
@@ -194,20 +195,21 @@ class LabelLogits:
         self, scoring_vectors: Float32[np.ndarray, "q Q"], scores: Float32[np.ndarray, "n q"]
     ) -> Float64[np.ndarray, "n q"]:
         """Logits of n pictures having q labels, from their scores."""
-        found, _ = max_similarity_numpy(self.background, scoring_vectors)
-        known, wide = found.astype(np.float64), scores.astype(np.float64)
+        found, _ = score_records(self.background, scoring_vectors)
+        known = found.astype(np.float64)
+        wide = scores.astype(np.float64)
         above: Float64[np.ndarray, "n q"]
         above = (wide - known.mean(axis=0)) / np.maximum(known.std(axis=0), _LEAST_DEVIATION)
         return _OF_DEVIATIONS * above + _OF_SCORE * wide - _LESS if self.standardised else above - _LESS_ALONE
 
 
-def _sample(index: Index) -> Float32[np.ndarray, "b M Q"]:
-    """Matrices of pictures spread evenly over the index."""
+def _sample(index: Index) -> Records:
+    """Records of pictures spread evenly over the index."""
     while True:
         step = max(1, index.info().pictures // _SAMPLE)
         ids = [picture.id for picture in islice(index.pictures(), None, None, step)][:_SAMPLE]
         try:
-            return index.matrices(ids)
+            return index.records(ids)
         except KeyError:  # one was removed meanwhile
             continue
 

@@ -1,26 +1,28 @@
 """An index that another process has open: requests to it, and its answers, over a local connection.
 
-A message is one line of JSON, then the bytes of one float32 array. Nothing is unpickled: `multiprocessing.connection`
-only frames the messages, and lets nobody in who does not know the key.
+A message is one line of JSON, then the bytes of float32 arrays. Nothing is unpickled: `multiprocessing.connection`
+only frames the messages; `line` lets nobody in who does not know the key.
 """
 
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from itertools import islice
-from multiprocessing import AuthenticationError
-from multiprocessing.connection import Client, Connection, answer_challenge, deliver_challenge
+from multiprocessing.connection import Connection
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from jaxtyping import Float, Float32
 
+from tagprism.bundle.record import Records
 from tagprism.errors import InputError, MachineError, TagprismError
 from tagprism.search.contract import Filter, Hit, Index, IndexInfo, Picture, as_json, from_json
+from tagprism.search.line import connect
 
-HOST = "127.0.0.1"
 _PAGE = 1000  # pictures an answer lists at most
 _GREETING = 30.0  # seconds that the server may take to let a client in
 _SECONDS = 600.0  # that the server may take over one request
@@ -30,8 +32,8 @@ _ERRORS = {"InputError": InputError, "MachineError": MachineError}
 def answer(index: Index, message: bytes) -> bytes:
     """One request carried out; errors are answers too."""
     try:
-        request, array = _unpacked(message)
-        return _packed(*_carried_out(index, request, array))
+        request, arrays = _unpacked(message)
+        return _packed(*_carried_out(index, request, arrays))
     except KeyError as error:
         return _packed({"missing": error.args[0]})
     except TagprismError as error:
@@ -39,40 +41,40 @@ def answer(index: Index, message: bytes) -> bytes:
         return _packed({"error": kind, "what": error.what, "where": error.where, "remedy": error.remedy})
 
 
-def _carried_out(
-    index: Index, request: dict[str, Any], array: Float32[np.ndarray, ...]
-) -> tuple[dict[str, Any], Float32[np.ndarray, ...] | None]:
+def _carried_out(index: Index, request: dict[str, Any], arrays: list[Float32[np.ndarray, ...]]) -> tuple[Any, ...]:
     ids: list[int] = request.get("ids", [])
     match request["call"]:
         case "add":
-            index.add([_picture(values) for values in request["pictures"]], array)
+            index.add([_picture(values) for values in request["pictures"]], Records(*arrays))
         case "remove":
             index.remove(ids)
         case "search":
-            hits = index.search(array, request["limit"], where=_filter(request["where"]))
-            return {"hits": [[[hit.id, hit.score] for hit in of_one] for of_one in hits]}, None
+            hits = index.search(arrays[0], request["limit"], where=_filter(request["where"]), exact=request["exact"])
+            return ({"hits": [[[hit.id, hit.score] for hit in of_one] for of_one in hits]},)
         case "get":
-            return {"pictures": [one and _values(one) for one in index.get(ids)]}, None
-        case "matrices":
-            return {}, index.matrices(ids)
+            return ({"pictures": [one and _values(one) for one in index.get(ids)]},)
+        case "records":
+            found = index.records(ids)
+            return {}, found.rows, found.shared
         case "scores":
-            return {}, index.scores(array, ids)
+            return {}, index.scores(arrays[0], ids)
         case "pictures":
-            return {"pictures": [_values(one) for one in islice(index.pictures(request["after"]), _PAGE)]}, None
+            return ({"pictures": [_values(one) for one in islice(index.pictures(request["after"]), _PAGE)]},)
         case "settle":
-            index.settle(array)
+            index.settle(arrays[0])
         case "info":
-            return asdict(index.info()), None
+            return (asdict(index.info()),)
         case other:
             raise InputError(f"another tagprism asks for `{other}`.", remedy="Update both.")
-    return {}, None
+    return ({},)
 
 
 class RemoteIndex:
     """An `Index` that another process has open.
 
     Args:
-        port: of the server that the other process runs (`shared_index.IndexServer`).
+        folder: of the index.
+        about: address of the server that the other process runs (`index_server.IndexServer`).
         key: of that server.
 
     Raises:
@@ -80,31 +82,21 @@ class RemoteIndex:
         MachineError: the server does not answer; by every method.
     """
 
-    def __init__(self, port: int, key: bytes) -> None:
-        self._port, self._key = port, key
+    def __init__(self, folder: Path, about: dict[str, Any], key: bytes) -> None:
+        self._where = (folder, about, key)
         self._idle: list[Connection] = []
-        self._idle.append(self._connected())
-
-    def _connected(self) -> Connection:
-        try:
-            line = Client((HOST, self._port))
-            if not line.poll(_GREETING):  # whatever has the port now is no server of an index
-                raise EOFError
-            answer_challenge(line, self._key)
-            deliver_challenge(line, self._key)
-        except (EOFError, AuthenticationError) as error:
-            raise ConnectionError("the process that had the index open has gone") from error
-        return line
+        self._idle.append(connect(*self._where, _GREETING))
 
     def _call(
-        self, request: dict[str, Any], array: Float[np.ndarray, ...] | None = None
-    ) -> tuple[dict[str, Any], Float32[np.ndarray, ...]]:
-        line = self._idle.pop() if self._idle else self._connected()  # one for every thread that asks at once
+        self, request: dict[str, Any], *arrays: Float[np.ndarray, ...]
+    ) -> tuple[dict[str, Any], list[Float32[np.ndarray, ...]]]:
+        # One line for every thread that asks at once.
+        line = self._idle.pop() if self._idle else connect(*self._where, _GREETING)
         try:
-            line.send_bytes(_packed(request, array))
+            line.send_bytes(_packed(request, *arrays))
             if not line.poll(_SECONDS):
                 raise MachineError("the process that has the index open does not answer.", remedy="Stop it.")
-            answer, result = _unpacked(line.recv_bytes())
+            answer, results = _unpacked(line.recv_bytes())
         except EOFError as error:
             line.close()
             raise ConnectionError("the process that had the index open has gone") from error
@@ -116,21 +108,26 @@ class RemoteIndex:
             raise KeyError(answer["missing"])
         if "error" in answer:
             raise _ERRORS[answer["error"]](answer["what"], where=answer["where"], remedy=answer["remedy"])
-        return answer, result
+        return answer, results
 
-    def add(self, pictures: Sequence[Picture], matrices: Float[np.ndarray, "n M Q"]) -> None:
+    def add(self, pictures: Sequence[Picture], records: Records) -> None:
         """As `Index.add`."""
-        self._call({"call": "add", "pictures": [_values(one) for one in pictures]}, matrices)
+        self._call({"call": "add", "pictures": [_values(one) for one in pictures]}, records.rows, records.shared)
 
     def remove(self, ids: Sequence[int]) -> None:
         """As `Index.remove`."""
         self._call({"call": "remove", "ids": list(ids)})
 
     def search(
-        self, scoring_vectors: Float32[np.ndarray, "q Q"], limit: int, *, where: Filter | None = None
+        self,
+        scoring_vectors: Float32[np.ndarray, "q Q"],
+        limit: int,
+        *,
+        where: Filter | None = None,
+        exact: bool = False,
     ) -> list[list[Hit]]:
         """As `Index.search`."""
-        request = {"call": "search", "limit": limit, "where": where and asdict(where)}
+        request = {"call": "search", "limit": limit, "where": where and asdict(where), "exact": exact}
         return [[Hit(*pair) for pair in of_one] for of_one in self._call(request, scoring_vectors)[0]["hits"]]
 
     def get(self, ids: Sequence[int]) -> list[Picture | None]:
@@ -138,13 +135,13 @@ class RemoteIndex:
         answer, _ = self._call({"call": "get", "ids": list(ids)})
         return [values and _picture(values) for values in answer["pictures"]]
 
-    def matrices(self, ids: Sequence[int]) -> Float32[np.ndarray, "n M Q"]:
-        """As `Index.matrices`."""
-        return self._call({"call": "matrices", "ids": list(ids)})[1]
+    def records(self, ids: Sequence[int]) -> Records:
+        """As `Index.records`."""
+        return Records(*self._call({"call": "records", "ids": list(ids)})[1])
 
     def scores(self, scoring_vectors: Float32[np.ndarray, "q Q"], ids: Sequence[int]) -> Float32[np.ndarray, "q n"]:
         """As `Index.scores`."""
-        return self._call({"call": "scores", "ids": list(ids)}, scoring_vectors)[1]
+        return self._call({"call": "scores", "ids": list(ids)}, scoring_vectors)[1][0]
 
     def pictures(self, after: int = 0) -> Iterator[Picture]:
         """As `Index.pictures`."""
@@ -184,12 +181,16 @@ def _filter(values: dict[str, Any] | None) -> Filter | None:
     return Filter(**pairs, path=tuple(values["path"]), not_path=tuple(values["not_path"]))
 
 
-def _packed(header: dict[str, Any], array: Float[np.ndarray, ...] | None = None) -> bytes:
-    rows = np.empty(0, "<f4") if array is None else np.ascontiguousarray(array, "<f4")
-    return json.dumps({**header, "shape": rows.shape}).encode() + b"\n" + rows.tobytes()
+def _packed(header: dict[str, Any], *arrays: Float[np.ndarray, ...]) -> bytes:
+    parts = [np.ascontiguousarray(array, "<f4") for array in arrays]
+    text = json.dumps({**header, "shapes": [part.shape for part in parts]}).encode()
+    return b"\n".join([text, b"".join(part.tobytes() for part in parts)])
 
 
-def _unpacked(message: bytes) -> tuple[dict[str, Any], Float32[np.ndarray, ...]]:
+def _unpacked(message: bytes) -> tuple[dict[str, Any], list[Float32[np.ndarray, ...]]]:
     line, _, rest = message.partition(b"\n")
     header = json.loads(line)
-    return header, np.frombuffer(rest, "<f4").astype(np.float32).reshape(header.pop("shape"))
+    shapes = header.pop("shapes")
+    ends = np.cumsum([math.prod(shape) for shape in shapes], dtype=np.int64)[:-1]
+    parts = np.split(np.frombuffer(rest, "<f4").astype(np.float32), ends)
+    return header, [part.reshape(shape) for part, shape in zip(parts, shapes, strict=False)]

@@ -1,7 +1,7 @@
 """An embedded index that any number of processes may use: one has it open, the others ask that one.
 
-Whoever comes first holds the lock of the folder, opens the index, and answers the others (`IndexServer`); its port and
-key stand in a file beside the lock. When it ends, also by `kill -9`, the next to ask takes its place. So `tagprism
+Whoever comes first holds the lock of the folder, opens the index, and answers the others (`index_server`); its address
+and key stand in a file beside the lock. When it ends, also by `kill -9`, the next to ask takes its place. So `tagprism
 index` works beside a running `tagprism serve`, and `tagprism search` beside both, and a process that is killed harms no
 other. A server need do nothing for that but open the collection and close it at its end.
 """
@@ -10,29 +10,27 @@ from __future__ import annotations
 
 import json
 import os
-import secrets
 import shutil
-import socket
 import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import suppress
 from itertools import islice
-from multiprocessing import AuthenticationError
-from multiprocessing.connection import Client, Connection, Listener, answer_challenge, deliver_challenge
 from pathlib import Path
-from typing import TypeVar
+from typing import NoReturn, TypeVar
 
 import numpy as np
 from filelock import FileLock
-from jaxtyping import Float, Float32
+from jaxtyping import Float32
 
+from tagprism.bundle.record import Records, Shape
 from tagprism.errors import MachineError
 from tagprism.files import machine_errors, take_lock
 from tagprism.search.contract import Filter, Hit, Index, IndexInfo, Picture
-from tagprism.search.edge_index import RECALL, SHARD, EdgeIndex
-from tagprism.search.remote_index import HOST, RemoteIndex, answer
+from tagprism.search.edge_index import PICTURES, EdgeIndex
+from tagprism.search.index_server import IndexServer
+from tagprism.search.record_file import StorageName
+from tagprism.search.remote_index import RemoteIndex
 
 LOCK, SERVER = "lock", "server.json"  # files in the folder of the index
 _PATIENCE = 30.0  # seconds to wait for a process that is just opening or closing the index
@@ -46,7 +44,7 @@ class SharedIndex:
 
     Args:
         folder: of the index.
-        shape: (M, Q) of its matrices.
+        shape: of its records.
         storage: as it was made.
 
     Raises:
@@ -54,7 +52,7 @@ class SharedIndex:
         MachineError: the folder refuses, or the process that has the index open does not answer; by every method.
     """
 
-    def __init__(self, folder: Path, shape: tuple[int, int], storage: str = "float16") -> None:
+    def __init__(self, folder: Path, shape: Shape, storage: StorageName = "half") -> None:
         self._folder, self._form = folder, (shape, storage)
         self._changing = threading.Lock()
         self._index: Index | None = None
@@ -88,8 +86,8 @@ class SharedIndex:
         if self._lock is None:
             return self._ask()
         self._index = EdgeIndex(self._folder, *self._form)
-        self._server = IndexServer(self._index)
-        about = {"process": os.getpid(), "port": self._server.port, "key": self._server.key.hex()}
+        self._server = IndexServer(self._index, self._folder)
+        about = {"process": os.getpid(), "key": self._server.key.hex(), **self._server.address}
         with machine_errors(self._folder):
             (self._folder / SERVER).unlink(missing_ok=True)
             private = os.open(self._folder / SERVER, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
@@ -100,7 +98,7 @@ class SharedIndex:
     def _ask(self) -> RemoteIndex | None:
         try:
             about = json.loads((self._folder / SERVER).read_bytes())
-            return RemoteIndex(int(about["port"]), bytes.fromhex(about["key"]))
+            return RemoteIndex(self._folder, about, bytes.fromhex(about["key"]))
         except (OSError, ValueError, KeyError, TypeError):  # it is just opening, or has just gone
             return None
 
@@ -125,27 +123,32 @@ class SharedIndex:
                     if self._index is index:
                         self._let_go()
 
-    def add(self, pictures: Sequence[Picture], matrices: Float[np.ndarray, "n M Q"]) -> None:
+    def add(self, pictures: Sequence[Picture], records: Records) -> None:
         """As `Index.add`."""
-        self._do(lambda index: index.add(pictures, matrices))
+        self._do(lambda index: index.add(pictures, records))
 
     def remove(self, ids: Sequence[int]) -> None:
         """As `Index.remove`."""
         self._do(lambda index: index.remove(ids))
 
     def search(
-        self, scoring_vectors: Float32[np.ndarray, "q Q"], limit: int, *, where: Filter | None = None
+        self,
+        scoring_vectors: Float32[np.ndarray, "q Q"],
+        limit: int,
+        *,
+        where: Filter | None = None,
+        exact: bool = False,
     ) -> list[list[Hit]]:
         """As `Index.search`."""
-        return self._do(lambda index: index.search(scoring_vectors, limit, where=where))
+        return self._do(lambda index: index.search(scoring_vectors, limit, where=where, exact=exact))
 
     def get(self, ids: Sequence[int]) -> list[Picture | None]:
         """As `Index.get`."""
         return self._do(lambda index: index.get(ids))
 
-    def matrices(self, ids: Sequence[int]) -> Float32[np.ndarray, "n M Q"]:
-        """As `Index.matrices`."""
-        return self._do(lambda index: index.matrices(ids))
+    def records(self, ids: Sequence[int]) -> Records:
+        """As `Index.records`."""
+        return self._do(lambda index: index.records(ids))
 
     def scores(self, scoring_vectors: Float32[np.ndarray, "q Q"], ids: Sequence[int]) -> Float32[np.ndarray, "q n"]:
         """As `Index.scores`."""
@@ -175,60 +178,6 @@ class SharedIndex:
             self._let_go()
 
 
-class IndexServer:
-    """Lets other processes use an index that this one has open, in threads of its own.
-
-    Args:
-        index: open in this process; used by several threads at once.
-
-    Attributes:
-        port: on 127.0.0.1.
-        key: 32 bytes that a process must know.
-    """
-
-    def __init__(self, index: Index) -> None:
-        self._index, self.key = index, secrets.token_bytes(32)
-        self._listener = Listener((HOST, 0), backlog=64)
-        self.port = int(self._listener.address[1])
-        self._closing = threading.Event()
-        self._clients: set[Connection] = set()
-        threading.Thread(target=self._accept, name="index server", daemon=True).start()
-
-    def _accept(self) -> None:
-        while not self._closing.is_set():
-            try:
-                client = self._listener.accept()
-            except OSError:  # a client that has left already, or the end
-                continue
-            threading.Thread(target=self._serve, args=(client,), name="index client", daemon=True).start()
-
-    def _serve(self, client: Connection) -> None:
-        self._clients.add(client)
-        try:
-            deliver_challenge(client, self.key)
-            answer_challenge(client, self.key)
-            while not self._closing.is_set():
-                message = answer(self._index, client.recv_bytes())
-                if self._closing.is_set():
-                    return  # the client asks the next server: this answer may be of an index that is closed
-                client.send_bytes(message)
-        except (OSError, EOFError, AuthenticationError):
-            return  # the client has left, or had no business here
-        finally:
-            self._clients.discard(client)
-            client.close()
-
-    def close(self) -> None:
-        """Let nobody in any more, and end every conversation."""
-        self._closing.set()
-        with suppress(OSError):
-            Client((HOST, self.port)).close()  # wakes the thread that waits for clients
-        self._listener.close()
-        for client in list(self._clients):  # its own thread closes it: only that knows when nothing reads from it
-            with suppress(OSError), socket.fromfd(client.fileno(), socket.AF_INET, socket.SOCK_STREAM) as line:
-                line.shutdown(socket.SHUT_RDWR)
-
-
 class ReadOnlyIndex(EdgeIndex):
     """An `Index` in a folder that can only be read: it is searched in a copy, as the engine writes even to read.
 
@@ -236,7 +185,7 @@ class ReadOnlyIndex(EdgeIndex):
 
     Args:
         folder: where it is kept.
-        shape: (M, Q) of its matrices.
+        shape: of its records.
         storage: as it was made.
 
     Raises:
@@ -244,22 +193,18 @@ class ReadOnlyIndex(EdgeIndex):
         MachineError: there is no room for the copy, or it cannot be read.
     """
 
-    def __init__(self, folder: Path, shape: tuple[int, int], storage: str) -> None:
+    def __init__(self, folder: Path, shape: Shape, storage: StorageName) -> None:
         self._kept, self._copy = folder, tempfile.TemporaryDirectory(prefix="tagprism-")
         copy = Path(self._copy.name)
         try:
             with machine_errors(copy):
-                for path in (*(folder / SHARD).rglob("*"), *folder.glob(RECALL)):
-                    if path.is_file():
-                        target = copy / path.relative_to(folder)
-                        target.parent.mkdir(parents=True, exist_ok=True)
-                        shutil.copyfile(path, target)
+                shutil.copytree(folder / PICTURES, copy / PICTURES, copy_function=shutil.copyfile)
             super().__init__(copy, shape, storage)
         except BaseException:
             self._copy.cleanup()
             raise
 
-    def _write(self, operation: object, count: int) -> None:
+    def _changing(self, count: int) -> NoReturn:
         raise MachineError("is read-only.", where=str(self._kept), remedy="Mend the permission, or copy it elsewhere.")
 
     def close(self) -> None:
@@ -270,7 +215,7 @@ class ReadOnlyIndex(EdgeIndex):
 
 def _is_read_only(folder: Path) -> bool:
     """Whether some file of an index cannot be written, or none be made beside it."""
-    paths = (folder, folder / SHARD, *(folder / SHARD).rglob("*"))
+    paths = (folder, folder / PICTURES, *(folder / PICTURES).rglob("*"))
     return any(not os.access(path, os.W_OK) for path in paths if path.exists())
 
 

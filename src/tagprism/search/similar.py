@@ -5,9 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Float, Float32, Float64
+from jaxtyping import Float32, Float64
 
-from tagprism.bundle.score import max_similarity_numpy
+from tagprism.bundle.record import Records
+from tagprism.bundle.score import score_records
 from tagprism.search.query import LabelLogits, log_probability
 from tagprism.tagging.tagger import Tagger
 
@@ -20,12 +21,12 @@ class Example:
     """A picture to find others like.
 
     Args:
-        matrix: (M, Q) its ranking matrix.
+        record: of this one picture.
         path: of its file, absolute; that file is never among what is found.
         digest: SHA-256 of its file's bytes; pictures of the same bytes match it fully.
     """
 
-    matrix: Float32[np.ndarray, "M Q"]
+    record: Records
     path: str | None = None
     digest: str | None = None
 
@@ -64,30 +65,26 @@ def likeness(example: Example, tagger: Tagger, label_logits: LabelLogits) -> Lik
     direction brings near-duplicates to the front (`docs/queries.md`).
     """
     seen = tagger.scoring_vectors(tagger.vocabulary.seen)
-    scores, _ = max_similarity_numpy(example.matrix[None], seen)
+    scores, _ = score_records(example.record, seen)
     probabilities = np.exp(log_probability(label_logits.logits(seen, scores)))[0]
     best = np.argsort(-probabilities, kind="stable")[:_LABELS]
-    own = _direction(example.matrix, label_logits.background, seen, tagger.bundle.config.dimension)
+    own = _direction(example.record, label_logits.background, seen)
     weights = np.append(probabilities[best] / probabilities[best].sum(), 1.0)
     vectors = np.concatenate([seen[best], own[None]]).astype(np.float32)
-    its, _ = max_similarity_numpy(example.matrix[None], vectors)
+    its, _ = score_records(example.record, vectors)
     return Likeness(vectors, weights, float(log_probability(label_logits.logits(vectors, its))[0] @ weights))
 
 
-def _direction(
-    matrix: Float32[np.ndarray, "M Q"],
-    background: Float[np.ndarray, "b M Q"],
-    labels: Float32[np.ndarray, "L Q"],
-    dimension: int,
-) -> Float32[np.ndarray, " Q"]:
+def _direction(record: Records, background: Records, labels: Float32[np.ndarray, "L Q"]) -> Float32[np.ndarray, " Q"]:
     """The scoring vector that a picture is: what sets it apart, as long as labels are, and 1 for the mean.
 
     What all pictures share is most of a principal vector's length, and would make all pictures alike.
     """
-    shared = background[:, :, :dimension].astype(np.float32).mean(axis=(0, 1))
-    own = matrix[:, :dimension].mean(axis=0) - shared
-    length = float(np.linalg.norm(labels[:, :dimension], axis=1).mean())
-    vector = np.zeros(matrix.shape[1], np.float32)
-    vector[:dimension] = own * (length / max(float(np.linalg.norm(own)), 1e-9))
-    vector[dimension] = 1.0
+    D = record.shape.dimension
+    common = background.rows.mean(axis=(0, 1), dtype=np.float32)
+    own = record.rows[0].mean(axis=0) - common
+    length = float(np.linalg.norm(labels[:, :D], axis=1).mean())
+    vector = np.zeros(record.shape.width, np.float32)
+    vector[:D] = own * (length / max(float(np.linalg.norm(own)), 1e-9))
+    vector[D] = 1.0
     return vector

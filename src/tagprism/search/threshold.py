@@ -13,7 +13,7 @@ Source: R. Fagin, A. Lotem, M. Naor, Optimal aggregation algorithms for middlewa
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 
 import numpy as np
@@ -36,8 +36,9 @@ from tagprism.search.query import (
 )
 from tagprism.search.similar import Likeness
 
-_LEAST_DEPTH, _GROWTH = 1000, 8  # of the lists; a list of 1,000 takes no longer than one of 20
+_LEAST_DEPTH, _GROWTH = 500, 8  # of the lists; a list of 500 takes no longer than one of 20
 _FIRST = 8  # times as many pictures as are wanted are scored before others are passed over
+_BY_ID = 20  # times as long as to scan a picture takes it to score one by its id
 _ROUNDING = 1e-5  # of scores that are computed twice
 _LEAST_AMONG, _AMONG = 200, 10  # pictures that neighbours are looked for among: the first 200, or 10 for each wanted
 
@@ -50,15 +51,17 @@ class Ranking:
         ids: best first; of equal ones the lower first.
         matches: logarithm of the match of each.
         scores: for the query's labels, what the matches are made of.
+        is_proven: whether no other picture can be among them.
     """
 
     ids: Int64[np.ndarray, " n"]
     matches: Float64[np.ndarray, " n"]
     scores: Float32[np.ndarray, "n L"]
+    is_proven: bool = True
 
     def of(self, rows: Bool[np.ndarray, " n"]) -> Ranking:
         """Some of them, in the same order."""
-        return Ranking(self.ids[rows], self.matches[rows], self.scores[rows])
+        return Ranking(self.ids[rows], self.matches[rows], self.scores[rows], self.is_proven)
 
 
 @dataclass(frozen=True)
@@ -77,6 +80,7 @@ class Search:
         tagged: ids of the pictures that have each tag which the query asks people for.
         only: ids that every match is among, or None.
         copies: ids of the pictures whose bytes are those of the example.
+        exact: whether a large index looks at all records (`Index.search`).
     """
 
     index: Index
@@ -90,51 +94,64 @@ class Search:
     tagged: Mapping[Tagged, frozenset[int]] = field(default_factory=dict)
     only: frozenset[int] | None = None
     copies: frozenset[int] = frozenset()
+    exact: bool = False
 
-    def best(self, limit: int) -> Ranking:
-        """The best pictures; those that cannot match at all are left out."""
+    def best(self, limit: int, budget: int | None = None) -> Ranking:
+        """The best pictures; those that cannot match at all are left out.
+
+        Args:
+            limit: pictures at most.
+            budget: pictures times labels after which the best so far are taken unproven; None to go on to the proof.
+        """
         if self.only is not None:
             return self._scored(np.array([], np.int64), limit)
         total = self.index.info().pictures
         depth = max(_LEAST_DEPTH, 4 * limit)
         if self._bounds(np.full((1, len(self._columns)), -np.inf))[0] > -np.inf:
             depth = total  # a picture without any of the labels may match: no list can prove anything
+        spent, cost = 0, total * max(1, len(self._columns))
         while depth < total:
-            lists = self.index.search(self._columns[self._rising], depth, where=self.where)
+            spent += cost
+            lists = self.index.search(self._columns[self._rising], depth, where=self.where, exact=self.exact)
             ids, at_best = self._listed(lists)
-            ranked = self._best_of(ids, at_best[:-1], limit)
+            ranked = self._best_of(ids, at_best[:-1], limit, budget)
             if any(len(hits) < depth for hits in lists):  # all that meet the filters are in the list
                 return ranked
             if len(ranked.ids) == limit and ranked.matches[-1] > at_best[-1]:
                 return ranked
+            if budget is not None and len(ranked.ids) == limit and spent + cost > budget:
+                return replace(ranked, is_proven=False)
             depth *= _GROWTH
         return self._ranked(*_aligned(self._whole_lists(max(total, 1))), limit)
 
-    def _whole_lists(self, total: int) -> list[list[Hit]]:
-        """All pictures in each column, also those that have come since they were counted."""
+    def _whole_lists(self, total: int) -> list[_List]:
+        """All pictures in each column, also those that have come since they were counted.
+
+        One column is asked for at a time: what an engine gives takes many times the memory of its numbers.
+        """
         while True:
-            lists = self.index.search(self._columns, total + 1, where=self.where)
-            if all(len(hits) <= total for hits in lists):  # where one is cut off, others may lack what it has
+            found = (self.index.search(column[None], total + 1, where=self.where)[0] for column in self._columns)
+            lists = [_as_arrays(hits) for hits in found]
+            if all(len(ids) <= total for ids, _ in lists):  # where one is cut off, others may lack what it has
                 return lists
             total *= 2
 
-    def best_smoothed(self, limit: int, neighbours: int, dimension: int) -> Ranking:
+    def best_smoothed(self, limit: int, neighbours: int) -> Ranking:
         """The first pictures, those best that others like them match too.
 
         Args:
             limit: pictures at most.
             neighbours: pictures whose mean score is three tenths of each score, from 1.
-            dimension: D, the columns of a principal vector.
         """
         ids = np.sort(self.best(max(_LEAST_AMONG, _AMONG * limit)).ids)
         while True:
             try:
                 scores = self.index.scores(self._columns, ids.tolist()).T
-                matrices = self.index.matrices(ids.tolist())
+                rows = self.index.records(ids.tolist()).rows
             except KeyError:  # removed meanwhile
                 ids = np.array(sorted(still_held(self.index, ids.tolist())), np.int64)
             else:
-                nearest = nearest_pictures(matrices, dimension, neighbours)
+                nearest = nearest_pictures(rows, neighbours)
                 return self._ranked(ids, smoothed(scores, np.arange(len(ids)), nearest), limit)
 
     @cached_property
@@ -163,13 +180,18 @@ class Search:
         logits[:, self._rising] = self.label_logits.logits(self._columns[self._rising], scores)
         return ids, self._bounds(logits)
 
-    def _best_of(self, ids: Int64[np.ndarray, " n"], at_best: Float64[np.ndarray, " n"], limit: int) -> Ranking:
+    def _best_of(
+        self, ids: Int64[np.ndarray, " n"], at_best: Float64[np.ndarray, " n"], limit: int, budget: int | None
+    ) -> Ranking:
         """The best of some pictures; only those are scored that may be among them."""
         promising = np.argsort(-at_best, kind="stable")
         some, others = np.split(promising, [_FIRST * limit])
         ranked = self._scored(ids[some], limit)
         least = ranked.matches[-1] if len(ranked.ids) == limit else -np.inf
         more = others[at_best[others] >= least - _ROUNDING]
+        cost = _BY_ID * len(more) * len(self._columns)
+        if budget is not None and cost > budget and len(ranked.ids) == limit:
+            return replace(ranked, is_proven=False)
         return self._scored(ids[np.concatenate([some, more])], limit) if len(more) else ranked
 
     def _scored(self, ids: Int64[np.ndarray, " n"], limit: int) -> Ranking:
@@ -266,16 +288,23 @@ def filter_logits(
     return np.where(met, np.inf, -np.inf).reshape(len(pictures))
 
 
-def _aligned(lists: Sequence[Sequence[Hit]]) -> tuple[Int64[np.ndarray, " n"], Float32[np.ndarray, "n C"]]:
+_List = tuple[Int64[np.ndarray, " n"], Float32[np.ndarray, " n"]]
+
+
+def _as_arrays(hits: Sequence[Hit]) -> _List:
+    """Ids and scores of one column."""
+    ids = np.fromiter((hit.id for hit in hits), np.int64, len(hits))
+    return ids, np.fromiter((hit.score for hit in hits), np.float32, len(hits))
+
+
+def _aligned(lists: Sequence[_List]) -> tuple[Int64[np.ndarray, " n"], Float32[np.ndarray, "n C"]]:
     """Scores of the pictures that stand in every list."""
-    ids = [np.fromiter((hit.id for hit in hits), np.int64, len(hits)) for hits in lists]
-    scores = [np.fromiter((hit.score for hit in hits), np.float32, len(hits)) for hits in lists]
-    common = ids[0]
-    for others in ids[1:]:
+    common = lists[0][0]
+    for others, _ in lists[1:]:
         common = np.intersect1d(common, others)
     common = np.sort(common)
     columns = []
-    for own, values in zip(ids, scores, strict=True):
+    for own, values in lists:
         order = np.argsort(own)
         columns.append(values[order[np.searchsorted(own[order], common)]])
     return common, np.stack(columns, axis=1)

@@ -15,6 +15,7 @@ import numpy as np
 from jaxtyping import Float32
 from threadpoolctl import threadpool_limits
 
+from tagprism.bundle.record import Records
 from tagprism.errors import InputError, PictureError
 from tagprism.files import digest_bytes
 from tagprism.images.decode import MAX_PIXELS, read_bytes
@@ -65,7 +66,7 @@ class Upkeep:
         self._keywords = KeywordTable(catalog_file(collection.where))
         self._words = LabelRanker(self._tagger, None)
         self._report = Report()
-        self._waiting: list[tuple[Picture, Float32[np.ndarray, "M Q"]]] = []
+        self._waiting: list[tuple[Picture, Records]] = []
         self._next_id = 0
         self._replaced: Sequence[str] = ()
         self._links = True  # whether a folder may hold pictures by several paths, so that one place says too little
@@ -185,9 +186,9 @@ class Upkeep:
         """Index all files that are not held as they are."""
         order: deque[tuple[File, int | None]] = deque()
 
-        def network(pixels: Float32[np.ndarray, "B 3 H W"]) -> list[tuple[np.ndarray, tuple[Tag, ...]]]:
-            matrices = self._tagger.network(pixels)
-            return list(zip(matrices, self._words.best(matrices, _TAGS, None), strict=True))
+        def network(pixels: Float32[np.ndarray, "B 3 H W"]) -> list[tuple[Records, tuple[Tag, ...]]]:
+            records = self._tagger.network(pixels)
+            return list(zip(records, self._words.best(records, _TAGS, None), strict=True))
 
         with self._progress("indexing pictures", count) as advance, threadpool_limits(1, "blas"):
             paths = self._new_bytes(order, advance)
@@ -203,7 +204,7 @@ class Upkeep:
         self._commit()
 
     def _new_bytes(self, order: deque[tuple[File, int | None]], advance: Callable[[int], None]) -> Iterator[str]:
-        """Files that the network must see; those whose bytes are known get their matrix from the index."""
+        """Files that the network must see; those whose bytes are known get their record from the index."""
         for file, number in self._catalog.each_to_look_at():
             if self._catalog.has_size(file.size) and self._keep_known(file, number):
                 advance(1)
@@ -238,12 +239,10 @@ class Upkeep:
             else:
                 self._report.changed += 1
         picture = self._picture(file, number, digest, known, source.tags)
-        self._wait(picture, self._index.matrices([source.id])[0])
+        self._wait(picture, self._index.records([source.id]))
         return True
 
-    def _keep_new(
-        self, file: File, number: int | None, digest: str, matrix: Float32[np.ndarray, "M Q"], tags: tuple[Tag, ...]
-    ) -> None:
+    def _keep_new(self, file: File, number: int | None, digest: str, record: Records, tags: tuple[Tag, ...]) -> None:
         try:
             known = read_metadata(file.path)
         except PictureError as error:
@@ -253,7 +252,7 @@ class Upkeep:
             self._report.changed += 1
         best = tuple((tag.label, tag.probability) for tag in tags)
         picture = self._picture(file, number, digest, known, best)
-        self._wait(picture, matrix)
+        self._wait(picture, record)
 
     def _picture(
         self,
@@ -289,8 +288,8 @@ class Upkeep:
         if number is not None and error.code not in _PASSING:  # what is indexed is of bytes that are no more
             self._remove([number])
 
-    def _wait(self, picture: Picture, matrix: Float32[np.ndarray, "M Q"]) -> None:
-        self._waiting.append((picture, matrix))
+    def _wait(self, picture: Picture, record: Records) -> None:
+        self._waiting.append((picture, record))
         if len(self._waiting) >= _BATCH:
             self._commit()
 
@@ -298,9 +297,9 @@ class Upkeep:
         if not self._waiting:
             return
         pictures = [picture for picture, _ in self._waiting]
-        matrices = np.stack([matrix for _, matrix in self._waiting])
+        records = Records.joined(record for _, record in self._waiting)
         with self._catalog.change([picture.id for picture in pictures]):
-            self._index.add(pictures, matrices)
+            self._index.add(pictures, records)
             self._catalog.keep(pictures)
         self._waiting.clear()
 

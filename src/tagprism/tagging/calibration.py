@@ -1,8 +1,8 @@
 """From scores to probabilities, for any label. Knows only arrays and phrases; it is fitted in `training.calibrate`.
 
 A score says how a label stands in one picture. What it is worth differs by label: `outdoors` is high everywhere. So
-a score is set against the same label's scores over a fixed collection of other pictures (the background, ranking
-matrices kept in the bundle; any label can be scored there), and a monotone map makes a probability of it.
+a score is set against the same label's scores over a fixed collection of other pictures (the background, whose
+records are kept in the bundle; any label can be scored there), and a monotone map makes a probability of it.
 """
 
 from __future__ import annotations
@@ -14,14 +14,15 @@ from pathlib import Path
 from typing import get_args
 
 import numpy as np
-from jaxtyping import Bool, Float, Float16, Float32, Float64, Integer
+from jaxtyping import Bool, Float, Float32, Float64, Integer
 
-from tagprism.bundle.score import ClassAffinity, max_similarity_numpy, scoring_vectors
+from tagprism.bundle.record import Records
+from tagprism.bundle.score import ClassAffinity, score_records, scoring_vectors
 from tagprism.errors import InputError
 from tagprism.labels.tensor_file import read_tensors, write_tensors
 from tagprism.labels.vocabulary import Role, Vocabulary
 
-_KIND, _VERSION = "calibration", 1
+_KIND, _VERSION = "calibration", 2  # version 1 kept the background with the shared numbers in every row
 _CHUNK = 2048  # labels whose scores over the background are held at once
 _LEAST_DEVIATION = 1e-3  # a label that scores alike everywhere says nothing; nothing is divided by zero
 FEATURES = ("deviations above the label's mean", "score", "best score of a trained label in the picture")
@@ -58,7 +59,7 @@ class Calibration:
     """What makes probabilities of scores.
 
     Args:
-        background: (b, M, D+1) ranking matrices of b training pictures.
+        background: records of b training pictures, float16.
         maps: by role: `seen` for labels trained on; `other` for the further words of a large vocabulary, few of which
             any picture has; `unseen` for all else.
         statistics: (L, 2) mean and deviation of the vocabulary's labels over the background, so that using it costs
@@ -66,32 +67,36 @@ class Calibration:
         classes: affinities of labels to the classes of the bundle's class columns; None where it has none.
     """
 
-    background: Float16[np.ndarray, "b M D1"]
+    background: Records
     maps: dict[Role, MonotoneMap]
     statistics: Float32[np.ndarray, "L 2"]
     classes: ClassAffinity | None = None
 
     def save(self, path: Path) -> None:
         """Write it, whole or not at all."""
-        tensors = {"background": self.background, "statistics": self.statistics}
+        tensors = {"rows": self.background.rows, "shared": self.background.shared, "statistics": self.statistics}
         for name, its in self.maps.items():
             tensors |= {f"{name}_weights": its.weights, f"{name}_knots": its.knots, f"{name}_logits": its.logits}
         write_tensors(path, _KIND, _VERSION, {"features": list(FEATURES)}, tensors)
 
     @classmethod
-    def load(cls, path: Path, classes: ClassAffinity | None = None) -> Calibration:
-        """Read what `save` wrote; the class affinities are the bundle's and stored elsewhere.
+    def load(cls, path: Path, dimension: int, classes: ClassAffinity | None = None) -> Calibration:
+        """Read what `save` wrote; D and the class affinities are the bundle's and stored elsewhere.
 
         Raises:
             InputError: the file is absent, damaged or of a newer format.
         """
-        _, tensors = read_tensors(path, _KIND, _VERSION)
+        header, tensors = read_tensors(path, _KIND, _VERSION)
         try:
             maps = {
                 role: MonotoneMap(*(tensors[f"{role}_{part}"] for part in ("weights", "knots", "logits")))
                 for role in get_args(Role)
             }
-            return cls(tensors["background"], maps, tensors["statistics"], classes)
+            if header["version"] == 1:
+                background = Records.from_copies(tensors["background"], dimension)
+            else:
+                background = Records(tensors["rows"], tensors["shared"])
+            return cls(background, maps, tensors["statistics"], classes)
         except KeyError as error:
             raise InputError(f"the calibration lacks {error}.", where=str(path), remedy="Copy it again.") from error
 
@@ -139,11 +144,9 @@ class LabelCalibration:
         """Columns of the labels of each role."""
         return {role: np.flatnonzero(self.roles == role) for role in self.maps}
 
-    def probabilities(
-        self, matrices: Float[np.ndarray, "B M D1"], scores: Float32[np.ndarray, "B L"]
-    ) -> Float64[np.ndarray, "B L"]:
-        """Probabilities (B, L) of the labels' scores for ranking matrices, in 0..1."""
-        features = pair_features(matrices, scores, self.statistics, self.reference)  # (B, L, F)
+    def probabilities(self, records: Records, scores: Float32[np.ndarray, "B L"]) -> Float64[np.ndarray, "B L"]:
+        """Probabilities (B, L) of the labels' scores on records, in 0..1."""
+        features = pair_features(records, scores, self.statistics, self.reference)  # (B, L, F)
         found = np.empty(scores.shape)
         for role, columns in self._columns.items():
             its = self.maps[role]
@@ -152,28 +155,28 @@ class LabelCalibration:
 
 
 def pair_features(
-    matrices: Float[np.ndarray, "B M D1"],
+    records: Records,
     scores: Float32[np.ndarray, "B L"],
     statistics: Float32[np.ndarray, "L 2"],
     reference: Float32[np.ndarray, "S Q"],
 ) -> Float32[np.ndarray, "B L F"]:
     """What a probability depends on, `FEATURES` of every (picture, label) pair; the first two rise with the score."""
-    best = max_similarity_numpy(matrices, reference)[0].max(axis=1)  # (B,)
+    best = score_records(records, reference)[0].max(axis=1)  # (B,)
     deviations = (scores - statistics[:, 0]) / statistics[:, 1]
     return np.stack([deviations, scores, np.broadcast_to(best[:, None], scores.shape)], axis=-1)
 
 
 def background_statistics(
-    background: Float[np.ndarray, "b M Q"],
+    background: Records,
     vectors: Float32[np.ndarray, "L D"],
     classes: ClassAffinity | None = None,
     trained: Bool[np.ndarray, " L"] | None = None,
 ) -> Float32[np.ndarray, "L 2"]:
-    """Mean and deviation (at least 0.001) of labels' scores over background matrices; see `scoring_vectors`."""
+    """Mean and deviation (at least 0.001) of labels' scores over background pictures; see `scoring_vectors`."""
     found = np.empty((len(vectors), 2), np.float32)
     for start in range(0, len(vectors), _CHUNK):
         rows = slice(start, start + _CHUNK)
         of_these = scoring_vectors(vectors[rows], classes, None if trained is None else trained[rows])
-        scores, _ = max_similarity_numpy(background, of_these)
+        scores, _ = score_records(background, of_these)
         found[rows] = np.stack([scores.mean(axis=0), np.maximum(scores.std(axis=0), _LEAST_DEVIATION)], axis=1)
     return found

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float, Float32, Float64, Int64
 
-from tagprism.bundle.score import max_similarity_numpy, scoring_vectors
+from tagprism.bundle.score import max_similarity_numpy
 
 CLOSE_COSINE, COLLAPSED_GAIN, DEAD_SHARE = 0.95, 0.1, 0.1
 """Mean cosine from which vectors are close; mean gain below which close vectors are one; part of an even share of the
@@ -53,7 +53,7 @@ class Collapse:
 
 
 class CollapseMeter:
-    """Measures matrices as they come, in memory of a few numbers a picture.
+    """Measures pictures as they come, in memory of a few numbers a picture.
 
     Args:
         vectors: (L, D) vectors of the labels that are ranked.
@@ -61,22 +61,21 @@ class CollapseMeter:
     """
 
     def __init__(self, vectors: Float32[np.ndarray, "L D"], top: int = 10) -> None:
-        self._scoring_vectors = scoring_vectors(vectors)  # class columns favour no row
+        self._vectors = vectors  # shared numbers favour no row
         self._top = min(top, len(vectors))
         self._ranks: list[Float64[np.ndarray, " B"]] = []
         self._cosines: list[Float64[np.ndarray, " B"]] = []
         self._gains: list[Float64[np.ndarray, " B"]] = []
         self._wins: Int64[np.ndarray, "2 M"] | None = None
 
-    def add(self, matrices: Float32[np.ndarray, "B M D1"]) -> None:
-        """Measure the ranking matrices of some more pictures."""
-        M = matrices.shape[1]
-        matrices = matrices[..., : self._scoring_vectors.shape[1]]
-        self._ranks.append(effective_rank(matrices[..., :-1]))
-        self._cosines.append(mean_cosine(matrices[..., :-1]))
-        scores, winners = max_similarity_numpy(matrices, self._scoring_vectors)  # (B, L)
+    def add(self, rows: Float32[np.ndarray, "B M D"]) -> None:
+        """Measure the rows of some more pictures' records."""
+        M = rows.shape[1]
+        self._ranks.append(effective_rank(rows))
+        self._cosines.append(mean_cosine(rows))
+        scores, winners = max_similarity_numpy(rows, self._vectors)  # (B, L)
         best = np.argpartition(-scores, self._top - 1, axis=1)[:, : self._top]
-        gains = np.take_along_axis(scores - matrices.mean(axis=1) @ self._scoring_vectors.T, best, axis=1).mean(axis=1)
+        gains = np.take_along_axis(scores - rows.mean(axis=1) @ self._vectors.T, best, axis=1).mean(axis=1)
         deviations = scores.std(axis=1, dtype=np.float64)
         self._gains.append(np.divide(gains, deviations, out=np.zeros_like(deviations), where=deviations > 0))
         counted = (winners, np.take_along_axis(winners, best, axis=1))

@@ -1,6 +1,6 @@
 """Why a picture has a tag: which principal vector won, what each place added, and how the others would have scored.
 
-A score is `<A_m, w> / sd - mu / sd` and `A_m` a sum over places, so places and a share without a place sum to the
+A score is `<A_m / sd, w> + <c, v>` and `A_m` a sum over places, so places and a share without a place sum to the
 score exactly. Needs no torch; draws nothing.
 """
 
@@ -15,7 +15,8 @@ import numpy as np
 from jaxtyping import Float32
 from PIL import Image
 
-from tagprism.bundle.score import max_similarity_numpy
+from tagprism.bundle.record import Records
+from tagprism.bundle.score import score_records
 from tagprism.images.decode import MAX_PIXELS, open_picture
 from tagprism.tagging.tagger import Tagger
 from tagprism.tagging.tags import Labels, label_spellings
@@ -103,20 +104,19 @@ class Explainer:
         preprocess = self.tagger.preprocess
         source, draft = path if data is None else data, preprocess.draft_size
         picture = open_picture(source, max_pixels=max_pixels, draft_size=draft, where=os.fsdecode(path))
-        matrices, places = self.tagger.bundle.placed_matrices(preprocess.apply(picture)[None])
-        tags = tuple(self._explain_tag(name, matrices[0], places[0]) for name in names)
+        record, places = self.tagger.bundle.placed_records(preprocess.apply(picture)[None])
+        tags = tuple(self._explain_tag(name, record, places[0]) for name in names)
         return Explanation(Path(path), picture, preprocess.frame(picture), tags)
 
-    def _explain_tag(
-        self, name: str, matrix: Float32[np.ndarray, "M D1"], places: Float32[np.ndarray, "P M D"]
-    ) -> TagExplanation:
+    def _explain_tag(self, name: str, record: Records, places: Float32[np.ndarray, "P M D"]) -> TagExplanation:
         spellings = self._spellings[name]
         rows = [self._rows[word] for word in spellings]
         vectors, scoring_vectors = self._vectors[rows], self._scoring_vectors[rows]  # (S, D), (S, Q)
-        scores, winners = (array[0] for array in max_similarity_numpy(matrix[None], scoring_vectors))
+        scores, winners = (array[0] for array in score_records(record, scoring_vectors))
         best = int(np.argmax(scores))
         score, winner = float(scores[best]), int(winners[best])
         shares = (places[:, winner] @ vectors[best]).reshape(self.grid)
         rest = score - float(shares.sum(dtype=np.float64))
-        each = tuple(map(float, matrix @ scoring_vectors[best]))
+        without = float(record.shared[0] @ scoring_vectors[best][len(vectors[best]) :])
+        each = tuple(map(float, record.rows[0] @ vectors[best] + without))
         return TagExplanation(name, spellings[best], score, winner, each, shares, rest)

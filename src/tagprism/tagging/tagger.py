@@ -14,7 +14,10 @@ from jaxtyping import Float32
 from pydantic import ValidationError
 from threadpoolctl import threadpool_limits
 
-from tagprism.bundle.bundle import CALIBRATION, DEFAULT, VOCABULARY, Bundle, find_bundle
+from tagprism.bundle.bundle import CALIBRATION, Bundle
+from tagprism.bundle.foreign.model import ForeignModel
+from tagprism.bundle.open_model import DEFAULT, open_model
+from tagprism.bundle.record import Records
 from tagprism.bundle.score import scoring_vectors
 from tagprism.errors import InputError, PictureError
 from tagprism.images.decode import MAX_PIXELS
@@ -37,23 +40,16 @@ class Tagger:
     """A model in use.
 
     Args:
-        bundle: an opened bundle.
+        bundle: an opened bundle or foreign model.
 
     Attributes:
-        network: pixels (B, 3, H, W) -> ranking matrices (B, M, D+1); the bundle's ONNX model unless replaced.
+        network: pixels (B, 3, H, W) -> records of B pictures; the bundle's ONNX model unless replaced.
     """
 
-    def __init__(self, bundle: Bundle) -> None:
+    def __init__(self, bundle: Bundle | ForeignModel) -> None:
         self.bundle = bundle
-        self.network: Callable[[np.ndarray], np.ndarray] = bundle.matrices
-        self.vocabulary = Vocabulary.load(bundle.path / VOCABULARY)
-        if self.vocabulary.dimension != bundle.config.dimension:
-            raise InputError(
-                f"its label vectors have {self.vocabulary.dimension} numbers, its config says "
-                f"{bundle.config.dimension}.",
-                where=str(bundle.path / VOCABULARY),
-                remedy="Copy the bundle again.",
-            )
+        self.network: Callable[[np.ndarray], Records] = bundle.records
+        self.vocabulary: Vocabulary = bundle.vocabulary
 
     @cached_property
     def preprocess(self) -> Preprocess:
@@ -81,6 +77,11 @@ class Tagger:
         }
 
     @property
+    def cut(self) -> float | None:
+        """Least score of a tag worth showing, of a model without probabilities whose scores have a known scale."""
+        return self.bundle.cut if isinstance(self.bundle, ForeignModel) else None
+
+    @property
     def calibrated(self) -> bool:
         """Whether tags carry probabilities."""
         return self.bundle.config.calibration is not None
@@ -88,16 +89,21 @@ class Tagger:
     @cached_property
     def calibration(self) -> Calibration | None:
         """What makes probabilities of scores, or None where the bundle has none."""
-        return Calibration.load(self.bundle.path / CALIBRATION, self.bundle.class_affinity) if self.calibrated else None
+        if not self.calibrated:
+            return None
+        bundle = self.bundle
+        return Calibration.load(bundle.path / CALIBRATION, bundle.config.dimension, bundle.class_affinity)
 
     @cached_property
     def label_space(self) -> LabelSpace | None:
         """The transform and encoders of the training, or None where an encoder or the whole of `text/` is absent."""
+        if isinstance(self.bundle, ForeignModel):
+            return self.bundle.label_space
         folders = {name: folder for name, folder in self.encoder_folders.items() if folder is not None}
         if self.bundle.text is None or len(folders) < len(self.encoder_folders):
             return None
         digests = self.bundle.config.encoder_digests
-        encoders = {name: CachedEncoder(at, source_digest=digests.get(name)) for name, at in folders.items()}
+        encoders = {name: CachedEncoder.of_folder(at, source_digest=digests.get(name)) for name, at in folders.items()}
         return LabelSpace.load(self.bundle.text, encoders)
 
     def embed(self, labels: Sequence[str], *, progress: Progress = silent) -> Float32[np.ndarray, "L D"]:
@@ -140,7 +146,7 @@ class Tagger:
         return list(dict.fromkeys(near))[:n]
 
     def scoring_vectors(self, labels: Sequence[str]) -> Float32[np.ndarray, "L Q"]:
-        """What ranking matrices (M, Q) are multiplied with to score words and phrases; errors as for `embed`."""
+        """What scores words and phrases on records (`bundle.score`); errors as for `embed`."""
         return self.scoring_vectors_of(labels, self.embed(labels))
 
     def scoring_vectors_of(
@@ -168,15 +174,15 @@ class Tagger:
             remedy=f"{remedy}.",
         )
 
-    def matrices(
+    def records(
         self,
         paths: Iterable[_Path],
         *,
         total: int | None = None,
         max_pixels: int = MAX_PIXELS,
         progress: Progress = silent,
-    ) -> Iterator[tuple[int, Float32[np.ndarray, "M D1"] | PictureError, str]]:
-        """Ranking matrices of pictures, in order, each with the SHA-256 of the picture's bytes ('' with an error).
+    ) -> Iterator[tuple[int, Records | PictureError, str]]:
+        """Records of pictures, in order, each with the SHA-256 of the picture's bytes ('' with an error).
 
         Args:
             paths: N picture files; fetched as they are needed.
@@ -185,7 +191,7 @@ class Tagger:
             progress: told of every picture.
 
         Yields:
-            (place in `paths`, (M, D+1) matrix or the reason why there is none, digest).
+            (place in `paths`, record of the one picture or the reason why there is none, digest).
         """
         for place, one in enumerate(self._process(paths, self.network, total, max_pixels, progress)):
             yield place, one.output, one.digest
@@ -245,11 +251,15 @@ class Tagger:
         top_k: int | None = 10,
         min_probability: float | None = None,
         *,
+        min_score: float | None = None,
         total: int | None = None,
         max_pixels: int = MAX_PIXELS,
         progress: Progress = silent,
     ) -> Iterator[ImageTags]:
-        """Tag picture files one after the other, in bounded memory; arguments and errors (at once) as for `tag`."""
+        """Tag picture files one after the other, in bounded memory; arguments and errors (at once) as for `tag`.
+
+        `min_score` is the least score of a tag of a model that has no probabilities; another model passes it over.
+        """
         if min_probability is not None and not self.calibrated:
             raise InputError(
                 "this bundle is not calibrated, so it has no probabilities.",
@@ -261,7 +271,7 @@ class Tagger:
         _ = self.preprocess, self.bundle.model  # a damaged network is an error now, not after the first line of output
 
         def network(pixels: np.ndarray) -> list[tuple[Tag, ...]]:
-            return ranker.best(self.network(pixels), top_k, min_probability)
+            return ranker.best(self.network(pixels), top_k, min_probability, min_score)
 
         def rows() -> Iterator[ImageTags]:
             with threadpool_limits(1, "blas"):  # each thread ranks its own pictures
@@ -281,12 +291,13 @@ def _check_limits(top_k: object, min_probability: object) -> None:
         raise InputError(f"min_probability is {min_probability!r}.", remedy="Give a number from 0 to 1, or None.")
 
 
-def load(model: _Path = DEFAULT) -> Tagger:
+def load(model: _Path = DEFAULT, *, progress: Progress = silent) -> Tagger:
     """Open a model for use.
 
     Args:
-        model: as text a RUN, a BUNDLE, the name of a packaged bundle or `hf-hub:owner/name` (see
-            `bundle.bundle.find_bundle`); as a `Path` always a folder.
+        model: as text a RUN, a BUNDLE, the name of a packaged bundle, `hf-hub:owner/name` or the folder of a public
+            CLIP or SigLIP (see `bundle.open_model`); as a `Path` always a folder.
+        progress: told of what is fetched and computed before a foreign model can be used.
 
     Raises:
         InputError: there is none, or it is damaged.
@@ -298,4 +309,4 @@ def load(model: _Path = DEFAULT) -> Tagger:
         >>> [row.tags[0].label for row in tagger.tag(["tests/photos/chelsea.jpg"], ["cat", "rocket"])]
         ['cat']
     """
-    return Tagger(Bundle(find_bundle(model) if isinstance(model, str) else Path(model)))
+    return Tagger(open_model(model, progress=progress))

@@ -1,4 +1,4 @@
-"""What pictures are tagged with, and the tags they get: ranking matrices in, tags out. Knows no files, no networks."""
+"""What pictures are tagged with, and the tags they get: records in, tags out. Knows no files, no networks."""
 
 from __future__ import annotations
 
@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, TypeAlias
 import numpy as np
 from jaxtyping import Float32, Float64, Integer
 
-from tagprism.bundle.score import max_similarity_numpy
+from tagprism.bundle.record import Records
+from tagprism.bundle.score import score_records
 from tagprism.errors import InputError, PictureError
 from tagprism.labels.vocabulary import Vocabulary
 from tagprism.progress import Progress, silent
@@ -141,17 +142,21 @@ class LabelRanker:
         self._starts = None if sizes.max() == 1 else np.concatenate([[0], np.cumsum(sizes[:-1])])  # (L,)
 
     def best(
-        self, matrices: Float32[np.ndarray, "B M D1"], top_k: int | None, min_probability: float | None
+        self, records: Records, top_k: int | None, min_probability: float | None, min_score: float | None = None
     ) -> list[tuple[Tag, ...]]:
-        """Tags of B pictures, best first: by probability where there are probabilities, else by score."""
-        scores, winners = max_similarity_numpy(matrices, self._scoring_vectors)
-        chances = None if self._calibrated is None else self._calibrated.probabilities(matrices, scores)
+        """Tags of B pictures, best first: by probability where there are probabilities, else by score.
+
+        The least probability is for a model that has them, the least score for one that has none.
+        """
+        at_least = min_score if self._calibrated is None else min_probability
+        scores, winners = score_records(records, self._scoring_vectors)
+        chances = None if self._calibrated is None else self._calibrated.probabilities(records, scores)
         if self._starts is not None:
             pairs = [_best_spellings(*of_one, self._starts) for of_one in zip(scores, winners, strict=True)]
             scores, winners = np.stack([one for one, _ in pairs]), np.stack([other for _, other in pairs])
             chances = None if chances is None else np.maximum.reduceat(chances, self._starts, axis=1)
         return [
-            self._tags(scores[row], None if chances is None else chances[row], winners[row], top_k, min_probability)
+            self._tags(scores[row], None if chances is None else chances[row], winners[row], top_k, at_least)
             for row in range(len(scores))
         ]
 
@@ -161,10 +166,10 @@ class LabelRanker:
         chances: Float64[np.ndarray, " L"] | None,
         winners: Integer[np.ndarray, " L"],
         top_k: int | None,
-        min_probability: float | None,
+        at_least: float | None,
     ) -> tuple[Tag, ...]:
         ranked = scores if chances is None else chances
-        at_least = -np.inf if min_probability is None else min_probability
+        at_least = -np.inf if at_least is None else at_least
         if top_k is not None and top_k < len(ranked):  # a full sort of thousands of labels costs more than the network
             at_least = max(at_least, np.partition(ranked, -top_k)[-top_k])
         kept = np.flatnonzero(ranked >= at_least)

@@ -12,12 +12,12 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
-import torch
-from jaxtyping import Bool, Float16, Float32
+from jaxtyping import Bool, Float32
 from safetensors import SafetensorError
 from safetensors.numpy import load_file, save_file
 
-from tagprism.bundle.score import ClassAffinity, max_similarity_numpy, scoring_vectors
+from tagprism.bundle.record import Records
+from tagprism.bundle.score import ClassAffinity, score_records, scoring_vectors
 from tagprism.errors import InputError
 from tagprism.files import replaced_whole
 from tagprism.labels.vocabulary import Role
@@ -61,25 +61,25 @@ def calibrate(prepared: Prepared, network: Network, folder: Path, progress: Prog
     """
     rows = background_rows(prepared)
     unseen = held_out_pairs(prepared, folder, progress)
-    matrices = matrices_of(network, _background(prepared, rows))
+    background = records_of(network, _background(prepared, rows))
     seen_vectors = prepared.seen_vectors
-    seen = _pairs(network, prepared, matrices, seen_vectors, seen_vectors, np.arange(len(seen_vectors)), trained=True)
+    seen = _pairs(network, prepared, background, seen_vectors, seen_vectors, np.arange(len(seen_vectors)), trained=True)
     classes, trained = network.class_affinity, np.array(prepared.vocabulary.roles) == "seen"
-    statistics = background_statistics(matrices, prepared.vocabulary.vectors, classes, trained)
+    statistics = background_statistics(background, prepared.vocabulary.vectors, classes, trained)
     plain, known = fit_monotone(unseen.features, unseen.positive), fit_monotone(seen.features, seen.positive)
     maps: dict[Role, MonotoneMap] = {
         "seen": known,
         "unseen": plain,
-        "other": _for_many(plain, known, prepared, matrices, classes, statistics),
+        "other": _for_many(plain, known, prepared, background, classes, statistics),
     }
-    return Calibration(matrices, maps, statistics, classes)
+    return Calibration(background, maps, statistics, classes)
 
 
 def _for_many(
     its: MonotoneMap,
     known: MonotoneMap,
     prepared: Prepared,
-    background: Float16[np.ndarray, "b M D1"],
+    background: Records,
     classes: ClassAffinity | None,
     statistics: Float32[np.ndarray, "L 2"],
 ) -> MonotoneMap:
@@ -96,7 +96,7 @@ def _for_many(
 
     def features(role: Role) -> Float32[np.ndarray, "n F"]:
         queries = scoring_vectors(prepared.vocabulary.vectors[roles == role], classes, roles[roles == role] == "seen")
-        scores, _ = max_similarity_numpy(background, queries)
+        scores, _ = score_records(background, queries)
         return pair_features(background, scores, statistics[roles == role], reference).reshape(-1, len(FEATURES))
 
     def likely(map_: MonotoneMap, pairs: Float32[np.ndarray, "n F"]) -> float:
@@ -130,11 +130,11 @@ def fold_pairs(prepared: Prepared, number: int, folder: Path, progress: Progress
         return kept
     without, held = _without_fold(prepared, number)
     network = fit(without, folder / f"fold_{number}", _renamed(progress, f"calibrating {number + 1}")).network
-    matrices = matrices_of(network, _background(prepared, background_rows(prepared)))
+    background = records_of(network, _background(prepared, background_rows(prepared)))
     pairs = _pairs(
         network,
         prepared,
-        matrices,
+        background,
         without.vocabulary.select(without.split.unseen).vectors,
         without.seen_vectors,
         held,
@@ -154,12 +154,9 @@ def background_rows(prepared: Prepared) -> np.ndarray:
     return rows
 
 
-def matrices_of(network: Network, features: Float32[np.ndarray, "n C"]) -> Float16[np.ndarray, "n M D1"]:
-    """Ranking matrices of feature vectors, as a bundle keeps them."""
-    with torch.inference_mode():
-        matrices = network.of_features(torch.from_numpy(features))
-        narrow: Float16[np.ndarray, "n M D1"] = matrices.half().numpy()
-    return narrow
+def records_of(network: Network, features: Float32[np.ndarray, "n C"]) -> Records:
+    """Records of feature vectors, as a bundle keeps them."""
+    return network.records(features).astype(np.float16)
 
 
 def _background(prepared: Prepared, rows: np.ndarray) -> Float32[np.ndarray, "b C"]:
@@ -196,7 +193,7 @@ def _without_fold(prepared: Prepared, number: int) -> tuple[Prepared, np.ndarray
 def _pairs(
     network: Network,
     prepared: Prepared,
-    background: Float16[np.ndarray, "b M D1"],
+    background: Records,
     vectors: Float32[np.ndarray, "L D"],
     reference: Float32[np.ndarray, "S D"],
     columns: np.ndarray,
@@ -206,11 +203,11 @@ def _pairs(
     """Known pairs of the validation pictures and some of the seen labels."""
     used = prepared.validation.with_negatives()
     assert prepared.validation.features is not None, "reason_not_to_calibrate was asked"
-    matrices = matrices_of(network, prepared.validation.features[used])
+    records = records_of(network, prepared.validation.features[used])
     queries = _trained_queries(reference, network.class_affinity)
     form = network.class_affinity, np.full(len(vectors), trained)
-    scores, _ = max_similarity_numpy(matrices, scoring_vectors(vectors, *form))
-    features = pair_features(matrices, scores, background_statistics(background, vectors, *form), queries)
+    scores, _ = score_records(records, scoring_vectors(vectors, *form))
+    features = pair_features(records, scores, background_statistics(background, vectors, *form), queries)
     targets = prepared.validation.targets.over(columns)[used]
     return Pairs(features[targets >= 0], targets[targets >= 0] == 1)
 

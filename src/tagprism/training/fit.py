@@ -21,7 +21,7 @@ from torch import nn
 
 from tagprism.errors import InputError
 from tagprism.network.backbones import Backbone
-from tagprism.network.embedding_matrix import Network, RankingMatrix
+from tagprism.network.embedding_matrix import Network, Standardiser
 from tagprism.progress import Progress, silent
 from tagprism.training.batches import (
     Augmentation,
@@ -46,7 +46,7 @@ class Fitted:
     """A trained network and what happened on the way.
 
     Args:
-        network: pixels -> ranking matrices, in evaluation mode, on the CPU.
+        network: pixels -> records, in evaluation mode, on the CPU.
         failed: pictures that could not be opened during end-to-end training: key -> (code, message).
         skipped_images: times an image was skipped for want of explicit negatives.
         validation_mAP: of the weights that were kept; None without validation.
@@ -83,7 +83,7 @@ def fit(prepared: Prepared, folder: Path, progress: Progress = silent, processes
     torch.manual_seed(recipe.seed)
     vectors = torch.tensor(prepared.seen_vectors)
     head = untrained_head(prepared)
-    ranking = RankingMatrix(vectors, standardise=recipe.model.standardise)
+    ranking = Standardiser(vectors, standardise=recipe.model.standardise)
     trained: nn.Module = head
     if training.end_to_end:
         together = processes.count > 1 and has_batch_norm(prepared.backbone)
@@ -130,7 +130,7 @@ def untrained_head(prepared: Prepared) -> nn.Module:
 def make_network(prepared: Prepared, head: nn.Module) -> Network:
     """The whole network around a trained head, in evaluation mode, on the CPU."""
     seen_vectors, model = prepared.seen_vectors, prepared.recipe.model
-    ranking = RankingMatrix(torch.tensor(seen_vectors), standardise=model.standardise)
+    ranking = Standardiser(torch.tensor(seen_vectors), standardise=model.standardise)
     classes = make_class_columns(model, prepared.backbone, prepared.space, seen_vectors, prepared.train.features)
     network = Network(prepared.backbone, head, ranking, classes)
     return network.cpu().eval().to(memory_format=torch.contiguous_format)

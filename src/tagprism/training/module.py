@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from tagprism.evaluation.metrics import mean_average_precision
 from tagprism.files import digest_bytes
-from tagprism.network.embedding_matrix import RankingMatrix, max_similarity
+from tagprism.network.embedding_matrix import Standardiser, max_similarity
 from tagprism.progress import Advance
 from tagprism.training.batches import Batch, BatchLoader
 from tagprism.training.custom_parts import CustomLoss
@@ -36,7 +36,7 @@ class EmbeddingTrainer(lightning.LightningModule):
     Args:
         network: what is trained.
         loss: over the seen labels.
-        ranking: makes scores comparable between images, for validation.
+        standardiser: makes scores comparable between images, for validation.
         training: schedule and optimiser.
         seed: of everything random.
         processes: that train together; each computes its part of every batch.
@@ -49,13 +49,13 @@ class EmbeddingTrainer(lightning.LightningModule):
         self,
         network: nn.Module,
         loss: SemanticDiversityLoss | CustomLoss,
-        ranking: RankingMatrix,
+        standardiser: Standardiser,
         training: TrainingTable,
         seed: int,
         processes: Processes = ALONE,
     ) -> None:
         super().__init__()
-        self.network, self.loss, self.ranking = network, loss, ranking
+        self.network, self.loss, self.standardiser = network, loss, standardiser
         self.loss.gathers = processes.count > 1
         self._training, self._seed, self._processes = training, seed, processes
         self._synchronised = any(isinstance(one, nn.SyncBatchNorm) for one in network.modules())
@@ -107,10 +107,8 @@ class EmbeddingTrainer(lightning.LightningModule):
         self.failed.update({key: (code, message) for key, code, message in batch.failed})
         if not len(batch.targets):
             return
-        matrices = self.ranking(self.network(batch.inputs).float())
-        vectors = self.loss.label_vectors
-        queries = torch.cat([vectors, vectors.new_ones(len(vectors), 1)], dim=1)
-        scores = max_similarity(matrices, queries)[0]
+        rows, shift = self.standardiser(self.network(batch.inputs).float())
+        scores = max_similarity(rows, self.loss.label_vectors)[0] + shift
         self._validation.append((batch.rows.cpu(), scores.cpu(), batch.targets.cpu()))
 
     def on_validation_epoch_end(self) -> None:

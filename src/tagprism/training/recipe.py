@@ -107,7 +107,7 @@ class CalibrationTable(_Table):
     """`[calibration]`: probabilities, fitted on validation pictures after the training on frozen features."""
 
     folds: int = Field(default=4, ge=0, description="heads trained to imitate unseen labels; 0: no calibration")
-    background: int = Field(default=256, ge=2, description="ranking matrices kept to see how a label usually scores")
+    background: int = Field(default=256, ge=2, description="records kept to see how a label usually scores")
 
     @field_validator("folds")
     @classmethod

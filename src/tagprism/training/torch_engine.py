@@ -11,16 +11,17 @@ from jaxtyping import Float32
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 
+from tagprism.bundle.record import Records
 from tagprism.errors import InputError
 from tagprism.labels.vocabulary import Vocabulary
-from tagprism.network.embedding_matrix import Network, RankingMatrix
+from tagprism.network.embedding_matrix import Network, Standardiser
 from tagprism.training.custom_parts import custom_parts_of
 from tagprism.training.networks import empty_class_columns, empty_prior, make_head, open_backbone
 from tagprism.training.older_runs import current_names
 from tagprism.training.recipe import load_recipe
 from tagprism.training.train import RECIPE, WEIGHTS
 
-Matrices = Callable[[Float32[np.ndarray, "B 3 H W"]], Float32[np.ndarray, "B M D1"]]
+Look = Callable[[Float32[np.ndarray, "B 3 H W"]], Records]
 
 
 def has_torch_network(run: Path) -> bool:
@@ -28,8 +29,8 @@ def has_torch_network(run: Path) -> bool:
     return (run / WEIGHTS).is_file() and not custom_parts_of(run)
 
 
-def torch_matrices(run: Path, vocabulary: Vocabulary) -> Matrices:
-    """A function from pixels to ranking matrices by the RUN's torch weights.
+def torch_records(run: Path, vocabulary: Vocabulary) -> Look:
+    """A function from pixels to records by the RUN's torch weights.
 
     Args:
         run: a finished RUN.
@@ -54,18 +55,17 @@ def torch_matrices(run: Path, vocabulary: Vocabulary) -> Matrices:
         prior = empty_prior(recipe.model, backbone.pooling, classes, seen.shape[1])
         head = make_head(recipe.model, backbone, seen.shape[1], prior)
         columns = empty_class_columns(recipe.model, seen.shape[1], len(seen))
-        network = Network(backbone, head, RankingMatrix(seen, standardise=recipe.model.standardise), columns)
+        network = Network(backbone, head, Standardiser(seen, standardise=recipe.model.standardise), columns)
         network.load_state_dict(weights)
     except (SafetensorError, RuntimeError, KeyError) as error:
         raise InputError(f"does not hold this run's weights ({error}).", where=str(run / WEIGHTS)) from error
     network.eval()
 
-    def matrices(pixels: Float32[np.ndarray, "B 3 H W"]) -> Float32[np.ndarray, "B M D1"]:
+    def records(pixels: Float32[np.ndarray, "B 3 H W"]) -> Records:
         with torch.inference_mode():
-            result: Float32[np.ndarray, "B M D1"] = network(torch.from_numpy(pixels)).numpy()
-        return result
+            return Records(*(part.numpy() for part in network(torch.from_numpy(pixels))))
 
-    return matrices
+    return records
 
 
 def _is_cut_off(name: str) -> bool:

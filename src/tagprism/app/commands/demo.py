@@ -114,14 +114,14 @@ def _found(tagger: Tagger, result: Result) -> tuple[Ranking, ...]:
     """The first pictures of the test set for some unseen labels, drawn by lot, and for phrases of our own."""
     import numpy as np
 
-    from tagprism.evaluation.scores import score_matrices
+    from tagprism.evaluation.scores import streamed_scores
     from tagprism.evaluation.showcase import RankedPicture, Ranking
 
-    assert result.matrices is not None, "a model has matrices"
+    assert result.records is not None, "a model has records"
     columns = np.flatnonzero(result.unseen)
     drawn = np.random.default_rng(0).permutation(columns)[:_FOUND]
     queries = [result.names[column] for column in drawn] + list(_OWN_WORDS[:3])
-    scores = score_matrices(result.matrices, tagger.scoring_vectors(queries))
+    scores = streamed_scores(result.records, tagger.scoring_vectors(queries))
     rankings = []
     for column, query in enumerate(queries):
         best = np.argsort(-scores[:, column], kind="stable")[:_PER_QUERY]

@@ -121,11 +121,11 @@ def _measure(
     files = _files(photos, data, split)[:limit]
     meter = CollapseMeter(tagger.vocabulary.vectors)
     skipped = []
-    for number, outcome, _ in tagger.matrices(files, progress=console.progress(quiet)):
+    for number, outcome, _ in tagger.records(files, progress=console.progress(quiet)):
         if isinstance(outcome, PictureError):
             skipped.append((str(files[number]), outcome.message))
         else:
-            meter.add(outcome[None])
+            meter.add(outcome.rows)
     if len(skipped) == len(files):
         raise InputError(f"none of {len(files)} pictures can be used. The first: {skipped[0][0]}: {skipped[0][1]}")
     result = _to_json(meter.result()) | {"bundle": tagger.bundle.digest, "labels": len(tagger.vocabulary.names)}

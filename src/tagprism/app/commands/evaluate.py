@@ -42,7 +42,11 @@ def evaluate(
     from tagprism.evaluation.table import comparison_table, lay_out
     from tagprism.tagging.tagger import load
 
-    tagger = load(model)
+    tagger = load(model, progress=console.progress(quiet))
+    if "trained_on" in tagger.bundle.config.provenance:
+        console.say(
+            "what this model was trained on is unknown: it may have seen the labels that count as unseen.", quiet=quiet
+        )
     if engine == "torch":
         _use_torch(tagger, model)
     table, chosen = open_data(data, split)
@@ -67,12 +71,12 @@ def evaluate(
 
 
 def _use_torch(tagger: Tagger, model: str) -> None:
-    """Let the torch network of a RUN compute the matrices instead of the bundle's ONNX."""
+    """Let the torch network of a RUN compute the records instead of the bundle's ONNX."""
     console.require_extra("train", "torch")
-    from tagprism.bundle.bundle import find_bundle
-    from tagprism.training.torch_engine import torch_matrices
+    from tagprism.bundle.open_model import find_bundle
+    from tagprism.training.torch_engine import torch_records
 
     run = find_bundle(model)
     if not (run / "weights.safetensors").is_file():
         raise InputError("holds no torch weights.", where=model, remedy="--engine torch needs a RUN, not a bundle.")
-    tagger.network = torch_matrices(run, tagger.vocabulary)
+    tagger.network = torch_records(run, tagger.vocabulary)

@@ -32,17 +32,18 @@ def export(
     """Write a model as a bundle of its own, smaller if wanted, and check it on real pictures."""
     import importlib.util
 
-    from tagprism.bundle.bundle import VOCABULARY, find_bundle
+    from tagprism.bundle.bundle import VOCABULARY
+    from tagprism.bundle.open_model import find_bundle
     from tagprism.labels.vocabulary import Vocabulary
-    from tagprism.network.bundle_export import Matrices, export_bundle
+    from tagprism.network.bundle_export import Look, export_bundle
 
     run = find_bundle(model)
-    network: Matrices | None = None
+    network: Look | None = None
     if (run / "bundle" / VOCABULARY).is_file() and importlib.util.find_spec("torch") is not None:
-        from tagprism.training.torch_engine import has_torch_network, torch_matrices
+        from tagprism.training.torch_engine import has_torch_network, torch_records
 
         if has_torch_network(run):
-            network = torch_matrices(run, Vocabulary.load(run / "bundle" / VOCABULARY))
+            network = torch_records(run, Vocabulary.load(run / "bundle" / VOCABULARY))
     done = export_bundle(
         run,
         into,

@@ -29,8 +29,8 @@ def index(
         typer.Option("--model", "-m", help=f"As for tag. \\[default: {DEFAULT_MODEL}, later that of the index]"),
     ] = None,
     storage: Annotated[
-        Literal["float32", "float16", "int8"] | None,
-        typer.Option(help="How matrices are kept, see docs/search.md. \\[default: float16]"),
+        Literal["float32", "half"] | None,
+        typer.Option(help="How records are kept, see docs/scale.md. \\[default: half]"),
     ] = None,
     prune: Annotated[bool, typer.Option("--prune", help="Take out what is gone, also whole folders at once.")] = False,
     rebuild: Annotated[
@@ -56,11 +56,12 @@ def index(
     if not into or "" in (paths or ()):
         raise typer.BadParameter("a path is empty; write . for the current folder.")
     roots = [os.path.abspath(one) for path in paths or () for one in expand_pattern(path)]  # noqa: PTH100 (texts)
-    with open_for_update(into, roots, model=model, storage=storage, rebuild=rebuild) as collection:
+    progress = console.progress(quiet)
+    with open_for_update(into, roots, model=model, storage=storage, rebuild=rebuild, progress=progress) as collection:
         upkeep = Upkeep(
             collection,
             max_pixels=max_pixels or MAX_PIXELS,
-            progress=console.progress(quiet),
+            progress=progress,
             skipped=lambda path, error: console.say_skipped(path, error.message),
             remarked=lambda path, remark: console.say_remark(path, remark, quiet=quiet),
         )

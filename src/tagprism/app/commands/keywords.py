@@ -71,7 +71,7 @@ def write(
     elif not photos:
         raise InputError("photos are needed.", remedy="Give PHOTOS, or --from tags.jsonl.")
     else:
-        tagger = load(model or DEFAULT_MODEL)
+        tagger = load(model or DEFAULT_MODEL, progress=progress)
         words = read_words(labels, tagger) if labels is not None else None
         cap = max_pixels or MAX_PIXELS
         report = WalkReport()

@@ -93,7 +93,8 @@ def check(
 @app.command()
 def show(vocabulary: Annotated[str, typer.Argument(help="A model, as for --model, or vocabulary.safetensors.")]) -> int:
     """List the labels of a vocabulary with their roles."""
-    from tagprism.bundle.bundle import VOCABULARY, Bundle, find_bundle
+    from tagprism.bundle.bundle import VOCABULARY, Bundle
+    from tagprism.bundle.open_model import find_bundle
     from tagprism.labels.vocabulary import Vocabulary
 
     file = Path(vocabulary)

@@ -56,6 +56,9 @@ def search(
     neighbours: Annotated[
         int, typer.Option(min=0, help="Average scores over so many like pictures among the first; 10 is good.")
     ] = 0,
+    exact: Annotated[
+        bool, typer.Option("--exact", help="Look at every picture, also in an index of 50,000 or more.")
+    ] = False,
     model: ModelNow = None,
     quiet: Quiet = False,
 ) -> int:
@@ -79,14 +82,14 @@ def search(
         if duplicates:
             results, groups = _duplicates(collection, tree, like, limit, everything=everything, quiet=quiet)
         else:
-            results = collection.search(tree, limit, like, neighbours)
+            results = collection.search(tree, limit, like, neighbours, exact)
         found = results.found if everything or format in (*_MARKED, "table") else _likely(results.found)
         placed, skipped = _place(_likely(found, everything), copy_to, link_to, quiet=quiet)
         answer = _Answer(
             found, groups, placed, show(tree) if tree is not None else None, like, index, everything, null, spreadsheet
         )
         _write(answer, format, collection, out, quiet=quiet)
-        _remark(results, tree, collection, quiet=quiet)
+        _remark(results, tree, collection, exact, quiet=quiet)
     return console.report_skipped(skipped)
 
 
@@ -216,15 +219,17 @@ def _bytes(answer: _Answer, format: _FileFormat, collection: Collection) -> byte
     return document.getvalue()
 
 
-def _remark(results: Results, tree: Query | None, collection: Collection, *, quiet: bool) -> None:
+def _remark(results: Results, tree: Query | None, collection: Collection, exact: bool, *, quiet: bool) -> None:
     """What there is to know of the answer, on stderr."""
     from tagprism.search.query import labels_of
 
     if not results.found:
         console.say("no picture matches.", quiet=quiet)
     recall = collection.index.info().recall
-    if recall < _WORTH_SAYING:
-        console.say(f"this index is approximate: it finds {100 * recall:.1f} % of the best.", quiet=quiet)
+    if recall < _WORTH_SAYING and not exact:
+        console.say(
+            f"this index is approximate: it finds {100 * recall:.1f} % of the best; --exact finds all.", quiet=quiet
+        )
     for label in labels_of(tree) if tree is not None else ():
         joining = [word for word in label.split() if word in ("and", "or", "not")]
         if joining and collection.tagger.vocabulary.find(label) is None:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import ipaddress
-import logging
+import os
 import signal
 import socket
-from typing import TYPE_CHECKING, Annotated
+import stat
+from pathlib import Path
+from typing import Annotated
 
 import typer
 
@@ -16,11 +18,8 @@ from tagprism.app.options import ModelNow, Quiet
 from tagprism.errors import InputError, MachineError
 from tagprism.files import cache_dir, machine_errors
 
-if TYPE_CHECKING:
-    from tagprism.app.server.library import Library
-
 _SHORTEST_TOKEN = 16  # characters
-_PATIENCE = 10  # seconds that requests under way are given when the server is stopped
+_LONGEST_TOKEN = 4096
 
 
 def serve(
@@ -29,7 +28,12 @@ def serve(
     host: Annotated[str, typer.Option(help="Address to listen at; another one needs --token.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(min=0, max=65535, help="0 takes any that is free.")] = 8765,
     token: Annotated[
-        str | None, typer.Option(envvar="TAGPRISM_TOKEN", help="Every request must show it; better in the variable.")
+        str | None,
+        typer.Option(envvar="TAGPRISM_TOKEN", help="Every request must show it; better in the variable or a file."),
+    ] = None,
+    token_file: Annotated[Path | None, typer.Option(help="A file that holds the token, closed to others.")] = None,
+    public_url: Annotated[
+        str | None, typer.Option(help="Where browsers find the server behind a proxy: https://host/path.")
     ] = None,
     sidecar: Sidecar = "photo.jpg.xmp",
     quiet: Quiet = False,
@@ -39,46 +43,35 @@ def serve(
         console.require_extra("serve", module)
     import asyncio
 
-    import uvicorn
-
+    from tagprism.app.server.access import Access
     from tagprism.app.server.application import create_app
-    from tagprism.app.server.guard import Access
-    from tagprism.app.server.library import Library
-    from tagprism.search.collection import open_index
-    from tagprism.search.marks import open_marks
+    from tagprism.app.server.connections import Server, allow_many_files
+    from tagprism.app.server.library_process import LibraryProcess
+    from tagprism.app.server.limited_log import log_errors
+    from tagprism.app.server.public_url import PublicUrl
 
+    if token_file is not None:
+        token = read_token(token_file)
+    public = PublicUrl.of(public_url) if public_url is not None else PublicUrl()
     _check(host, token)
     listening = _listen(host, port)
-    address = f"http://{_name(host)}:{listening.getsockname()[1]}"
+    address = str(public) if public else f"http://{_name(host)}:{listening.getsockname()[1]}"
     _keep_private()
-
-    def load() -> Library:
-        return Library(open_index(index, model), open_marks(index), sidecar)
-
-    def ready(library: Library) -> None:
-        pictures = library.collection.index.info().pictures
-        console.say(f"{pictures:,} pictures at {address} (Ctrl-C stops)", quiet=quiet)
-
     failures: list[BaseException] = []
 
     def failed(error: BaseException) -> None:
         failures.append(error)
         server.should_exit = True
 
-    app = create_app(load, Access(token), failed, ready)
-    config = uvicorn.Config(
-        app,
-        log_config=None,
-        access_log=False,  # who looked at what is nobody's business, and addresses may hold the token
-        server_header=False,
-        date_header=False,
-        timeout_graceful_shutdown=_PATIENCE,
-        proxy_headers=False,
-        ws="none",
-    )
-    server = uvicorn.Server(config)
-    logging.getLogger("uvicorn.error").addHandler(console.LogHandler())  # what goes wrong, on stderr
-    logging.getLogger("uvicorn.error").setLevel(logging.WARNING)
+    def ready(pictures: int) -> None:
+        console.say(f"{pictures:,} pictures at {address} (Ctrl-C stops)", quiet=quiet)
+        if public and token is None:
+            console.say("There is no token: whoever the proxy lets in sees the pictures.", quiet=quiet)
+
+    app = create_app(lambda: LibraryProcess(index, model, sidecar), Access(token, public), failed, ready)
+    server = Server(app, app.stop, behind_proxy=bool(public))
+    log_errors()
+    allow_many_files()
     signal.signal(signal.SIGTERM, lambda *_: None)  # uvicorn stops gracefully and then raises the signal once more
     with listening:
         asyncio.run(server.serve([listening]))
@@ -87,11 +80,30 @@ def serve(
     return console.OK
 
 
+def read_token(file: Path) -> str:
+    """The token in a file; one that others may read is no secret.
+
+    Raises:
+        InputError: it cannot be read, is empty, or others may read it.
+    """
+    try:
+        with file.open("rb") as opened:
+            mode, text = os.fstat(opened.fileno()).st_mode, opened.read(_LONGEST_TOKEN + 1).strip()
+    except OSError as error:
+        raise InputError(f"cannot be read ({error.strerror}).", where=str(file), remedy="Name another file.") from error
+    if os.name == "posix" and stat.S_ISREG(mode) and mode & stat.S_IRWXO:
+        raise InputError("can be read by everyone.", where=str(file), remedy=f"Close it: chmod 600 {file}")
+    if not text or len(text) > _LONGEST_TOKEN:
+        what = "is empty." if not text else "is too long to be a token."
+        raise InputError(what, where=str(file), remedy=f"Put {_SHORTEST_TOKEN} characters or more into it.")
+    return text.decode("utf-8", "replace")
+
+
 def _check(host: str, token: str | None) -> None:
     if token is not None and (len(token) < _SHORTEST_TOKEN or not token.isascii() or not token.isprintable()):
         raise InputError(
             f"is too short or not plain: use {_SHORTEST_TOKEN} ASCII characters or more.",
-            where="--token",
+            where="the token",
             remedy="Make one: python -c 'import secrets; print(secrets.token_urlsafe())'",
         )
     if token is None and not _is_this_machine(host):

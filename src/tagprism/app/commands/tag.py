@@ -26,6 +26,10 @@ if TYPE_CHECKING:
     from tagprism.tagging.tags import ImageTags
 
 _TOP_K, _AT_LEAST = 10, 0.5
+_NO_PROBABILITIES = (
+    "This model is not calibrated, so it gives no probabilities. A score says how many standard deviations a word is "
+    "above the mean of 1,000 common words in the same picture."
+)
 Format = Literal["table", "jsonl", "csv", "parquet", "coco", "fiftyone", "label-studio"]
 
 
@@ -82,14 +86,20 @@ def tag(
     if "" in paths:
         raise typer.BadParameter("a path is empty; write . for the current folder.")
     check_document(format)
-    tagger = load(model)
+    tagger = load(model, progress=console.progress(quiet))
     words = read_words(labels, tagger) if labels is not None else None
+    min_score = None
     if top_k is None and min_probability is None:  # what is likely, where that is known and a person reads it
         top_k, min_probability = (None, _AT_LEAST) if format == "table" and tagger.calibrated else (_TOP_K, None)
+        min_score = tagger.cut if format == "table" else None
+    if tagger.cut is not None:
+        console.say(_NO_PROBABILITIES, quiet=quiet)
+    if min_score is not None:
+        console.say(f"Shown are at most {top_k} tags a picture, with a score of {min_score:g} or more.", quiet=quiet)
     pictures = PictureList(paths, sys.stdin.buffer.read() if "-" in paths else b"", null=null, exclude=exclude or ())
     if left_out := str(pictures.report):
         console.say(f"left out: {left_out}", quiet=quiet)
-    job = _Job(tagger, words, top_k, min_probability, max_pixels or MAX_PIXELS, pictures, explain, quiet)
+    job = _Job(tagger, words, top_k, min_probability, min_score, max_pixels or MAX_PIXELS, pictures, explain, quiet)
     rows = "csv for spreadsheets" if format == "csv" and spreadsheet else format
     skipped = _print(job, rows) if out is None else _write_file(job, out, rows)
     console.say_not_read(pictures.report.not_read, quiet=quiet)
@@ -112,6 +122,7 @@ class _Job(NamedTuple):
     words: Mapping[str, tuple[str, ...]] | None
     top_k: int | None
     min_probability: float | None
+    min_score: float | None
     max_pixels: int
     pictures: PictureList
     explain: Path | None
@@ -124,6 +135,7 @@ class _Job(NamedTuple):
             self.words,
             self.top_k,
             self.min_probability,
+            min_score=self.min_score,
             total=self.pictures.count - done,
             max_pixels=self.max_pixels,
             progress=console.progress(self.quiet),
@@ -146,7 +158,8 @@ def _print(job: _Job, format: str) -> int:
     started = job.rows()  # its errors come before the first line of output
     text: TagTable | RowFormat
     if format == "table":
-        text = TagTable(calibrated=job.tagger.calibrated, at_least=job.min_probability)
+        calibrated = job.tagger.calibrated
+        text = TagTable(calibrated=calibrated, at_least=job.min_probability if calibrated else job.min_score)
     else:
         from tagprism.tagging.tag_file import FORMATS
 

@@ -41,7 +41,7 @@ class Health(Answer):
     """How the server is.
 
     Args:
-        status: `starting` comes with status code 503.
+        status: `starting`, also when the index has gone, comes with status code 503.
         version: of tagprism.
     """
 
@@ -100,7 +100,7 @@ class SearchAnswer(Answer):
         not_read: where nothing was asked, what is said of files in the folders that are of kinds that are not read.
         hits: best first.
         more: whether there are pictures after these.
-        exact: whether the ranking is that of the full matrices.
+        exact: whether the ranking is that of all records.
         recall: measured share of the exact first 100 that this index finds.
         seconds: time it took.
     """
@@ -169,6 +169,22 @@ class ImageAnswer(Answer):
     own: list[str]
     keywords: list[str] | None
     explains: bool
+
+
+class OriginalOut(Answer):
+    """The file of a picture, for the server alone.
+
+    Args:
+        path: real and absolute, its bytes in hex.
+        name: of the file as it was indexed, its bytes in hex.
+        parts: BLAKE2b of each part of `originals.PART` bytes.
+        size: in bytes.
+    """
+
+    path: str
+    name: str
+    parts: list[str]
+    size: int
 
 
 class Explained(Answer):
@@ -291,3 +307,30 @@ class UndoAnswer(Answer):
     run: str
     files: int
     left: list[str]
+
+
+ExportForm = Literal["paths", "csv", "jsonl", "album"]
+
+
+class MarkedMany(Answer):
+    """What became of a word on several pictures.
+
+    Args:
+        pictures: how many were there to be marked.
+    """
+
+    pictures: int
+
+
+class KeywordsOfMany(Answer):
+    """What became of the sidecars of several pictures.
+
+    Args:
+        written: how many were written.
+        left: pictures left alone, each with the reason.
+        run: name for `tagprism undo NAME`, and to take all of it back here; null when nothing was written.
+    """
+
+    written: int
+    left: list[str]
+    run: str | None

@@ -13,44 +13,41 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import FileResponse, HTMLResponse, JSONResponse, Response
 from fastapi.staticfiles import StaticFiles
 from starlette.exceptions import HTTPException
-from starlette.types import ASGIApp
 
 import tagprism
 from tagprism.app.server import routes, selection
+from tagprism.app.server.access import Access
 from tagprism.app.server.answers import Errors, Health
-from tagprism.app.server.guard import Access, Guard, refusal, too_large
-from tagprism.app.server.library import Library
+from tagprism.app.server.guard import Guard, too_large, too_slow
+from tagprism.app.server.library_process import LibraryBugError, LibraryError, LibraryProcess
+from tagprism.app.server.refusals import refusal
 from tagprism.app.server.service import Service, StartingError
 from tagprism.app.server.work_queues import BusyError
-from tagprism.errors import InputError, MachineError, NothingToDoError, PictureError, TagprismError
-from tagprism.files import disk_is_full
 
 _PAGE = Path(__file__).parent / "page"
-_STATUS = {"too_many_pixels": 413, "not_an_image": 415, "unsupported": 415, "missing": 404, "unreadable": 404}
-_STATUS |= {"sidecar": 409}
 
 
 def create_app(
-    load: Callable[[], Library],
+    start: Callable[[], LibraryProcess],
     access: Access,
     failed: Callable[[BaseException], None],
-    ready: Callable[[Library], None],
-) -> ASGIApp:
+    ready: Callable[[int], None],
+) -> Guard:
     """The application, not started.
 
     Args:
-        load: opens index and model; called in a thread once the server answers, as it may take long.
+        start: starts the process of the library; called in a thread once the server answers.
         access: whom to let in.
-        failed: told why `load` has failed; the server should then stop.
-        ready: told once there is something to serve.
+        failed: told why that has failed; the server should then stop.
+        ready: told how many pictures there are once there is something to serve.
     """
 
     @asynccontextmanager
     async def life(app: FastAPI) -> AsyncIterator[None]:
         service: Service = app.state.service
-        starting = asyncio.create_task(service.start(load, failed, ready))
+        running = asyncio.create_task(service.run(start, failed, ready))
         yield
-        await starting
+        running.cancel()
         await asyncio.to_thread(service.close)
 
     app = FastAPI(
@@ -60,7 +57,9 @@ def create_app(
         lifespan=life,
         docs_url=None,  # their pages load scripts from elsewhere
         redoc_url=None,
-        responses={code: {"model": Errors} for code in (400, 401, 403, 413, 421, 429, 503)},
+        redirect_slashes=False,  # it would name the server as the proxy does
+        servers=[{"url": str(access.public)[:-1]}] if access.public else None,
+        responses={code: {"model": Errors} for code in (400, 401, 403, 408, 413, 421, 429, 503)},
     )
     app.state.service = Service()
     app.include_router(routes.router)
@@ -98,26 +97,19 @@ def _page(app: FastAPI, access: Access) -> None:
 
     @app.post("/login", include_in_schema=False)
     async def enter(request: Request, token: Annotated[str, Form()] = "") -> Response:
-        if access.is_token(token):
-            return access.log_in(request.scope)
+        if (answer := access.enter(request.scope, token)) is not None:
+            return answer
         text = (_PAGE / "login.html").read_text(encoding="utf-8")
         return HTMLResponse(text.replace('role="alert" hidden', 'role="alert"'), 401)
 
 
 async def _expected(_: Request, error: Exception) -> Response:
-    """What the library says is wrong, with the status code that fits."""
-    assert isinstance(error, TagprismError)
-    status = 422
-    if isinstance(error, PictureError):
-        status = _STATUS.get(error.code, 422)
-    elif isinstance(error, NothingToDoError):
-        status = 404
-    elif isinstance(error, MachineError):
-        status = 507 if disk_is_full(error) else 403
+    """What the library says is wrong."""
+    assert isinstance(error, LibraryError)
     answer: dict[str, Any] = {"what": error.what, "where": error.where, "remedy": error.remedy}
-    if isinstance(error, InputError) and (column := getattr(error, "column", None)):
-        answer["column"] = column
-    return JSONResponse({"error": answer}, status)
+    if error.column is not None:
+        answer["column"] = error.column
+    return JSONResponse({"error": answer}, error.status)
 
 
 async def _unreadable(_: Request, error: Exception) -> Response:
@@ -133,6 +125,8 @@ async def _http(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
     if error.status_code == 413:
         return too_large(request.scope)
+    if error.status_code == 408:
+        return too_slow()
     remedy = "See /openapi.json for what there is." if error.status_code in (404, 405) else None
     answer = refusal(error.status_code, f"{error.detail}.", remedy)
     answer.headers.update(error.headers or {})
@@ -152,7 +146,8 @@ async def _bug(_: Request, __: Exception) -> Response:
 
 
 _HANDLERS: dict[type[Exception], Any] = {
-    TagprismError: _expected,
+    LibraryError: _expected,
+    LibraryBugError: _bug,
     RequestValidationError: _unreadable,
     HTTPException: _http,
     BusyError: _busy,

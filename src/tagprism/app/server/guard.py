@@ -6,11 +6,8 @@ so the origin is checked; and it may give its own name our address (DNS rebindin
 
 from __future__ import annotations
 
-import hashlib
-import hmac
-import ipaddress
-from dataclasses import dataclass
-from http.cookies import CookieError, SimpleCookie
+import asyncio
+from collections.abc import Callable
 
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.exceptions import HTTPException
@@ -18,19 +15,23 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, RedirectResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from tagprism.app.server.access import Access
+from tagprism.app.server.refusals import refusal
+
 MAX_UPLOAD = 64 * 2**20
 """Cap on an uploaded picture's size, in bytes."""
 
-MAX_AT_ONCE, MAX_UPLOADS = 512, 64
-"""Requests, and uploads among them, under way; one more is told to come again."""
+MAX_AT_ONCE, MAX_UPLOADS = 256, 64
+"""Requests that are all here, and uploads, under way; one more is told to come again."""
+
+BODY, LEAST_RATE = 10.0, 16_384
+"""Seconds that a body may take to come, and bytes that buy it one second more."""
 
 _MAX_BODY = 2**16  # of all other requests
 _FORM = 2**16  # what a form adds to the picture in it
 _DISCARDED = 4 * MAX_UPLOAD  # of a body that is too large, so that its sender gets to read why
-_COOKIE = "tagprism"
 _UPLOAD = "/api/tag"
 _OPEN = ("/login", "/static/login.css")  # what may be asked for without the token
-_CHANGING = ("POST", "PUT", "PATCH", "DELETE")
 _HEADERS = {
     "content-security-policy": "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' blob: data:; "
     "connect-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'",
@@ -43,73 +44,6 @@ _HEADERS = {
 }
 
 
-def error_body(what: str, where: str | None = None, remedy: str | None = None) -> dict[str, dict[str, str | None]]:
-    """The form of every error."""
-    return {"error": {"what": what, "where": where, "remedy": remedy}}
-
-
-def refusal(
-    status: int, what: str, remedy: str | None = None, *, where: str | None = None, retry_after: int | None = None
-) -> JSONResponse:
-    """An error as an answer."""
-    headers = {} if retry_after is None else {"retry-after": str(retry_after)}
-    return JSONResponse(error_body(what, where, remedy), status, headers)
-
-
-@dataclass(frozen=True)
-class Access:
-    """Whom the server lets in.
-
-    Args:
-        token: what every request must show, or None where only this machine can ask.
-    """
-
-    token: str | None = None
-
-    @property
-    def cookie(self) -> str:
-        """What a browser keeps instead of the token."""
-        return hmac.new((self.token or "").encode(), b"tagprism cookie", hashlib.sha256).hexdigest()
-
-    def admits(self, headers: Headers) -> bool:
-        """Whether a request shows the token, or the cookie that was given for it."""
-        if self.token is None:
-            return True
-        kind, _, shown = headers.get("authorization", "").partition(" ")
-        if kind.lower() == "bearer" and self.is_token(shown.strip()):
-            return True
-        try:
-            kept = SimpleCookie(headers.get("cookie", "")).get(_COOKIE)
-        except CookieError:
-            return False
-        return kept is not None and hmac.compare_digest(kept.value.encode(), self.cookie.encode())
-
-    def is_token(self, shown: str) -> bool:
-        """Whether this is the token; takes as long whatever is shown."""
-        return self.token is not None and hmac.compare_digest(
-            shown.encode("utf-8", "surrogateescape"), self.token.encode()
-        )
-
-    def log_in(self, scope: Scope) -> Response:
-        """Send a browser to the page with the cookie."""
-        answer = RedirectResponse("/", 303)
-        kept = {"max_age": 30 * 86400, "httponly": True, "secure": scope["scheme"] == "https"}
-        answer.set_cookie(_COOKIE, self.cookie, samesite="lax", **kept)
-        return answer
-
-    def knows_host(self, host: str) -> bool:
-        """Whether a request may name the server so: without a token only as this machine, never by a foreign name."""
-        if self.token is not None:
-            return True  # whoever rebinds a name gets no cookie of ours
-        name = host.rsplit(":", 1)[0] if host.rpartition(":")[2].isdigit() else host
-        if name.lower().rstrip(".") == "localhost":
-            return True
-        try:
-            return ipaddress.ip_address(name.strip("[]")).is_loopback
-        except ValueError:
-            return False
-
-
 class Guard:
     """Stands before the application.
 
@@ -120,7 +54,15 @@ class Guard:
 
     def __init__(self, app: ASGIApp, access: Access) -> None:
         self._app, self._access = app, access
-        self._under_way = self._uploads = 0
+        self._under_way: set[asyncio.Timeout] = set()
+        self._working = self._uploads = 0
+        self._end: float | None = None
+
+    def stop(self, end: float) -> None:
+        """Take no new requests, and answer 503 to what is still under way then (on the loop's clock)."""
+        self._end = end
+        for limit in self._under_way:
+            limit.reschedule(end)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer, or pass on to the application."""
@@ -128,81 +70,146 @@ class Guard:
             if scope["type"] == "lifespan":
                 await self._app(scope, receive, send)
             return
+        scope = self._access.public.without_prefix(scope)
+        limit = asyncio.timeout_at(self._end)
+        answering = _Answering(scope, send, lambda: self._begin(limit))
+        receive = _in_time(receive)
+        try:
+            async with limit:
+                self._under_way.add(limit)
+                try:
+                    await self._admitted(scope, receive, answering.send)
+                finally:
+                    self._under_way.discard(limit)
+        except TimeoutError:
+            if not limit.expired():
+                raise
+            await _stopping()(scope, receive, answering.send)
+        except HTTPException as error:  # of a body that is not for the application
+            answer = too_large(scope) if error.status_code == 413 else too_slow()
+            await answer(scope, receive, answering.send)
+
+    def _begin(self, limit: asyncio.Timeout) -> None:
+        """An answer that has begun is not replaced by another one; its connection has deadlines of its own."""
+        if limit in self._under_way:
+            self._under_way.discard(limit)
+            limit.reschedule(None)
+
+    async def _admitted(self, scope: Scope, receive: Receive, send: Send) -> None:
         headers = Headers(scope=scope)
-        with_headers = _with_headers(send, "/api/" in scope["path"] or scope["path"] in ("/health", "/openapi.json"))
-        if (answer := self._refused(scope, headers)) is not None:
-            if answer.status_code in (413, 429):
-                await _discard(receive)
-            await answer(scope, receive, with_headers)
+        answer, whole = self._refused(scope, headers), None
+        if answer is None and scope["path"] == "/health":  # outside of every cap
+            await self._app(scope, receive, send)
             return
         is_upload = scope["path"] == _UPLOAD
-        self._under_way, self._uploads = self._under_way + 1, self._uploads + is_upload
+        if answer is None and not is_upload:  # a request counts once its body is here
+            whole = await _read(_counted(receive, most(scope)))
+        answer = answer or self._too_much(is_upload)
+        if answer is not None:
+            if answer.status_code in (413, 429) and whole is None:
+                await _discard(receive)
+            await answer(scope, receive, send)
+            return
+        self._working, self._uploads = self._working + 1, self._uploads + is_upload
         try:
-            await self._app(scope, _counted(receive, _most(scope)), with_headers)
+            await self._app(scope, whole or _counted(receive, most(scope)), send)
         finally:
-            self._under_way, self._uploads = self._under_way - 1, self._uploads - is_upload
+            self._working, self._uploads = self._working - 1, self._uploads - is_upload
+
+    def _too_much(self, is_upload: bool) -> Response | None:
+        if self._end is not None:
+            return _stopping()
+        if self._working >= MAX_AT_ONCE or (is_upload and self._uploads >= MAX_UPLOADS):
+            return refusal(429, "too many requests are under way.", "Ask again in a moment.", retry_after=1)
+        return None
 
     def _refused(self, scope: Scope, headers: Headers) -> Response | None:
-        path, method = scope["path"], scope["method"]
+        path, method, access = scope["path"], scope["method"], self._access
         host = headers.get("host", "")
-        if not self._access.knows_host(host):
+        if not access.knows_host(host):
             return refusal(421, f"this server is not called {host[:100]!r}.", "Use http://127.0.0.1 and its port.")
-        if not _same_origin(path, method, host, headers):
+        if not access.public.is_origin(path, method, host, headers):
             return refusal(403, "a page of another origin may not ask this server.", "Use the server's own page.")
-        if not self._access.admits(headers) and path not in _OPEN and path != "/health":
+        if path == "/" and method == "GET" and "token" in (asked := Request(scope).query_params):
+            elsewhere = "/" if access.admits(headers) else "/login"  # in any case the token leaves the address
+            return access.enter(scope, asked["token"]) or RedirectResponse(f"{access.public.path}{elsewhere}", 303)
+        if not access.admits(headers) and path not in _OPEN and path != "/health":
             if "text/html" in headers.get("accept", "") and method == "GET":
-                shown = _query_token(scope)
-                return self._access.log_in(scope) if self._access.is_token(shown) else RedirectResponse("/login", 303)
+                return RedirectResponse(f"{access.public.path}/login", 303)
             answer = refusal(401, "the token is missing or wrong.", "Send `Authorization: Bearer TOKEN`.")
             answer.headers["www-authenticate"] = "Bearer"
             return answer
         length = headers.get("content-length", "0")
-        if length.isdigit() and int(length) > _most(scope):
+        if length.isdigit() and int(length) > most(scope):
             return too_large(scope)
-        if self._under_way >= MAX_AT_ONCE or (path == _UPLOAD and self._uploads >= MAX_UPLOADS):
-            return refusal(429, "too many requests are under way.", "Ask again in a moment.", retry_after=1)
         return None
+
+
+class _Answering:
+    """What is sent, with the headers that every answer has; `begun` is called when it begins to be."""
+
+    def __init__(self, scope: Scope, send: Send, begun: Callable[[], None]) -> None:
+        is_data = "/api/" in scope["path"] or scope["path"] in ("/health", "/openapi.json")
+        self._send, self._cache, self._begun = send, "no-store" if is_data else "no-cache", begun
+
+    async def send(self, message: Message) -> None:
+        """Send a part of the answer."""
+        if message["type"] == "http.response.start":
+            self._begun()
+            headers = MutableHeaders(scope=message)
+            for name, value in _HEADERS.items():
+                headers.setdefault(name, value)
+            headers.setdefault("cache-control", self._cache)
+        await self._send(message)
+
+
+def too_slow() -> JSONResponse:
+    """The answer to a body that does not come."""
+    answer = refusal(408, "the request came too slowly.", "Send it again.")
+    answer.headers["connection"] = "close"
+    return answer
+
+
+def _stopping() -> JSONResponse:
+    answer = refusal(503, "the server is being stopped.", "Start `tagprism serve` again.")
+    answer.headers["connection"] = "close"
+    return answer
 
 
 def too_large(scope: Scope) -> JSONResponse:
     """The answer to a body that is too large."""
-    most = _most(scope)
-    size = f"{most // 2**20} MiB" if most >= 2**20 else f"{most // 2**10} KiB"
+    cap = most(scope)
+    size = f"{cap // 2**20} MiB" if cap >= 2**20 else f"{cap // 2**10} KiB"
     return refusal(413, "the request is too large.", f"Send at most {size}.")
 
 
-def _query_token(scope: Scope) -> str:
-    return Request(scope).query_params.get("token", "")
-
-
-def _most(scope: Scope) -> int:
+def most(scope: Scope) -> int:
+    """Bytes that a request may have."""
     return MAX_UPLOAD + _FORM if scope["path"] == _UPLOAD else _MAX_BODY
 
 
-def _same_origin(path: str, method: str, host: str, headers: Headers) -> bool:
-    """Whether a request comes from the server's own page, from a program, or from a person who opens the page."""
-    site = headers.get("sec-fetch-site")  # newer browsers say so of every request to this machine
-    if site in ("cross-site", "same-site"):
-        return method == "GET" and headers.get("sec-fetch-mode") == "navigate" and path in ("/", "/login")
-    origin = headers.get("origin")
-    if origin is None or (method not in _CHANGING and site is None):
-        return True
-    return origin.partition("://")[2] == host
+def _in_time(receive: Receive) -> Receive:
+    """Give up on a client that sends its body too slowly."""
+    loop = asyncio.get_running_loop()
+    began, got, is_whole = loop.time(), 0, False
+
+    async def receiving() -> Message:
+        nonlocal got, is_whole
+        if is_whole:  # what comes now is that the client leaves
+            return await receive()
+        try:
+            async with asyncio.timeout_at(began + BODY + got / LEAST_RATE):
+                message = await receive()
+        except TimeoutError:
+            raise HTTPException(408) from None
+        got += len(message.get("body", b""))
+        is_whole = not message.get("more_body", False)
+        return message
+
+    return receiving
 
 
-def _with_headers(send: Send, is_data: bool) -> Send:
-    async def sending(message: Message) -> None:
-        if message["type"] == "http.response.start":
-            headers = MutableHeaders(scope=message)
-            for name, value in _HEADERS.items():
-                headers.setdefault(name, value)
-            headers.setdefault("cache-control", "no-store" if is_data else "no-cache")
-        await send(message)
-
-    return sending
-
-
-def _counted(receive: Receive, most: int) -> Receive:
+def _counted(receive: Receive, cap: int) -> Receive:
     """Count what comes without a stated length, too."""
     got = 0
 
@@ -210,9 +217,26 @@ def _counted(receive: Receive, most: int) -> Receive:
         nonlocal got
         message = await receive()
         got += len(message.get("body", b""))
-        if got > most:
+        if got > cap:
             raise HTTPException(413)
         return message
+
+    return receiving
+
+
+async def _read(receive: Receive) -> Receive:
+    """Wait for a whole body, so that a request which is not all here holds up nobody."""
+    body, message = b"", await receive()
+    while message["type"] == "http.request":
+        body += message.get("body", b"")
+        if not message.get("more_body"):
+            message = {"type": "http.request", "body": body, "more_body": False}
+            break
+        message = await receive()
+    first: list[Message] = [message]
+
+    async def receiving() -> Message:
+        return first.pop() if first else await receive()
 
     return receiving
 

@@ -1,47 +1,63 @@
-"""What the server gives out: an index, its model, and what people said of its pictures. For threads; knows no HTTP."""
+"""What the server gives out: an index, its model, and what people said of its pictures. For threads; knows no HTTP.
+
+It lives in a process of its own (`library_worker`), so every method takes and gives JSON values or bytes alone.
+"""
 
 from __future__ import annotations
 
+import os
 import threading
 import time
 from collections.abc import Sequence
 from itertools import islice
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 import numpy as np
 from jaxtyping import Float32
 
+from tagprism.app.server import several
 from tagprism.app.server.answers import (
     ExplainAnswer,
+    ExportForm,
     Hit,
     ImageAnswer,
     KeywordsAnswer,
+    KeywordsOfMany,
+    LabelsAnswer,
+    MarkedMany,
+    OriginalOut,
     SearchAnswer,
+    TagAnswer,
     TagOut,
     UndoAnswer,
 )
 from tagprism.app.server.forms import explained, hit_of, shown, tag_out
-from tagprism.app.server.originals import Size, read_original, thumbnail
+from tagprism.app.server.originals import describe_original, is_there, read_original, thumbnail
 from tagprism.app.server.overview import Overviews, not_read_of
 from tagprism.app.server.picture_tags import marked_tags
 from tagprism.app.server.uploads import Upload, read_upload
+from tagprism.app.server.work_queues import BatchingQueue
+from tagprism.bundle.record import Records
 from tagprism.errors import InputError, NothingToDoError, PictureError, TagprismError
 from tagprism.keywords import journal, sidecar
 from tagprism.keywords.own import own_keywords
-from tagprism.search.collection import Collection, is_address, read_settings
+from tagprism.search.collection import SETTINGS, Collection, catalog_file, is_address, marks_file, read_settings
 from tagprism.search.contract import Picture
 from tagprism.search.find import Found, find, with_own
 from tagprism.search.marks import Marks
 from tagprism.search.own_tags import OwnTags
 from tagprism.search.parse import parse
-from tagprism.search.query import show
+from tagprism.search.query import InPath, Query, Taken, labels_of, leaves, show
 from tagprism.search.similar import Example
 from tagprism.tagging.explain import Explainer
 from tagprism.tagging.tags import LabelRanker
 
 _TAGS = 12  # of one picture
 _AT_ONCE = 16  # sidecars between two times that the journal is on disk
+_BATCH, _UPLOADS = 8, 64  # uploads that go through the network at once, and that wait for it
+_SCANNED = 4_000_000  # pictures times labels that one search may scan, about two seconds of one processor
+_LABELS = 8  # that a search may have in any case
 _NO_PICTURE = "There is no picture of this number in the index."
 
 
@@ -58,14 +74,29 @@ class Library:
         self.collection, self.marks, self.naming = collection, marks, naming
         self.tagger = collection.tagger
         self.words = LabelRanker(self.tagger, None)
-        self.overviews = Overviews(collection.index, self.tagger.vocabulary)
+        self.overviews = Overviews(collection.index, self.tagger.vocabulary, catalog_file(collection.where))
         _ = self.tagger.bundle.model
         self._writing = threading.Lock()
+        self._network = BatchingQueue("network", self._look, _BATCH, _UPLOADS)
+        self._file = self._marks_file()
 
     def close(self) -> None:
         """Let go of index and marks."""
         self.marks.close()
         self.collection.close()
+
+    @property
+    def is_there(self) -> bool:
+        """Whether index and marks are still where they were opened: a deleted file would take marks all the same."""
+        where = self.collection.where
+        return self._marks_file() == self._file and (is_address(where) or (Path(where) / SETTINGS).is_file())
+
+    def _marks_file(self) -> tuple[int, int] | None:
+        try:
+            status = os.stat(marks_file(self.collection.where))  # noqa: PTH116 (no exceptions to tell apart)
+        except OSError:
+            return None
+        return status.st_dev, status.st_ino
 
     @property
     def folders(self) -> tuple[str, ...]:
@@ -84,21 +115,26 @@ class Library:
             InputError: the query cannot be read, or has words without a vector.
             PictureError: there is no such picture to be like.
         """
+        # What it costs is bounded: too many labels are refused, and where the proof that no other picture is better
+        # would take too long, the best that are known are given, and `exact` is false.
         began = time.perf_counter()
         index = self.collection.index
         tree = parse(query) if query.strip() else None
         info, exact, passed = index.info(), True, ""
-        if tree is None and like is None:
-            ids, passed = self.overviews.latest().ids, not_read_of(self.collection)
+        own = self.picture(like) if like is not None else None
+        if own is None and (tree is None or all(isinstance(leaf, Taken | InPath) for leaf in leaves(tree))):
+            ids = self.overviews.newest(tree)
+            passed = not_read_of(self.collection) if tree is None else ""
             pictures = index.get(ids[offset : offset + limit])
             every = self.described([Found(one, 1.0) for one in pictures if one is not None])
-            hits, more = [hit_of(one, matched=False) for one in every], offset + limit < len(ids)
+            hits, more = [hit_of(one, matched=tree is not None) for one in every], offset + limit < len(ids)
         else:
-            own = self.picture(like) if like is not None else None
-            example = Example(self.matrix(own.id)[0], own.path, own.digest) if own is not None else None
-            results = find(self.collection, tree, offset + limit + 1, like=example, marks=self.marks.said())
-            hits = [hit_of(one) for one in results.found[offset : offset + limit]]
-            more, exact = len(results.found) > offset + limit, results.exact
+            check_cost(tree, info.pictures)
+            example = Example(self.record(own.id), own.path, own.digest) if own is not None else None
+            said = self.marks.said()
+            results = find(self.collection, tree, limit + 1, like=example, marks=said, offset=offset, budget=_SCANNED)
+            hits = [hit_of(one) for one in results.found[:limit]]
+            more, exact = len(results.found) > limit, results.exact
         return SearchAnswer(
             query=show(tree) if tree is not None else "",
             pictures=info.pictures,
@@ -110,14 +146,17 @@ class Library:
             seconds=round(time.perf_counter() - began, 6),
         )
 
-    def similar(self, upload: Upload, matrix: Float32[np.ndarray, "M Q"], limit: int) -> list[Hit]:
-        """Pictures like an uploaded one, copies of it first."""
-        if not limit:
-            return []
-        example = Example(matrix, digest=upload.digest)
-        return [hit_of(one) for one in find(self.collection, None, limit, like=example, marks=self.marks.said()).found]
+    def labels(self, prefix: str, limit: int) -> LabelsAnswer:
+        """As `Overviews.labels`."""
+        return self.overviews.labels(prefix, limit)
 
-    def known(self, upload: Upload) -> Hit | None:
+    def _similar(self, upload: Upload, record: Records, limit: int) -> list[Hit]:
+        """Pictures like an uploaded one, copies of it first."""
+        example = Example(record, digest=upload.digest)
+        found = find(self.collection, None, limit, like=example, marks=self.marks.said()).found if limit else ()
+        return [hit_of(one) for one in found]
+
+    def _known(self, upload: Upload) -> Hit | None:
         """The picture of the index that has the bytes of an uploaded one."""
         pictures = OwnTags(self.collection, {}).with_digests([upload.digest])
         found = self.described([Found(picture, 1.0) for picture in islice(pictures, 1)])
@@ -127,14 +166,14 @@ class Library:
         """Pictures with what people said of them."""
         return with_own(found, OwnTags(self.collection, self.marks.said()))
 
-    def matrix(self, number: int) -> Float32[np.ndarray, "1 M Q"]:
-        """A picture's ranking matrix.
+    def record(self, number: int) -> Records:
+        """A picture's record.
 
         Raises:
             PictureError: `missing`.
         """
         try:
-            return self.collection.index.matrices([number])
+            return self.collection.index.records([number])
         except KeyError as error:
             raise PictureError("missing", _NO_PICTURE, where=str(number)) from error
 
@@ -151,19 +190,34 @@ class Library:
             raise PictureError("missing", _NO_PICTURE, where=str(number))
         return picture
 
-    def original(self, number: int) -> tuple[Picture, bytes]:
+    def original(self, number: int) -> OriginalOut:
+        """Where the file of a picture is, and what its parts are, so that nothing else is given out."""
+        return describe_original(self.picture(number), self.folders)
+
+    def original_of(self, number: int) -> tuple[Picture, bytes]:
         """A picture and the bytes of its file."""
         picture = self.picture(number)
         return picture, read_original(picture, self.folders)
 
-    def thumbnail(self, picture: Picture, size: Size) -> bytes:
+    def digest(self, number: int) -> str:
+        """SHA-256 of a picture's bytes, the version of its thumbnails.
+
+        Raises:
+            PictureError: `missing`: it is not in the index, or its file not where it was indexed.
+        """
+        picture = self.picture(number)
+        if not is_there(picture, self.folders):
+            read_original(picture, self.folders)  # it was touched: its bytes decide
+        return picture.digest
+
+    def thumbnail(self, number: int, size: int) -> bytes:
         """A picture's thumbnail."""
-        return thumbnail(picture, self.folders, size)
+        return thumbnail(self.picture(number), self.folders, size)
 
     def details(self, number: int) -> ImageAnswer:
         """All about one picture."""
-        picture, matrix = self.picture(number), self.matrix(number)
-        (tags,) = self.words.best(matrix, _TAGS, None)
+        picture, record = self.picture(number), self.record(number)
+        (tags,) = self.words.best(record, _TAGS, None)
         own = self._own_keywords(picture)
         return ImageAnswer(
             id=number,
@@ -177,7 +231,7 @@ class Library:
             taken_from=picture.taken_from,
             camera=picture.camera,
             rating=picture.rating,
-            tags=marked_tags(self.tagger, tags, own, self.marks.said().get(picture.digest, {}), matrix),
+            tags=marked_tags(self.tagger, tags, own, self.marks.said().get(picture.digest, {}), record),
             own=list(own),
             keywords=self._keywords(picture),
             explains=self.tagger.bundle.config.places is not None,
@@ -198,7 +252,7 @@ class Library:
 
     def explain(self, number: int, labels: Sequence[str]) -> ExplainAnswer:
         """Where some tags of a picture come from."""
-        picture, data = self.original(number)
+        picture, data = self.original_of(number)
         return self._explained(data, labels, shown(Path(picture.path).name))
 
     def _explained(self, data: bytes, labels: Sequence[str], name: str) -> ExplainAnswer:
@@ -207,23 +261,31 @@ class Library:
 
     # ---- an uploaded picture
 
-    def decode(self, file: BinaryIO, name: str, *, preview: bool = False) -> Upload:
-        """An uploaded picture, and what the network takes of it; read here, so that few are in memory at once."""
-        return read_upload(file.read(), self.tagger, name or "the upload", preview=preview)
+    def tag(
+        self, data: bytes, name: str, labels: list[str] | None, top_k: int, similar: int, explain: bool, preview: bool
+    ) -> TagAnswer:
+        """Tags of an uploaded picture; those that come together go through the network together."""
+        upload = read_upload(data, self.tagger, name or "the upload", preview=preview)
+        record = self._network.submit(upload.pixels).result()
+        tags = self._tags(record, labels, top_k)
+        return TagAnswer(
+            width=upload.width,
+            height=upload.height,
+            tags=tags,
+            known=self._known(upload),
+            similar=self._similar(upload, record, similar),
+            preview=upload.preview,
+            explanation=self._explained(data, [tag.label for tag in tags], name) if explain else None,
+        )
 
-    def explain_upload(self, file: BinaryIO, labels: Sequence[str], name: str) -> ExplainAnswer:
-        """Where some tags of an uploaded picture come from."""
-        file.seek(0)
-        return self._explained(file.read(), labels, name)
-
-    def look(self, pixels: Sequence[Float32[np.ndarray, "3 H W"]]) -> list[Float32[np.ndarray, "M Q"]]:
-        """Ranking matrices of prepared pixels, in one batch."""
+    def _look(self, pixels: Sequence[Float32[np.ndarray, "3 H W"]]) -> list[Records]:
+        """Records of prepared pixels, in one batch."""
         return list(self.tagger.network(np.stack(pixels)))
 
-    def tags(self, matrix: Float32[np.ndarray, "M Q"], labels: Sequence[str] | None, top_k: int) -> list[TagOut]:
-        """Tags of a ranking matrix, from the vocabulary or from some words."""
+    def _tags(self, record: Records, labels: Sequence[str] | None, top_k: int) -> list[TagOut]:
+        """Tags of a picture's record, from the vocabulary or from some words."""
         words = self.words if labels is None else LabelRanker(self.tagger, list(dict.fromkeys(labels)))
-        (tags,) = words.best(matrix[None], top_k, None)
+        (tags,) = words.best(record, top_k, None)
         return [tag_out(tag, None) for tag in tags]
 
     # ---- what people say
@@ -235,7 +297,7 @@ class Library:
 
     def write_keywords(self, number: int) -> KeywordsAnswer:
         """Write the marks of a picture into its sidecar, so that `tagprism undo` takes it back."""
-        picture, _ = self.original(number)  # it is still the picture that the marks are about
+        picture, _ = self.original_of(number)  # it is still the picture that the marks are about
         change = self.planned(picture)
         run, errors = self.written([change] if change.is_needed else [], {"page": picture.digest})
         if errors:
@@ -280,3 +342,31 @@ class Library:
             except InputError as error:
                 raise NothingToDoError(error.what, remedy=error.remedy) from error
         return UndoAnswer(run=story.path.stem, files=files, left=[f"{shown(path)}: {why}" for path, why in left])
+
+    # ---- several pictures at once
+
+    def mark_several(self, ids: list[int], label: str, added: bool | None) -> MarkedMany:
+        """As `several.mark`."""
+        return several.mark(self, ids, label, added)
+
+    def write_several(self, ids: list[int]) -> KeywordsOfMany:
+        """As `several.write`."""
+        return several.write(self, ids)
+
+    def export(self, ids: list[int], form: ExportForm, query: str, like: int | None) -> bytes:
+        """As `several.export`."""
+        return several.export(self, ids, form, query, like)
+
+
+def check_cost(query: Query | None, pictures: int) -> None:
+    """Refuse a query that would scan too much.
+
+    Raises:
+        InputError: it has too many labels for so many pictures.
+    """
+    labels, most = len(labels_of(query)) if query is not None else 0, max(_LABELS, _SCANNED // max(1, pictures))
+    if labels > most:
+        raise InputError(
+            f"the query has {labels:,} labels; of {pictures:,} pictures at most {most:,} can be asked for at once.",
+            remedy="Leave some out, or use `tagprism search`, which takes the time it needs.",
+        )

@@ -1,11 +1,19 @@
-"""All pictures of an index at a glance: the latest first, how frequent each label is. For threads; knows no HTTP."""
+"""All pictures of an index at a glance: the newest first, which of them meet filters, how frequent each label is.
+
+For threads; knows no HTTP.
+"""
 
 from __future__ import annotations
 
 import threading
 import time
 from collections import Counter
+from contextlib import suppress
 from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import Int64
 
 from tagprism.app.server.answers import LabelOut, LabelsAnswer
 from tagprism.images.formats import say_not_read
@@ -13,7 +21,8 @@ from tagprism.labels.phrases import normalise_phrase
 from tagprism.labels.vocabulary import Vocabulary
 from tagprism.search.catalog import not_read
 from tagprism.search.collection import Collection, catalog_file
-from tagprism.search.contract import Index
+from tagprism.search.contract import Index, folded, moment, moments
+from tagprism.search.query import InPath, Leaf, Query, Taken, leaves, log_match
 
 _QUICK = 0.2  # seconds: an overview that takes no longer is made anew whenever the index has changed
 _RARELY = 30.0  # seconds between two overviews of a larger index
@@ -24,16 +33,20 @@ class Overview:
     """All pictures at a glance.
 
     Args:
-        ids: the latest photo first.
+        ids: the newest photo first.
+        moments: when each was taken, as `contract.moment` has it; -1 where that is not known.
+        paths: of each, as filters compare them.
         labels: label -> in how many pictures it is among the best tags.
-        count: pictures that the index had.
+        stamp: of the index, which is another one once it has changed.
         seconds: time it took.
         made: when, by `time.monotonic`.
     """
 
-    ids: tuple[int, ...]
+    ids: Int64[np.ndarray, " N"]
+    moments: Int64[np.ndarray, " N"]
+    paths: tuple[str, ...]
     labels: Counter[str]
-    count: int
+    stamp: tuple[int, ...]
     seconds: float
     made: float
 
@@ -49,10 +62,11 @@ class Overviews:
     Args:
         index: the pictures.
         vocabulary: of its model.
+        catalog: its file, which changes with the index; it need not be there.
     """
 
-    def __init__(self, index: Index, vocabulary: Vocabulary) -> None:
-        self._index, self._vocabulary = index, vocabulary
+    def __init__(self, index: Index, vocabulary: Vocabulary, catalog: Path) -> None:
+        self._index, self._vocabulary, self._catalog = index, vocabulary, catalog
         self._spellings = [
             (normalise_phrase(text), name)
             for name in vocabulary.names
@@ -63,25 +77,57 @@ class Overviews:
         self._latest = self._make()
 
     def latest(self) -> Overview:
-        """All pictures, at most half a minute old."""
+        """All pictures; of a large index as they were at most half a minute ago, or while this one is being made."""
         last = self._latest
-        changed = self._index.info().pictures != last.count
         old = time.monotonic() - last.made
-        if changed and (last.seconds < _QUICK or old > _RARELY) and self._making.acquire(blocking=False):
-            try:
-                self._latest = self._make()
-            finally:
-                self._making.release()
+        if (last.seconds < _QUICK or old > _RARELY) and last.stamp != self._stamp() and self._making.acquire(False):
+            if last.seconds < _QUICK:
+                self._renew()
+            else:
+                threading.Thread(target=self._renew, name="overview", daemon=True).start()
         return self._latest
 
+    def _renew(self) -> None:
+        try:
+            self._latest = self._make()
+        finally:
+            self._making.release()
+
+    def _stamp(self) -> tuple[int, ...]:
+        """How many pictures there are, and when the catalog was changed: as many others may have taken their place."""
+        times = [self._index.info().pictures]
+        for end in ("", "-wal"):
+            with suppress(OSError):
+                times.append(self._catalog.with_name(self._catalog.name + end).stat().st_mtime_ns)
+        return tuple(times)
+
     def _make(self) -> Overview:
-        began, labels, order = time.monotonic(), Counter[str](), []
+        began, stamp, labels, rows = time.monotonic(), self._stamp(), Counter[str](), []
         for picture in self._index.pictures():
             labels.update(label for label, _ in picture.tags)
-            order.append((picture.taken or "", picture.modified, picture.id))
-        ids = tuple(number for _, _, number in sorted(order, reverse=True))
+            rows.append((picture.taken or "", picture.modified, picture.id, folded(picture.path)))
+        rows.sort(reverse=True)
+        ids = np.array([number for _, _, number, _ in rows], np.int64)
+        moments = np.array([moment(taken) if taken else -1 for taken, *_ in rows], np.int64)
         now = time.monotonic()
-        return Overview(ids, labels, len(ids), now - began, now)
+        return Overview(ids, moments, tuple(path for *_, path in rows), labels, stamp, now - began, now)
+
+    def newest(self, filters: Query | None) -> list[int]:
+        """Ids of the pictures that meet a query of filters alone, or of all, the newest first."""
+        all_of = self.latest()
+        if filters is None:
+            return list(map(int, all_of.ids))
+        known: dict[Leaf, np.ndarray] = {}
+        for leaf in leaves(filters):
+            if isinstance(leaf, InPath):
+                text = folded(leaf.text)
+                meets = np.fromiter((text in path for path in all_of.paths), bool, len(all_of.paths))
+            else:
+                assert isinstance(leaf, Taken)
+                first, last = moments((leaf.first, leaf.last))
+                meets = (all_of.moments >= first) & (all_of.moments <= last)
+            known[leaf] = np.where(meets, np.inf, -np.inf)
+        return list(map(int, all_of.ids[log_match(filters, known) == 0]))
 
     def labels(self, prefix: str, limit: int) -> LabelsAnswer:
         """Labels of the vocabulary with a word that begins so; without a prefix the most frequent in the index."""

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from functools import partial
+import os
 from pathlib import Path as FilePath
 from typing import Annotated, Any
 from urllib.parse import quote
 
 from fastapi import APIRouter, Depends, File, Form, Path, Query, Request, Response, UploadFile
+from fastapi.responses import StreamingResponse
 from pydantic import StringConstraints
 
 from tagprism.app.server.answers import (
@@ -21,7 +22,8 @@ from tagprism.app.server.answers import (
     TagAnswer,
     UndoAnswer,
 )
-from tagprism.app.server.originals import Size
+from tagprism.app.server.library import Library
+from tagprism.app.server.originals import Size, stream_original
 from tagprism.app.server.service import Service
 
 router = APIRouter(prefix="/api")
@@ -33,7 +35,7 @@ _FOREVER = "private, max-age=31536000, immutable"  # an address with a digest in
 
 async def _service(request: Request) -> Service:
     service: Service = request.app.state.service
-    _ = service.library  # 503 while there is none
+    service.check()  # 503 while there is no library
     return service
 
 
@@ -41,7 +43,7 @@ Served = Annotated[Service, Depends(_service)]
 Number = Annotated[int, Path(ge=1, le=2**63 - 1, description="Of the picture.")]
 Label = Annotated[str, StringConstraints(min_length=1, max_length=200)]
 Limit = Annotated[int, Query(ge=1, le=200, description="Pictures at most.")]
-Offset = Annotated[int, Query(ge=0, le=10_000, description="Pictures to leave out first.")]
+Offset = Annotated[int, Query(ge=0, le=2**31 - 1, description="Pictures to leave out first.")]
 
 
 @router.get("/search", responses={404: _JSON})
@@ -53,7 +55,7 @@ async def search(
     offset: Offset = 0,
 ) -> SearchAnswer:
     """Pictures by tags, or like a picture, best first; all pictures, the latest first, when nothing is asked."""
-    return await served.quick.run(served.library.search, query, like, limit, offset)
+    return await served.share(served.searches, Library.search, query, like, limit, offset)
 
 
 @router.post("/tag", responses={413: _JSON, 415: _JSON})
@@ -70,30 +72,13 @@ async def tag(
 ) -> TagAnswer:
     """Tag an uploaded picture. Pictures that come together go through the network together."""
     name = FilePath(file.filename or "").name[:200]
-    upload = await served.uploads.run(partial(served.library.decode, file.file, name, preview=preview))
-    matrix = await served.through_network(upload.pixels)
-    tags = await served.quick.run(served.library.tags, matrix, labels, top_k)
-    like_it = await served.quick.run(served.library.similar, upload, matrix, similar)
-    known = await served.quick.run(served.library.known, upload)
-    explanation = None
-    if explain:
-        names = [tag.label for tag in tags]
-        explanation = await served.uploads.run(served.library.explain_upload, file.file, names, name)
-    return TagAnswer(
-        width=upload.width,
-        height=upload.height,
-        tags=tags,
-        known=known,
-        similar=like_it,
-        preview=upload.preview,
-        explanation=explanation,
-    )
+    return await served.upload(file.file, Library.tag, name, labels, top_k, similar, explain, preview)
 
 
 @router.get("/images/{number}", responses={404: _JSON})
 async def image(served: Served, number: Number) -> ImageAnswer:
     """All about a picture: file, tags with marks, keywords."""
-    return await served.quick.run(served.library.details, number)
+    return await served.share(served.quick, Library.details, number)
 
 
 @router.get(
@@ -103,12 +88,13 @@ async def image(served: Served, number: Number) -> ImageAnswer:
 )
 async def original(served: Served, number: Number) -> Response:
     """The file as it was indexed; 404 once it has changed or moved."""
-    picture, data = await served.pictures.run(served.library.original, number)
-    name = FilePath(picture.path).name.encode("utf-8", "surrogateescape")
-    kind = _INLINE.get(FilePath(picture.path).suffix.lower())
+    found = await served.ask(served.pictures, Library.original, number)
+    name = bytes.fromhex(found.name)
+    kind = _INLINE.get(FilePath(os.fsdecode(name)).suffix.lower())
     how = "inline" if kind else "attachment"
     headers = {"content-disposition": f"{how}; filename*=UTF-8''{quote(name, safe='')}"}
-    return Response(data, media_type=kind or "application/octet-stream", headers=headers)
+    headers["content-length"] = str(found.size)
+    return StreamingResponse(stream_original(found), media_type=kind or "application/octet-stream", headers=headers)
 
 
 @router.get(
@@ -126,12 +112,12 @@ async def thumbnail(
     ] = "",
 ) -> Response:
     """A picture made small: an upright JPEG without metadata."""
-    picture = await served.quick.run(served.library.picture, number)
-    tag = f'"{picture.digest[:32]}-{size.value}"'
-    headers = {"etag": tag, "cache-control": _FOREVER if version == picture.digest else "private, no-cache"}
+    digest = await served.share(served.quick, Library.digest, number)
+    tag = f'"{digest[:32]}-{size.value}"'
+    headers = {"etag": tag, "cache-control": _FOREVER if version == digest else "private, no-cache"}
     if request.headers.get("if-none-match") == tag:
         return Response(status_code=304, headers=headers)
-    made = await served.pictures.run(served.library.thumbnail, picture, size)
+    made = await served.share(served.pictures, Library.thumbnail, number, size.value)
     return Response(made, media_type="image/jpeg", headers=headers)
 
 
@@ -142,7 +128,7 @@ async def explain(
     label: Annotated[list[Label], Query(min_length=1, max_length=40, description="May be repeated.")],
 ) -> ExplainAnswer:
     """Which principal vector gave a picture its tags, and where in the picture they come from."""
-    return await served.pictures.run(served.library.explain, number, label)
+    return await served.share(served.pictures, Library.explain, number, label)
 
 
 @router.get("/labels")
@@ -152,19 +138,19 @@ async def labels(
     limit: Annotated[int, Query(ge=1, le=100)] = 12,
 ) -> LabelsAnswer:
     """Labels of the vocabulary that go on as asked; without a prefix those most frequent in the index."""
-    return await served.quick.run(served.library.overviews.labels, prefix, limit)
+    return await served.share(served.quick, Library.labels, prefix, limit)
 
 
 @router.put("/images/{number}/marks", responses={404: _JSON, 507: _JSON})
 async def mark(served: Served, number: Number, said: MarkIn) -> ImageAnswer:
     """Add a tag, reject one, or take the word back. Kept beside the index, by the picture's bytes."""
-    return await served.quick.run(served.library.mark, number, said.label, said.mark)
+    return await served.change(Library.mark, number, said.label, said.mark)
 
 
 @router.post("/images/{number}/keywords", responses={404: _JSON, 409: _JSON, 507: _JSON})
 async def keywords(served: Served, number: Number) -> KeywordsAnswer:
     """Write what was added and rejected into the picture's XMP sidecar."""
-    return await served.quick.run(served.library.write_keywords, number)
+    return await served.change(Library.write_keywords, number)
 
 
 @router.post("/keywords/{run}/undo", responses={404: _JSON, 409: _JSON, 507: _JSON})
@@ -172,4 +158,4 @@ async def undo(
     served: Served, run: Annotated[str, Path(pattern=r"^\d{8}-\d{6}Z?-\d{6,12}$", description="Name of the run.")]
 ) -> UndoAnswer:
     """Take back a run that wrote keywords."""
-    return await served.quick.run(served.library.undo, run)
+    return await served.change(Library.undo, run)

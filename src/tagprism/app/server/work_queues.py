@@ -40,14 +40,17 @@ class ThreadQueue:
         if self._count >= self._most:
             raise BusyError
         self._count += 1
-        try:
-            return await asyncio.get_running_loop().run_in_executor(self._pool, work, *arguments)
-        finally:
-            self._count -= 1
+        loop = asyncio.get_running_loop()
+        doing = self._pool.submit(work, *arguments)
+        doing.add_done_callback(lambda _: loop.call_soon_threadsafe(self._done))  # also when nobody waits any more
+        return await asyncio.wrap_future(doing)
+
+    def _done(self) -> None:
+        self._count -= 1
 
     def close(self) -> None:
-        """Finish what is under way; what has not begun is cancelled."""
-        self._pool.shutdown(wait=True, cancel_futures=True)
+        """Cancel what has not begun."""
+        self._pool.shutdown(wait=False, cancel_futures=True)
 
 
 class BatchingQueue(Generic[_One, _Out]):

@@ -19,22 +19,26 @@ from tagprism.sqlite_file import ByteCache
 
 
 class CachedEncoder:
-    """An encoder folder whose vectors are kept in the user's cache; its network is loaded for new phrases only.
+    """An encoder whose vectors are kept in the user's cache; its network is loaded for new phrases only.
 
     The cache holds digests of phrases, not the phrases, and may be deleted at any time.
 
     Args:
-        folder: as for `load_encoder`.
-        source_digest: as for `load_encoder`.
+        encoder: makes the vectors.
+        file: name of the cache's file, another one for every encoder whose vectors differ.
 
     Raises:
-        InputError: as `load_encoder`.
         MachineError: the cache cannot be read; by `encode`.
     """
 
-    def __init__(self, folder: Path, *, source_digest: str | None = None) -> None:
-        self._encoder: LabelEncoder = load_encoder(folder, source_digest=source_digest)
-        self._card = read_card(folder)
+    def __init__(self, encoder: LabelEncoder, file: str) -> None:
+        self._encoder, self._file = encoder, file
+
+    @classmethod
+    def of_folder(cls, folder: Path, *, source_digest: str | None = None) -> CachedEncoder:
+        """Open an encoder folder; arguments and errors as for `load_encoder`."""
+        encoder, card = load_encoder(folder, source_digest=source_digest), read_card(folder)
+        return cls(encoder, f"{card.id}-{card.precision}-{card.digest[:16]}")
 
     @property
     def id(self) -> str:
@@ -48,12 +52,11 @@ class CachedEncoder:
 
     @cached_property
     def _cache(self) -> ByteCache:
-        name = f"{self.id}-{self._card.precision}-{self._card.digest[:16]}.sqlite"
-        return ByteCache(cache_dir("phrases") / name, "phrases")
+        return ByteCache(cache_dir("phrases") / f"{self._file}.sqlite", "phrases")
 
     def encode(self, phrases: Sequence[str]) -> Float32[np.ndarray, "L D"]:
         """Unit vectors of L phrases, normalised first; a row of zeros where a phrase is empty or unknown."""
-        keys = [hashlib.sha256(spoken_phrase(phrase).encode(errors="surrogatepass")).digest() for phrase in phrases]
+        keys = list(map(_key, phrases))
         kept = {
             key: np.frombuffer(value, dtype="<f4")
             for key, value in self._cache.get(keys).items()
@@ -67,6 +70,11 @@ class CachedEncoder:
             kept |= made
         return np.stack([kept[key] for key in keys]) if keys else np.zeros((0, self.dimension), np.float32)
 
+    def lacks(self, phrases: Sequence[str]) -> bool:
+        """Whether the network is needed for any of these phrases."""
+        keys = list(map(_key, phrases))
+        return len(self._cache.sizes(keys)) < len(set(keys))
+
     def nearest_known(self, phrase: str, n: int = 3) -> list[str]:
         """Known words that are spelt like the unknown ones of a phrase; empty where every phrase is known."""
         return self._encoder.nearest_known(phrase, n)
@@ -74,3 +82,7 @@ class CachedEncoder:
     def knows(self, phrase: str) -> bool:
         """As the encoder's own."""
         return self._encoder.knows(phrase)
+
+
+def _key(phrase: str) -> bytes:
+    return hashlib.sha256(spoken_phrase(phrase).encode(errors="surrogatepass")).digest()

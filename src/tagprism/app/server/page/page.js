@@ -269,7 +269,7 @@ function address({ photo } = {}) {
   if (state.query) asked.set("q", state.query);
   if (state.like) asked.set("like", state.like.id);
   if (photo) asked.set("photo", photo);
-  return asked.size ? `/?${asked}` : "/";
+  return asked.size ? `./?${asked}` : "./";
 }
 
 async function follow() {

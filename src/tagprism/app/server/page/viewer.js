@@ -54,7 +54,7 @@ export class Viewer {
       const facts = [`${details.width} × ${details.height}`, size(details.size), day, details.camera, stars];
       $("meta").textContent = `${facts.filter(Boolean).join(" · ")} · `;
       $("meta").title = details.taken_from ? `${details.path}\nWhen it was taken: ${details.taken_from}` : details.path;
-      $("original").href = `/api/images/${id}/original`;
+      $("original").href = `api/images/${id}/original`;
       this.showOwn(details.own);
       this.showMarks();
       await this.explain(signal);

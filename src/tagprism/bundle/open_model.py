@@ -1,0 +1,119 @@
+"""Open a model by its name: a RUN or bundle, or a public CLIP or SigLIP in a layout of its own.
+
+Names of models on a hub (`hf-hub:owner/name[@revision][#form]`), of packaged bundles (a bare word) and paths look
+different. A folder with the name of a packaged bundle is written `./NAME`, so that what lies in the working folder
+never changes what a name means.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from dataclasses import replace
+from pathlib import Path
+
+from tagprism.bundle.bundle import CONFIG, VOCABULARY, Bundle
+from tagprism.bundle.foreign.find import layout_of, read_layout
+from tagprism.bundle.foreign.layout import names_in
+from tagprism.bundle.foreign.model import ForeignModel
+from tagprism.bundle.hub import HUB, HubName, fetch_model
+from tagprism.errors import InputError
+from tagprism.progress import Progress, silent
+
+DEFAULT = "photos-lite"
+BUNDLES = Path(__file__).parents[1] / "bundles"  # those that this installation brings
+
+
+def open_model(
+    model: str | os.PathLike[str], *, renew: bool = False, progress: Progress = silent
+) -> Bundle | ForeignModel:
+    """Open a model.
+
+    Args:
+        model: as text `hf-hub:owner/name[@revision][#form]`, the name of a packaged bundle, or the path of a RUN, a
+            BUNDLE or a foreign model, with `#form` after it where that has several; as a path always a folder.
+        renew: ask the hub for a newer one.
+        progress: told of what is fetched and computed.
+
+    Raises:
+        InputError: there is none, it is damaged, or holds what is not understood.
+        MachineError: the hub does not answer, or the disk is full.
+    """
+    if isinstance(model, str) and model.startswith(HUB):
+        name = HubName.parse(model)
+        folder = fetch_model(name, renew=renew, progress=progress)
+        return _opened(folder, name.form, _partner(folder, name, renew, progress), progress, folder.name)
+    text, form = os.fspath(model), None
+    if "#" in text and not Path(text).exists():
+        text, _, form = text.rpartition("#")
+    return _opened(find_bundle(text) if isinstance(model, str) else Path(text), form, None, progress)
+
+
+def _opened(
+    folder: Path, form: str | None, partner: Path | None, progress: Progress, revision: str | None = None
+) -> Bundle | ForeignModel:
+    if any((folder / file).is_file() for file in (VOCABULARY, f"bundle/{CONFIG}", "recipe.toml")):
+        return Bundle(folder)
+    layout = read_layout(folder, form, partner)
+    if layout is None:
+        return Bundle(folder)  # which says what is wrong
+    return ForeignModel(layout, revision=revision, progress=progress)
+
+
+def _partner(folder: Path, name: HubName, renew: bool, progress: Progress) -> Path | None:
+    """The repository with the other half of a foreign model, where its layout has halves."""
+    found = layout_of(names_in(folder), name.form)
+    other = None if found is None else found[0].partner(name.repository)
+    return None if other is None else fetch_model(HubName(other), renew=renew, progress=progress)
+
+
+def find_bundle(name: str) -> Path:
+    """Folder of a model by its name.
+
+    Args:
+        name: `hf-hub:owner/name[@revision]`, the name of a packaged bundle, or the path of a RUN or BUNDLE.
+
+    Returns:
+        A folder for `Bundle`. A path is returned as it is; `Bundle` says what is wrong with it.
+
+    Raises:
+        InputError: the hub has no such repository or revision, it holds no bundle, or there is nothing of that name.
+        MachineError: the hub does not answer.
+    """
+    if name.startswith(HUB):
+        return fetch_model(HubName.parse(name))
+    if re.fullmatch(r"[\w.-]+", name):
+        packaged = BUNDLES / name
+        if (packaged / CONFIG).is_file():
+            return packaged
+        if not Path(name).exists():
+            raise _nothing(name)
+    return Path(name)
+
+
+def packaged_bundles() -> list[str]:
+    """Names of the bundles that this installation brings."""
+    return sorted(path.parent.name for path in BUNDLES.glob(f"*/{CONFIG}"))
+
+
+def _nothing(name: str) -> InputError:
+    what = f"there is no model `{name}`: no such folder, and no packaged bundle"
+    if name == DEFAULT:
+        what, remedy = f"the bundle {name} is not part of this installation.", "Install tagprism from its wheel"
+        return InputError(what, remedy=f"{remedy}, or name a RUN or a BUNDLE with --model.")
+    remedy = "Name a RUN or a BUNDLE, a packaged bundle, or hf-hub:owner/name."
+    return InputError(f"{what} (packaged: {', '.join(packaged_bundles()) or 'none'}).", remedy=remedy)
+
+
+def lasting_name(model: str, folder: Path | None = None) -> str:
+    """A model's name that means the same from another working folder, and on another day.
+
+    Args:
+        model: its name.
+        folder: where it lies; of the hub's cache it tells the commit, which is then pinned.
+    """
+    if not model.startswith(HUB):
+        return model if model in packaged_bundles() else os.path.abspath(model)  # noqa: PTH100 (a text)
+    if folder is None or folder.parent.name != "snapshots":
+        return model
+    return str(replace(HubName.parse(model), revision=folder.name))

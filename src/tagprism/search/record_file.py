@@ -1,0 +1,128 @@
+"""The records of pictures in a file of fixed places, and their exact scores. Knows no ids, no pictures, no engine.
+
+A record is kept as float32, or as 16-bit whole numbers and two powers of two, for its rows and its shared numbers: as
+many bytes as float16, nearer to the truth, and widened several times faster.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+from jaxtyping import Float32, Int64
+from threadpoolctl import ThreadpoolController
+
+from tagprism.bundle.record import Records, Shape
+from tagprism.bundle.score import largest_similarity
+from tagprism.search.placed_file import PlacedFile, powers_of_two
+
+StorageName = Literal["float32", "half"]
+HALF_RECALL = 0.9996  # measured by `benchmarks/search.py` on the records of real photos (docs/scale.md)
+_LARGEST = 2**15 - 1
+_BLOCK, _PART = 128, 4096  # records widened at once, so that they stay in the processor's cache; those a thread takes
+_CLIP = 2.0**100  # no sum of products overflows
+_Places = Int64[np.ndarray, " n"]
+
+
+class RecordFile:
+    """Records by their places. Threads may read while one of them writes to places that none reads.
+
+    Args:
+        path: of the file; made when absent.
+        shape: of a record.
+        storage: `float32`, or `half` for 16-bit whole numbers.
+
+    Raises:
+        MachineError: the file cannot be read or written, or the disk is full; by every method.
+    """
+
+    def __init__(self, path: Path, shape: Shape, storage: StorageName) -> None:
+        self._shape, self._whole = shape, storage == "half"
+        number = "<i2" if self._whole else "<f4"
+        M, D, S = shape
+        self._form = np.dtype([("scales", "<f4", (2,)), ("shared", number, (S,)), ("rows", number, (M, D))])
+        self._file = PlacedFile(path, self._form.itemsize)
+
+    @property
+    def size(self) -> int:
+        """Number of places up to the last one that was ever written."""
+        return len(self._file.items)
+
+    def _kept(self) -> np.ndarray:
+        return self._file.items.view(self._form)[:, 0]
+
+    def write(self, places: _Places, records: Records) -> None:
+        """Keep records; as `PlacedFile.write`."""
+        values = np.ones(len(records), self._form)
+        for column, name in enumerate(("shared", "rows")):
+            array = np.clip(getattr(records, name), -_CLIP, _CLIP)
+            if self._whole:
+                scales = values["scales"][:, column] = powers_of_two(array, _LARGEST)
+                array = np.rint(array / scales.reshape(-1, *(1,) * (array.ndim - 1)))
+            values[name] = array
+        self._file.write(places, values.view(np.uint8).reshape(len(values), -1))
+
+    def read(self, places: _Places) -> Records:
+        """Records by place, as float32."""
+        kept = self._kept()[places]
+        shared, rows = (kept["scales"][:, column] for column in (0, 1))
+        return Records(
+            kept["rows"].astype(np.float32) * rows[:, None, None], kept["shared"].astype(np.float32) * shared[:, None]
+        )
+
+    def scores(
+        self, scoring_vectors: Float32[np.ndarray, "q Q"], places: _Places | None = None
+    ) -> Float32[np.ndarray, "q n"]:
+        """Scores of the records at some places, or at all, on all processors."""
+        kept, D = self._kept(), self._shape.dimension
+        count = len(kept) if places is None else len(places)
+        found = np.empty((count, len(scoring_vectors)), np.float32)
+        labels, others = np.ascontiguousarray(scoring_vectors[:, :D]), np.ascontiguousarray(scoring_vectors[:, D:].T)
+
+        def part(start: int) -> None:
+            end = min(start + _PART, count)
+            for at in range(start, end, _BLOCK):
+                block = slice(at, min(at + _BLOCK, end))
+                some = kept[block] if places is None else kept[places[block]]
+                scores = largest_similarity(some["rows"], labels) * some["scales"][:, 1:]
+                found[block] = scores + (some["shared"].astype(np.float32) @ others) * some["scales"][:, :1]
+
+        with _blas.one_thread():
+            if count <= _PART:
+                part(0)
+            else:
+                with ThreadPoolExecutor(os.cpu_count()) as threads:
+                    list(threads.map(part, range(0, count, _PART)))
+        return found.T
+
+
+class _Blas:
+    """The matrix products of the whole process on one thread each, while any scan runs: they are small and many."""
+
+    def __init__(self) -> None:
+        self._lock, self._users = threading.Lock(), 0
+        self._found = ThreadpoolController().select(user_api="blas")
+
+    @contextmanager
+    def one_thread(self) -> Iterator[None]:
+        """One thread in the block; of several blocks at once the last one to end takes it back."""
+        with self._lock:
+            self._users += 1
+            if self._users == 1:
+                self._limiter = self._found.limit(limits=1)
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._users -= 1
+                if not self._users:
+                    self._limiter.restore_original_limits()
+
+
+_blas = _Blas()

@@ -1,0 +1,413 @@
+"""Foreign models: pictures and phrases as in torch, every known trap, and folders that are not what they seem."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import tempfile
+import warnings
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image
+
+import tagprism
+from tagprism.bundle.foreign.find import read_layout
+from tagprism.bundle.foreign.layout import Layout, Text
+from tagprism.bundle.foreign.model import WORDS, ForeignModel
+from tagprism.bundle.foreign.text import TextTower
+from tagprism.bundle.foreign.transformers_files import read_preprocess
+from tagprism.errors import InputError
+from tagprism.images.preprocess import Preprocess
+from tests.small_foreign import (
+    CLIP_PREPROCESSOR,
+    CLIP_TEXT,
+    SIGLIP_PREPROCESSOR,
+    Foreign,
+    make_fastembed,
+    make_immich,
+    make_rclip,
+    make_transformers_clip,
+    make_transformers_siglip,
+)
+
+pytestmark = pytest.mark.slow
+MAKERS: dict[str, Callable[[Path], Foreign]] = {
+    "immich": make_immich,
+    "immich-squash": partial(make_immich, resize_mode="squash", interpolation="bilinear"),
+    "immich-mobileclip": partial(make_immich, text=CLIP_TEXT | {"no_causal_mask": True}),
+    "immich-siglip": partial(make_immich, text={}, siglip=True, resize_mode="squash"),
+    "transformers": make_transformers_clip,
+    "transformers-siglip": partial(make_transformers_siglip, second=False),
+    "transformers-siglip2": make_transformers_siglip,
+    "fastembed-vision": make_fastembed,
+    "rclip": make_rclip,
+}
+PHRASES = ["dog", "new york", "two people dancing at night", "cat's whiskers!", "a birthday cake, " * 30, "car"]
+SAME = 0.9999
+
+
+@pytest.fixture(scope="session")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Foreign]:
+    """A small model of each layout, made once."""
+    root, models = tmp_path_factory.mktemp("foreign"), {}
+
+    def get(name: str) -> Foreign:
+        if name not in models:
+            models[name] = MAKERS[name](root / name)
+        return models[name]
+
+    return get
+
+
+@pytest.fixture(scope="session")
+def pictures() -> list[Image.Image]:
+    """Flat, upright, square and odd ones, of smooth colours."""
+    random = np.random.default_rng(0)
+    sizes = [(120, 90), (61, 200), (48, 48), (300, 133), (49, 48), (640, 481)]
+    return [
+        Image.fromarray(random.integers(0, 255, (7, 9, 3), dtype=np.uint8)).resize(size, Image.Resampling.BICUBIC)
+        for size in sizes
+    ]
+
+
+def opened(folder: Path) -> Layout:
+    layout = read_layout(folder)
+    assert layout is not None
+    return layout
+
+
+def cosines(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    assert np.allclose(np.linalg.norm(a, axis=1), 1, atol=1e-5)  # also of graphs that give any length
+    return np.asarray((a * b).sum(axis=1))
+
+
+def looked_at(layout: Layout, pictures: list[Image.Image], preprocess: Preprocess | None = None) -> np.ndarray:
+    model = ForeignModel(layout)
+    return model.model(np.stack([(preprocess or layout.vision.preprocess).apply(one) for one in pictures]))
+
+
+def read(text: Text, phrases: list[str], dimension: int = 24) -> np.ndarray:
+    return TextTower("small", text, dimension).encode(phrases)
+
+
+@pytest.mark.parametrize("name", MAKERS)
+def test_pictures_and_phrases_as_in_torch(
+    name: str, made: Callable[[str], Foreign], pictures: list[Image.Image]
+) -> None:
+    theirs = made(name)
+    layout = opened(theirs.folder)
+    assert cosines(looked_at(layout, pictures), theirs.pictures(pictures)).min() > SAME
+    assert cosines(read(layout.text, PHRASES), theirs.phrases(PHRASES)).min() > SAME
+    alone = np.concatenate([read(layout.text, [phrase]) for phrase in PHRASES])
+    assert cosines(alone, theirs.phrases(PHRASES)).min() > SAME  # what shares a batch changes nothing
+
+
+@pytest.mark.parametrize(
+    ("name", "wrong"),
+    [
+        ("immich", {"resize": "squash"}),
+        ("immich-squash", {"resize": "shortest"}),
+        ("transformers", {"resize": "squash"}),
+        ("transformers", {"resize": "shortest"}),  # a pixel beside
+        ("immich", {"resize": "shortest_floor"}),
+        ("transformers-siglip2", {"resize": "shortest"}),
+        ("immich", {"mean": (0.2, 0.2, 0.9)}),
+        ("immich", {"std": (0.5, 0.2, 0.9)}),
+    ],
+)
+def test_a_wrong_preparation_of_pictures_is_seen(
+    name: str, wrong: dict[str, Any], made: Callable[[str], Foreign], pictures: list[Image.Image]
+) -> None:
+    """These tests fail when the adapter steps into a trap only if stepping into it is seen at all."""
+    theirs = made(name)
+    layout = opened(theirs.folder)
+    changed = layout.vision.preprocess.model_copy(update=wrong)
+    assert cosines(looked_at(layout, pictures, changed), theirs.pictures(pictures)).min() < SAME
+
+
+@pytest.mark.parametrize(
+    ("name", "wrong"),
+    [
+        ("immich-siglip", {"clean": "lower"}),  # punctuation stays
+        ("immich-siglip", {"pad": 1}),
+        ("transformers-siglip", {"clean": "lower"}),
+        ("transformers-siglip", {"pad": 0}),
+        ("transformers-siglip2", {"pad": "<eos>"}),
+        ("transformers-siglip2", {"whole": False}),  # not filled up to 64
+        ("transformers-siglip2", {"end": None}),
+        ("immich-mobileclip", {"pad": 49407}),  # as its own tokenizer_config says
+    ],
+)
+def test_a_wrong_reading_of_phrases_is_seen(name: str, wrong: dict[str, Any], made: Callable[[str], Foreign]) -> None:
+    theirs = made(name)
+    text = replace(opened(theirs.folder).text, **wrong)
+    found = np.concatenate([read(text, [phrase]) for phrase in PHRASES])
+    assert cosines(found, theirs.phrases(PHRASES)).min() < SAME
+
+
+def test_case_and_length_of_the_tokens(made: Callable[[str], Foreign]) -> None:
+    siglip = TextTower("small", opened(made("transformers-siglip2").folder).text, 24)
+    ids, counts = siglip.tokens(["A Dog", "a dog"])
+    assert ids.shape == (2, 64) and (ids[0] == ids[1]).all() and counts.all()
+    assert list(ids[0]).index(1) == len(ids[0]) - (ids[0] == 0).sum() - 1  # the end, and nothing but filling after it
+    clip = TextTower("small", opened(made("immich").folder).text, 24)
+    ids, _ = clip.tokens(["two dogs " * 60])
+    assert ids.shape == (1, 16) and (ids[0, 0], ids[0, -1]) == (49406, 49407)
+    free = TextTower("small", opened(made("transformers").folder).text, 24)
+    ids, counts = free.tokens(["dog", "a dog on the beach"])
+    assert ids.shape == (2, 7) and counts.sum(axis=1).tolist() == [3, 7]
+
+
+def test_scores_are_standardised_over_the_common_words(
+    made: Callable[[str], Foreign], pictures: list[Image.Image]
+) -> None:
+    model = ForeignModel(opened(made("immich").folder))
+    records = model.records(np.stack([model.layout.vision.preprocess.apply(one) for one in pictures]))
+    assert (len(WORDS), records.shape) == (1000, model.shape)
+    scores = records.rows[:, 0] @ model.vocabulary.vectors.T + records.shared
+    assert np.allclose(scores.mean(axis=1), 0, atol=1e-3) and np.allclose(scores.std(axis=1), 1, atol=1e-3)
+    spoken = [model.layout.prompt.replace("{}", word) for word in WORDS[:5]]
+    assert cosines(model.vocabulary.vectors[:5], made("immich").phrases(spoken)).min() > SAME
+
+
+def test_words_are_computed_once(
+    made: Callable[[str], Foreign], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("TAGPRISM_CACHE", str(tmp_path))
+    first = ForeignModel(opened(made("immich").folder)).vocabulary
+    again = ForeignModel(opened(made("immich").folder))
+    monkeypatch.setattr(TextTower, "encode", lambda *_: pytest.fail("the network of phrases was asked again"))
+    assert np.array_equal(again.vocabulary.vectors, first.vectors)
+    other = ForeignModel(opened(made("immich-squash").folder))
+    assert other.digest != again.digest
+
+
+def test_an_interrupted_reading_of_the_words_goes_on(
+    made: Callable[[str], Foreign], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("TAGPRISM_CACHE", str(tmp_path))
+    asked: list[str] = []
+    encode = TextTower.encode
+
+    def counted(tower: TextTower, phrases: list[str]) -> np.ndarray:
+        asked.extend(phrases)
+        if len(asked) == 320:
+            raise KeyboardInterrupt
+        return encode(tower, phrases)
+
+    monkeypatch.setattr(TextTower, "encode", counted)
+    with pytest.raises(KeyboardInterrupt):
+        _ = ForeignModel(opened(made("immich").folder)).vocabulary
+    done = len(asked) - 32
+    _ = ForeignModel(opened(made("immich").folder)).vocabulary
+    assert len(asked) == done + 32 + 1000 - done
+
+
+def test_the_digest_is_of_the_content_and_not_of_the_place(made: Callable[[str], Foreign], tmp_path: Path) -> None:
+    shutil.copytree(made("immich").folder, tmp_path / "copy")
+    here, there = (ForeignModel(opened(at)).digest for at in (made("immich").folder, tmp_path / "copy"))
+    assert here == there
+    file = tmp_path / "copy/visual/preprocess_cfg.json"
+    file.write_text(file.read_text().replace("shortest", "squash"))
+    assert ForeignModel(opened(tmp_path / "copy")).digest != here
+
+
+def change(file: Path, **values: Any) -> None:
+    file.write_text(json.dumps(json.loads(file.read_text()) | values))
+
+
+def text_cfg(folder: Path, **values: Any) -> None:
+    change(folder / "config.json", text_cfg=CLIP_TEXT | values)
+
+
+def truncate(file: Path) -> None:
+    os.truncate(file, file.stat().st_size // 2)
+
+
+def exchange_graphs(folder: Path) -> None:
+    shutil.copyfile(folder / "textual/model.onnx", folder / "visual/model.onnx")
+
+
+def lead_out(folder: Path) -> None:
+    shutil.copyfile(folder / "config.json", folder.parent / "outside.json")
+    (folder / "config.json").unlink()
+    (folder / "config.json").symlink_to(folder.parent / "outside.json")
+
+
+def other_tokenizer(folder: Path) -> None:
+    file = folder / "textual/tokenizer.json"
+    file.write_text(file.read_text().replace("<|endoftext|>", "<end>"))
+
+
+def weights_outside(folder: Path) -> None:
+    graph = onnx.load(folder / "visual/model.onnx")
+    onnx.save(graph, folder / "visual/model.onnx", save_as_external_data=True, location="w.bin", size_threshold=0)
+    graph = onnx.load(folder / "visual/model.onnx", load_external_data=False)
+    shutil.move(folder / "visual/w.bin", folder.parent / "w.bin")
+    for tensor in graph.graph.initializer:
+        for entry in tensor.external_data:
+            if entry.key == "location":
+                entry.value = "../../w.bin"
+    (folder / "visual/model.onnx").write_bytes(graph.SerializeToString())
+
+
+HOSTILE: dict[str, tuple[Callable[[Path], object], str]] = {
+    "no tokenizer": (lambda at: (at / "textual/tokenizer.json").unlink(), r"lacks textual/tokenizer\.json"),
+    "no network": (lambda at: (at / "textual/model.onnx").unlink(), r"lacks textual/model\.onnx"),
+    "no config": (lambda at: (at / "config.json").unlink(), r"lacks config\.json"),
+    "half a network of pictures": (lambda at: truncate(at / "visual/model.onnx"), "is not an ONNX model"),
+    "half a network of phrases": (lambda at: truncate(at / "textual/model.onnx"), "is not an ONNX model"),
+    "exchanged networks": (exchange_graphs, "inputs are `text`"),
+    "another size": (lambda at: change(at / "visual/preprocess_cfg.json", size=64), r"takes pixels of shape .*64"),
+    "another dimension": (lambda at: change(at / "config.json", embed_dim=32), "24 numbers"),
+    "another length": (lambda at: text_cfg(at, context_length=77), r"takes tokens of shape .*77"),
+    "unknown resize": (lambda at: change(at / "visual/preprocess_cfg.json", resize_mode="longest"), "'longest'"),
+    "unknown filter": (lambda at: change(at / "visual/preprocess_cfg.json", interpolation="random"), "interpolation"),
+    "unknown cleaning": (lambda at: text_cfg(at, tokenizer_kwargs={"strip_sep_token": True}), "strip_sep_token"),
+    "nllb": (lambda at: text_cfg(at, hf_tokenizer_name="facebook/nllb-200-distilled-600M"), "mark of a language"),
+    "no deviation": (lambda at: change(at / "visual/preprocess_cfg.json", std=[0, 0, 0]), "std"),
+    "a list for a config": (lambda at: (at / "config.json").write_text("[]"), "no JSON object"),
+    "no JSON": (lambda at: (at / "config.json").write_text("{"), "not JSON"),
+    "a link out": (lead_out, "leads out of the model"),
+    "weights outside": (weights_outside, "is not an ONNX model"),
+    "another tokenizer": (other_tokenizer, "another tokenizer"),
+    "no tokenizer at all": (lambda at: (at / "textual/tokenizer.json").write_text("{}"), "not a readable tokenizer"),
+    "more tokens than rows": (lambda at: text_cfg(at, vocab_size=1000), "49,408 tokens, the network 1,000"),
+}
+
+
+@pytest.mark.parametrize("what", HOSTILE)
+def test_a_folder_that_is_not_what_it_seems_is_a_clear_error(
+    what: str, made: Callable[[str], Foreign], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TAGPRISM_CACHE", str(tmp_path / "cache"))
+    shutil.copytree(made("immich").folder, tmp_path / "model")
+    spoil, message = HOSTILE[what]
+    spoil(tmp_path / "model")
+    with pytest.raises(InputError, match=message) as caught:
+        _ = tagprism.load(tmp_path / "model").bundle.model
+    assert str(tmp_path) in str(caught.value) and caught.value.remedy
+
+
+_JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(max_size=5),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3),
+    max_leaves=5,
+)
+_SETTINGS = {
+    "immich": {"config.json": ["text_cfg", "embed_dim"], "visual/preprocess_cfg.json": ["size", "mean", "resize_mode"]},
+    "transformers": {
+        "config.json": ["model_type", "text_config", "projection_dim"],
+        "preprocessor_config.json": ["size", "crop_size", "resample", "rescale_factor", "image_std"],
+        "tokenizer_config.json": ["pad_token", "eos_token", "tokenizer_class"],
+    },
+}
+
+
+@settings(max_examples=150)
+@given(data=st.data(), name=st.sampled_from(sorted(_SETTINGS)), value=_JSON)
+def test_any_value_of_a_setting_is_used_or_refused(
+    data: st.DataObject, name: str, value: Any, made: Callable[[str], Foreign]
+) -> None:
+    file = data.draw(st.sampled_from(sorted(_SETTINGS[name])))
+    key = data.draw(st.sampled_from(_SETTINGS[name][file]))
+    source = made(name).folder
+    with tempfile.TemporaryDirectory() as scratch:
+        for at in (one for one in source.rglob("*") if one.is_file()):
+            target = Path(scratch, "model", at.relative_to(source))
+            target.parent.mkdir(parents=True, exist_ok=True)
+            if at.relative_to(source).as_posix() == file:
+                target.write_text(json.dumps(json.loads(at.read_text()) | {key: value}))
+            else:
+                target.hardlink_to(at)
+        with suppress(InputError):
+            assert read_layout(Path(scratch, "model")) is not None
+
+
+def test_a_half_without_its_other(made: Callable[[str], Foreign], tmp_path: Path) -> None:
+    shutil.copytree(made("fastembed-vision").folder, tmp_path / "x-vision")
+    with pytest.raises(InputError, match=r"the text half .*lacks"):
+        tagprism.load(tmp_path / "x-vision")
+    (tmp_path / "x-vision").rename(tmp_path / "x")
+    with pytest.raises(InputError, match="side by side"):
+        tagprism.load(tmp_path / "x")
+
+
+def test_forms_of_the_weights(made: Callable[[str], Foreign], tmp_path: Path) -> None:
+    shutil.copytree(made("transformers").folder, tmp_path / "model")
+    for part in ("vision", "text"):
+        (tmp_path / f"model/onnx/{part}_model.onnx").rename(tmp_path / f"model/onnx/{part}_model_fp16.onnx")
+    with pytest.raises(InputError, match="it has #fp16"):
+        tagprism.load(f"{tmp_path}/model")
+    assert tagprism.load(f"{tmp_path}/model#fp16").bundle.config.provenance["form"] == "fp16"
+
+
+def test_the_quantised_form(made: Callable[[str], Foreign], pictures: list[Image.Image], tmp_path: Path) -> None:
+    from onnxruntime.quantization import QuantType, quantize_dynamic
+
+    theirs = made("transformers")
+    shutil.copytree(theirs.folder, tmp_path / "model")
+    for part in ("vision", "text"):
+        source = tmp_path / f"model/onnx/{part}_model.onnx"
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            quantize_dynamic(source, source.with_name(f"{part}_model_quantized.onnx"), weight_type=QuantType.QUInt8)
+        source.unlink()
+    layout = read_layout(tmp_path / "model", "quantized")
+    assert layout is not None
+    assert 0.97 < cosines(looked_at(layout, pictures), theirs.pictures(pictures)).min() < 1 - 1e-6
+    assert 0.97 < cosines(read(layout.text, PHRASES), theirs.phrases(PHRASES)).min() < 1 - 1e-6
+
+
+def test_weights_beside_the_graph_come_along(made: Callable[[str], Foreign], tmp_path: Path) -> None:
+    shutil.copytree(made("immich").folder, tmp_path / "model")
+    graph = onnx.load(tmp_path / "model/visual/model.onnx")
+    where = tmp_path / "model/visual/model.onnx"
+    onnx.save(graph, where, save_as_external_data=True, location="model.onnx.data", size_threshold=0)
+    first = ForeignModel(opened(tmp_path / "model"))
+    assert "visual/model.onnx.data" in first.config.digests
+    with (tmp_path / "model/visual/model.onnx.data").open("r+b") as file:
+        file.write(b"\0\0\0\0")
+    assert ForeignModel(opened(tmp_path / "model")).digest != first.digest
+
+
+@pytest.mark.parametrize(
+    ("values", "wrong"),
+    [
+        ({"image_processor_type": "BitImageProcessor"}, "BitImageProcessor"),
+        ({"do_resize": False}, "does not resize"),
+        ({"rescale_factor": 0.5}, "0.5"),
+        ({"do_rescale": False}, "None"),
+        ({"resample": 0}, "resample is 0"),
+        ({"do_center_crop": False}, "shortest_edge"),
+        ({"image_std": None}, "std"),
+    ],
+)
+def test_settings_of_transformers_that_are_not_understood(values: dict[str, Any], wrong: str, tmp_path: Path) -> None:
+    file = tmp_path / "preprocessor_config.json"
+    file.write_text(json.dumps(CLIP_PREPROCESSOR | values))
+    with pytest.raises(InputError, match=wrong):
+        read_preprocess(file)
+
+
+def test_settings_of_transformers(tmp_path: Path) -> None:
+    file = tmp_path / "preprocessor_config.json"
+    older = {"crop_size": 224, "size": 224, "do_center_crop": True, "do_resize": True, "do_normalize": False}
+    file.write_text(json.dumps(older))
+    found = read_preprocess(file)
+    assert (found.resize, found.height, found.crop_pct, found.std) == ("shortest_floor", 224, 1.0, (1, 1, 1))
+    file.write_text(json.dumps(CLIP_PREPROCESSOR | {"size": {"shortest_edge": 256}, "crop_size": 224}))
+    assert (read_preprocess(file).width, read_preprocess(file).crop_pct) == (224, 0.875)
+    file.write_text(json.dumps(SIGLIP_PREPROCESSOR))
+    assert (read_preprocess(file).resize, read_preprocess(file).interpolation) == ("squash", "bilinear")

@@ -1,0 +1,140 @@
+"""Candidates of a large index: how near their scores are, and that their records decide."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from onnx import TensorProto, helper
+from qdrant_client import QdrantClient
+
+from tagprism.bundle.record import Records, Shape
+from tagprism.bundle.score import score_records
+from tagprism.search import first_stage
+from tagprism.search.contract import Filter, Picture, measured_recall
+from tagprism.search.edge_index import EdgeIndex
+from tagprism.search.first_stage import FirstStage
+from tagprism.search.placed_file import powers_of_two
+from tagprism.search.qdrant_index import QdrantIndex
+from tagprism.search.record_file import RecordFile
+
+SHAPE = Shape(3, 16, 5)
+N = 3000
+
+
+def drawn(seed: int, count: int, shape: Shape = SHAPE) -> Records:
+    """Rows of a picture that are alike, as those of photos are."""
+    random = np.random.default_rng(seed)
+    common = random.standard_normal((count, 1, shape.dimension))
+    rows = common + 0.5 * random.standard_normal((count, *shape[:2]))
+    shared = random.standard_normal((count, shape.shared)) * 3
+    return Records(rows.astype(np.float32), shared.astype(np.float32))
+
+
+def vectors(seed: int, count: int, width: int = SHAPE.width) -> np.ndarray:
+    return np.random.default_rng(seed).standard_normal((count, width)).astype(np.float32)
+
+
+def test_the_network_of_one_product_is_what_onnx_makes() -> None:
+    names = (("a", TensorProto.UINT8, ["n", "w"]), ("b", TensorProto.INT8, ["w", "q"]))
+    inputs = [helper.make_tensor_value_info(*one) for one in names]
+    output = helper.make_tensor_value_info("o", TensorProto.INT32, ["n", "q"])
+    graph = helper.make_graph([helper.make_node("MatMulInteger", ["a", "b"], ["o"])], "g", inputs, [output])
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 13)], ir_version=9)
+    assert model.SerializeToString(deterministic=True) == first_stage._MATMUL
+
+
+@given(
+    st.integers(1, 9), st.integers(1, 4), st.integers(1, 40), st.integers(1, 9), st.integers(1, 4), st.integers(0, 99)
+)
+@settings(deadline=None, max_examples=40)
+def test_scores_are_near_those_of_the_mean_row(
+    tmp_path_factory: pytest.TempPathFactory, n: int, M: int, D: int, S: int, q: int, seed: int
+) -> None:
+    records, queries = drawn(seed, n, Shape(M, D, S)), vectors(seed, q, D + S)
+    stage = FirstStage(tmp_path_factory.mktemp("stage") / "first.bin", records.shape)
+    stage.write(np.arange(n), records)
+    mean = records.rows.mean(axis=1)
+    expected = queries @ np.concatenate([mean, records.shared], axis=1).T
+    off = sum(
+        powers_of_two(part, 127)[None] * np.abs(its).sum(axis=1)[:, None]
+        + np.abs(its).max(axis=1)[:, None] / (64 * 63) * np.abs(part).sum(axis=1)[None]
+        for part, its in ((mean, queries[:, :D]), (records.shared, queries[:, D:]))
+    )  # half a step of either number in each product, twice
+    assert (np.abs(stage.scores(queries) - expected) <= off + 1e-4).all()
+    places = np.arange(n)[::-2]
+    np.testing.assert_array_equal(stage.scores(queries, places), stage.scores(queries)[:, places])
+
+
+@given(st.integers(1, 300), st.integers(0, 99), st.sampled_from(["half", "float32"]))
+@settings(deadline=None, max_examples=30)
+def test_scores_of_stored_records_are_near_the_true_ones(
+    tmp_path_factory: pytest.TempPathFactory, n: int, seed: int, storage: str
+) -> None:
+    records, queries = drawn(seed, n), vectors(seed, 3)
+    file = RecordFile(tmp_path_factory.mktemp("records") / "records.bin", SHAPE, storage)  # type: ignore[arg-type]
+    file.write(np.arange(n), records)
+    wanted = score_records(records, queries)[0].T
+    np.testing.assert_allclose(file.scores(queries), wanted, atol=1e-5 if storage == "float32" else 1e-2)
+    kept = file.read(np.arange(n))
+    np.testing.assert_allclose(kept.rows, records.rows, atol=0 if storage == "float32" else 2e-4)
+    np.testing.assert_allclose(file.scores(queries), score_records(kept, queries)[0].T, atol=1e-4)
+
+
+@pytest.fixture(scope="module")
+def index(tmp_path_factory: pytest.TempPathFactory) -> EdgeIndex:
+    made = EdgeIndex.create(tmp_path_factory.mktemp("index"), SHAPE, "float32")
+    records = drawn(1, N)
+    pictures = [Picture(row + 1, f"/{row % 4}/{row}.jpg", 1, 1, f"{row:064x}", 4, 3) for row in range(N)]
+    for start in range(0, N, 1000):
+        made.add(pictures[start : start + 1000], records[start : start + 1000])
+    return made
+
+
+@pytest.mark.filterwarnings("ignore:Local mode performs exact:UserWarning")
+@pytest.mark.filterwarnings("ignore:Payload indexes have no effect in the local Qdrant:UserWarning")
+def test_on_a_server_the_records_of_candidates_decide_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    records, queries = drawn(1, 450), vectors(2, 4)
+    settings = {**SHAPE._asdict(), "storage": "float32"}
+    index = QdrantIndex.create(QdrantClient(":memory:"), "photos", settings)
+    index.add([Picture(row + 1, f"/{row % 4}/{row}.jpg", 1, 1, f"{row:064x}", 4, 3) for row in range(450)], records)
+    whole, scores = index.search(queries, 5), score_records(records, queries)[0].T
+    monkeypatch.setattr(first_stage, "FIRST_STAGE", 100)
+    monkeypatch.setattr(first_stage, "_CANDIDATES", (20, 2))
+    for vector, hits, every in zip(queries, index.search(queries, 5), scores, strict=True):
+        mean = np.concatenate([records.rows.mean(axis=1), records.shared], axis=1) @ vector
+        among = np.argsort(-mean)[:20]  # one more is asked for, for ties
+        expected = among[np.argsort(-every[among])][:5]
+        assert [hit.id - 1 for hit in hits] == expected.tolist()
+        assert [hit.score for hit in hits] == pytest.approx(every[expected].tolist(), abs=1e-4)
+    assert index.search(queries, 5, exact=True) == whole and not index.info().exact
+    (inside,) = index.search(queries[:1], 3, where=Filter(path=("/3/",)))
+    assert inside and all(hit.id % 4 == 0 for hit in inside)
+    index.settle(queries)
+    assert 0.5 < index.info().recall <= 1
+
+
+def test_in_a_large_index_the_records_of_candidates_decide(index: EdgeIndex, monkeypatch: pytest.MonkeyPatch) -> None:
+    queries, limit = vectors(2, 8), 10
+    whole = index.search(queries, limit)
+    assert index.info().exact
+    monkeypatch.setattr(first_stage, "FIRST_STAGE", 1000)
+    monkeypatch.setattr(first_stage, "_CANDIDATES", (300, 2))
+    found = index.search(queries, limit)
+    scores = dict(zip(range(1, N + 1), index.scores(queries[:1], range(1, N + 1))[0].tolist(), strict=True))
+    assert all(hit.score == pytest.approx(scores[hit.id], abs=1e-5) for hit in found[0])
+    assert measured_recall(whole, found) > 0.9 and found != index.search(queries, limit + 1)
+    assert index.search(queries, limit, exact=True) == whole
+    assert index.search(queries, N) == index.search(queries, N, exact=True)  # where all are wanted, all are looked at
+    inside = index.search(queries, limit, where=Filter(path=("/3/",)))  # too few for candidates to pay
+    for hits, every in zip(inside, index.search(queries, N), strict=True):
+        assert hits == [hit for hit in every if hit.id % 4 == 0][:limit]
+    index.settle(queries)
+    info = index.info()
+    assert (
+        not info.exact
+        and 0.5 < info.recall <= 1
+        and info.recall
+        == pytest.approx(measured_recall(index.search(queries, 100, exact=True), index.search(queries, 100)))
+    )

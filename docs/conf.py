@@ -42,7 +42,18 @@ html_show_sphinx = False
 html_permalinks_icon = "#"
 
 PAGES = {
-    "Use": ["tag", "probabilities", "explain", "keywords", "search", "queries", "server", "attacks", "models", "photos_lite"],
+    "Use": [
+        "tag",
+        "probabilities",
+        "explain",
+        "keywords",
+        "search",
+        "queries",
+        "server",
+        "attacks",
+        "models",
+        "photos_lite",
+    ],
     "Train and measure": ["train", "recipes", "data", "evaluate", "method", "reproduce", "scale"],
     "From Python": ["python", "reference"],
     "Look up": ["/RESULTS", "ablations", "decisions", "/CONTRIBUTING", "/SECURITY", "/CHANGELOG"],

@@ -386,6 +386,7 @@ def test_weights_beside_the_graph_come_along(made: Callable[[str], Foreign], tmp
     ("values", "wrong"),
     [
         ({"image_processor_type": "BitImageProcessor"}, "BitImageProcessor"),
+        ({"image_processor_type": "Siglip2ImageProcessor"}, "Siglip2ImageProcessor"),
         ({"do_resize": False}, "does not resize"),
         ({"rescale_factor": 0.5}, "0.5"),
         ({"do_rescale": False}, "None"),

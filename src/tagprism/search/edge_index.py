@@ -51,7 +51,7 @@ from tagprism.search.record_file import HALF_RECALL, RecordFile, StorageName
 PICTURES = "pictures"  # folder of all that is kept of the pictures
 _SHARD, _RECORDS, _FIRST, _PLACES = "shard", "records.bin", "first.bin", "places.npy"  # in that folder
 _RECALL = "recall.json"
-_PLACE = "place"  # name in the shard
+_PLACE = "record"  # name in the shard of where its record is
 _ALL = 1 << 40  # points at most
 _MOST = 0.8  # share of all places from which on all are scanned
 _FLUSH_EVERY, _TIDY_EVERY = 16_384, 65_536  # changes after which the log of writes is cut, and points are put in order

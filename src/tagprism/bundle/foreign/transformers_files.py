@@ -14,6 +14,7 @@ PREPROCESSOR, TOKENIZER = "preprocessor_config.json", "tokenizer.json"
 TOKENIZER_CONFIG, SPECIAL_TOKENS, CONFIG = "tokenizer_config.json", "special_tokens_map.json", "config.json"
 _FILTERS = {2: "bilinear", 3: "bicubic"}
 _PROCESSORS = {None, "CLIPImageProcessor", "CLIPImageProcessorFast", "CLIPFeatureExtractor"}
+# That of SigLIP 2 for pictures of any size (NaFlex) is not among them, as it makes other pixels.
 _PROCESSORS |= {"SiglipImageProcessor", "SiglipImageProcessorFast"}
 _CLIP_TOKENS = (("<|startoftext|>", 49406), ("<|endoftext|>", 49407))
 
@@ -27,7 +28,7 @@ def family(config: dict[str, Any], where: Path) -> str:
     kind = config.get("model_type")
     if kind in ("clip", "clip_vision_model", "clip_text_model"):
         return "clip"
-    if kind in ("siglip", "siglip_vision_model", "siglip_text_model"):
+    if kind in ("siglip", "siglip_vision_model", "siglip_text_model", "siglip2"):
         return "siglip"
     raise not_understood(f"model_type is {kind!r}", where)
 

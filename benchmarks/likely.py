@@ -12,7 +12,8 @@ from pathlib import Path
 
 import numpy as np
 
-from tagprism.bundle.score import max_similarity_numpy
+from tagprism.bundle.record import Records
+from tagprism.bundle.score import score_records
 from tagprism.datasets.registry import open_dataset
 from tagprism.errors import PictureError
 from tagprism.search.query import LabelLogits, log_probability
@@ -32,16 +33,16 @@ def main() -> None:
     table = open_dataset(f"tagged:{options.folder}")
     count = min(options.pictures, len(table))
     rows = sorted(np.random.default_rng(0).choice(len(table), count, replace=False).tolist())
-    kept, matrices = [], []
-    for place, outcome, _ in tagger.matrices([table.files[row] for row in rows]):
+    kept, records = [], []
+    for place, outcome, _ in tagger.records([table.files[row] for row in rows]):
         if not isinstance(outcome, PictureError):
             kept.append(rows[place])
-            matrices.append(outcome)
+            records.append(outcome)
     has = table.targets(kept, table.labels) == 1
     columns = np.flatnonzero(has.sum(axis=0) >= LEAST)
     has, names = has[:, columns], [table.labels[column] for column in columns]
     vectors = tagger.scoring_vectors(names)
-    scores, _ = max_similarity_numpy(np.stack(matrices), vectors)
+    scores, _ = score_records(Records.joined(records), vectors)
     logits = LabelLogits(tagger.calibration.background, tagger.bundle.config.standardised)
     matches = np.exp(log_probability(logits.logits(vectors, scores)))
     print(f"{len(kept)} pictures, {len(names)} labels, {has.sum(axis=0).mean():.1f} pictures a label\n")

@@ -265,7 +265,7 @@ class TestFilters:
             {},
         ]
         pictures = [picture(1 + row, path=f"/{row}", **values) for row, values in enumerate(known)]
-        index.add(pictures, whole(3, len(pictures), *SHAPE))
+        index.add(pictures, some_records(3, len(pictures)))
         assert index.get([1, 5]) == [pictures[0], pictures[4]]
         for where, ids in ((Filter(facts=(fact,)), expected), (Filter(not_facts=(fact,)), {1, 2, 3, 4, 5} - expected)):
             assert {hit.id for hit in index.search(whole(1, 1, Q), 9, where=where)[0]} == ids

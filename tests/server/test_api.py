@@ -15,10 +15,11 @@ from PIL import Image
 from starlette.testclient import TestClient
 
 from tagprism.app.server.work_queues import BatchingQueue
+from tagprism.labels.phrases import normalise_phrase
 from tagprism.tagging.explain import Explainer
 from tagprism.tagging.tagger import load
 from tests.hostile_pictures import encoded, noise, png, scan_bomb
-from tests.server.served import make_index, serving
+from tests.server.served import PHOTOS, make_index, serving
 from tests.server.test_guard import error_of
 
 
@@ -311,24 +312,19 @@ def test_an_own_tag_is_found_and_wins_also_without_an_encoder(own: tuple[Path, P
         assert (first["id"], first["match"], first["likely"], first["asked"][0]["probability"]) == (number, 1, True, 1)
 
 
-def test_many_own_tags_are_embedded_at_once(own: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch) -> None:
-    _, index = own
-    calls: list[int] = []
+def test_many_own_tags_are_embedded_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     from tagprism.app.server import picture_tags
 
-    ranker = picture_tags.LabelRanker
+    calls: list[int] = []
+    ranker, tagger = picture_tags.LabelRanker, load("photos-lite")
     monkeypatch.setattr(
         picture_tags, "LabelRanker", lambda tagger, labels: calls.append(len(labels)) or ranker(tagger, labels)
     )
-    with serving(index) as client:
-        number = number_of(client, "rocket.jpg")
-        names = load("photos-lite").vocabulary.names[-40:]
-        for name in names:
-            client.put(f"/api/images/{number}/marks", json={"label": name, "mark": True})
-        calls.clear()
-        tags = client.get(f"/api/images/{number}").json()["tags"]
-        assert {tag["label"] for tag in tags if tag["mark"]} == set(names)
-        assert len(calls) == 1 and calls[0] > 20
+    ((_, record, _),) = tagger.records([PHOTOS / "rocket.jpg"])
+    names = tagger.vocabulary.names[-40:]
+    tags = picture_tags.marked_tags(tagger, (), (), {normalise_phrase(name): (name, True) for name in names}, record)
+    assert {tag.label for tag in tags if tag.mark} == set(names)
+    assert calls == [40]
 
 
 def test_an_uploaded_picture_that_is_indexed_is_recognised_and_a_copy_is_fully_alike(

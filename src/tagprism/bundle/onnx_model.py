@@ -35,8 +35,8 @@ class OnnxNetwork:
 
     def __init__(self, path: Path, *, threads: int = 0) -> None:
         self._path, self._graph = path, OnnxGraph(path, threads=threads)
-        if len(self._graph.inputs) != 1 or OUTPUT not in self._graph.outputs:
-            raise InputError(f"is a network without one input and an output called `{OUTPUT}`.", where=str(path))
+        if len(self._graph.inputs) != 1:
+            raise InputError(f"is a network of {len(self._graph.inputs)} inputs; it must have one.", where=str(path))
         (self._input,) = self._graph.inputs
 
     @property

@@ -215,7 +215,7 @@ def fitting_tagger(where: str, model: str, made_by: tuple[str, str]) -> Tagger:
         InputError: there is no such model any more.
     """
     tagger, (name, digest) = load(model), made_by
-    if tagger.bundle.digest != digest:
+    if digest not in (tagger.bundle.digest, *tagger.bundle.config.formerly):
         raise IndexMismatchError(
             f"was made with another model ({name}, digest {digest[:12]}) than "
             f"{tagger.bundle.path} (digest {tagger.bundle.digest[:12]}).",

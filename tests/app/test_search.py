@@ -12,15 +12,12 @@ import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
-import numpy as np
 import pytest
 from PIL import Image
 
-from tagprism.app.commands.search import _misspelt
 from tagprism.bundle.record import Records
 from tagprism.errors import MachineError, PictureError
 from tagprism.files import digest_file
-from tagprism.labels.vocabulary import Vocabulary
 from tagprism.search.collection import open_index
 from tagprism.search.contract import Picture
 from tagprism.search.create import create_collection
@@ -196,11 +193,8 @@ def test_operators_in_small_letters_are_asked_about(cli: Cli, index: Path) -> No
     assert "capitals" not in cli("search", index, "yellow star", "-n", 1).err
 
 
-def test_a_word_that_is_nearly_one_of_the_vocabulary_is_asked_about(cli: Cli, index: Path) -> None:
-    words = Vocabulary(("butterfly", "red"), np.eye(2, dtype=np.float32), ("seen", "seen"))
-    assert [_misspelt(label, words) for label in ("buterfly", "Butterfli")] == ["butterfly"] * 2
-    assert [_misspelt(label, words) for label in ("Butterflies", "butter", "reds", "rd")] == [None] * 4
-    done = cli("search", index, "stars", "-n", 1)  # has a vector, as `star` has
+def test_a_word_in_another_number_is_known(cli: Cli, index: Path) -> None:
+    done = cli("search", index, "stars", "-n", 1)  # has the vector of `star`
     assert done.code == 0 and done.err == ""
 
 

@@ -140,7 +140,7 @@ def refused(*arguments: str | Path, words: tuple[str, ...], environment: dict[st
         ("nan", (MODEL, "not finite", "NaN")),
         ("infinity", (MODEL, "not finite")),
         ("rows", (MODEL, "no row for each of")),
-        ("sizes", (MODEL, "its config says otherwise")),
+        ("sizes", (MODEL, "not a network that gives records")),
     ],
 )
 def test_a_network_that_makes_trouble_is_one_clear_error(

@@ -165,7 +165,7 @@ def test_names_of_folders_and_pictures(photos: Path, world: World, tmp_path: Pat
         ("tag", photos, "-m", world.run),
         ("index", photos, "-m", world.run, "--into", index),
         ("index", photos, "--into", index, "--rebuild"),
-        ("search", index, "red"),
+        ("search", index, "red", "--all"),
         ("keywords", "show", photos),
         ("keywords", "write", photos, "-m", world.run, "--dry-run", "--min-score", "-1000"),
         ("doctor", photos, "--bundle", world.run),

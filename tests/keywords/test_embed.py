@@ -6,6 +6,7 @@ import json
 import os
 import random
 import shutil
+import struct
 import subprocess
 from pathlib import Path
 
@@ -211,11 +212,34 @@ def test_a_result_that_differs_in_the_picture_is_refused(photo: Path, monkeypatc
         return done
 
     monkeypatch.setattr(embed.subprocess, "run", damages)
-    assert put(photo) == ["exiftool would change more than keywords in it."]
+    assert put(photo) == ["exiftool would change more than keywords in it; without --embed it gets a sidecar."]
     assert photo.read_bytes() == before
 
 
 @pytest.mark.slow
+def test_a_gap_between_the_parts_of_exif_is_no_reason_to_refuse(photo: Path) -> None:
+    """Photoshop leaves two bytes before its thumbnail; exiftool closes the gap where it rewrites XMP as a whole."""
+    thumbnail = photo.with_name("thumbnail.jpg")
+    with Image.open(photo) as image:
+        image.resize((16, 16)).save(thumbnail)
+    small = thumbnail.read_bytes()
+    entries = [(0x0103, 3, 6), (0x0201, 4, 72), (0x0202, 4, len(small))]
+    first = struct.pack("<HHHIIH", 1, 0x0112, 3, 1, 1, 0)[:14] + struct.pack("<I", 26)
+    second = struct.pack("<H", 3) + b"".join(struct.pack("<HHII", tag, kind, 1, its) for tag, kind, its in entries)
+    tiff = struct.pack("<2sHI", b"II", 42, 8) + first + second + struct.pack("<I", 0)
+    exif = b"Exif\0\0" + tiff.ljust(72, b"\0") + small
+    data = photo.read_bytes()
+    photo.write_bytes(data[:2] + b"\xff\xe1" + struct.pack(">H", len(exif) + 2) + exif + data[2:])
+    assert _thumbnail(photo) == small and put(photo) == [None]
+    assert _thumbnail(photo) == small and "beach" in read(photo)["XMP-dc:Subject"]
+    undo()
+    assert _thumbnail(photo) == small and list(read(photo)) == ["SourceFile"]
+
+
+def _thumbnail(photo: Path) -> bytes:
+    return subprocess.run(["exiftool", "-b", "-ThumbnailImage", photo], capture_output=True, check=True).stdout
+
+
 def test_damaged_photos_are_left_alone_or_keep_their_picture(tmp_path: Path) -> None:
     rng, whole, photos = random.Random(0), PHOTO.read_bytes(), []
     for number in range(16):

@@ -11,7 +11,9 @@ import platformdirs
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from tagprism.errors import InputError
+from tagprism.files import read_at_most
 
+_LARGEST = 1 << 20  # bytes
 _REMEDY = "Mend it, or delete it; docs/tag.md lists what may be in it."
 _Positive = Annotated[int, Field(ge=1)]
 _Chance = Annotated[float, Field(ge=0, le=1)]
@@ -86,8 +88,7 @@ def read_config() -> dict[str, dict[str, Any]]:
     """
     path = config_file()
     try:
-        with path.open("rb") as file:
-            said = Config.model_validate(tomllib.load(file))
+        said = Config.model_validate(tomllib.loads(read_at_most(path, _LARGEST).decode()))
     except FileNotFoundError:
         return {}
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:

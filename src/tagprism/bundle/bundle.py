@@ -66,7 +66,7 @@ class BundleConfig(BaseModel):
         calibration: how the probabilities were fitted; None where there are none.
         precision: how the network's weights are stored: `fp16` computes in float32, `int8` has int8 convolutions.
         provenance: recipe, seed, versions, digests of data, split and vocabulary, commit.
-        formerly: digests of earlier copies of this bundle that give the same numbers; an index made with one still fits.
+        formerly: digests of earlier copies that give the same numbers; an index made with one still fits.
         digests: SHA-256 of the bundle's files, checked when it is opened.
     """
 

@@ -80,7 +80,7 @@ class RecordNetwork(OnnxNetwork):
             _, M, D = shapes[OUTPUT if self._cut else ROWS]
             S = int(D) - dimension if self._cut else shapes[SHARED][1]
             self.shape = Shape(int(M), min(int(D), dimension), int(S))
-        except (KeyError, ValueError, IndexError) as error:
+        except (KeyError, ValueError, IndexError, TypeError) as error:  # names stand for sizes that are free
             raise InputError("is not a network that gives records of pictures.", where=str(path)) from error
 
     def records(self, pixels: Float32[np.ndarray, "B 3 H W"]) -> Records:

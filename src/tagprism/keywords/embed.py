@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import io
+import json
 import os
 import shutil
 import subprocess
@@ -31,6 +32,7 @@ from tagprism.keywords.xmp_lists import XmpLists
 
 _ENDINGS = {".jpg", ".jpeg", ".jpe", ".jfif"}
 _XMP, _EXTENDED, _IPTC = b"http://ns.adobe.com/xap/1.0/\0", b"HasExtendedXMP", b"Photoshop 3.0\0"
+_EXIF, _PLACES = b"Exif\0\0", ("Offset", "Offsets", "Start")  # what tells where the other parts of EXIF lie
 _MOST_XMP = 65_000  # bytes of a packet that a JPEG holds in one piece
 _MOST_IPTC = 64  # bytes of an IPTC keyword; a longer one stands in XMP alone
 _SECONDS = 60
@@ -181,8 +183,12 @@ def _checked(change: EmbedChange, after: bytes | str) -> EmbedChange | PictureEr
     if isinstance(after, str):
         return _left_alone(change.path, f"exiftool did not write it ({after}).")
     assert change.before is not None
-    if _untouched(after) != _untouched(change.before) or _frames(after) != _frames(change.before):
-        return _left_alone(change.path, "exiftool would change more than keywords in it.")
+    same = _untouched(after) == _untouched(change.before) or (
+        _untouched(after, but=_EXIF) == _untouched(change.before, but=_EXIF) and _has_same_exif(change.before, after)
+    )
+    if not same or _frames(after) != _frames(change.before):
+        what = "exiftool would change more than keywords in it; without --embed it gets a sidecar."
+        return _left_alone(change.path, what)
     try:
         _, there, now = _read(change.path, after)
     except PictureError as error:
@@ -192,19 +198,35 @@ def _checked(change: EmbedChange, after: bytes | str) -> EmbedChange | PictureEr
     return replace(change, after=after)
 
 
-def _untouched(data: bytes) -> str | None:
-    """Digest of all of a JPEG but XMP and IPTC: other segments, and everything from the scan on; None: not a JPEG."""
+def _untouched(data: bytes, *, but: bytes = _XMP) -> str | None:
+    """Digest of all of a JPEG but XMP and IPTC: other segments, and everything from the scan on; None: not a JPEG.
+
+    `but` begins a further kind of segment that does not count.
+    """
     digest, place = hashlib.sha256(), 2
     while data[place : place + 1] == b"\xff" and data[place + 1 : place + 2] != b"\xda":
         if data[place + 1] == 0xFF:  # a fill byte
             place += 1
             continue
         end = place + 2 + int.from_bytes(data[place + 2 : place + 4])
-        if not data.startswith((_XMP, _IPTC), place + 4):
+        if not data.startswith((_XMP, _IPTC, but), place + 4):
             digest.update(data[place:end])
         place = end
     digest.update(data[place:])
     return digest.hexdigest() if data[place : place + 2] == b"\xff\xda" else None
+
+
+def _has_same_exif(before: bytes, after: bytes) -> bool:
+    """Whether EXIF and maker notes say the same, wherever it lies in them: exiftool may close gaps between parts."""
+    command = ["exiftool", "-config", "", "-j", "-G1", "-a", "-u", "-b", "-EXIF:all", "-MakerNotes:all", "-"]
+    said: list[dict[str, object]] = []
+    try:
+        for data in (before, after):
+            done = subprocess.run(command, input=data, capture_output=True, timeout=_SECONDS, check=True)
+            said.append({name: its for name, its in json.loads(done.stdout)[0].items() if not name.endswith(_PLACES)})
+    except (subprocess.SubprocessError, ValueError, LookupError):
+        return False
+    return said[0] == said[1]
 
 
 def _frames(data: bytes) -> list[tuple[int, int]]:

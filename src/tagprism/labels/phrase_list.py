@@ -11,6 +11,8 @@ from tagprism.errors import InputError
 from tagprism.files import read_at_most
 from tagprism.labels.phrases import bare_phrase, normalise_phrase
 
+LONGEST = 200  # characters of a phrase, as in a query
+_SHOWN = 40  # of them in a remark
 _NAMED = 10  # words that a remark names at most
 _MARKS = (  # at the start of a text, saying how it is written; the longer ones first
     (codecs.BOM_UTF8, "utf-8"),
@@ -56,8 +58,8 @@ def read_phrases(path: Path, remark: Remark, *, as_written: bool = False) -> dic
         kept = []
         for spelling in spellings:
             key = normalise_phrase(spelling) if as_written else bare_phrase(spelling)
-            if not key:
-                no_words.append(f"`{spelling}` (line {number})")
+            if not key or len(spelling) > LONGEST or not spelling.isprintable():
+                no_words.append(f"`{spelling[:_SHOWN]}{'...' * (len(spelling) > _SHOWN)}` (line {number})")
             elif key in first:
                 if first[key][0] not in kept:  # else it is an alias like its own label
                     twice.append("`{}` (line {}, as `{}` in line {})".format(spelling, number, *first[key]))

@@ -105,11 +105,12 @@ def _anew(
         if is_address(where) or not roots:
             raise
         old = {}  # its settings are damaged: it is as if there were none
-    model, folders = model or str(old.get("model", DEFAULT)), map(unescaped, old.get("folders", ()))
+    folders = [unescaped(one) for one in old.get("folders", ()) if isinstance(one, str)]
+    exclude = tuple(one for one in old.get("exclude", ()) if isinstance(one, str))
+    model = model or str(old.get("model", DEFAULT))
     load(model, progress=progress)  # a model that cannot be used is an error before anything is removed
     remove_collection(where)
-    kept = STORAGES.get(old.get("storage", "half"), "half")
-    exclude = tuple(old.get("exclude", ()))
+    kept = STORAGES.get(str(old.get("storage")), "half")
     all_roots = without_nested([*folders, *roots])
     return create_collection(where, model, storage or kept, all_roots, exclude, progress=progress)
 

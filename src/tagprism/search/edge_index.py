@@ -13,7 +13,7 @@ import json
 import shutil
 import threading
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -98,22 +98,23 @@ class EdgeIndex:
     def _read_ids(self) -> Int64[np.ndarray, " places"]:
         """What is in each place: as it was noted when the index was closed, or, after a kill, as the points say."""
         noted = self._folder / PICTURES / _PLACES
-        with machine_errors(noted):
-            if noted.is_file():
-                return np.asarray(np.load(noted), np.int64)
+        with suppress(OSError, ValueError, EOFError):  # absent, or damaged: the points know it, too
+            ids = np.asarray(np.load(noted, allow_pickle=False), np.int64)
+            self._check_size(int(np.flatnonzero(ids)[-1]) + 1 if ids.any() else 0)
+            return ids
         ids = np.zeros(self._records.size, np.int64)
         with self._errors():
             request = edge.ScrollRequest(limit=_ALL, with_payload=edge.PayloadSelector.Include([_PLACE]))
             points, _ = self._shard.scroll(request)
         places = np.array([(point.payload or {})[_PLACE] for point in points], np.int64)
-        if len(points) and places.max() >= len(ids):
-            raise MachineError(
-                "has lost records.",
-                where=str(self._folder / PICTURES),
-                remedy="Index anew with `tagprism index --rebuild`.",
-            )
+        self._check_size(int(places.max()) + 1 if len(places) else 0)
         ids[places] = [int(point.id) for point in points]
         return ids
+
+    def _check_size(self, places: int) -> None:
+        if min(self._records.size, self._first.size) < places:
+            remedy = "Index anew with `tagprism index --rebuild`."
+            raise MachineError("has lost records.", where=str(self._folder / PICTURES), remedy=remedy)
 
     def _note_ids(self) -> None:
         file = self._folder / PICTURES / _PLACES

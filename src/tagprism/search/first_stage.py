@@ -60,6 +60,11 @@ class FirstStage:
         self._dimension = shape.dimension
         self._file = PlacedFile(path, shape.width + 2)
 
+    @property
+    def size(self) -> int:
+        """Number of places up to the last one that was ever written."""
+        return len(self._file.items)
+
     def write(self, places: Int64[np.ndarray, " n"], records: Records) -> None:
         """Keep what records come down to; as `PlacedFile.write`."""
         parts, exponents = [], []

@@ -93,7 +93,7 @@ class RecordFile:
                 scores = largest_similarity(some["rows"], labels) * some["scales"][:, 1:]
                 found[block] = scores + (some["shared"].astype(np.float32) @ others) * some["scales"][:, :1]
 
-        with _blas.one_thread():
+        with _blas.one_thread(), np.errstate(over="ignore", invalid="ignore"):  # of what is damaged
             if count <= _PART:
                 part(0)
             else:

@@ -140,7 +140,7 @@ class Recipe(_Table):
     calibration: CalibrationTable = CalibrationTable()
 
 
-def load_recipe(path: Path, overrides: tuple[str, ...] = ()) -> Recipe:
+def load_recipe(path: Path | str, overrides: tuple[str, ...] = ()) -> Recipe:
     """Read a recipe and apply `key=value` overrides.
 
     Args:
@@ -151,7 +151,7 @@ def load_recipe(path: Path, overrides: tuple[str, ...] = ()) -> Recipe:
         InputError: no such file, not TOML, an unknown key, a value of the wrong type or out of range.
     """
     try:
-        values = tomllib.loads(path.read_text(encoding="utf-8"))
+        values = tomllib.loads(Path(path).read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(f"cannot be read ({error}).", where=str(path), remedy="Name a recipe file.") from error
     except tomllib.TOMLDecodeError as error:

@@ -14,7 +14,6 @@ from tagprism.app.options import ModelNow, Quiet
 from tagprism.errors import InputError, PictureError
 
 if TYPE_CHECKING:
-    from tagprism.labels.vocabulary import Vocabulary
     from tagprism.search.collection import Collection
     from tagprism.search.find import Found, Results
     from tagprism.search.query import Query
@@ -24,7 +23,6 @@ Format = Literal["table", _FileFormat]
 _MARKED = ("jsonl", "csv", "parquet")  # forms whose rows say whether they are likely: these hold the others too
 _ENDINGS: dict[str, Format] = {".html": "html", ".htm": "html", ".csv": "csv", ".parquet": "parquet", ".album": "album"}
 _LIMIT = 20
-_LEAST_LETTERS, _ALIKE = 5, 0.88  # of a word that is taken for another one: shorter ones are like too many
 _WORTH_SAYING = 0.99  # recall of an index below which an answer comes with a remark
 
 
@@ -230,23 +228,17 @@ def _remark(results: Results, tree: Query | None, collection: Collection, exact:
         console.say(
             f"this index is approximate: it finds {100 * recall:.1f} % of the best; --exact finds all.", quiet=quiet
         )
-    for label in labels_of(tree) if tree is not None else ():
+    labels = labels_of(tree) if tree is not None else ()
+    unknown = set(collection.tagger.unknown(labels)) - {word for one in results.found for word in one.own}
+    for label in labels:
         joining = [word for word in label.split() if word in ("and", "or", "not")]
         if joining and collection.tagger.vocabulary.find(label) is None:
             word = joining[0]
             hint = f"`{label}` was taken as one tag; write {word.upper()} in capitals where it joins tags."
             console.say(hint, quiet=quiet)
-        elif meant := _misspelt(label, collection.tagger.vocabulary):
-            console.say(f"`{label}` is not in the vocabulary; is `{meant}` meant?", quiet=quiet)
-
-
-def _misspelt(label: str, vocabulary: Vocabulary) -> str | None:
-    """The word of the vocabulary that is written nearly as a label: encoders of word pieces take any letters."""
-    from difflib import get_close_matches
-
-    if len(label) < _LEAST_LETTERS or vocabulary.find(label) is not None:
-        return None
-    return next(iter(get_close_matches(label.lower(), vocabulary.names, 1, _ALIKE)), None)
+        elif label in unknown:
+            near = " or ".join(f"`{word}`" for word in collection.tagger.nearest_known(label))
+            console.say(f"`{label}` is unknown to this model" + (f"; is {near} meant?" if near else "."), quiet=quiet)
 
 
 def _gallery(answer: _Answer) -> str:

@@ -73,8 +73,11 @@ def serve(
     log_errors()
     allow_many_files()
     signal.signal(signal.SIGTERM, lambda *_: None)  # uvicorn stops gracefully and then raises the signal once more
-    with listening:
-        asyncio.run(server.serve([listening]))
+    try:
+        with listening:
+            asyncio.run(server.serve([listening]))
+    except KeyboardInterrupt:  # it is how a server ends: nothing was interrupted that could go on
+        return console.INTERRUPTED
     if failures:
         raise failures[0]
     return console.OK

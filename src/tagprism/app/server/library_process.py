@@ -9,6 +9,7 @@ import sys
 import threading
 from collections.abc import Callable
 from concurrent.futures import Future
+from pathlib import Path
 from typing import Any, BinaryIO, Concatenate, ParamSpec, TypeVar, get_type_hints
 
 from pydantic import TypeAdapter
@@ -16,6 +17,7 @@ from pydantic import TypeAdapter
 from tagprism.app.server.frames import read_frame, write_frame
 from tagprism.app.server.library import Library
 from tagprism.errors import TagprismError
+from tagprism.search.collection import SETTINGS, is_address
 
 _T = TypeVar("_T")
 _P = ParamSpec("_P")
@@ -68,7 +70,13 @@ class LibraryProcess:
         self._numbers, self._sending, self._lock = itertools.count(), threading.Lock(), threading.Lock()
         self._waiting: dict[int, Future[tuple[dict[str, Any], bytes]]] = {}
         self._ended = False
+        self._index = index
         self._asked = {"index": index, "model": model, "sidecar": sidecar}
+
+    @property
+    def is_there(self) -> bool:
+        """Whether the index is still in its folder; of a server's collection nothing is known."""
+        return is_address(self._index) or (Path(self._index) / SETTINGS).is_file()
 
     def wait_ready(self, gone: Callable[[], object]) -> int:
         """Wait until it can be asked, and give the number of its pictures.

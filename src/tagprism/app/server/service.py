@@ -47,8 +47,8 @@ class Service:
 
     @property
     def is_ready(self) -> bool:
-        """Whether there is a library."""
-        return self._is_ready
+        """Whether there is a library, and its index is where it was."""
+        return self._is_ready and self._process is not None and self._process.is_there
 
     def check(self) -> None:
         """Refuse where there is no library.

@@ -79,6 +79,8 @@ def patterns_in(folder: str) -> tuple[Patterns, ...]:
     except (FileNotFoundError, NotADirectoryError):
         return ()
     except (OSError, UnicodeDecodeError, ValueError) as error:
+        if not os.path.lexists(path):  # its name would be too long, or the folder cannot be entered: walking says so
+            return ()
         raise InputError(f"cannot be read ({error}).", where=path, remedy="Save it as UTF-8 text.") from error
     return patterns(folder, lines, path)
 

@@ -110,7 +110,8 @@ def known_labels(
     more = f" and {len(unknown) - _NAMED:,} more" if len(unknown) > _NAMED else ""
     groups = ([word for word in (label, *others) if word not in unknown] for label, others in labels.items())
     known = {label: tuple(others) for label, *others in filter(None, groups)}
-    what = f"{len(unknown):,} of the words are unknown to this model: {', '.join(named)}{more}."
+    are = "is" if len(unknown) == 1 else "are"
+    what = f"{len(unknown):,} of the words {are} unknown to this model: {', '.join(named)}{more}."
     if not known:
         tagger.embed(sorted(unknown)[:_NAMED])  # its error says what would help
         raise InputError(what, where="labels", remedy="Use other words.")

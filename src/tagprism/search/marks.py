@@ -19,6 +19,7 @@ from tagprism.labels.phrases import normalise_phrase
 from tagprism.search.collection import marks_file
 from tagprism.sqlite_file import SqliteFile
 
+_REMEDY = "Free space or mend the permission; if it is damaged, move it away: what was said in it is then lost."
 _TABLE = """
 CREATE TABLE IF NOT EXISTS mark (digest TEXT, phrase TEXT, label TEXT, added INTEGER, PRIMARY KEY (digest, phrase))
 """
@@ -39,7 +40,7 @@ class Marks:
     """
 
     def __init__(self, file: Path) -> None:
-        self._db = SqliteFile(file, "the marks cannot be kept", "Free space or mend the permission.", _TABLE)
+        self._db = SqliteFile(file, "the marks cannot be kept", _REMEDY, _TABLE)
         self._kept: dict[str, dict[str, tuple[str, bool]]] = {}  # digest -> phrase -> label as written, added
         self._version = -1  # of the file when `_kept` was read
 

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from tagprism.app.commands import index, keywords, search, serve, tag
-from tagprism.app.config import Config, defaults_of
+from tagprism.app.config import Config, defaults_of, read_config
 from tagprism.errors import InputError
 from tests.app.conftest import Cli
 from tests.command_line import tagprism
@@ -168,3 +168,24 @@ def test_the_shell_completes_commands(tmp_path: Path) -> None:
     done = subprocess.run([sys.executable, "-c", code], env=os.environ | asked, capture_output=True, text=True)
     assert done.stdout.split() == ["search", "serve"], done.stderr
     assert b"--install-completion" in tagprism("--help").stdout
+
+
+@pytest.mark.parametrize(
+    ("command", "option", "value"),
+    [
+        ("index", "storage", "half"),
+        ("tag", "format", "coco"),
+        ("search", "format", "paths"),
+        ("search", "format", "csv"),
+    ],
+)
+def test_the_file_of_defaults_takes_what_the_command_takes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, command: str, option: str, value: str
+) -> None:
+    file = tmp_path / "config.toml"
+    monkeypatch.setenv("TAGPRISM_CONFIG", str(file))
+    file.write_text(f'[{command}]\n{option} = "{value}"\n')
+    assert read_config() == {command: {option: value}}
+    file.write_text(f'[{command}]\n{option} = "float16"\n')
+    with pytest.raises(InputError, match=f"{command}.{option}"):
+        read_config()

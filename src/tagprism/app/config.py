@@ -10,6 +10,9 @@ from typing import Annotated, Any, Literal
 import platformdirs
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from tagprism.app.commands.index import Storage
+from tagprism.app.commands.search import Format as SearchFormat
+from tagprism.app.commands.tag import Format as TagFormat
 from tagprism.errors import InputError
 from tagprism.files import read_at_most
 
@@ -39,7 +42,7 @@ class _Tagging(_Looking):
 
 
 class _Tag(_Tagging):
-    format: Literal["table", "jsonl", "csv"] | None = None
+    format: TagFormat | None = None
 
 
 class _Keywords(_Tagging):
@@ -48,12 +51,12 @@ class _Keywords(_Tagging):
 
 
 class _Index(_Looking):
-    storage: Literal["float32", "float16", "int8"] | None = None
+    storage: Storage | None = None
 
 
 class _Search(_Section):
     limit: _Positive | None = None
-    format: Literal["table", "jsonl", "html"] | None = None
+    format: SearchFormat | None = None
     neighbours: Annotated[int, Field(ge=0)] | None = None
     quiet: bool | None = None
 

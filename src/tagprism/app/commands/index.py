@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from tagprism.search.upkeep import Upkeep
     from tagprism.search.upkeep_report import Report
 
+Storage = Literal["float32", "half"]  # as `search.record_file.StorageName`, which loads numpy
+
 
 def index(
     into: Annotated[
@@ -29,7 +31,7 @@ def index(
         typer.Option("--model", "-m", help=f"As for tag. \\[default: {DEFAULT_MODEL}, later that of the index]"),
     ] = None,
     storage: Annotated[
-        Literal["float32", "half"] | None,
+        Storage | None,
         typer.Option(help="How records are kept, see docs/scale.md. \\[default: half]"),
     ] = None,
     prune: Annotated[bool, typer.Option("--prune", help="Take out what is gone, also whole folders at once.")] = False,

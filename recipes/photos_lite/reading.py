@@ -1,13 +1,13 @@
 """Read tags by eye without knowing whose they are, and count what was read.
 
-  python recipes/photos_lite/reading.py ask   MODEL [MODEL ...] --judged JUDGED.toml --into FOLDER [--data DATA --split FILE#1]
-  python recipes/photos_lite/reading.py count MODEL [MODEL ...] --judged JUDGED.toml               [--data DATA --split FILE#1]
+  python recipes/photos_lite/reading.py ask MODEL [MODEL ...] --judged JUDGED.toml --into FOLDER
+  python recipes/photos_lite/reading.py count MODEL [MODEL ...] --judged JUDGED.toml
 
-The photographs are those of `datasets/sample_photos.toml` that are on this machine, and, with `--data`, 60 test photos of
-the split drawn by seed 0. `ask` draws sheets: each photograph with every tag that any of the models shows at the default
-cut and that `JUDGED.toml` does not judge yet, in random order and without the model's name. The reader adds a line a
-photograph to the file: `"NAME" = { main = [...], right = [...], wrong = [...] }`; `main` are the tags that name the main
-subject, which are right too. `count` prints a row a model, and stops at tags that were not judged.
+The photographs are those of `datasets/sample_photos.toml`, and with `--data DATA --split FILE#1` also 60 test photos of
+the split, drawn by seed 0. `ask` draws sheets: each photograph with every tag that any of the models shows at the
+default cut and that `JUDGED.toml` does not judge yet, in random order and without the model's name. The reader adds a
+line a photograph to the file: `"NAME" = { main = [...], right = [...], wrong = [...] }`; `main` are the tags that name
+the main subject. `count` prints a row a model, and stops at tags that were not judged.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 import tagprism
 from tagprism.datasets.registry import open_data
-from tagprism.datasets.sample_photos import fetch_sample_photos, sample_photos
+from tagprism.datasets.sample_photos import ALL_PACKAGES, fetch_sample_photos, sample_photos
 from tagprism.images.decode import open_picture
 from tagprism.tagging.tags import Tag
 
@@ -33,13 +33,8 @@ COLUMNS, ROWS, WIDTH, HEIGHT, LINE = 4, 3, 400, 260, 20
 
 def photographs(data: str | None, split: str | None) -> dict[str, Path]:
     """Name -> file of all photographs that are read."""
-    fetch_sample_photos(
-        ("lomiri-wallpapers-16.04", "lomiri-wallpapers-20.04", "mate-backgrounds", "plasma-workspace-wallpapers")
-    )
-    found = {
-        f"{photo.package}/{'/'.join(photo.path.parts[-4:]) if photo.package.startswith('plasma') else photo.path.name}": photo.path
-        for photo in sample_photos()
-    }
+    fetch_sample_photos(ALL_PACKAGES)
+    found = {photo.name: photo.path for photo in sample_photos()}
     if data is not None:
         table, chosen = open_data(data, split)
         keys = sorted(random.Random(SEED).sample(sorted(chosen.test), DRAWN))
@@ -126,23 +121,18 @@ def main() -> None:
     by_model = {model: shown(model, files) for model in given.models}
     every = [{tag.label for tags in by_model.values() for tag in tags[at]} for at in range(len(names))]
     if given.what == "ask":
-        return ask(names, files, every, judged, given.into)
-    if missing := {
-        name: its - judged.get(name, set())
-        for name, its in zip(names, every, strict=True)
-        if its - judged.get(name, set())
-    }:
-        sys.exit(
-            "not judged yet:\n" + "\n".join(f"  {name}: {', '.join(sorted(tags))}" for name, tags in missing.items())
-        )
+        ask(names, files, every, judged, given.into)
+        return
+    missing = {name: its - judged.get(name, set()) for name, its in zip(names, every, strict=True)}
+    lines = [f"  {name}: {', '.join(sorted(tags))}" for name, tags in missing.items() if tags]
+    if lines:
+        sys.exit("\n".join(["not judged yet:", *lines]))
+    print("model | main subject named | a wrong tag | a wrong tag above 0.8 | no tag | tags right | tags a photograph")
     for title, chosen in (("packages", False), ("data", True)):
         at = [place for place, name in enumerate(names) if name.startswith("data/") == chosen]
-        if at:
-            print(
-                f"{len(at)} photographs of {title}: model | main subject named | a wrong tag | a wrong tag above {SURE} | no tag | tags right | tags a photograph"
-            )
-            for model, tags in by_model.items():
-                print(count(model, [names[place] for place in at], [tags[place] for place in at], judgements))
+        for model, tags in by_model.items() if at else ():
+            row = count(model, [names[place] for place in at], [tags[place] for place in at], judgements)
+            print(f"{len(at)} photographs of {title}: {row}")
 
 
 if __name__ == "__main__":

@@ -5,7 +5,8 @@ import re
 import sys
 from pathlib import Path
 
-SECTIONS = ("methods", "tagged", "found", "labels", "curves", "rankings", "provenance")
+PHOTOS = ("photos", "own-words", "searches", "explained")
+SECTIONS = (*PHOTOS, "methods", "tagged", "found", "labels", "curves", "rankings", "provenance")
 OURS = "SDL, M=7"
 MARGINS = {"single vector, M=1": 0.0, "ConSE": 5.0, "ridge": 2.0}
 """By how many points of mAP the demo is above each rival at least, in both tasks."""

@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from tagprism.datasets import debian_packages
 from tagprism.datasets import openclipart as module
 from tagprism.datasets import openclipart_source as source
 from tagprism.datasets.compact import FilesBelow, Ragged
@@ -127,7 +128,7 @@ def bare(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[list[str]]:
     monkeypatch.delenv("TAGPRISM_OPENCLIPART", raising=False)
     monkeypatch.setenv("TAGPRISM_CACHE", str(tmp_path / "cache"))
     monkeypatch.setattr(source, "_INSTALLED", Path("/nowhere/openclipart"))
-    monkeypatch.setattr(source.shutil, "which", lambda name: f"/usr/bin/{name}")
+    monkeypatch.setattr(debian_packages.shutil, "which", lambda name: f"/usr/bin/{name}")
     return []
 
 
@@ -153,7 +154,7 @@ def answer(
                 (cwd / f"{package}_1%3a0.18_all.deb").touch()
         return subprocess.CompletedProcess(command, 0, "", "")
 
-    monkeypatch.setattr(source.subprocess, "run", run)
+    monkeypatch.setattr(debian_packages.subprocess, "run", run)
 
 
 @pytest.mark.parametrize(("lists", "programs"), [(True, 3), (False, 5)])
@@ -178,7 +179,7 @@ def test_no_network_no_debian_and_wrong_packages(bare: list[list[str]], monkeypa
     with pytest.raises(MachineError, match="do not hold what they should"):
         source.fetch_openclipart()
     assert source.find_openclipart() is None
-    monkeypatch.setattr(source.shutil, "which", lambda _: None)
+    monkeypatch.setattr(debian_packages.shutil, "which", lambda _: None)
     with pytest.raises(MachineError, match=r"this machine has no apt-get\. .*--data tagged:DIR"):
         open_dataset("openclipart")
 

@@ -47,6 +47,29 @@ class TaggedPicture:
 
 
 @dataclass(frozen=True)
+class PhotoTour:
+    """A model in use on photographs, which the report of the demo opens with.
+
+    Args:
+        model: its name.
+        tagged: photographs with their probable tags.
+        own_words: the same with the likeliest of `words`.
+        words: a list of one's own.
+        found: the first photographs for some phrases.
+        explained: pictures that show where tags come from, each with its caption.
+        sources: (package, authors and licences of its photographs).
+    """
+
+    model: str
+    tagged: tuple[TaggedPicture, ...]
+    own_words: tuple[TaggedPicture, ...]
+    words: tuple[str, ...]
+    found: tuple[Ranking, ...]
+    explained: tuple[tuple[str, Image.Image], ...]
+    sources: tuple[tuple[str, str], ...]
+
+
+@dataclass(frozen=True)
 class Report:
     """What a report shows; an empty part leaves its section out.
 
@@ -59,6 +82,7 @@ class Report:
         showcase: curves and rankings of some unseen labels.
         tagged: pictures with their tags.
         found: rankings by search queries.
+        photos: what comes before everything else.
     """
 
     title: str
@@ -69,6 +93,7 @@ class Report:
     showcase: Showcase = NOTHING_SHOWN
     tagged: tuple[TaggedPicture, ...] = ()
     found: tuple[Ranking, ...] = ()
+    photos: PhotoTour | None = None
 
 
 @dataclass(frozen=True)
@@ -164,7 +189,7 @@ def render_report(report: Report) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.globals.update(thumbnail=lru_cache(maxsize=None)(thumbnail))
+    environment.globals.update(thumbnail=lru_cache(maxsize=None)(thumbnail), embedded=_embedded)
     return environment.get_template("report.html.j2").render(
         report=report,
         comparison=lay_out(report.methods) if report.methods else Layout((), (), ()),
@@ -192,9 +217,14 @@ def thumbnail(path: Path) -> tuple[str, str]:
     except PictureError as error:
         return "", error.message
     picture.thumbnail((THUMBNAIL, THUMBNAIL), Image.Resampling.LANCZOS)
+    return _embedded(picture), ""
+
+
+def _embedded(picture: Image.Image) -> str:
+    """A picture as a `data:` address."""
     data = io.BytesIO()
     picture.save(data, "JPEG", quality=82, optimize=True)
-    return "data:image/jpeg;base64," + base64.b64encode(data.getvalue()).decode("ascii"), ""
+    return "data:image/jpeg;base64," + base64.b64encode(data.getvalue()).decode("ascii")
 
 
 def _bars(evaluation: Evaluation | None, *, unseen: bool, task: Task) -> list[Bar]:

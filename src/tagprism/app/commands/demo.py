@@ -11,9 +11,12 @@ from tagprism.app import console
 from tagprism.app.options import Quiet, Split
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from tagprism.evaluation.evaluate import Result
-    from tagprism.evaluation.report import TaggedPicture
+    from tagprism.evaluation.report import PhotoTour, TaggedPicture
     from tagprism.evaluation.showcase import Ranking
+    from tagprism.progress import Progress
     from tagprism.tagging.tagger import Tagger
 
 _OWN_WORDS = (
@@ -59,6 +62,7 @@ def demo(
     from tagprism.training.train import train
 
     progress, say = console.progress(quiet), partial(console.say, quiet=quiet)
+    tour = _tour(out, progress, say)
     say("opening the pictures")
     table, chosen = open_data(data, split)
     with resources.as_file(resources.files("tagprism.app") / "demo.toml") as path:
@@ -82,6 +86,7 @@ def demo(
         showcase=showcase_of(result),
         tagged=_tagged(tagger, result),
         found=_found(tagger, result),
+        photos=tour,
     )
     write_report(out / "report.html", report)
     found = {name: evaluations[0].to_json() for name, evaluations in methods.items()}
@@ -90,6 +95,22 @@ def demo(
     console.data.print(f"report: {out / 'report.html'}", soft_wrap=True)
     skipped = {**comparison.skipped, **{key: error.message for key, error in result.skipped}}
     return console.report_skipped(skipped.items())
+
+
+def _tour(out: Path, progress: Progress, say: Callable[[str], None]) -> PhotoTour | None:
+    """The packaged model on real photographs; those that cannot be had are said, and the demo goes on without."""
+    from tagprism.app.options import DEFAULT_MODEL
+    from tagprism.app.photo_tour import photo_tour
+    from tagprism.datasets.sample_photos import fetch_sample_photos, sample_photos
+    from tagprism.errors import MachineError
+
+    say("the model in the box on real photographs")
+    try:
+        fetch_sample_photos()
+    except MachineError as error:
+        say(str(error))
+    photos = sample_photos()
+    return photo_tour(photos, DEFAULT_MODEL, out / "photos.index", progress) if photos else None
 
 
 def _tagged(tagger: Tagger, result: Result) -> tuple[TaggedPicture, ...]:

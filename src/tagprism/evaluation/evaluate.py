@@ -23,6 +23,7 @@ from tagprism.evaluation.scores import streamed_scores
 from tagprism.evaluation.streaming import evaluate_records, evaluate_scores
 from tagprism.evaluation.table import as_text, comparison_table, lay_out
 from tagprism.images.digests import digest_pictures
+from tagprism.images.stored import PictureFile, reading_order
 from tagprism.progress import Progress, silent
 from tagprism.provenance import made_with
 from tagprism.tagging.tagger import Tagger, load
@@ -66,7 +67,7 @@ class Result:
     names: tuple[str, ...]
     unseen: Bool[np.ndarray, " L"]
     targets: Int8[np.ndarray, "N L"]
-    files: tuple[Path, ...]
+    files: tuple[PictureFile, ...]
     skipped: tuple[tuple[str, PictureError], ...]
     provenance: Mapping[str, Any]
     records: Records | None = None
@@ -184,13 +185,12 @@ def _evaluate_model(
         check_leak(*leak)
     vectors = tagger.embed(names)
     queries = tagger.scoring_vectors_of(names, vectors)
-    usable, records, skipped = [], [], []
-    for at, outcome, _ in tagger.records(files, progress=progress):
-        if isinstance(outcome, PictureError):
-            skipped.append((keys[at], outcome))
-        else:
-            usable.append(at)
-            records.append(outcome)
+    order = reading_order(files)
+    read = tagger.records([files[at] for at in order], progress=progress)
+    outcomes = sorted(((order[place], outcome) for place, outcome, _ in read), key=lambda one: one[0])
+    skipped = [(keys[at], outcome) for at, outcome in outcomes if isinstance(outcome, PictureError)]
+    good = [(at, outcome) for at, outcome in outcomes if not isinstance(outcome, PictureError)]
+    usable, records = [at for at, _ in good], [record for _, record in good]
     if not usable:
         raise InputError(f"none of {len(keys)} test pictures can be used. The first: {skipped[0][1]}")
     targets, stacked = table.targets(rows[usable], names), Records.joined(records)

@@ -19,6 +19,7 @@ from lightning.pytorch.strategies import DDPStrategy
 from timm.layers.norm_act import convert_sync_batchnorm
 from torch import nn
 
+from tagprism.datasets.shards import blocks_of
 from tagprism.errors import InputError
 from tagprism.network.backbones import Backbone
 from tagprism.network.embedding_matrix import Network, Standardiser
@@ -216,6 +217,7 @@ def _training_loader(prepared: Prepared, first: int, processes: Processes) -> tu
         first,
         rank=processes.rank,
         count=processes.count,
+        blocks=blocks_of(part.files) if part.features is None else None,
     )
     augmentation = Augmentation(recipe.augment, prepared.preprocess)
     return _loader(prepared, part, order, augmentation), order

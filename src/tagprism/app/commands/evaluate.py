@@ -49,7 +49,7 @@ def evaluate(
         )
     if engine == "torch":
         _use_torch(tagger, model)
-    table, chosen = open_data(data, split)
+    table, chosen = open_data(data, split, console.progress(quiet))
     if chosen.protocol is not None:
         console.say(chosen.protocol.summary(), quiet=quiet)
     protocol = EvaluationProtocol(tuple(k or (3, 5)), unknown, allow_leak=allow_leak, neighbours=neighbours)

@@ -244,7 +244,7 @@ class PixelBatches(Dataset[Batch]):
         return Batch(torch.from_numpy(used), torch.from_numpy(stacked), targets, failed)
 
     def _pixels(self, row: int, epoch: int) -> np.ndarray:
-        image = open_picture(self.files[row], draft_size=self.preprocess.draft_size)
+        image = open_picture(self.files[row], draft_size=self.preprocess.draft_size, colour=self.preprocess.colour)
         if self.augmentation is None or epoch < 0:
             return self.preprocess.apply(image)
         image = self.augmentation(image, seed=self.seed, epoch=epoch, key=self.keys[row])

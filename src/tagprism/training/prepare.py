@@ -195,6 +195,7 @@ def make_preprocess(recipe: Recipe, backbone: Backbone) -> Preprocess:
             "resize": recipe.model.resize or backbone.resize,
             "pad_color": backbone.pad_color,
             "trim": recipe.model.trim,
+            "colour": recipe.images.colour,
             "interpolation": "bilinear" if backbone.interpolation == "bilinear" else "bicubic",
             "mean": (0.0, 0.0, 0.0) if plain else backbone.mean,
             "std": (1.0, 1.0, 1.0) if plain else backbone.std,

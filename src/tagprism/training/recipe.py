@@ -9,6 +9,7 @@ from typing import Any, Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from tagprism.errors import InputError
+from tagprism.images.colour import Colour
 from tagprism.labels.label_space import SpacePart
 from tagprism.training.older_runs import current_settings, other_name
 
@@ -22,6 +23,12 @@ class LabelTable(_Table):
 
     parts: tuple[SpacePart, ...] = Field(default=(SpacePart(encoder="minilm"),), min_length=1)
     reduce: int | None = Field(default=None, ge=1, description="size after reduction; all dimensions when absent")
+
+
+class ImagesTable(_Table):
+    """`[images]`: how pictures are opened."""
+
+    colour: Colour = Field(default="srgb", description="colour profiles and transparency: used, or passed over")
 
 
 class ModelTable(_Table):
@@ -133,6 +140,7 @@ class Recipe(_Table):
     name: str = Field(min_length=1)
     seed: int = Field(default=0, ge=0, lt=2**32)
     labels: LabelTable = LabelTable()
+    images: ImagesTable = ImagesTable()
     model: ModelTable = ModelTable()
     loss: LossTable = LossTable()
     augment: AugmentTable = AugmentTable()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tomllib
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Any, Literal, Self, TypeAlias
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
@@ -12,6 +12,8 @@ from tagprism.errors import InputError
 from tagprism.images.colour import Colour
 from tagprism.labels.label_space import SpacePart
 from tagprism.training.older_runs import current_settings, other_name
+
+LoggerName: TypeAlias = Literal["csv", "tensorboard", "wandb"]
 
 
 class _Table(BaseModel):
@@ -103,6 +105,9 @@ class TrainingTable(_Table):
     validation: float = Field(default=0.1, ge=0, lt=1, description="share of the training pictures kept to choose by")
     choose: Literal["best", "last"] = Field(default="last", description="weights kept: best validation mAP, or last")
     workers: int = Field(default=2, ge=0, description="processes that decode pictures in end-to-end training")
+    channels_last: bool = Field(default=True, description="pixels stored channel by channel last, end to end")
+    compile: bool = Field(default=False, description="torch.compile of the network in end-to-end training")
+    logger: LoggerName = Field(default="csv", description="curves in a CSV file; also for TensorBoard, or W&B")
 
     @field_validator("precision", mode="before")
     @classmethod

@@ -201,9 +201,21 @@ class ImageTable:
         """
         return Targets(self, rows, labels)[:]
 
-    def label_counts(self) -> Int64[np.ndarray, " L"]:
-        """Number of pictures that have each label, (L,)."""
-        return np.bincount(self.positive.columns, minlength=len(self.labels)).astype(np.int64)
+    def label_counts(
+        self, keys: Sequence[str] | None = None, labels: Sequence[str] | None = None
+    ) -> Int64[np.ndarray, " C"]:
+        """Number of pictures that have each label, (C,).
+
+        Args:
+            keys: pictures to count; all of them when absent.
+            labels: C labels; all L when absent.
+
+        Raises:
+            InputError: a picture or label that is not in the table.
+        """
+        columns = self.positive.columns if keys is None else self.positive.gather(self.rows_of(keys))[1]
+        counts = np.bincount(columns, minlength=len(self.labels)).astype(np.int64)
+        return counts if labels is None else counts[self.columns_of(labels)]
 
     def info(self) -> dict[str, int | float | str]:
         """Counts that describe the data set, ready for JSON."""

@@ -58,7 +58,8 @@ def evaluate(
     )
     result = replace(measured, provenance={**measured.provenance, "engine": engine})
     if report is not None:
-        write_report(report, report_of(result))
+        counts = table.label_counts(chosen.train, result.names)
+        write_report(report, report_of(result, tagger.bundle.path.parent, counts))
         console.say(f"report: {report}", quiet=quiet)
     if format == "json":
         console.write_json(result.to_json())

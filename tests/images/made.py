@@ -6,7 +6,7 @@ import io
 import struct
 
 import numpy as np
-from PIL import Image
+from PIL import Image, ImageCms
 
 
 def encoded(image: Image.Image, kind: str, **options: object) -> bytes:
@@ -20,6 +20,17 @@ def smooth(width: int = 64, height: int = 48) -> Image.Image:
     """A picture that lossy formats keep nearly as it is; every corner has its own colour."""
     x, y = np.meshgrid(np.linspace(0, 1, width), np.linspace(0, 1, height))
     return Image.fromarray(np.stack([255 * x, 255 * y, 128 + 0 * x], axis=-1).astype(np.uint8))
+
+
+def profile_bytes() -> bytes:
+    """An RGB profile with exchanged red and blue: built from sRGB's by renaming its colorant tags."""
+    data = bytearray(ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes())
+    count = struct.unpack(">I", data[128:132])[0]
+    for entry in range(count):
+        place = 132 + 12 * entry
+        tag = bytes(data[place : place + 4])
+        data[place : place + 4] = {b"rXYZ": b"bXYZ", b"bXYZ": b"rXYZ"}.get(tag, tag)
+    return bytes(data)
 
 
 def dng(preview: bytes | None, *, orientation: int = 1, taken: str = "2021:05:06 07:08:09", side: int = 64) -> bytes:

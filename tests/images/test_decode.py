@@ -22,6 +22,7 @@ from tagprism.images import decode
 from tagprism.images.decode import _SIGNATURES, MAX_PIXELS, open_picture, read_bytes
 from tagprism.images.preprocess import Preprocess
 from tests.hostile_pictures import scan_bomb
+from tests.images.made import profile_bytes
 
 
 def encoded(image: Image.Image, kind: str, **options: object) -> bytes:
@@ -149,17 +150,6 @@ def test_exif_orientation_turns_the_picture_upright(orientation: int, kind: str)
 def test_damaged_exif_is_no_reason_to_lose_a_picture() -> None:
     data = encoded(photo(), "JPEG", exif=b"Exif\0\0MM\0*\0\0\0\x08\xff\xff\x01\x12\0\x03")
     assert open_picture(data, draft_size=(8, 8)).mode == "RGB"
-
-
-def profile_bytes() -> bytes:
-    """An RGB profile with exchanged red and blue: built from sRGB's by renaming its colorant tags."""
-    data = bytearray(ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes())
-    count = struct.unpack(">I", data[128:132])[0]
-    for entry in range(count):
-        place = 132 + 12 * entry
-        tag = bytes(data[place : place + 4])
-        data[place : place + 4] = {b"rXYZ": b"bXYZ", b"bXYZ": b"rXYZ"}.get(tag, tag)
-    return bytes(data)
 
 
 @pytest.mark.parametrize("mode", ["RGB", "RGBA"])

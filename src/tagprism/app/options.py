@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from tagprism.tagging.tagger import Tagger
 
 DEFAULT_MODEL = "photos-lite"  # as `bundle.open_model.DEFAULT`, which loads ONNX Runtime
-DATA_HELP = "openclipart, tagged:DIR, nus-wide:DIR, coco:DIR or open-images:DIR, with ?key=value options."
+DATA_HELP = "openclipart, tagged:DIR, nus-wide:DIR, coco:DIR, open-images:DIR, parquet:GLOB or webdataset:GLOB."
 Data = Annotated[str, typer.Option("--data", help=DATA_HELP)]
 Split = Annotated[str | None, typer.Option("--split", help="FILE or FILE#2; all but tagged:DIR have their own.")]
 Limit = Annotated[int | None, typer.Option("--limit", min=1, help="Only the first so many pictures (a dry run).")]

@@ -35,6 +35,7 @@ from tagprism.evaluation.streaming import evaluate_records, evaluate_scores
 from tagprism.files import digest_json
 from tagprism.images.digests import digest_pictures
 from tagprism.images.preprocess import Preprocess
+from tagprism.images.stored import PictureFile
 from tagprism.network.backbones import FeatureNetwork
 from tagprism.network.embedding_matrix import Standardiser
 from tagprism.network.open_clip_backbone import ClipBackbone
@@ -88,7 +89,7 @@ class Experiment:
         return digest_json(digests)
 
     @cached_property
-    def test_files(self) -> list[Path]:
+    def test_files(self) -> list[PictureFile]:
         """The test pictures."""
         return [self.table.files[int(row)] for row in self.table.rows_of(self.split.test)]
 

@@ -15,6 +15,8 @@ from typing import Any
 from tagprism.datasets.table import ImageTable, first_ten
 from tagprism.errors import InputError
 from tagprism.files import link_or_copy, machine_errors, replaced_whole, write_json
+from tagprism.images.bytes_of import read_bytes
+from tagprism.images.stored import PictureFile
 from tagprism.labels.phrases import normalise_phrase, variants
 from tagprism.progress import Progress, silent
 
@@ -113,7 +115,10 @@ def _labels_of(
     return {"positive": sorted(positive), "negative": sorted(negative)} if negative else sorted(positive)
 
 
-def _place(source: Path, target: Path) -> None:
+def _place(source: PictureFile, target: Path) -> None:
     with machine_errors(target):
         target.parent.mkdir(parents=True, exist_ok=True)
-        link_or_copy(source.resolve(), target)
+        if isinstance(source, Path):
+            link_or_copy(source.resolve(), target)
+        else:
+            target.write_bytes(read_bytes(source))

@@ -11,17 +11,19 @@ from pathlib import Path
 from tagprism.datasets.splits import Split, load_split
 from tagprism.datasets.table import ImageTable, first_ten
 from tagprism.errors import InputError
+from tagprism.progress import Progress, silent
 
-KINDS = "openclipart, tagged:DIR, nus-wide:DIR, coco:DIR, open-images:DIR"
+KINDS = "openclipart, tagged:DIR, nus-wide:DIR, coco:DIR, open-images:DIR, parquet:GLOB, webdataset:GLOB"
 """For help and messages."""
 
 
-def open_dataset(spec: str) -> ImageTable:
+def open_dataset(spec: str, progress: Progress = silent) -> ImageTable:
     """Open a data set by name.
 
     Args:
         spec: `openclipart`, or `KIND:DIR` of `KINDS`, perhaps with options: `nus-wide:DIR?labels=flickr`, several with
             commas between.
+        progress: told of every shard that is read; the other kinds are one file or few.
 
     Returns:
         Its table.
@@ -51,6 +53,14 @@ def open_dataset(spec: str) -> ImageTable:
         from tagprism.datasets import open_images
 
         return open_images.open_open_images(*_parsed(kind, rest, open_images.OPTIONS))
+    if kind == "parquet" and rest:
+        from tagprism.datasets.parquet_shards import open_parquet
+
+        return open_parquet(rest, progress)
+    if kind == "webdataset" and rest:
+        from tagprism.datasets.webdataset import open_webdataset
+
+        return open_webdataset(rest, progress)
     raise InputError(f"there is no data set '{spec}'.", where="--data", remedy=f"Choose one of: {KINDS}.")
 
 
@@ -94,17 +104,18 @@ def _parsed(kind: str, rest: str, allowed: Mapping[str, tuple[str, ...]]) -> tup
     return Path(path), options
 
 
-def open_data(data: str, split: str | None) -> tuple[ImageTable, Split]:
+def open_data(data: str, split: str | None, progress: Progress = silent) -> tuple[ImageTable, Split]:
     """Open a data set and a split of it.
 
     Args:
         data: as for `open_dataset`.
         split: `FILE` or `FILE#2`; None for a data set that brings its own.
+        progress: as for `open_dataset`.
 
     Raises:
         InputError: no such data, or a split is needed and was not named.
     """
-    table = open_dataset(data)
+    table = open_dataset(data, progress)
     chosen = load_split(split, table) if split is not None else default_split(data, table)
     if chosen is None:
         raise InputError(f"`{data}` has no split of its own.", where="--split", remedy="Name one: --split FILE#0")

@@ -17,9 +17,10 @@ from typing import Literal, TypeAlias, get_args
 import numpy as np
 from jaxtyping import Int8, Int64, Integer
 
-from tagprism.datasets.compact import ImageIds, Ragged
+from tagprism.datasets.compact import ImageIds, PackedNames, Ragged
 from tagprism.datasets.protocol import Protocol
 from tagprism.errors import InputError
+from tagprism.images.stored import PictureFile
 from tagprism.labels.phrases import listed
 
 _File: TypeAlias = str | os.PathLike[str]
@@ -55,7 +56,7 @@ class ImageTable:
 
     Args:
         kind: the data set's kind, as in `tagged:DIR`.
-        files: N paths.
+        files: N paths, or pictures in shards.
         keys: N unique names of the pictures, as split files use them (relative, forward slashes).
         labels: L unique label names.
         positive: per picture, the numbers in `labels` of those it has.
@@ -79,7 +80,7 @@ class ImageTable:
     """
 
     kind: str
-    files: Sequence[Path]
+    files: Sequence[PictureFile]
     keys: Sequence[str]
     labels: tuple[str, ...]
     positive: Ragged
@@ -97,7 +98,7 @@ class ImageTable:
         if self.unlisted not in get_args(Unlisted):
             raise InputError(f"unlisted must be 'negative' or 'unknown', not {self.unlisted!r:.60}.", where=self.kind)
         for name, names in (("pictures", self.keys), ("labels", self.labels)):
-            if not isinstance(names, ImageIds) and len(set(names)) != len(names):
+            if not isinstance(names, ImageIds | PackedNames) and len(set(names)) != len(names):
                 twice = [one for one, times in Counter(names).items() if times > 1]
                 raise InputError(f"{name} are named twice: {first_ten(twice)}.", where=self.kind)
         for columns in (self.positive.columns, self.negative.columns):
@@ -150,7 +151,7 @@ class ImageTable:
     @cached_property
     def row(self) -> Callable[[str], int | None]:
         """The row of a picture by its key, None for one that is not in the table."""
-        if isinstance(self.keys, ImageIds):
+        if isinstance(self.keys, ImageIds | PackedNames):
             return self.keys.row
         return {key: row for row, key in enumerate(self.keys)}.get
 
@@ -164,7 +165,7 @@ class ImageTable:
         Raises:
             InputError: for keys that are not in the table, naming ten.
         """
-        keys = keys if isinstance(keys, ImageIds) else listed(keys, "keys")
+        keys = keys if isinstance(keys, ImageIds | PackedNames) else listed(keys, "keys")
         rows = [self.row(key) for key in keys]
         unknown = [key for key, row in zip(keys, rows, strict=True) if row is None]
         if unknown:
@@ -200,9 +201,21 @@ class ImageTable:
         """
         return Targets(self, rows, labels)[:]
 
-    def label_counts(self) -> Int64[np.ndarray, " L"]:
-        """Number of pictures that have each label, (L,)."""
-        return np.bincount(self.positive.columns, minlength=len(self.labels)).astype(np.int64)
+    def label_counts(
+        self, keys: Sequence[str] | None = None, labels: Sequence[str] | None = None
+    ) -> Int64[np.ndarray, " C"]:
+        """Number of pictures that have each label, (C,).
+
+        Args:
+            keys: pictures to count; all of them when absent.
+            labels: C labels; all L when absent.
+
+        Raises:
+            InputError: a picture or label that is not in the table.
+        """
+        columns = self.positive.columns if keys is None else self.positive.gather(self.rows_of(keys))[1]
+        counts = np.bincount(columns, minlength=len(self.labels)).astype(np.int64)
+        return counts if labels is None else counts[self.columns_of(labels)]
 
     def info(self) -> dict[str, int | float | str]:
         """Counts that describe the data set, ready for JSON."""

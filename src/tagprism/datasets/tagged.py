@@ -43,7 +43,7 @@ def open_tagged(folder: Path) -> ImageTable:
     pictures = folder / "images"
     if not pictures.is_dir():
         raise InputError("there is no folder images/.", where=str(folder), remedy="Put the pictures there.")
-    unlisted = _unlisted(folder / "dataset.json")
+    unlisted = read_unlisted(folder / "dataset.json")
     where = folder / "labels.json"
     entries = read_json(where, remedy=_FORM)
     if not isinstance(entries, dict) or not entries:
@@ -83,7 +83,8 @@ def _as_list(labels: Any) -> Any:
 _Lists = tuple[list[str], list[str]]  # positive, negative
 
 
-def _unlisted(path: Path) -> Unlisted:
+def read_unlisted(path: Path) -> Unlisted:
+    """What `dataset.json` says of a label that a picture does not list; `negative` where there is no such file."""
     remedy = 'Write {"unlisted": "negative"} or {"unlisted": "unknown"}.'
     if not path.exists():
         return "negative"
@@ -122,10 +123,14 @@ def _labels_of(value: Any, where: str, form: str = _FORM) -> _Lists:
 def _phrases(value: Any, where: str, form: str) -> list[str]:
     if not isinstance(value, list):
         raise InputError(f"expected a list of labels, found {_shown(value)}.", where=where, remedy=form)
-    for label in value:
-        if not isinstance(label, str) or not normalise_phrase(label):
-            raise InputError(f"a label must be words, found {_shown(label)}.", where=where, remedy=form)
-    return list(dict.fromkeys(unicodedata.normalize("NFC", label) for label in value))
+    return list(dict.fromkeys(checked_label(label, where, form) for label in value))
+
+
+def checked_label(label: Any, where: str, form: str) -> str:
+    """A label with its accents of one piece; what is no words is refused."""
+    if not isinstance(label, str) or not normalise_phrase(label):
+        raise InputError(f"a label must be words, found {_shown(label)}.", where=where, remedy=form)
+    return unicodedata.normalize("NFC", label)
 
 
 def _shown(value: Any) -> str:
@@ -166,7 +171,15 @@ def _reason_to_skip(folder: Path, key: str, name: str, lists: _Lists) -> Skipped
 
 
 def _label_names(lists: dict[str, _Lists], where: str) -> tuple[str, ...]:
-    names = sorted({label for sides in lists.values() for side in sides for label in side})
+    return label_names(sorted({label for sides in lists.values() for side in sides for label in side}), where)
+
+
+def label_names(names: list[str], where: str) -> tuple[str, ...]:
+    """The names as they are, unless two are spellings of one label.
+
+    Raises:
+        InputError: two are.
+    """
     written: dict[str, str] = {}
     for name in names:
         other = written.setdefault(normalise_phrase(name), name)

@@ -17,12 +17,14 @@ from tagprism.datasets.splits import Split
 from tagprism.datasets.table import ImageTable
 from tagprism.errors import InputError, PictureError
 from tagprism.evaluation.leakage import check_leak, find_leak
-from tagprism.evaluation.protocols import Evaluation, EvaluationProtocol, Unverified, of_rankings
+from tagprism.evaluation.notebook import as_html
+from tagprism.evaluation.protocols import TASKS, Evaluation, EvaluationProtocol, Unverified, of_rankings
 from tagprism.evaluation.reliability import Reliability, reliability, reliability_table
 from tagprism.evaluation.scores import streamed_scores
 from tagprism.evaluation.streaming import evaluate_records, evaluate_scores
 from tagprism.evaluation.table import as_text, comparison_table, lay_out
 from tagprism.images.digests import digest_pictures
+from tagprism.images.stored import PictureFile, reading_order
 from tagprism.progress import Progress, silent
 from tagprism.provenance import made_with
 from tagprism.tagging.tagger import Tagger, load
@@ -43,7 +45,7 @@ Model: TypeAlias = Tagger | InFolder | os.PathLike[str] | str
 
 @dataclass(frozen=True, eq=False)
 class Result:
-    """What was measured, and what it was measured on. `print` shows it as a table.
+    """What was measured, and what it was measured on. `print` and notebooks show it as a table.
 
     Args:
         name: of the model; `scores` for scores.
@@ -66,7 +68,7 @@ class Result:
     names: tuple[str, ...]
     unseen: Bool[np.ndarray, " L"]
     targets: Int8[np.ndarray, "N L"]
-    files: tuple[Path, ...]
+    files: tuple[PictureFile, ...]
     skipped: tuple[tuple[str, PictureError], ...]
     provenance: Mapping[str, Any]
     records: Records | None = None
@@ -79,6 +81,28 @@ class Result:
         if self.calibration:
             result["calibration"] = {name: its.to_json() for name, its in self.calibration.items()}
         return result
+
+    def to_pandas(self) -> Any:
+        """A `pandas.DataFrame` with a row per label.
+
+        Its columns are `unseen`, `positives`, `AP_zsl`, `chance_zsl`, `AP_gzsl` and `chance_gzsl`; what does not exist,
+        such as the ZSL of a seen label, is NaN.
+
+        Raises:
+            InputError: pandas is not installed.
+        """
+        try:
+            import pandas as pd
+        except ImportError as error:
+            raise InputError("a table needs pandas.", remedy="Install it with: pip install pandas") from error
+        columns = ["label", "unseen", "positives", *(f"{name}_{task}" for task in TASKS for name in ("AP", "chance"))]
+        rows = [row.to_json() for row in self.evaluation.per_label]
+        types = dict.fromkeys(columns[3:], float)
+        return pd.DataFrame(rows, columns=columns).astype(types).set_index("label")
+
+    def _repr_html_(self) -> str:
+        """What a notebook shows: as `print`, without the probabilities."""
+        return as_html(lay_out({self.name: [self.evaluation]}, image_set=self.protocol.image_set))
 
     def __str__(self) -> str:
         """The result beside chance, constant and ceiling, as a table."""
@@ -184,13 +208,12 @@ def _evaluate_model(
         check_leak(*leak)
     vectors = tagger.embed(names)
     queries = tagger.scoring_vectors_of(names, vectors)
-    usable, records, skipped = [], [], []
-    for at, outcome, _ in tagger.records(files, progress=progress):
-        if isinstance(outcome, PictureError):
-            skipped.append((keys[at], outcome))
-        else:
-            usable.append(at)
-            records.append(outcome)
+    order = reading_order(files)
+    read = tagger.records([files[at] for at in order], progress=progress)
+    outcomes = sorted(((order[place], outcome) for place, outcome, _ in read), key=lambda one: one[0])
+    skipped = [(keys[at], outcome) for at, outcome in outcomes if isinstance(outcome, PictureError)]
+    good = [(at, outcome) for at, outcome in outcomes if not isinstance(outcome, PictureError)]
+    usable, records = [at for at, _ in good], [record for _, record in good]
     if not usable:
         raise InputError(f"none of {len(keys)} test pictures can be used. The first: {skipped[0][1]}")
     targets, stacked = table.targets(rows[usable], names), Records.joined(records)

@@ -10,10 +10,21 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from jaxtyping import Int64
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from PIL import Image
 
 from tagprism.errors import PictureError
+from tagprism.evaluation.charts import (
+    HEIGHT,
+    WIDTH,
+    Chart,
+    label_map,
+    learning_curves,
+    precision_by_frequency,
+    row_usage,
+)
 from tagprism.evaluation.evaluate import Result
 from tagprism.evaluation.protocols import TASK_TITLES, Evaluation, LabelResult, Task
 from tagprism.evaluation.reliability import RELIABILITY_COLUMNS, RELIABILITY_NOTE, Reliability, reliability_cells
@@ -21,6 +32,7 @@ from tagprism.evaluation.showcase import Curve, Ranking, Showcase, showcase
 from tagprism.evaluation.table import Layout, Methods, lay_out
 from tagprism.files import write_text
 from tagprism.images.decode import open_picture
+from tagprism.images.stored import PictureFile
 
 THUMBNAIL = 168  # pixels: sharp at the 84 to 132 CSS pixels shown, about 6 kB each
 PLOT_WIDTH, PLOT_HEIGHT = 200.0, 120.0  # of a precision-recall plot, in its own units
@@ -41,7 +53,7 @@ class Tag:
 class TaggedPicture:
     """A picture and the tags the model gave it; `note` is one line below (such as its own keywords)."""
 
-    path: Path
+    path: PictureFile
     tags: tuple[Tag, ...]
     note: str = ""
 
@@ -80,6 +92,7 @@ class Report:
         methods: see `table.lay_out`; the first one is the model that the rest of the report shows.
         reliability: how well probabilities hold, for `unseen` and `seen` labels.
         showcase: curves and rankings of some unseen labels.
+        charts: learning curves, label space and so on.
         tagged: pictures with their tags.
         found: rankings by search queries.
         photos: what comes before everything else.
@@ -91,6 +104,7 @@ class Report:
     methods: Methods = field(default_factory=dict)
     reliability: Mapping[str, Reliability] = field(default_factory=dict)
     showcase: Showcase = NOTHING_SHOWN
+    charts: tuple[Chart, ...] = ()
     tagged: tuple[TaggedPicture, ...] = ()
     found: tuple[Ranking, ...] = ()
     photos: PhotoTour | None = None
@@ -116,8 +130,16 @@ class Plot:
     chance_y: float
 
 
-def report_of(result: Result) -> Report:
-    """The report of one model's result."""
+def report_of(
+    result: Result, run: Path | None = None, training_counts: Int64[np.ndarray, " L"] | None = None
+) -> Report:
+    """The report of one model's result.
+
+    Args:
+        result: what was measured.
+        run: folder of the RUN that was measured, whose learning curves are then shown.
+        training_counts: (L,) training pictures that have each label, see `ImageTable.label_counts`.
+    """
     return Report(
         title=f"{result.name} on {result.provenance['split']}",
         lead="Zero-shot multi-label ranking: how well words that were never trained on are ranked.",
@@ -125,7 +147,21 @@ def report_of(result: Result) -> Report:
         methods={result.name: [result.evaluation]},
         reliability=result.calibration,
         showcase=showcase_of(result),
+        charts=charts_of(result, run, training_counts),
     )
+
+
+def charts_of(
+    result: Result, run: Path | None = None, training_counts: Int64[np.ndarray, " L"] | None = None
+) -> tuple[Chart, ...]:
+    """Charts of a result, those for which there is something to draw; arguments as for `report_of`."""
+    charts: list[Chart | None] = list(learning_curves(run) if run is not None else ())
+    if training_counts is not None:
+        charts.append(precision_by_frequency(result.evaluation, training_counts))
+    if result.records is not None and result.queries is not None:
+        charts.append(label_map(result.names, result.unseen, result.queries[:, : result.records.shape.dimension]))
+        charts.append(row_usage(result.records, result.queries, result.targets, result.unseen))
+    return tuple(chart for chart in charts if chart is not None)
 
 
 def showcase_of(result: Result) -> Showcase:
@@ -203,10 +239,11 @@ def render_report(report: Report) -> str:
         plots=[_plot(curve) for curve in report.showcase.curves],
         plot_size=(PLOT_WIDTH, PLOT_HEIGHT),
         most_bars=MOST_BARS,
+        chart_size=(WIDTH, HEIGHT),
     )
 
 
-def thumbnail(path: Path) -> tuple[str, str]:
+def thumbnail(path: PictureFile) -> tuple[str, str]:
     """A small picture for a page.
 
     Returns:

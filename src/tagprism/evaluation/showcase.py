@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 from jaxtyping import Float, Float32, Float64, Int8
@@ -13,6 +12,7 @@ from tagprism.bundle.record import Records
 from tagprism.evaluation.metrics import labelled_images, precision_recall_curve
 from tagprism.evaluation.protocols import Evaluation, LabelResult, of_rankings
 from tagprism.evaluation.scores import streamed_scores
+from tagprism.images.stored import PictureFile
 
 
 @dataclass(frozen=True)
@@ -38,7 +38,7 @@ class Curve:
 class RankedPicture:
     """A picture in a ranking: where it is, its score, and whether it has the label (None: unknown)."""
 
-    path: Path
+    path: PictureFile
     score: float
     has_label: bool | None = None
 
@@ -66,7 +66,7 @@ def showcase(
     records: Records,
     vectors: Float[np.ndarray, "L _"],
     targets: Int8[np.ndarray, "N L"],
-    pictures: Sequence[Path],
+    pictures: Sequence[PictureFile],
     *,
     labels: int = 4,
     pictures_per_label: int = 8,
@@ -119,7 +119,7 @@ def _ranking(
     row: LabelResult,
     scores: Float32[np.ndarray, " S"],
     marks: Int8[np.ndarray, " S"],
-    paths: Sequence[Path],
+    paths: Sequence[PictureFile],
     count: int,
 ) -> Ranking:
     first = np.argsort(-scores, kind="stable")[:count]

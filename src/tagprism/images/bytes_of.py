@@ -6,6 +6,7 @@ import os
 import stat
 
 from tagprism.errors import PictureError
+from tagprism.images.stored import StoredPicture
 
 MAX_BYTES = 2**29
 """Cap on a file's size; a picture is read whole, so that its digest and its pixels come from the same bytes."""
@@ -15,7 +16,7 @@ def read_bytes(path: str | os.PathLike[str], most: int = MAX_BYTES) -> bytes:
     """Read a picture file whole, never waiting on a pipe.
 
     Args:
-        path: a regular file (or a link to one).
+        path: a regular file (or a link to one), or a picture in a shard.
         most: cap on its size, in bytes.
 
     Returns:
@@ -25,6 +26,8 @@ def read_bytes(path: str | os.PathLike[str], most: int = MAX_BYTES) -> bytes:
         PictureError: `missing`, `unreadable` (permission, folder, pipe, device), `empty` or `unsupported` (too large).
     """
     where = os.fsdecode(path)
+    if isinstance(path, StoredPicture):
+        return path.read(most)
     try:
         # Opened without blocking: a plain open of a named pipe waits for a writer for ever.
         handle = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))

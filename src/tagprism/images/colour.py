@@ -1,11 +1,12 @@
-"""Any mode of picture -> 8-bit sRGB: profiles, transparency, deep greys. Knows no files."""
+"""Any mode of picture -> 8-bit RGB, sRGB or as it is stored: profiles, transparency, deep greys. Knows no files."""
 
 from __future__ import annotations
 
 import io
 import math
-from collections.abc import Iterator
-from functools import lru_cache
+from collections.abc import Callable, Iterator
+from functools import lru_cache, partial
+from typing import Literal, TypeAlias
 
 import numpy as np
 from PIL import Image, ImageCms
@@ -15,6 +16,9 @@ _INPUTS = {"RGB": "RGB", "GRAY": "L", "CMYK": "CMYK"}
 _SAME = 3  # levels by which a profile may differ from sRGB and still be it: HP's and Google's round differently
 _SHRINKABLE = ("L", "RGB", "CMYK", "YCbCr")
 _TILE = 1024  # pixels a side: a picture is converted in parts, so that the parts alone are in memory twice
+Colour: TypeAlias = Literal["srgb", "as-stored"]
+"""What an embedded colour profile and transparency are: used, or, as in most training code, passed over."""
+
 WHITE_IS_ZERO = "white_is_zero"
 """Key in `info` of a deep grey picture whose zero is white."""
 
@@ -31,17 +35,36 @@ def in_srgb(image: Image.Image, reduction: int = 1) -> Image.Image:
     """
     if image.mode == "RGB" and reduction == 1 and not changes_colours(image):
         return image
-    range_of_greys = _range_of_greys(image) if _is_deep(image) else None
+    return _by_tiles(image, reduction, partial(_to_srgb, range_of_greys=_greys(image)))
+
+
+def as_stored(image: Image.Image, reduction: int = 1) -> Image.Image:
+    """Convert a decoded picture to RGB by its numbers alone, as Pillow's `convert("RGB")` does.
+
+    A profile is not used and transparency is dropped; deep greys alone are scaled, which Pillow would cut off.
+
+    Args:
+        image, reduction: as for `in_srgb`.
+
+    Returns:
+        As `in_srgb`.
+    """
+    if image.mode == "RGB" and reduction == 1:
+        return image
+    return _by_tiles(image, reduction, partial(_as_stored, range_of_greys=_greys(image)))
+
+
+def _by_tiles(image: Image.Image, reduction: int, convert: Callable[[Image.Image], Image.Image]) -> Image.Image:
     if max(image.size) <= _TILE and reduction == 1:
-        return _to_srgb(image, range_of_greys)
+        return convert(image)
     result = Image.new("RGB", (math.ceil(image.width / reduction), math.ceil(image.height / reduction)))
     step = max(1, _TILE // reduction) * reduction
     for box in _boxes(image, step):
         tile = image.crop(box)
         if reduction > 1 and image.mode in _SHRINKABLE and not image.has_transparency_data:
-            part = _to_srgb(tile.reduce(reduction), range_of_greys)
+            part = convert(tile.reduce(reduction))
         else:
-            part = _to_srgb(tile, range_of_greys)
+            part = convert(tile)
             part = part.reduce(reduction) if reduction > 1 else part
         result.paste(part, (box[0] // reduction, box[1] // reduction))
     return result
@@ -65,6 +88,15 @@ def _to_srgb(image: Image.Image, range_of_greys: tuple[float, float] | None) -> 
             image = image.convert(transform.input_mode)
         return transform.apply(image)
     return image.convert("RGB")
+
+
+def _as_stored(image: Image.Image, range_of_greys: tuple[float, float] | None) -> Image.Image:
+    return (image if range_of_greys is None else _scaled_grey(image, *range_of_greys)).convert("RGB")
+
+
+def _greys(image: Image.Image) -> tuple[float, float] | None:
+    """The values of black and white of a deep grey picture."""
+    return _range_of_greys(image) if _is_deep(image) else None
 
 
 def _transform_of(info: dict[str | tuple[int, int], object], mode: str) -> ImageCms.ImageCmsTransform | None:

@@ -1,4 +1,4 @@
-"""One picture file -> an upright 8-bit sRGB picture, or one clear error. Knows nothing of networks or folders."""
+"""One picture file -> an upright 8-bit picture, mostly sRGB, or one clear error. Knows no networks and no folders."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from tagprism.errors import PictureError
 from tagprism.images import mend
 from tagprism.images.bytes_of import MAX_BYTES as MAX_BYTES
 from tagprism.images.bytes_of import read_bytes as read_bytes
-from tagprism.images.colour import WHITE_IS_ZERO, changes_colours, in_srgb
+from tagprism.images.colour import WHITE_IS_ZERO, Colour, as_stored, changes_colours, in_srgb
 from tagprism.images.formats import advice, kind_of, picture_formats
 from tagprism.images.memory import MAX_MEMORY, NESTED, Gate, bytes_to_decode, is_kept_whole, pixels_inside
 from tagprism.images.raw import preview
@@ -56,6 +56,7 @@ def open_picture(
     max_pixels: int = MAX_PIXELS,
     draft_size: tuple[int, int] | None = None,
     where: str | None = None,
+    colour: Colour = "srgb",
 ) -> Image.Image:
     """Decode a picture to upright 8-bit sRGB, the way a person would see it on white paper.
 
@@ -72,6 +73,7 @@ def open_picture(
             times faster, and any picture above `LARGE` is shrunk as a whole number of times, but never below this
             size. None decodes in full.
         where: name for messages when `source` is bytes.
+        colour: `as-stored` passes over colour profiles and transparency, see `images.colour.as_stored`.
 
     Returns:
         A picture of mode RGB.
@@ -103,7 +105,7 @@ def open_picture(
                 if loaded.width * loaded.height > max_pixels:
                     raise _too_many(loaded.width * loaded.height, max_pixels, where)
                 orientation = _orientation(loaded, turn)  # after load: some formats turn the picture themselves
-                picture = _upright(in_srgb(loaded, reduction), orientation)
+                picture = _upright((in_srgb if colour == "srgb" else as_stored)(loaded, reduction), orientation)
             if said := remark or (mend.WRONG_CHECKSUM if broken else ""):
                 picture.info[REMARK] = said
             return picture

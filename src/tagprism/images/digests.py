@@ -8,11 +8,11 @@ import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from hashlib import blake2b
-from pathlib import Path
 
 from tagprism.errors import PictureError
 from tagprism.files import cache_dir, digest_bytes
 from tagprism.images.decode import read_bytes
+from tagprism.images.stored import PictureFile, reading_order
 from tagprism.progress import Progress, silent
 from tagprism.sqlite_file import ByteCache
 
@@ -21,7 +21,7 @@ _SETTLED = 2.0  # seconds after which a file's time tells a later change apart
 
 
 def digest_pictures(
-    files: Sequence[Path], progress: Progress = silent, *, keep: bool = False
+    files: Sequence[PictureFile], progress: Progress = silent, *, keep: bool = False
 ) -> tuple[dict[int, str], list[tuple[int, PictureError]]]:
     """SHA-256 of the bytes of each file that can be read.
 
@@ -42,8 +42,9 @@ def digest_pictures(
     cache = ByteCache(cache_dir("digests") / "pictures.sqlite", "digests") if keep else None
     try:
         with progress("reading pictures", len(files)) as advance, ThreadPoolExecutor(os.cpu_count()) as pool:
+            order = reading_order(files)
             for begin in range(0, len(files), _CHUNK):
-                rows = range(begin, min(begin + _CHUNK, len(files)))
+                rows = order[begin : begin + _CHUNK]
                 chunk = [files[row] for row in rows]
                 outcomes = _remembered(chunk, cache, pool) if cache else list(pool.map(_digest, chunk))
                 for row, outcome in zip(rows, outcomes, strict=True):
@@ -55,13 +56,13 @@ def digest_pictures(
     finally:
         if cache is not None:
             cache.close()
-    return digests, errors
+    return dict(sorted(digests.items())), sorted(errors, key=lambda one: one[0])
 
 
-def _remembered(files: list[Path], cache: ByteCache, pool: ThreadPoolExecutor) -> list[str | PictureError]:
+def _remembered(files: list[PictureFile], cache: ByteCache, pool: ThreadPoolExecutor) -> list[str | PictureError]:
     """Digests from the cache where size and time are those of then, else from the bytes."""
     keys = [blake2b(os.fsencode(file.absolute()), digest_size=16).digest() for file in files]
-    stamps = list(pool.map(_stamp, files))
+    stamps = list(pool.map(file_stamp, files))
     known = cache.get(keys)
     found: list[str | PictureError | None] = []
     for key, stamp in zip(keys, stamps, strict=True):
@@ -78,7 +79,7 @@ def _remembered(files: list[Path], cache: ByteCache, pool: ThreadPoolExecutor) -
     return [outcome for outcome in found if outcome is not None]
 
 
-def _stamp(path: Path) -> bytes:
+def file_stamp(path: PictureFile) -> bytes:
     """Size and time of a file; empty when it is not there or changed just now, so that its time proves nothing."""
     try:
         status = path.stat()
@@ -87,7 +88,7 @@ def _stamp(path: Path) -> bytes:
     return struct.pack("<qq", status.st_size, status.st_mtime_ns) if time.time() - status.st_mtime > _SETTLED else b""
 
 
-def _digest(path: Path) -> str | PictureError:
+def _digest(path: PictureFile) -> str | PictureError:
     try:
         return digest_bytes(read_bytes(path))
     except PictureError as error:

@@ -1,4 +1,4 @@
-"""An sRGB picture -> the array a network takes. Knows neither files nor networks; travels with the weights."""
+"""An RGB picture -> the array a network takes. Knows neither files nor networks; travels with the weights."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from PIL import Image, ImageChops
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from tagprism.files import digest_json
+from tagprism.images.colour import Colour
 
 _FILTERS = {"bilinear": Image.Resampling.BILINEAR, "bicubic": Image.Resampling.BICUBIC}
 _SHORTEST: dict[str, Callable[[float], int]] = {"shortest": round, "shortest_floor": math.floor}
@@ -38,6 +39,7 @@ class Preprocess(BaseModel):
         std: per channel, above 0, same scale; (1, 1, 1) with mean (0, 0, 0) gives plain 0..1 pixels.
         pad_color: RGB 0..255 around a padded picture.
         trim: first cut off a border of one colour, as drawings on an empty page have it.
+        colour: how the picture is to be opened, see `open_picture`.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -51,6 +53,7 @@ class Preprocess(BaseModel):
     std: tuple[_Deviation, _Deviation, _Deviation]
     pad_color: tuple[_Byte, _Byte, _Byte] = (128, 128, 128)
     trim: bool = False
+    colour: Colour = "srgb"
 
     @model_validator(mode="after")
     def _pad_keeps_all(self) -> Preprocess:
@@ -71,7 +74,10 @@ class Preprocess(BaseModel):
     @property
     def digest(self) -> str:
         """SHA-256 over every setting; features computed under different digests are different."""
-        return digest_json(self.model_dump(mode="json"))
+        settings = self.model_dump(mode="json")
+        if self.colour == "srgb":  # so that features computed before this setting are found
+            del settings["colour"]
+        return digest_json(settings)
 
     def resized(self, image: Image.Image) -> Image.Image:
         """The resized and cropped or padded picture, before it becomes numbers (augmentation starts here)."""

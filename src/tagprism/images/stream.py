@@ -105,7 +105,13 @@ def _one_batch(
     for path in paths:
         try:
             data = read_bytes(path)
-            image = open_picture(data, max_pixels=max_pixels, draft_size=preprocess.draft_size, where=os.fsdecode(path))
+            image = open_picture(
+                data,
+                max_pixels=max_pixels,
+                draft_size=preprocess.draft_size,
+                where=os.fsdecode(path),
+                colour=preprocess.colour,
+            )
         except PictureError as error:
             error.__traceback__ = error.__cause__ = error.__context__ = None  # they would hold the file's bytes
             found.append(Processed(path, error))

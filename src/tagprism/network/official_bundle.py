@@ -110,7 +110,12 @@ def import_official(
         "dimension": head.dimension,
         "standardised": not raw,
         "preprocess": Preprocess(
-            height=image_size, width=image_size, interpolation="bilinear", mean=(0, 0, 0), std=(1, 1, 1)
+            height=image_size,
+            width=image_size,
+            interpolation="bilinear",
+            mean=(0, 0, 0),
+            std=(1, 1, 1),
+            colour="as-stored",
         ).model_dump(mode="json"),
         "encoders": {},
         "label_space": vocabulary.digest,

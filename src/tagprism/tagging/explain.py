@@ -103,7 +103,9 @@ class Explainer:
         """
         preprocess = self.tagger.preprocess
         source, draft = path if data is None else data, preprocess.draft_size
-        picture = open_picture(source, max_pixels=max_pixels, draft_size=draft, where=os.fsdecode(path))
+        picture = open_picture(
+            source, max_pixels=max_pixels, draft_size=draft, where=os.fsdecode(path), colour=preprocess.colour
+        )
         record, places = self.tagger.bundle.placed_records(preprocess.apply(picture)[None])
         tags = tuple(self._explain_tag(name, record, places[0]) for name in names)
         return Explanation(Path(path), picture, preprocess.frame(picture), tags)

@@ -10,22 +10,24 @@ import random
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int64
 from PIL import Image
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 from torchvision.transforms import v2
 
+from tagprism.datasets.parquet_shards import WINDOW
+from tagprism.datasets.shards import Blocks
 from tagprism.datasets.table import Targets
 from tagprism.errors import PictureError
 from tagprism.files import digest_bytes
 from tagprism.images.decode import open_picture
 from tagprism.images.preprocess import Preprocess
+from tagprism.images.stored import PictureFile
 from tagprism.training.recipe import AugmentTable
 
 
@@ -53,9 +55,26 @@ def shard(rows: Sequence[int], rank: int, count: int) -> tuple[int, ...]:
     return tuple(rows[len(rows) * rank // count : len(rows) * (rank + 1) // count])
 
 
-def epoch_order(count: int, *, seed: int, epoch: int) -> np.ndarray:
-    """Order of the training pictures in one epoch, (count,) numbers; a function of its arguments alone."""
-    return np.random.default_rng([seed, epoch]).permutation(count)
+def epoch_order(count: int, *, seed: int, epoch: int, blocks: Blocks | None = None) -> Int64[np.ndarray, " n"]:
+    """Order of the training pictures in one epoch, (count,) numbers; a function of its arguments alone.
+
+    Pictures that can only be read in blocks are shuffled in two steps, so that each block is read once: the blocks
+    among each other, then the pictures within each window of blocks. Where all blocks fit into one window the order is
+    that of pictures read singly.
+
+    Args:
+        count: n pictures.
+        seed: of the run.
+        epoch: 0, 1, ...
+        blocks: which pictures are read together; None where each is read by itself.
+    """
+    random = np.random.default_rng([seed, epoch])
+    if blocks is None or blocks.sizes.sum() <= WINDOW:
+        return random.permutation(count)
+    order = random.permutation(len(blocks.sizes))
+    window = np.empty(len(order), np.int64)
+    window[order] = np.cumsum(blocks.sizes[order]) // WINDOW
+    return np.lexsort((random.random(count), window[blocks.of]))
 
 
 class TrainingOrder(Sampler[BatchIndex]):
@@ -69,13 +88,23 @@ class TrainingOrder(Sampler[BatchIndex]):
         first: number of the batch to begin with (after a resume).
         rank: of this process.
         count: W processes.
+        blocks: which pictures are read together, see `epoch_order`.
     """
 
     def __init__(
-        self, pictures: int, batch_size: int, epochs: int, seed: int, first: int = 0, *, rank: int = 0, count: int = 1
+        self,
+        pictures: int,
+        batch_size: int,
+        epochs: int,
+        seed: int,
+        first: int = 0,
+        *,
+        rank: int = 0,
+        count: int = 1,
+        blocks: Blocks | None = None,
     ) -> None:
         self._pictures, self._batch_size, self._epochs, self._seed = pictures, batch_size, epochs, seed
-        self._first, self._rank, self._count = first, rank, count
+        self._first, self._rank, self._count, self._blocks = first, rank, count, blocks
         self.batches_per_epoch = math.ceil(pictures / batch_size)
 
     def __len__(self) -> int:
@@ -86,7 +115,7 @@ class TrainingOrder(Sampler[BatchIndex]):
         """Yield the batches from `first` on."""
         begun, begin = divmod(self._first, self.batches_per_epoch)
         for epoch in range(begun, self._epochs):
-            order = epoch_order(self._pictures, seed=self._seed, epoch=epoch)
+            order = epoch_order(self._pictures, seed=self._seed, epoch=epoch, blocks=self._blocks)
             for batch in range(begin if epoch == begun else 0, self.batches_per_epoch):
                 rows = order[batch * self._batch_size : (batch + 1) * self._batch_size]
                 yield BatchIndex(epoch, shard(rows.tolist(), self._rank, self._count))
@@ -188,7 +217,7 @@ class PixelBatches(Dataset[Batch]):
         seed: of the augmentation.
     """
 
-    files: Sequence[Path]
+    files: Sequence[PictureFile]
     keys: Sequence[str]
     targets: Targets
     preprocess: Preprocess
@@ -215,7 +244,7 @@ class PixelBatches(Dataset[Batch]):
         return Batch(torch.from_numpy(used), torch.from_numpy(stacked), targets, failed)
 
     def _pixels(self, row: int, epoch: int) -> np.ndarray:
-        image = open_picture(self.files[row], draft_size=self.preprocess.draft_size)
+        image = open_picture(self.files[row], draft_size=self.preprocess.draft_size, colour=self.preprocess.colour)
         if self.augmentation is None or epoch < 0:
             return self.preprocess.apply(image)
         image = self.augmentation(image, seed=self.seed, epoch=epoch, key=self.keys[row])

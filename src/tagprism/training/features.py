@@ -21,6 +21,7 @@ from tagprism.errors import InputError, PictureError
 from tagprism.files import cache_dir, replaced_whole
 from tagprism.images.digests import digest_pictures
 from tagprism.images.preprocess import Preprocess
+from tagprism.images.stored import PictureFile, reading_order
 from tagprism.images.stream import BATCH, process_pictures
 from tagprism.network.backbones import BackboneUnion, FeatureNetwork
 from tagprism.network.export import export_onnx
@@ -88,7 +89,7 @@ class FeatureCache:
 
 
 def compute_features(
-    files: Sequence[Path], network: FeatureNetwork, preprocess: Preprocess, progress: Progress = silent
+    files: Sequence[PictureFile], network: FeatureNetwork, preprocess: Preprocess, progress: Progress = silent
 ) -> Features:
     """Feature vectors of pictures, from the cache where they are there.
 
@@ -134,7 +135,7 @@ class StoredFeatures:
 
 @contextmanager
 def stored_features(
-    files: Sequence[Path],
+    files: Sequence[PictureFile],
     network: FeatureNetwork,
     preprocess: Preprocess,
     progress: Progress = silent,
@@ -158,7 +159,8 @@ def stored_features(
     try:
         known = cache.holds(digests.values())
         wanted = {digest: row for row, digest in reversed(digests.items()) if digest not in known}
-        missing = sorted(wanted.values())  # each content once, where it comes first
+        lacking = sorted(wanted.values())  # each content once, where it comes first
+        missing = [lacking[place] for place in reading_order([files[row] for row in lacking])]
         failed: dict[str, PictureError] = {}
         if missing:
             run = _engine(network, preprocess, weights)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import copy
 import logging
+import os
+import shutil
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -14,11 +16,12 @@ from typing import Any
 import lightning
 import torch
 from lightning.pytorch.callbacks import Callback
-from lightning.pytorch.loggers import CSVLogger
+from lightning.pytorch.loggers import Logger
 from lightning.pytorch.strategies import DDPStrategy
 from timm.layers.norm_act import convert_sync_batchnorm
 from torch import nn
 
+from tagprism.datasets.shards import blocks_of
 from tagprism.errors import InputError
 from tagprism.network.backbones import Backbone
 from tagprism.network.embedding_matrix import Network, Standardiser
@@ -32,12 +35,14 @@ from tagprism.training.batches import (
     TrainingOrder,
 )
 from tagprism.training.diversity_loss import SemanticDiversityLoss
+from tagprism.training.loggers import check_logger, open_loggers
 from tagprism.training.module import Checkpoints, EmbeddingTrainer, Speed, Speedometer, averaging
 from tagprism.training.networks import make_class_columns, make_head, make_prior
 from tagprism.training.older_runs import current_names
 from tagprism.training.prepare import Part, Prepared
 from tagprism.training.processes import ALONE, Processes, lost_peer
 
+_COMPILERS = (os.environ.get("CXX", "g++"), "g++", "clang++")
 _PRECISIONS: dict[str, Any] = {"32": "32-true", "bf16": "bf16-mixed", "fp16": "16-mixed"}
 
 
@@ -72,14 +77,18 @@ def fit(prepared: Prepared, folder: Path, progress: Progress = silent, processes
         processes: that train together.
 
     Raises:
-        InputError: a precision that this machine has not; no training picture can be opened; a custom loss, head or
-            backbone of another form; the processes do not see the same run.
+        InputError: a precision, compiler or logger that this machine has not; no training picture can be opened; a
+            custom loss, head or backbone of another form; the processes do not see the same run.
         MachineError: another of the processes ended.
     """
     recipe = prepared.recipe
     training = recipe.training
     if training.precision == "fp16" and not torch.cuda.is_available():
         raise InputError("fp16 needs a GPU.", where="training.precision", remedy="Use bf16 or 32.")
+    if training.compile and not torch.cuda.is_available() and not any(map(shutil.which, _COMPILERS)):
+        remedy = "Install g++ or clang++, or set it to false."
+        raise InputError("a compiler of C++ is not there.", where="training.compile", remedy=remedy)
+    check_logger(training.logger)
     torch.manual_seed(recipe.seed)
     vectors = torch.tensor(prepared.seen_vectors)
     head = untrained_head(prepared)
@@ -88,7 +97,11 @@ def fit(prepared: Prepared, folder: Path, progress: Progress = silent, processes
     if training.end_to_end:
         together = processes.count > 1 and has_batch_norm(prepared.backbone)
         backbone = synchronise_batch_norm(prepared.backbone) if together else prepared.backbone
-        trained = nn.Sequential(backbone, head).to(memory_format=torch.channels_last)
+        trained = nn.Sequential(backbone, head)
+        if training.channels_last:
+            trained = trained.to(memory_format=torch.channels_last)
+        if training.compile:
+            trained.compile()  # in place: its weights keep their names
     custom = prepared.custom.make_loss(vectors, recipe.loss.unlabelled) if prepared.custom else None
     loss = custom or SemanticDiversityLoss(vectors, **recipe.loss.model_dump())
     module = EmbeddingTrainer(trained, loss, ranking, training, recipe.seed, processes)
@@ -100,8 +113,9 @@ def fit(prepared: Prepared, folder: Path, progress: Progress = silent, processes
     with _quiet_lightning(), progress("training", len(order)) as advance:
         advance(first)
         speed = Speedometer(loader, advance)
-        trainer = _trainer(prepared, folder, order, validation is not None, speed, first, processes)
-        _run(trainer, module, loader, validation, last if first else None)
+        with open_loggers(recipe, folder, first, is_main=processes.is_main) as loggers:
+            trainer = _trainer(prepared, folder, order, validation is not None, speed, loggers, processes)
+            _run(trainer, module, loader, validation, last if first else None)
     if processes.is_main and module.failed and all(key in module.failed for key in prepared.train.keys):
         key, (_, message) = next(iter(module.failed.items()))
         raise InputError(
@@ -156,7 +170,7 @@ def _trainer(
     order: TrainingOrder,
     validates: bool,
     speed: Speedometer,
-    first: int,
+    loggers: list[Logger],
     processes: Processes,
 ) -> lightning.Trainer:
     training = prepared.recipe.training
@@ -182,7 +196,7 @@ def _trainer(
         limit_val_batches=1.0 if validates else 0,
         precision=_PRECISIONS[training.precision],
         callbacks=callbacks,
-        logger=CSVLogger(str(folder), name="log", version=f"from_batch_{first}", flush_logs_every_n_steps=1),
+        logger=loggers,
         log_every_n_steps=max(1, order.batches_per_epoch // 4),
         num_sanity_val_steps=0,
         enable_checkpointing=False,  # the Checkpoints callback writes them
@@ -216,6 +230,7 @@ def _training_loader(prepared: Prepared, first: int, processes: Processes) -> tu
         first,
         rank=processes.rank,
         count=processes.count,
+        blocks=blocks_of(part.files) if part.features is None else None,
     )
     augmentation = Augmentation(recipe.augment, prepared.preprocess)
     return _loader(prepared, part, order, augmentation), order

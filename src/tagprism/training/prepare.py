@@ -18,6 +18,7 @@ from tagprism.datasets.table import ImageTable, Targets
 from tagprism.errors import InputError, PictureError
 from tagprism.images.digests import digest_pictures
 from tagprism.images.preprocess import Preprocess
+from tagprism.images.stored import PictureFile
 from tagprism.labels.encoders.encoder import LabelEncoder, load_encoder
 from tagprism.labels.label_space import LabelSpace
 from tagprism.labels.vocabulary import Role, Vocabulary
@@ -47,7 +48,7 @@ class Part:
     """
 
     keys: Sequence[str]
-    files: Sequence[Path]
+    files: Sequence[PictureFile]
     digests: tuple[str, ...]
     targets: Targets
     features: Float32[np.ndarray, "n C"] | None
@@ -194,6 +195,7 @@ def make_preprocess(recipe: Recipe, backbone: Backbone) -> Preprocess:
             "resize": recipe.model.resize or backbone.resize,
             "pad_color": backbone.pad_color,
             "trim": recipe.model.trim,
+            "colour": recipe.images.colour,
             "interpolation": "bilinear" if backbone.interpolation == "bilinear" else "bicubic",
             "mean": (0.0, 0.0, 0.0) if plain else backbone.mean,
             "std": (1.0, 1.0, 1.0) if plain else backbone.std,

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import tomllib
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Any, Literal, Self, TypeAlias
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from tagprism.errors import InputError
+from tagprism.images.colour import Colour
 from tagprism.labels.label_space import SpacePart
 from tagprism.training.older_runs import current_settings, other_name
+
+LoggerName: TypeAlias = Literal["csv", "tensorboard", "wandb"]
 
 
 class _Table(BaseModel):
@@ -22,6 +25,12 @@ class LabelTable(_Table):
 
     parts: tuple[SpacePart, ...] = Field(default=(SpacePart(encoder="minilm"),), min_length=1)
     reduce: int | None = Field(default=None, ge=1, description="size after reduction; all dimensions when absent")
+
+
+class ImagesTable(_Table):
+    """`[images]`: how pictures are opened."""
+
+    colour: Colour = Field(default="srgb", description="colour profiles and transparency: used, or passed over")
 
 
 class ModelTable(_Table):
@@ -96,6 +105,9 @@ class TrainingTable(_Table):
     validation: float = Field(default=0.1, ge=0, lt=1, description="share of the training pictures kept to choose by")
     choose: Literal["best", "last"] = Field(default="last", description="weights kept: best validation mAP, or last")
     workers: int = Field(default=2, ge=0, description="processes that decode pictures in end-to-end training")
+    channels_last: bool = Field(default=True, description="pixels stored channel by channel last, end to end")
+    compile: bool = Field(default=False, description="torch.compile of the network in end-to-end training")
+    logger: LoggerName = Field(default="csv", description="curves in a CSV file; also for TensorBoard, or W&B")
 
     @field_validator("precision", mode="before")
     @classmethod
@@ -133,6 +145,7 @@ class Recipe(_Table):
     name: str = Field(min_length=1)
     seed: int = Field(default=0, ge=0, lt=2**32)
     labels: LabelTable = LabelTable()
+    images: ImagesTable = ImagesTable()
     model: ModelTable = ModelTable()
     loss: LossTable = LossTable()
     augment: AugmentTable = AugmentTable()

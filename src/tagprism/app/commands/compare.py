@@ -81,7 +81,7 @@ def compare(
     if ratio_to is not None and ratio_to not in names:
         raise InputError(f"there is no row `{ratio_to}`.", where="--ratio-to", remedy=f"Rows: {', '.join(names)}.")
     chosen: list[str | None] = [split] if split is None or "#" in split else [*split_names(split)]
-    table, first = open_data(data, chosen[0])
+    table, first = open_data(data, chosen[0], console.progress(quiet))
     splits = [first, *(load_split(one, table) for one in chosen[1:] if one is not None)]
     if pseudo_unseen is not None:
         splits = [drawn for one in splits for drawn in choosing_splits(one, pseudo_unseen)]

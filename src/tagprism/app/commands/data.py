@@ -1,4 +1,4 @@
-"""`tagprism data`: look at a data set, write its lists, draw splits, join several, or fetch one."""
+"""`tagprism data`: look at a data set, write its lists, draw splits, join several, write shards, or fetch one."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from tagprism.datasets.splits import Split
     from tagprism.datasets.table import ImageTable
 
-app = typer.Typer(help="Data sets: info, lists, labels, split, join, fetch.", no_args_is_help=True)
+app = typer.Typer(help="Data sets: info, lists, labels, split, join, shards, fetch.", no_args_is_help=True)
 
 Data = Annotated[str, typer.Argument(help=DATA_HELP)]
 
@@ -36,7 +36,7 @@ def info(
     from tagprism.datasets.registry import default_split, open_dataset
     from tagprism.datasets.splits import load_split
 
-    table = open_dataset(data)
+    table = open_dataset(data, console.progress(quiet=False))
     description: dict[str, Any] = dict(table.info())
     chosen = load_split(split, table) if split is not None else default_split(data, table)
     if chosen is not None:
@@ -189,6 +189,26 @@ def join(
     return console.report_skipped(
         (f"{name}/{one.key}", one.message) for name, table in tables.items() for one in table.skipped
     )
+
+
+@app.command()
+def shards(
+    data: Data,
+    out: Annotated[Path, typer.Option(help="Folder to write; read it as parquet:'OUT/*' or webdataset:'OUT/*'.")],
+    format: Annotated[Literal["parquet", "webdataset"], typer.Option(help="What the shards are.")] = "webdataset",
+    per_shard: Annotated[int, typer.Option(min=1, help="Pictures a shard.")] = 1000,
+    quiet: Quiet = False,
+) -> int:
+    """Write a data set as shards, large files for network disks; run again to continue after an interruption."""
+    from tagprism.datasets.registry import open_dataset
+    from tagprism.datasets.write_shards import write_shards
+
+    progress = console.progress(quiet)
+    table = open_dataset(data, progress)
+    skipped = write_shards(table, out, format, per_shard=per_shard, progress=progress)
+    pattern = "*.parquet" if format == "parquet" else "*.tar"
+    console.say(f"{len(table) - len(skipped)} pictures: --data '{format}:{out}/{pattern}'", quiet=quiet)
+    return console.report_skipped((one.key, one.message) for one in (*table.skipped, *skipped))
 
 
 @app.command()

@@ -20,6 +20,7 @@ from tagprism.errors import InputError, NothingToDoError, PictureError, Tagprism
 if TYPE_CHECKING:
     import numpy as np
 
+    from tagprism.images.stored import PictureFile
     from tagprism.tagging.collapse import Collapse
 
 _EXTRAS = {"train": ("torch", "torchvision", "timm", "lightning", "onnxscript", "transformers")}
@@ -136,7 +137,7 @@ def _measure(
     return console.report_skipped(skipped)
 
 
-def _files(photos: list[Path], data: str | None, split: str | None) -> list[Path]:
+def _files(photos: list[Path], data: str | None, split: str | None) -> list[Path] | list[PictureFile]:
     """The pictures that were named: files and folders, or the test pictures of a data set (all, without a split)."""
     from tagprism.datasets.registry import default_split, open_dataset
     from tagprism.datasets.splits import load_split

@@ -49,7 +49,7 @@ def evaluate(
         )
     if engine == "torch":
         _use_torch(tagger, model)
-    table, chosen = open_data(data, split)
+    table, chosen = open_data(data, split, console.progress(quiet))
     if chosen.protocol is not None:
         console.say(chosen.protocol.summary(), quiet=quiet)
     protocol = EvaluationProtocol(tuple(k or (3, 5)), unknown, allow_leak=allow_leak, neighbours=neighbours)
@@ -58,7 +58,8 @@ def evaluate(
     )
     result = replace(measured, provenance={**measured.provenance, "engine": engine})
     if report is not None:
-        write_report(report, report_of(result))
+        counts = table.label_counts(chosen.train, result.names)
+        write_report(report, report_of(result, tagger.bundle.path.parent, counts))
         console.say(f"report: {report}", quiet=quiet)
     if format == "json":
         console.write_json(result.to_json())

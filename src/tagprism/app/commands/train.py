@@ -53,7 +53,7 @@ def train(
     try:
         words = read_phrases(vocabulary, console.say, as_written=True) if vocabulary is not None else None
         with processes.main_first("data"):
-            table, chosen = open_data(data, split)
+            table, chosen = open_data(data, split, console.progress(quiet))
         run = train_run(
             resolved,
             table,

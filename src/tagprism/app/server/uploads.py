@@ -44,8 +44,9 @@ def read_upload(data: bytes, tagger: Tagger, where: str, *, preview: bool) -> Up
     Raises:
         PictureError: it is no picture that can be used.
     """
-    image = open_picture(data, draft_size=tagger.preprocess.draft_size, where=where)
-    pixels, address = tagger.preprocess.apply(image), None
+    its = tagger.preprocess
+    image = open_picture(data, draft_size=its.draft_size, where=where, colour=its.colour)
+    pixels, address = its.apply(image), None
     if preview:
         address = f"data:image/jpeg;base64,{base64.b64encode(small(data, Size.large, where=where)).decode()}"
     return Upload(image.width, image.height, pixels, digest_bytes(data), address)

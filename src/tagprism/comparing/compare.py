@@ -21,7 +21,6 @@ from tagprism.evaluation.protocols import Evaluation, EvaluationProtocol, Unveri
 from tagprism.evaluation.published import Entry, comparable_groups, published_for
 from tagprism.evaluation.table import Layout, as_text, comparison_markdown, comparison_table, lay_out
 from tagprism.files import digest_json, write_json
-from tagprism.network.open_clip_models import PREFIX
 from tagprism.progress import Progress, silent
 from tagprism.provenance import made_with
 from tagprism.training.networks import imagenet_labels
@@ -253,7 +252,7 @@ def _published(table: ImageTable, splits: Sequence[Split]) -> tuple[Entry, ...]:
 def _against_clip(rows: Sequence[Method | OwnMethod], results: Mapping[str, Sequence[Evaluation]]) -> Iterable[str]:
     """Whether each recipe beats each plain CLIP: it must, or the table says so."""
     ours = [row for row in rows if isinstance(row, OwnMethod) or row.kind == "recipe"]
-    clips = [row for row in rows if isinstance(row, Method) and row.kind.startswith(PREFIX)]
+    clips = [row for row in rows if isinstance(row, Method) and row.is_plain_clip]
     for rival in clips:
         for own in ours:
             yield verdict(own.name, results[own.name], rival.name, results[rival.name])

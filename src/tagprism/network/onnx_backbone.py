@@ -35,6 +35,7 @@ class OnnxBackbone(Backbone):
     """
 
     projection: Tensor
+    network = None  # it is no module of torch
 
     def __init__(self, spec: str) -> None:
         nn.Module.__init__(self)

@@ -207,6 +207,8 @@ def authors_recipe(recipe: Recipe) -> Recipe:
 
 def pooled_recipe(recipe: Recipe) -> Recipe:
     """The same recipe on pooled features, for rivals that know nothing else."""
+    if recipe.model.rows_from != "patches":
+        return recipe
     return recipe.model_copy(update={"model": recipe.model.model_copy(update={"rows_from": "pooled"})})
 
 

@@ -51,7 +51,9 @@ def open_backbone(model: ModelTable, *, weights: str | None = None, backbone: Ba
         InputError: no such network, or a size of pictures, patches or ImageNet-1k classifier that it has not.
         MachineError: its weights cannot be had.
     """
-    backbone = backbone or make_backbone(model.backbone, weights or model.weights)
+    backbone = backbone or make_backbone(
+        model.backbone, weights or model.weights, size=model.image_size, own_pooling=model.rows_from == "token"
+    )
     own = backbone.image_size
     size = (model.image_size, model.image_size) if model.image_size else own
     if isinstance(backbone, ClipBackbone | OnnxBackbone) and size != own:
@@ -142,7 +144,8 @@ def imagenet_classifier(backbone: Backbone) -> torch.nn.Linear:
         raise InputError(
             "has no ImageNet-1k classifier, which the prior, the class columns and ConSE need.",
             where=backbone.name,
-            remedy="Choose pretrained ImageNet-1k weights, or set model.prior = 0 and model.class_columns = 0.",
+            remedy="Choose pretrained ImageNet-1k weights (of a transformer with a class token also model.rows_from = "
+            '"token"), or set model.prior = 0 and model.class_columns = 0.',
         )
     return backbone.classifier
 

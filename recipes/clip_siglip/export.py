@@ -5,7 +5,7 @@
     python recipes/clip_siglip/export.py local-dir:FOLDER --into DIR/mine            # your own, with open_clip's config
 
 `onnx:DIR/coca` is then a backbone and a label encoder of a recipe, also where `open_clip:` refuses the text tower:
-CoCa, SigLIP, and those with a tokenizer of transformers. Both graphs are checked against open_clip (cosine above 0.9999).
+CoCa, SigLIP, and those with a tokenizer of transformers. Both graphs are checked against open_clip (cosine 0.9999).
 Needs `pip install "tagprism[train,clip]"`.
 """
 

@@ -1,16 +1,11 @@
-"""The rows of a comparison: recipes, variants of one, rivals on its pictures, and methods of a user's own."""
+"""The rows of a comparison that are trained: recipes, variants of one, and rivals on its pictures."""
 
 from __future__ import annotations
 
 import tomllib
-from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
-from tagprism.bundle.open_model import open_model
-from tagprism.datasets.splits import Split
-from tagprism.datasets.table import ImageTable
 from tagprism.errors import InputError
 from tagprism.labels.label_space import SpacePart
 from tagprism.network.onnx_backbone import OnnxBackbone
@@ -88,39 +83,6 @@ class Method:
         """The same row with the recipe's seed raised by `number`."""
         seed = (self.recipe.seed + number) % 2**32
         return replace(self, recipe=self.recipe.model_copy(update={"seed": seed}))
-
-
-@dataclass(frozen=True)
-class OwnMethod:
-    """A row that a function of your own computes, such as a model with another loss.
-
-    Args:
-        name: of the row.
-        run: called with the table, a split and a seed (0, 1, ...) for every split and seed. Gives what `evaluate`
-            measures: a model, a finished Run or its path, or scores (N, L) of the test pictures. Nothing is kept.
-        seeded: whether another seed gives another result; else it is measured once a split, as a finished model is.
-    """
-
-    name: str
-    run: Callable[[ImageTable, Split, int], Any]
-    seeded: bool = True
-
-
-def finished(models: Sequence[str]) -> list[OwnMethod]:
-    """Rows of finished models, however they were trained: end to end, imported, by others.
-
-    Args:
-        models: paths of RUNs or BUNDLEs, or names as `load` takes them; one is measured on splits that it was not
-            trained on, or refused.
-
-    Raises:
-        InputError: one is not there, or is no finished model.
-    """
-    for model in models:
-        open_model(model)  # before another row is trained
-    short = [Path(model).name or model for model in models]
-    names = short if len(set(short)) == len(short) else list(models)
-    return [OwnMethod(name, lambda *_, its=its: its, seeded=False) for name, its in zip(names, models, strict=True)]
 
 
 def baseline(kind: str, recipe: Recipe) -> Method:

@@ -59,16 +59,19 @@ def compare(
     quiet: Quiet = False,
 ) -> int:
     """Train and measure several recipes on the same pictures; over all splits of a file when none is chosen."""
-    console.require_extra("train", "torch")
+    if recipe is not None:
+        console.require_extra("train", "torch")
     from tagprism.comparing.compare import choosing_splits
     from tagprism.comparing.compare import compare as run
-    from tagprism.comparing.methods import NEIGHBOURS, Method, OwnMethod, finished, read_variants
+    from tagprism.comparing.rows import OwnMethod, finished
     from tagprism.datasets.registry import open_data
     from tagprism.datasets.splits import load_split, split_names
     from tagprism.training.recipe import load_recipe
 
     rows: list[Method | OwnMethod] = list(finished(model or []))
     if recipe is not None:
+        from tagprism.comparing.methods import NEIGHBOURS, Method, read_variants
+
         base = load_recipe(recipe, tuple(sets or ()))
         own = [Method(base.name, base)]
         own += read_variants(variants, recipe, tuple(sets or ())) if variants is not None else []

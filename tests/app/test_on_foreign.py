@@ -93,6 +93,25 @@ def test_evaluate_index_and_search(run: Path, there: dict[str, str], world: Worl
     assert len(found.stdout.splitlines()) == 5, found.stderr.decode()
 
 
+def test_compare_of_finished_models_without_torch(run: Path, there: dict[str, str], clip: Path, world: World) -> None:
+    code = (
+        "import os, runpy, sys\n"
+        f"os.environ.update({there!r})\n"
+        "sys.modules.update(torch=None, timm=None, lightning=None, onnx=None, open_clip=None)\n"
+        "sys.argv[0] = 'tagprism'\n"
+        "runpy.run_module('tagprism', run_name='__main__')\n"
+    )
+    arguments = ("compare", "--model", run, "--model", clip, *world.on(0), "--format", "json", "--quiet")
+    done = python(code, *arguments)
+    assert done.returncode == 0, done.stderr.decode()
+    found = json.loads(done.stdout)
+    assert set(found["methods"]) == {"run", "small-clip"}
+    (verdict,) = found["verdicts"]
+    assert "run " in verdict and "small-clip" in verdict
+    refused = python(code, "compare", world.recipe, *world.on(0))
+    assert refused.returncode == 2 and b"tagprism[train]" in refused.stderr
+
+
 def test_missing_and_changed_files_are_told(run: Path, there: dict[str, str], clip: Path, tmp_path: Path) -> None:
     tag = ("tag", PHOTO, "--model", run, "--top-k", "2", "--format", "jsonl", "--quiet")
     gone = command(*tag, environment=there | {"HF_HOME": str(tmp_path / "empty")})

@@ -210,7 +210,7 @@ def _config(**changes: Any) -> Callable[[str], str]:
 @pytest.mark.parametrize(
     ("spoil", "words"),
     [
-        (_config(format=3), ("bundle format 3", "reads formats 1 and 2", "Install")),
+        (_config(format=4), ("bundle format 4", "reads formats 1 to 3", "Install")),
         (_config(format="1"), ("bundle format 1",)),
         (_config(vectors="many"), ("not a bundle's config",)),
         (_config(surprise=1), ("not a bundle's config",)),

@@ -15,7 +15,8 @@ from tagprism.bundle.score import scoring_vectors
 from tagprism.comparing import experiment as module
 from tagprism.comparing.compare import compare
 from tagprism.comparing.experiment import Experiment
-from tagprism.comparing.methods import Method, OwnMethod, baseline
+from tagprism.comparing.methods import Method, baseline
+from tagprism.comparing.rows import OwnMethod
 from tagprism.datasets.splits import Split, load_split
 from tagprism.datasets.table import ImageTable
 from tagprism.datasets.tagged import open_tagged

@@ -3,7 +3,8 @@
 `model.onnx` (pixels -> picture records), `vocabulary.safetensors`, `config.json`, `trained_on.safetensors`
 (digests of the training pictures, for the leak check), `README.md` (model card), `text/` (the label space; its
 encoders may be elsewhere) and optionally `calibration.safetensors` (probabilities) and `classes.safetensors` (the
-affinities of labels to the classes of the class columns).
+affinities of labels to the classes of the class columns). A bundle on top of a foreign model (`referring`) refers to
+its files or has them in `network/`.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from __future__ import annotations
 import json
 from functools import cached_property
 from pathlib import Path, PurePosixPath, PureWindowsPath
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import numpy as np
 from jaxtyping import Float32
@@ -24,9 +25,15 @@ from tagprism.bundle.record import Records, Shape
 from tagprism.bundle.score import ClassAffinity
 from tagprism.errors import InputError
 from tagprism.files import digest_file
+from tagprism.labels.encoders.reference import ForeignReference
 from tagprism.labels.vocabulary import Vocabulary
 
+if TYPE_CHECKING:
+    from tagprism.bundle.foreign.model import ForeignModel
+    from tagprism.bundle.referring import ReferringNetwork
+
 FORMAT = 2  # of format 1 the network's output is another (`onnx_model.RecordNetwork`)
+REFERRING = 3  # the network takes the vectors of a foreign one (`referring`); older versions cannot read it
 MODEL, VOCABULARY, CONFIG, TEXT = "model.onnx", "vocabulary.safetensors", "config.json", "text"
 TRAINED_ON, CALIBRATION, CLASSES = "trained_on.safetensors", "calibration.safetensors", "classes.safetensors"
 _LONGEST_CONFIG = 64 << 20  # bytes; a hundred thousand labels need 2 MB
@@ -66,13 +73,14 @@ class BundleConfig(BaseModel):
         calibration: how the probabilities were fitted; None where there are none.
         precision: how the network's weights are stored: `fp16` computes in float32, `int8` has int8 convolutions.
         provenance: recipe, seed, versions, digests of data, split and vocabulary, commit.
+        foreign: the foreign model whose vectors `model.onnx` takes in place of pixels; None where it takes pixels.
         formerly: digests of earlier copies that give the same numbers; an index made with one still fits.
         digests: SHA-256 of the bundle's files, checked when it is opened.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    format: Literal[1, 2] = 2
+    format: Literal[1, 2, 3] = 2
     name: str
     vectors: Annotated[int, Field(ge=1, le=4096)]
     dimension: Annotated[int, Field(ge=1, le=1 << 16)]
@@ -89,6 +97,7 @@ class BundleConfig(BaseModel):
     digests: dict[_File, _Digest]
     calibration: dict[str, int] | None = None
     formerly: tuple[_Digest, ...] = ()
+    foreign: ForeignReference | None = None
 
 
 class Bundle:
@@ -115,7 +124,7 @@ class Bundle:
 
     def _verify(self, *, text: bool) -> None:
         for name, digest in self.config.digests.items():
-            if name.startswith(f"{TEXT}/") != text:
+            if name.startswith(f"{TEXT}/") != text or (self.config.foreign and name.startswith("network/")):
                 continue
             if not (self.path / name).is_file() or digest_file(self.path / name) != digest:
                 raise InputError(
@@ -157,22 +166,51 @@ class Bundle:
 
     @property
     def shape(self) -> Shape:
-        """Size of a picture's record; the network is loaded for it, and checked."""
-        return self.model.shape
+        """Size of a picture's record; the network is loaded and checked, but for a foreign one, which is large."""
+        its = self.config
+        return Shape(its.vectors, its.dimension, 1 + its.class_columns) if its.foreign else self.model.shape
 
     @cached_property
-    def model(self) -> RecordNetwork:
+    def model(self) -> RecordNetwork | ReferringNetwork:
         """The network, loaded on first use.
 
         Raises:
-            InputError: it cannot be run, or does not fit the config.
+            InputError: it cannot be run, does not fit the config, or the foreign model that it takes is not here.
         """
         threads = 1  # whoever has many pictures calls it from several threads
         model = RecordNetwork(self.path / MODEL, self.config.dimension, threads=threads)
-        self._check_shapes(model)
-        return model
+        whole = model if self.foreign is None else self.on_foreign(model)
+        self._check_shapes(whole)
+        return whole
 
-    def _check_shapes(self, model: RecordNetwork) -> None:
+    @cached_property
+    def foreign(self) -> ForeignModel | None:
+        """The foreign model that this bundle is on top of, its files checked; None where it holds its whole network.
+
+        Raises:
+            InputError: it is not on this machine, or its files are others.
+        """
+        from tagprism.bundle.referring import open_reference  # which opens bundles, too
+
+        return None if self.config.foreign is None else open_reference(self.config.foreign, self.path)
+
+    def on_foreign(self, own: RecordNetwork) -> ReferringNetwork:
+        """A network that takes the foreign model's vectors, as one that takes pixels.
+
+        Raises:
+            InputError: the vectors do not fit.
+        """
+        from tagprism.bundle.referring import ReferringNetwork
+
+        foreign, size = self.foreign, (self.config.preprocess.get("height"), self.config.preprocess.get("width"))
+        found = next(iter(own.shapes.values()))
+        its = None if foreign is None else foreign.layout.vision.preprocess
+        if foreign is None or its is None or found[1:] != [foreign.config.dimension] or (its.height, its.width) != size:
+            what = f"its network takes {found[1:]} numbers or other pictures than the foreign network gives and takes."
+            raise InputError(what, where=str(self.path / MODEL), remedy="Copy the bundle again.")
+        return ReferringNetwork(foreign.model, own, (its.height, its.width))
+
+    def _check_shapes(self, model: RecordNetwork | ReferringNetwork) -> None:
         config = self.config
         pixels = [3, config.preprocess.get("height"), config.preprocess.get("width")]
         found = next(iter(model.shapes.values()))
@@ -221,7 +259,7 @@ class Bundle:
         Raises:
             InputError: this bundle's network does not say where anything comes from.
         """
-        if self.config.places is None:
+        if self.config.places is None or self.config.foreign is not None:
             raise InputError(
                 "cannot say where in a picture a tag comes from: its backbone's features are not the plain mean of a "
                 "feature map, or an older tagprism made it.",
@@ -237,7 +275,9 @@ class Bundle:
             InputError: as `places`.
         """
         _ = self.places
-        return self.model.placed(pixels)
+        network = self.model
+        assert isinstance(network, RecordNetwork), "a bundle on a foreign model has no places"
+        return network.placed(pixels)
 
     @cached_property
     def trained_images(self) -> frozenset[str]:
@@ -262,9 +302,9 @@ def _read_config(file: Path) -> BundleConfig:
         version = values["format"]
     except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
         raise InputError(f"is not a bundle's config ({error}).", where=str(file)) from error
-    if version not in (1, FORMAT):
+    if version not in (1, FORMAT, REFERRING):
         raise InputError(
-            f"has bundle format {version}; this tagprism reads formats 1 and {FORMAT}.",
+            f"has bundle format {version}; this tagprism reads formats 1 to {REFERRING}.",
             where=str(file),
             remedy="Install the tagprism version that wrote it, or a newer one.",
         )

@@ -22,7 +22,16 @@ from tagprism.progress import Progress, silent
 
 HUB = "hf-hub:"
 _HUB_NAME = re.compile(r"([\w][\w.-]{0,95}/[\w][\w.-]{0,95})(?:@([\w][\w./-]*))?(?:#(\w+))?", re.ASCII)
-_FILES = [CONFIG, MODEL, "*.safetensors", CARD, f"{TEXT}/*/*.json", f"{TEXT}/*/*.onnx", f"{TEXT}/**.safetensors"]
+_FILES = [
+    CONFIG,
+    MODEL,
+    "*.safetensors",
+    CARD,
+    f"{TEXT}/*/*.json",
+    f"{TEXT}/*/*.onnx",
+    f"{TEXT}/**.safetensors",
+    "network/*",  # of a bundle that brings the foreign files (`referring`)
+]
 _MB = 1_000_000
 
 
@@ -82,6 +91,12 @@ def fetch_model(name: HubName, *, renew: bool = False, progress: Progress = sile
         if here is None or not _whole(here, name):
             raise
         return here  # brought from another machine, or by another program
+
+
+def cached_model(name: HubName) -> Path | None:
+    """Snapshot of a repository in the hub's cache; None where it is not there, or not whole. Asks nobody."""
+    here = _here(name)
+    return here if here is not None and _whole(here, name) else None
 
 
 def remove_model(name: HubName) -> int:

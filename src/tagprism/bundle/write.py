@@ -13,7 +13,7 @@ from typing import Any, TypeAlias
 import numpy as np
 from safetensors.numpy import save_file
 
-from tagprism.bundle.bundle import CLASSES, CONFIG, FORMAT, TEXT, TRAINED_ON, Bundle, BundleConfig
+from tagprism.bundle.bundle import CLASSES, CONFIG, FORMAT, REFERRING, TEXT, TRAINED_ON, Bundle, BundleConfig
 from tagprism.bundle.card import CARD
 from tagprism.bundle.score import ClassAffinity
 from tagprism.errors import InputError
@@ -64,8 +64,10 @@ def write_bundle(
             for file in sorted(folder.rglob("*"))
             if file.is_file()
         }
-        checked = BundleConfig.model_validate({"format": FORMAT, **config, "digests": digests})
-        write_json(folder / CONFIG, checked.model_dump(mode="json"))
+        form = REFERRING if config.get("foreign") else FORMAT
+        checked = BundleConfig.model_validate({"format": form, **config, "digests": digests})
+        without = set() if checked.foreign else {"foreign"}  # which older versions would not understand
+        write_json(folder / CONFIG, checked.model_dump(mode="json", exclude=without))
         write_text(folder / CARD, card)
         _ = Bundle(folder).model
     return Bundle(into)

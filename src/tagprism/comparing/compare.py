@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rich.table import Table
 
-from tagprism.comparing.experiment import Experiment
-from tagprism.comparing.methods import Method, OwnMethod
+from tagprism.comparing.rows import OwnMethod
 from tagprism.datasets.splits import Split, hold_out_validation, pseudo_unseen
 from tagprism.datasets.table import ImageTable
 from tagprism.errors import InputError
@@ -21,11 +21,13 @@ from tagprism.evaluation.protocols import Evaluation, EvaluationProtocol, Unveri
 from tagprism.evaluation.published import Entry, comparable_groups, published_for
 from tagprism.evaluation.table import Layout, as_text, comparison_markdown, comparison_table, lay_out
 from tagprism.files import digest_json, write_json
-from tagprism.network.open_clip_models import PREFIX
 from tagprism.progress import Progress, silent
 from tagprism.provenance import made_with
-from tagprism.training.networks import imagenet_labels
 from tagprism.training.recipe import Recipe
+
+if TYPE_CHECKING:  # these need torch, and a comparison of finished models does not
+    from tagprism.comparing.experiment import Experiment
+    from tagprism.comparing.methods import Method
 
 
 @dataclass(frozen=True, eq=False)
@@ -147,7 +149,7 @@ def compare(
         >>> list(compare([recipe, single], table, split).results)
         ['small', 'M=1']
     """
-    rows = [Method(one.name, one) if isinstance(one, Recipe) else one for one in methods]
+    rows = [_row(one) for one in methods]
     parts = [splits] if isinstance(splits, Split) else list(splits)
     names = [row.name for row in rows]
     if len(set(names)) != len(names):
@@ -160,19 +162,24 @@ def compare(
     ks = tuple(ks) or tuple(sorted({k for entry in entries for k in entry.ks})) or (3,)
     results: dict[str, list[Evaluation]] = {name: [] for name in names}
     skipped = {one.key: one.message for one in table.skipped}
+    protocol = EvaluationProtocol(ks=ks, unknown=EvaluationProtocol(unknown=unknown).unknown_for(table.kind))
     for split in parts:
-        experiment = Experiment(table, split, ks, EvaluationProtocol(unknown=unknown).unknown_for(table.kind), progress)
-        for row in sorted(rows, key=lambda row: isinstance(row, Method)):  # what is refused at once comes first
+        trains = any(not isinstance(row, OwnMethod) for row in rows)
+        experiment = _experiment(table, split, protocol, progress) if trains else None
+        for row in sorted(rows, key=lambda row: not isinstance(row, OwnMethod)):  # what is refused at once comes first
             found = []
-            for number in range(seeds if isinstance(row, Method) or row.seeded else 1):
+            for number in range(seeds if not isinstance(row, OwnMethod) or row.seeded else 1):
                 if begins is not None:
                     begins(f"{split.name}: {row.name}" + f", seed {number + 1} of {seeds}" * (seeds > 1))
                 if isinstance(row, OwnMethod):
-                    found.append(_own(experiment, row, number))
+                    result = evaluate(row.run(table, split, number), table, split, protocol=protocol, progress=progress)
+                    found.append(result.evaluation)
+                    skipped |= {key: error.message for key, error in result.skipped}
                 else:
+                    assert experiment is not None
                     found.append(run_method(experiment, row.with_seed(number), out))
             results[row.name].append(mean_over_seeds(found))
-        skipped |= experiment.skipped
+        skipped |= experiment.skipped if experiment is not None else {}
     finished = {name: tuple(evaluations) for name, evaluations in results.items()}
     return Comparison(
         finished,
@@ -181,7 +188,7 @@ def compare(
         table.kind.partition(":")[0],
         entries,
         tuple(_against_clip(rows, finished)),
-        frozenset(imagenet_labels(table.labels)),
+        _known_to_imagenet(table.labels),
         skipped,
         made_with() | {"data": table.digest, "splits": {split.name: split.digest for split in parts}},
     )
@@ -236,12 +243,27 @@ def run_method(experiment: Experiment, method: Method, kept_in: Path | None) -> 
     return evaluation
 
 
-def _own(experiment: Experiment, method: OwnMethod, seed: int) -> Evaluation:
-    table, split = experiment.table, experiment.split
-    protocol = EvaluationProtocol(ks=experiment.ks, unknown=experiment.unknown)
-    result = evaluate(method.run(table, split, seed), table, split, protocol=protocol, progress=experiment.progress)
-    experiment.skipped.update({key: error.message for key, error in result.skipped})
-    return result.evaluation
+def _row(one: Recipe | Method | OwnMethod) -> Method | OwnMethod:
+    if not isinstance(one, Recipe):
+        return one
+    from tagprism.comparing.methods import Method
+
+    return Method(one.name, one)
+
+
+def _experiment(table: ImageTable, split: Split, protocol: EvaluationProtocol, progress: Progress) -> Experiment:
+    from tagprism.comparing.experiment import Experiment
+
+    return Experiment(table, split, protocol.ks, protocol.unknown_for(table.kind), progress)
+
+
+def _known_to_imagenet(labels: Sequence[str]) -> frozenset[str]:
+    """Labels that are names of ImageNet classes; none where timm, which lists the names, is not installed."""
+    if importlib.util.find_spec("timm") is None:
+        return frozenset()
+    from tagprism.training.networks import imagenet_labels
+
+    return frozenset(imagenet_labels(labels))
 
 
 def _published(table: ImageTable, splits: Sequence[Split]) -> tuple[Entry, ...]:
@@ -252,8 +274,8 @@ def _published(table: ImageTable, splits: Sequence[Split]) -> tuple[Entry, ...]:
 
 def _against_clip(rows: Sequence[Method | OwnMethod], results: Mapping[str, Sequence[Evaluation]]) -> Iterable[str]:
     """Whether each recipe beats each plain CLIP: it must, or the table says so."""
-    ours = [row for row in rows if isinstance(row, OwnMethod) or row.kind == "recipe"]
-    clips = [row for row in rows if isinstance(row, Method) and row.kind.startswith(PREFIX)]
+    ours = [row for row in rows if not row.is_plain_clip and (isinstance(row, OwnMethod) or row.kind == "recipe")]
+    clips = [row for row in rows if row.is_plain_clip]
     for rival in clips:
         for own in ours:
             yield verdict(own.name, results[own.name], rival.name, results[rival.name])

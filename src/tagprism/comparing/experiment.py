@@ -38,6 +38,8 @@ from tagprism.images.preprocess import Preprocess
 from tagprism.images.stored import PictureFile
 from tagprism.network.backbones import FeatureNetwork
 from tagprism.network.embedding_matrix import Standardiser
+from tagprism.network.onnx_backbone import OnnxBackbone
+from tagprism.network.onnx_models import ONNX
 from tagprism.network.open_clip_backbone import ClipBackbone
 from tagprism.network.open_clip_models import PREFIX
 from tagprism.progress import Progress, silent
@@ -111,6 +113,8 @@ class Experiment:
         kind, recipe = method.kind, method.recipe
         if kind.startswith(PREFIX):
             return self._clip(kind)
+        if kind.startswith(ONNX):
+            return self._plain(kind, recipe)
         if kind == "decoder":
             return self._decoder(self._prepare(pooled_recipe(recipe), self.split))
         if kind in ("conse", "ridge", *WITH_PRIOR):
@@ -192,12 +196,24 @@ class Experiment:
     def _clip(self, spec: str) -> Evaluation:
         """Cosines of an open_clip model, as they are, on its own preparation of pictures."""
         backbone = ClipBackbone(spec)
-        own = Recipe(name=spec, model=ModelTable(backbone=spec))
-        features = self.test_features(backbone, make_preprocess(own, backbone))
+        features = self.test_features(backbone, make_preprocess(_on(spec), backbone))
         with torch.inference_mode():
             pictures = backbone.embed(torch.from_numpy(features.vectors)).numpy()
         records = Records(pictures[:, None], np.zeros_like(pictures[:, :1]))  # scores as they are
         return self._measure(records, clip_label_vectors(spec, self.names), features.rows, spec)
+
+    def _plain(self, spec: str, recipe: Recipe) -> Evaluation:
+        """A foreign model without training: its cosines, standardised over the seen labels where the recipe's are.
+
+        So the difference to a head on top of it is what was trained.
+        """
+        backbone = OnnxBackbone(spec)
+        features = self.test_features(backbone, make_preprocess(_on(spec), backbone))
+        vectors = backbone.foreign.label_space.embed(self.names).vectors
+        standardiser = Standardiser(torch.from_numpy(vectors[~self.unseen]), standardise=recipe.model.standardise)
+        with torch.inference_mode():
+            records = Records(*(part.numpy() for part in standardiser(torch.from_numpy(features.vectors)[:, None])))
+        return self._measure(records, scoring_vectors(vectors), features.rows, spec)
 
     def _prepare(self, recipe: Recipe, split: Split) -> Prepared:
         prepared = prepare(recipe, self.table, split, self.progress)
@@ -227,6 +243,11 @@ class Experiment:
             label_encoder=label_encoder,
             nearest=nearest,
         )
+
+
+def _on(spec: str) -> Recipe:
+    """A recipe with a CLIP model as its backbone, and all else as that model has it."""
+    return Recipe(name=spec, model=ModelTable(backbone=spec))
 
 
 def _encoders(prepared: Prepared) -> str:

@@ -1,18 +1,15 @@
-"""The rows of a comparison: recipes, variants of one, rivals on its pictures, and methods of a user's own."""
+"""The rows of a comparison that are trained: recipes, variants of one, and rivals on its pictures."""
 
 from __future__ import annotations
 
 import tomllib
-from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
-from tagprism.bundle.open_model import open_model
-from tagprism.datasets.splits import Split
-from tagprism.datasets.table import ImageTable
 from tagprism.errors import InputError
 from tagprism.labels.label_space import SpacePart
+from tagprism.network.onnx_backbone import OnnxBackbone
+from tagprism.network.onnx_models import ONNX, onnx_label
 from tagprism.network.open_clip_models import PREFIX, clip_label
 from tagprism.training.networks import has_imagenet_classifier, open_backbone
 from tagprism.training.recipe import LabelTable, LossTable, ModelTable, Recipe, load_recipe
@@ -24,7 +21,11 @@ BASELINES = {
     "ridge": "ridge",
     "decoder": "word-query decoder",
 }
-"""Rivals by their names on the command line, and in tables. CLIP models are named `open_clip:MODEL/WEIGHTS`."""
+"""Rivals by their names on the command line, and in tables. CLIP models are `open_clip:...` or `onnx:...`."""
+
+PLAIN = "plain"
+"""The CLIP or SigLIP that the recipe has as its backbone, without training."""
+_CLIPS = (PREFIX, ONNX)
 
 WITH_PRIOR = {f"{kind}+prior": f"{BASELINES[kind]}, with prior and class columns" for kind in ("conse", "ridge")}
 """The same rivals with what the recipe takes from the backbone's own training: its prior and its class columns."""
@@ -40,7 +41,7 @@ class Method:
         name: of the row.
         recipe: with a frozen backbone.
         kind: `recipe`; `supervised`, trained on the unseen labels too; `neighbours:K`, scores averaged over K like
-            pictures; or a rival: a name of `BASELINES` or `WITH_PRIOR`, or `open_clip:MODEL/WEIGHTS`.
+            pictures; or a rival: a name of `BASELINES` or `WITH_PRIOR`, or a plain CLIP, `open_clip:...` or `onnx:...`.
 
     Raises:
         InputError: an end-to-end recipe, a rival that there is not, or one that the recipe does not allow.
@@ -58,10 +59,10 @@ class Method:
                 where=self.recipe.name,
                 remedy="Use `tagprism train`, and give the finished RUN as a row: --model RUN.",
             )
-        if self.kind in ("recipe", "supervised") or self.kind.startswith((NEIGHBOURS, PREFIX)):
+        if self.kind in ("recipe", "supervised") or self.kind.startswith((NEIGHBOURS, *_CLIPS)):
             return
         if self.kind not in BASELINES and self.kind not in WITH_PRIOR:
-            known = ", ".join((*BASELINES, *WITH_PRIOR, f"{PREFIX}MODEL/WEIGHTS"))
+            known = ", ".join((*BASELINES, *WITH_PRIOR, PLAIN, f"{PREFIX}MODEL/WEIGHTS", f"{ONNX}NAME"))
             raise InputError(
                 f"there is no baseline `{self.kind}`.", where="--baseline", remedy=f"Choose from: {known}."
             )
@@ -73,63 +74,54 @@ class Method:
                 remedy="Set model.prior or model.class_columns, or leave `+prior` away.",
             )
 
+    @property
+    def is_plain_clip(self) -> bool:
+        """Whether it is a CLIP or SigLIP without training, which each recipe must beat, or the table says so."""
+        return self.kind.startswith(_CLIPS)
+
     def with_seed(self, number: int) -> Method:
         """The same row with the recipe's seed raised by `number`."""
         seed = (self.recipe.seed + number) % 2**32
         return replace(self, recipe=self.recipe.model_copy(update={"seed": seed}))
 
 
-@dataclass(frozen=True)
-class OwnMethod:
-    """A row that a function of your own computes, such as a model with another loss.
-
-    Args:
-        name: of the row.
-        run: called with the table, a split and a seed (0, 1, ...) for every split and seed. Gives what `evaluate`
-            measures: a model, a finished Run or its path, or scores (N, L) of the test pictures. Nothing is kept.
-        seeded: whether another seed gives another result; else it is measured once a split, as a finished model is.
-    """
-
-    name: str
-    run: Callable[[ImageTable, Split, int], Any]
-    seeded: bool = True
-
-
-def finished(models: Sequence[str]) -> list[OwnMethod]:
-    """Rows of finished models, however they were trained: end to end, imported, by others.
-
-    Args:
-        models: paths of RUNs or BUNDLEs, or names as `load` takes them; one is measured on splits that it was not
-            trained on, or refused.
-
-    Raises:
-        InputError: one is not there, or is no finished model.
-    """
-    for model in models:
-        open_model(model)  # before another row is trained
-    short = [Path(model).name or model for model in models]
-    names = short if len(set(short)) == len(short) else list(models)
-    return [OwnMethod(name, lambda *_, its=its: its, seeded=False) for name, its in zip(names, models, strict=True)]
-
-
 def baseline(kind: str, recipe: Recipe) -> Method:
     """The row of a rival.
 
     Args:
-        kind: a name of `BASELINES` or `WITH_PRIOR`, or `open_clip:MODEL/WEIGHTS`.
+        kind: a name of `BASELINES` or `WITH_PRIOR`, `open_clip:MODEL/WEIGHTS`, `onnx:NAME`, or `plain` for the recipe's
+            own backbone.
         recipe: whose data, backbone and label vectors it takes.
 
     Raises:
-        InputError: as `Method`.
+        InputError: as `Method`, or the backbone is no CLIP or SigLIP.
     """
+    if kind == PLAIN:
+        if not _has_text(recipe):
+            what = "its backbone has no text network, so there is no plain model to compare with."
+            raise InputError(what, where=recipe.name, remedy=f"Name one: --baseline {ONNX}hf-hub:OWNER/NAME.")
+        kind = str(recipe.model.backbone)
+    if kind.startswith(ONNX):
+        return Method(f"plain {onnx_label(kind)}", recipe, kind)
     name = f"CLIP {clip_label(kind)}" if kind.startswith(PREFIX) else (BASELINES | WITH_PRIOR).get(kind, kind)
     return Method(name, recipe, kind)
 
 
 def available_baselines(recipe: Recipe) -> list[str]:
-    """Names of the rivals that need nothing but the recipe; ConSE needs a backbone with an ImageNet-1k classifier."""
-    classifier = has_imagenet_classifier(open_backbone(recipe.model))
-    return [kind for kind in BASELINES if classifier or kind != "conse"]
+    """Names of the rivals that need nothing but the recipe.
+
+    ConSE needs a backbone with an ImageNet-1k classifier, the decoder one with a feature map, the plain model one
+    with a text network.
+    """
+    its = open_backbone(recipe.model)
+    lacks = set() if has_imagenet_classifier(its) else {"conse"}
+    lacks |= {"decoder"} if isinstance(its, OnnxBackbone) else set()
+    return [*(kind for kind in BASELINES if kind not in lacks), *([PLAIN] if _has_text(recipe) else [])]
+
+
+def _has_text(recipe: Recipe) -> bool:
+    backbone = recipe.model.backbone
+    return isinstance(backbone, str) and backbone.startswith(_CLIPS)
 
 
 def read_variants(path: Path, recipe: Path, sets: tuple[str, ...] = ()) -> list[Method]:
@@ -177,6 +169,8 @@ def authors_recipe(recipe: Recipe) -> Recipe:
 
 def pooled_recipe(recipe: Recipe) -> Recipe:
     """The same recipe on pooled features, for rivals that know nothing else."""
+    if recipe.model.rows_from != "patches":
+        return recipe
     return recipe.model_copy(update={"model": recipe.model.model_copy(update={"rows_from": "pooled"})})
 
 

@@ -20,11 +20,12 @@ from tagprism.bundle.bundle import MODEL, TEXT, VOCABULARY, Bundle
 from tagprism.bundle.card import check_inside, read_model_card
 from tagprism.bundle.onnx_model import RecordNetwork
 from tagprism.bundle.record import Records
+from tagprism.bundle.referring import network_files, open_encoder
 from tagprism.bundle.write import Content, check_new, write_bundle
 from tagprism.errors import InputError, PictureError
 from tagprism.images.stream import process_pictures
 from tagprism.images.walk import find_pictures
-from tagprism.labels.encoders.encoder import load_encoder, read_card
+from tagprism.labels.encoders.encoder import read_card
 from tagprism.labels.vocabulary import Vocabulary
 from tagprism.progress import Progress, silent
 from tagprism.provenance import made_with
@@ -65,6 +66,7 @@ def export_bundle(
     precision: Precision = "fp32",
     *,
     text: bool | None = None,
+    with_network: bool = False,
     photos: Sequence[Path] = (),
     min_agreement: float | None = None,
     torch_network: Look | None = None,
@@ -77,6 +79,7 @@ def export_bundle(
         into: folder to write.
         precision: how the weights are stored; fp16 and int8 need the extra `train`.
         text: with text encoders or without; None: as the model has them.
+        with_network: bring the files of the foreign model that the bundle is on top of.
         photos: pictures and folders to check with; those that a RUN remembers where none are named.
         min_agreement: least agreement of the top 5, in percent; None for that of `BOUNDS`.
         torch_network: pixels -> records by the RUN's own weights (`training.torch_engine.torch_records`) to compare
@@ -94,6 +97,9 @@ def export_bundle(
         raise InputError("is a public model, of which no bundle is made.", where=str(model), remedy="Use it as it is.")
     _check_target(into, bundle)
     _check_precision(bundle, precision)
+    if with_network and bundle.foreign is None:
+        what = "has its whole network in it already."
+        raise InputError(what, where=str(bundle.path), remedy="Leave --with-network away.")
     card = read_model_card(bundle.path) or f"# {bundle.config.name}\n"
     pixels, skipped = _read_pictures(_choose_pictures(photos, model), tagger, progress)
     bundle.records(pixels[:2])  # within its limits, which the quantiser would not keep
@@ -105,6 +111,8 @@ def export_bundle(
         agreement = _measure(tagger, torch_network or tagger.bundle.records, network, vocabulary, checked)
         _check_bounds(agreement, precision, min_agreement, into)
         files = {**_kept(bundle), MODEL: _copy_of(network), VOCABULARY: _copy_of(vocabulary)}
+        if with_network and bundle.foreign is not None:
+            files |= network_files(bundle.foreign)
         encoders: dict[str, str] = {}
         for name, folder in _encoder_sources(tagger).items() if _wants_text(tagger, text) else ():
             target = f"{TEXT}/{tagger.bundle.config.encoders[name]}"
@@ -126,6 +134,12 @@ def _check_precision(bundle: Bundle, precision: Precision) -> None:
             f"is stored as {bundle.config.precision}; {precision} cannot be made of it.",
             where=str(bundle.path),
             remedy="Export from the fp32 bundle or the RUN.",
+        )
+    if bundle.config.foreign is not None and precision != "fp32":
+        raise InputError(
+            f"holds the head on top of a public model alone, which is small; there is no {precision} form of it.",
+            where=str(bundle.path),
+            remedy="Leave --precision away.",
         )
 
 
@@ -227,7 +241,8 @@ def _encoder_sources(tagger: Tagger) -> dict[str, Path]:
                 where=str(tagger.bundle.path),
                 remedy=f"Make it first: tagprism labels build-encoder --for {tagger.bundle.path}",
             )
-        load_encoder(source, source_digest=tagger.bundle.config.encoder_digests.get(name))
+        digest = tagger.bundle.config.encoder_digests.get(name)
+        open_encoder(source, source_digest=digest, foreign=tagger.bundle.foreign)
         if source.is_relative_to(tagger.bundle.path):  # else it is of this machine, where links are the user's own
             for file in source.rglob("*"):
                 check_inside(tagger.bundle.path, file)
@@ -251,7 +266,8 @@ def _encoder(source: Path, precision: Precision, tagger: Tagger, scratch: Path) 
 
 
 def _measure(tagger: Tagger, expected: Look, network: Path, vocabulary: Path, pixels: _Pixels) -> Agreement:
-    found, names = RecordNetwork(network, tagger.bundle.config.dimension), tagger.vocabulary.names
+    own, names = RecordNetwork(network, tagger.bundle.config.dimension), tagger.vocabulary.names
+    found = tagger.bundle.on_foreign(own) if isinstance(tagger.bundle, Bundle) and tagger.bundle.foreign else own
     queries = tagger.scoring_vectors_of(names, Vocabulary.load(vocabulary).vectors)
     batches = [pixels[start : start + _BATCH] for start in range(0, len(pixels), _BATCH)]
     wanted, got = (Records.joined(map(one, batches)) for one in (expected, found.records))

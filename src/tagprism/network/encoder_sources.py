@@ -12,16 +12,18 @@ from uuid import uuid4
 
 import numpy as np
 
+from tagprism.bundle.referring import open_foreign
 from tagprism.errors import InputError
 from tagprism.files import cache_dir, digest_file, digest_json, machine_errors
 from tagprism.labels.encoders.encoder import CARD_FILE, EncoderCard, read_card
 from tagprism.labels.encoders.glove_from_npm import PACKAGE, build_from_npm
 from tagprism.labels.encoders.word_files import read_word_file
 from tagprism.labels.encoders.word_table import write_word_table
+from tagprism.network.onnx_models import ONNX, onnx_label
 from tagprism.network.open_clip_models import PREFIX, clip_digest, clip_label
 
 NAMED = ("minilm", "glove50", "glove100")
-KINDS = (*NAMED, "file:PATH", f"{PREFIX}MODEL/WEIGHTS")
+KINDS = (*NAMED, "file:PATH", f"{PREFIX}MODEL/WEIGHTS", f"{ONNX}hf-hub:OWNER/NAME")
 _RECIPE = 1  # raised when the folders are made differently, so that old ones are not used
 _TRAIN_EXTRA = 'Install it with `pip install "tagprism[train]"`.'
 
@@ -33,10 +35,11 @@ def encoder_folder(spec: str) -> Path:
 
     Args:
         spec: `minilm`, `glove50`, `glove100` (the file that `TAGPRISM_GLOVE100` names, else what `fetch_glove100`
-            stored), `file:PATH` (see `word_files`), or `open_clip:...`, a text tower (see `open_clip_models`).
+            stored), `file:PATH` (see `word_files`), or a text tower: `open_clip:...` (see `open_clip_models`) or
+            `onnx:...` (see `onnx_models`), whose folder refers to the files.
 
     Returns:
-        A folder for `load_encoder`.
+        A folder for `bundle.referring.open_encoder`.
 
     Raises:
         InputError: the encoder is unknown, a package or file is absent, or a file cannot be read.
@@ -44,6 +47,8 @@ def encoder_folder(spec: str) -> Path:
     """
     if spec.startswith(PREFIX):
         return _clip(spec)
+    if spec.startswith(ONNX):
+        return _foreign(spec)
     kind, _, rest = spec.partition(":")
     if kind == "file" and rest:
         return _from_word_file(Path(rest).expanduser(), _file_id(Path(rest)), "unknown (the user's own file)")
@@ -152,6 +157,22 @@ def _clip(spec: str) -> Path:
         ).write(folder)
 
     return _made_once(_cache_folder(encoder_id, digest), build)
+
+
+def _foreign(spec: str) -> Path:
+    model, reference = open_foreign(spec.removeprefix(ONNX))
+    label = onnx_label(spec)
+    encoder_id = f"onnx-{_plain(label)}-{reference.digest[:8]}"
+    card = EncoderCard(
+        id=encoder_id,
+        kind="foreign",
+        dimension=model.config.dimension,
+        licence="that of the model",
+        source=f"text network of {label}, in the layout of {model.layout.layout}",
+        digest=reference.digest,
+        foreign=reference,
+    )
+    return _made_once(_cache_folder(encoder_id, digest_json([reference.name, reference.digest])), card.write)
 
 
 def _glove50() -> Path:

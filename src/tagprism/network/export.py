@@ -41,9 +41,27 @@ def export_onnx(module: nn.Module, image_size: tuple[int, int], path: Path, *, t
     Raises:
         InputError: torch cannot export the module, or the file gives other numbers than the module.
     """
+    return _export(module, (3, *image_size), path, tolerance)
+
+
+def export_head(network: Network, features: int, path: Path, *, tolerance: float = 1e-3) -> float:
+    """Write what is behind a network's backbone, from feature vectors (B, C) to records, and check it as `export_onnx`.
+
+    Args:
+        network: whose backbone stays where it is.
+        features: C.
+        path, tolerance: as for `export_onnx`.
+
+    Raises:
+        InputError: as `export_onnx`.
+    """
+    return _export(Behind(network), (features,), path, tolerance)
+
+
+def _export(module: nn.Module, shape: tuple[int, ...], path: Path, tolerance: float) -> float:
     module = module.eval().cpu()
     placed, outputs = isinstance(module, PlacedNetwork), _outputs(module)
-    example = (torch.zeros(2, 3, *image_size), torch.arange(2))
+    example = (torch.zeros(2, *shape), torch.arange(2))
     sizes = ({0: torch.export.Dim("batch", min=1, max=4096)}, {0: torch.export.Dim("asked", max=4096)})
     logging.getLogger("onnxscript").setLevel(logging.ERROR)  # its optimiser talks about folded constants
     with warnings.catch_warnings():
@@ -53,7 +71,7 @@ def export_onnx(module: nn.Module, image_size: tuple[int, int], path: Path, *, t
                 module,
                 example if placed else example[:1],
                 str(path),
-                input_names=["pixels", ASKED] if placed else ["pixels"],
+                input_names=["pixels", ASKED] if placed else ["features" if isinstance(module, Behind) else "pixels"],
                 output_names=outputs,
                 dynamic_shapes=sizes if placed else sizes[:1],
                 dynamo=True,
@@ -71,7 +89,7 @@ def export_onnx(module: nn.Module, image_size: tuple[int, int], path: Path, *, t
     strip_origin(path)
     if placed:
         _make_asking_optional(path)
-    return _check(module, image_size, path, tolerance)
+    return _check(module, shape, path, tolerance)
 
 
 def _names(network: Network) -> str:
@@ -82,7 +100,7 @@ def _names(network: Network) -> str:
 def _outputs(module: nn.Module) -> list[str]:
     if isinstance(module, PlacedNetwork):
         return [ROWS, SHARED, PLACES]
-    return [ROWS, SHARED] if isinstance(module, Network) else [OUTPUT]
+    return [ROWS, SHARED] if isinstance(module, Network | Behind) else [OUTPUT]
 
 
 def _make_asking_optional(path: Path) -> None:
@@ -92,12 +110,12 @@ def _make_asking_optional(path: Path) -> None:
     onnx.save(model, path)
 
 
-def _check(module: nn.Module, image_size: tuple[int, int], path: Path, tolerance: float) -> float:
+def _check(module: nn.Module, shape: tuple[int, ...], path: Path, tolerance: float) -> float:
     model = OnnxNetwork(path)
     generator = np.random.default_rng(0)
     worst = 0.0
     for size in (1, 3):
-        pixels: Float32[np.ndarray, "B 3 H W"] = generator.standard_normal((size, 3, *image_size), dtype=np.float32)
+        pixels: Float32[np.ndarray, "B ..."] = generator.standard_normal((size, *shape), dtype=np.float32)
         outputs, asked = _outputs(module), {ASKED: np.arange(size)} if isinstance(module, PlacedNetwork) else {}
         found = model.run(outputs, pixels, **asked)
         with torch.inference_mode():
@@ -159,6 +177,22 @@ def feature_map(found: Tensor, features: int, places: int) -> Float[Tensor, "B P
     if found.shape[1] == features:
         return found.flatten(2).mT
     return found.flatten(1, 2)
+
+
+class Behind(nn.Module):
+    """What is behind a network's backbone: feature vectors in, records out.
+
+    Args:
+        network: the whole.
+    """
+
+    def __init__(self, network: Network) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, features: Float[Tensor, "B C"]) -> tuple[Float[Tensor, "B M D"], Float[Tensor, "B S"]]:
+        """Rows and shared numbers of feature vectors."""
+        return self.network.of_features(features)
 
 
 class PlacedNetwork(nn.Module):

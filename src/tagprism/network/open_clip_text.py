@@ -100,7 +100,8 @@ def _tower(clip: Any, tokeniser: Any, spec: str) -> Any:
     raise InputError(
         f"its {kind} is not CLIP's own kind, the only one that can be a label encoder.",
         where=spec,
-        remedy="It may still be a backbone and a rival in `compare`; take label vectors from another encoder.",
+        remedy="Write it as ONNX with `recipes/clip_siglip/export.py` and name it `onnx:FOLDER`. As `open_clip:` it "
+        "may still be a backbone and a rival in `compare`.",
     )
 
 

@@ -18,13 +18,13 @@ from tagprism.bundle.bundle import CALIBRATION, Bundle
 from tagprism.bundle.foreign.model import ForeignModel
 from tagprism.bundle.open_model import DEFAULT, open_model
 from tagprism.bundle.record import Records
+from tagprism.bundle.referring import open_encoder
 from tagprism.bundle.score import scoring_vectors
 from tagprism.errors import InputError, PictureError
 from tagprism.images.decode import MAX_PIXELS
 from tagprism.images.preprocess import Preprocess
 from tagprism.images.stream import Processed, process_pictures
 from tagprism.labels.encoders.find import find_encoder
-from tagprism.labels.encoders.phrase_cache import CachedEncoder
 from tagprism.labels.label_space import LabelSpace
 from tagprism.labels.vocabulary import Vocabulary
 from tagprism.progress import Progress, silent
@@ -103,7 +103,11 @@ class Tagger:
         if self.bundle.text is None or len(folders) < len(self.encoder_folders):
             return None
         digests = self.bundle.config.encoder_digests
-        encoders = {name: CachedEncoder.of_folder(at, source_digest=digests.get(name)) for name, at in folders.items()}
+        foreign = self.bundle.foreign
+        encoders = {
+            name: open_encoder(at, source_digest=digests.get(name), foreign=foreign, cached=True)
+            for name, at in folders.items()
+        }
         return LabelSpace.load(self.bundle.text, encoders)
 
     def embed(self, labels: Sequence[str], *, progress: Progress = silent) -> Float32[np.ndarray, "L D"]:

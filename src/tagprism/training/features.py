@@ -25,6 +25,7 @@ from tagprism.images.stored import PictureFile, reading_order
 from tagprism.images.stream import BATCH, process_pictures
 from tagprism.network.backbones import BackboneUnion, FeatureNetwork
 from tagprism.network.export import export_onnx
+from tagprism.network.onnx_backbone import OnnxBackbone
 from tagprism.progress import Progress, silent
 from tagprism.sqlite_file import ByteCache
 
@@ -188,6 +189,8 @@ def _engine(
     backbone: FeatureNetwork, preprocess: Preprocess, weights: str
 ) -> Callable[[Pixels], Float32[np.ndarray, "B C"]]:
     """The fastest way to run the network here: torch on a GPU, else ONNX Runtime (twice torch's speed on a CPU)."""
+    if isinstance(backbone, OnnxBackbone):
+        return backbone.foreign.model
     if torch.cuda.is_available():
         network = backbone.eval().cuda()
 

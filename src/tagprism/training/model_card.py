@@ -6,6 +6,7 @@ from typing import Any
 
 from jinja2 import Environment, StrictUndefined
 
+from tagprism.network.onnx_models import ONNX
 from tagprism.network.open_clip_models import PREFIX
 from tagprism.training.fit import Fitted
 from tagprism.training.prepare import Prepared
@@ -65,10 +66,11 @@ phrase against them, also words it was never trained on. Use it with `tagprism t
 
 
 def _weights(backbone: str, weights: str) -> str:
-    if backbone.startswith(PREFIX) and weights == "pretrained":
+    if backbone.startswith((PREFIX, ONNX)) and weights == "pretrained":
+        beside = " (not in this bundle, which refers to them)" if backbone.startswith(ONNX) else ""
         return (
             "CLIP, learned from pictures with texts of the web, so that no label is certainly unseen by it; see the "
-            "weights' own licence"
+            f"weights' own licence{beside}"
         )
     return _WEIGHTS.get(weights, "weights of the user's own")
 

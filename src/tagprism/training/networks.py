@@ -24,6 +24,8 @@ from tagprism.network.class_columns import ClassColumns
 from tagprism.network.class_evidence import ClassEvidence
 from tagprism.network.embedding_matrix import EmbeddingMatrix
 from tagprism.network.export import find_places
+from tagprism.network.onnx_backbone import OnnxBackbone
+from tagprism.network.onnx_models import ONNX
 from tagprism.network.open_clip_backbone import ClipBackbone
 from tagprism.network.open_clip_models import PREFIX
 from tagprism.network.patch_rows import PatchFeatures, PatchRows
@@ -33,6 +35,7 @@ from tagprism.training.recipe import ModelTable, Recipe
 CLASSES = 1000
 _KINDS = Path(__file__).with_name("imagenet_kinds.tsv")
 _PER_LEVEL = 0.5  # how much less a kind counts than the kind below it
+_LEAST_NOISE = 3e-6  # of the usual first weights and the prior's length: some ten times what float32 rounds away
 _NOISE = 0.01  # of the usual first weights: enough to tell the rows apart, too little to change what CLIP ranks
 
 
@@ -48,15 +51,20 @@ def open_backbone(model: ModelTable, *, weights: str | None = None, backbone: Ba
         InputError: no such network, or a size of pictures, patches or ImageNet-1k classifier that it has not.
         MachineError: its weights cannot be had.
     """
-    backbone = backbone or make_backbone(model.backbone, weights or model.weights)
+    backbone = backbone or make_backbone(
+        model.backbone, weights or model.weights, size=model.image_size, own_pooling=model.rows_from == "token"
+    )
     own = backbone.image_size
     size = (model.image_size, model.image_size) if model.image_size else own
-    if isinstance(backbone, ClipBackbone) and size != own:
+    if isinstance(backbone, ClipBackbone | OnnxBackbone) and size != own:
         raise InputError(
             f"{backbone.name} takes pictures of {own[0]} pixels a side only.",
             where="model.image_size",
             remedy="Leave it out.",
         )
+    if isinstance(backbone, OnnxBackbone) and model.weights != "pretrained":
+        what = f"{backbone.name} has the weights that are in its files."
+        raise InputError(what, where="model.weights", remedy="Leave it out.")
     if model.class_columns:
         if weights is None:
             imagenet_classifier(backbone)
@@ -67,6 +75,9 @@ def open_backbone(model: ModelTable, *, weights: str | None = None, backbone: Ba
 def make_head(model: ModelTable, backbone: Backbone, dimension: int, prior: Prior | None) -> EmbeddingMatrix:
     """The untrained head of a recipe; with CLIP's own vector as prior it begins as plain CLIP.
 
+    On a network in ONNX the first weights change no score by more than rounding does: they only choose which row each
+    label's gradient goes to.
+
     Args:
         model: `[model]`.
         backbone: of the recipe.
@@ -76,7 +87,7 @@ def make_head(model: ModelTable, backbone: Backbone, dimension: int, prior: Prio
     kind = PatchRows if isinstance(backbone, PatchFeatures) else EmbeddingMatrix
     head = kind(backbone.pooling.channels, model.vectors, dimension, prior)
     if isinstance(prior, OpenClipPrior):
-        head.linear.weight.data.mul_(_NOISE)
+        head.linear.weight.data.mul_(_LEAST_NOISE * prior.weight if isinstance(backbone, OnnxBackbone) else _NOISE)
     return head
 
 
@@ -133,7 +144,8 @@ def imagenet_classifier(backbone: Backbone) -> torch.nn.Linear:
         raise InputError(
             "has no ImageNet-1k classifier, which the prior, the class columns and ConSE need.",
             where=backbone.name,
-            remedy="Choose pretrained ImageNet-1k weights, or set model.prior = 0 and model.class_columns = 0.",
+            remedy="Choose pretrained ImageNet-1k weights (of a transformer with a class token also model.rows_from = "
+            '"token"), or set model.prior = 0 and model.class_columns = 0.',
         )
     return backbone.classifier
 
@@ -146,7 +158,7 @@ def check_classifier(model: ModelTable, backbone: Backbone) -> None:
     """
     if model.class_columns:
         imagenet_classifier(backbone)
-    if model.prior and not isinstance(backbone.pooling, ClipBackbone):
+    if model.prior and not isinstance(backbone.pooling, ClipBackbone | OnnxBackbone):
         imagenet_classifier(backbone.pooling)
 
 
@@ -170,7 +182,7 @@ def make_prior(recipe: Recipe, backbone: Backbone, space: LabelSpace) -> Prior |
     model = recipe.model
     if not model.prior:
         return None
-    if isinstance(backbone, ClipBackbone):
+    if isinstance(backbone, ClipBackbone | OnnxBackbone):
         prior = empty_prior(model, backbone, 0, space.dimension)
         assert isinstance(prior, OpenClipPrior)
         return prior.fill(backbone.projection, torch.from_numpy(space.lift(_own_parts(recipe, backbone))))
@@ -185,19 +197,20 @@ def empty_prior(model: ModelTable, backbone: Backbone, classes: int, dimension: 
     """The prior of a recipe without its numbers, to load them into; None where it wants none."""
     if not model.prior:
         return None
-    if isinstance(backbone, ClipBackbone):
+    if isinstance(backbone, ClipBackbone | OnnxBackbone):
         return OpenClipPrior(backbone.features, backbone.embedding, dimension, weight=model.prior)
     return ClassifierPrior(backbone.channels, classes, dimension, weight=model.prior)
 
 
-def _own_parts(recipe: Recipe, backbone: ClipBackbone) -> list[int]:
+def _own_parts(recipe: Recipe, backbone: ClipBackbone | OnnxBackbone) -> list[int]:
     """Numbers of the label space's parts that are the text tower of the recipe's CLIP backbone."""
     parts = [at for at, part in enumerate(recipe.labels.parts) if part.encoder == backbone.name]
     if not parts:
         raise InputError(
             "starts rows from CLIP's own vector, which needs its text tower in the label space.",
             where="model.prior",
-            remedy=f"Name the same `{PREFIX}...` in model.backbone and as an encoder of labels.parts, or set it to 0.",
+            remedy=f"Name the same `{PREFIX}...` or `{ONNX}...` in model.backbone and as an encoder of labels.parts, "
+            "or set it to 0.",
         )
     return parts
 

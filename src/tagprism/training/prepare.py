@@ -12,6 +12,8 @@ import numpy as np
 import torch
 from jaxtyping import Float32, Int64
 
+from tagprism.bundle.hub import HUB
+from tagprism.bundle.referring import open_encoder, open_foreign
 from tagprism.datasets.compact import Picked
 from tagprism.datasets.splits import Split, hold_out_validation
 from tagprism.datasets.table import ImageTable, Targets
@@ -19,17 +21,21 @@ from tagprism.errors import InputError, PictureError
 from tagprism.images.digests import digest_pictures
 from tagprism.images.preprocess import Preprocess
 from tagprism.images.stored import PictureFile
-from tagprism.labels.encoders.encoder import LabelEncoder, load_encoder
-from tagprism.labels.label_space import LabelSpace
+from tagprism.labels.encoders.encoder import LabelEncoder
+from tagprism.labels.encoders.phrase_cache import CachedEncoder
+from tagprism.labels.label_space import LabelSpace, SpacePart
 from tagprism.labels.vocabulary import Role, Vocabulary
 from tagprism.network.backbones import Backbone
 from tagprism.network.encoder_sources import encoder_folder
+from tagprism.network.onnx_backbone import OnnxBackbone
+from tagprism.network.onnx_models import ONNX
 from tagprism.progress import Progress, silent
 from tagprism.training.custom_parts import CustomParts
 from tagprism.training.features import compute_features
 from tagprism.training.networks import check_classifier, open_backbone
 from tagprism.training.recipe import LabelTable, Recipe
 
+_WORDS_AT_ONCE = 32
 _AT_ONCE = 4096  # pictures whose targets are made together
 _LEAST_PAIRS = 20  # positive pairs of unseen labels below which a calibration would be a guess
 _LARGEST_FEATURES = 16 << 30  # bytes of one part of the pictures: patches are many
@@ -132,7 +138,8 @@ def prepare(
     """
     if len(split.seen) < 2:
         raise InputError(f"has {len(split.seen)} seen label(s); training ranks at least 2.", where=split.name)
-    space, vocabulary, encoders = embed_labels(recipe.labels, recipe.seed, split)
+    _fetch_foreign(recipe, progress)
+    space, vocabulary, encoders = embed_labels(recipe.labels, recipe.seed, split, progress)
     if not split.val and recipe.training.validation:
         split = hold_out_validation(split, recipe.training.validation, recipe.seed)
     if recipe.training.choose == "best" and not split.val:
@@ -145,6 +152,9 @@ def prepare(
     if custom is not None and custom.head is not None and recipe.model.prior:
         raise InputError("a custom head has no prior.", where="model.prior", remedy="Set model.prior = 0.")
     backbone = open_backbone(recipe.model, backbone=custom.open_backbone(recipe.model) if custom else None)
+    if recipe.training.end_to_end and isinstance(backbone, OnnxBackbone):
+        what = f"{backbone.name} is a network in ONNX, which is used as it is."
+        raise InputError(what, where="training.end_to_end", remedy="Set it to false, or name an open_clip: backbone.")
     check_classifier(recipe.model, backbone)
     preprocess = make_preprocess(recipe, backbone)
     frozen = backbone if not recipe.training.end_to_end else None
@@ -156,7 +166,17 @@ def prepare(
     )
 
 
-def embed_labels(labels: LabelTable, seed: int, split: Split) -> tuple[LabelSpace, Vocabulary, dict[str, Path]]:
+def _fetch_foreign(recipe: Recipe, progress: Progress) -> None:
+    """Fetch the public models that a recipe names, where they are not on this machine, before anything else is done."""
+    backbones = [recipe.model.backbone] if isinstance(recipe.model.backbone, str) else recipe.model.backbone
+    for name in dict.fromkeys((*backbones, *(part.encoder for part in recipe.labels.parts))):
+        if name.startswith(f"{ONNX}{HUB}"):
+            open_foreign(name.removeprefix(ONNX), progress=progress)
+
+
+def embed_labels(
+    labels: LabelTable, seed: int, split: Split, progress: Progress = silent
+) -> tuple[LabelSpace, Vocabulary, dict[str, Path]]:
     """Fit the label space on the seen labels and embed seen and unseen ones.
 
     Returns:
@@ -167,8 +187,10 @@ def embed_labels(labels: LabelTable, seed: int, split: Split) -> tuple[LabelSpac
     """
     folders = {part.encoder: encoder_folder(part.encoder) for part in labels.parts}
     encoders: dict[str, LabelEncoder] = {name: _open_encoder(folder) for name, folder in folders.items()}
-    space = LabelSpace.fit(labels.parts, encoders, split.seen, unseen=split.unseen, reduce=labels.reduce, seed=seed)
     names = (*split.seen, *split.unseen)
+    for part in labels.parts:
+        _read_words(part, encoders[part.encoder], names, progress)
+    space = LabelSpace.fit(labels.parts, encoders, split.seen, unseen=split.unseen, reduce=labels.reduce, seed=seed)
     vectors = space.embed(names).vectors
     seen: Role = "seen"
     unseen: Role = "unseen"
@@ -177,10 +199,21 @@ def embed_labels(labels: LabelTable, seed: int, split: Split) -> tuple[LabelSpac
     return space, Vocabulary(names, vectors, roles), ids
 
 
+def _read_words(part: SpacePart, encoder: LabelEncoder, names: Sequence[str], progress: Progress) -> None:
+    """Let a text network that keeps its vectors on disk read the labels, some seconds of work at a time."""
+    if not isinstance(encoder, CachedEncoder):
+        return
+    own = part.model_copy(update={"encoder": encoder.id, "centre": False})
+    space = LabelSpace([own], {encoder.id: encoder}, [np.zeros(encoder.dimension, np.float32)], None)
+    with progress("reading words", len(names)) as advance:
+        for start in range(0, len(names), _WORDS_AT_ONCE):
+            advance(len(space.embed(names[start : start + _WORDS_AT_ONCE]).vectors))
+
+
 @cache
 def _open_encoder(folder: Path) -> LabelEncoder:
     """One object per folder, so that it remembers the class definitions from one run of a comparison to the next."""
-    return load_encoder(folder)
+    return open_encoder(folder)
 
 
 def make_preprocess(recipe: Recipe, backbone: Backbone) -> Preprocess:
@@ -188,8 +221,10 @@ def make_preprocess(recipe: Recipe, backbone: Backbone) -> Preprocess:
     size = recipe.model.image_size
     height, width = (size, size) if size else backbone.image_size
     plain = not recipe.model.normalise_pixels
+    own = backbone.preprocess.model_dump() if isinstance(backbone, OnnxBackbone) else {}
     return Preprocess.model_validate(
-        {
+        own
+        | {
             "height": height,
             "width": width,
             "resize": recipe.model.resize or backbone.resize,

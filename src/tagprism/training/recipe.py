@@ -44,7 +44,9 @@ class ModelTable(_Table):
     prior: float = Field(
         default=0.0, ge=0, description="length of what the backbone's classifier, or CLIP, knows already, in each row"
     )
-    rows_from: Literal["pooled", "patches"] = Field(default="pooled", description="what the M rows are made of")
+    rows_from: Literal["pooled", "token", "patches"] = Field(
+        default="pooled", description="what the M rows are made of"
+    )
     class_columns: float = Field(
         default=0.0, ge=0, description="weight of the backbone's own classes beside the trained score"
     )

@@ -26,8 +26,9 @@ from tagprism.files import replaced_whole, write_json, write_text
 from tagprism.labels.encoders.encoder import read_card
 from tagprism.labels.phrases import normalise_phrase, variants
 from tagprism.labels.vocabulary import Role, Vocabulary
-from tagprism.network.embedding_matrix import EmbeddingMatrix
-from tagprism.network.export import PlacedNetwork, export_onnx, find_places
+from tagprism.network.embedding_matrix import EmbeddingMatrix, Network
+from tagprism.network.export import PlacedNetwork, export_head, export_onnx, find_places
+from tagprism.network.onnx_backbone import OnnxBackbone
 from tagprism.progress import Progress, silent
 from tagprism.provenance import made_with
 from tagprism.tagging.calibration import Calibration
@@ -212,7 +213,7 @@ def _write_bundle(
     places = find_places(prepared.backbone, size) if isinstance(network.head, EmbeddingMatrix) else None
     affinity = network.class_affinity
     files: dict[str, Content] = {
-        MODEL: partial(export_onnx, PlacedNetwork(network, places) if places else network, size),
+        MODEL: _network_content(network, places, size),
         VOCABULARY: prepared.vocabulary.save,
         **class_affinities(affinity),
         **trained_on(frozenset(prepared.train.digests) | frozenset(prepared.validation.digests)),
@@ -232,9 +233,24 @@ def _write_bundle(
         "seen": prepared.split.seen,
         "places": places,
         "calibration": None if calibration is None else recipe.calibration.model_dump(),
+        **_reference(prepared),
         "provenance": origin | {"validation_mAP": fitted.validation_mAP},
     }
     write_bundle(into, files, config, model_card(prepared, fitted, origin))
+
+
+def _network_content(network: Network, places: tuple[int, int] | None, size: tuple[int, int]) -> Content:
+    """What writes `model.onnx`: of a foreign backbone only what is behind it."""
+    backbone = network.backbone
+    if isinstance(backbone, OnnxBackbone):
+        return partial(export_head, network, backbone.features)
+    return partial(export_onnx, PlacedNetwork(network, places) if places else network, size)
+
+
+def _reference(prepared: Prepared) -> dict[str, Any]:
+    """The foreign model that the bundle is on top of, where it is on one."""
+    backbone = prepared.backbone
+    return {"foreign": backbone.reference.model_dump()} if isinstance(backbone, OnnxBackbone) else {}
 
 
 def _check_network(prepared: Prepared, out: Path, processes: Processes) -> None:
@@ -256,7 +272,8 @@ def _check_network(prepared: Prepared, out: Path, processes: Processes) -> None:
         torch.manual_seed(prepared.recipe.seed)
         network = make_network(prepared, untrained_head(prepared))
         with tempfile.TemporaryDirectory() as folder:
-            export_onnx(network, (prepared.preprocess.height, prepared.preprocess.width), Path(folder) / MODEL)
+            size = (prepared.preprocess.height, prepared.preprocess.width)
+            _network_content(network, None, size)(Path(folder) / MODEL)
 
 
 def _claim(out: Path, recipe: Recipe, table: ImageTable, split: Split, custom: CustomParts | None) -> None:

@@ -32,11 +32,15 @@ def compare(
     baseline: Annotated[
         list[str] | None,
         typer.Option(
-            help="authors, single, conse, ridge, decoder, open_clip:MODEL/WEIGHTS; conse+prior and ridge+prior also "
-            "have the recipe's prior and class columns; may be repeated."
+            help="authors, single, conse, ridge, decoder, open_clip:MODEL/WEIGHTS, onnx:NAME, or plain for the "
+            "recipe's own CLIP or SigLIP; conse+prior and ridge+prior also have the recipe's prior and class columns; "
+            "may be repeated."
         ),
     ] = None,
-    baselines: Annotated[bool, typer.Option("--baselines", help="The first five of them.")] = False,
+    baselines: Annotated[
+        bool,
+        typer.Option("--baselines", help="The first five of them and plain, where they fit."),
+    ] = False,
     supervised: Annotated[
         bool, typer.Option("--supervised", help="Add the model trained on unseen labels too.")
     ] = False,
@@ -55,16 +59,19 @@ def compare(
     quiet: Quiet = False,
 ) -> int:
     """Train and measure several recipes on the same pictures; over all splits of a file when none is chosen."""
-    console.require_extra("train", "torch")
+    if recipe is not None:
+        console.require_extra("train", "torch")
     from tagprism.comparing.compare import choosing_splits
     from tagprism.comparing.compare import compare as run
-    from tagprism.comparing.methods import NEIGHBOURS, Method, OwnMethod, finished, read_variants
+    from tagprism.comparing.rows import OwnMethod, finished
     from tagprism.datasets.registry import open_data
     from tagprism.datasets.splits import load_split, split_names
     from tagprism.training.recipe import load_recipe
 
     rows: list[Method | OwnMethod] = list(finished(model or []))
     if recipe is not None:
+        from tagprism.comparing.methods import NEIGHBOURS, Method, read_variants
+
         base = load_recipe(recipe, tuple(sets or ()))
         own = [Method(base.name, base)]
         own += read_variants(variants, recipe, tuple(sets or ())) if variants is not None else []
@@ -107,12 +114,14 @@ def compare(
 
 def _rivals(recipe: Recipe, named: list[str], every: bool) -> list[Method]:
     """Rows of the rivals asked for, each once; all that the recipe allows where all are wanted."""
-    from tagprism.comparing.methods import BASELINES, available_baselines, baseline
+    from tagprism.comparing.methods import available_baselines, baseline
     from tagprism.network.open_clip_models import PREFIX
 
     kinds = available_baselines(recipe) if every else []
-    if every and len(kinds) < len(BASELINES):
+    if every and "conse" not in kinds:
         console.say("ConSE is left out: it needs a backbone with an ImageNet-1k classifier.")
+    if every and "decoder" not in kinds:
+        console.say("The decoder is left out: it needs a backbone with a feature map.")
     if any(kind.startswith(PREFIX) for kind in named):
         console.require_extra("clip", "open_clip")
     return [baseline(kind, recipe) for kind in dict.fromkeys((*kinds, *named))]

@@ -43,9 +43,10 @@ def evaluate(
     from tagprism.tagging.tagger import load
 
     tagger = load(model, progress=console.progress(quiet))
-    if "trained_on" in tagger.bundle.config.provenance:
+    if "trained_on" in tagger.bundle.config.provenance or tagger.bundle.config.foreign is not None:
+        which = "this model" if tagger.bundle.config.foreign is None else "the public model in it"
         console.say(
-            "what this model was trained on is unknown: it may have seen the labels that count as unseen.", quiet=quiet
+            f"what {which} was trained on is unknown: it may have seen the labels that count as unseen.", quiet=quiet
         )
     if engine == "torch":
         _use_torch(tagger, model)

@@ -20,6 +20,9 @@ def export(
     text: Annotated[
         bool | None, typer.Option("--text/--no-text", help="With or without text encoders; else as the model has them.")
     ] = None,
+    with_network: Annotated[
+        bool, typer.Option("--with-network", help="Bring the public model that the bundle is on top of, and refers to.")
+    ] = False,
     photos: Annotated[
         list[Path] | None, typer.Option(help="Pictures or folders to check with; else the run's own. May be repeated.")
     ] = None,
@@ -49,6 +52,7 @@ def export(
         into,
         precision,
         text=text,
+        with_network=with_network,
         photos=photos or (),
         min_agreement=min_agreement,
         torch_network=network,

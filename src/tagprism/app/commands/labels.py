@@ -31,7 +31,7 @@ def make(
     centre: Centre = False,
 ) -> int:
     """Embed a word list and write it as a vocabulary."""
-    from tagprism.labels.encoders.encoder import load_encoder
+    from tagprism.bundle.referring import open_encoder
     from tagprism.labels.label_space import LabelSpace, SpacePart
     from tagprism.labels.phrase_list import read_phrases
     from tagprism.labels.vocabulary import Role, Vocabulary
@@ -40,7 +40,7 @@ def make(
     aliases = read_phrases(words, console.say)
     phrases = list(aliases)
     names = encoder or ["minilm"]
-    encoders = {name: load_encoder(encoder_folder(name)) for name in names}
+    encoders = {name: open_encoder(encoder_folder(name)) for name in names}
     space = LabelSpace.fit([SpacePart(encoder=name, centre=centre) for name in names], encoders, phrases)
     embedding = space.embed(phrases)
     roles: list[Role] = ["other"] * len(phrases)
@@ -64,12 +64,12 @@ def check(
     """Say which words the encoders know and by which rule, before a run; exit code 2 when one is known by none."""
     from rich.table import Table
 
+    from tagprism.bundle.referring import open_encoder
     from tagprism.labels.check import check_labels, count_rules
-    from tagprism.labels.encoders.encoder import load_encoder
     from tagprism.labels.phrase_list import read_phrases, spellings
     from tagprism.network.encoder_sources import encoder_folder
 
-    encoders = [load_encoder(encoder_folder(name)) for name in encoder or ["minilm"]]
+    encoders = [open_encoder(encoder_folder(name)) for name in encoder or ["minilm"]]
     checks = check_labels(spellings(read_phrases(words, console.say)), encoders)
     table = Table()
     for column in ("phrase", "encoder", "status", "rule", "respelled", "missing words", "nearest known"):
@@ -149,7 +149,7 @@ def build_encoder(
 
 
 def _of_model(tagger: Tagger, precision: Literal["fp32", "int8"]) -> list[Path]:
-    from tagprism.labels.encoders.encoder import load_encoder
+    from tagprism.bundle.referring import open_encoder
     from tagprism.network.encoder_sources import NAMED
 
     folders = []
@@ -158,6 +158,12 @@ def _of_model(tagger: Tagger, precision: Literal["fp32", "int8"]) -> list[Path]:
         if brought is not None:
             console.say(f"{name}: the model brings it")
             continue
+        if name.startswith("onnx-"):
+            raise InputError(
+                f"the model's encoder {name} is the text network of a public model.",
+                where=str(tagger.bundle.path),
+                remedy="With that model at hand: tagprism labels build-encoder --encoder onnx:hf-hub:OWNER/NAME",
+            )
         if name.startswith("clip-"):
             raise InputError(
                 f"the model's encoder {name} is the text tower of a CLIP model.",
@@ -171,7 +177,7 @@ def _of_model(tagger: Tagger, precision: Literal["fp32", "int8"]) -> list[Path]:
                 remedy="With that file at hand: tagprism labels build-encoder --encoder file:PATH",
             )
         folder = _made(name, precision, tagger)
-        load_encoder(folder, source_digest=digest)  # refuses another source
+        open_encoder(folder, source_digest=digest)  # refuses another source
         folders.append(folder)
     return folders
 

@@ -51,6 +51,7 @@ class ForeignModel:
 
     class_affinity: ClassAffinity | None = None
     text: Path | None = None
+    foreign = None  # that it is on top of
     trained_images: frozenset[str] = frozenset()
     cut = CUT
 
@@ -109,7 +110,13 @@ class ForeignModel:
     @cached_property
     def _encoder(self) -> CachedEncoder:
         (name,) = self.config.encoders
-        return CachedEncoder(TextTower(name, self.layout.text, self.config.dimension), f"{name}-{self.digest[:16]}")
+        return CachedEncoder(TextTower(name, self.layout.text, self.config.dimension), self.phrase_file)
+
+    @property
+    def phrase_file(self) -> str:
+        """Name of the file in the cache that keeps the vectors of phrases."""
+        (name,) = self.config.encoders
+        return f"{name}-{self.digest[:16]}"
 
     @cached_property
     def label_space(self) -> LabelSpace:

@@ -1,7 +1,8 @@
 """Label encoders, phrase to vector, each a folder that needs no torch. Knows no label space and no training.
 
 A folder holds `encoder.json` (an `EncoderCard`) with `words.safetensors` (a word table), or with `model.onnx` and
-`tokenizer.json` (a sentence encoder). It can be copied anywhere, for example into a bundle's `text/`.
+`tokenizer.json` (a sentence encoder), or alone (the text network of a foreign model, which `bundle.referring` opens).
+It can be copied anywhere, for example into a bundle's `text/`.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from tagprism.errors import InputError
 from tagprism.files import write_text
+from tagprism.labels.encoders.reference import ForeignReference
 
 CARD_FILE = "encoder.json"
 
@@ -47,12 +49,13 @@ class EncoderCard(BaseModel):
 
     Args:
         id: name of the encoder, also a possible folder name.
-        kind: `words` (a table of word vectors) or `sentence` (a network).
+        kind: `words` (a table of word vectors), `sentence` (a network) or `foreign` (one that lies elsewhere).
         dimension: size of its vectors.
         licence: licence of the weights.
         source: where they come from.
         digest: SHA-256 of the source, 64 hex digits.
         precision: how the weights are stored; `int8` computes in float32 too, with weights of one byte.
+        foreign: the model whose text network it is; None for the other kinds.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -60,16 +63,17 @@ class EncoderCard(BaseModel):
     format: Literal["tagprism.encoder"] = "tagprism.encoder"
     version: Literal[1] = 1
     id: str = Field(pattern=r"^[a-z0-9][a-z0-9._-]*$")
-    kind: Literal["words", "sentence"]
+    kind: Literal["words", "sentence", "foreign"]
     dimension: int = Field(gt=0)
     licence: str
     source: str
     digest: str = Field(pattern=r"^[0-9a-f]{64}$")
     precision: Literal["fp32", "int8"] = "fp32"
+    foreign: ForeignReference | None = None
 
     def write(self, folder: Path) -> None:
         """Write `encoder.json` into a folder."""
-        write_text(folder / CARD_FILE, self.model_dump_json(indent=2) + "\n")
+        write_text(folder / CARD_FILE, self.model_dump_json(indent=2, exclude_none=True) + "\n")
 
 
 def read_card(folder: Path) -> EncoderCard:
@@ -118,6 +122,9 @@ def load_encoder(folder: Path, *, source_digest: str | None = None) -> LabelEnco
             where=str(folder),
             remedy="Copy the bundle again, or make the encoder from the same source.",
         )
+    if card.kind == "foreign":
+        what = f"the encoder {card.id} is the text network of another model, which is not opened here."
+        raise InputError(what, where=str(folder), remedy="Open it with `bundle.referring.open_encoder`.")
     for name in (WORDS_FILE,) if card.kind == "words" else (MODEL_FILE, TOKENIZER_FILE):
         if not (folder / name).is_file():
             raise InputError(f"the encoder lacks its file {name}.", where=str(folder), remedy="Copy it whole.")

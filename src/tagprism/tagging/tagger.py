@@ -23,6 +23,7 @@ from tagprism.errors import InputError, PictureError
 from tagprism.images.decode import MAX_PIXELS
 from tagprism.images.preprocess import Preprocess
 from tagprism.images.stream import Processed, process_pictures
+from tagprism.images.views import ViewedPreprocess
 from tagprism.labels.encoders.find import find_encoder
 from tagprism.labels.encoders.phrase_cache import CachedEncoder
 from tagprism.labels.label_space import LabelSpace
@@ -43,7 +44,7 @@ class Tagger:
         bundle: an opened bundle or foreign model.
 
     Attributes:
-        network: pixels (B, 3, H, W) -> records of B pictures; the bundle's ONNX model unless replaced.
+        network: pixels (B, 3 V, H, W) of V views -> records of B pictures; the bundle's ONNX model unless replaced.
     """
 
     def __init__(self, bundle: Bundle | ForeignModel) -> None:
@@ -52,20 +53,21 @@ class Tagger:
         self.vocabulary: Vocabulary = bundle.vocabulary
 
     @cached_property
-    def preprocess(self) -> Preprocess:
+    def preprocess(self) -> Preprocess | ViewedPreprocess:
         """What is done to each picture; read on first use, as searching by words looks at none.
 
         Raises:
             InputError: the bundle's settings cannot be used.
         """
         try:
-            return Preprocess.model_validate(self.bundle.config.preprocess)
+            each = Preprocess.model_validate(self.bundle.config.preprocess)
         except ValidationError as error:
             raise InputError(
                 f"its preprocessing cannot be used: {error.errors()[0]['msg']}.",
                 where=str(self.bundle.path),
                 remedy="Copy the bundle again, or update tagprism.",
             ) from error
+        return each if self.bundle.views == 1 else ViewedPreprocess(each, self.bundle.views)
 
     @cached_property
     def encoder_folders(self) -> dict[str, Path | None]:
@@ -291,12 +293,13 @@ def _check_limits(top_k: object, min_probability: object) -> None:
         raise InputError(f"min_probability is {min_probability!r}.", remedy="Give a number from 0 to 1, or None.")
 
 
-def load(model: _Path = DEFAULT, *, progress: Progress = silent) -> Tagger:
+def load(model: _Path = DEFAULT, *, views: int | None = None, progress: Progress = silent) -> Tagger:
     """Open a model for use.
 
     Args:
         model: as text a RUN, a BUNDLE, the name of a packaged bundle, `hf-hub:owner/name` or the folder of a public
             CLIP or SigLIP (see `bundle.open_model`); as a `Path` always a folder.
+        views: of each picture, the best of which scores a label: 1, 2, 3, 5, 6, 10 or 15 (`images.views.VIEWS`).
         progress: told of what is fetched and computed before a foreign model can be used.
 
     Raises:
@@ -309,4 +312,4 @@ def load(model: _Path = DEFAULT, *, progress: Progress = silent) -> Tagger:
         >>> [row.tags[0].label for row in tagger.tag(["tests/photos/chelsea.jpg"], ["cat", "rocket"])]
         ['cat']
     """
-    return Tagger(open_model(model, progress=progress))
+    return Tagger(open_model(model, views=views, progress=progress))

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Literal, NamedTuple
 import typer
 
 from tagprism.app import console
-from tagprism.app.options import DEFAULT_MODEL, Exclude, Model, Quiet, read_words
+from tagprism.app.options import DEFAULT_MODEL, Device, Exclude, Model, Quiet, Views, read_words
 from tagprism.app.tag_table import TagTable
 from tagprism.errors import InputError, PictureError
 
@@ -72,6 +72,8 @@ def tag(
     explain: Annotated[
         Path | None, typer.Option(help="Folder for pictures that show where each tag comes from.")
     ] = None,
+    views: Views = None,
+    device: Device = None,
     quiet: Quiet = False,
 ) -> int:
     """Tag pictures with your own words or the model's vocabulary."""
@@ -86,7 +88,7 @@ def tag(
     if "" in paths:
         raise typer.BadParameter("a path is empty; write . for the current folder.")
     check_document(format)
-    tagger = load(model, progress=console.progress(quiet))
+    tagger = load(model, views=views, progress=console.progress(quiet))
     words = read_words(labels, tagger) if labels is not None else None
     min_score = None
     if top_k is None and min_probability is None:  # what is likely, where that is known and a person reads it

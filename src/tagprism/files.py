@@ -39,7 +39,12 @@ def cache_dir(*parts: str) -> Path:
 
 def state_dir(*parts: str) -> Path:
     """Folder for what must not be lost, as a cache may be (`TAGPRISM_STATE` overrides its place); made when absent."""
-    return _made(Path(os.environ.get("TAGPRISM_STATE") or platformdirs.user_state_dir("tagprism"), *parts))
+    return _made(state_path(*parts))
+
+
+def state_path(*parts: str) -> Path:
+    """The same folder, whether it is there or not, for whoever only looks."""
+    return Path(os.environ.get("TAGPRISM_STATE") or platformdirs.user_state_dir("tagprism"), *parts)
 
 
 def _made(path: Path) -> Path:

@@ -20,6 +20,7 @@ from tagprism.bundle.open_model import DEFAULT, open_model
 from tagprism.bundle.record import Records
 from tagprism.bundle.score import scoring_vectors
 from tagprism.errors import InputError, PictureError
+from tagprism.files import digest_file, digest_json
 from tagprism.images.decode import MAX_PIXELS
 from tagprism.images.preprocess import Preprocess
 from tagprism.images.stream import Processed, process_pictures
@@ -30,6 +31,7 @@ from tagprism.labels.label_space import LabelSpace
 from tagprism.labels.vocabulary import Vocabulary
 from tagprism.progress import Progress, silent
 from tagprism.tagging.calibration import Calibration
+from tagprism.tagging.own_calibration import own_calibration, read_own
 from tagprism.tagging.tags import ImageTags, LabelRanker, Labels, Tag
 
 _WORDS = 1000  # phrases embedded at once: some seconds of work
@@ -81,19 +83,37 @@ class Tagger:
     @property
     def cut(self) -> float | None:
         """Least score of a tag worth showing, of a model without probabilities whose scores have a known scale."""
-        return self.bundle.cut if isinstance(self.bundle, ForeignModel) else None
+        return self.bundle.cut if isinstance(self.bundle, ForeignModel) and not self.calibrated else None
+
+    @cached_property
+    def own_calibration(self) -> Path | None:
+        """The file of the probabilities that a person fitted with `tagprism models calibrate`; None without."""
+        return own_calibration(self.bundle.digest)
 
     @property
     def calibrated(self) -> bool:
         """Whether tags carry probabilities."""
-        return self.bundle.config.calibration is not None
+        return self.own_calibration is not None or self.bundle.config.calibration is not None
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 of all that decides a tag: the model, and a calibration of one's own."""
+        own = self.own_calibration
+        return self.bundle.digest if own is None else digest_json([self.bundle.digest, digest_file(own)])
 
     @cached_property
     def calibration(self) -> Calibration | None:
-        """What makes probabilities of scores, or None where the bundle has none."""
-        if not self.calibrated:
-            return None
+        """What makes probabilities of scores: a person's own, else the bundle's; None where there is neither."""
+        if self.own_calibration is not None:
+            return read_own(self.own_calibration, self.bundle)[0]
+        return self.built_in_calibration
+
+    @property
+    def built_in_calibration(self) -> Calibration | None:
+        """What the bundle itself brings, or None."""
         bundle = self.bundle
+        if bundle.config.calibration is None:
+            return None
         return Calibration.load(bundle.path / CALIBRATION, bundle.config.dimension, bundle.class_affinity)
 
     @cached_property
@@ -264,9 +284,9 @@ class Tagger:
         """
         if min_probability is not None and not self.calibrated:
             raise InputError(
-                "this bundle is not calibrated, so it has no probabilities.",
+                "this model is not calibrated, so it has no probabilities.",
                 where=str(self.bundle.path),
-                remedy="Leave --min-probability away and use --top-k.",
+                remedy="Leave --min-probability away and use --top-k, or fit them with `tagprism models calibrate`.",
             )
         _check_limits(top_k, min_probability)
         ranker = LabelRanker(self, labels, progress)

@@ -28,7 +28,8 @@ if TYPE_CHECKING:
 _TOP_K, _AT_LEAST = 10, 0.5
 _NO_PROBABILITIES = (
     "This model is not calibrated, so it gives no probabilities. A score says how many standard deviations a word is "
-    "above the mean of 1,000 common words in the same picture."
+    "above the mean of 1,000 common words in the same picture. `tagprism models calibrate` fits probabilities to "
+    "photos with labels."
 )
 Format = Literal["table", "jsonl", "csv", "parquet", "coco", "fiftyone", "label-studio"]
 
@@ -94,6 +95,8 @@ def tag(
     if top_k is None and min_probability is None:  # what is likely, where that is known and a person reads it
         top_k, min_probability = (None, _AT_LEAST) if format == "table" and tagger.calibrated else (_TOP_K, None)
         min_score = tagger.cut if format == "table" else None
+    if tagger.own_calibration is not None:
+        console.say(f"Probabilities are of your own calibration: {tagger.own_calibration}", quiet=quiet)
     if tagger.cut is not None:
         console.say(_NO_PROBABILITIES, quiet=quiet)
     if min_score is not None:
@@ -230,7 +233,7 @@ def _write_rows(job: _Job, out: Path, format: str, asked: str) -> int:
     from tagprism.tagging.tag_file import FORMATS, TagFile
 
     command = {
-        "model": job.tagger.bundle.digest,
+        "model": job.tagger.digest,
         "words": "vocabulary" if job.words is None else digest_json(list(job.words.items())),
         "top-k": job.top_k,
         "min-probability": job.min_probability,

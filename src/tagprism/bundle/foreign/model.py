@@ -175,7 +175,11 @@ class ForeignModel:
             InputError: always.
         """
         what = "a public CLIP or SigLIP does not say where in a picture a tag comes from."
-        raise InputError(what, where=self.layout.name, remedy="Ask for views, as --views 5 does, or use a bundle.")
+        raise InputError(
+            what,
+            where=self.layout.name,
+            remedy="Ask for views (--views 5), or use a bundle.",
+        )
 
     def placed_records(self, pixels: Float32[np.ndarray, "B 3 H W"]) -> tuple[Records, Float32[np.ndarray, "B P M D"]]:
         """Nothing.

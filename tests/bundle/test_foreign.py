@@ -29,6 +29,7 @@ from tagprism.bundle.foreign.text import TextTower
 from tagprism.bundle.foreign.transformers_files import read_preprocess
 from tagprism.errors import InputError
 from tagprism.images.preprocess import Preprocess
+from tagprism.labels.phrases import spoken_phrase
 from tests.small_foreign import (
     CLIP_PREPROCESSOR,
     CLIP_TEXT,
@@ -36,6 +37,7 @@ from tests.small_foreign import (
     Foreign,
     make_fastembed,
     make_immich,
+    make_multilingual,
     make_rclip,
     make_transformers_clip,
     make_transformers_siglip,
@@ -52,8 +54,10 @@ MAKERS: dict[str, Callable[[Path], Foreign]] = {
     "transformers-siglip2": make_transformers_siglip,
     "fastembed-vision": make_fastembed,
     "rclip": make_rclip,
+    "immich-xlm-roberta": make_multilingual,
 }
 PHRASES = ["dog", "new york", "two people dancing at night", "cat's whiskers!", "a birthday cake, " * 30, "car"]
+OTHER_LANGUAGES = ["Hund am Strand", "собака", "赤い車", "كلب على الشاطئ", "la forêt enneigée", "Straße"]
 SAME = 0.9999
 
 
@@ -154,6 +158,16 @@ def test_a_wrong_reading_of_phrases_is_seen(name: str, wrong: dict[str, Any], ma
     text = replace(opened(theirs.folder).text, **wrong)
     found = np.concatenate([read(text, [phrase]) for phrase in PHRASES])
     assert cosines(found, theirs.phrases(PHRASES)).min() < SAME
+
+
+def test_words_of_other_languages(made: Callable[[str], Foreign]) -> None:
+    theirs = made("immich-xlm-roberta")
+    tagger = tagprism.load(theirs.folder)
+    assert tagger.unknown(OTHER_LANGUAGES) == []
+    spoken = [f"a photo of a {spoken_phrase(phrase)}" for phrase in OTHER_LANGUAGES]
+    assert cosines(tagger.embed(OTHER_LANGUAGES), theirs.phrases(spoken)).min() > SAME
+    text = opened(theirs.folder).text
+    assert cosines(read(text, OTHER_LANGUAGES), read(text, ["dog"] * 6)).max() < SAME  # they are not all unknown
 
 
 def test_case_and_length_of_the_tokens(made: Callable[[str], Foreign]) -> None:

@@ -27,8 +27,10 @@ from tagprism.bundle.foreign.layout import Layout, Text
 from tagprism.bundle.foreign.model import WORDS, ForeignModel
 from tagprism.bundle.foreign.text import TextTower
 from tagprism.bundle.foreign.transformers_files import read_preprocess
+from tagprism.bundle.score import score_records
 from tagprism.errors import InputError
 from tagprism.images.preprocess import Preprocess
+from tagprism.images.views import cut, view_boxes
 from tagprism.labels.phrases import spoken_phrase
 from tests.small_foreign import (
     CLIP_PREPROCESSOR,
@@ -193,6 +195,18 @@ def test_scores_are_standardised_over_the_common_words(
     assert np.allclose(scores.mean(axis=1), 0, atol=1e-3) and np.allclose(scores.std(axis=1), 1, atol=1e-3)
     spoken = [model.layout.prompt.replace("{}", word) for word in WORDS[:5]]
     assert cosines(model.vocabulary.vectors[:5], made("immich").phrases(spoken)).min() > SAME
+
+
+def test_a_row_for_each_view(made: Callable[[str], Foreign], pictures: list[Image.Image]) -> None:
+    theirs = made("transformers")  # its batch is free
+    tagger = tagprism.load(theirs.folder, views=6)
+    found = tagger.network(np.stack([tagger.preprocess.apply(one) for one in pictures]))
+    assert found.shape == tagger.bundle.shape == (6, 24, 1)
+    for picture, rows in zip(pictures, found.rows, strict=True):
+        alone = theirs.pictures([cut(picture, box) for box in view_boxes(6, *picture.size)])
+        assert cosines(alone, rows / np.linalg.norm(rows, axis=1, keepdims=True)).min() > SAME
+    scores, _ = score_records(found, tagger.scoring_vectors(WORDS))
+    assert np.allclose(scores.mean(axis=1), 0, atol=1e-3) and np.allclose(scores.std(axis=1), 1, atol=1e-3)
 
 
 def test_words_are_computed_once(

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from filelock import FileLock
 
 _GONE = {errno.EIO, errno.ENODEV, errno.ENXIO, errno.ESTALE, errno.ENOTCONN}  # a disk that was pulled out
-REFUSALS = {errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EPERM, errno.EROFS} | _GONE
+REFUSALS = {errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EPERM, errno.EROFS, errno.EFBIG} | _GONE
 """Error numbers with which a machine says no, whatever was asked of it."""
 # A path that cannot be what is asked of it:
 _NO_PLACE = {errno.ENOTDIR, errno.EISDIR, errno.EEXIST, errno.ENOTEMPTY, errno.ENAMETOOLONG}

@@ -290,4 +290,8 @@ def test_the_list_of_models() -> None:
     done = command("models", "list", "--format", "json")
     listed = json.loads(done.stdout)
     assert len({one["name"] for one in listed}) == len(listed) >= 5
-    assert listed[0]["name"].encode() in command("models", "list").stdout
+    shown = command("models", "list").stdout.decode()
+    assert listed[0]["name"] in shown and shown.count("(not verified)") == sum(
+        not one["licence_from"] for one in listed
+    )
+    assert "MIT (by the page of Qdrant/clip-ViT-B-32-vision)" in shown

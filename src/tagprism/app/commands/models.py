@@ -30,7 +30,8 @@ def list_models(format: Format = "table") -> int:
         console.write_json([one.model_dump(mode="json") for one in models])
         return console.OK
     for one in models:
-        facts = [one.layout, one.licence, one.languages]
+        source = f"by the page of {one.licence_from}" if one.licence_from else "not verified"
+        facts = [one.layout, f"{one.licence} ({source})", one.languages]
         if one.size_mb is not None:
             facts.append("{:,} MB for pictures and {:,} MB for words".format(*one.size_mb))
         if one.picture_ms is not None:

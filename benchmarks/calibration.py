@@ -18,7 +18,7 @@ from safetensors.numpy import load_file
 from sklearn.isotonic import IsotonicRegression
 
 from tagprism.evaluation.reliability import reliability
-from tagprism.training.monotone_fit import fit_monotone
+from tagprism.tagging.monotone_fit import fit_monotone
 
 FEATURES = {"deviations": [0], "score": [1], "deviations, score": [0, 1], "deviations, score, best": [0, 1, 2]}
 Fold = tuple[np.ndarray, np.ndarray]

@@ -30,6 +30,13 @@ SIGLIP_TEXT = {
     "pool_type": "last",
     "tokenizer_kwargs": {"clean": "canonicalize"},
 }
+LANGUAGES = (
+    "ein Hund am Strand; ein alter roter Wagen; Schnee auf dem Berg, die Straße",
+    "un chien sur la plage, un gâteau d'anniversaire, la forêt enneigée",
+    "собака на пляже, снег в горах, старая красная машина, кошка",
+    "海 の 犬 と 猫 、 雪 山 、 赤い 車",
+    "كلب على الشاطئ ، قطة ، ثلج ، سيارة قديمة",
+)
 BPE = Path(open_clip.__file__).parent / "bpe_simple_vocab_16e6.txt.gz"
 SENTENCES = (
     "a photo of a dog on the beach; two people dancing at night, an old car. The cat's whiskers! New York sunset "
@@ -121,6 +128,35 @@ def siglip_tokenizer(folder: Path, *, bare: bool, second: bool = True) -> int:
     return int(tokenizer.get_vocab_size())
 
 
+def xlm_roberta_text(folder: Path) -> dict[str, Any]:
+    """A tokenizer of word pieces of several languages, as XLM-RoBERTa's, in a folder with such a network's settings."""
+    special = ["<s>", "<pad>", "</s>", "<unk>"]
+    tokenizer = Tokenizer(models.Unigram())
+    tokenizer.normalizer = normalizers.NFKC()
+    tokenizer.pre_tokenizer = pre_tokenizers.Metaspace()
+    trainer = trainers.UnigramTrainer(vocab_size=300, special_tokens=special, unk_token="<unk>", show_progress=False)
+    tokenizer.train_from_iterator([SENTENCES, *LANGUAGES], trainer)
+    tokenizer.post_processor = processors.TemplateProcessing(
+        single="<s> $A </s>", special_tokens=[("<s>", 0), ("</s>", 2)]
+    )
+    folder.mkdir(parents=True)
+    tokenizer.save(str(folder / "tokenizer.json"))
+    names = {"bos_token": "<s>", "cls_token": "<s>", "eos_token": "</s>", "sep_token": "</s>", "pad_token": "<pad>"}
+    config = names | {"unk_token": "<unk>", "tokenizer_class": "PreTrainedTokenizerFast", "model_max_length": 512}
+    (folder / "tokenizer_config.json").write_text(json.dumps(config))
+    network = {"model_type": "xlm-roberta", "hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 1}
+    network |= {"num_attention_heads": 2, "vocab_size": tokenizer.get_vocab_size(), "max_position_embeddings": 80}
+    network |= {"pad_token_id": 1, "bos_token_id": 0, "eos_token_id": 2}
+    (folder / "config.json").write_text(json.dumps(network))
+    own = {"hf_model_name": str(folder), "hf_tokenizer_name": str(folder), "hf_model_pretrained": False}
+    return {"context_length": 77, **own, "hf_pooler_type": "mean_pooler"}
+
+
+def make_multilingual(folder: Path) -> Foreign:
+    """As immich-app/XLM-Roberta-Base-ViT-B-32__laion5b_s13b_b90k: words of other languages, and capitals count."""
+    return make_immich(folder, xlm_roberta_text(folder / "textual"))
+
+
 def make_immich(
     folder: Path,
     text: dict[str, Any] = CLIP_TEXT,
@@ -133,10 +169,10 @@ def make_immich(
     if siglip:
         size = siglip_tokenizer(folder / "textual", bare=False)
         text = SIGLIP_TEXT | {"vocab_size": size, "hf_tokenizer_name": str(folder / "textual")} | text
-    else:
+    elif "hf_tokenizer_name" not in text:
         clip_tokenizer(folder / "textual")
     config = {"embed_dim": 24, "vision_cfg": VISION, "text_cfg": text}
-    if siglip or text.get("no_causal_mask"):
+    if siglip or "hf_model_name" in text or text.get("no_causal_mask"):
         config["custom_text"] = True
     made = folder.with_name(f"{folder.name}.open_clip")
     made.mkdir(parents=True)
@@ -147,15 +183,15 @@ def make_immich(
         "resize_mode": "shortest",
     } | preprocess
     (made / "open_clip_config.json").write_text(json.dumps({"model_cfg": config, "preprocess_cfg": its}))
-    if siglip:  # which open_clip looks for beside its own settings
+    if "hf_tokenizer_name" in text:  # which open_clip looks for beside its own settings
         for file in (folder / "textual").iterdir():
             shutil.copyfile(file, made / file.name)
     torch.manual_seed(0)
-    network = open_clip.create_model(f"local-dir:{made}")
+    network = open_clip.create_model(f"local-dir:{made}", pretrained_hf=False)
     for parameter in network.parameters():
         parameter.requires_grad_(False)
     torch.save(network.state_dict(), made / "open_clip_pytorch_model.bin")
-    network, _, transform = open_clip.create_model_and_transforms(f"local-dir:{made}")
+    network, _, transform = open_clip.create_model_and_transforms(f"local-dir:{made}", pretrained_hf=False)
     network.eval().requires_grad_(False)
     torch.backends.mha.set_fastpath_enabled(False)
     image = _Call(network, lambda pixels: network.encode_image(pixels, normalize=True))
@@ -385,9 +421,9 @@ def make_rclip(folder: Path) -> Foreign:
     made.mkdir(parents=True)
     (made / "open_clip_config.json").write_text(json.dumps({"model_cfg": config, "preprocess_cfg": {}}))
     torch.manual_seed(0)
-    network = open_clip.create_model(f"local-dir:{made}")
+    network = open_clip.create_model(f"local-dir:{made}", pretrained_hf=False)
     torch.save(network.state_dict(), made / "open_clip_pytorch_model.bin")
-    network, _, transform = open_clip.create_model_and_transforms(f"local-dir:{made}")
+    network, _, transform = open_clip.create_model_and_transforms(f"local-dir:{made}", pretrained_hf=False)
     network.eval().requires_grad_(False)
     torch.backends.mha.set_fastpath_enabled(False)
     at = folder / "ViT-B-32-256-datacomp_s34b_b86k"

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from filelock import FileLock
 
 _GONE = {errno.EIO, errno.ENODEV, errno.ENXIO, errno.ESTALE, errno.ENOTCONN}  # a disk that was pulled out
-REFUSALS = {errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EPERM, errno.EROFS} | _GONE
+REFUSALS = {errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EPERM, errno.EROFS, errno.EFBIG} | _GONE
 """Error numbers with which a machine says no, whatever was asked of it."""
 # A path that cannot be what is asked of it:
 _NO_PLACE = {errno.ENOTDIR, errno.EISDIR, errno.EEXIST, errno.ENOTEMPTY, errno.ENAMETOOLONG}
@@ -39,7 +39,12 @@ def cache_dir(*parts: str) -> Path:
 
 def state_dir(*parts: str) -> Path:
     """Folder for what must not be lost, as a cache may be (`TAGPRISM_STATE` overrides its place); made when absent."""
-    return _made(Path(os.environ.get("TAGPRISM_STATE") or platformdirs.user_state_dir("tagprism"), *parts))
+    return _made(state_path(*parts))
+
+
+def state_path(*parts: str) -> Path:
+    """The same folder, whether it is there or not, for whoever only looks."""
+    return Path(os.environ.get("TAGPRISM_STATE") or platformdirs.user_state_dir("tagprism"), *parts)
 
 
 def _made(path: Path) -> Path:

@@ -6,7 +6,7 @@ import os
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from functools import cache, partial
 from pathlib import Path
 from typing import Any
@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import onnxruntime
 
+from tagprism.device import chosen_device, note_device, providers
 from tagprism.errors import InputError
 
 SECONDS, SECONDS_VARIABLE = 60.0, "TAGPRISM_NETWORK_SECONDS"
@@ -27,7 +28,7 @@ _TERMINATED, _NO_MEMORY = "terminate flag", ("llocate memory", "Available memory
 
 
 class OnnxGraph:
-    """A loaded ONNX file, run on the CPU.
+    """A loaded ONNX file, run where `tagprism.device` says.
 
     Args:
         path: the `.onnx` file.
@@ -44,10 +45,15 @@ class OnnxGraph:
         options.intra_op_num_threads = threads
         options.log_severity_level = _FATAL
         options.add_session_config_entry("session.use_env_allocators", "1")
+        asked = chosen_device()
+        if asked == "directml":  # which wants no patterns of memory, and one run of a session at a time
+            options.enable_mem_pattern = False
+        self._one_at_a_time: AbstractContextManager[object] = threading.Lock() if asked == "directml" else nullcontext()
         try:
-            self._session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+            self._session, reason = _opened(path, options, asked)
         except Exception as error:  # ONNX Runtime raises types of its own that share no base but Exception
             raise self._refused(error, f"is not an ONNX model that can be run ({error}).") from error
+        self.device = note_device(asked, self._session.get_providers(), reason)
 
     @property
     def inputs(self) -> dict[str, list[int | str]]:
@@ -82,7 +88,7 @@ class OnnxGraph:
         options = onnxruntime.RunOptions()
         options.log_severity_level = _FATAL
         try:
-            with _terminated(options, self._seconds * pictures):
+            with self._one_at_a_time, _terminated(options, self._seconds * pictures):
                 found: list[np.ndarray] = self._session.run(list(outputs), dict(feeds), options)
         except Exception as error:
             raise self._refused(error, f"its network fails ({error}).") from error
@@ -119,6 +125,22 @@ class OnnxGraph:
             )
             remedy = "Use another model, or another machine."
         return InputError(what, where=str(self._path), remedy=remedy)
+
+
+def _opened(path: Path, options: Any, device: str) -> tuple[Any, str]:
+    """A session, and why it is on the CPU where another device was asked for.
+
+    ONNX Runtime's own way to fall back is switched off: it prints on stdout.
+    """
+    if device != "cpu":
+        try:
+            return onnxruntime.InferenceSession(
+                str(path), options, providers=providers(device), enable_fallback=False
+            ), ""
+        except Exception as error:  # of any type; whether the file or the device is at fault the CPU tells
+            reason = " ".join(str(error).split())[:200]
+            return onnxruntime.InferenceSession(str(path), options, providers=providers("cpu")), reason
+    return onnxruntime.InferenceSession(str(path), options, providers=providers("cpu")), ""
 
 
 @contextmanager

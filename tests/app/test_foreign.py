@@ -4,7 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
+import shlex
 import shutil
+import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -84,6 +88,23 @@ def test_index_search_and_serve(
     assert other.returncode == 5 and b"another model" in other.stderr
 
 
+def test_keywords_are_written_and_taken_back(clip: Path, cache: dict[str, str], tmp_path: Path) -> None:
+    photo, words = tmp_path / "photo.jpg", tmp_path / "words.txt"
+    shutil.copyfile(PHOTOS[0], photo)
+    words.write_text("snow\na red car\ndog\n")
+    there = cache | {"TAGPRISM_STATE": str(tmp_path / "state")}
+    arguments = ("keywords", "write", photo, "--model", clip, "--labels", words)
+    refused = command(*arguments, environment=there)
+    assert refused.returncode == 2 and b"--top-k 5 or --min-score 2.5" in refused.stderr
+    done = command(*arguments, "--top-k", "2", "--views", "3", environment=there)
+    assert done.returncode == 0, done.stderr.decode()
+    rows = command("tag", photo, *arguments[3:], "--top-k", "2", "--views", "3", "--format", "jsonl", environment=there)
+    shown = command("keywords", "show", photo, "--format", "jsonl", environment=there)
+    assert json.loads(shown.stdout)["ours"] == [tag["label"] for tag in json.loads(rows.stdout)["tags"]]
+    assert command("undo", environment=there).returncode == 0
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["photo.jpg", "state", "words.txt"]
+
+
 def test_evaluate_says_that_labels_may_have_been_seen(clip: Path, cache: dict[str, str], world: World) -> None:
     done = command("evaluate", clip, *world.on(), "--format", "json", environment=cache)
     assert done.returncode == 0, done.stderr.decode()
@@ -109,6 +130,7 @@ class _Hub(BaseHTTPRequestHandler):
     repositories: dict[str, dict[str, bytes]]
     asked: list[str]
     cut: str | None = None  # a file of which half arrives
+    gated = ""  # a repository whose conditions must be accepted first
 
     def do_GET(self) -> None:
         self._answer(body=True)
@@ -136,6 +158,8 @@ class _Hub(BaseHTTPRequestHandler):
                 headers["ETag"] = f'"{hashlib.sha256(data).hexdigest()}"'
         if status == 404:
             headers["X-Error-Code"] = "RepoNotFound"
+        if self.gated and self.gated in path:
+            headers["X-Error-Code"], data, status = "GatedRepo", b'{"error": "restricted"}', 403
         self.send_response(status)
         for key, value in (headers | {"Content-Length": str(len(data))}).items():
             self.send_header(key, value)
@@ -225,6 +249,26 @@ def test_what_arrived_in_part_is_not_used(hub: tuple[dict[str, str], type[_Hub]]
     assert command(*arguments, environment=there).returncode == 0
 
 
+def test_a_repository_that_needs_a_login(hub: tuple[dict[str, str], type[_Hub]]) -> None:
+    there, server = hub
+    server.gated = "owner/small-clip"
+    done = command("models", "fetch", "hf-hub:owner/small-clip", environment=there)
+    assert done.returncode == 2 and b"hf auth login" in done.stderr and b"Traceback" not in done.stderr
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="no limit of a file's size")
+def test_a_full_disk(hub: tuple[dict[str, str], type[_Hub]], tmp_path: Path) -> None:
+    there, _ = hub
+    arguments = [sys.executable, "-m", "tagprism", "models", "fetch", "hf-hub:owner/small-clip"]
+    line = f"ulimit -f 200; exec {shlex.join(arguments)}"  # blocks: the network of phrases is larger
+    done = subprocess.run(["bash", "-c", line], env=os.environ | there, capture_output=True, check=False)
+    assert done.returncode == 6 and b"run the same command again: it continues" in done.stderr, done.stderr.decode()
+    gone = there | {"HF_HUB_OFFLINE": "1", "HF_ENDPOINT": "http://127.0.0.1:9"}
+    unused = command("tag", PHOTOS[0], "--model", "hf-hub:owner/small-clip", "--format", "jsonl", environment=gone)
+    assert unused.returncode == 6 and unused.stdout == b""
+    assert command("models", "fetch", "hf-hub:owner/small-clip", environment=there).returncode == 0
+
+
 def test_two_halves_and_what_is_no_model(hub: tuple[dict[str, str], type[_Hub]]) -> None:
     there, server = hub
     arguments = ("tag", PHOTOS[0], "--format", "jsonl", "--quiet", "--model")
@@ -246,4 +290,8 @@ def test_the_list_of_models() -> None:
     done = command("models", "list", "--format", "json")
     listed = json.loads(done.stdout)
     assert len({one["name"] for one in listed}) == len(listed) >= 5
-    assert listed[0]["name"].encode() in command("models", "list").stdout
+    shown = command("models", "list").stdout.decode()
+    assert listed[0]["name"] in shown and shown.count("(not verified)") == sum(
+        not one["licence_from"] for one in listed
+    )
+    assert "MIT (by the page of Qdrant/clip-ViT-B-32-vision)" in shown

@@ -27,8 +27,11 @@ from tagprism.bundle.foreign.layout import Layout, Text
 from tagprism.bundle.foreign.model import WORDS, ForeignModel
 from tagprism.bundle.foreign.text import TextTower
 from tagprism.bundle.foreign.transformers_files import read_preprocess
+from tagprism.bundle.score import score_records
 from tagprism.errors import InputError
 from tagprism.images.preprocess import Preprocess
+from tagprism.images.views import cut, view_boxes
+from tagprism.labels.phrases import spoken_phrase
 from tests.small_foreign import (
     CLIP_PREPROCESSOR,
     CLIP_TEXT,
@@ -36,6 +39,7 @@ from tests.small_foreign import (
     Foreign,
     make_fastembed,
     make_immich,
+    make_multilingual,
     make_rclip,
     make_transformers_clip,
     make_transformers_siglip,
@@ -52,8 +56,10 @@ MAKERS: dict[str, Callable[[Path], Foreign]] = {
     "transformers-siglip2": make_transformers_siglip,
     "fastembed-vision": make_fastembed,
     "rclip": make_rclip,
+    "immich-xlm-roberta": make_multilingual,
 }
 PHRASES = ["dog", "new york", "two people dancing at night", "cat's whiskers!", "a birthday cake, " * 30, "car"]
+OTHER_LANGUAGES = ["Hund am Strand", "собака", "赤い車", "كلب على الشاطئ", "la forêt enneigée", "Straße"]
 SAME = 0.9999
 
 
@@ -156,6 +162,16 @@ def test_a_wrong_reading_of_phrases_is_seen(name: str, wrong: dict[str, Any], ma
     assert cosines(found, theirs.phrases(PHRASES)).min() < SAME
 
 
+def test_words_of_other_languages(made: Callable[[str], Foreign]) -> None:
+    theirs = made("immich-xlm-roberta")
+    tagger = tagprism.load(theirs.folder)
+    assert tagger.unknown(OTHER_LANGUAGES) == []
+    spoken = [f"a photo of a {spoken_phrase(phrase)}" for phrase in OTHER_LANGUAGES]
+    assert cosines(tagger.embed(OTHER_LANGUAGES), theirs.phrases(spoken)).min() > SAME
+    text = opened(theirs.folder).text
+    assert cosines(read(text, OTHER_LANGUAGES), read(text, ["dog"] * 6)).max() < SAME  # they are not all unknown
+
+
 def test_case_and_length_of_the_tokens(made: Callable[[str], Foreign]) -> None:
     siglip = TextTower("small", opened(made("transformers-siglip2").folder).text, 24)
     ids, counts = siglip.tokens(["A Dog", "a dog"])
@@ -179,6 +195,18 @@ def test_scores_are_standardised_over_the_common_words(
     assert np.allclose(scores.mean(axis=1), 0, atol=1e-3) and np.allclose(scores.std(axis=1), 1, atol=1e-3)
     spoken = [model.layout.prompt.replace("{}", word) for word in WORDS[:5]]
     assert cosines(model.vocabulary.vectors[:5], made("immich").phrases(spoken)).min() > SAME
+
+
+def test_a_row_for_each_view(made: Callable[[str], Foreign], pictures: list[Image.Image]) -> None:
+    theirs = made("transformers")  # its batch is free
+    tagger = tagprism.load(theirs.folder, views=6)
+    found = tagger.network(np.stack([tagger.preprocess.apply(one) for one in pictures]))
+    assert found.shape == tagger.bundle.shape == (6, 24, 1)
+    for picture, rows in zip(pictures, found.rows, strict=True):
+        alone = theirs.pictures([cut(picture, box) for box in view_boxes(6, *picture.size)])
+        assert cosines(alone, rows / np.linalg.norm(rows, axis=1, keepdims=True)).min() > SAME
+    scores, _ = score_records(found, tagger.scoring_vectors(WORDS))
+    assert np.allclose(scores.mean(axis=1), 0, atol=1e-3) and np.allclose(scores.std(axis=1), 1, atol=1e-3)
 
 
 def test_words_are_computed_once(

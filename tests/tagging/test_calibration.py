@@ -15,7 +15,7 @@ from tagprism.bundle.score import score_records, scoring_vectors
 from tagprism.errors import InputError
 from tagprism.labels.vocabulary import Role, Vocabulary
 from tagprism.tagging.calibration import Calibration, MonotoneMap, background_statistics, pair_features
-from tagprism.training.monotone_fit import fit_monotone
+from tagprism.tagging.monotone_fit import fit_monotone
 
 D, M = 5, 3
 

@@ -13,6 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from tagprism.app.commands.index import Storage
 from tagprism.app.commands.search import Format as SearchFormat
 from tagprism.app.commands.tag import Format as TagFormat
+from tagprism.device import Device
 from tagprism.errors import InputError
 from tagprism.files import read_at_most
 
@@ -31,11 +32,13 @@ class _Looking(_Section):
 
     exclude: list[str] | None = None
     max_pixels: _Positive | None = None
+    device: Device | None = None
     quiet: bool | None = None
 
 
 class _Tagging(_Looking):
     model: str | None = None
+    views: _Positive | None = None
     labels: str | None = None
     top_k: _Positive | None = None
     min_probability: _Chance | None = None
@@ -58,6 +61,7 @@ class _Search(_Section):
     limit: _Positive | None = None
     format: SearchFormat | None = None
     neighbours: Annotated[int, Field(ge=0)] | None = None
+    device: Device | None = None
     quiet: bool | None = None
 
 
@@ -65,6 +69,7 @@ class _Serve(_Section):
     host: str | None = None
     port: Annotated[int, Field(ge=0, le=65535)] | None = None
     sidecar: Literal["photo.jpg.xmp", "photo.xmp"] | None = None
+    device: Device | None = None
     quiet: bool | None = None
 
 

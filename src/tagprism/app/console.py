@@ -26,6 +26,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.segment import Segment
 from rich.text import Text
 
+from tagprism.device import DeviceWarning
 from tagprism.errors import InputError, MachineError, TagprismError
 from tagprism.files import REFUSALS
 from tagprism.progress import Advance
@@ -273,7 +274,9 @@ class LogHandler(logging.Handler):
 
 def guard() -> None:
     """Let what others would print come through the door too: warnings, logs, and errors that end a thread."""
-    warnings.showwarning = lambda *about, **_: say(warnings.formatwarning(*about[:4]).rstrip("\n"))
+    warnings.showwarning = lambda *about, **_: say(
+        str(about[0]) if about[1] is DeviceWarning else warnings.formatwarning(*about[:4]).rstrip("\n")
+    )
     logging.lastResort = LogHandler(logging.WARNING)
     threading.excepthook = lambda ended: say(
         "".join(traceback.format_exception(ended.exc_type, ended.exc_value, ended.exc_traceback))

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from tagprism.app import console
+from tagprism.device import Device as DeviceName
+from tagprism.device import use_device
 
 if TYPE_CHECKING:
     from tagprism.tagging.tagger import Tagger
@@ -23,6 +25,22 @@ Model = Annotated[
         "--model",
         "-m",
         help="RUN, BUNDLE, packaged bundle, hf-hub:owner/name[@revision][#form], or a folder of CLIP or SigLIP.",
+    ),
+]
+Device = Annotated[
+    DeviceName | None,
+    typer.Option(
+        "--device",
+        callback=lambda name: name if name is None else use_device(name) or name,
+        help="Where networks run; auto: cuda, directml or openvino where ONNX Runtime has it, else cpu. "
+        "\\[default: auto]",
+    ),
+]
+Views = Annotated[
+    int | None,
+    typer.Option(
+        "--views",
+        help="Views of a picture, the best of which scores a label: 1, 2, 3, 5, 6, 10 or 15. \\[default: 1]",
     ),
 ]
 Unknown = Annotated[

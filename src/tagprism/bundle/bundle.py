@@ -23,6 +23,7 @@ from safetensors.numpy import load_file
 from tagprism.bundle.onnx_model import RecordNetwork
 from tagprism.bundle.record import Records, Shape
 from tagprism.bundle.score import ClassAffinity
+from tagprism.bundle.views import digest_of_views, records_of_views
 from tagprism.errors import InputError
 from tagprism.files import digest_file
 from tagprism.labels.encoders.reference import ForeignReference
@@ -105,12 +106,14 @@ class Bundle:
 
     Args:
         path: the bundle's folder, or a RUN that holds one.
+        views: of each picture, one of `images.views.VIEWS`.
 
     Raises:
         InputError: no bundle there, a newer format, a damaged or exchanged file.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, *, views: int = 1) -> None:
+        self.views = views
         self.path = path / "bundle" if (path / "bundle" / CONFIG).is_file() else path
         if not (file := self.path / CONFIG).is_file():
             what, remedy = "is not a bundle: it has no config.json.", "Name a RUN or a BUNDLE."
@@ -168,7 +171,8 @@ class Bundle:
     def shape(self) -> Shape:
         """Size of a picture's record; the network is loaded and checked, but for a foreign one, which is large."""
         its = self.config
-        return Shape(its.vectors, its.dimension, 1 + its.class_columns) if its.foreign else self.model.shape
+        one = Shape(its.vectors, its.dimension, 1 + its.class_columns) if its.foreign else self.model.shape
+        return one._replace(vectors=one.vectors * self.views)
 
     @cached_property
     def model(self) -> RecordNetwork | ReferringNetwork:
@@ -248,9 +252,19 @@ class Bundle:
             raise InputError("does not fit the bundle's config.", where=str(path), remedy="Copy the bundle again.")
         return affinity
 
-    def records(self, pixels: Float32[np.ndarray, "B 3 H W"]) -> Records:
-        """Records of prepared pictures."""
-        return self.model.records(pixels)
+    def records(self, pixels: Float32[np.ndarray, "B C H W"]) -> Records:
+        """Records of prepared pictures, C = 3 V channels of the V views of each."""
+        if self.views == 1:
+            return self.model.records(pixels)
+        return records_of_views(self.model.records, pixels, self._reference)
+
+    @cached_property
+    def _reference(self) -> Float32[np.ndarray, "S D"] | None:
+        """Vectors of the labels over which scores are standardised."""
+        if not self.config.standardised:
+            return None
+        vectors: Float32[np.ndarray, "S D"] = self.vocabulary.vectors[np.array(self.vocabulary.roles) == "seen"]
+        return vectors
 
     @property
     def places(self) -> tuple[int, int]:
@@ -290,8 +304,18 @@ class Bundle:
 
     @property
     def digest(self) -> str:
-        """SHA-256 of `config.json`, which names the digests of all other files."""
-        return digest_file(self.path / CONFIG)
+        """SHA-256 of `config.json`, which names the digests of all other files; and of the views, where it has some."""
+        return digest_of_views(digest_file(self.path / CONFIG), self.views)
+
+    @property
+    def former_digests(self) -> tuple[str, ...]:
+        """Digests of earlier copies that give the same numbers."""
+        return tuple(digest_of_views(one, self.views) for one in self.config.formerly)
+
+    @property
+    def explains(self) -> bool:
+        """Whether it says where in a picture a tag comes from."""
+        return self.views > 1 or self.config.places is not None
 
 
 def _read_config(file: Path) -> BundleConfig:

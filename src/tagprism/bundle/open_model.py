@@ -17,7 +17,9 @@ from tagprism.bundle.foreign.find import layout_of, read_layout
 from tagprism.bundle.foreign.layout import names_in
 from tagprism.bundle.foreign.model import ForeignModel
 from tagprism.bundle.hub import HUB, HubName, fetch_model
+from tagprism.bundle.views import split_views, with_views
 from tagprism.errors import InputError
+from tagprism.images.views import check_views
 from tagprism.progress import Progress, silent
 
 DEFAULT = "photos-lite"
@@ -25,13 +27,15 @@ BUNDLES = Path(__file__).parents[1] / "bundles"  # those that this installation 
 
 
 def open_model(
-    model: str | os.PathLike[str], *, renew: bool = False, progress: Progress = silent
+    model: str | os.PathLike[str], *, views: int | None = None, renew: bool = False, progress: Progress = silent
 ) -> Bundle | ForeignModel:
     """Open a model.
 
     Args:
         model: as text `hf-hub:owner/name[@revision][#form]`, the name of a packaged bundle, or the path of a RUN, a
-            BUNDLE or a foreign model, with `#form` after it where that has several; as a path always a folder.
+            BUNDLE or a foreign model, with `#form` after it where that has several, and `#views=5` at the end where
+            pictures are to be looked at in several views; as a path always a folder.
+        views: of each picture, one of `images.views.VIEWS`; None for what the name says, or 1.
         renew: ask the hub for a newer one.
         progress: told of what is fetched and computed.
 
@@ -39,25 +43,34 @@ def open_model(
         InputError: there is none, it is damaged, or holds what is not understood.
         MachineError: the hub does not answer, or the disk is full.
     """
+    if isinstance(model, str):
+        model, named = split_views(model)
+        views = views if views is not None else named
+    views = check_views(1 if views is None else views)
     if isinstance(model, str) and model.startswith(HUB):
         name = HubName.parse(model)
         folder = fetch_model(name, renew=renew, progress=progress)
-        return _opened(folder, name.form, _partner(folder, name, renew, progress), progress, folder.name)
+        return _opened(folder, name.form, _partner(folder, name, renew, progress), views, progress, folder.name)
     text, form = os.fspath(model), None
     if "#" in text and not Path(text).exists():
         text, _, form = text.rpartition("#")
-    return _opened(find_bundle(text) if isinstance(model, str) else Path(text), form, None, progress)
+    return _opened(find_bundle(text) if isinstance(model, str) else Path(text), form, None, views, progress)
 
 
 def _opened(
-    folder: Path, form: str | None, partner: Path | None, progress: Progress, revision: str | None = None
+    folder: Path,
+    form: str | None,
+    partner: Path | None,
+    views: int,
+    progress: Progress,
+    revision: str | None = None,
 ) -> Bundle | ForeignModel:
     if any((folder / file).is_file() for file in (VOCABULARY, f"bundle/{CONFIG}", "recipe.toml")):
-        return Bundle(folder)
+        return Bundle(folder, views=views)
     layout = read_layout(folder, form, partner)
     if layout is None:
         return Bundle(folder)  # which says what is wrong
-    return ForeignModel(layout, revision=revision, progress=progress)
+    return ForeignModel(layout, revision=revision, views=views, progress=progress)
 
 
 def _partner(folder: Path, name: HubName, renew: bool, progress: Progress) -> Path | None:
@@ -80,6 +93,7 @@ def find_bundle(name: str) -> Path:
         InputError: the hub has no such repository or revision, it holds no bundle, or there is nothing of that name.
         MachineError: the hub does not answer.
     """
+    name, _ = split_views(name)
     if name.startswith(HUB):
         return fetch_model(HubName.parse(name))
     if re.fullmatch(r"[\w.-]+", name):
@@ -112,8 +126,9 @@ def lasting_name(model: str, folder: Path | None = None) -> str:
         model: its name.
         folder: where it lies; of the hub's cache it tells the commit, which is then pinned.
     """
+    model, views = split_views(model)
     if not model.startswith(HUB):
-        return model if model in packaged_bundles() else os.path.abspath(model)  # noqa: PTH100 (a text)
-    if folder is None or folder.parent.name != "snapshots":
-        return model
-    return str(replace(HubName.parse(model), revision=folder.name))
+        model = model if model in packaged_bundles() else os.path.abspath(model)  # noqa: PTH100 (a text)
+    elif folder is not None and folder.parent.name == "snapshots":
+        model = str(replace(HubName.parse(model), revision=folder.name))
+    return model if views in (None, 1) else with_views(model, views)

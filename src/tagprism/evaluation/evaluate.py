@@ -15,6 +15,7 @@ from tagprism.bundle.neighbours import nearest_pictures
 from tagprism.bundle.record import Records
 from tagprism.datasets.splits import Split
 from tagprism.datasets.table import ImageTable
+from tagprism.device import device_in_use
 from tagprism.errors import InputError, PictureError
 from tagprism.evaluation.leakage import check_leak, find_leak
 from tagprism.evaluation.notebook import as_html
@@ -230,6 +231,7 @@ def _evaluate_model(
         nearest=nearest_pictures(stacked.rows, protocol.neighbours) if protocol.neighbours else None,
     )
     origin = {"model": config.provenance, "bundle": tagger.bundle.digest, **provenance, "engine": "onnx"}
+    origin |= {"views": tagger.bundle.views, "device": device_in_use()}
     return Result(
         config.name,
         evaluation,

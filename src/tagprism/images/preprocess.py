@@ -64,6 +64,11 @@ class Preprocess(BaseModel):
         return self
 
     @property
+    def shape(self) -> tuple[int, int, int]:
+        """(3, height, width) of what `apply` gives."""
+        return 3, self.height, self.width
+
+    @property
     def draft_size(self) -> tuple[int, int]:
         """(width, height) below which a picture must not be decoded, for `open_picture`.
 

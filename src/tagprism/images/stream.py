@@ -18,13 +18,14 @@ from tagprism.errors import PictureError
 from tagprism.files import digest_bytes
 from tagprism.images.decode import MAX_PIXELS, REMARK, open_picture, read_bytes
 from tagprism.images.preprocess import Preprocess
+from tagprism.images.views import ViewedPreprocess
 
 BATCH = 4  # pictures a network gets at once: more is no faster on a processor, and takes more memory a thread
 _AHEAD = 3  # batches a thread that may be under way before the first of them is fetched
 
 _Path: TypeAlias = str | os.PathLike[str]
 _T = TypeVar("_T")
-_Pixels: TypeAlias = Float32[np.ndarray, "B 3 H W"]
+_Pixels: TypeAlias = Float32[np.ndarray, "B C H W"]
 
 
 @dataclass(frozen=True)
@@ -46,7 +47,7 @@ class Processed(Generic[_T]):
 
 def process_pictures(
     paths: Iterable[_Path],
-    preprocess: Preprocess,
+    preprocess: Preprocess | ViewedPreprocess,
     network: Callable[[_Pixels], Iterable[_T]],
     *,
     batch_size: int = BATCH,
@@ -79,7 +80,7 @@ def process_pictures(
 
     def take(batch: list[_Path]) -> list[Processed[_T]]:
         if not hasattr(memory, "pixels"):
-            memory.pixels = np.empty((batch_size, 3, preprocess.height, preprocess.width), np.float32)
+            memory.pixels = np.empty((batch_size, *preprocess.shape), np.float32)
         return _one_batch(batch, preprocess, network, memory.pixels, max_pixels)
 
     try:
@@ -95,9 +96,9 @@ def process_pictures(
 
 def _one_batch(
     paths: list[_Path],
-    preprocess: Preprocess,
+    preprocess: Preprocess | ViewedPreprocess,
     network: Callable[[_Pixels], Iterable[_T]],
-    pixels: Float32[np.ndarray, "B 3 H W"],
+    pixels: Float32[np.ndarray, "B C H W"],
     max_pixels: int,
 ) -> list[Processed[_T]]:
     found: list[Processed[_T] | tuple[_Path, str, str]] = []

@@ -54,7 +54,7 @@ class Limits:
             raise InputError(
                 "there are no probabilities to choose keywords by, as the model is not calibrated.",
                 where=where,
-                remedy="Say how many or how good: --top-k 5 or --min-score 2.5.",
+                remedy="Say how many or how good: --top-k 5 or --min-score 2.5; `tagprism models calibrate` fits them.",
             )
         return Limits(_LEAST_PROBABILITY) if self == Limits() else self
 

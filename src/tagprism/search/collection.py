@@ -13,6 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from tagprism.bundle.open_model import lasting_name
 from tagprism.bundle.record import Shape
+from tagprism.bundle.views import split_views, with_views
 from tagprism.errors import IndexMismatchError, InputError
 from tagprism.files import digest_bytes, digest_json, machine_errors, state_dir, write_json
 from tagprism.search.contract import Index
@@ -147,7 +148,9 @@ class Collection:
         return find(self, query, top_k, like=example, marks=marks, neighbours=neighbours, exact=exact)
 
     def with_model(self, model: str) -> Collection:
-        """The same collection, with its model under another name."""
+        """The same collection, with its model under another name, and its own views where the name says none."""
+        if split_views(model)[1] is None:
+            model = with_views(model, split_views(self.settings.model)[1])
         return Collection(self.where, self.settings, self.index, lasting_name(model))
 
     def keep_folders(self, folders: tuple[str, ...], exclude: tuple[str, ...]) -> None:
@@ -215,7 +218,14 @@ def fitting_tagger(where: str, model: str, made_by: tuple[str, str]) -> Tagger:
         InputError: there is no such model any more.
     """
     tagger, (name, digest) = load(model), made_by
-    if digest not in (tagger.bundle.digest, *tagger.bundle.config.formerly):
+    own, asked = split_views(name)[1] or 1, tagger.bundle.views
+    if own != asked:
+        raise IndexMismatchError(
+            f"was made with {own} view(s) of each picture, not {asked}.",
+            where=where,
+            remedy=f"Leave --views away, or say {own}, or index anew with `tagprism index --rebuild`.",
+        )
+    if digest not in (tagger.bundle.digest, *tagger.bundle.former_digests):
         raise IndexMismatchError(
             f"was made with another model ({name}, digest {digest[:12]}) than "
             f"{tagger.bundle.path} (digest {tagger.bundle.digest[:12]}).",

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from tagprism.bundle.open_model import DEFAULT, lasting_name
+from tagprism.bundle.views import with_views
 from tagprism.errors import IndexMismatchError, InputError, MachineError
 from tagprism.files import machine_errors, take_lock, write_json
 from tagprism.progress import Progress, silent
@@ -48,6 +49,7 @@ def open_for_update(
     roots: Sequence[str] = (),
     *,
     model: str | None = None,
+    views: int | None = None,
     storage: StorageName | None = None,
     rebuild: bool = False,
     progress: Progress = silent,
@@ -58,6 +60,7 @@ def open_for_update(
         where: as for `open_index`.
         roots: absolute paths of the files and folders it is to be made of.
         model: as `tagging.tagger.load` takes it; None for the one that made the index, or the packaged one.
+        views: of each picture; None for what the model's name says, or those of the index.
         storage: how records are kept; None for what the index has, or half.
         rebuild: make it anew, with another model or storage if these are given; its folders and marks stay.
         progress: told of the pictures of an older index while it is brought to the form of today, and of what a foreign
@@ -77,6 +80,9 @@ def open_for_update(
             if not os.path.lexists(root):
                 raise InputError("is not there.", where=root, remedy="Name files or folders that are there.")
     with update_lock(where):
+        if views is not None:
+            its = model or (str(_values(where).get("model", DEFAULT)) if exists(where) else DEFAULT)
+            model = with_views(its, views)
         if rebuild or not exists(where):
             collection = _anew(where, roots, model, storage, progress)
         else:

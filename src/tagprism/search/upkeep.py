@@ -186,7 +186,7 @@ class Upkeep:
         """Index all files that are not held as they are."""
         order: deque[tuple[File, int | None]] = deque()
 
-        def network(pixels: Float32[np.ndarray, "B 3 H W"]) -> list[tuple[Records, tuple[Tag, ...]]]:
+        def network(pixels: Float32[np.ndarray, "B C H W"]) -> list[tuple[Records, tuple[Tag, ...]]]:
             records = self._tagger.network(pixels)
             return list(zip(records, self._words.best(records, _TAGS, None), strict=True))
 

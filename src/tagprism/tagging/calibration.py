@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import get_args
+from typing import Any, get_args
 
 import numpy as np
 from jaxtyping import Bool, Float, Float32, Float64, Integer
@@ -22,7 +22,7 @@ from tagprism.errors import InputError
 from tagprism.labels.tensor_file import read_tensors, write_tensors
 from tagprism.labels.vocabulary import Role, Vocabulary
 
-_KIND, _VERSION = "calibration", 2  # version 1 kept the background with the shared numbers in every row
+KIND, VERSION = "calibration", 2  # version 1 kept the background with the shared numbers in every row
 _CHUNK = 2048  # labels whose scores over the background are held at once
 _LEAST_DEVIATION = 1e-3  # a label that scores alike everywhere says nothing; nothing is divided by zero
 FEATURES = ("deviations above the label's mean", "score", "best score of a trained label in the picture")
@@ -72,12 +72,12 @@ class Calibration:
     statistics: Float32[np.ndarray, "L 2"]
     classes: ClassAffinity | None = None
 
-    def save(self, path: Path) -> None:
-        """Write it, whole or not at all."""
+    def save(self, path: Path, **notes: Any) -> None:
+        """Write it, whole or not at all, with notes (JSON values) in its header."""
         tensors = {"rows": self.background.rows, "shared": self.background.shared, "statistics": self.statistics}
         for name, its in self.maps.items():
             tensors |= {f"{name}_weights": its.weights, f"{name}_knots": its.knots, f"{name}_logits": its.logits}
-        write_tensors(path, _KIND, _VERSION, {"features": list(FEATURES)}, tensors)
+        write_tensors(path, KIND, VERSION, {"features": list(FEATURES), **notes}, tensors)
 
     @classmethod
     def load(cls, path: Path, dimension: int, classes: ClassAffinity | None = None) -> Calibration:
@@ -86,7 +86,7 @@ class Calibration:
         Raises:
             InputError: the file is absent, damaged or of a newer format.
         """
-        header, tensors = read_tensors(path, _KIND, _VERSION)
+        header, tensors = read_tensors(path, KIND, VERSION)
         try:
             maps = {
                 role: MonotoneMap(*(tensors[f"{role}_{part}"] for part in ("weights", "knots", "logits")))
@@ -110,11 +110,12 @@ class Calibration:
             vectors: (L, D) their vectors.
             vocabulary: of the bundle; a label that is another spelling of a trained one counts as trained on.
         """
-        known = vocabulary.vectors[np.array(vocabulary.roles) == "seen"]
-        reference = scoring_vectors(known, self.classes, np.ones(len(known), bool))
+        reference = reference_vectors(vocabulary, self.classes)
         roles = np.array(vocabulary.roles_of(labels))
         if tuple(labels) == vocabulary.names:  # all is known, thousands of labels in no time
             return LabelCalibration(self.maps, self.statistics, roles, reference)
+        if not vocabulary.seen:  # a list of one's own is not the wide one, though some of its words stand there
+            roles = np.full(len(labels), "unseen")
         rows = np.array([-1 if (row := vocabulary.find_alike(label)) is None else row for label in labels])
         own = (vocabulary.vectors[rows] == vectors).all(axis=1) & (rows >= 0)  # other spelling, other vector
         statistics = self.statistics[rows]
@@ -152,6 +153,13 @@ class LabelCalibration:
             its = self.maps[role]
             found[:, columns] = its(features[:, columns].reshape(-1, len(FEATURES))).reshape(len(scores), -1)
         return found
+
+
+def reference_vectors(vocabulary: Vocabulary, classes: ClassAffinity | None) -> Float32[np.ndarray, "S Q"]:
+    """Scoring vectors of all labels trained on; of the whole vocabulary where it is not known what was."""
+    trained = np.array(vocabulary.roles) == "seen"
+    known = vocabulary.vectors[trained] if trained.any() else vocabulary.vectors
+    return scoring_vectors(known, classes, np.full(len(known), bool(trained.any())))
 
 
 def pair_features(

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -18,8 +18,11 @@ from PIL import Image
 from tagprism.bundle.record import Records
 from tagprism.bundle.score import score_records
 from tagprism.images.decode import MAX_PIXELS, open_picture
+from tagprism.images.views import Box, view_boxes
 from tagprism.tagging.tagger import Tagger
 from tagprism.tagging.tags import Labels, label_spellings
+
+_TENTHS = 10  # places a side of a picture with views: their borders are at tenths
 
 
 @dataclass(frozen=True, eq=False)
@@ -32,8 +35,10 @@ class TagExplanation:
         score: as the tag has it; the sum of `places` and `without_place`.
         vector: which principal vector won, 0..M-1.
         vectors: the score that each of the M vectors alone gives.
-        places: (h, w) what each place added to the score or took from it.
+        places: (h, w) what each place added to the score or took from it; of a model with views how much better the
+            views that hold the place score than the mean of all views, divided by the number of places.
         without_place: the rest of the score, which no place accounts for.
+        view: (left, top, right, bottom) of the view that won, in shares of the picture; None without views.
     """
 
     label: str
@@ -43,6 +48,7 @@ class TagExplanation:
     vectors: tuple[float, ...]
     places: Float32[np.ndarray, "h w"]
     without_place: float
+    view: Box | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -75,7 +81,8 @@ class Explainer:
     """
 
     def __init__(self, tagger: Tagger, labels: Labels = None) -> None:
-        self.tagger, self.grid = tagger, tagger.bundle.places
+        self.tagger = tagger
+        self.grid = tagger.bundle.places if tagger.bundle.views == 1 else (_TENTHS, _TENTHS)
         self._spellings = {group[0]: group for group in label_spellings(labels, tagger.vocabulary)}
         words = list(dict.fromkeys(word for group in self._spellings.values() for word in group))
         self._rows = {word: row for row, word in enumerate(words)}
@@ -106,19 +113,46 @@ class Explainer:
         picture = open_picture(
             source, max_pixels=max_pixels, draft_size=draft, where=os.fsdecode(path), colour=preprocess.colour
         )
-        record, places = self.tagger.bundle.placed_records(preprocess.apply(picture)[None])
-        tags = tuple(self._explain_tag(name, record, places[0]) for name in names)
+        pixels, bundle = preprocess.apply(picture)[None], self.tagger.bundle
+        if bundle.views > 1:
+            record, boxes = bundle.records(pixels), view_boxes(bundle.views, *picture.size)
+            tags = tuple(self._by_views(name, record, boxes) for name in names)
+        else:
+            record, places = bundle.placed_records(pixels)
+            tags = tuple(self._explain_tag(name, record, places[0]) for name in names)
         return Explanation(Path(path), picture, preprocess.frame(picture), tags)
 
     def _explain_tag(self, name: str, record: Records, places: Float32[np.ndarray, "P M D"]) -> TagExplanation:
+        found, vector = self._scored(name, record)
+        shares = (places[:, found.vector] @ vector).reshape(self.grid)
+        return _with_places(found, shares)
+
+    def _by_views(self, name: str, record: Records, boxes: Sequence[Box]) -> TagExplanation:
+        """No gradients are needed: each view has a score of its own, the best of its rows'."""
+        found, _ = self._scored(name, record)
+        of_view = np.array(found.vectors, np.float32).reshape(len(boxes), -1).max(axis=1)  # (V,)
+        middles = (np.arange(_TENTHS) + 0.5) / _TENTHS
+        left, top, right, bottom = np.array(boxes).T[:, :, None]  # (V, 1) each
+        across, down = (left < middles) & (middles < right), (top < middles) & (middles < bottom)
+        holds = (down[:, :, None] & across[:, None, :]).astype(np.float32)  # (V, h, w)
+        of_place = np.tensordot(of_view, holds, axes=1) / holds.sum(axis=0)  # the first view holds all
+        places = (of_place - of_view.mean()) / of_place.size
+        view = boxes[found.vector // (len(found.vectors) // len(boxes))]
+        return replace(_with_places(found, places.astype(np.float32)), view=view)
+
+    def _scored(self, name: str, record: Records) -> tuple[TagExplanation, Float32[np.ndarray, " D"]]:
+        """The score of a label, not yet laid over places, and the vector of its best spelling."""
         spellings = self._spellings[name]
         rows = [self._rows[word] for word in spellings]
         vectors, scoring_vectors = self._vectors[rows], self._scoring_vectors[rows]  # (S, D), (S, Q)
         scores, winners = (array[0] for array in score_records(record, scoring_vectors))
         best = int(np.argmax(scores))
         score, winner = float(scores[best]), int(winners[best])
-        shares = (places[:, winner] @ vectors[best]).reshape(self.grid)
-        rest = score - float(shares.sum(dtype=np.float64))
         without = float(record.shared[0] @ scoring_vectors[best][len(vectors[best]) :])
         each = tuple(map(float, record.rows[0] @ vectors[best] + without))
-        return TagExplanation(name, spellings[best], score, winner, each, shares, rest)
+        nowhere = np.zeros(self.grid, np.float32)
+        return TagExplanation(name, spellings[best], score, winner, each, nowhere, score), vectors[best]
+
+
+def _with_places(found: TagExplanation, places: Float32[np.ndarray, "h w"]) -> TagExplanation:
+    return replace(found, places=places, without_place=found.score - float(places.sum(dtype=np.float64)))

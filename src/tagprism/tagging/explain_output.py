@@ -98,6 +98,7 @@ def to_json(explanation: Explanation, bundle: str) -> dict[str, Any]:
             "vectors": [round(value, _DIGITS) for value in tag.vectors],
             "places": [[round(float(value), _DIGITS) for value in row] for row in tag.places],
             "without_place": round(tag.without_place, _DIGITS),
+            **({} if tag.view is None else {"view": [round(share, _DIGITS) for share in tag.view]}),
         }
         for tag in explanation.tags
     ]

@@ -49,6 +49,9 @@ def draw_sheet(explanation: Explanation) -> Image.Image:
     for number, tag in enumerate(tags, start=1):
         left, top = GAP + number % columns * width, GAP + number // columns * height
         _paste_framed(sheet, overlay(thumbnail, tag.places, explanation.frame, scale), left, top)
+        if tag.view is not None:
+            x0, y0, x1, y1 = (share * side for share, side in zip(tag.view, 2 * thumbnail.size, strict=True))
+            ImageDraw.Draw(sheet).rectangle((left + x0, top + y0, left + x1 - 1, top + y1 - 1), outline=INK, width=2)
         _draw_caption(sheet, left, top + thumbnail.height, tag, lowest, highest)
     return sheet
 
@@ -156,7 +159,9 @@ def _draw_vectors(
     for m, value in enumerate(tag.vectors):
         end = zero - tall * value / ((highest - lowest) or 1.0)
         colour = INK if m == tag.vector else PALE
-        pen.rectangle((left + m * wide + 2, min(zero, end), left + (m + 1) * wide - 3, max(zero, end)), fill=colour)
+        start = left + m * wide + (2 if wide > 6 else 0)  # of many vectors the bars touch
+        stop = max(start, left + (m + 1) * wide - (3 if wide > 6 else 1))
+        pen.rectangle((start, min(zero, end), stop, max(zero, end)), fill=colour)
         if M <= _MOST_VECTORS:
             _write(pen, (left + m * wide + 2, top + tall + 5), f"{value:.1f}", 12, INK if m == tag.vector else NOWHERE)
 

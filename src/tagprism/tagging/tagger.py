@@ -21,14 +21,17 @@ from tagprism.bundle.record import Records
 from tagprism.bundle.referring import open_encoder
 from tagprism.bundle.score import scoring_vectors
 from tagprism.errors import InputError, PictureError
+from tagprism.files import digest_file, digest_json
 from tagprism.images.decode import MAX_PIXELS
 from tagprism.images.preprocess import Preprocess
 from tagprism.images.stream import Processed, process_pictures
+from tagprism.images.views import ViewedPreprocess
 from tagprism.labels.encoders.find import find_encoder
 from tagprism.labels.label_space import LabelSpace
 from tagprism.labels.vocabulary import Vocabulary
 from tagprism.progress import Progress, silent
 from tagprism.tagging.calibration import Calibration
+from tagprism.tagging.own_calibration import own_calibration, read_own
 from tagprism.tagging.tags import ImageTags, LabelRanker, Labels, Tag
 
 _WORDS = 1000  # phrases embedded at once: some seconds of work
@@ -43,7 +46,7 @@ class Tagger:
         bundle: an opened bundle or foreign model.
 
     Attributes:
-        network: pixels (B, 3, H, W) -> records of B pictures; the bundle's ONNX model unless replaced.
+        network: pixels (B, 3 V, H, W) of V views -> records of B pictures; the bundle's ONNX model unless replaced.
     """
 
     def __init__(self, bundle: Bundle | ForeignModel) -> None:
@@ -52,20 +55,21 @@ class Tagger:
         self.vocabulary: Vocabulary = bundle.vocabulary
 
     @cached_property
-    def preprocess(self) -> Preprocess:
+    def preprocess(self) -> Preprocess | ViewedPreprocess:
         """What is done to each picture; read on first use, as searching by words looks at none.
 
         Raises:
             InputError: the bundle's settings cannot be used.
         """
         try:
-            return Preprocess.model_validate(self.bundle.config.preprocess)
+            each = Preprocess.model_validate(self.bundle.config.preprocess)
         except ValidationError as error:
             raise InputError(
                 f"its preprocessing cannot be used: {error.errors()[0]['msg']}.",
                 where=str(self.bundle.path),
                 remedy="Copy the bundle again, or update tagprism.",
             ) from error
+        return each if self.bundle.views == 1 else ViewedPreprocess(each, self.bundle.views)
 
     @cached_property
     def encoder_folders(self) -> dict[str, Path | None]:
@@ -79,19 +83,37 @@ class Tagger:
     @property
     def cut(self) -> float | None:
         """Least score of a tag worth showing, of a model without probabilities whose scores have a known scale."""
-        return self.bundle.cut if isinstance(self.bundle, ForeignModel) else None
+        return self.bundle.cut if isinstance(self.bundle, ForeignModel) and not self.calibrated else None
+
+    @cached_property
+    def own_calibration(self) -> Path | None:
+        """The file of the probabilities that a person fitted with `tagprism models calibrate`; None without."""
+        return own_calibration(self.bundle.digest)
 
     @property
     def calibrated(self) -> bool:
         """Whether tags carry probabilities."""
-        return self.bundle.config.calibration is not None
+        return self.own_calibration is not None or self.bundle.config.calibration is not None
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 of all that decides a tag: the model, and a calibration of one's own."""
+        own = self.own_calibration
+        return self.bundle.digest if own is None else digest_json([self.bundle.digest, digest_file(own)])
 
     @cached_property
     def calibration(self) -> Calibration | None:
-        """What makes probabilities of scores, or None where the bundle has none."""
-        if not self.calibrated:
-            return None
+        """What makes probabilities of scores: a person's own, else the bundle's; None where there is neither."""
+        if self.own_calibration is not None:
+            return read_own(self.own_calibration, self.bundle)[0]
+        return self.built_in_calibration
+
+    @property
+    def built_in_calibration(self) -> Calibration | None:
+        """What the bundle itself brings, or None."""
         bundle = self.bundle
+        if bundle.config.calibration is None:
+            return None
         return Calibration.load(bundle.path / CALIBRATION, bundle.config.dimension, bundle.class_affinity)
 
     @cached_property
@@ -266,9 +288,9 @@ class Tagger:
         """
         if min_probability is not None and not self.calibrated:
             raise InputError(
-                "this bundle is not calibrated, so it has no probabilities.",
+                "this model is not calibrated, so it has no probabilities.",
                 where=str(self.bundle.path),
-                remedy="Leave --min-probability away and use --top-k.",
+                remedy="Leave --min-probability away and use --top-k, or fit them with `tagprism models calibrate`.",
             )
         _check_limits(top_k, min_probability)
         ranker = LabelRanker(self, labels, progress)
@@ -295,12 +317,13 @@ def _check_limits(top_k: object, min_probability: object) -> None:
         raise InputError(f"min_probability is {min_probability!r}.", remedy="Give a number from 0 to 1, or None.")
 
 
-def load(model: _Path = DEFAULT, *, progress: Progress = silent) -> Tagger:
+def load(model: _Path = DEFAULT, *, views: int | None = None, progress: Progress = silent) -> Tagger:
     """Open a model for use.
 
     Args:
         model: as text a RUN, a BUNDLE, the name of a packaged bundle, `hf-hub:owner/name` or the folder of a public
             CLIP or SigLIP (see `bundle.open_model`); as a `Path` always a folder.
+        views: of each picture, the best of which scores a label: 1, 2, 3, 5, 6, 10 or 15 (`images.views.VIEWS`).
         progress: told of what is fetched and computed before a foreign model can be used.
 
     Raises:
@@ -313,4 +336,4 @@ def load(model: _Path = DEFAULT, *, progress: Progress = silent) -> Tagger:
         >>> [row.tags[0].label for row in tagger.tag(["tests/photos/chelsea.jpg"], ["cat", "rocket"])]
         ['cat']
     """
-    return Tagger(open_model(model, progress=progress))
+    return Tagger(open_model(model, views=views, progress=progress))

@@ -30,8 +30,8 @@ from tagprism.tagging.calibration import (
     background_statistics,
     pair_features,
 )
+from tagprism.tagging.monotone_fit import fit_monotone
 from tagprism.training.fit import fit
-from tagprism.training.monotone_fit import fit_monotone
 from tagprism.training.prepare import Prepared, embed_labels
 
 _LIKELY, _BESIDE = 0.5, 0.2

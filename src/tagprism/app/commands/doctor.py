@@ -14,7 +14,7 @@ import typer
 
 import tagprism
 from tagprism.app import console
-from tagprism.app.options import Limit, Quiet, Split, named_path
+from tagprism.app.options import Device, Limit, Quiet, Split, named_path
 from tagprism.errors import InputError, NothingToDoError, PictureError, TagprismError
 
 if TYPE_CHECKING:
@@ -40,6 +40,7 @@ def doctor(
     split: Split = None,
     limit: Limit = None,
     format: Annotated[Literal["table", "json"], typer.Option(help="What to print about a bundle.")] = "table",
+    device: Device = None,
     quiet: Quiet = False,
 ) -> int:
     """Say what is installed, what is cached and what this machine can do; or how diverse a model's vectors are."""
@@ -60,8 +61,6 @@ def doctor(
 
 
 def _findings() -> Iterator[tuple[str, str, bool]]:
-    import onnxruntime
-
     from tagprism.datasets.openclipart_source import find_openclipart
     from tagprism.files import cache_dir
     from tagprism.provenance import made_with
@@ -71,7 +70,7 @@ def _findings() -> Iterator[tuple[str, str, bool]]:
         yield name, version, True
     yield "platform", f"{made['platform']}, {made['cores']} cores", True
     yield "commit", made["commit"] or "installed package", True
-    yield "ONNX Runtime", ", ".join(onnxruntime.get_available_providers()), True
+    yield "device", *_device()
     yield "its telemetry", *_telemetry()
     for extra, modules in _EXTRAS.items():
         missing = [module for module in modules if importlib.util.find_spec(module) is None]
@@ -87,6 +86,22 @@ def _findings() -> Iterator[tuple[str, str, bool]]:
         yield "Open Clip Art", str(clipart) if clipart else "not here; `tagprism data fetch openclipart`", True
     except TagprismError as error:
         yield "cache or defaults", str(error), False
+
+
+def _device() -> tuple[str, bool]:
+    """Where the packaged network runs, what it was asked to run on, and what else there is; whether it is as asked."""
+    from tagprism.bundle.open_model import DEFAULT, open_model, packaged_bundles
+    from tagprism.device import available_devices, chosen_device, device_in_use
+
+    try:
+        asked, here = chosen_device(), f"ONNX Runtime has {', '.join(available_devices())}"
+        if DEFAULT not in packaged_bundles():
+            return f"{asked}, not tried as {DEFAULT} is not here; {here}", True
+        _ = open_model(DEFAULT).shape  # loads the network
+        used = device_in_use()
+        return f"{used} in use{'' if used == asked else f' in place of {asked}'}; {here}", used == asked
+    except TagprismError as error:
+        return str(error), False
 
 
 def _defaults() -> str:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from tagprism.app import console
-from tagprism.app.options import Data, Limit, Quiet, Split, Unknown
+from tagprism.app.options import Data, Device, Limit, Quiet, Split, Unknown, Views
 from tagprism.errors import InputError
 
 if TYPE_CHECKING:
@@ -29,6 +29,8 @@ def evaluate(
     ] = False,
     limit: Limit = None,
     neighbours: Annotated[int, typer.Option(min=0, help="Average scores over so many like test pictures.")] = 0,
+    views: Views = None,
+    device: Device = None,
     quiet: Quiet = False,
 ) -> int:
     """Measure a model on the test pictures of a split: ZSL and GZSL, with chance, constant and ceiling lines."""
@@ -42,7 +44,7 @@ def evaluate(
     from tagprism.evaluation.table import comparison_table, lay_out
     from tagprism.tagging.tagger import load
 
-    tagger = load(model, progress=console.progress(quiet))
+    tagger = load(model, views=views, progress=console.progress(quiet))
     if "trained_on" in tagger.bundle.config.provenance or tagger.bundle.config.foreign is not None:
         which = "this model" if tagger.bundle.config.foreign is None else "the public model in it"
         console.say(
@@ -79,6 +81,8 @@ def _use_torch(tagger: Tagger, model: str) -> None:
     from tagprism.training.torch_engine import torch_records
 
     run = find_bundle(model)
+    if tagger.bundle.views > 1:
+        raise InputError("has no views.", where="--engine torch", remedy="Leave --views or --engine away.")
     if not (run / "weights.safetensors").is_file():
         raise InputError("holds no torch weights.", where=model, remedy="--engine torch needs a RUN, not a bundle.")
     tagger.network = torch_records(run, tagger.vocabulary)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from tagprism.app import console
-from tagprism.app.options import DEFAULT_MODEL, Quiet
+from tagprism.app.options import DEFAULT_MODEL, Device, Quiet, Views
 from tagprism.errors import NothingToDoError
 
 if TYPE_CHECKING:
@@ -47,6 +47,8 @@ def index(
         int | None,
         typer.Option(min=1, help="As for tag. \\[default: 178956970]"),
     ] = None,
+    views: Views = None,
+    device: Device = None,
     quiet: Quiet = False,
 ) -> int:
     """Make an index of pictures to search in, or bring it up to date: only new and changed files are read."""
@@ -59,7 +61,9 @@ def index(
         raise typer.BadParameter("a path is empty; write . for the current folder.")
     roots = [os.path.abspath(one) for path in paths or () for one in expand_pattern(path)]  # noqa: PTH100 (texts)
     progress = console.progress(quiet)
-    with open_for_update(into, roots, model=model, storage=storage, rebuild=rebuild, progress=progress) as collection:
+    with open_for_update(
+        into, roots, model=model, views=views, storage=storage, rebuild=rebuild, progress=progress
+    ) as collection:
         upkeep = Upkeep(
             collection,
             max_pixels=max_pixels or MAX_PIXELS,

@@ -11,7 +11,17 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from tagprism.app import console
-from tagprism.app.options import DEFAULT_MODEL, Exclude, Photos, Quiet, from_command_line, named_path, read_words
+from tagprism.app.options import (
+    DEFAULT_MODEL,
+    Device,
+    Exclude,
+    Photos,
+    Quiet,
+    Views,
+    from_command_line,
+    named_path,
+    read_words,
+)
 from tagprism.errors import InputError, NothingToDoError, PictureError
 
 if TYPE_CHECKING:
@@ -51,6 +61,8 @@ def write(
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Show what would change and write nothing.")] = False,
     exclude: Exclude = None,
     max_pixels: Annotated[int | None, typer.Option(min=1, help="Skip pictures with more pixels.")] = None,
+    views: Views = None,
+    device: Device = None,
     quiet: Quiet = False,
 ) -> int:
     """Write keywords into XMP sidecars, or into JPEGs; yours stay as they are, `tagprism undo` takes ours back."""
@@ -65,13 +77,15 @@ def write(
     places = read_hierarchy(hierarchy) if hierarchy is not None else None
     limits, progress = Limits(min_probability, min_score, top_k), console.progress(quiet)
     if tags is not None:
-        if photos or from_command_line(context, "model", "labels", "exclude"):
-            raise typer.BadParameter("--from names photos and tags: leave PHOTOS, --model, --labels, --exclude away.")
+        if photos or from_command_line(context, "model", "labels", "exclude", "views"):
+            raise typer.BadParameter(
+                "--from names photos and tags: leave PHOTOS, --model, --views, --labels and --exclude away."
+            )
         source = from_rows(sys.stdin.buffer.read() if str(tags) == "-" else tags, limits, progress=progress)
     elif not photos:
         raise InputError("photos are needed.", remedy="Give PHOTOS, or --from tags.jsonl.")
     else:
-        tagger = load(model or DEFAULT_MODEL, progress=progress)
+        tagger = load(model or DEFAULT_MODEL, views=views, progress=progress)
         words = read_words(labels, tagger) if labels is not None else None
         cap = max_pixels or MAX_PIXELS
         report = WalkReport()

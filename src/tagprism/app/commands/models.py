@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
 from tagprism.app import console
-from tagprism.app.options import Quiet
+from tagprism.app.options import DATA_HELP, Device, Quiet, Views
+from tagprism.errors import InputError, NothingToDoError
 
-app = typer.Typer(help="Public CLIP and SigLIP models: list, fetch, info, remove.", no_args_is_help=True)
+if TYPE_CHECKING:
+    from tagprism.bundle.bundle import Bundle
+    from tagprism.bundle.foreign.model import ForeignModel
+
+app = typer.Typer(help="Public CLIP and SigLIP models: list, fetch, info, calibrate, remove.", no_args_is_help=True)
 Name = Annotated[str, typer.Argument(help="hf-hub:owner/name[@revision][#form], or a folder.")]
 Format = Annotated[Literal["table", "json"], typer.Option(help="What to print.")]
 
@@ -24,7 +30,8 @@ def list_models(format: Format = "table") -> int:
         console.write_json([one.model_dump(mode="json") for one in models])
         return console.OK
     for one in models:
-        facts = [one.layout, one.licence, one.languages]
+        source = f"by the page of {one.licence_from}" if one.licence_from else "not verified"
+        facts = [one.layout, f"{one.licence} ({source})", one.languages]
         if one.size_mb is not None:
             facts.append("{:,} MB for pictures and {:,} MB for words".format(*one.size_mb))
         if one.picture_ms is not None:
@@ -62,7 +69,8 @@ def info(name: Name, format: Format = "table", quiet: Quiet = False) -> int:
         "folder": str(model.path),
         "vectors": config.vectors,
         "dimension": config.dimension,
-        "calibrated": config.calibration is not None,
+        "views": model.views,
+        "calibrated": _calibrated(model),
         "preprocess": config.preprocess,
         **config.provenance,
         "files": config.digests,
@@ -77,6 +85,64 @@ def info(name: Name, format: Format = "table", quiet: Quiet = False) -> int:
         table.add_row(key, "\n".join(map(console.printable, lines)))
     console.data.print(table)
     return console.OK
+
+
+def _calibrated(model: Bundle | ForeignModel) -> str:
+    """Whether a model has probabilities, and whose."""
+    from tagprism.tagging.own_calibration import own_calibration, read_own
+
+    if (own := own_calibration(model.digest)) is not None:
+        _, note = read_own(own, model)
+        return f"by you: {note['pictures']:,} pictures and {note['labels']:,} labels of {note['kind']}, {own}"
+    return "by the bundle" if model.config.calibration is not None else "no"
+
+
+@app.command()
+def calibrate(
+    model: Annotated[str, typer.Argument(help="As --model of `tag`.")],
+    data: Annotated[str | None, typer.Option("--data", help=DATA_HELP)] = None,
+    split: Annotated[
+        str | None, typer.Option("--split", help="FILE or FILE#2: only its training pictures and seen labels.")
+    ] = None,
+    pictures: Annotated[int | None, typer.Option(min=1, help=r"Look at so many at most. \[default: 2000]")] = None,
+    views: Views = None,
+    device: Device = None,
+    out: Annotated[Path | None, typer.Option(help="Write the calibration here, and do not use it yet.")] = None,
+    take: Annotated[
+        Path | None, typer.Option("--from", help="Use one that --out wrote, here or on another machine.")
+    ] = None,
+    remove: Annotated[bool, typer.Option("--remove", help="Take the calibration away.")] = False,
+    quiet: Quiet = False,
+) -> int:
+    """Fit probabilities to photos with labels, for a model that has none, or for your own kind of photos."""
+    from tagprism.tagging.own_calibration import read_own, remove_own, write_own
+    from tagprism.tagging.tagger import load
+
+    if sum((data is not None, take is not None, remove)) != 1:
+        raise InputError("there is nothing to fit to.", remedy="Give one of --data KIND:PATH, --from FILE, --remove.")
+    tagger = load(model, views=views, progress=console.progress(quiet))
+    bundle = tagger.bundle
+    if remove:
+        if not remove_own(bundle.digest):
+            raise NothingToDoError("has no calibration of your own.", where=model)
+        console.say("The calibration is gone.", quiet=quiet)
+        return console.OK
+    if take is not None:
+        console.say(f"Kept as {write_own(*read_own(take, bundle), bundle, out)}", quiet=quiet)
+        return console.OK
+    from tagprism.datasets.registry import open_dataset
+    from tagprism.datasets.splits import load_split
+    from tagprism.evaluation.fit_calibration import PICTURES, fit_calibration
+    from tagprism.evaluation.reliability import reliability_table
+
+    table = open_dataset(str(data))
+    chosen = load_split(split, table) if split is not None else None
+    fitted = fit_calibration(tagger, table, chosen, pictures=pictures or PICTURES, progress=console.progress(quiet))
+    file = write_own(fitted.calibration, fitted.note, bundle, out)
+    console.data.print(reliability_table({"held-out": fitted.held}))
+    said = "Kept as" if out is None else "Written, and not in use before `tagprism models calibrate MODEL --from FILE`:"
+    console.say(f"{said} {file}", quiet=quiet)
+    return console.report_skipped([(key, error.message) for key, error in fitted.skipped])
 
 
 @app.command()

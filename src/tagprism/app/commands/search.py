@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple
 import typer
 
 from tagprism.app import console
-from tagprism.app.options import ModelNow, Quiet
+from tagprism.app.options import Device, ModelNow, Quiet
 from tagprism.errors import InputError, PictureError
 
 if TYPE_CHECKING:
@@ -58,6 +58,7 @@ def search(
         bool, typer.Option("--exact", help="Look at every picture, also in an index of 50,000 or more.")
     ] = False,
     model: ModelNow = None,
+    device: Device = None,
     quiet: Quiet = False,
 ) -> int:
     """Find pictures of an index by tags, also ones no model was trained on, or by a picture like them."""

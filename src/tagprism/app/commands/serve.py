@@ -14,7 +14,7 @@ import typer
 
 from tagprism.app import console
 from tagprism.app.commands.keywords import Sidecar
-from tagprism.app.options import ModelNow, Quiet
+from tagprism.app.options import Device, ModelNow, Quiet
 from tagprism.errors import InputError, MachineError
 from tagprism.files import cache_dir, machine_errors
 
@@ -36,6 +36,7 @@ def serve(
         str | None, typer.Option(help="Where browsers find the server behind a proxy: https://host/path.")
     ] = None,
     sidecar: Sidecar = "photo.jpg.xmp",
+    device: Device = None,
     quiet: Quiet = False,
 ) -> int:
     """Serve an index: a page to find and look at pictures, and the same as an API (docs/server.md)."""

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Literal, NamedTuple
 import typer
 
 from tagprism.app import console
-from tagprism.app.options import DEFAULT_MODEL, Exclude, Model, Quiet, read_words
+from tagprism.app.options import DEFAULT_MODEL, Device, Exclude, Model, Quiet, Views, read_words
 from tagprism.app.tag_table import TagTable
 from tagprism.errors import InputError, PictureError
 
@@ -28,7 +28,8 @@ if TYPE_CHECKING:
 _TOP_K, _AT_LEAST = 10, 0.5
 _NO_PROBABILITIES = (
     "This model is not calibrated, so it gives no probabilities. A score says how many standard deviations a word is "
-    "above the mean of 1,000 common words in the same picture."
+    "above the mean of 1,000 common words in the same picture. `tagprism models calibrate` fits probabilities to "
+    "photos with labels."
 )
 Format = Literal["table", "jsonl", "csv", "parquet", "coco", "fiftyone", "label-studio"]
 
@@ -72,6 +73,8 @@ def tag(
     explain: Annotated[
         Path | None, typer.Option(help="Folder for pictures that show where each tag comes from.")
     ] = None,
+    views: Views = None,
+    device: Device = None,
     quiet: Quiet = False,
 ) -> int:
     """Tag pictures with your own words or the model's vocabulary."""
@@ -86,12 +89,14 @@ def tag(
     if "" in paths:
         raise typer.BadParameter("a path is empty; write . for the current folder.")
     check_document(format)
-    tagger = load(model, progress=console.progress(quiet))
+    tagger = load(model, views=views, progress=console.progress(quiet))
     words = read_words(labels, tagger) if labels is not None else None
     min_score = None
     if top_k is None and min_probability is None:  # what is likely, where that is known and a person reads it
         top_k, min_probability = (None, _AT_LEAST) if format == "table" and tagger.calibrated else (_TOP_K, None)
         min_score = tagger.cut if format == "table" else None
+    if tagger.own_calibration is not None:
+        console.say(f"Probabilities are of your own calibration: {tagger.own_calibration}", quiet=quiet)
     if tagger.cut is not None:
         console.say(_NO_PROBABILITIES, quiet=quiet)
     if min_score is not None:
@@ -228,7 +233,7 @@ def _write_rows(job: _Job, out: Path, format: str, asked: str) -> int:
     from tagprism.tagging.tag_file import FORMATS, TagFile
 
     command = {
-        "model": job.tagger.bundle.digest,
+        "model": job.tagger.digest,
         "words": "vocabulary" if job.words is None else digest_json(list(job.words.items())),
         "top-k": job.top_k,
         "min-probability": job.min_probability,

@@ -234,7 +234,7 @@ class Library:
             tags=marked_tags(self.tagger, tags, own, self.marks.said().get(picture.digest, {}), record),
             own=list(own),
             keywords=self._keywords(picture),
-            explains=self.tagger.bundle.config.places is not None,
+            explains=self.tagger.bundle.explains,
         )
 
     def _own_keywords(self, picture: Picture) -> tuple[str, ...]:
@@ -278,7 +278,7 @@ class Library:
             explanation=self._explained(data, [tag.label for tag in tags], name) if explain else None,
         )
 
-    def _look(self, pixels: Sequence[Float32[np.ndarray, "3 H W"]]) -> list[Records]:
+    def _look(self, pixels: Sequence[Float32[np.ndarray, "C H W"]]) -> list[Records]:
         """Records of prepared pixels, in one batch."""
         return list(self.tagger.network(np.stack(pixels)))
 

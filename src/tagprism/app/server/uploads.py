@@ -27,7 +27,7 @@ class Upload(NamedTuple):
 
     width: int
     height: int
-    pixels: Float32[np.ndarray, "3 H W"]
+    pixels: Float32[np.ndarray, "C H W"]
     digest: str
     preview: str | None
 

@@ -16,6 +16,8 @@ class KnownModel(BaseModel):
         layout: of its files.
         size_mb: of the network of pictures and of phrases.
         licence: of the weights.
+        licence_from: whose page on the hub was read for the licence, often that of the weights that were exported;
+            empty where nobody read one, and the licence is what is generally said of this model.
         languages: of the words.
         picture_ms: time of a picture with one thread, measured on random weights of this shape.
         imagenet: published zero-shot accuracy, percent.
@@ -28,6 +30,7 @@ class KnownModel(BaseModel):
     layout: str
     size_mb: tuple[int, int] | None = None
     licence: str
+    licence_from: str = ""
     languages: str
     picture_ms: int | None = None
     imagenet: float | None = None

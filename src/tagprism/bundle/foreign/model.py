@@ -20,6 +20,7 @@ from tagprism.bundle.foreign.layout import AGAIN, Layout
 from tagprism.bundle.foreign.text import TextTower
 from tagprism.bundle.record import Records, Shape
 from tagprism.bundle.score import ClassAffinity
+from tagprism.bundle.views import digest_of_views, some_views, standardised_rows
 from tagprism.errors import InputError
 from tagprism.files import digest_bytes, digest_file, digest_json
 from tagprism.labels.encoders.phrase_cache import CachedEncoder
@@ -34,7 +35,6 @@ WORDS = tuple(_WORDS.decode().splitlines())
 WORDS_DIGEST = digest_bytes(_WORDS)
 _VERSION = 1  # of what is computed here: an index of another one does not fit
 _AT_ONCE = 32  # words embedded and kept at once: some seconds of work
-_LEAST_DEVIATION = 1e-6  # of cosines; nothing is divided by zero
 
 
 class ForeignModel:
@@ -43,6 +43,7 @@ class ForeignModel:
     Args:
         layout: as its adapter read it.
         revision: of the hub's repository; None for a folder.
+        views: of each picture, one of `images.views.VIEWS`.
         progress: told of the common words while their vectors are computed, once for each model.
 
     Raises:
@@ -55,8 +56,10 @@ class ForeignModel:
     trained_images: frozenset[str] = frozenset()
     cut = CUT
 
-    def __init__(self, layout: Layout, *, revision: str | None = None, progress: Progress = silent) -> None:
-        self.layout, self.path, self._progress = layout, layout.folder, progress
+    def __init__(
+        self, layout: Layout, *, revision: str | None = None, views: int = 1, progress: Progress = silent
+    ) -> None:
+        self.layout, self.path, self.views, self._progress = layout, layout.folder, views, progress
         digests = {name: _digest(file) for name, file in sorted(layout.files.items())}
         encoder = re.sub(r"[^A-Za-z0-9._-]", "-", layout.name).lstrip("._-") or layout.layout
         self.config = BundleConfig(
@@ -84,6 +87,11 @@ class ForeignModel:
     @property
     def digest(self) -> str:
         """SHA-256 over the digests of its files and over all that decides a score, but for the place it lies in."""
+        return digest_of_views(self._text_digest, self.views)
+
+    @property
+    def _text_digest(self) -> str:
+        """The same for one view, by which vectors of phrases are kept."""
         its = self.layout
         settings = [_VERSION, its.layout, its.prompt, WORDS_DIGEST, self.config.preprocess, self.config.digests]
         return digest_json([*settings, its.text.clean, its.text.length, its.text.pad, its.text.end])
@@ -116,7 +124,7 @@ class ForeignModel:
     def phrase_file(self) -> str:
         """Name of the file in the cache that keeps the vectors of phrases."""
         (name,) = self.config.encoders
-        return f"{name}-{self.digest[:16]}"
+        return f"{name}-{self._text_digest[:16]}"
 
     @cached_property
     def label_space(self) -> LabelSpace:
@@ -140,15 +148,26 @@ class ForeignModel:
     @property
     def shape(self) -> Shape:
         """Size of a picture's record."""
-        return Shape(1, self.config.dimension, 1)
+        return Shape(self.views, self.config.dimension, 1)
 
-    def records(self, pixels: Float32[np.ndarray, "B 3 H W"]) -> Records:
-        """Records of prepared pictures: `a / sd` and `-mu / sd`, mu and sd over the common words' cosines."""
-        vectors = self.model(pixels)  # (B, D)
-        cosines = vectors @ self.vocabulary.vectors.T
-        mean = cosines.mean(axis=1, keepdims=True, dtype=np.float64)
-        deviation = np.maximum(cosines.std(axis=1, keepdims=True, dtype=np.float64), _LEAST_DEVIATION)
-        return Records((vectors / deviation).astype(np.float32)[:, None], (-mean / deviation).astype(np.float32))
+    def records(self, pixels: Float32[np.ndarray, "B C H W"]) -> Records:
+        """Records of prepared pictures: `a / sd` and `-mu / sd`, mu and sd over the common words' best cosines.
+
+        C is 3 V channels of the V views of each; a row a is the vector of a view.
+        """
+        rows = np.concatenate([self.model(some) for some in some_views(pixels)])
+        rows = rows.reshape(len(pixels), self.views, -1)  # (B, V, D)
+        return Records(*standardised_rows(rows, self.vocabulary.vectors))
+
+    @property
+    def former_digests(self) -> tuple[str, ...]:
+        """None: no earlier copy gave the same numbers."""
+        return ()
+
+    @property
+    def explains(self) -> bool:
+        """Whether it says where in a picture a tag comes from: only by views."""
+        return self.views > 1
 
     def encoder_folder(self, name: str) -> Path | None:
         """None: its text network is no encoder folder."""
@@ -162,7 +181,11 @@ class ForeignModel:
             InputError: always.
         """
         what = "a public CLIP or SigLIP does not say where in a picture a tag comes from."
-        raise InputError(what, where=self.layout.name, remedy="Use a bundle, such as photos-lite.")
+        raise InputError(
+            what,
+            where=self.layout.name,
+            remedy="Ask for views (--views 5), or use a bundle.",
+        )
 
     def placed_records(self, pixels: Float32[np.ndarray, "B 3 H W"]) -> tuple[Records, Float32[np.ndarray, "B P M D"]]:
         """Nothing.

@@ -1,0 +1,86 @@
+"""`--device`: what is there is used and said, what is not there is refused, and falling back is said aloud."""
+
+from __future__ import annotations
+
+import json
+import os
+import warnings
+from pathlib import Path
+from typing import Any
+
+import onnxruntime
+import pytest
+
+from tagprism import device
+from tagprism.bundle.onnx_model import RecordNetwork
+from tagprism.bundle.open_model import BUNDLES
+from tests.app.conftest import Cli
+from tests.command_line import tagprism as command
+
+PHOTO = Path(__file__).parents[1] / "photos/coffee.jpg"
+NETWORK = BUNDLES / "photos-lite/model.onnx"
+
+
+@pytest.fixture(autouse=True)
+def fresh(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing asked, nothing in use."""
+    monkeypatch.setenv(device.VARIABLE, "")
+    monkeypatch.setattr(device, "_in_use", set())
+    monkeypatch.setattr(device, "_told", set())
+
+
+def has(monkeypatch: pytest.MonkeyPatch, *providers: str) -> None:
+    monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: [*providers, "CPUExecutionProvider"])
+
+
+def test_what_is_not_there_is_refused_with_what_to_install(cli: Cli) -> None:
+    cli("tag", PHOTO, "--device", "cuda").refused("does not have `cuda`", "pip install onnxruntime-gpu")
+    cli("tag", PHOTO, "--device", "coreml").refused("for macOS")
+    done = command("tag", PHOTO, "--format", "jsonl", environment={device.VARIABLE: "gpu"})
+    assert done.returncode == 2 and b"TAGPRISM_DEVICE" in done.stderr and b"auto, cpu, cuda" in done.stderr
+
+
+def test_auto_takes_what_somebody_installed_and_never_what_comes_along(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert device.chosen_device() == "cpu"
+    has(monkeypatch, "CoreMLExecutionProvider", "AzureExecutionProvider")
+    assert device.chosen_device() == "cpu" and device.available_devices() == ["coreml", "cpu"]
+    has(monkeypatch, "OpenVINOExecutionProvider", "CUDAExecutionProvider")
+    assert device.chosen_device() == "cuda"
+    monkeypatch.setenv(device.VARIABLE, "openvino")
+    assert device.chosen_device() == "openvino"
+    assert device.providers("openvino") == ["OpenVINOExecutionProvider", "CPUExecutionProvider"]
+
+
+def test_falling_back_is_said_once_and_prints_nothing(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    has(monkeypatch, "CUDAExecutionProvider")
+    asked: list[list[str]] = []
+    session = onnxruntime.InferenceSession
+
+    def without_driver(path: str, options: Any, providers: list[str], **more: Any) -> Any:
+        asked.append(providers)
+        if providers[0] != "CPUExecutionProvider":
+            raise RuntimeError("no CUDA-capable device is detected")
+        return session(path, options, providers=providers, **more)
+
+    monkeypatch.setattr(onnxruntime, "InferenceSession", without_driver)
+    with pytest.warns(device.DeviceWarning, match=r"could not use cuda \(no CUDA-capable.*run on cpu"):
+        RecordNetwork(NETWORK, 256, threads=1)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        RecordNetwork(NETWORK, 256, threads=1)
+    assert asked[0] == ["CUDAExecutionProvider", "CPUExecutionProvider"] and device.device_in_use() == "cpu"
+    assert capsys.readouterr().out == ""
+
+
+def test_the_choice_reaches_processes_that_are_started(monkeypatch: pytest.MonkeyPatch) -> None:
+    device.use_device("cpu")
+    assert os.environ[device.VARIABLE] == "cpu"
+
+
+def test_doctor_tries_the_device(cli: Cli) -> None:
+    done = cli("doctor", "--device", "cpu")
+    assert "cpu in use; ONNX Runtime has cpu" in done.out
+    rows = cli("tag", PHOTO, "--device", "cpu", "--format", "jsonl", "--quiet")
+    assert json.loads(rows.out)["tags"]

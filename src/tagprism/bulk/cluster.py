@@ -12,6 +12,7 @@ import logging
 import os
 import socket
 import traceback
+import warnings
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from itertools import islice
@@ -51,7 +52,6 @@ def cluster(address: str) -> Iterator[int]:
         MachineError: the cluster does not answer, or has no processors.
     """
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # nothing leaves the machine
-    os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")  # it would write on the terminal, past `app.console`
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
     try:
         ray: Any = importlib.import_module("ray")
@@ -140,16 +140,19 @@ def _done(job: Job, waiting: dict[int, Part], processors: int, at_once: int = 2)
         initial_size=min(processors, len(tables)),
         max_tasks_in_flight_per_actor=at_once,
     )
-    done = ray.data.from_arrow(tables).map_batches(
-        _Process,
-        fn_constructor_args=(job,),
-        batch_size=None,  # a table is a part
-        batch_format="pyarrow",
-        compute=pool,
-        num_cpus=1,
-        max_restarts=-1,
-        max_task_retries=_RETRIES,
-    )
+    with warnings.catch_warnings():
+        # There is no other way yet to say how often a part whose process died is tried.
+        warnings.filterwarnings("ignore", "`ray_remote_args` is deprecated")
+        done = ray.data.from_arrow(tables).map_batches(
+            _Process,
+            fn_constructor_args=(job,),
+            batch_size=None,  # a table is a part
+            batch_format="pyarrow",
+            compute=pool,
+            num_cpus=1,
+            max_restarts=-1,
+            max_task_retries=_RETRIES,
+        )
     for batch in done.iter_batches(batch_size=None, batch_format="pyarrow", prefetch_batches=0):
         table: Any = batch
         for one in table.to_pylist():

@@ -68,7 +68,7 @@ class Manifest(BaseModel):
     @property
     def schema(self) -> pa.Schema:
         """The columns of a shard."""
-        numbers = pa.list_(pa.float16())
+        numbers = pa.list_(pa.field("element", pa.float16()))  # as Parquet itself calls it
         columns = {
             "path": pa.string(),
             "path_bytes": pa.string(),
@@ -83,7 +83,7 @@ class Manifest(BaseModel):
             "camera": pa.string(),
             "rating": pa.int8(),
             "kind": pa.string(),
-            "place": pa.list_(pa.float64()),
+            "place": pa.list_(pa.field("element", pa.float64())),
             "facts": pa.int32(),
             "remark": pa.string(),
             "rows": numbers,

@@ -1,7 +1,7 @@
 """Pictures wherever they lie: files, URLs, members of tars, cells of Parquet files. Decodes none.
 
-URLs are those of fsspec (`s3://`, `gs://`, `https://`, `file://` ...). A member of a tar is called `FILE.tar#MEMBER`, and
-a row of a Parquet file `FILE.parquet#ROW`. Needs the extra `ray` for all but files of this machine.
+URLs are those of fsspec (`s3://`, `gs://`, `https://`, `file://` ...). A member of a tar is called `FILE.tar#MEMBER`,
+and a row of a Parquet file `FILE.parquet#ROW`. Needs the extra `ray` for all but files of this machine.
 """
 
 from __future__ import annotations

@@ -52,6 +52,7 @@ def cluster(address: str) -> Iterator[int]:
         MachineError: the cluster does not answer, or has no processors.
     """
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # nothing leaves the machine
+    os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")  # it would write on the terminal, too
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
     try:
         ray: Any = importlib.import_module("ray")
@@ -77,9 +78,9 @@ def _connect(ray: Any, address: str) -> None:
     common = {"log_to_driver": False, "logging_level": logging.CRITICAL}
     if address == "auto":
         try:
-            ray.init(address="auto", **common)
+            _muted(ray.init, address="auto", **common)
         except ConnectionError:  # none runs here
-            ray.init(include_dashboard=False, object_store_memory=_STORE, **common)
+            _muted(ray.init, include_dashboard=False, object_store_memory=_STORE, **common)
         return
     host, _, port = address.rpartition(":")
     if not host or not port.isdigit() or "/" in address:
@@ -88,9 +89,21 @@ def _connect(ray: Any, address: str) -> None:
     remedy = "Start it with `ray start --head`, or write auto."
     try:
         socket.create_connection((host, int(port)), _PATIENCE).close()  # Ray itself would try for minutes
-        ray.init(address=address, **common)
+        _muted(ray.init, address=address, **common)
     except (OSError, OverflowError, RuntimeError, ValueError) as error:
         raise MachineError(f"the Ray cluster does not answer ({error}).", where=address, remedy=remedy) from error
+
+
+def _muted(call: Callable[..., object], **arguments: Any) -> None:
+    """Call what writes on the terminal below Python, and so past `app.console`; its errors are raised as ever."""
+    kept = os.dup(2)
+    with open(os.devnull, "wb") as nowhere:  # noqa: PTH123 (a device)
+        os.dup2(nowhere.fileno(), 2)
+    try:
+        call(**arguments)
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
 
 
 def _be_quiet(ray: Any) -> None:
@@ -128,25 +141,24 @@ def results(job: Job, parts: Iterable[Part], processors: int) -> Iterator[tuple[
 
 def _done(job: Job, waiting: dict[int, Part], processors: int, at_once: int = 2) -> Iterator[tuple[Part, bytes]]:
     """The parts that came back, which are taken out of those waiting."""
-    import pyarrow as pa
     import ray
 
     if not waiting:
         return
-    tables = [pa.table({"number": [one], "part": [json.dumps(part).encode()]}) for one, part in waiting.items()]
+    items = [{"number": one, "part": json.dumps(part)} for one, part in waiting.items()]
     pool = ray.data.ActorPoolStrategy(
         min_size=1,
         max_size=processors,
-        initial_size=min(processors, len(tables)),
+        initial_size=min(processors, len(items)),
         max_tasks_in_flight_per_actor=at_once,
     )
     with warnings.catch_warnings():
         # There is no other way yet to say how often a part whose process died is tried.
         warnings.filterwarnings("ignore", "`ray_remote_args` is deprecated")
-        done = ray.data.from_arrow(tables).map_batches(
+        done = ray.data.from_items(items, override_num_blocks=len(items)).map_batches(
             _Process,
             fn_constructor_args=(job,),
-            batch_size=None,  # a table is a part
+            batch_size=None,  # a block is a part
             batch_format="pyarrow",
             compute=pool,
             num_cpus=1,

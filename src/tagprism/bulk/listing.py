@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import tempfile
+import weakref
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
@@ -43,6 +44,7 @@ class Listing:
     ) -> None:
         self.report, self.count = WalkReport(), 0
         self._file = tempfile.TemporaryFile()  # noqa: SIM115 (it lives as long as the listing)
+        weakref.finalize(self, self._file.close)
         for item in each_item(named_paths(paths, listed, null=null), exclude=exclude, report=self.report):
             with machine_errors(Path(tempfile.gettempdir())):
                 self._file.write(json.dumps(item).encode() + b"\n")

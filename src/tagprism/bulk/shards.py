@@ -124,13 +124,13 @@ class Shards(AbstractContextManager["Shards"]):
                 what = "is being written by another tagprism."
                 raise InputError(what, where=str(folder), remedy="Wait for it, or name another folder.")
             self._check()
-            self._keep(complete=False)
             self._names = _shards(folder)
             self._done = self._paths_there()
+            self.rows = len(self._done)
+            self._keep(complete=False)
             self._held = held.pop_all()
         self._waiting: list[pa.Table] = []
         self._last = time.monotonic()
-        self.rows = len(self._done)
 
     def _check(self) -> None:
         where = str(self._folder)

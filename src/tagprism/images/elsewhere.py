@@ -282,7 +282,7 @@ def _opened(url: str) -> tuple[Any, str]:
 
             options["client_kwargs"] = {"timeout": aiohttp.ClientTimeout(sock_connect=_CONNECT, sock_read=_ANSWER)}
         elif protocol in ("s3", "s3a"):
-            retries = {"max_attempts": 2, "mode": "standard"}
+            retries = {"max_attempts": 3, "mode": "standard"}  # with pauses
             options["config_kwargs"] = {"connect_timeout": _CONNECT, "read_timeout": _ANSWER, "retries": retries}
             options["use_listings_cache"] = False
         fs, path = fsspec.core.url_to_fs(url, **options)
@@ -290,6 +290,8 @@ def _opened(url: str) -> tuple[Any, str]:
         raise InputError(f"needs a package that is not installed ({error}).", where=url, remedy=_EXTRA) from error
     except ValueError as error:
         raise InputError(f"is no URL that can be read ({error}).", where=url, remedy="Mend it.") from error
+    if protocol in ("s3", "s3a"):
+        fs.retries = 1  # it would try each attempt of botocore's five times
     return fs, str(path)
 
 

@@ -33,9 +33,8 @@ from tests.app.conftest import Cli
 pytest.importorskip("ray", reason="the extra `ray` is not installed")
 pytestmark = [
     pytest.mark.slow,
-    # Ray leaves sockets and files of its own processes to the collector, and speaks of its own future.
-    pytest.mark.filterwarnings("ignore::ResourceWarning:ray"),
-    pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
+    pytest.mark.filterwarnings("ignore::DeprecationWarning:ray.data.context"),  # of its own settings
+    pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),  # its sockets are left open
 ]
 PHOTOS = Path(__file__).parents[1] / "photos"
 STORE = 100 << 20  # bytes; records alone pass through it
@@ -45,7 +44,6 @@ BAD = {"bad.jpg": "not_an_image", "empty.png": "empty"}
 @pytest.fixture(scope="module")
 def nodes(s3: str) -> Iterator[Any]:
     """A cluster of a head, which has no processor, and two nodes of one each."""
-    os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
     import ray
     from ray.cluster_utils import Cluster
 

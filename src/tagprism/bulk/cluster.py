@@ -51,7 +51,6 @@ def cluster(address: str) -> Iterator[int]:
         InputError: Ray is not installed, or it is no address.
         MachineError: the cluster does not answer, or has no processors.
     """
-    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # nothing leaves the machine
     os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")  # it would write on the terminal, too
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
     try:
@@ -110,7 +109,6 @@ def _be_quiet(ray: Any) -> None:
     context = ray.data.DataContext.get_current()
     context.enable_progress_bars = context.print_on_execution_start = False
     context.max_errored_blocks = -1  # what is missing is tried again here, picture by picture
-    context.log_internal_stack_trace_to_stdout = False
     for name in ("ray", "ray.data"):
         logging.getLogger(name).setLevel(logging.CRITICAL + 1)
 

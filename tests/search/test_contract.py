@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import atexit
 import os
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
 from typing import NamedTuple
 from uuid import uuid4
@@ -21,6 +24,7 @@ from tagprism.search.contract import Filter, Hit, Index, Picture
 from tagprism.search.edge_index import EdgeIndex
 from tagprism.search.qdrant_index import API_KEY, QdrantIndex, connect
 from tests.search.numpy_index import NumpyIndex
+from tests.search.qdrant_server import qdrant_server
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore:Local mode performs exact:UserWarning"),
@@ -62,7 +66,20 @@ def _server(folder: Path) -> Form:
     return Form(QdrantIndex.create(client, name, settings), lambda: QdrantIndex(*connect(f"{address}/{name}")))
 
 
-FORMS = {"numpy": _numpy, "qdrant-local": _local, "qdrant-server": _server}
+@cache
+def _http_address() -> str:
+    held = ExitStack()
+    atexit.register(held.close)
+    return held.enter_context(qdrant_server()).address
+
+
+def _http(folder: Path) -> Form:
+    address = f"{_http_address()}/tagprism-test-{uuid4().hex}"
+    index = QdrantIndex.create(*connect(address), {**SHAPE._asdict(), "storage": "float32"})
+    return Form(index, lambda: QdrantIndex(*connect(address)))
+
+
+FORMS = {"numpy": _numpy, "qdrant-local": _local, "qdrant-http": _http, "qdrant-server": _server}
 FORMS |= {f"edge-{storage}": _edge(storage) for storage in ("float32", "half")}
 
 

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from tagprism.bundle.record import Records, Shape
 from tagprism.bundle.score import score_records
 from tagprism.search import threshold
-from tagprism.search.contract import Filter, Picture, meets
+from tagprism.search.contract import Filter, Hit, Picture, meets
 from tagprism.search.find import _only
 from tagprism.search.parse import parse
 from tagprism.search.query import (
@@ -57,6 +57,14 @@ class Counted:
         self.depths.append(limit)
         self.searched += len(scoring_vectors)
         return self._index.search(scoring_vectors, limit, **how)
+
+
+class OnServer(Counted):
+    """An index that also gives the lowest scores, as that on a server does."""
+
+    def lowest(self, scoring_vectors: np.ndarray, limit: int, *, where: Filter | None = None) -> list[list[Hit]]:
+        self.depths.append(limit)
+        return [hits[::-1][:limit] for hits in self._index.search(scoring_vectors, N, where=where)]
 
 
 class Made(NamedTuple):
@@ -138,6 +146,7 @@ def search_of(
 @given(
     tree=_TREES.filter(labels_of) | st.none(),
     likes=st.booleans(),
+    on_server=st.booleans(),
     limit=st.integers(1, 30),
     marks=st.dictionaries(st.integers(0, 3), st.dictionaries(st.integers(1, N), st.booleans(), max_size=6), max_size=2),
 )
@@ -149,6 +158,7 @@ def test_the_best_are_those_of_a_plain_ranking(
     standardised: bool,
     tree: Query | None,
     likes: bool,
+    on_server: bool,
     limit: int,
     marks: dict[int, dict[int, bool]],
 ) -> None:
@@ -157,11 +167,20 @@ def test_the_best_are_those_of_a_plain_ranking(
     like = LIKENESS if likes or tree is None else None
     label_logits = LabelLogits(BACKGROUND, standardised)
     expected = plain(tree, like, label_logits, made, marks if tree is not None else {})[:limit]
-    found = search_of(made[0], tree, like, label_logits, marks).best(limit)
+    index = OnServer(made[0]) if on_server else made[0]
+    found = search_of(index, tree, like, label_logits, marks).best(limit)
     assert found.matches.tolist() == pytest.approx([-value for value, _ in expected], abs=threshold._ROUNDING)
     matches = np.array([value for value, _ in expected])
     if len(matches) < 2 or np.diff(matches).min() > threshold._ROUNDING:  # else the last bits of a product decide
         assert found.ids.tolist() == [one for _, one in expected]
+
+
+def test_what_only_rejects_takes_little_of_a_server(made: Made, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(threshold, "_LEAST_DEPTH", 4)
+    index, label_logits, tree = OnServer(made[0]), LabelLogits(BACKGROUND, standardised=True), parse("NOT a NOT b")
+    found = search_of(index, tree, None, label_logits).best(5)
+    assert found.ids.tolist() == [one for _, one in plain(tree, None, label_logits, made, {})[:5]]
+    assert max(index.depths) < N / 2 and not index.searched
 
 
 @pytest.mark.parametrize("k", [1, 5])

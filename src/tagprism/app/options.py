@@ -51,6 +51,13 @@ Unknown = Annotated[
     ),
 ]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress and no talk.")]
+Ray = Annotated[
+    str | None,
+    typer.Option(
+        metavar="auto|HOST:PORT",
+        help="Have a Ray cluster do it; auto: the one of this machine, else one of all its processors.",
+    ),
+]
 Exclude = Annotated[
     list[str] | None, typer.Option(help="What to leave out of folders, as in a .gitignore; may be repeated.")
 ]

@@ -51,18 +51,20 @@ class Metadata:
     place: tuple[float, float] | None = None
 
 
-def read_metadata(path: str | os.PathLike[str]) -> Metadata:
+def read_metadata(path: str | os.PathLike[str], data: bytes | None = None, *, beside: bool = True) -> Metadata:
     """Read a picture's header, the sidecars beside it, and its name; what is damaged there is no error.
 
     Args:
         path: a file that `decode.open_picture` has just opened, which sees to the caps on its size.
+        data: its bytes, where they are at hand.
+        beside: whether files may lie beside it; of a picture in a bucket or an archive there are none.
 
     Raises:
         PictureError: it is not what it was then.
     """
     where = os.fsdecode(path)
     try:
-        data = read_bytes(path)
+        data = read_bytes(path) if data is None else data
         is_raw = kind_of(data, where) == "camera raw"
         shown, turn = preview(data, where) if is_raw else (data, None)
         with Image.open(io.BytesIO(mended_png(shown)[0]), formats=picture_formats()) as image:
@@ -72,8 +74,8 @@ def read_metadata(path: str | os.PathLike[str]) -> Metadata:
             inside = [*(_of_tiff(data) if is_raw else ()), *_facts_inside(image)]
     except Exception as error:  # readers of some twenty formats raise whatever they stumble over
         raise PictureError("unreadable", "The file changed while it was read.", where=where) from error
-    beside = xmp_beside(where)
-    said = [*inside, beside, takeout(where)]
+    sidecar = xmp_beside(where) if beside else Facts()
+    said = [*inside, sidecar, *([takeout(where)] if beside else ())]
     times = [time for one in said for time in one.times] + [("file name", named_time(Path(where).name))]
     taken = best_time(times)
     return Metadata(
@@ -82,7 +84,7 @@ def read_metadata(path: str | os.PathLike[str]) -> Metadata:
         taken.time if taken else None,
         taken.source if taken else "",
         camera=next((one.camera for one in said if one.camera), ""),
-        rating=next((one.rating for one in (beside, *said) if one.rating is not None), None),
+        rating=next((one.rating for one in (sidecar, *said) if one.rating is not None), None),
         kind="raw" if is_raw else kind_of_format(format),
         place=next((one.place for one in said if one.place), None),
     )

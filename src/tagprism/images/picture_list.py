@@ -70,15 +70,21 @@ class PictureList:
 
     def named(self) -> Iterator[str]:
         """Files and folders as they were given, patterns expanded."""
-        for path in self._paths:
-            yield from self._each_listed() if path == "-" else expand_pattern(path)
+        return named_paths(self._paths, self._listed, null=self._null)
 
-    def _each_listed(self) -> Iterator[str]:
-        separator, start = b"\0" if self._null else b"\n", 0
-        while start < len(self._listed):  # not split at once: a million strings take several times the list
-            end = self._listed.find(separator, start)
-            end = end if end >= 0 else len(self._listed)
-            line = self._listed[start:end]
-            if path := line if self._null else line.removesuffix(b"\r"):
-                yield os.fsdecode(path)
-            start = end + 1
+
+def named_paths(paths: Sequence[str], listed: bytes = b"", *, null: bool = False) -> Iterator[str]:
+    """Files and folders as they were given, patterns expanded; arguments as for `PictureList`."""
+    for path in paths:
+        yield from _each_listed(listed, b"\0" if null else b"\n") if path == "-" else expand_pattern(path)
+
+
+def _each_listed(listed: bytes, separator: bytes) -> Iterator[str]:
+    start = 0
+    while start < len(listed):  # not split at once: a million strings take several times the list
+        end = listed.find(separator, start)
+        end = end if end >= 0 else len(listed)
+        line = listed[start:end]
+        if path := line if separator == b"\0" else line.removesuffix(b"\r"):
+            yield os.fsdecode(path)
+        start = end + 1

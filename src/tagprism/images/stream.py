@@ -53,6 +53,7 @@ def process_pictures(
     batch_size: int = BATCH,
     threads: int | None = None,
     max_pixels: int = MAX_PIXELS,
+    read: Callable[[_Path], bytes] = read_bytes,
 ) -> Iterator[Processed[_T]]:
     """Open pictures and run a network on them, in bounded memory.
 
@@ -68,6 +69,7 @@ def process_pictures(
         batch_size: B, at least 1; a batch has fewer pictures where some cannot be used.
         threads: None takes one per processor.
         max_pixels: cap on the size of a picture, as in `open_picture`.
+        read: gives the bytes of a picture, or raises a `PictureError`; called by several threads at once.
 
     Yields:
         One result a path, in order.
@@ -81,7 +83,7 @@ def process_pictures(
     def take(batch: list[_Path]) -> list[Processed[_T]]:
         if not hasattr(memory, "pixels"):
             memory.pixels = np.empty((batch_size, *preprocess.shape), np.float32)
-        return _one_batch(batch, preprocess, network, memory.pixels, max_pixels)
+        return _one_batch(batch, preprocess, network, memory.pixels, max_pixels, read)
 
     try:
         while True:
@@ -100,12 +102,13 @@ def _one_batch(
     network: Callable[[_Pixels], Iterable[_T]],
     pixels: Float32[np.ndarray, "B C H W"],
     max_pixels: int,
+    read: Callable[[_Path], bytes],
 ) -> list[Processed[_T]]:
     found: list[Processed[_T] | tuple[_Path, str, str]] = []
     count = 0
     for path in paths:
         try:
-            data = read_bytes(path)
+            data = read(path)
             image = open_picture(
                 data,
                 max_pixels=max_pixels,

@@ -260,15 +260,15 @@ class _Run:
         if not change.is_needed:
             self.done.same += 1
             return
-        self._waiting[change.path] = row.path, change
+        self._waiting[change.path] = Path(row.path), change
         if len(self._waiting) == _AT_A_TIME:
             self.write()
 
     def _planned(self, row: ImageTags) -> SidecarChange:
         keywords, model = self._source.limits.keywords(row.tags), self._source.model
         if self._inside:
-            return embed.plan(row.path, keywords, model, self._places)
-        return sidecar.plan(row.path, self._naming, keywords, model, self._places)
+            return embed.plan(Path(row.path), keywords, model, self._places)
+        return sidecar.plan(Path(row.path), self._naming, keywords, model, self._places)
 
     def write(self) -> None:
         waiting, self._waiting = list(self._waiting.values()), {}

@@ -226,6 +226,13 @@ class Catalog:
             rows = self._db.sql.execute(f"SELECT id, path FROM picture WHERE {_BELOW}", _range(root))
             return [(number, os.fsdecode(path)) for number, path in rows]
 
+    def held_as(self, paths: Iterable[str]) -> dict[str, tuple[int, str]]:
+        """Ids and digests of those of some paths that are held."""
+        query = "SELECT id, digest FROM picture WHERE path = ?"
+        with self._db.errors():
+            rows = [(path, self._db.sql.execute(query, (os.fsencode(path),)).fetchone()) for path in paths]
+        return {path: (int(row[0]), row[1].hex()) for path, row in rows if row is not None}
+
     def gone_below(self, root: str, *, alike: bool = False) -> list[tuple[int, str]]:
         """Ids and paths of the pictures held of a file or folder that the walk has not met, though it could look.
 

@@ -6,8 +6,9 @@ Filters sift in the index, labels rank (`threshold`), a person's marks overrule 
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -270,6 +271,8 @@ def _newest(
     only: frozenset[int] | None,
 ) -> tuple[Found, ...]:
     """Pictures that meet filters, the newest first; those of unknown time last."""
+    if only is None and hasattr(index, "newest"):  # a server pages by itself
+        return tuple(islice(_meeting(index.newest(where), rest, tagged), limit))
     if only is None:
         info = index.info()
         (hits,) = index.search(np.zeros((1, info.width), np.float32), info.pictures, where=where)
@@ -279,12 +282,21 @@ def _newest(
     met = [picture for picture in index.get(sorted(ids)) if picture is not None]
     if only is not None and where is not None:
         met = [picture for picture in met if meets(picture, where)]
-    if rest is not None and met:
-        filters = {leaf for leaf in leaves(rest) if not isinstance(leaf, Label)}
-        known: dict[Leaf, np.ndarray] = {leaf: filter_logits(leaf, met, tagged) for leaf in filters}
-        met = [picture for picture, match in zip(met, log_match(rest, known), strict=True) if match == 0]
     met.sort(key=lambda picture: picture.taken or "", reverse=True)
-    return tuple(Found(picture, 1.0) for picture in met[:limit])
+    return tuple(islice(_meeting(met, rest, tagged), limit))
+
+
+def _meeting(
+    pictures: Iterable[Picture], rest: Query | None, tagged: Mapping[Tagged, frozenset[int]]
+) -> Iterator[Found]:
+    """Those of some pictures that meet a query of filters alone, page by page."""
+    source = iter(pictures)
+    while met := list(islice(source, _PAGE)):
+        if rest is not None:
+            filters = {leaf for leaf in leaves(rest) if not isinstance(leaf, Label)}
+            known: dict[Leaf, np.ndarray] = {leaf: filter_logits(leaf, met, tagged) for leaf in filters}
+            met = [picture for picture, match in zip(met, log_match(rest, known), strict=True) if match == 0]
+        yield from (Found(picture, 1.0) for picture in met)
 
 
 def example_of(collection: Collection, path: str) -> Example:

@@ -9,6 +9,7 @@ finds, or over all points.
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -17,7 +18,7 @@ from urllib.parse import urlsplit
 import numpy as np
 from jaxtyping import Float32
 from qdrant_client import QdrantClient, models
-from qdrant_client.http.exceptions import ApiException
+from qdrant_client.http.exceptions import ApiException, UnexpectedResponse
 
 from tagprism.bundle.record import Records, Shape
 from tagprism.errors import InputError, MachineError
@@ -44,16 +45,29 @@ from tagprism.search.record_file import HALF_RECALL, StorageName
 
 API_KEY = "TAGPRISM_QDRANT_KEY"  # environment variable
 _ROWS, _WHOLE, _FOLDED, _MOMENT = "rows", "whole", "folded", "moment"
+_WORD = models.KeywordIndexParams(type=models.KeywordIndexType.KEYWORD)
+_NUMBER = models.IntegerIndexParams(type=models.IntegerIndexType.INTEGER, lookup=False, range=True)
+_DEGREES = models.FloatIndexParams(type=models.FloatIndexType.FLOAT)
 _INDEXED: dict[str, Any] = {
-    _FOLDED: models.KeywordIndexParams(type=models.KeywordIndexType.KEYWORD),
-    _MOMENT: models.IntegerIndexParams(type=models.IntegerIndexType.INTEGER, lookup=False, range=True),
+    _FOLDED: _WORD,
+    _MOMENT: _NUMBER,
+    "camera_folded": _WORD,
+    "kind_folded": _WORD,
+    "stars": _NUMBER,
+    "north": _DEGREES,
+    "east": _DEGREES,
 }
+_SHARDS_OF_A_NODE, _COPIES = 2, 2  # of a collection on a cluster: it can grow to twice the nodes, and lose one
 _SETTINGS = "tagprism"
 _SECONDS = 60  # that an answer may take
 _PLAIN = models.QuantizationSearchParams(ignore=True)
 _INT8 = models.SearchParams(quantization=models.QuantizationSearchParams(rescore=False))  # `exact` would ignore it
 _SUM = models.FormulaQuery(formula=models.SumExpression(sum=["$score[0]", "$score[1]"]))
+_MINUS_SUM = models.FormulaQuery(formula=models.NegExpression(neg=_SUM.formula))
+_PASSING = {408, 429, 500, 502, 503, 504}  # answers of a server that is busy, or has just lost a node
 _UPLOAD = 256  # pictures sent at once: a server takes 32 MB
+_PAGE = 1000  # pictures asked for at once
+_PAUSES = (0.5, 1.0, 2.0, 4.0, 8.0)  # seconds between attempts to send pictures, which may be sent twice
 
 
 class QdrantIndex:
@@ -94,6 +108,8 @@ class QdrantIndex:
                 name,
                 vectors_config=_vector_params(settings),
                 metadata={_SETTINGS: settings},
+                on_disk_payload=True,
+                **_spread(client),
             )
             for field, kind in _INDEXED.items():  # a filter need not read every payload then
                 client.create_payload_index(name, field, kind, wait=True)
@@ -125,8 +141,20 @@ class QdrantIndex:
                     pictures[start : start + _UPLOAD], rows[start:], whole[start:], strict=False
                 )
             ]
+            self._send(points)
+
+    def _send(self, points: list[models.PointStruct]) -> None:
+        """Send pictures, again where a node has just gone or is busy: the same ids take the same places."""
+        for pause in (*_PAUSES, None):
             with self._errors():
-                self._client.upsert(self._name, points, wait=True)
+                try:
+                    self._client.upsert(self._name, points, wait=True)
+                    return
+                except ApiException as error:
+                    refused = isinstance(error, UnexpectedResponse) and error.status_code not in _PASSING
+                    if pause is None or refused:
+                        raise
+            time.sleep(pause)
 
     def remove(self, ids: Sequence[int]) -> None:
         """Take pictures out; an id that is not there is no error."""
@@ -152,6 +180,50 @@ class QdrantIndex:
 
         return by_score_then_id(found, scoring_vectors, limit)
 
+    def lowest(
+        self, scoring_vectors: Float32[np.ndarray, "q Q"], limit: int, *, where: Filter | None = None
+    ) -> list[list[Hit]]:
+        """The pictures of the lowest scores for each scoring vector, lowest first: what `NOT label` asks for."""
+        check_scoring_vectors(scoring_vectors, self.shape.width)
+        conditions, total = None if where is None else _conditions(where), max(self.info().pictures, 1)
+
+        def found(vectors: Float32[np.ndarray, "q Q"], count: int) -> list[list[Hit]]:
+            return self._query(vectors, count, conditions, total, formula=_MINUS_SUM)
+
+        best = by_score_then_id(found, scoring_vectors, limit)
+        return [[Hit(hit.id, -hit.score) for hit in hits] for hits in best]
+
+    def newest(self, where: Filter | None = None) -> Iterator[Picture]:
+        """The pictures that meet a filter, the newest first and those of unknown time last, fetched page by page."""
+        conditions = models.Filter() if where is None else _conditions(where)
+        order, before = models.OrderBy(key=_MOMENT, direction=models.Direction.DESC), None
+        while True:
+            earlier = [] if before is None else [models.FieldCondition(key=_MOMENT, range=models.Range(lt=before))]
+            with self._errors():
+                page, _ = self._client.scroll(
+                    self._name, scroll_filter=_with(conditions, *earlier), order_by=order, limit=_PAGE
+                )
+            dated = sorted(((int((one.payload or {})[_MOMENT]), int(one.id), one) for one in page), key=_newest_first)
+            if len(page) == _PAGE:  # of the last moment there may be more
+                before = dated[-1][0]
+                dated = [one for one in dated if one[0] > before]
+            yield from (from_json(number, one.payload or {}) for _, number, one in dated)
+            if len(page) < _PAGE:
+                break
+            at_once = models.FieldCondition(key=_MOMENT, match=models.MatchValue(value=before))
+            yield from self._by_id(_with(conditions, at_once))
+        yield from self._by_id(_with(conditions, models.IsEmptyCondition(is_empty=models.PayloadField(key=_MOMENT))))
+
+    def _by_id(self, conditions: models.Filter | None, start: Any = None) -> Iterator[Picture]:
+        while True:
+            with self._errors():
+                records, start = self._client.scroll(
+                    self._name, scroll_filter=conditions, offset=start, limit=_PAGE, with_payload=True
+                )
+            yield from (from_json(int(record.id), record.payload or {}) for record in records)
+            if start is None:
+                return
+
     def _query(
         self,
         scoring_vectors: Float32[np.ndarray, "q Q"],
@@ -159,6 +231,7 @@ class QdrantIndex:
         conditions: models.Filter | None,
         total: int,
         first: int | None = None,
+        formula: models.FormulaQuery = _SUM,
     ) -> list[list[Hit]]:
         """The best of all that meet conditions, `total` at most, or of the first so many by the vector of the whole."""
         D, plain = self.shape.dimension, models.SearchParams(exact=True, quantization=_PLAIN)
@@ -172,7 +245,7 @@ class QdrantIndex:
                 among = {"limit": first, "prefetch": chosen}
             row = models.Prefetch(query=[vector[:D].tolist()], using=_ROWS, params=plain, **among)
             rest = models.Prefetch(query=zeros + vector[D:].tolist(), using=_WHOLE, params=plain, **among)
-            requests.append(models.QueryRequest(query=_SUM, prefetch=[row, rest], limit=count, with_payload=False))
+            requests.append(models.QueryRequest(query=formula, prefetch=[row, rest], limit=count, with_payload=False))
         with self._errors():
             answers = self._client.query_batch_points(self._name, requests) if requests else []
         return [[Hit(int(point.id), float(point.score)) for point in answer.points] for answer in answers]
@@ -185,9 +258,11 @@ class QdrantIndex:
 
     def get(self, ids: Sequence[int]) -> list[Picture | None]:
         """Pictures by id, None for an id that is not there."""
-        with self._errors():
-            records = self._client.retrieve(self._name, list(ids), with_payload=True) if ids else []
-        found = {int(record.id): from_json(int(record.id), record.payload or {}) for record in records}
+        found: dict[int, Picture] = {}
+        for start in range(0, len(ids), _PAGE):
+            with self._errors():
+                records = self._client.retrieve(self._name, list(ids[start : start + _PAGE]), with_payload=True)
+            found |= {int(record.id): from_json(int(record.id), record.payload or {}) for record in records}
         return [found.get(one) for one in ids]
 
     def records(self, ids: Sequence[int]) -> Records:
@@ -202,11 +277,7 @@ class QdrantIndex:
 
     def pictures(self, after: int = 0) -> Iterator[Picture]:
         """All pictures of an id above `after`, by rising id; those changed meanwhile may be among them or not."""
-        start: Any = after + 1
-        while start is not None:
-            with self._errors():
-                records, start = self._client.scroll(self._name, offset=start, limit=1000, with_payload=True)
-            yield from (from_json(int(record.id), record.payload or {}) for record in records)
+        return self._by_id(None, after + 1)
 
     def settle(self, scoring_vectors: Float32[np.ndarray, "q Q"]) -> None:
         """Measure with these vectors the recall that `info` states; a server tidies up by itself."""
@@ -292,6 +363,27 @@ def _vector_params(settings: dict[str, Any]) -> dict[str, models.VectorParams]:
         _ROWS: models.VectorParams(size=settings["dimension"], multivector_config=by_row, **common),
         _WHOLE: models.VectorParams(size=width, quantization_config=models.ScalarQuantization(scalar=int8), **common),
     }
+
+
+def _spread(client: QdrantClient) -> dict[str, int]:
+    """How a new collection lies on the nodes of a cluster; nothing on a server by itself."""
+    try:
+        status = client.cluster_status()
+    except NotImplementedError:  # the client's local mode
+        return {}
+    nodes = len(status.peers) if isinstance(status, models.ClusterStatusOneOf1) else 1
+    if nodes == 1:
+        return {}
+    return {"shard_number": _SHARDS_OF_A_NODE * nodes, "replication_factor": _COPIES}
+
+
+def _newest_first(one: tuple[int, int, Any]) -> tuple[int, int]:
+    return -one[0], one[1]
+
+
+def _with(conditions: models.Filter, *more: models.Condition) -> models.Filter:
+    must = [*(conditions.must or []), *more]  # type: ignore[misc]  # a list, as `_conditions` makes it
+    return models.Filter(must=must, must_not=conditions.must_not)
 
 
 def _conditions(where: Filter) -> models.Filter:

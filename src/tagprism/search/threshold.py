@@ -107,6 +107,8 @@ class Search:
             return self._scored(np.array([], np.int64), limit)
         total = self.index.info().pictures
         depth = max(_LEAST_DEPTH, 4 * limit)
+        if hasattr(self.index, "lowest") and self.likeness is None and not self._rising:
+            return self._best_without(limit, depth, total)
         if self._bounds(np.full((1, len(self._columns)), -np.inf))[0] > -np.inf:
             depth = total  # a picture without any of the labels may match: no list can prove anything
         spent, cost = 0, total * max(1, len(self._columns))
@@ -123,6 +125,23 @@ class Search:
                 return replace(ranked, is_proven=False)
             depth *= _GROWTH
         return self._ranked(*_aligned(self._whole_lists(max(total, 1))), limit)
+
+    def _best_without(self, limit: int, depth: int, total: int) -> Ranking:
+        """The best of a query that only rejects labels, from those that a server finds to have least of each."""
+        lowest = self.index.lowest  # type: ignore[attr-defined]  # of the form that is on a server
+        said = {one for its in self.marks.values() for one, is_added in its.items() if not is_added}
+        said = still_there(self.index, said, self.where)
+        while True:
+            lists = lowest(self._columns, depth, where=self.where)
+            ids = np.array(sorted({hit.id for hits in lists for hit in hits} | said), np.int64)
+            ranked = self._scored(ids, limit)
+            if depth >= total or any(len(hits) < depth for hits in lists):
+                return ranked
+            last = np.array([[hits[-1].score for hits in lists]], np.float32)
+            best = self._bounds(self.label_logits.logits(self._columns, last), falling=True)[0]
+            if len(ranked.ids) == limit and ranked.matches[-1] > best:
+                return ranked
+            depth *= _GROWTH
 
     def _whole_lists(self, total: int) -> list[_List]:
         """All pictures in each column, also those that have come since they were counted.
@@ -199,8 +218,7 @@ class Search:
         known = set(ids.tolist())
         added = {one for its in self.marks.values() for one, is_added in its.items() if is_added}
         added = (added | self.copies if self.only is None else set(self.only)) - known
-        pictures = zip(added, self.index.get(list(added)), strict=True)
-        known |= {one for one, picture in pictures if picture and (self.where is None or meets(picture, self.where))}
+        known |= still_there(self.index, added, self.where)
         while True:
             held = np.array(sorted(known), np.int64)
             try:
@@ -238,11 +256,13 @@ class Search:
         order = possible[np.lexsort((ids[possible], -matches[possible]))][:limit]
         return Ranking(ids[order], matches[order], scores[order, : len(self.labels)])
 
-    def _bounds(self, logits: Float64[np.ndarray, "n C"]) -> Float64[np.ndarray, " n"]:
-        """Logarithms of the best matches of pictures whose logits are at most these."""
+    def _bounds(self, logits: Float64[np.ndarray, "n C"], *, falling: bool = False) -> Float64[np.ndarray, " n"]:
+        """Logarithms of the best matches of pictures whose logits are at most these; falling: at least."""
         bounds = np.zeros(len(logits))
         if self.query is not None:
             most, least = self._of_labels(logits), self._of_labels(np.full_like(logits, -np.inf))
+            if falling:
+                most, least = self._of_labels(np.full_like(logits, np.inf)), most
             for leaf in self._filters:
                 most[leaf], least[leaf] = np.full(len(logits), np.inf), np.full(len(logits), -np.inf)
             bounds = bounds + log_match(self.query, most, least)
@@ -262,6 +282,12 @@ class Search:
     def _of_filters(self, ids: Int64[np.ndarray, " n"]) -> dict[Leaf, Float64[np.ndarray, " n"]]:
         pictures = self.index.get(ids.tolist()) if self._filters else []
         return {leaf: filter_logits(leaf, pictures, self.tagged) for leaf in self._filters}
+
+
+def still_there(index: Index, ids: set[int], where: Filter | None) -> set[int]:
+    """Those of some pictures that an index holds and that meet a filter."""
+    pictures = zip(ids, index.get(list(ids)), strict=True)
+    return {one for one, picture in pictures if picture is not None and (where is None or meets(picture, where))}
 
 
 def still_held(index: Index, ids: Sequence[int]) -> set[int]:

@@ -329,11 +329,16 @@ class Upkeep:
 
     def _settle(self) -> None:
         if self._report.any_change:
-            names = self._tagger.vocabulary.names
-            chosen = np.random.default_rng(0).permutation(len(names))[:_WORDS]
-            self._index.settle(self._tagger.scoring_vectors([names[row] for row in chosen]))
+            settle(self._collection)
 
     def close(self) -> None:
         """Let go of the catalog; the collection stays open."""
         self._keywords.close()
         self._catalog.close()
+
+
+def settle(collection: Collection) -> None:
+    """Make searches quick after many changes, and measure their recall with words of the vocabulary."""
+    names = collection.tagger.vocabulary.names
+    chosen = np.random.default_rng(0).permutation(len(names))[:_WORDS]
+    collection.index.settle(collection.tagger.scoring_vectors([names[row] for row in chosen]))

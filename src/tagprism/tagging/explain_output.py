@@ -70,7 +70,7 @@ def _written(rows: Iterable[ImageTags], into: Path, explainer: Explainer, max_pi
         except PictureError as error:  # it changed since it was tagged
             yield replace(row, tags=(), error=error)
             continue
-        name = file_name(row.path)
+        name = file_name(Path(row.path))
         with replaced_whole(into / f"{name}.jpg") as beside:
             draw_sheet(explanation).save(beside, "JPEG", quality=88, subsampling=0, optimize=True)
         write_json(into / f"{name}.json", to_json(explanation, explainer.tagger.bundle.digest))

@@ -23,7 +23,7 @@ from tagprism.errors import InputError
 from tagprism.files import locked, machine_errors, place_new, write_text
 from tagprism.images.stream import BATCH
 from tagprism.tagging.csv_cells import csv_lines, csv_name
-from tagprism.tagging.tags import ImageTags, Tag
+from tagprism.tagging.tags import ImageTags, Tag, path_of_row
 
 _KIND = "tagprism journal 1"
 _PERIOD = 0.2  # seconds of work that a kill may cost
@@ -238,7 +238,7 @@ def _rows_there(
     """
     header, rows, skipped = format.header.encode(), 0, 0
     end = len(header)
-    starts = (format.start(Path(path)).encode() for path in paths)
+    starts = (format.start(path_of_row(path)).encode() for path in paths)
     with _mapped(file) as data:
         if data[:end] != header:
             end = len(data)

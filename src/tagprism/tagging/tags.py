@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +14,7 @@ from jaxtyping import Float32, Float64, Integer
 from tagprism.bundle.record import Records
 from tagprism.bundle.score import score_records
 from tagprism.errors import InputError, PictureError
+from tagprism.images.elsewhere import is_url
 from tagprism.labels.vocabulary import Vocabulary
 from tagprism.progress import Progress, silent
 
@@ -50,16 +52,21 @@ class ImageTags:
     """The tags of one picture, best first; or why it has none.
 
     Args:
-        path: as it was given.
+        path: as it was given; a text where it is a URL.
         tags: best first; empty with an error.
         error: why the picture could not be used, or None.
         remark: what is wrong with its file though it could be used; mostly ''.
     """
 
-    path: Path
+    path: Path | str
     tags: tuple[Tag, ...]
     error: PictureError | None = None
     remark: str = ""
+
+
+def path_of_row(path: str | os.PathLike[str]) -> Path | str:
+    """A path as rows have it; a URL stays as it is, of which a `Path` would lose a stroke."""
+    return path if isinstance(path, str) and is_url(path) else Path(path)
 
 
 def label_spellings(labels: Labels, vocabulary: Vocabulary) -> list[tuple[str, ...]]:

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
 from tagprism.app import console
-from tagprism.app.options import DEFAULT_MODEL, Device, Quiet, Views
-from tagprism.errors import NothingToDoError
+from tagprism.app.options import DEFAULT_MODEL, Device, Quiet, Ray, Views
+from tagprism.errors import NothingToDoError, PictureError
 
 if TYPE_CHECKING:
     from tagprism.search.collection import Collection
@@ -20,11 +22,11 @@ Storage = Literal["float32", "half"]  # as `search.record_file.StorageName`, whi
 
 
 def index(
-    into: Annotated[
-        str, typer.Option(help="Folder of the index, or qdrant+http://HOST:6333/COLLECTION; made when absent.")
-    ],
     paths: Annotated[
         list[str] | None, typer.Argument(help="Pictures, folders, patterns; without any, those indexed before.")
+    ] = None,
+    into: Annotated[
+        str | None, typer.Option(help="Folder of the index, or qdrant+http://HOST:6333/COLLECTION; made when absent.")
     ] = None,
     model: Annotated[
         str | None,
@@ -49,16 +51,35 @@ def index(
     ] = None,
     views: Views = None,
     device: Device = None,
+    ray: Ray = None,
+    shards: Annotated[
+        Path | None, typer.Option(help="With --ray: folder of Parquet files for what comes of the pictures.")
+    ] = None,
+    from_shards: Annotated[
+        Path | None, typer.Option("--from-shards", help="Load such a folder into the index, instead of pictures.")
+    ] = None,
     quiet: Quiet = False,
 ) -> int:
     """Make an index of pictures to search in, or bring it up to date: only new and changed files are read."""
+    from tagprism.bundle.views import with_views
     from tagprism.images.decode import MAX_PIXELS
     from tagprism.images.picture_list import expand_pattern
     from tagprism.search.create import open_for_update
     from tagprism.search.upkeep import Upkeep
 
-    if not into or "" in (paths or ()):
+    if into == "" or "" in (paths or ()):
         raise typer.BadParameter("a path is empty; write . for the current folder.")
+    if ray is not None or shards is not None:
+        _refuse("--ray", into=into, from_shards=from_shards, prune=prune, rebuild=rebuild, watch=watch)
+        if ray is None or shards is None or not paths:
+            raise typer.BadParameter("--ray CLUSTER, --shards OUT and the pictures to look at go together.")
+        name = with_views(model or DEFAULT_MODEL, views)
+        return _into_shards(paths, ray, shards, name, exclude or (), max_pixels or MAX_PIXELS, quiet)
+    if into is None:
+        raise typer.BadParameter("--into is missing: name the folder of the index, or its server's address.")
+    if from_shards is not None:
+        _refuse("--from-shards", views=views, paths=paths, prune=prune, rebuild=rebuild, watch=watch)
+        return _from_shards(from_shards, into, model, storage, quiet)
     roots = [os.path.abspath(one) for path in paths or () for one in expand_pattern(path)]  # noqa: PTH100 (texts)
     progress = console.progress(quiet)
     with open_for_update(
@@ -83,6 +104,75 @@ def index(
         finally:
             upkeep.close()
         return _exit_code(report, roots or list(collection.folders))
+
+
+def _refuse(option: str, **others: object) -> None:
+    """Say which options, or paths, do not go with one."""
+    for name, value in others.items():
+        if value:
+            other = "paths" if name == "paths" else f"--{name.replace('_', '-')}"
+            raise typer.BadParameter(f"{other} cannot be given with {option}.")
+
+
+def _into_shards(
+    paths: list[str], ray: str, shards: Path, model: str, exclude: Sequence[str], max_pixels: int, quiet: bool
+) -> int:
+    """Look at pictures on a Ray cluster."""
+    from tagprism.bulk.cluster import cluster
+    from tagprism.bulk.listing import Listing
+    from tagprism.bulk.look import index_into_shards
+    from tagprism.images.elsewhere import is_url
+
+    skipped = 0
+
+    def skip(path: str, error: PictureError) -> None:
+        nonlocal skipped
+        skipped += 1
+        console.say_skipped(path, error.message)
+
+    named = [path if is_url(path) else os.path.abspath(path) for path in paths]  # noqa: PTH100 (texts)
+    pictures = Listing(named, exclude=[one for one in exclude if one])
+    if left_out := str(pictures.report):
+        console.say(f"left out: {left_out}", quiet=quiet)
+    try:
+        with cluster(ray) as processors:
+            done = index_into_shards(
+                pictures,
+                shards,
+                model,
+                processors,
+                max_pixels=max_pixels,
+                progress=console.progress(quiet),
+                skipped=skip,
+            )
+    except KeyboardInterrupt as stop:
+        kept = f"what was done is in {shards}. Run the same command again to continue."
+        raise console.Interrupted(f"interrupted; {kept}") from stop
+    load = f"load them with: tagprism index --from-shards {shards} --into INDEX"
+    console.say(f"{done.pictures:,} rows are in {shards}; {load}", quiet=quiet)
+    console.say_not_read(pictures.report.not_read, quiet=quiet)
+    return console.SKIPPED if skipped else console.OK
+
+
+def _from_shards(folder: Path, into: str, model: str | None, storage: Storage | None, quiet: bool) -> int:
+    """Load what a Ray cluster has looked at."""
+    from tagprism.bulk.load import load_shards
+
+    try:
+        done = load_shards(
+            folder,
+            into,
+            model=model,
+            storage=storage,
+            progress=console.progress(quiet),
+            skipped=lambda path, error: console.say_skipped(path, error.message),
+        )
+    except KeyboardInterrupt as stop:
+        raise console.Interrupted("interrupted; run the same command again to continue.") from stop
+    words = {"added": done.added, "changed": done.changed, "unchanged": done.unchanged, "skipped": done.skipped}
+    said = ", ".join(f"{count:,} {word}" for word, count in words.items() if count) or "nothing to do"
+    console.say(f"{said}; {done.pictures:,} pictures in {into}", quiet=quiet)
+    return console.SKIPPED if done.skipped else console.OK
 
 
 def _follow(collection: Collection, upkeep: Upkeep, report: Report, quiet: bool) -> None:

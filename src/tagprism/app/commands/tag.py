@@ -7,6 +7,7 @@ import json
 import os
 import sys
 from collections.abc import Iterator, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal, NamedTuple
@@ -14,11 +15,12 @@ from typing import TYPE_CHECKING, Annotated, Literal, NamedTuple
 import typer
 
 from tagprism.app import console
-from tagprism.app.options import DEFAULT_MODEL, Device, Exclude, Model, Quiet, Views, read_words
+from tagprism.app.options import DEFAULT_MODEL, Device, Exclude, Model, Quiet, Ray, Views, read_words
 from tagprism.app.tag_table import TagTable
 from tagprism.errors import InputError, PictureError
 
 if TYPE_CHECKING:
+    from tagprism.bulk.listing import Listing
     from tagprism.images.picture_list import PictureList
     from tagprism.tagging.documents import Document
     from tagprism.tagging.tag_file import RowFormat
@@ -75,9 +77,11 @@ def tag(
     ] = None,
     views: Views = None,
     device: Device = None,
+    ray: Ray = None,
     quiet: Quiet = False,
 ) -> int:
     """Tag pictures with your own words or the model's vocabulary."""
+    from tagprism.bundle.views import with_views
     from tagprism.images.decode import MAX_PIXELS
     from tagprism.images.picture_list import PictureList
     from tagprism.tagging.documents import check_document
@@ -101,16 +105,35 @@ def tag(
         console.say(_NO_PROBABILITIES, quiet=quiet)
     if min_score is not None:
         console.say(f"Shown are at most {top_k} tags a picture, with a score of {min_score:g} or more.", quiet=quiet)
-    pictures = PictureList(paths, sys.stdin.buffer.read() if "-" in paths else b"", null=null, exclude=exclude or ())
+    if ray is not None and explain is not None:
+        raise typer.BadParameter("--explain cannot be given with --ray.")
+    listed = sys.stdin.buffer.read() if "-" in paths else b""
+    pictures: PictureList | Listing
+    if ray is None:
+        pictures = PictureList(paths, listed, null=null, exclude=exclude or ())
+    else:
+        from tagprism.bulk.listing import Listing
+
+        pictures = Listing(paths, listed, null=null, exclude=exclude or ())
     if left_out := str(pictures.report):
         console.say(f"left out: {left_out}", quiet=quiet)
     job = _Job(tagger, words, top_k, min_probability, min_score, max_pixels or MAX_PIXELS, pictures, explain, quiet)
     rows = "csv for spreadsheets" if format == "csv" and spreadsheet else format
-    skipped = _print(job, rows) if out is None else _write_file(job, out, rows)
+    with _cluster(ray) as processors:
+        job = job._replace(processors=processors, model=with_views(model, views))
+        skipped = _print(job, rows) if out is None else _write_file(job, out, rows)
     console.say_not_read(pictures.report.not_read, quiet=quiet)
     if skipped:
         console.talk.print(f"{skipped:,} picture(s) skipped.")
     return console.SKIPPED if skipped else console.OK
+
+
+def _cluster(ray: str | None) -> AbstractContextManager[int]:
+    if ray is None:
+        return nullcontext(0)
+    from tagprism.bulk.cluster import cluster
+
+    return cluster(ray)
 
 
 def _format_for(out: Path | None) -> Format:
@@ -129,12 +152,18 @@ class _Job(NamedTuple):
     min_probability: float | None
     min_score: float | None
     max_pixels: int
-    pictures: PictureList
+    pictures: PictureList | Listing
     explain: Path | None
     quiet: bool
+    processors: int = 0
+    model: str = DEFAULT_MODEL
 
     def rows(self, done: int = 0) -> Iterator[ImageTags]:
         """The rows of the pictures after the first `done`; words that cannot be used are an error at once."""
+        from tagprism.images.picture_list import PictureList
+
+        if not isinstance(self.pictures, PictureList):
+            return self._rows_of_cluster(self.pictures, done)
         rows = self.tagger.tag_each(
             islice(self.pictures, done, None),
             self.words,
@@ -151,6 +180,22 @@ class _Job(NamedTuple):
 
         given = self.pictures.named()
         return explained(rows, self.explain, self.tagger, self.words, given, max_pixels=self.max_pixels)
+
+    def _rows_of_cluster(self, pictures: Listing, done: int) -> Iterator[ImageTags]:
+        from tagprism.bulk.tags import Tagging, tag_on_cluster
+        from tagprism.bundle.open_model import lasting_name
+
+        limits = self.top_k, self.min_probability
+        self.tagger.tag_each((), self.words, *limits)  # which says what cannot be done before a cluster tries
+        bundle = self.tagger.bundle
+        name = lasting_name(self.model, bundle.path)
+        return tag_on_cluster(
+            Tagging(name, bundle.digest, self.words, *limits, self.min_score, self.max_pixels),
+            islice(pictures.items(), done, None),
+            self.processors,
+            total=pictures.count - done,
+            progress=console.progress(self.quiet),
+        )
 
 
 def _print(job: _Job, format: str) -> int:

@@ -1,0 +1,126 @@
+"""What a picture costs on a Ray cluster beside one machine, and what a Qdrant cluster needs for many.
+
+Run: python benchmarks/bulk.py PHOTOS [--pictures 500 3000]
+The same pictures are looked at by `tagprism index --into` and by `tagprism index --ray auto --shards`, each in the two
+given numbers. Counted is the processor time of the command and of all processes below it, sampled every quarter of a
+second; what a picture costs is the difference of the two runs, so that what is fixed falls out.
+Run: python benchmarks/bulk.py --sizes [--model photos-lite]
+Prints the bytes that records of a model take on Qdrant, from the form of the collection and of a row's payload.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+from rich.console import Console
+from rich.table import Table
+
+from tagprism import load
+from tagprism.images.walk import find_pictures
+from tagprism.search.contract import Picture, as_json, searched
+
+_TICKS = os.sysconf("SC_CLK_TCK")
+_IDS = 24  # bytes in memory for the number of a point and its version
+_OF_FILTERS = 5 * 16  # bytes in memory: moment, stars, north, east twice, as a value and a number each
+_COPIES = 2
+
+
+def main() -> None:
+    """Measure or count, and print the table."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("photos", type=Path, nargs="?")
+    parser.add_argument("--pictures", type=int, nargs=2, default=[500, 3000])
+    parser.add_argument("--sizes", action="store_true")
+    parser.add_argument("--model", default="photos-lite")
+    arguments = parser.parse_args()
+    console = Console(width=120)
+    if arguments.sizes:
+        console.print(_sizes(arguments.model))
+        return
+    files = find_pictures([arguments.photos])[: max(arguments.pictures)]
+    table = Table(title=f"{platform.machine()}, {os.cpu_count()} processors, load {os.getloadavg()[0]:.0f}")
+    for column in ("", *(f"{count:,} pictures, s" for count in arguments.pictures), "ms a picture", "fixed, s"):
+        table.add_column(column, justify="left" if not column else "right")
+    with tempfile.TemporaryDirectory() as place:
+        folders = [_some(files[:count], Path(place) / f"{count}") for count in arguments.pictures]
+        ways = {
+            "one machine": lambda folder: ["--into", f"{folder}.index"],
+            "Ray": lambda folder: ["--ray", "auto", "--shards", f"{folder}.shards"],
+        }
+        costs = {}
+        for name, options in ways.items():
+            spent = [_processor_time(["index", str(folder), "--quiet", *options(folder)]) for folder in folders]
+            few, many = arguments.pictures
+            costs[name] = (spent[1] - spent[0]) / (many - few)
+            fixed = spent[0] - few * costs[name]
+            table.add_row(name, *(f"{one:.1f}" for one in spent), f"{1000 * costs[name]:.2f}", f"{fixed:.1f}")
+    console.print(table)
+    console.print(f"A picture costs {costs['Ray'] / costs['one machine']:.2f} times as much on Ray.")
+
+
+def _some(files: list[Path], folder: Path) -> Path:
+    folder.mkdir()
+    for place, file in enumerate(files):
+        shutil.copy(file, folder / f"{place:06d}{file.suffix}")
+    return folder
+
+
+def _processor_time(arguments: list[str]) -> float:
+    """Seconds of processor time of a command and of all that it started."""
+    before = set(_processes())
+    command = subprocess.Popen([sys.executable, "-m", "tagprism", *arguments])
+    spent: dict[int, float] = {}
+    below = {command.pid}
+    while command.poll() is None:
+        for pid, (parent, seconds) in _processes().items():
+            if pid not in before and (parent in below or pid in below):
+                below.add(pid)
+                spent[pid] = seconds
+        time.sleep(0.25)
+    if command.returncode not in (0, 4):
+        sys.exit(f"{' '.join(arguments)} ended with {command.returncode}")
+    return sum(spent.values())
+
+
+def _processes() -> dict[int, tuple[int, float]]:
+    """Number -> parent and seconds of processor time, of all processes there are."""
+    found = {}
+    for file in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            fields = file.read_text().rpartition(")")[2].split()
+        except OSError:  # it has just ended
+            continue
+        found[int(file.parent.name)] = int(fields[1]), (int(fields[11]) + int(fields[12])) / _TICKS
+    return found
+
+
+def _sizes(model: str) -> Table:
+    M, D, S = load(model).bundle.shape
+    tags = tuple((name, 0.5) for name in load(model).vocabulary.names[:10])
+    picture = Picture(
+        1, "/photos/2024/07/IMG_20240731_180509.jpg", 4_000_000, 1_722_448_509_000_000_000, 64 * "0", 4032, 3024,
+        "2024-07-31T18:05:09", tags, "EXIF:DateTimeOriginal", "NIKON CORPORATION D90", 3, "jpeg", (47.4, 8.5),
+    )  # fmt: skip
+    payload = len(json.dumps({**as_json(picture), **searched(picture)}))
+    hot = D + S + _IDS + _OF_FILTERS
+    disk = 2 * (M * D + D + S) + (D + S) + payload
+    table = Table(title=f"{model}: {M} x {D} and {S} numbers; {hot:,} bytes a picture in memory, {disk:,} on the disk")
+    for column in ("pictures", "hot memory, GB", "disk, GB", f"with {_COPIES} copies: memory", "disk"):
+        table.add_column(column, justify="right")
+    for count in (10**6, 10**7, 10**8):
+        values = (hot * count, disk * count, _COPIES * hot * count, _COPIES * disk * count)
+        table.add_row(f"{count:,}", *(f"{value / 1e9:.3g}" for value in values))
+    return table
+
+
+if __name__ == "__main__":
+    main()

@@ -45,12 +45,12 @@ from tagprism.search.edge_shard import (
     open_shard,
     size_of,
 )
-from tagprism.search.first_stage import FirstStage, candidates
-from tagprism.search.record_file import HALF_RECALL, RecordFile, StorageName
+from tagprism.search.first_stage import candidates
+from tagprism.search.kept_records import KeptRecords
+from tagprism.search.record_file import HALF_RECALL, StorageName
 
 PICTURES = "pictures"  # folder of all that is kept of the pictures
-_SHARD, _RECORDS, _FIRST, _PLACES = "shard", "records.bin", "first.bin", "places.npy"  # in that folder
-_RECALL = "recall.json"
+_SHARD, _PLACES, _RECALL = "shard", "places.npy", "recall.json"  # in that folder
 _PLACE = "record"  # name in the shard of where its record is
 _ALL = 1 << 40  # points at most
 _MOST = 0.8  # share of all places from which on all are scanned
@@ -77,8 +77,7 @@ class EdgeIndex:
         if not (folder / PICTURES / _SHARD / "edge_config.json").is_file():
             raise InputError("there is no index.", where=str(folder), remedy="Make one with `tagprism index`.")
         self._shard = open_shard(folder / PICTURES / _SHARD)
-        self._records = RecordFile(folder / PICTURES / _RECORDS, shape, storage)
-        self._first = FirstStage(folder / PICTURES / _FIRST, shape)
+        self._kept = KeptRecords(folder / PICTURES, shape, storage)
         self._ids = self._read_ids()  # (places,) id of the picture whose record is there, 0 for none; never changed
         self._place_of = {one: place for place, one in enumerate(self._ids.tolist()) if one}
         self._free = np.flatnonzero(self._ids == 0)
@@ -102,7 +101,7 @@ class EdgeIndex:
             ids = np.asarray(np.load(noted, allow_pickle=False), np.int64)
             self._check_size(int(np.flatnonzero(ids)[-1]) + 1 if ids.any() else 0)
             return ids
-        ids = np.zeros(self._records.size, np.int64)
+        ids = np.zeros(self._kept.size, np.int64)
         with self._errors():
             request = edge.ScrollRequest(limit=_ALL, with_payload=edge.PayloadSelector.Include([_PLACE]))
             points, _ = self._shard.scroll(request)
@@ -112,7 +111,7 @@ class EdgeIndex:
         return ids
 
     def _check_size(self, places: int) -> None:
-        if min(self._records.size, self._first.size) < places:
+        if self._kept.size < places:
             remedy = "Index anew with `tagprism index --rebuild`."
             raise MachineError("has lost records.", where=str(self._folder / PICTURES), remedy=remedy)
 
@@ -129,8 +128,7 @@ class EdgeIndex:
         with self._changing(len(pictures)):
             size, again = len(self._ids), self._free[: len(pictures)]
             places = np.concatenate([again, np.arange(size, size + len(pictures) - len(again))])
-            self._first.write(places, records)
-            self._records.write(places, records)
+            self._kept.write(places, [one.id for one in pictures], records)
             self._free = self._free[len(again) :]
             points = [
                 edge.Point(
@@ -155,9 +153,11 @@ class EdgeIndex:
 
     def _hold(self, ids: Sequence[int], places: Int64[np.ndarray, " n"] | None) -> None:
         """Note where pictures are now, or that they are nowhere; whoever is reading keeps the array that it has."""
-        held = np.zeros(self._records.size, np.int64)
+        held = np.zeros(self._kept.size, np.int64)
         held[: len(self._ids)] = self._ids
-        held[[self._place_of[one] for one in ids if one in self._place_of]] = 0
+        former = np.array([self._place_of[one] for one in ids if one in self._place_of], np.int64)
+        held[former] = 0
+        self._kept.forget(former)
         if places is not None:
             held[places] = ids
             self._place_of.update(zip(ids, places.tolist(), strict=True))
@@ -209,16 +209,17 @@ class EdgeIndex:
         if limit < 1 or not len(scoring_vectors) or not len(places):
             return [[] for _ in scoring_vectors]
         everything = len(places) > _MOST * len(ids)  # quicker than to pick
-        first = None if exact else candidates(limit, len(places))
-        stage = self._records if first is None else self._first
-        scores = stage.scores(scoring_vectors, None if everything else places)
-        scores = scores[:, places] if everything else scores
+        first = None if exact else candidates(limit, len(places), by_radius=True)
+        some = None if everything else places
         if first is None:
-            return [_best(ids[places], of_one, limit) for of_one in scores]
+            scores = self._kept.records.scores(scoring_vectors, some)
+            return [_best(ids[places], one, limit) for one in (scores[:, places] if everything else scores)]
+        likely = self._kept.first.scores(scoring_vectors, some)
+        likely = likely[:, places] if everything and len(places) < likely.shape[1] else likely
         found = []
-        for vector, of_one in zip(scoring_vectors, scores, strict=True):
-            some = np.sort(places[np.argpartition(-of_one, first)[:first]])
-            found.append(_best(ids[some], self._records.scores(vector[None], some)[0], limit))
+        for vector, of_one in zip(scoring_vectors, likely, strict=True):
+            chosen = np.sort(places[np.argpartition(of_one, -first)[-first:]])
+            found.append(_best(ids[chosen], self._kept.records.scores(vector[None], chosen)[0], limit))
         return found
 
     def _places_with(self, where: Filter) -> Int64[np.ndarray, " n"]:
@@ -231,7 +232,7 @@ class EdgeIndex:
     def scores(self, scoring_vectors: Float32[np.ndarray, "q Q"], ids: Sequence[int]) -> Float32[np.ndarray, "q n"]:
         """Scores of given pictures for each scoring vector, as in `search`; a `KeyError` for an id not there."""
         check_scoring_vectors(scoring_vectors, self.shape.width)
-        return self._records.scores(scoring_vectors, self._places(ids))
+        return self._kept.records.scores(scoring_vectors, self._places(ids))
 
     def _places(self, ids: Sequence[int]) -> Int64[np.ndarray, " n"]:
         try:
@@ -249,7 +250,7 @@ class EdgeIndex:
 
     def records(self, ids: Sequence[int]) -> Records:
         """Records as float32, as near to those added as the storage keeps them; a `KeyError` for an id not there."""
-        return self._records.read(self._places(ids))
+        return self._kept.records.read(self._places(ids))
 
     def pictures(self, after: int = 0) -> Iterator[Picture]:
         """All pictures of an id above `after`, by rising id; those changed meanwhile may be among them or not."""
@@ -264,14 +265,15 @@ class EdgeIndex:
         check_scoring_vectors(scoring_vectors, self.shape.width)
         with self._writes:
             self._tidy()
-        if candidates(100, len(self._place_of)) is not None:
+        if candidates(100, len(self._place_of), by_radius=True) is not None:
             recall = measured_recall(self.search(scoring_vectors, 100, exact=True), self.search(scoring_vectors, 100))
             write_json(self._folder / PICTURES / _RECALL, {"recall": recall, "queries": len(scoring_vectors)})
 
     def info(self) -> IndexInfo:
         """Size, form and exactness."""
         count, noted = len(self._place_of), self._folder / PICTURES / _RECALL
-        recall, whole = 1.0 if self._storage == "float32" else HALF_RECALL, candidates(100, count) is None
+        recall = 1.0 if self._storage == "float32" else HALF_RECALL
+        whole = candidates(100, count, by_radius=True) is None
         if not whole and noted.is_file():
             recall *= float(json.loads(noted.read_text(encoding="utf-8"))["recall"])
         exact = self._storage == "float32" and whole

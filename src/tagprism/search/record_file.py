@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Literal
 
 import numpy as np
-from jaxtyping import Float32, Int64
+from jaxtyping import Float32, Int64, UInt8
 from threadpoolctl import ThreadpoolController
 
 from tagprism.bundle.record import Records, Shape
@@ -57,8 +57,13 @@ class RecordFile:
     def _kept(self) -> np.ndarray:
         return self._file.items.view(self._form)[:, 0]
 
-    def write(self, places: _Places, records: Records) -> None:
-        """Keep records; as `PlacedFile.write`."""
+    @property
+    def items(self) -> UInt8[np.ndarray, "places size"]:
+        """The bytes of all places."""
+        return self._file.items
+
+    def write(self, places: _Places, records: Records) -> UInt8[np.ndarray, "n size"]:
+        """Keep records, as `PlacedFile.write`; the bytes that are kept."""
         values = np.ones(len(records), self._form)
         for column, name in enumerate(("shared", "rows")):
             array = np.clip(getattr(records, name), -_CLIP, _CLIP)
@@ -66,7 +71,9 @@ class RecordFile:
                 scales = values["scales"][:, column] = powers_of_two(array, _LARGEST)
                 array = np.rint(array / scales.reshape(-1, *(1,) * (array.ndim - 1)))
             values[name] = array
-        self._file.write(places, values.view(np.uint8).reshape(len(values), -1))
+        items: UInt8[np.ndarray, "n size"] = values.view(np.uint8).reshape(len(values), -1)
+        self._file.write(places, items)
+        return items
 
     def read(self, places: _Places) -> Records:
         """Records by place, as float32."""

@@ -194,7 +194,7 @@ class ReadOnlyIndex(EdgeIndex):
     """
 
     def __init__(self, folder: Path, shape: Shape, storage: StorageName) -> None:
-        self._kept, self._copy = folder, tempfile.TemporaryDirectory(prefix="tagprism-")
+        self._original, self._copy = folder, tempfile.TemporaryDirectory(prefix="tagprism-")
         copy = Path(self._copy.name)
         try:
             with machine_errors(copy):
@@ -205,7 +205,9 @@ class ReadOnlyIndex(EdgeIndex):
             raise
 
     def _changing(self, count: int) -> NoReturn:
-        raise MachineError("is read-only.", where=str(self._kept), remedy="Mend the permission, or copy it elsewhere.")
+        raise MachineError(
+            "is read-only.", where=str(self._original), remedy="Mend the permission, or copy it elsewhere."
+        )
 
     def close(self) -> None:
         """Let go of the copy."""

@@ -22,8 +22,8 @@ from pathlib import Path
 
 import numpy as np
 from PIL import Image
-from search import real_records, resampled
 
+from search import real_records, resampled
 from tagprism import load, mean_average_precision, precision_recall_f1_at_k
 from tagprism.bundle.record import Records
 from tagprism.bundle.score import score_records

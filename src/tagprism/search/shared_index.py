@@ -26,7 +26,7 @@ from jaxtyping import Float32
 from tagprism.bundle.record import Records, Shape
 from tagprism.errors import MachineError
 from tagprism.files import machine_errors, take_lock
-from tagprism.search.contract import Filter, Hit, Index, IndexInfo, Picture
+from tagprism.search.contract import Filter, Hit, Index, IndexInfo, Picture, Whole
 from tagprism.search.edge_index import PICTURES, EdgeIndex
 from tagprism.search.index_server import IndexServer
 from tagprism.search.record_file import StorageName
@@ -141,6 +141,11 @@ class SharedIndex:
     ) -> list[list[Hit]]:
         """As `Index.search`."""
         return self._do(lambda index: index.search(scoring_vectors, limit, where=where, exact=exact))
+
+    def whole(self) -> Whole | None:
+        """The index itself, where it is open in this process and not in another one."""
+        index = self._current()
+        return index if isinstance(index, Whole) else None
 
     def get(self, ids: Sequence[int]) -> list[Picture | None]:
         """As `Index.get`."""

@@ -3,20 +3,24 @@
 from __future__ import annotations
 
 import os
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
 from tagprism.app import console
-from tagprism.app.options import DEFAULT_MODEL, Quiet
-from tagprism.errors import NothingToDoError
+from tagprism.app.options import DEFAULT_MODEL, Quiet, named_path, refuse_together
+from tagprism.errors import InputError, NothingToDoError
 
 if TYPE_CHECKING:
+    from tagprism.progress import Progress
     from tagprism.search.collection import Collection
     from tagprism.search.upkeep import Upkeep
     from tagprism.search.upkeep_report import Report
 
 Storage = Literal["float32", "half"]  # as `search.record_file.StorageName`, which loads numpy
+
+_SHOWN = 10  # damaged pictures
 
 
 def index(
@@ -47,6 +51,15 @@ def index(
         int | None,
         typer.Option(min=1, help="As for tag. \\[default: 178956970]"),
     ] = None,
+    check: Annotated[
+        bool, typer.Option("--check", help="Only check that every record is whole; with --prune take damaged ones out.")
+    ] = False,
+    export: Annotated[
+        Path | None, typer.Option("--export", parser=named_path, help="Only write the index into this one file.")
+    ] = None,
+    import_: Annotated[
+        Path | None, typer.Option("--import", parser=named_path, help="Only make the index of a file of --export.")
+    ] = None,
     quiet: Quiet = False,
 ) -> int:
     """Make an index of pictures to search in, or bring it up to date: only new and changed files are read."""
@@ -59,6 +72,13 @@ def index(
         raise typer.BadParameter("a path is empty; write . for the current folder.")
     roots = [os.path.abspath(one) for path in paths or () for one in expand_pattern(path)]  # noqa: PTH100 (texts)
     progress = console.progress(quiet)
+    if check or export or import_:
+        others = {"PATHS": paths, "--storage": storage, "--rebuild": rebuild, "--watch": watch, "--exclude": exclude}
+        others |= {"--prune": prune and not check, "--model": model and not import_, "--max-pixels": max_pixels}
+        refuse_together({"--check": check, "--export": export, "--import": import_}, others)
+        if check:
+            return _check(into, prune, progress, quiet)
+        return _as_file(into, export, import_, model, progress, quiet)
     with open_for_update(into, roots, model=model, storage=storage, rebuild=rebuild, progress=progress) as collection:
         upkeep = Upkeep(
             collection,
@@ -79,6 +99,43 @@ def index(
         finally:
             upkeep.close()
         return _exit_code(report, roots or list(collection.folders))
+
+
+def _as_file(
+    into: str, export: Path | None, imported: Path | None, model: str | None, progress: Progress, quiet: bool
+) -> int:
+    from tagprism.search.archive import export_index, import_index
+
+    if export is not None:
+        count = export_index(into, export, progress=progress)
+        console.say(f"{count:,} pictures of {into} are in {export}", quiet=quiet)
+    elif imported is not None:
+        count = import_index(imported, into, model=model, progress=progress)
+        console.say(f"{count:,} pictures of {imported} are in {into}", quiet=quiet)
+    return console.OK
+
+
+def _check(into: str, take_out: bool, progress: Progress, quiet: bool) -> int:
+    from tagprism.search.check import check_index
+
+    found = check_index(into, take_out=take_out, progress=progress)
+    for picture in found.damaged[:_SHOWN]:
+        console.say(f"damaged: the record of {console.printable(picture.path)}")
+    if found.unknown:
+        kept = "were indexed by an older version, which kept no sums; --rebuild makes them"
+        console.say(f"{found.unknown:,} of {found.pictures:,} pictures {kept}", quiet=quiet)
+    if found.files:
+        remedy = "The catalog is made again when it is deleted; marks come from a copy."
+        raise InputError("is damaged.", where=", ".join(map(str, found.files)), remedy=remedy)
+    again = f"Give `tagprism index --into {into}` to look at their files anew."
+    if found.damaged and take_out:
+        console.say(f"{len(found.damaged):,} damaged picture(s) were taken out. {again}")
+    elif found.damaged:
+        what = f"{len(found.damaged):,} of {found.pictures:,} pictures have a damaged record."
+        raise InputError(what, where=into, remedy="Take them out with --check --prune, or bring back a copy.")
+    else:
+        console.say(f"{found.pictures - found.unknown:,} pictures in {into} are whole", quiet=quiet)
+    return console.OK
 
 
 def _follow(collection: Collection, upkeep: Upkeep, report: Report, quiet: bool) -> None:
@@ -119,5 +176,6 @@ def _say(collection: Collection, report: Report, quiet: bool) -> None:
     done = ", ".join(f"{count:,} {word}" for word, count in words.items() if count) or "nothing to do"
     info = collection.index.info()
     recall = "exact" if info.exact else f"recall {info.recall:.4f}"
+    recall += f", worst word {info.worst:.2f}" if info.worst < 1 else ""
     console.say(f"{done}; {info.pictures:,} pictures in {collection.where} ({info.storage}, {recall})", quiet=quiet)
     console.say_not_read(report.walk.not_read, quiet=quiet)

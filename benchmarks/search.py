@@ -31,6 +31,7 @@ from tagprism.search import first_stage
 from tagprism.search.contract import Picture
 from tagprism.search.edge_index import EdgeIndex
 from tagprism.search.first_stage import candidates
+from tagprism.search.kept_records import KeptRecords
 from tagprism.tagging.tagger import Tagger
 
 LIMIT, QUERIES, CHUNK = 100, 48, 10_000
@@ -45,6 +46,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3, help="how often each word is asked for")
     parser.add_argument("--million", action="store_true", help="also grow an index to 1,000,000 pictures")
     parser.add_argument("--rivals", type=int, default=50_000, help="pictures of the rivals beside the million")
+    parser.add_argument("--tile", type=int, help="also the time of so many pictures, copies of those of --pictures")
     parser.add_argument("--records", type=Path, help="file (.npz) that keeps the real records between runs")
     parser.add_argument("--folder", type=Path, help="where the indexes are made, on a disk with 12 GB")
     parser.add_argument("--plot", type=Path, help="SVG file to draw the growth into")
@@ -57,6 +59,8 @@ def main() -> None:
     with tempfile.TemporaryDirectory(dir=arguments.folder) as folder:
         if arguments.pictures:
             side_by_side(real, queries, arguments.pictures, Path(folder), arguments.rounds)
+        if arguments.tile:
+            tiled(real, queries, arguments.pictures or 100_000, arguments.tile, Path(folder), arguments.rivals)
         if arguments.million:
             rows = grow(real, queries, Path(folder) / "grown", arguments.rivals)
             if arguments.plot:
@@ -298,6 +302,41 @@ def beside_rivals(index: EdgeIndex, real: Records, queries: np.ndarray, count: i
     for tags in (1, 3):
         for name, times in in_turns(ways, queries, tags, 1).items():
             say(what="beside", way=name, pictures=index.info().pictures, tags=tags, **times)
+
+
+def tiled(real: Records, queries: np.ndarray, count: int, total: int, folder: Path, rivals: int) -> None:
+    """Time and memory of a large scan without the hours in which its pictures are made: recall is not looked at.
+
+    The bytes of some made records lie in the files over and over, and no engine knows of pictures: what is timed is all
+    that a search without filters does.
+    """
+    (folder / "once").mkdir()
+    (folder / "tiled").mkdir()
+    once = KeptRecords(folder / "once", real.shape, "half")
+    for pictures, records in resampled(real, count):
+        ids = [one.id for one in pictures]
+        once.write(np.array(ids) - 1, ids, records)
+    for file in (folder / "once").iterdir():
+        with (folder / "tiled" / file.name).open("wb") as tiles:
+            for _ in range(total // count):
+                tiles.write(file.read_bytes())
+        file.unlink()
+    index = EdgeIndex.__new__(EdgeIndex)
+    index.shape, index._kept = real.shape, KeptRecords(folder / "tiled", real.shape, "half")
+    index._ids = np.arange(1, total + 1)
+    records = Records.joined(chunk for _, chunk in resampled(real, rivals))
+    ways: dict[str, Callable[[np.ndarray], object]] = {
+        f"index half, {total}": lambda some: found_in(index, some),
+        f"index half, exact, {total}": lambda some: found_in(index, some, exact=True),
+        f"numpy float32, {rivals}": lambda some: [best_places(one) for one in largest_scores(records, some)],
+        f"faiss flat, {rivals}": faiss_way(with_copies(records), records.shape.vectors),
+    }
+    for one in range(QUERIES):
+        found_in(index, queries[one : one + 1])
+    say(what="tiled", pictures=total, **memory())
+    for tags in (1, 3):
+        for name, times in in_turns(ways, queries, tags, 1).items():
+            say(what="tiled", way=name, tags=tags, **times)
 
 
 def memory() -> dict[str, float]:

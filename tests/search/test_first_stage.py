@@ -159,3 +159,25 @@ def test_in_a_large_index_the_records_of_candidates_decide(index: EdgeIndex, mon
         and info.recall
         == pytest.approx(measured_recall(index.search(queries, 100, exact=True), index.search(queries, 100)))
     )
+
+
+def test_few_changes_are_not_measured_again(index: EdgeIndex, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(first_stage, "FIRST_STAGE", 1000)
+    monkeypatch.setattr(first_stage, "_CANDIDATES", (300, 2))
+    made = EdgeIndex.create(tmp_path, SHAPE)
+    pictures = [Picture(row + 1, f"/{row}.jpg", 1, 1, f"{row:064x}", 4, 3) for row in range(1100)]
+    made.add(pictures[:1000], drawn(1, 1100)[:1000])
+    searches = []
+    search = EdgeIndex.search
+    monkeypatch.setattr(EdgeIndex, "search", lambda *given, **how: (searches.append(how), search(*given, **how))[1])
+    for end, times in ((1000, 2), (1010, 0), (1019, 0), (1030, 2)):  # 2 % of 1,030 have changed since
+        made.add(pictures[end - 10 : end], drawn(1, 1100)[end - 10 : end])
+        searches.clear()
+        made.settle(vectors(3, 4))
+        assert len(searches) == times, end
+    info = made.info()
+    assert 0 < info.worst <= info.recall + 0.001 <= 1
+    made.close()
+    made = EdgeIndex(tmp_path, SHAPE)
+    assert made.info() == info
+    made.close()

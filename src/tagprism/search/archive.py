@@ -46,6 +46,7 @@ from tagprism.search.record_file import Form
 from tagprism.search.upkeep import settle
 
 _MANIFEST = "index.json"
+_BESIDE = ("learned.safetensors",)  # files of the folder that are kept as they are, where they are there
 _PAGE = 1000  # pictures, or lines, of a part
 _LARGEST = 64 << 20  # bytes of a part of JSON
 _TIME = (1980, 1, 1, 0, 0, 0)  # so that the same index gives the same file
@@ -101,6 +102,9 @@ def export_index(where: str, file: Path, *, progress: Progress = silent) -> int:
             marks = [[digest, *one] for digest, its in said.items() for one in its.values()]
             writer.put_lines("marks", marks)
             writer.put_lines("keywords", keywords := _kept_keywords(catalog_file(where)))
+            for name in _BESIDE:
+                if (kept := Path(where) / name).is_file():
+                    writer.put(name, kept.read_bytes())
             writer.end(len(marks), len(keywords))
         return writer.pictures
 
@@ -115,17 +119,18 @@ class _Writer:
     def put_pictures(self, pictures: list[Picture], records: Records) -> None:
         """A page of pictures."""
         number = self.pictures // _PAGE
-        self._put(f"pictures/{number}.jsonl", _lines([{"id": one.id, **as_json(one)} for one in pictures]))
+        self.put(f"pictures/{number}.jsonl", _lines([{"id": one.id, **as_json(one)} for one in pictures]))
         form = Form(self._settings.shape, self._settings.storage)
-        self._put(f"records/{number}.bin", form.encoded(records).tobytes(), packed=False)
+        self.put(f"records/{number}.bin", form.encoded(records).tobytes(), packed=False)
         self.pictures += len(pictures)
 
     def put_lines(self, kind: str, rows: list[Any]) -> None:
         """Rows of something else, page by page."""
         for number in range(-(-len(rows) // _PAGE)):
-            self._put(f"{kind}/{number}.jsonl", _lines(rows[number * _PAGE : (number + 1) * _PAGE]))
+            self.put(f"{kind}/{number}.jsonl", _lines(rows[number * _PAGE : (number + 1) * _PAGE]))
 
-    def _put(self, name: str, data: bytes, *, packed: bool = True) -> None:
+    def put(self, name: str, data: bytes, *, packed: bool = True) -> None:
+        """A part."""
         self._write(name, data, packed=packed)
         self._parts.append(_Part(name=name, size=len(data), sha256=digest_bytes(data)))
 
@@ -221,6 +226,10 @@ def _fill(folder: Path, reader: _Reader, settings: Settings, progress: Progress)
         rows = reader.lines("keywords", reader.inside.keywords)
         while page := [(int(one), _text(stamp), [*map(_text, its)]) for one, stamp, its in islice(rows, _PAGE)]:
             keywords.put(page)
+    for name in _BESIDE:
+        if (data := reader.beside(name)) is not None:
+            with replaced_whole(folder / name) as beside:
+                beside.write_bytes(data)
     write_json(folder / SETTINGS, settings.model_dump(mode="json"))
     noted.unlink()
 
@@ -252,6 +261,10 @@ class _Reader:
         """Rows of something else."""
         for number in range(-(-total // _PAGE)):
             yield from self._rows(f"{kind}/{number}.jsonl")
+
+    def beside(self, name: str) -> bytes | None:
+        """A file that is kept as it is."""
+        return self._part(name, _LARGEST) if name in self._parts else None
 
     def _rows(self, name: str) -> list[Any]:
         rows: list[Any] = list(map(json.loads, self._part(name, _LARGEST).splitlines()))

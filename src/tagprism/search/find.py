@@ -33,6 +33,7 @@ from tagprism.search.query import (
     leaves,
     log_match,
 )
+from tagprism.search.record_file import one_blas_thread
 from tagprism.search.similar import Example, likeness
 from tagprism.search.threshold import Ranking, Search, filter_logits, still_held
 from tagprism.tagging.tags import LabelRanker, Tag
@@ -77,6 +78,7 @@ class Results:
     exact: bool
 
 
+@one_blas_thread()
 def find(
     collection: Collection,
     query: Query | str | None,

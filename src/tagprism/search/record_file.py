@@ -155,3 +155,10 @@ class _Blas:
 
 
 _blas = _Blas()
+
+
+@contextmanager
+def one_blas_thread() -> Iterator[None]:
+    """One thread for the matrix products of a search: they are so small that more threads cost more than they save."""
+    with _blas.one_thread():
+        yield

@@ -1,6 +1,6 @@
 """How quickly pictures are found: the embedded index against the plain product and against faiss, on the same records.
 
-Run: python benchmarks/search.py PHOTOS [--pictures 100000] [--million] [--plot docs/search_speed.svg]
+Run: python benchmarks/search.py PHOTOS [--pictures 100000] [--million [--rivals 50000]] [--plot docs/search_speed.svg]
 PHOTOS is a folder of photos. Their records (photos-lite: 7 rows of 256 numbers, 194 shared numbers) are real; more
 pictures are made from them: each is a mix of two real ones, the second with a share of at most a half, and noise of a
 fifth of each column's deviation, once for the shared numbers as for each row. Queries are words of the model's
@@ -17,7 +17,6 @@ import argparse
 import json
 import os
 import platform
-import resource
 import tempfile
 import time
 from collections.abc import Callable, Iterator
@@ -32,6 +31,7 @@ from tagprism.search import first_stage
 from tagprism.search.contract import Picture
 from tagprism.search.edge_index import EdgeIndex
 from tagprism.search.first_stage import candidates
+from tagprism.search.kept_records import KeptRecords
 from tagprism.tagging.tagger import Tagger
 
 LIMIT, QUERIES, CHUNK = 100, 48, 10_000
@@ -45,6 +45,8 @@ def main() -> None:
     parser.add_argument("--pictures", type=int, default=100_000, help="0 leaves the comparison away")
     parser.add_argument("--rounds", type=int, default=3, help="how often each word is asked for")
     parser.add_argument("--million", action="store_true", help="also grow an index to 1,000,000 pictures")
+    parser.add_argument("--rivals", type=int, default=50_000, help="pictures of the rivals beside the million")
+    parser.add_argument("--tile", type=int, help="also the time of so many pictures, copies of those of --pictures")
     parser.add_argument("--records", type=Path, help="file (.npz) that keeps the real records between runs")
     parser.add_argument("--folder", type=Path, help="where the indexes are made, on a disk with 12 GB")
     parser.add_argument("--plot", type=Path, help="SVG file to draw the growth into")
@@ -57,8 +59,10 @@ def main() -> None:
     with tempfile.TemporaryDirectory(dir=arguments.folder) as folder:
         if arguments.pictures:
             side_by_side(real, queries, arguments.pictures, Path(folder), arguments.rounds)
+        if arguments.tile:
+            tiled(real, queries, arguments.pictures or 100_000, arguments.tile, Path(folder), arguments.rivals)
         if arguments.million:
-            rows = grow(real, queries, Path(folder) / "grown")
+            rows = grow(real, queries, Path(folder) / "grown", arguments.rivals)
             if arguments.plot:
                 draw(rows, arguments.plot)
 
@@ -136,11 +140,9 @@ def copies_best(flat: np.ndarray, queries: np.ndarray, M: int) -> list[np.ndarra
 
 def side_by_side(real: Records, queries: np.ndarray, count: int, folder: Path, rounds: int) -> None:
     """One-tag and three-tag queries over the same pictures, all ways in turn."""
-    import faiss
-
     records = Records.joined(chunk for _, chunk in resampled(real, count))
-    M, D, S = records.shape
-    flat = np.concatenate([records.rows, np.repeat(records.shared[:, None], M, axis=1)], axis=2).reshape(-1, D + S)
+    M = records.shape.vectors
+    flat = with_copies(records)
     wanted = copies_best(flat, queries, M)
     ways: dict[str, Callable[[np.ndarray], list[np.ndarray]]] = {
         "numpy float32, copies": lambda some: copies_best(flat, some, M),
@@ -155,30 +157,43 @@ def side_by_side(real: Records, queries: np.ndarray, count: int, folder: Path, r
         size = round(on_disk(folder / storage) / count)
         say(what="inserted", storage=storage, pictures=count, settle_seconds=settled, bytes_each=size, **filled)
         ways[f"index {storage}, exact"] = lambda some, index=index: found_in(index, some, exact=True)
-        if candidates(LIMIT, count) is not None:
+        if candidates(LIMIT, count, by_radius=True) is not None:
             ways[f"index {storage}"] = lambda some, index=index: found_in(index, some)
     by_candidates(index, queries)
-    rows = faiss.IndexFlatIP(D + S)
-    rows.add(flat)
-
-    def by_faiss(some: np.ndarray) -> list[np.ndarray]:
-        _, places = rows.search(some, M * LIMIT)
-        return [np.array(list(dict.fromkeys((found // M).tolist()))[:LIMIT]) for found in places]
-
-    ways["faiss flat"] = by_faiss
+    ways["faiss flat"] = faiss_way(flat, M)
     for tags in (1, 3):
         for name, times in in_turns(ways, queries, tags, rounds).items():
             found = [one for start in range(QUERIES) for one in ways[name](queries[start : start + 1])]
             say(what="query", way=name, pictures=count, tags=tags, **times, **recall(wanted, found))
 
 
+def with_copies(records: Records) -> np.ndarray:
+    """All rows, each ending in a copy of its picture's shared numbers."""
+    M, D, S = records.shape
+    return np.concatenate([records.rows, np.repeat(records.shared[:, None], M, axis=1)], axis=2).reshape(-1, D + S)
+
+
+def faiss_way(flat: np.ndarray, M: int) -> Callable[[np.ndarray], list[np.ndarray]]:
+    """Search in faiss: so many rows hold the best pictures for certain."""
+    import faiss
+
+    rows = faiss.IndexFlatIP(flat.shape[1])
+    rows.add(flat)
+
+    def search(some: np.ndarray) -> list[np.ndarray]:
+        _, places = rows.search(some, M * LIMIT)
+        return [np.array(list(dict.fromkeys((found // M).tolist()))[:LIMIT]) for found in places]
+
+    return search
+
+
 def by_candidates(index: EdgeIndex, queries: np.ndarray) -> None:
     """What the first stage finds by the number of candidates, of what all records give."""
     usual = first_stage._CANDIDATES
-    for limit in (20, 100, 1000):
+    for limit in (20, 100, 500, 1000):
         wanted = found_in(index, queries, limit, exact=True)
-        for count in (2000, 4000, 8000, 16_000):
-            first_stage._CANDIDATES = count, 1
+        for count in (1000, 2000, 4000, 8000, 16_000):
+            first_stage._CANDIDATES = first_stage._FEWER * count, 1
             say(what="candidates", first=limit, count=count, **recall(wanted, found_in(index, queries, limit)))
     first_stage._CANDIDATES = usual
 
@@ -235,8 +250,11 @@ def recall(wanted: list[np.ndarray], found: list[np.ndarray]) -> dict[str, float
     return {"recall": round(float(np.mean(shares)), 4), "worst": round(min(shares), 4)}
 
 
-def grow(real: Records, queries: np.ndarray, folder: Path) -> list[dict[str, float]]:
-    """An index of more and more pictures, against the exact best of what was added."""
+def grow(real: Records, queries: np.ndarray, folder: Path, rivals: int) -> list[dict[str, float]]:
+    """An index of more and more pictures, against the exact best of what was added; at the end beside its rivals.
+
+    The rivals scan all they hold, so that they hold few: a million would take 8 and 13 GB. Their time grows in a line.
+    """
     index = EdgeIndex.create(folder, real.shape)
     best_scores = np.full((len(queries), LIMIT), -np.inf, np.float32)
     best = np.full((len(queries), LIMIT), -1)
@@ -261,20 +279,71 @@ def grow(real: Records, queries: np.ndarray, folder: Path) -> list[dict[str, flo
             **times,
             **recall(list(best), found[: len(queries)]),
             "recall_stated": round(index.info().recall, 4),
-            "resident_gb": round(resident() / 1e9, 2),
-            "most_resident_gb": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6, 2),
+            **memory(),
             "disk_gb": round(on_disk(folder) / 1e9, 2),
             **filled,
         }
         say(what="grown", storage="half", **row)
         rows.append(row)
+    beside_rivals(index, real, queries, rivals)
     index.close()
     return rows
 
 
-def resident() -> int:
-    """Bytes of this process in memory, with the files that it maps."""
-    return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+def beside_rivals(index: EdgeIndex, real: Records, queries: np.ndarray, count: int) -> None:
+    """The whole index and rivals of its first pictures, query by query in turn."""
+    records = Records.joined(chunk for _, chunk in resampled(real, count))
+    ways: dict[str, Callable[[np.ndarray], object]] = {
+        "index half": lambda some: found_in(index, some),
+        "index half, exact": lambda some: found_in(index, some, exact=True),
+        f"numpy float32, {count}": lambda some: [best_places(one) for one in largest_scores(records, some)],
+        f"faiss flat, {count}": faiss_way(with_copies(records), records.shape.vectors),
+    }
+    for tags in (1, 3):
+        for name, times in in_turns(ways, queries, tags, 1).items():
+            say(what="beside", way=name, pictures=index.info().pictures, tags=tags, **times)
+
+
+def tiled(real: Records, queries: np.ndarray, count: int, total: int, folder: Path, rivals: int) -> None:
+    """Time and memory of a large scan without the hours in which its pictures are made: recall is not looked at.
+
+    The bytes of some made records lie in the files over and over, and no engine knows of pictures: what is timed is all
+    that a search without filters does.
+    """
+    (folder / "once").mkdir()
+    (folder / "tiled").mkdir()
+    once = KeptRecords(folder / "once", real.shape, "half")
+    for pictures, records in resampled(real, count):
+        ids = [one.id for one in pictures]
+        once.write(np.array(ids) - 1, ids, records)
+    for file in (folder / "once").iterdir():
+        with (folder / "tiled" / file.name).open("wb") as tiles:
+            for _ in range(total // count):
+                tiles.write(file.read_bytes())
+        file.unlink()
+    index = EdgeIndex.__new__(EdgeIndex)
+    index.shape, index._kept = real.shape, KeptRecords(folder / "tiled", real.shape, "half")
+    index._ids = np.arange(1, total + 1)
+    records = Records.joined(chunk for _, chunk in resampled(real, rivals))
+    ways: dict[str, Callable[[np.ndarray], object]] = {
+        f"index half, {total}": lambda some: found_in(index, some),
+        f"index half, exact, {total}": lambda some: found_in(index, some, exact=True),
+        f"numpy float32, {rivals}": lambda some: [best_places(one) for one in largest_scores(records, some)],
+        f"faiss flat, {rivals}": faiss_way(with_copies(records), records.shape.vectors),
+    }
+    for one in range(QUERIES):
+        found_in(index, queries[one : one + 1])
+    say(what="tiled", pictures=total, **memory())
+    for tags in (1, 3):
+        for name, times in in_turns(ways, queries, tags, 1).items():
+            say(what="tiled", way=name, tags=tags, **times)
+
+
+def memory() -> dict[str, float]:
+    """Gigabytes of this process: its own, those of mapped files (the system can take them back), and the most ever."""
+    status = dict(line.split(":") for line in Path("/proc/self/status").read_text().splitlines())
+    names = {"own_gb": "RssAnon", "mapped_gb": "RssFile", "most_gb": "VmHWM"}
+    return {name: round(int(status[field].split()[0]) / 1e6, 2) for name, field in names.items()}
 
 
 def draw(rows: list[dict[str, float]], file: Path) -> None:

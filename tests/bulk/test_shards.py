@@ -193,9 +193,9 @@ def test_parts_are_cut_where_one_machine_cuts_its_batches() -> None:
     [
         (["--ray", "auto"], "go together"),
         (["--shards", "out"], "go together"),
-        (["--ray", "auto", "--shards", "out", "--into", "i"], "--into cannot be given with --ray"),
-        (["--ray", "auto", "--shards", "out", "--watch"], "--watch cannot be given with --ray"),
-        (["--from-shards", "out", "--into", "i"], "paths cannot be given with --from-shards"),
+        (["--ray", "auto", "--shards", "out", "--into", "i"], "--ray stands alone; leave --into away"),
+        (["--ray", "auto", "--shards", "out", "--watch"], "--ray stands alone; leave --watch away"),
+        (["--from-shards", "out", "--into", "i"], "--from-shards stands alone; leave PATHS away"),
         ([], "--into is missing"),
     ],
 )

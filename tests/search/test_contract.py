@@ -20,7 +20,7 @@ from qdrant_client import QdrantClient
 
 from tagprism.bundle.record import Records, Shape
 from tagprism.errors import InputError
-from tagprism.search.contract import Filter, Hit, Index, Picture
+from tagprism.search.contract import Filter, Hit, Index, Picture, meets, whole_of
 from tagprism.search.edge_index import EdgeIndex
 from tagprism.search.qdrant_index import API_KEY, QdrantIndex, connect
 from tests.search.numpy_index import NumpyIndex
@@ -299,6 +299,35 @@ class TestFilters:
     def test_what_is_no_time_is_an_error(self, index: Index, time: str) -> None:
         with pytest.raises(InputError, match="is no time"):
             index.search(whole(1, 1, Q), 1, where=Filter(taken=((time, time),)))
+
+
+class TestWhole:
+    """What an index in this process gives at once."""
+
+    @settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+    @given(
+        st.lists(
+            st.none()
+            | st.sampled_from(["2023", "2024", "2024-01", "2024-01-01T00:00:00", "2024-07-31", "2024-07-31T18:05:09"]),
+            max_size=20,
+        ),
+        st.integers(1, 25),
+        st.booleans(),
+    )
+    def test_the_newest_and_all_scores(self, index: Index, times: list[str | None], limit: int, sifted: bool) -> None:
+        whole_index = whole_of(index)
+        if whole_index is None:
+            pytest.skip("another process, or a plain form")
+        index.remove([one.id for one in index.pictures()])
+        pictures = [picture(20 - row, taken=one, path=f"/{row % 2}/{row}") for row, one in enumerate(times)]
+        index.add(pictures, some_records(7, len(pictures)))
+        where = Filter(path=("/1/",)) if sifted else None
+        met = sorted((one for one in pictures if where is None or meets(one, where)), key=lambda one: one.id)
+        newest = sorted(met, key=lambda one: one.taken or "", reverse=True)
+        assert whole_index.newest(where, limit) == newest[:limit]
+        ids, scores = whole_index.all_scores(whole(3, 2, Q), where)
+        assert sorted(ids.tolist()) == [one.id for one in met]
+        np.testing.assert_array_equal(scores, index.scores(whole(3, 2, Q), ids.tolist()))
 
 
 class TestEdges:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -13,7 +15,7 @@ from tagprism.bundle.record import Records, Shape
 from tagprism.bundle.score import score_records
 from tagprism.search import first_stage
 from tagprism.search.contract import Filter, Picture, measured_recall
-from tagprism.search.edge_index import EdgeIndex
+from tagprism.search.edge_index import PICTURES, EdgeIndex
 from tagprism.search.first_stage import FirstStage
 from tagprism.search.placed_file import powers_of_two
 from tagprism.search.qdrant_index import QdrantIndex
@@ -49,22 +51,41 @@ def test_the_network_of_one_product_is_what_onnx_makes() -> None:
     st.integers(1, 9), st.integers(1, 4), st.integers(1, 40), st.integers(1, 9), st.integers(1, 4), st.integers(0, 99)
 )
 @settings(deadline=None, max_examples=40)
-def test_scores_are_near_those_of_the_mean_row(
+def test_scores_are_those_of_the_mean_row_and_a_share_of_the_radius(
     tmp_path_factory: pytest.TempPathFactory, n: int, M: int, D: int, S: int, q: int, seed: int
 ) -> None:
     records, queries = drawn(seed, n, Shape(M, D, S)), vectors(seed, q, D + S)
     stage = FirstStage(tmp_path_factory.mktemp("stage") / "first.bin", records.shape)
     stage.write(np.arange(n), records)
     mean = records.rows.mean(axis=1)
-    expected = queries @ np.concatenate([mean, records.shared], axis=1).T
+    usual = queries @ np.concatenate([mean, records.shared], axis=1).T
+    radius = np.linalg.norm(records.rows - mean[:, None], axis=2).max(axis=1)
+    usual += 0.2 * np.linalg.norm(queries[:, :D], axis=1)[:, None] * radius
     off = sum(
         powers_of_two(part, 127)[None] * np.abs(its).sum(axis=1)[:, None]
-        + np.abs(its).max(axis=1)[:, None] / (64 * 63) * np.abs(part).sum(axis=1)[None]
+        + np.abs(its).max(axis=1)[:, None] / 63 * np.abs(part).sum(axis=1)[None]
         for part, its in ((mean, queries[:, :D]), (records.shared, queries[:, D:]))
     )  # half a step of either number in each product, twice
-    assert (np.abs(stage.scores(queries) - expected) <= off + 1e-4).all()
+    off += 0.2 * np.linalg.norm(queries[:, :D], axis=1)[:, None] * (0.1 * radius + powers_of_two(mean, 127) * D)
+    assert (np.abs(stage.scores(queries) - usual) <= off + 1e-4).all()
     places = np.arange(n)[::-2]
-    np.testing.assert_array_equal(stage.scores(queries, places), stage.scores(queries)[:, places])
+    np.testing.assert_allclose(stage.scores(queries, places), stage.scores(queries)[:, places], rtol=1e-6)
+    other = drawn(seed + 1, 1, records.shape)
+    stage.write(np.array([0]), other)  # what is known of a place is known anew when it is written again
+    stage.write(np.array([n]), other)
+    again = stage.scores(queries)
+    np.testing.assert_array_equal(again[:, 0], again[:, n])
+
+
+def test_what_candidates_are_found_by_is_made_from_the_records_where_it_is_not_there(tmp_path: Path) -> None:
+    index = EdgeIndex.create(tmp_path, SHAPE, "float32")
+    index.add([Picture(row + 1, f"/{row}.jpg", 1, 1, f"{row:064x}", 4, 3) for row in range(50)], drawn(1, 50))
+    index.close()
+    kept = tmp_path / PICTURES / "candidates.bin"
+    before = kept.read_bytes()
+    kept.unlink()
+    EdgeIndex(tmp_path, SHAPE, "float32").close()
+    assert kept.read_bytes() == before
 
 
 @given(st.integers(1, 300), st.integers(0, 99), st.sampled_from(["half", "float32"]))
@@ -138,3 +159,25 @@ def test_in_a_large_index_the_records_of_candidates_decide(index: EdgeIndex, mon
         and info.recall
         == pytest.approx(measured_recall(index.search(queries, 100, exact=True), index.search(queries, 100)))
     )
+
+
+def test_few_changes_are_not_measured_again(index: EdgeIndex, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(first_stage, "FIRST_STAGE", 1000)
+    monkeypatch.setattr(first_stage, "_CANDIDATES", (300, 2))
+    made = EdgeIndex.create(tmp_path, SHAPE)
+    pictures = [Picture(row + 1, f"/{row}.jpg", 1, 1, f"{row:064x}", 4, 3) for row in range(1100)]
+    made.add(pictures[:1000], drawn(1, 1100)[:1000])
+    searches = []
+    search = EdgeIndex.search
+    monkeypatch.setattr(EdgeIndex, "search", lambda *given, **how: (searches.append(how), search(*given, **how))[1])
+    for end, times in ((1000, 2), (1010, 0), (1019, 0), (1030, 2)):  # 2 % of 1,030 have changed since
+        made.add(pictures[end - 10 : end], drawn(1, 1100)[end - 10 : end])
+        searches.clear()
+        made.settle(vectors(3, 4))
+        assert len(searches) == times, end
+    info = made.info()
+    assert 0 < info.worst <= info.recall + 0.001 <= 1
+    made.close()
+    made = EdgeIndex(tmp_path, SHAPE)
+    assert made.info() == info
+    made.close()

@@ -388,6 +388,34 @@ def test_an_index_of_an_older_version_learns_what_is_read_today_without_looking_
     assert library.update().unchanged == 2
 
 
+def test_copies_share_a_commit_and_are_not_asked_for_one_by_one(
+    library: Library, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = library.draw("0.png", 1)
+    library.update()
+    for number in range(1, 200):
+        shutil.copy(first, library.photos / f"{number}.png")
+    added, asked = [], []
+    add, get = library.index.add, library.index.get
+    monkeypatch.setattr(
+        library.index, "add", lambda pictures, records: (added.append(len(pictures)), add(pictures, records))
+    )
+    monkeypatch.setattr(library.index, "get", lambda ids: (asked.append(len(ids)), get(ids))[1])
+    report = library.update()
+    assert report.added == 199 and library.looked_at == 0
+    assert len(added) == 4 and sum(asked) < 3 * 200
+
+
+def test_copies_that_were_moved_together_keep_one_id_each(library: Library) -> None:
+    first = library.draw("a/0.png", 1)
+    shutil.copy(first, library.photos / "a/1.png")
+    library.update()
+    (library.photos / "a").rename(library.photos / "b")
+    report = library.update()
+    assert library.looked_at == 0 and report.added + report.moved == 2
+    assert sorted(Path(one.path).name for one in library.index.pictures()) == ["0.png", "1.png"]
+
+
 def test_a_copy_has_the_date_of_its_own_name(library: Library) -> None:
     first = library.draw("20190504_065057.png", 1)
     library.update()

@@ -81,6 +81,13 @@ def from_command_line(context: typer.Context, *options: str) -> bool:
     return any(source is not None and source.name == "COMMANDLINE" for source in sources)
 
 
+def refuse_together(alone: dict[str, object], others: dict[str, object]) -> None:
+    """Refuse options that are given beside one that stands alone, or several such."""
+    first, *more = [name for name, value in (alone | others).items() if value]
+    if more:
+        raise typer.BadParameter(f"{first} stands alone; leave {', '.join(more)} away.")
+
+
 def read_words(file: Path, tagger: Tagger) -> dict[str, tuple[str, ...]]:
     """The words of a `--labels` that a model knows; what was left out or guessed is said, also when quiet."""
     from tagprism.labels.phrase_list import read_phrases

@@ -7,6 +7,7 @@ columns among these (`network.class_columns`) count less for labels that were tr
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from jaxtyping import Bool, Float, Float32, Integer, Shaped
@@ -43,9 +44,14 @@ class ClassAffinity:
         rank: int = self.basis.shape[1]
         return rank + 1
 
+    @cached_property
+    def _wide(self) -> tuple[Float32[np.ndarray, "K R"], Float32[np.ndarray, "K D"]]:
+        """Basis and vectors as float32: a search of one label would widen them for longer than it computes."""
+        return self.basis.astype(np.float32), self.vectors.astype(np.float32)
+
     def of(self, vectors: Float32[np.ndarray, "L D"]) -> Float32[np.ndarray, "L R"]:
         """Affinities of labels in the R directions."""
-        basis, classes = self.basis.astype(np.float32), self.vectors.astype(np.float32)
+        basis, classes = self._wide
         found = np.empty((len(vectors), basis.shape[1]), np.float32)
         for start in range(0, len(vectors), _CHUNK):
             rows = slice(start, start + _CHUNK)

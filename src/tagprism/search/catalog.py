@@ -208,11 +208,17 @@ class Catalog:
         with self._db.errors():
             return self._db.sql.execute("SELECT 1 FROM picture WHERE size = ? LIMIT 1", (size,)).fetchone() is not None
 
-    def same_bytes(self, size: int, digest: str) -> list[int]:
-        """Ids of the pictures that have these bytes."""
-        query = "SELECT id FROM picture WHERE size = ? AND digest = ? ORDER BY id"
-        with self._db.errors():
-            return [row[0] for row in self._db.sql.execute(query, (size, bytes.fromhex(digest)))]
+    def same_bytes(self, size: int, digest: str) -> Iterator[int]:
+        """Ids of the pictures that have these bytes, one by one: of many copies the first is mostly enough."""
+        query = "SELECT id FROM picture WHERE size = ? AND digest = ? AND id > ? ORDER BY id LIMIT 1"
+        last = 0
+        while True:
+            with self._db.errors():
+                row = self._db.sql.execute(query, (size, bytes.fromhex(digest), last)).fetchone()
+            if row is None:
+                return
+            (last,) = row
+            yield last
 
     def count_below(self, root: str) -> int:
         """How many pictures are held of a file or folder."""

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from tagprism.search.similar import Example
 
 SETTINGS, CATALOG, MARKS = "index.json", "catalog.sqlite", "marks.sqlite"
+IMPORTING = "importing"  # while an exported index is brought in
 _ANEW = "Update tagprism, or index anew with `tagprism index --rebuild`."
 
 

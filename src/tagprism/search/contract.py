@@ -5,10 +5,10 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
-from jaxtyping import Float, Float32
+from jaxtyping import Float, Float32, Int64
 
 from tagprism.bundle.record import Records, Shape
 from tagprism.errors import InputError
@@ -108,6 +108,7 @@ class IndexInfo:
         storage: how records are kept.
         exact: whether `search` gives the ranking of the records as they were added.
         recall: where it is not exact, the measured share of the exact first 100 that `search` gives, 0..1; else 1.
+        worst: that share for the word which loses most by the first stage, of those it was measured with; else 1.
     """
 
     pictures: int
@@ -117,6 +118,7 @@ class IndexInfo:
     storage: str
     exact: bool
     recall: float
+    worst: float = 1.0
 
     @property
     def width(self) -> int:
@@ -166,6 +168,26 @@ class Index(Protocol):
 
     def close(self) -> None:
         """Let go of files and connections."""
+
+
+@runtime_checkable
+class Whole(Protocol):
+    """An index that is in this process, and so can be asked for much at once."""
+
+    def all_scores(
+        self, scoring_vectors: Float32[np.ndarray, "q Q"], where: Filter | None = None
+    ) -> tuple[Int64[np.ndarray, " n"], Float32[np.ndarray, "q n"]]:
+        """Ids and scores of all pictures that meet conditions."""
+
+    def newest(self, where: Filter | None, limit: int) -> list[Picture]:
+        """The newest pictures that meet conditions, those of unknown time last; ties: lowest id first."""
+
+
+def whole_of(index: Index) -> Whole | None:
+    """An index where it is open in this process; None where it is another's, a server's, or cannot give so much."""
+    inner = getattr(index, "whole", None)
+    found = inner() if inner else index
+    return found if isinstance(found, Whole) else None
 
 
 def searched(picture: Picture) -> dict[str, Any]:
@@ -315,9 +337,13 @@ def scores_of(found: list[list[Hit]], ids: Sequence[int]) -> Float32[np.ndarray,
 
 def measured_recall(exact: list[list[Hit]], found: list[list[Hit]]) -> float:
     """Mean share of the exact hits of each scoring vector that were found; 1 where there are none."""
-    shares = [
+    return float(np.mean(measured_recalls(exact, found) or 1.0))
+
+
+def measured_recalls(exact: list[list[Hit]], found: list[list[Hit]]) -> list[float]:
+    """Share of the exact hits that were found, for each scoring vector that has some."""
+    return [
         len({hit.id for hit in wanted} & {hit.id for hit in got}) / len(wanted)
         for wanted, got in zip(exact, found, strict=True)
         if wanted
     ]
-    return float(np.mean(shares)) if shares else 1.0

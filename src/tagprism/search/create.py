@@ -16,6 +16,7 @@ from tagprism.files import machine_errors, take_lock, write_json
 from tagprism.progress import Progress, silent
 from tagprism.search.collection import (
     CATALOG,
+    IMPORTING,
     MARKS,
     SETTINGS,
     Collection,
@@ -39,7 +40,7 @@ from tagprism.tagging.tagger import load
 
 _UPDATE_LOCK = "upkeep"
 _STOP = "Stop the server or the other command."
-_OURS = {PICTURES, LOCK, SERVER, SOCKET, _UPDATE_LOCK}
+_OURS = {PICTURES, LOCK, SERVER, SOCKET, _UPDATE_LOCK, IMPORTING}
 _OURS |= {f"{name}{part}" for name in (CATALOG, MARKS) for part in ("", "-wal", "-shm")}
 
 
@@ -235,12 +236,21 @@ def create_collection(
         engine.QdrantIndex.create(*engine.connect(where), settings.model_dump(mode="json")).close()
     else:
         folder = Path(where)
-        with machine_errors(folder):
-            if any(entry.name not in _OURS for entry in folder.iterdir()):
-                raise InputError("is no index and not empty.", where=where, remedy="Name a new folder.")
+        refuse_filled(folder)
         EdgeIndex.create(folder, shape, storage).close()
         write_json(folder / SETTINGS, settings.model_dump(mode="json"))  # last: without it there is no index
     return open_index(where)
+
+
+def refuse_filled(folder: Path) -> None:
+    """Refuse a folder that holds more than an index that was not finished.
+
+    Raises:
+        InputError: it holds something else.
+    """
+    with machine_errors(folder):
+        if any(entry.name not in _OURS for entry in folder.iterdir()):
+            raise InputError("is no index and not empty.", where=str(folder), remedy="Name a new folder.")
 
 
 def remove_collection(where: str) -> None:

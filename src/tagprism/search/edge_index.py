@@ -23,7 +23,7 @@ from jaxtyping import Float32, Int64
 
 from tagprism.bundle.record import Records, Shape
 from tagprism.errors import InputError, MachineError
-from tagprism.files import machine_errors, replaced_whole, sync_folder, write_json
+from tagprism.files import machine_errors, read_json, replaced_whole, sync_folder, write_json
 from tagprism.search.contract import (
     Filter,
     Hit,
@@ -33,26 +33,28 @@ from tagprism.search.contract import (
     check_added,
     check_scoring_vectors,
     from_json,
-    measured_recall,
+    measured_recalls,
     searched,
 )
 from tagprism.search.edge_shard import (
+    ALL,
     FREE,
     check_free,
     conditions,
     engine_errors,
     make_shard,
+    newest_points,
     open_shard,
     size_of,
 )
-from tagprism.search.first_stage import FirstStage, candidates
-from tagprism.search.record_file import HALF_RECALL, RecordFile, StorageName
+from tagprism.search.first_stage import candidates
+from tagprism.search.kept_records import KeptRecords
+from tagprism.search.record_file import HALF_RECALL, StorageName
 
 PICTURES = "pictures"  # folder of all that is kept of the pictures
-_SHARD, _RECORDS, _FIRST, _PLACES = "shard", "records.bin", "first.bin", "places.npy"  # in that folder
-_RECALL = "recall.json"
+_SHARD, _PLACES, _RECALL, _FORM = "shard", "places.npy", "recall.json", "form.json"  # in that folder
 _PLACE = "record"  # name in the shard of where its record is
-_ALL = 1 << 40  # points at most
+_SETTLE = 0.02  # share of the pictures that has changed when it is settled again
 _MOST = 0.8  # share of all places from which on all are scanned
 _FLUSH_EVERY, _TIDY_EVERY = 16_384, 65_536  # changes after which the log of writes is cut, and points are put in order
 
@@ -73,12 +75,12 @@ class EdgeIndex:
     def __init__(self, folder: Path, shape: Shape, storage: StorageName = "half") -> None:
         self.shape, self._folder, self._storage = shape, folder, storage
         self._writes = threading.Lock()
-        self._unflushed = self._untidied = 0  # changes
+        self._unflushed = self._untidied = self._unsettled = 0  # changes
         if not (folder / PICTURES / _SHARD / "edge_config.json").is_file():
             raise InputError("there is no index.", where=str(folder), remedy="Make one with `tagprism index`.")
+        self._refuse_other_form()
         self._shard = open_shard(folder / PICTURES / _SHARD)
-        self._records = RecordFile(folder / PICTURES / _RECORDS, shape, storage)
-        self._first = FirstStage(folder / PICTURES / _FIRST, shape)
+        self._kept = KeptRecords(folder / PICTURES, shape, storage)
         self._ids = self._read_ids()  # (places,) id of the picture whose record is there, 0 for none; never changed
         self._place_of = {one: place for place, one in enumerate(self._ids.tolist()) if one}
         self._free = np.flatnonzero(self._ids == 0)
@@ -90,7 +92,18 @@ class EdgeIndex:
             shutil.rmtree(folder / PICTURES, ignore_errors=True)
             (folder / PICTURES / _SHARD).mkdir(parents=True)
         make_shard(folder / PICTURES / _SHARD)
+        write_json(folder / PICTURES / _FORM, {**shape._asdict(), "storage": storage})
         return cls(folder, shape, storage)
+
+    def _refuse_other_form(self) -> None:
+        """The records would be cut at the wrong bytes; an older index does not know their form."""
+        noted, asked = self._folder / PICTURES / _FORM, {**self.shape._asdict(), "storage": self._storage}
+        kept = read_json(noted, remedy="Delete it.") if noted.is_file() else asked
+        if kept != asked:
+            so, is_so = (", ".join(f"{name} {value}" for name, value in one.items()) for one in (asked, kept))
+            what = f"says {so}, but the records were written with {is_so}."
+            remedy = "Write in it what the records were written with."
+            raise InputError(what, where=str(self._folder / "index.json"), remedy=remedy)
 
     def _errors(self) -> Any:
         return engine_errors(self._folder)
@@ -102,9 +115,9 @@ class EdgeIndex:
             ids = np.asarray(np.load(noted, allow_pickle=False), np.int64)
             self._check_size(int(np.flatnonzero(ids)[-1]) + 1 if ids.any() else 0)
             return ids
-        ids = np.zeros(self._records.size, np.int64)
+        ids = np.zeros(self._kept.size, np.int64)
         with self._errors():
-            request = edge.ScrollRequest(limit=_ALL, with_payload=edge.PayloadSelector.Include([_PLACE]))
+            request = edge.ScrollRequest(limit=ALL, with_payload=edge.PayloadSelector.Include([_PLACE]))
             points, _ = self._shard.scroll(request)
         places = np.array([(point.payload or {})[_PLACE] for point in points], np.int64)
         self._check_size(int(places.max()) + 1 if len(places) else 0)
@@ -112,7 +125,7 @@ class EdgeIndex:
         return ids
 
     def _check_size(self, places: int) -> None:
-        if min(self._records.size, self._first.size) < places:
+        if self._kept.size < places:
             remedy = "Index anew with `tagprism index --rebuild`."
             raise MachineError("has lost records.", where=str(self._folder / PICTURES), remedy=remedy)
 
@@ -129,8 +142,7 @@ class EdgeIndex:
         with self._changing(len(pictures)):
             size, again = len(self._ids), self._free[: len(pictures)]
             places = np.concatenate([again, np.arange(size, size + len(pictures) - len(again))])
-            self._first.write(places, records)
-            self._records.write(places, records)
+            self._kept.write(places, [one.id for one in pictures], records)
             self._free = self._free[len(again) :]
             points = [
                 edge.Point(
@@ -155,9 +167,11 @@ class EdgeIndex:
 
     def _hold(self, ids: Sequence[int], places: Int64[np.ndarray, " n"] | None) -> None:
         """Note where pictures are now, or that they are nowhere; whoever is reading keeps the array that it has."""
-        held = np.zeros(self._records.size, np.int64)
+        held = np.zeros(self._kept.size, np.int64)
         held[: len(self._ids)] = self._ids
-        held[[self._place_of[one] for one in ids if one in self._place_of]] = 0
+        former = np.array([self._place_of[one] for one in ids if one in self._place_of], np.int64)
+        held[former] = 0
+        self._kept.forget(former)
         if places is not None:
             held[places] = ids
             self._place_of.update(zip(ids, places.tolist(), strict=True))
@@ -177,6 +191,7 @@ class EdgeIndex:
                     sync_folder(noted.parent)
             yield
             self._unflushed, self._untidied = self._unflushed + count, self._untidied + count
+            self._unsettled += count
             if self._untidied >= _TIDY_EVERY:
                 self._tidy()
             elif self._unflushed >= _FLUSH_EVERY:
@@ -202,36 +217,58 @@ class EdgeIndex:
     ) -> list[list[Hit]]:
         """As `Index.search`."""
         check_scoring_vectors(scoring_vectors, self.shape.width)
-        asked = None if where is None else self._places_with(where)
-        ids = self._ids
-        places = np.flatnonzero(ids) if asked is None else asked[asked < len(ids)]  # later ones are of later pictures
-        places = places[ids[places] > 0]
+        ids, places = self._asked(where)
         if limit < 1 or not len(scoring_vectors) or not len(places):
             return [[] for _ in scoring_vectors]
         everything = len(places) > _MOST * len(ids)  # quicker than to pick
-        first = None if exact else candidates(limit, len(places))
-        stage = self._records if first is None else self._first
-        scores = stage.scores(scoring_vectors, None if everything else places)
-        scores = scores[:, places] if everything else scores
+        first = None if exact else candidates(limit, len(places), by_radius=True)
+        some = None if everything else places
         if first is None:
-            return [_best(ids[places], of_one, limit) for of_one in scores]
+            scores = self._kept.records.scores(scoring_vectors, some)
+            return [_best(ids[places], one, limit) for one in (scores[:, places] if everything else scores)]
+        likely = self._kept.first.scores(scoring_vectors, some)
+        likely = likely[:, places] if everything and len(places) < likely.shape[1] else likely
         found = []
-        for vector, of_one in zip(scoring_vectors, scores, strict=True):
-            some = np.sort(places[np.argpartition(-of_one, first)[:first]])
-            found.append(_best(ids[some], self._records.scores(vector[None], some)[0], limit))
+        for vector, of_one in zip(scoring_vectors, likely, strict=True):
+            chosen = np.sort(places[np.argpartition(of_one, -first)[-first:]])
+            found.append(_best(ids[chosen], self._kept.records.scores(vector[None], chosen)[0], limit))
         return found
+
+    def _asked(self, where: Filter | None) -> tuple[Int64[np.ndarray, " places"], Int64[np.ndarray, " n"]]:
+        """The id of the picture in each place, and the places of the pictures that meet conditions, rising."""
+        asked = None if where is None else self._places_with(where)
+        ids = self._ids
+        if asked is None:
+            return ids, np.flatnonzero(ids)
+        asked = asked[asked < len(ids)]  # later ones are of later pictures
+        return ids, asked[ids[asked] > 0]
 
     def _places_with(self, where: Filter) -> Int64[np.ndarray, " n"]:
         """Places of the pictures that meet conditions, rising."""
         with self._errors():
-            points, _ = self._shard.scroll(edge.ScrollRequest(limit=_ALL, filter=conditions(where), with_payload=False))
+            points, _ = self._shard.scroll(edge.ScrollRequest(limit=ALL, filter=conditions(where), with_payload=False))
         found = (self._place_of.get(int(point.id)) for point in points)
         return np.sort(np.array([place for place in found if place is not None], np.int64))
+
+    def all_scores(
+        self, scoring_vectors: Float32[np.ndarray, "q Q"], where: Filter | None = None
+    ) -> tuple[Int64[np.ndarray, " n"], Float32[np.ndarray, "q n"]]:
+        """As `Whole.all_scores`."""
+        check_scoring_vectors(scoring_vectors, self.shape.width)
+        ids, places = self._asked(where)
+        return ids[places], self._kept.records.scores(scoring_vectors, places)
+
+    def newest(self, where: Filter | None, limit: int) -> list[Picture]:
+        """As `Whole.newest`."""
+        with self._errors():
+            found = newest_points(self._shard, where, limit)
+        pictures = [from_json(int(point.id), point.payload or {}) for point in found]
+        return sorted(sorted(pictures, key=lambda one: one.id), key=lambda one: one.taken or "", reverse=True)[:limit]
 
     def scores(self, scoring_vectors: Float32[np.ndarray, "q Q"], ids: Sequence[int]) -> Float32[np.ndarray, "q n"]:
         """Scores of given pictures for each scoring vector, as in `search`; a `KeyError` for an id not there."""
         check_scoring_vectors(scoring_vectors, self.shape.width)
-        return self._records.scores(scoring_vectors, self._places(ids))
+        return self._kept.records.scores(scoring_vectors, self._places(ids))
 
     def _places(self, ids: Sequence[int]) -> Int64[np.ndarray, " n"]:
         try:
@@ -249,7 +286,7 @@ class EdgeIndex:
 
     def records(self, ids: Sequence[int]) -> Records:
         """Records as float32, as near to those added as the storage keeps them; a `KeyError` for an id not there."""
-        return self._records.read(self._places(ids))
+        return self._kept.records.read(self._places(ids))
 
     def pictures(self, after: int = 0) -> Iterator[Picture]:
         """All pictures of an id above `after`, by rising id; those changed meanwhile may be among them or not."""
@@ -260,22 +297,43 @@ class EdgeIndex:
             yield from (from_json(int(point.id), point.payload or {}) for point in points)
 
     def settle(self, scoring_vectors: Float32[np.ndarray, "q Q"]) -> None:
-        """Drop what was removed, and measure with these vectors the recall that `info` states."""
+        """Drop what was removed, and measure with these vectors the recall that `info` states.
+
+        Both are put off until enough has changed: they take as long after one picture as after all.
+        """
         check_scoring_vectors(scoring_vectors, self.shape.width)
-        with self._writes:
-            self._tidy()
-        if candidates(100, len(self._place_of)) is not None:
-            recall = measured_recall(self.search(scoring_vectors, 100, exact=True), self.search(scoring_vectors, 100))
-            write_json(self._folder / PICTURES / _RECALL, {"recall": recall, "queries": len(scoring_vectors)})
+        kept, count = self._measured(), len(self._place_of)
+        changed = kept.get("changed", count) + self._unsettled
+        if changed >= _SETTLE * count:
+            with self._writes:
+                self._tidy()
+            kept, changed = {}, 0
+            if candidates(100, count, by_radius=True) is not None:
+                exact, found = (self.search(scoring_vectors, 100, exact=one) for one in (True, False))
+                shares = measured_recalls(exact, found)
+                kept = {"recall": float(np.mean(shares)), "worst": min(shares), "queries": len(scoring_vectors)}
+        with self._errors():
+            self._shard.flush()
+        write_json(self._folder / PICTURES / _RECALL, {**kept, "changed": changed})
+        self._unsettled = 0
+
+    def _measured(self) -> dict[str, Any]:
+        """The recall that was measured last, and how many pictures have changed since; nothing where not known."""
+        noted = self._folder / PICTURES / _RECALL
+        found = json.loads(noted.read_text(encoding="utf-8")) if noted.is_file() else {}
+        return found if isinstance(found, dict) else {}
 
     def info(self) -> IndexInfo:
         """Size, form and exactness."""
-        count, noted = len(self._place_of), self._folder / PICTURES / _RECALL
-        recall, whole = 1.0 if self._storage == "float32" else HALF_RECALL, candidates(100, count) is None
-        if not whole and noted.is_file():
-            recall *= float(json.loads(noted.read_text(encoding="utf-8"))["recall"])
+        count = len(self._place_of)
+        recall, worst = 1.0 if self._storage == "float32" else HALF_RECALL, 1.0
+        whole = candidates(100, count, by_radius=True) is None
+        if not whole:
+            measured = self._measured()
+            recall *= float(measured.get("recall", 1.0))
+            worst = float(measured.get("worst", 1.0))
         exact = self._storage == "float32" and whole
-        return IndexInfo(count, *self.shape, storage=self._storage, exact=exact, recall=recall)
+        return IndexInfo(count, *self.shape, storage=self._storage, exact=exact, recall=recall, worst=worst)
 
     def close(self) -> None:
         """Write out everything and let another process open it."""

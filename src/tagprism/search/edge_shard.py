@@ -14,6 +14,7 @@ from tagprism.files import machine_errors
 from tagprism.search.contract import Condition, Filter, fact_conditions, folded, moments
 
 FOLDED, MOMENT = "folded", "moment"  # names in the shard
+ALL = 1 << 40  # points at most
 # Bytes that must be free: the engine maps files into memory, and where a disk is full the system kills the process.
 FREE, FREE_TO_OPEN = 256 << 20, 64 << 20
 _CONFIG = edge.EdgeConfig(vectors={}, sparse_vectors={"none": edge.EdgeSparseVectorParams()})  # one kind must be there
@@ -62,6 +63,27 @@ def conditions(where: Filter) -> edge.Filter:
         must=[*map(within, where.taken), *map(holds, where.path), *map(says, where.facts)],
         must_not=[*map(within, where.not_taken), *map(holds, where.not_path), *map(says, where.not_facts)],
     )
+
+
+def newest_points(shard: edge.EdgeShard, where: Filter | None, limit: int) -> list[edge.Record]:
+    """The newest points that meet conditions, in any order; of those that share the last moment all.
+
+    Where there are too few, points of unknown time are among them, those of the lowest ids.
+    """
+    if limit < 1:
+        return []
+    met = [] if where is None else [conditions(where)]
+    order = edge.OrderBy(MOMENT, direction=edge.Direction.Desc)
+    whole = edge.Filter(must=met)  # type: ignore[arg-type]
+    found, _ = shard.scroll(edge.ScrollRequest(limit=limit, filter=whole, with_payload=True, order_by=order))
+    if len(found) == limit:
+        last = (found[-1].payload or {})[MOMENT]
+        at_last = edge.FieldCondition(MOMENT, range=edge.RangeFloat(gte=last, lte=last))
+        request = edge.ScrollRequest(limit=ALL, filter=edge.Filter(must=[*met, at_last]), with_payload=True)
+        return [one for one in found if (one.payload or {})[MOMENT] > last] + shard.scroll(request)[0]
+    unknown = edge.Filter(must=[*met, edge.IsEmptyCondition(MOMENT)])
+    request = edge.ScrollRequest(limit=limit - len(found), filter=unknown, with_payload=True)
+    return found + shard.scroll(request)[0]
 
 
 def _condition(one: Condition) -> edge.FieldCondition:

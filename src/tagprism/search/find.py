@@ -15,7 +15,7 @@ import numpy as np
 
 from tagprism.errors import InputError, PictureError
 from tagprism.search.collection import Collection
-from tagprism.search.contract import Filter, Index, Picture, meets
+from tagprism.search.contract import Filter, Index, Picture, meets, whole_of
 from tagprism.search.likely import least_likely
 from tagprism.search.marks import Said
 from tagprism.search.own_tags import OwnTags
@@ -34,11 +34,13 @@ from tagprism.search.query import (
     leaves,
     log_match,
 )
+from tagprism.search.record_file import one_blas_thread
 from tagprism.search.similar import Example, likeness
 from tagprism.search.threshold import Ranking, Search, filter_logits, still_held
 from tagprism.tagging.tags import LabelRanker, Tag
 
 _PAGE = 1000
+_MORE = 8  # times as many of the newest are looked at where too few meet a filter that people or an OR make
 
 
 @dataclass(frozen=True)
@@ -77,6 +79,7 @@ class Results:
     exact: bool
 
 
+@one_blas_thread()
 def find(
     collection: Collection,
     query: Query | str | None,
@@ -272,31 +275,45 @@ def _newest(
 ) -> tuple[Found, ...]:
     """Pictures that meet filters, the newest first; those of unknown time last."""
     if only is None and hasattr(index, "newest"):  # a server pages by itself
-        return tuple(islice(_meeting(index.newest(where), rest, tagged), limit))
+        return tuple(Found(picture, 1.0) for picture in islice(_met_in_pages(index.newest(where), rest, tagged), limit))
+    whole = whole_of(index) if only is None else None
+    if whole is not None:
+        count = limit
+        while len(met := _met(pictures := whole.newest(where, count), rest, tagged)) < limit and len(pictures) == count:
+            count *= _MORE
+    else:
+        met = _met(_asked(index, where, only), rest, tagged)
+        met.sort(key=lambda picture: picture.taken or "", reverse=True)
+    return tuple(Found(picture, 1.0) for picture in met[:limit])
+
+
+def _asked(index: Index, where: Filter | None, only: frozenset[int] | None) -> list[Picture]:
+    """Pictures that meet conditions, by rising id."""
     if only is None:
         info = index.info()
         (hits,) = index.search(np.zeros((1, info.width), np.float32), info.pictures, where=where)
         ids = [hit.id for hit in hits]
     else:
         ids = list(only)
-    met = [picture for picture in index.get(sorted(ids)) if picture is not None]
-    if only is not None and where is not None:
-        met = [picture for picture in met if meets(picture, where)]
-    met.sort(key=lambda picture: picture.taken or "", reverse=True)
-    return tuple(islice(_meeting(met, rest, tagged), limit))
+    found = [picture for picture in index.get(sorted(ids)) if picture is not None]
+    return found if only is None or where is None else [picture for picture in found if meets(picture, where)]
 
 
-def _meeting(
+def _met_in_pages(
     pictures: Iterable[Picture], rest: Query | None, tagged: Mapping[Tagged, frozenset[int]]
-) -> Iterator[Found]:
-    """Those of some pictures that meet a query of filters alone, page by page."""
+) -> Iterator[Picture]:
     source = iter(pictures)
-    while met := list(islice(source, _PAGE)):
-        if rest is not None:
-            filters = {leaf for leaf in leaves(rest) if not isinstance(leaf, Label)}
-            known: dict[Leaf, np.ndarray] = {leaf: filter_logits(leaf, met, tagged) for leaf in filters}
-            met = [picture for picture, match in zip(met, log_match(rest, known), strict=True) if match == 0]
-        yield from (Found(picture, 1.0) for picture in met)
+    while page := list(islice(source, _PAGE)):
+        yield from _met(page, rest, tagged)
+
+
+def _met(pictures: Sequence[Picture], rest: Query | None, tagged: Mapping[Tagged, frozenset[int]]) -> list[Picture]:
+    """Those of some pictures that meet the filters which the index does not sift by."""
+    if rest is None or not pictures:
+        return list(pictures)
+    filters = {leaf for leaf in leaves(rest) if not isinstance(leaf, Label)}
+    known: dict[Leaf, np.ndarray] = {leaf: filter_logits(leaf, pictures, tagged) for leaf in filters}
+    return [picture for picture, match in zip(pictures, log_match(rest, known), strict=True) if match == 0]
 
 
 def example_of(collection: Collection, path: str) -> Example:

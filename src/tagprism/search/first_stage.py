@@ -1,12 +1,15 @@
 """One small vector of each picture, by which candidates are found: the mean of its rows, and its shared numbers.
 
 The numbers are 8-bit whole ones with a power of two for either part, multiplied by ONNX Runtime's product of whole
-numbers: several times faster than any float product here, and as near as the mean in float32 (docs/scale.md).
+numbers: several times faster than any float product here, and as near as the mean in float32 (docs/scale.md). With them
+goes the radius, the distance of the row farthest from the mean: no row's product with a label vector is more than the
+mean's and the radius times the vector's length. A share of that is what the best row usually has more than the mean.
 """
 
 from __future__ import annotations
 
 import os
+import threading
 from functools import cached_property
 from pathlib import Path
 
@@ -25,8 +28,11 @@ _MATMUL = (
     )
 )
 _ZERO, _LARGEST = 128, 127  # a kept byte is the whole number and 128
-_COARSE, _MOST = 64, 63  # a scoring vector is 64 * coarse + fine; above 64 some processors' sums of two overflow
+_MOST = 63  # of a scoring vector's numbers; above 64 some processors' sums of two overflow
 _POWERS = np.exp2(np.arange(256) - 128.0).astype(np.float32)  # by the byte that is kept
+_RADII = np.exp2((np.arange(256) - 128.0) / 8).astype(np.float32)  # likewise
+_MORE = 3  # bytes beside the numbers: the two exponents, and the radius
+_USUAL = 0.2  # of the radius is what the best row has more than the mean (docs/scale.md)
 _PART = 1 << 14  # pictures multiplied at once
 
 
@@ -35,13 +41,14 @@ FIRST_STAGE = 50_000
 shared numbers. The records of the candidates decide."""
 
 
-_CANDIDATES = 8000, 16  # at least, and for each picture that is wanted (docs/scale.md)
+_CANDIDATES = 8000, 16  # at least, and for each picture that is wanted
+_FEWER = 2  # times fewer do where the radius is known (docs/scale.md)
 
 
-def candidates(limit: int, pictures: int) -> int | None:
+def candidates(limit: int, pictures: int, *, by_radius: bool = False) -> int | None:
     """How many candidates are looked for to find so many pictures; None where all records are looked at."""
     least, oversampling = _CANDIDATES
-    wanted = max(least, oversampling * limit)
+    wanted = max(least, oversampling * limit) // (_FEWER if by_radius else 1)
     return wanted if pictures >= max(FIRST_STAGE, 2 * wanted) else None
 
 
@@ -58,39 +65,66 @@ class FirstStage:
 
     def __init__(self, path: Path, shape: Shape) -> None:
         self._dimension = shape.dimension
-        self._file = PlacedFile(path, shape.width + 2)
+        self._file = PlacedFile(path, shape.width + _MORE)
+        self._lock = threading.Lock()
+        self._known = np.empty((3, 0), np.float32)  # what `_tails` gives
 
     @property
     def size(self) -> int:
         """Number of places up to the last one that was ever written."""
         return len(self._file.items)
 
-    def write(self, places: Int64[np.ndarray, " n"], records: Records) -> None:
-        """Keep what records come down to; as `PlacedFile.write`."""
-        parts, exponents = [], []
-        for part in (records.rows.mean(axis=1), records.shared):
+    @property
+    def items(self) -> UInt8[np.ndarray, "places size"]:
+        """The bytes of all places."""
+        return self._file.items
+
+    def write(self, places: Int64[np.ndarray, " n"], records: Records) -> UInt8[np.ndarray, "n size"]:
+        """Keep what records come down to, as `PlacedFile.write`; the bytes that are kept."""
+        parts, exponents, mean = [], [], records.rows.mean(axis=1)
+        for part in (mean, records.shared):
             scales = powers_of_two(part, _LARGEST)
             parts.append(np.rint(part / scales[:, None]))
             exponents.append(np.log2(scales))
-        numbers = np.concatenate([*parts, np.stack(exponents, axis=1)], axis=1)
-        self._file.write(places, (numbers + _ZERO).astype(np.uint8))
+        kept_mean = parts[0] * np.exp2(exponents[0])[:, None]
+        radius = np.linalg.norm(records.rows - kept_mean[:, None], axis=2).max(axis=1)
+        steps = np.clip(np.ceil(8 * np.log2(np.maximum(radius, 1e-4))), -_ZERO, _LARGEST)
+        numbers = np.concatenate([*parts, np.stack([*exponents, steps], axis=1)], axis=1)
+        items: UInt8[np.ndarray, "n size"] = (numbers + _ZERO).astype(np.uint8)
+        with self._lock:
+            self._file.write(places, items)
+            again = places < self._known.shape[1]
+            self._known[:, places[again]] = _read_tails(items[again])
+        return items
 
     def scores(
         self, scoring_vectors: Float32[np.ndarray, "q Q"], places: Int64[np.ndarray, " n"] | None = None
     ) -> Float32[np.ndarray, "q n"]:
-        """Scores of the pictures at some places, or at all, as near as the small vectors know them."""
+        """What the pictures at some places, or at all, likely score, as near as the small vectors know it."""
         kept = self._file.items if places is None else self._file.items[places]
+        tails = self._tails(len(kept) if places is None else int(places.max(initial=-1)) + 1)
+        tails = tails[:, : len(kept)] if places is None else tails[:, places]
         columns, steps = _whole_numbers(scoring_vectors, self._dimension)
-        offsets = _ZERO * columns.sum(axis=0, dtype=np.int32)
-        found = np.zeros((len(scoring_vectors), len(kept)), np.float32)
+        offsets = _ZERO * columns.sum(axis=0, dtype=np.int32)[:, None]
+        usual = (_USUAL * np.linalg.norm(scoring_vectors[:, : self._dimension], axis=1)).astype(np.float32)
+        found = np.empty((len(scoring_vectors), len(kept)), np.float32)
         for start in range(0, len(kept), _PART):
-            some = kept[start : start + _PART]
-            products = (self._product(some, columns) - offsets).T.astype(np.float32)
-            coarse, fine = products.reshape(2, 2, *found.shape[:1], -1).swapaxes(0, 1)  # (part, q, n) each
-            for part in range(2):
-                sums = (coarse[part] * np.float32(_COARSE) + fine[part]) * steps[part][:, None]
-                found[:, start : start + _PART] += sums * _POWERS[some[:, part - 2]]
+            part = slice(start, start + _PART)
+            whole = np.ascontiguousarray(self._product(kept[part], columns).T)  # each pass is then over a whole row
+            whole -= offsets
+            products = whole.astype(np.float32).reshape(2, len(steps[0]), -1)  # (part, q, n)
+            products *= steps[:, :, None]
+            products *= tails[:2, None, part]
+            found[:, part] = products[0] + products[1] + usual[:, None] * tails[2, part]
         return found
+
+    def _tails(self, count: int) -> Float32[np.ndarray, "3 n"]:
+        """How much 1 is in either part of the first pictures, and their radii: they lie far apart in the file."""
+        with self._lock:
+            if self._known.shape[1] < count:
+                more = _read_tails(self._file.items[self._known.shape[1] :])
+                self._known = np.concatenate([self._known, more], axis=1)
+            return self._known
 
     def _product(self, kept: UInt8[np.ndarray, "n w"], columns: Int8[np.ndarray, "w c"]) -> Int32[np.ndarray, "n c"]:
         products: Int32[np.ndarray, "n c"] = self._session.run(None, {"a": kept, "b": columns})[0]
@@ -105,20 +139,23 @@ class FirstStage:
         return onnxruntime.InferenceSession(_MATMUL, options, providers=["CPUExecutionProvider"])
 
 
+def _read_tails(items: UInt8[np.ndarray, "n size"]) -> Float32[np.ndarray, "3 n"]:
+    exponents, radii = items[:, -_MORE:-1], items[:, -1]
+    return np.concatenate([_POWERS[exponents].T, _RADII[radii][None]])
+
+
 def _whole_numbers(
     scoring_vectors: Float32[np.ndarray, "q Q"], dimension: int
 ) -> tuple[Int8[np.ndarray, "w c"], Float32[np.ndarray, "2 q"]]:
     """Scoring vectors as columns of whole numbers, and how much 1 is in either part.
 
-    Either part of a vector, the label vector and the rest, becomes two columns, coarse and fine, with nothing where the
-    other part is and where the exponents are.
+    Either part of a vector, the label vector and the rest, becomes a column, with nothing where the other part is and
+    behind the numbers.
     """
     q, Q = scoring_vectors.shape
-    columns, steps = np.zeros((Q + 2, 2, 2, q), np.int8), np.empty((2, q), np.float32)
+    columns, steps = np.zeros((Q + _MORE, 2, q), np.int8), np.empty((2, q), np.float32)
     for at, part in enumerate((slice(0, dimension), slice(dimension, Q))):
         numbers = scoring_vectors[:, part].T  # (d, q)
-        steps[at] = np.maximum(np.abs(numbers).max(axis=0), 1e-30) / (_COARSE * _MOST)
-        whole = np.rint(numbers / steps[at])
-        coarse = np.rint(whole / _COARSE)
-        columns[part, at, 0], columns[part, at, 1] = coarse, whole - _COARSE * coarse
-    return columns.reshape(Q + 2, -1), steps
+        steps[at] = np.maximum(np.abs(numbers).max(axis=0), 1e-30) / _MOST
+        columns[part, at] = np.rint(numbers / steps[at])
+    return columns.reshape(Q + _MORE, -1), steps

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from io import FileIO
 from pathlib import Path
 
 import numpy as np
@@ -38,11 +39,19 @@ class PlacedFile:
     def write(self, places: Int64[np.ndarray, " n"], items: UInt8[np.ndarray, "n size"]) -> None:
         """Write items to places; they are on the disk when it returns. New places follow the last one."""
         with machine_errors(self._path), self._path.open("r+b", buffering=0) as file:
-            for place, item in zip(places.tolist(), items, strict=True):
-                file.seek(place * self._size)
-                file.write(item.tobytes())
+            for run in np.split(np.arange(len(places)), np.flatnonzero(np.diff(places) != 1) + 1):
+                if len(run):
+                    file.seek(int(places[run[0]]) * self._size)
+                    _write_all(file, items[run[0] : run[-1] + 1].tobytes())
             os.fsync(file.fileno())
             self.items = self._mapped()
+
+
+def _write_all(file: FileIO, data: bytes) -> None:
+    """Write bytes to a file without a buffer, which may take them in parts."""
+    left = memoryview(data)
+    while left:
+        left = left[file.write(left) :]
 
 
 def powers_of_two(numbers: Float[np.ndarray, "n ..."], largest: int) -> Float32[np.ndarray, " n"]:

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Literal
 
 import numpy as np
-from jaxtyping import Float32, Int64
+from jaxtyping import Float32, Int64, UInt8
 from threadpoolctl import ThreadpoolController
 
 from tagprism.bundle.record import Records, Shape
@@ -30,57 +30,86 @@ _CLIP = 2.0**100  # no sum of products overflows
 _Places = Int64[np.ndarray, " n"]
 
 
-class RecordFile:
-    """Records by their places. Threads may read while one of them writes to places that none reads.
+class Form:
+    """How a record is written as bytes, and read again.
 
     Args:
-        path: of the file; made when absent.
         shape: of a record.
         storage: `float32`, or `half` for 16-bit whole numbers.
 
-    Raises:
-        MachineError: the file cannot be read or written, or the disk is full; by every method.
+    Attributes:
+        dtype: of a record.
+        size: of a record, in bytes.
     """
 
-    def __init__(self, path: Path, shape: Shape, storage: StorageName) -> None:
-        self._shape, self._whole = shape, storage == "half"
+    def __init__(self, shape: Shape, storage: StorageName) -> None:
+        self._whole = storage == "half"
         number = "<i2" if self._whole else "<f4"
         M, D, S = shape
-        self._form = np.dtype([("scales", "<f4", (2,)), ("shared", number, (S,)), ("rows", number, (M, D))])
-        self._file = PlacedFile(path, self._form.itemsize)
+        self.dtype = np.dtype([("scales", "<f4", (2,)), ("shared", number, (S,)), ("rows", number, (M, D))])
+        self.size = self.dtype.itemsize
 
-    @property
-    def size(self) -> int:
-        """Number of places up to the last one that was ever written."""
-        return len(self._file.items)
-
-    def _kept(self) -> np.ndarray:
-        return self._file.items.view(self._form)[:, 0]
-
-    def write(self, places: _Places, records: Records) -> None:
-        """Keep records; as `PlacedFile.write`."""
-        values = np.ones(len(records), self._form)
+    def encoded(self, records: Records) -> UInt8[np.ndarray, "n size"]:
+        """The bytes of records."""
+        values = np.ones(len(records), self.dtype)
         for column, name in enumerate(("shared", "rows")):
             array = np.clip(getattr(records, name), -_CLIP, _CLIP)
             if self._whole:
                 scales = values["scales"][:, column] = powers_of_two(array, _LARGEST)
                 array = np.rint(array / scales.reshape(-1, *(1,) * (array.ndim - 1)))
             values[name] = array
-        self._file.write(places, values.view(np.uint8).reshape(len(values), -1))
+        return values.view(np.uint8).reshape(len(values), self.size)
 
-    def read(self, places: _Places) -> Records:
-        """Records by place, as float32."""
-        kept = self._kept()[places]
+    def decoded(self, items: UInt8[np.ndarray, "n size"]) -> Records:
+        """Records as float32; encoded again they are the same bytes."""
+        kept = items.view(self.dtype)[:, 0]
         shared, rows = (kept["scales"][:, column] for column in (0, 1))
         return Records(
             kept["rows"].astype(np.float32) * rows[:, None, None], kept["shared"].astype(np.float32) * shared[:, None]
         )
 
+
+class RecordFile:
+    """Records by their places. Threads may read while one of them writes to places that none reads.
+
+    Args:
+        path: of the file; made when absent.
+        shape: of a record.
+        storage: as for `Form`.
+
+    Raises:
+        MachineError: the file cannot be read or written, or the disk is full; by every method.
+    """
+
+    def __init__(self, path: Path, shape: Shape, storage: StorageName) -> None:
+        self._shape, self._form = shape, Form(shape, storage)
+        self._file = PlacedFile(path, self._form.size)
+
+    @property
+    def size(self) -> int:
+        """Number of places up to the last one that was ever written."""
+        return len(self._file.items)
+
+    @property
+    def items(self) -> UInt8[np.ndarray, "places size"]:
+        """The bytes of all places."""
+        return self._file.items
+
+    def write(self, places: _Places, records: Records) -> UInt8[np.ndarray, "n size"]:
+        """Keep records, as `PlacedFile.write`; the bytes that are kept."""
+        items = self._form.encoded(records)
+        self._file.write(places, items)
+        return items
+
+    def read(self, places: _Places) -> Records:
+        """Records by place, as float32."""
+        return self._form.decoded(self._file.items[places])
+
     def scores(
         self, scoring_vectors: Float32[np.ndarray, "q Q"], places: _Places | None = None
     ) -> Float32[np.ndarray, "q n"]:
         """Scores of the records at some places, or at all, on all processors."""
-        kept, D = self._kept(), self._shape.dimension
+        kept, D = self._file.items.view(self._form.dtype)[:, 0], self._shape.dimension
         count = len(kept) if places is None else len(places)
         found = np.empty((count, len(scoring_vectors)), np.float32)
         labels, others = np.ascontiguousarray(scoring_vectors[:, :D]), np.ascontiguousarray(scoring_vectors[:, D:].T)
@@ -126,3 +155,10 @@ class _Blas:
 
 
 _blas = _Blas()
+
+
+@contextmanager
+def one_blas_thread() -> Iterator[None]:
+    """One thread for the matrix products of a search: they are so small that more threads cost more than they save."""
+    with _blas.one_thread():
+        yield

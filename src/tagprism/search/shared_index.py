@@ -26,7 +26,7 @@ from jaxtyping import Float32
 from tagprism.bundle.record import Records, Shape
 from tagprism.errors import MachineError
 from tagprism.files import machine_errors, take_lock
-from tagprism.search.contract import Filter, Hit, Index, IndexInfo, Picture
+from tagprism.search.contract import Filter, Hit, Index, IndexInfo, Picture, Whole
 from tagprism.search.edge_index import PICTURES, EdgeIndex
 from tagprism.search.index_server import IndexServer
 from tagprism.search.record_file import StorageName
@@ -142,6 +142,11 @@ class SharedIndex:
         """As `Index.search`."""
         return self._do(lambda index: index.search(scoring_vectors, limit, where=where, exact=exact))
 
+    def whole(self) -> Whole | None:
+        """The index itself, where it is open in this process and not in another one."""
+        index = self._current()
+        return index if isinstance(index, Whole) else None
+
     def get(self, ids: Sequence[int]) -> list[Picture | None]:
         """As `Index.get`."""
         return self._do(lambda index: index.get(ids))
@@ -194,7 +199,7 @@ class ReadOnlyIndex(EdgeIndex):
     """
 
     def __init__(self, folder: Path, shape: Shape, storage: StorageName) -> None:
-        self._kept, self._copy = folder, tempfile.TemporaryDirectory(prefix="tagprism-")
+        self._original, self._copy = folder, tempfile.TemporaryDirectory(prefix="tagprism-")
         copy = Path(self._copy.name)
         try:
             with machine_errors(copy):
@@ -205,7 +210,9 @@ class ReadOnlyIndex(EdgeIndex):
             raise
 
     def _changing(self, count: int) -> NoReturn:
-        raise MachineError("is read-only.", where=str(self._kept), remedy="Mend the permission, or copy it elsewhere.")
+        raise MachineError(
+            "is read-only.", where=str(self._original), remedy="Mend the permission, or copy it elsewhere."
+        )
 
     def close(self) -> None:
         """Let go of the copy."""

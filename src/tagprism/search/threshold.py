@@ -20,7 +20,7 @@ import numpy as np
 from jaxtyping import Bool, Float32, Float64, Int64
 
 from tagprism.bundle.neighbours import nearest_pictures, smoothed
-from tagprism.search.contract import Filter, Hit, Index, Picture, meets
+from tagprism.search.contract import Filter, Hit, Index, Picture, meets, whole_of
 from tagprism.search.query import (
     FilterLeaf,
     Label,
@@ -124,6 +124,9 @@ class Search:
             if budget is not None and len(ranked.ids) == limit and spent + cost > budget:
                 return replace(ranked, is_proven=False)
             depth *= _GROWTH
+        if whole := whole_of(self.index):
+            ids, scores = whole.all_scores(self._columns, self.where)
+            return self._ranked(ids, scores.T, limit)
         return self._ranked(*_aligned(self._whole_lists(max(total, 1))), limit)
 
     def _best_without(self, limit: int, depth: int, total: int) -> Ranking:

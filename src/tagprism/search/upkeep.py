@@ -67,6 +67,7 @@ class Upkeep:
         self._words = LabelRanker(self._tagger, None)
         self._report = Report()
         self._waiting: list[tuple[Picture, Records]] = []
+        self._waiting_of: dict[str, tuple[Picture, Records]] = {}  # the first of them by its digest
         self._next_id = 0
         self._replaced: Sequence[str] = ()
         self._links = True  # whether a folder may hold pictures by several paths, so that one place says too little
@@ -157,7 +158,7 @@ class Upkeep:
 
     def _bring_in(self, paths: Iterable[str], replaced: Sequence[str] = ()) -> None:
         """Index what is new or changed of some files; those below replaced roots are held by another path now."""
-        self._waiting.clear()
+        self._clear_waiting()
         self._replaced = replaced
         self._catalog.heal(self._index)
         self._next_id = self._catalog.next_id()
@@ -218,12 +219,10 @@ class Upkeep:
             digest = digest_bytes(read_bytes(file.path))
         except PictureError:
             return False
-        if any(picture.digest == digest for picture, _ in self._waiting):
-            self._commit()  # the index is asked what it holds of these bytes
-        held = self._index.get(self._catalog.same_bytes(file.size, digest))
-        source = next((picture for picture in held if picture and picture.digest == digest), None)
-        if source is None:
+        found = self._waiting_of.get(digest) or self._held_of(file.size, digest)  # what waits is newer
+        if found is None:
             return False
+        source, record = found
         try:
             known = read_metadata(file.path)
         except PictureError:
@@ -239,8 +238,16 @@ class Upkeep:
             else:
                 self._report.changed += 1
         picture = self._picture(file, number, digest, known, source.tags)
-        self._wait(picture, self._index.records([source.id]))
+        self._wait(picture, record)
         return True
+
+    def _held_of(self, size: int, digest: str) -> tuple[Picture, Records] | None:
+        """A picture of the index that has these bytes, and its record: one is asked for, whatever copies there are."""
+        for number in self._catalog.same_bytes(size, digest):
+            (held,) = self._index.get([number])
+            if held and held.digest == digest:
+                return held, self._index.records([number])
+        return None
 
     def _keep_new(self, file: File, number: int | None, digest: str, record: Records, tags: tuple[Tag, ...]) -> None:
         try:
@@ -290,6 +297,7 @@ class Upkeep:
 
     def _wait(self, picture: Picture, record: Records) -> None:
         self._waiting.append((picture, record))
+        self._waiting_of.setdefault(picture.digest, (picture, record))
         if len(self._waiting) >= _BATCH:
             self._commit()
 
@@ -301,7 +309,11 @@ class Upkeep:
         with self._catalog.change([picture.id for picture in pictures]):
             self._index.add(pictures, records)
             self._catalog.keep(pictures)
+        self._clear_waiting()
+
+    def _clear_waiting(self) -> None:
         self._waiting.clear()
+        self._waiting_of.clear()
 
     def _remove(self, ids: list[int]) -> None:
         for start in range(0, len(ids), _REMOVED):

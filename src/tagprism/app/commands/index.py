@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
 from tagprism.app import console
-from tagprism.app.options import DEFAULT_MODEL, Device, Quiet, Ray, Views
-from tagprism.errors import NothingToDoError, PictureError
+from tagprism.app.options import DEFAULT_MODEL, Device, Quiet, Ray, Views, named_path, refuse_together
+from tagprism.errors import NothingToDoError
 
 if TYPE_CHECKING:
     from tagprism.search.collection import Collection
@@ -58,9 +57,19 @@ def index(
     from_shards: Annotated[
         Path | None, typer.Option("--from-shards", help="Load such a folder into the index, instead of pictures.")
     ] = None,
+    check: Annotated[
+        bool, typer.Option("--check", help="Only check that every record is whole; with --prune take damaged ones out.")
+    ] = False,
+    export: Annotated[
+        Path | None, typer.Option("--export", parser=named_path, help="Only write the index into this one file.")
+    ] = None,
+    import_: Annotated[
+        Path | None, typer.Option("--import", parser=named_path, help="Only make the index of a file of --export.")
+    ] = None,
     quiet: Quiet = False,
 ) -> int:
     """Make an index of pictures to search in, or bring it up to date: only new and changed files are read."""
+    from tagprism.app.index_jobs import as_one_file, check_records, into_shards, load_from_shards
     from tagprism.bundle.views import with_views
     from tagprism.images.decode import MAX_PIXELS
     from tagprism.images.picture_list import expand_pattern
@@ -69,19 +78,28 @@ def index(
 
     if into == "" or "" in (paths or ()):
         raise typer.BadParameter("a path is empty; write . for the current folder.")
+    making = {"--storage": storage, "--rebuild": rebuild, "--watch": watch}
+    looking = {"--max-pixels": max_pixels, "--views": views, "--exclude": exclude}
+    progress = console.progress(quiet)
     if ray is not None or shards is not None:
-        _refuse("--ray", into=into, from_shards=from_shards, prune=prune, rebuild=rebuild, watch=watch)
+        others = {"--into": into, "--from-shards": from_shards, "--prune": prune, "--check": check}
+        refuse_together({"--ray": True}, others | {"--export": export, "--import": import_} | making)
         if ray is None or shards is None or not paths:
             raise typer.BadParameter("--ray CLUSTER, --shards OUT and the pictures to look at go together.")
         name = with_views(model or DEFAULT_MODEL, views)
-        return _into_shards(paths, ray, shards, name, exclude or (), max_pixels or MAX_PIXELS, quiet)
+        return into_shards(paths, ray, shards, name, exclude or (), max_pixels or MAX_PIXELS, quiet)
     if into is None:
         raise typer.BadParameter("--into is missing: name the folder of the index, or its server's address.")
-    if from_shards is not None:
-        _refuse("--from-shards", views=views, paths=paths, prune=prune, rebuild=rebuild, watch=watch)
-        return _from_shards(from_shards, into, model, storage, quiet)
+    if from_shards or check or export or import_:
+        alone = {"--from-shards": from_shards, "--check": check, "--export": export, "--import": import_}
+        others = {"PATHS": paths, "--prune": prune and not check, "--model": model and (check or export)}
+        refuse_together(alone, others | making | looking | {"--storage": storage and not from_shards})
+        if from_shards is not None:
+            return load_from_shards(from_shards, into, model, storage, quiet)
+        if check:
+            return check_records(into, prune, progress, quiet)
+        return as_one_file(into, export, import_, model, progress, quiet)
     roots = [os.path.abspath(one) for path in paths or () for one in expand_pattern(path)]  # noqa: PTH100 (texts)
-    progress = console.progress(quiet)
     with open_for_update(
         into, roots, model=model, views=views, storage=storage, rebuild=rebuild, progress=progress
     ) as collection:
@@ -104,75 +122,6 @@ def index(
         finally:
             upkeep.close()
         return _exit_code(report, roots or list(collection.folders))
-
-
-def _refuse(option: str, **others: object) -> None:
-    """Say which options, or paths, do not go with one."""
-    for name, value in others.items():
-        if value:
-            other = "paths" if name == "paths" else f"--{name.replace('_', '-')}"
-            raise typer.BadParameter(f"{other} cannot be given with {option}.")
-
-
-def _into_shards(
-    paths: list[str], ray: str, shards: Path, model: str, exclude: Sequence[str], max_pixels: int, quiet: bool
-) -> int:
-    """Look at pictures on a Ray cluster."""
-    from tagprism.bulk.cluster import cluster
-    from tagprism.bulk.listing import Listing
-    from tagprism.bulk.look import index_into_shards
-    from tagprism.images.elsewhere import is_url
-
-    skipped = 0
-
-    def skip(path: str, error: PictureError) -> None:
-        nonlocal skipped
-        skipped += 1
-        console.say_skipped(path, error.message)
-
-    named = [path if is_url(path) else os.path.abspath(path) for path in paths]  # noqa: PTH100 (texts)
-    pictures = Listing(named, exclude=[one for one in exclude if one])
-    if left_out := str(pictures.report):
-        console.say(f"left out: {left_out}", quiet=quiet)
-    try:
-        with cluster(ray) as processors:
-            done = index_into_shards(
-                pictures,
-                shards,
-                model,
-                processors,
-                max_pixels=max_pixels,
-                progress=console.progress(quiet),
-                skipped=skip,
-            )
-    except KeyboardInterrupt as stop:
-        kept = f"what was done is in {shards}. Run the same command again to continue."
-        raise console.Interrupted(f"interrupted; {kept}") from stop
-    load = f"load them with: tagprism index --from-shards {shards} --into INDEX"
-    console.say(f"{done.pictures:,} rows are in {shards}; {load}", quiet=quiet)
-    console.say_not_read(pictures.report.not_read, quiet=quiet)
-    return console.SKIPPED if skipped else console.OK
-
-
-def _from_shards(folder: Path, into: str, model: str | None, storage: Storage | None, quiet: bool) -> int:
-    """Load what a Ray cluster has looked at."""
-    from tagprism.bulk.load import load_shards
-
-    try:
-        done = load_shards(
-            folder,
-            into,
-            model=model,
-            storage=storage,
-            progress=console.progress(quiet),
-            skipped=lambda path, error: console.say_skipped(path, error.message),
-        )
-    except KeyboardInterrupt as stop:
-        raise console.Interrupted("interrupted; run the same command again to continue.") from stop
-    words = {"added": done.added, "changed": done.changed, "unchanged": done.unchanged, "skipped": done.skipped}
-    said = ", ".join(f"{count:,} {word}" for word, count in words.items() if count) or "nothing to do"
-    console.say(f"{said}; {done.pictures:,} pictures in {into}", quiet=quiet)
-    return console.SKIPPED if done.skipped else console.OK
 
 
 def _follow(collection: Collection, upkeep: Upkeep, report: Report, quiet: bool) -> None:
@@ -213,5 +162,6 @@ def _say(collection: Collection, report: Report, quiet: bool) -> None:
     done = ", ".join(f"{count:,} {word}" for word, count in words.items() if count) or "nothing to do"
     info = collection.index.info()
     recall = "exact" if info.exact else f"recall {info.recall:.4f}"
+    recall += f", worst word {info.worst:.2f}" if info.worst < 1 else ""
     console.say(f"{done}; {info.pictures:,} pictures in {collection.where} ({info.storage}, {recall})", quiet=quiet)
     console.say_not_read(report.walk.not_read, quiet=quiet)

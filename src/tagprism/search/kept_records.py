@@ -1,0 +1,91 @@
+"""All that is kept of pictures by their places: records, what candidates are found by, and sums that prove both whole.
+
+Knows no pictures but by their ids, and no engine. A sum stands beside the record, not in it: what changed a byte of the
+one has not changed the other to fit.
+"""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import Int64, UInt8
+
+from tagprism.bundle.record import Records, Shape
+from tagprism.search.first_stage import FirstStage
+from tagprism.search.placed_file import PlacedFile
+from tagprism.search.record_file import RecordFile, StorageName
+
+_RECORDS, _FIRST, _SUMS = "records.bin", "candidates.bin", "sums.bin"
+_FORMER = "first.bin"  # candidates without their radius, of an older version
+_SUM = np.dtype([("id", "<i8"), ("record", "<u4"), ("first", "<u4")])
+_PART = 4096  # records that are read at once
+_Places = Int64[np.ndarray, " n"]
+
+
+class KeptRecords:
+    """The records of an index in its folder. Threads may read while one of them writes to places that none reads.
+
+    Args:
+        folder: of the files; they are made when absent.
+        shape: of a record.
+        storage: `float32` or `half`.
+
+    Attributes:
+        records: their records.
+        first: what candidates are found by; made anew from the records where it is not there.
+
+    Raises:
+        MachineError: a file cannot be read or written, or the disk is full; by every method.
+    """
+
+    def __init__(self, folder: Path, shape: Shape, storage: StorageName) -> None:
+        self.records = RecordFile(folder / _RECORDS, shape, storage)
+        self.first = FirstStage(folder / _FIRST, shape)
+        self._sums = PlacedFile(folder / _SUMS, _SUM.itemsize)
+        if self.first.size < self.records.size:
+            for places in _parts(self.first.size, self.records.size):
+                self.first.write(places, self.records.read(places))
+            (folder / _FORMER).unlink(missing_ok=True)
+
+    @property
+    def size(self) -> int:
+        """Number of places up to the last one that was ever written."""
+        return self.records.size
+
+    def write(self, places: _Places, ids: list[int], records: Records) -> None:
+        """Keep records; as `PlacedFile.write`."""
+        first = self.first.write(places, records)
+        self._note(places, ids, self.records.write(places, records), first)
+
+    def _note(
+        self, places: _Places, ids: list[int], records: UInt8[np.ndarray, "n r"], first: UInt8[np.ndarray, "n f"]
+    ) -> None:
+        sums = np.empty(len(places), _SUM)
+        sums["id"] = ids
+        for name, items in (("record", records), ("first", first)):
+            sums[name] = [zlib.crc32(item) for item in items]
+        self._sums.write(places, sums.view(np.uint8).reshape(len(places), -1))
+
+    def forget(self, places: _Places) -> None:
+        """No picture is at these places any more."""
+        if len(places):
+            self._sums.write(places, np.zeros((len(places), _SUM.itemsize), np.uint8))
+
+    def check(self) -> Iterator[tuple[int, bool]]:
+        """The id of the picture at each place, and whether its bytes are as they were written.
+
+        Places that hold none are passed over, and those that an older version wrote, which kept no sums.
+        """
+        sums, held = self._sums.items.view(_SUM)[:, 0], min(self.records.size, self.first.size)
+        for place, (one, *kept) in enumerate(sums.tolist()):
+            if one:
+                items = (self.records.items, self.first.items) if place < held else ()
+                yield one, kept == [zlib.crc32(of_all[place]) for of_all in items]
+
+
+def _parts(begin: int, end: int) -> Iterator[_Places]:
+    for start in range(begin, end, _PART):
+        yield np.arange(start, min(start + _PART, end))

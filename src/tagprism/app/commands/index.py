@@ -78,11 +78,11 @@ def index(
 
     if into == "" or "" in (paths or ()):
         raise typer.BadParameter("a path is empty; write . for the current folder.")
-    making = {"--storage": storage, "--rebuild": rebuild, "--watch": watch}
-    looking = {"--max-pixels": max_pixels, "--views": views, "--exclude": exclude}
+    making: dict[str, object] = {"--storage": storage, "--rebuild": rebuild, "--watch": watch}
+    looking: dict[str, object] = {"--max-pixels": max_pixels, "--views": views, "--exclude": exclude}
     progress = console.progress(quiet)
     if ray is not None or shards is not None:
-        others = {"--into": into, "--from-shards": from_shards, "--prune": prune, "--check": check}
+        others: dict[str, object] = {"--into": into, "--from-shards": from_shards, "--prune": prune, "--check": check}
         refuse_together({"--ray": True}, others | {"--export": export, "--import": import_} | making)
         if ray is None or shards is None or not paths:
             raise typer.BadParameter("--ray CLUSTER, --shards OUT and the pictures to look at go together.")
@@ -91,9 +91,15 @@ def index(
     if into is None:
         raise typer.BadParameter("--into is missing: name the folder of the index, or its server's address.")
     if from_shards or check or export or import_:
-        alone = {"--from-shards": from_shards, "--check": check, "--export": export, "--import": import_}
+        alone: dict[str, object] = {
+            "--from-shards": from_shards,
+            "--check": check,
+            "--export": export,
+            "--import": import_,
+        }
         others = {"PATHS": paths, "--prune": prune and not check, "--model": model and (check or export)}
-        refuse_together(alone, others | making | looking | {"--storage": storage and not from_shards})
+        others |= making | looking | {"--storage": storage and not from_shards}
+        refuse_together(alone, others)
         if from_shards is not None:
             return load_from_shards(from_shards, into, model, storage, quiet)
         if check:

@@ -21,7 +21,7 @@ from tagprism.images.bytes_of import MAX_BYTES, read_bytes
 from tagprism.images.leave_out import WalkReport
 from tagprism.images.walk import each_picture, is_picture_name
 
-_CONNECT, _ANSWER = 10, 60  # seconds
+_CONNECT, _ANSWER = 10, 30  # seconds; of a bucket three times
 _IMAGES = ("image", "img", "jpg", "jpeg", "png", "webp", "bytes", "image_bytes", "content", "data")  # column names
 _AGAIN = "Nothing is lost: give the same command again when it answers, or mend the address."
 _EXTRA = 'Install it: pip install "tagprism[ray]"'

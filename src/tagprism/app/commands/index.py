@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -11,7 +12,7 @@ import typer
 
 from tagprism.app import console
 from tagprism.app.options import DEFAULT_MODEL, Quiet, Ray
-from tagprism.errors import NothingToDoError, PictureError
+from tagprism.errors import InputError, NothingToDoError, PictureError
 
 if TYPE_CHECKING:
     from tagprism.search.collection import Collection
@@ -114,7 +115,6 @@ def _into_shards(
     """Look at pictures on a Ray cluster."""
     from tagprism.bulk.cluster import cluster
     from tagprism.bulk.listing import Listing
-    from tagprism.bulk.look import index_into_shards
     from tagprism.images.elsewhere import is_url
 
     skipped = 0
@@ -130,6 +130,8 @@ def _into_shards(
         console.say(f"left out: {left_out}", quiet=quiet)
     try:
         with cluster(ray) as processors:
+            from tagprism.bulk.look import index_into_shards  # which needs what the cluster has just been asked for
+
             done = index_into_shards(
                 pictures,
                 shards,
@@ -150,6 +152,12 @@ def _into_shards(
 
 def _from_shards(folder: Path, into: str, model: str | None, storage: Storage | None, quiet: bool) -> int:
     """Load what a Ray cluster has looked at."""
+    if find_spec("pyarrow") is None:
+        what, remedy = (
+            "needs pyarrow, which is not installed.",
+            'Install it: pip install "tagprism[ray]", or pyarrow alone.',
+        )
+        raise InputError(what, where="--from-shards", remedy=remedy)
     from tagprism.bulk.load import load_shards
 
     try:

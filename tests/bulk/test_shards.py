@@ -171,7 +171,7 @@ def test_what_is_no_folder_of_shards(cli: Cli, out: Path, tmp_path: Path) -> Non
     cli("index", "--from-shards", out, "--into", tmp_path / "i").refused("manifest.json", "Update tagprism")
 
 
-def test_an_index_of_another_model_is_refused(out: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_index_of_another_model_is_refused(out: Path, tmp_path: Path) -> None:
     load_shards(out, str(tmp_path / "i"))
     text = (out / "manifest.json").read_text().replace(load().bundle.digest, "0" * 64)
     (out / "manifest.json").write_text(text)
@@ -180,6 +180,9 @@ def test_an_index_of_another_model_is_refused(out: Path, tmp_path: Path, monkeyp
         pa.parquet.write_table(table.replace_schema_metadata(read_manifest(out).schema.metadata), shard)
     with pytest.raises(IndexMismatchError, match="another model than these shards"):
         load_shards(out, str(tmp_path / "i"))
+    with pytest.raises(InputError, match="is not the model that made these shards"):
+        load_shards(out, str(tmp_path / "new"))
+    assert not list((tmp_path / "new").glob("index.json"))
 
 
 def test_parts_are_cut_where_one_machine_cuts_its_batches() -> None:

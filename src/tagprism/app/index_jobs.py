@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -23,7 +24,6 @@ def into_shards(
     """Look at pictures on a Ray cluster."""
     from tagprism.bulk.cluster import cluster
     from tagprism.bulk.listing import Listing
-    from tagprism.bulk.look import index_into_shards
     from tagprism.images.elsewhere import is_url
 
     skipped = 0
@@ -39,6 +39,8 @@ def into_shards(
         console.say(f"left out: {left_out}", quiet=quiet)
     try:
         with cluster(ray) as processors:
+            from tagprism.bulk.look import index_into_shards  # which needs what the cluster has just been asked for
+
             done = index_into_shards(
                 pictures,
                 shards,
@@ -59,6 +61,9 @@ def into_shards(
 
 def load_from_shards(folder: Path, into: str, model: str | None, storage: StorageName | None, quiet: bool) -> int:
     """Load what a Ray cluster has looked at."""
+    if find_spec("pyarrow") is None:
+        remedy = 'Install it: pip install "tagprism[ray]", or pyarrow alone.'
+        raise InputError("needs pyarrow, which is not installed.", where="--from-shards", remedy=remedy)
     from tagprism.bulk.load import load_shards
 
     try:

@@ -13,6 +13,7 @@ import os
 import socket
 import traceback
 import warnings
+import zlib
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from itertools import islice
@@ -143,7 +144,7 @@ def _done(job: Job, waiting: dict[int, Part], processors: int, at_once: int = 2)
 
     if not waiting:
         return
-    items = [{"number": one, "part": json.dumps(part)} for one, part in waiting.items()]
+    items = [{"number": one, "part": zlib.compress(json.dumps(part).encode())} for one, part in waiting.items()]
     pool = ray.data.ActorPoolStrategy(
         min_size=1,
         max_size=processors,
@@ -163,13 +164,17 @@ def _done(job: Job, waiting: dict[int, Part], processors: int, at_once: int = 2)
             max_restarts=-1,
             max_task_retries=_RETRIES,
         )
-    for batch in done.iter_batches(batch_size=None, batch_format="pyarrow", prefetch_batches=0):
-        table: Any = batch
-        for one in table.to_pylist():
-            if one["error"]:
-                raise _again(one["error"])
-            if (part := waiting.pop(one["number"], None)) is not None:
-                yield part, one["result"]
+    try:
+        for batch in done.iter_batches(batch_size=None, batch_format="pyarrow", prefetch_batches=0):
+            table: Any = batch
+            for one in table.to_pylist():
+                if one["error"]:
+                    raise _again(one["error"])
+                if (part := waiting.pop(one["number"], None)) is not None:
+                    yield part, one["result"]
+    except ray.exceptions.RayError as error:
+        remedy = "Nothing is lost: start it again, and give the same command again."
+        raise MachineError(f"the Ray cluster fails ({error}).", where="--ray", remedy=remedy) from error
 
 
 class _Process:
@@ -184,10 +189,10 @@ class _Process:
 
         results: list[bytes | None] = []
         failed = ""
-        for text in batch.column("part").to_pylist():
+        for data in batch.column("part").to_pylist():
             try:
                 do = self._do = self._do or self._job.open()
-                results.append(do([Item(*one) for one in json.loads(text)]))
+                results.append(do([Item(*one) for one in json.loads(zlib.decompress(data))]))
             except Exception as error:
                 failed = _as_text(error)
                 results.append(None)

@@ -19,6 +19,7 @@ from tagprism.search.contract import from_json
 from tagprism.search.create import create_collection, exists, open_for_update, update_lock
 from tagprism.search.record_file import StorageName
 from tagprism.search.upkeep import settle
+from tagprism.tagging.tagger import load
 
 _BATCH = 256  # pictures that the index takes at once
 
@@ -74,7 +75,11 @@ def load_shards(
         raise InputError(what, where=str(folder), remedy=remedy)
     with update_lock(where):
         if not exists(where):
-            create_collection(where, model or manifest.model, storage or "half", progress=progress).close()
+            named = model or manifest.model
+            if load(named, progress=progress).bundle.digest != manifest.digest:
+                what = "is not the model that made these shards."
+                raise InputError(what, where=named, remedy="Name that one with --model.")
+            create_collection(where, named, storage or "half", progress=progress).close()
     with open_for_update(where, model=model, storage=storage, progress=progress) as collection:
         theirs, ours = collection.tagger.bundle.digest, manifest.digest
         if theirs != ours:

@@ -21,7 +21,7 @@ from tagprism.images.bytes_of import MAX_BYTES, read_bytes
 from tagprism.images.leave_out import WalkReport
 from tagprism.images.walk import each_picture, is_picture_name
 
-_CONNECT, _ANSWER = 10, 60  # seconds
+_CONNECT, _ANSWER = 10, 30  # seconds; of a bucket three times
 _IMAGES = ("image", "img", "jpg", "jpeg", "png", "webp", "bytes", "image_bytes", "content", "data")  # column names
 _AGAIN = "Nothing is lost: give the same command again when it answers, or mend the address."
 _EXTRA = 'Install it: pip install "tagprism[ray]"'
@@ -82,11 +82,12 @@ def each_item(paths: Iterable[str], *, exclude: Sequence[str] = (), report: Walk
             yield from (Item(path, path) for path in each_picture(some, exclude=exclude, report=report))
             continue
         for path in some:
-            for item in _below(path) if kind == "url" else _inside(path, kind):
-                key = blake2b(os.fsencode(item.name), digest_size=16).digest() if several else b""
-                if not key or key not in seen:
-                    yield item
-                seen.add(key)
+            with _listed(path):
+                for item in _below(path) if kind == "url" else _inside(path, kind):
+                    key = blake2b(os.fsencode(item.name), digest_size=16).digest() if several else b""
+                    if not key or key not in seen:
+                        yield item
+                    seen.add(key)
 
 
 def _as_path(path: str) -> str:
@@ -95,40 +96,36 @@ def _as_path(path: str) -> str:
 
 def _below(url: str) -> Iterator[Item]:
     """The pictures below a URL, or the one picture that it is."""
-    with _no_answer(url):
-        fs, path = _opened(url)
-        if is_picture_name(urlsplit(url).path) and not url.endswith("/"):
-            yield Item(url, url)
-            return
-        found = False
-        if any(mark in url for mark in "*[") and fs.protocol not in ("http", ("http", "https")):
-            listed: Iterable[Any] = ((path, (), {name: {} for name in sorted(fs.glob(path))}),)
-        else:
-            listed = fs.walk(path, on_error="raise", detail=True)
-        for folder, _, files in listed:
-            for name in sorted(files):
-                about = files[name]
-                where = str(about.get("name") or (f"{folder.rstrip('/')}/{name}" if name != folder else name))
-                whole = where if is_url(where) else fs.unstrip_protocol(where)
-                found = True
-                if _kind(whole) != "url":
-                    yield from _inside(whole, _kind(whole))
-                elif is_picture_name(urlsplit(whole).path):
-                    yield Item(whole, whole, size=int(about.get("size") or -1))
+    fs, path = _opened(url)
+    if is_picture_name(urlsplit(url).path) and not url.endswith("/"):
+        yield Item(url, url)
+        return
+    found = False
+    if any(mark in url for mark in "*[") and fs.protocol not in ("http", ("http", "https")):
+        listed: Iterable[Any] = ((path, (), {name: {} for name in sorted(fs.glob(path))}),)
+    else:
+        listed = fs.walk(path, on_error="raise", detail=True)
+    for folder, _, files in listed:
+        for name in sorted(files):
+            about = files[name]
+            where = str(about.get("name") or (f"{folder.rstrip('/')}/{name}" if name != folder else name))
+            whole = where if is_url(where) else fs.unstrip_protocol(where)
+            found = True
+            if _kind(whole) != "url":
+                yield from _inside(whole, _kind(whole))
+            elif is_picture_name(urlsplit(whole).path):
+                yield Item(whole, whole, size=int(about.get("size") or -1))
     if not found:
         raise InputError("there is nothing below this URL.", where=url, remedy="Mend it, or name a picture.")
 
 
 def _inside(file: str, kind: str) -> Iterator[Item]:
     """The pictures in an archive."""
-    try:
-        yield from _in_tar(file) if kind == "tar" else _in_parquet(file)
-    except FileNotFoundError as error:
-        raise InputError("there is no such file.", where=file, remedy="Mend its name.") from error
+    return _in_tar(file) if kind == "tar" else _in_parquet(file)
 
 
 def _in_tar(file: str) -> Iterator[Item]:
-    with _no_answer(file), _stream(file) as stream:
+    with _stream(file) as stream:
         seen: set[str] = set()
         try:
             with tarfile.open(fileobj=stream, mode="r:") as tar:
@@ -146,7 +143,7 @@ def _in_tar(file: str) -> Iterator[Item]:
 
 
 def _in_parquet(file: str) -> Iterator[Item]:
-    with _no_answer(file), _stream(file) as stream:
+    with _stream(file) as stream:
         rows = _parquet(stream, file)[0].metadata.num_rows
     yield from (Item(f"{file}#{row}", file, "parquet", row) for row in range(rows))
 
@@ -315,3 +312,17 @@ def _no_answer(where: str) -> Iterator[None]:
             what = f"does not answer ({type(error).__name__}: {error})."
             raise MachineError(what, where=where, remedy=_AGAIN) from error
         raise
+
+
+@contextmanager
+def _listed(where: str) -> Iterator[None]:
+    """Turn what goes wrong while pictures are looked for into errors for people."""
+    try:
+        with _no_answer(where):
+            yield
+    except FileNotFoundError as error:
+        raise InputError("there is no such file or folder.", where=where, remedy="Mend its name.") from error
+    except Exception as error:  # each kind of server has errors of its own
+        if isinstance(error, TagprismError) or not is_url(where):
+            raise
+        raise InputError(f"cannot be read ({error}).", where=where, remedy="Mend it, or the permission.") from error

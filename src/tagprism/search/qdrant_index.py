@@ -67,6 +67,7 @@ _MINUS_SUM = models.FormulaQuery(formula=models.NegExpression(neg=_SUM.formula))
 _PASSING = {408, 429, 500, 502, 503, 504}  # answers of a server that is busy, or has just lost a node
 _UPLOAD = 256  # pictures sent at once: a server takes 32 MB
 _PAGE = 1000  # pictures asked for at once
+_AFTER_ALL = 10**15  # later than any moment
 _PAUSES = (0.5, 1.0, 2.0, 4.0, 8.0)  # seconds between attempts to send pictures, which may be sent twice
 
 
@@ -104,12 +105,14 @@ class QdrantIndex:
         with _server_errors(name):
             if client.collection_exists(name):
                 raise InputError("there is a collection of that name.", where=name, remedy="Name another one.")
+            shards, copies = _spread(client)
             client.create_collection(
                 name,
                 vectors_config=_vector_params(settings),
                 metadata={_SETTINGS: settings},
                 on_disk_payload=True,
-                **_spread(client),
+                shard_number=shards,
+                replication_factor=copies,
             )
             for field, kind in _INDEXED.items():  # a filter need not read every payload then
                 client.create_payload_index(name, field, kind, wait=True)
@@ -196,13 +199,11 @@ class QdrantIndex:
     def newest(self, where: Filter | None = None) -> Iterator[Picture]:
         """The pictures that meet a filter, the newest first and those of unknown time last, fetched page by page."""
         conditions = models.Filter() if where is None else _conditions(where)
-        order, before = models.OrderBy(key=_MOMENT, direction=models.Direction.DESC), None
+        order, before = models.OrderBy(key=_MOMENT, direction=models.Direction.DESC), _AFTER_ALL
         while True:
-            earlier = [] if before is None else [models.FieldCondition(key=_MOMENT, range=models.Range(lt=before))]
+            earlier = models.FieldCondition(key=_MOMENT, range=models.Range(lt=before))
             with self._errors():
-                page, _ = self._client.scroll(
-                    self._name, scroll_filter=_with(conditions, *earlier), order_by=order, limit=_PAGE
-                )
+                page, _ = self._client.scroll(self._name, _with(conditions, earlier), limit=_PAGE, order_by=order)
             dated = sorted(((int((one.payload or {})[_MOMENT]), int(one.id), one) for one in page), key=_newest_first)
             if len(page) == _PAGE:  # of the last moment there may be more
                 before = dated[-1][0]
@@ -365,16 +366,14 @@ def _vector_params(settings: dict[str, Any]) -> dict[str, models.VectorParams]:
     }
 
 
-def _spread(client: QdrantClient) -> dict[str, int]:
-    """How a new collection lies on the nodes of a cluster; nothing on a server by itself."""
+def _spread(client: QdrantClient) -> tuple[int | None, int | None]:
+    """Shards of a new collection on the nodes of a cluster, and copies of each; the server's own choice without one."""
     try:
         status = client.cluster_status()
     except NotImplementedError:  # the client's local mode
-        return {}
+        return None, None
     nodes = len(status.peers) if isinstance(status, models.ClusterStatusOneOf1) else 1
-    if nodes == 1:
-        return {}
-    return {"shard_number": _SHARDS_OF_A_NODE * nodes, "replication_factor": _COPIES}
+    return (_SHARDS_OF_A_NODE * nodes, _COPIES) if nodes > 1 else (None, None)
 
 
 def _newest_first(one: tuple[int, int, Any]) -> tuple[int, int]:
@@ -382,7 +381,7 @@ def _newest_first(one: tuple[int, int, Any]) -> tuple[int, int]:
 
 
 def _with(conditions: models.Filter, *more: models.Condition) -> models.Filter:
-    must = [*(conditions.must or []), *more]  # type: ignore[misc]  # a list, as `_conditions` makes it
+    must = [*(conditions.must or []), *more]
     return models.Filter(must=must, must_not=conditions.must_not)
 
 

@@ -133,7 +133,7 @@ def _check(into: str, take_out: bool, progress: Progress, quiet: bool) -> int:
     elif found.damaged:
         what = f"{len(found.damaged):,} of {found.pictures:,} pictures have a damaged record."
         raise InputError(what, where=into, remedy="Take them out with --check --prune, or bring back a copy.")
-    else:
+    elif found.pictures > found.unknown:
         console.say(f"{found.pictures - found.unknown:,} pictures in {into} are whole", quiet=quiet)
     return console.OK
 

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from tagprism.search.archive import import_index
 from tagprism.search.collection import catalog_file, open_index
 from tagprism.search.contract import Picture
 from tagprism.search.edge_index import PICTURES, EdgeIndex
@@ -88,8 +89,9 @@ def test_what_cannot_be_done_is_said(made: tuple[Path, Path], cli: Cli, tmp_path
     cli("index", "--into", tmp_path / "none", "--export", tmp_path / "x.zip").refused("is not an index")
     cli("index", "--into", tmp_path / "new", "--import", tmp_path / "none.zip").refused("is not there")
     cli("index", "--into", tmp_path, "--import", file).refused("not empty")
-    cli("index", tmp_path, "--into", where, "--export", tmp_path / "x.zip").refused("stands alone", "PATHS")
-    cli("index", "--into", where, "--export", tmp_path / "x", "--check").refused("stands alone")
+    for options in ((tmp_path, "--export", tmp_path / "x.zip"), ("--export", tmp_path / "x.zip", "--check")):
+        done = cli("index", *options, "--into", where)
+        assert done.code == 2 and "stands alone" in done.err
     cli("index", "--into", "qdrant+http://localhost/x", "--export", tmp_path / "x").refused("snapshots")
     cli("index", "--into", tmp_path / "new", "--import", file, "-m", "photos-lite").refused("another model", code=5)
     assert not (tmp_path / "new" / "index.json").exists() and not (tmp_path / "x.zip").exists()
@@ -198,7 +200,8 @@ def test_a_killed_import_goes_on(
         add(self, pictures, *rest)  # type: ignore[arg-type]
 
     monkeypatch.setattr(EdgeIndex, "add", dying)
-    cli("index", "--into", new, "--import", file, "--quiet")
+    with pytest.raises(SystemExit):
+        import_index(file, str(new))
     assert not (new / "index.json").exists()
     assert cli("index", "--into", new, "--import", file, "--quiet").code == 0
     assert added == [[1, 2], [3, 4], [3, 4], [5, 6]]

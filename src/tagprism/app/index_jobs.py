@@ -117,6 +117,6 @@ def check_records(into: str, take_out: bool, progress: Progress, quiet: bool) ->
     elif found.damaged:
         what = f"{len(found.damaged):,} of {found.pictures:,} pictures have a damaged record."
         raise InputError(what, where=into, remedy="Take them out with --check --prune, or bring back a copy.")
-    else:
+    elif found.pictures > found.unknown:
         console.say(f"{found.pictures - found.unknown:,} pictures in {into} are whole", quiet=quiet)
     return console.OK

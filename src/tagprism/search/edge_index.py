@@ -308,7 +308,7 @@ class EdgeIndex:
             with self._writes:
                 self._tidy()
             kept, changed = {}, 0
-            if candidates(100, count, by_radius=True) is not None:
+            if len(scoring_vectors) and candidates(100, count, by_radius=True) is not None:
                 exact, found = (self.search(scoring_vectors, 100, exact=one) for one in (True, False))
                 shares = measured_recalls(exact, found)
                 kept = {"recall": float(np.mean(shares)), "worst": min(shares), "queries": len(scoring_vectors)}
@@ -319,9 +319,10 @@ class EdgeIndex:
 
     def _measured(self) -> dict[str, Any]:
         """The recall that was measured last, and how many pictures have changed since; nothing where not known."""
-        noted = self._folder / PICTURES / _RECALL
-        found = json.loads(noted.read_text(encoding="utf-8")) if noted.is_file() else {}
-        return found if isinstance(found, dict) else {}
+        with suppress(OSError, ValueError):  # absent, or damaged: it is measured anew
+            found = json.loads((self._folder / PICTURES / _RECALL).read_text(encoding="utf-8"))
+            return found if isinstance(found, dict) else {}
+        return {}
 
     def info(self) -> IndexInfo:
         """Size, form and exactness."""

@@ -113,7 +113,7 @@ def test_folders_that_are_no_encoder(tmp_path: Path) -> None:
     values = json.loads(CARD.model_dump_json())
     for change, message in (
         ({"version": 2}, "version: Input should be 1"),
-        ({"kind": "pictures"}, "kind: Input should be 'words' or 'sentence'"),
+        ({"kind": "pictures"}, "kind: Input should be 'words', 'sentence' or 'foreign'"),
         ({"extra": 1}, "extra: Extra inputs are not permitted"),
         ({"id": "../up"}, "id: String should match pattern"),
     ):

@@ -10,7 +10,7 @@ import timm
 import torch
 from safetensors.torch import save_file
 
-from tagprism.errors import InputError
+from tagprism.errors import InputError, MachineError
 from tagprism.network.backbones import Backbone
 from tagprism.training.networks import open_backbone
 from tagprism.training.recipe import ModelTable
@@ -76,8 +76,9 @@ def test_a_family_looks_and_learns(name: str, size: int) -> None:
     before = {key: value.clone() for key, value in backbone.named_parameters()}
     features.square().mean().backward()
     steps.step()
-    moved = [key for key, value in backbone.named_parameters() if not torch.equal(value, before[key])]
-    assert len(moved) > len(before) / 2
+    reached = [key for key, value in backbone.named_parameters() if value.grad is not None]
+    assert len(reached) > 0.9 * len(before)  # some gradients are zero at first, behind gates that begin at zero
+    assert any(not torch.equal(value, before[key]) for key, value in backbone.named_parameters())
     with torch.inference_mode():
         assert backbone.eval()(pixels).isfinite().all()
 
@@ -147,3 +148,14 @@ def test_a_folder_of_timm(tmp_path: Path) -> None:
     assert larger.image_size == (96, 96) and larger.network.pos_embed.shape != network.pos_embed.shape
     with pytest.raises(InputError, match="no folder of a timm model"):
         Backbone(f"local-dir:{tmp_path / 'absent'}")
+
+
+def test_a_hub_that_does_not_answer(monkeypatch: pytest.MonkeyPatch) -> None:
+    def offline(*_: object, **__: object) -> None:
+        raise OSError("no route to host")
+
+    monkeypatch.setattr(timm, "create_model", offline)
+    with pytest.raises(MachineError, match=r"settings of hf-hub:owner/name.*no route to host"):
+        Backbone("hf-hub:owner/name", "random")
+    with pytest.raises(MachineError, match=r"pretrained weights of hf-hub:owner/name"):
+        Backbone("hf-hub:owner/name")

@@ -109,12 +109,7 @@ class Backbone(FeatureNetwork):
             with torch.inference_mode():
                 self.eval()(torch.zeros(1, 3, *self.image_size))
         except (AssertionError, RuntimeError, ValueError) as error:
-            reason = next(iter(str(error).splitlines()), "no reason given")
-            raise InputError(
-                f"{self.name} cannot take pictures of {self.image_size[0]} pixels a side ({reason}).",
-                where="model.image_size",
-                remedy="Choose a multiple of its patch size, or leave it out for the network's own size.",
-            ) from error
+            raise _wrong_size(self.name, self.image_size[0], error) from error
 
     def weights_digest(self) -> str:
         """As `FeatureNetwork`; features that are pooled in another way are others."""
@@ -265,6 +260,19 @@ def _create(name: str, weights: str, size: int | None) -> Any:
         if size is None or "img_size" not in str(error):
             raise
         return _create_with(name, weights, {})
+    except (AssertionError, ValueError) as error:
+        if size is None:
+            raise
+        raise _wrong_size(name, size, error) from error
+
+
+def _wrong_size(name: str, size: int, error: Exception) -> InputError:
+    reason = next(iter(str(error).splitlines()), "no reason given")
+    return InputError(
+        f"{name} cannot take pictures of {size} pixels a side ({reason}).",
+        where="model.image_size",
+        remedy="Choose a multiple of its patch size, or leave it out for the network's own size.",
+    )
 
 
 def _create_with(name: str, weights: str, options: dict[str, Any]) -> Any:

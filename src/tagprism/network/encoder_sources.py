@@ -172,7 +172,10 @@ def _foreign(spec: str) -> Path:
         digest=reference.digest,
         foreign=reference,
     )
-    return _made_once(_cache_folder(encoder_id, digest_json([reference.name, reference.digest])), card.write)
+    folder = _made_once(_cache_folder(encoder_id, reference.digest), card.write)
+    if read_card(folder) != card:  # the same files in another place: the place of today is the one that is there
+        card.write(folder)
+    return folder
 
 
 def _glove50() -> Path:

@@ -9,13 +9,14 @@ from tokenizers import Tokenizer
 
 from tagprism.errors import InputError, MachineError
 from tagprism.labels.encoders.sentence_encoder import MODEL_FILE, TOKENIZER_FILE
-from tagprism.network.text_export import export_text_network
 from tagprism.onnx_graph import OnnxGraph
 
 try:
     import torch
     from safetensors.torch import load_file
     from transformers import BertConfig, BertModel
+
+    from tagprism.network.text_export import export_text_network
 except ImportError as error:
     raise InputError(
         f"making the encoder minilm needs the package {error.name}.",

@@ -12,11 +12,12 @@ from tokenizers import Regex, Tokenizer, models, normalizers, pre_tokenizers, pr
 from tagprism.errors import InputError, MachineError
 from tagprism.labels.encoders.sentence_encoder import MODEL_FILE, TOKENIZER_FILE
 from tagprism.network.open_clip_models import load_clip
-from tagprism.network.text_export import export_text_network
 from tagprism.onnx_graph import OnnxGraph
 
 try:
     import torch
+
+    from tagprism.network.text_export import export_text_network
 except ImportError as error:
     raise InputError(
         "making an encoder of a CLIP model needs the package torch.",

@@ -15,6 +15,7 @@ from tagprism.files import machine_errors, take_lock, write_json
 from tagprism.progress import Progress, silent
 from tagprism.search.collection import (
     CATALOG,
+    LEARNED,
     MARKS,
     SETTINGS,
     Collection,
@@ -38,7 +39,7 @@ from tagprism.tagging.tagger import load
 
 _UPDATE_LOCK = "upkeep"
 _STOP = "Stop the server or the other command."
-_OURS = {PICTURES, LOCK, SERVER, SOCKET, _UPDATE_LOCK}
+_OURS = {PICTURES, LOCK, SERVER, SOCKET, _UPDATE_LOCK, LEARNED}
 _OURS |= {f"{name}{part}" for name in (CATALOG, MARKS) for part in ("", "-wal", "-shm")}
 
 

@@ -15,6 +15,7 @@ from tagprism.bundle.score import score_records
 from tagprism.errors import InputError, PictureError
 from tagprism.labels.vocabulary import Vocabulary
 from tagprism.progress import Progress, silent
+from tagprism.tagging.learned import Learned
 
 if TYPE_CHECKING:
     from tagprism.tagging.tagger import Tagger
@@ -126,17 +127,30 @@ class LabelRanker:
         tagger: embeds the labels, and has the calibration.
         labels: one, several, or labels with their other spellings; the vocabulary when None.
         progress: told of words that go through the encoders, where these are many.
+        learned: what an index knows better of some labels; its own labels join the vocabulary.
 
     Raises:
         InputError: no labels, or labels without a vector.
     """
 
-    def __init__(self, tagger: Tagger, labels: Labels, progress: Progress = silent) -> None:
+    def __init__(
+        self, tagger: Tagger, labels: Labels, progress: Progress = silent, learned: Learned | None = None
+    ) -> None:
         spellings = label_spellings(labels, tagger.vocabulary)
+        learned = learned or Learned()
+        if labels is None:
+            spellings += [(one,) for one in learned.own_labels(tagger.vocabulary)]
         self.names = tuple(group[0] for group in spellings)
         flat = [spelling for group in spellings for spelling in group]
-        vectors = tagger.embed(flat, progress=progress)
+        self._learned = [(place, one) for place, spelling in enumerate(flat) if (one := learned.find(spelling))]
+        own = {place: one.vector for place, one in self._learned if one.vector is not None}
+        vectors = np.zeros((len(flat), tagger.vocabulary.dimension), np.float32)
+        others = [place for place in range(len(flat)) if place not in own]
+        if others:
+            vectors[others] = tagger.embed([flat[place] for place in others], progress=progress)
         self._scoring_vectors = tagger.scoring_vectors_of(flat, vectors)
+        for place, vector in own.items():
+            self._scoring_vectors[place] = vector
         calibration = tagger.calibration
         self._calibrated = calibration.of_labels(flat, vectors, tagger.vocabulary) if calibration is not None else None
         sizes = np.array([len(group) for group in spellings])
@@ -152,6 +166,9 @@ class LabelRanker:
         at_least = min_score if self._calibrated is None else min_probability
         scores, winners = score_records(records, self._scoring_vectors)
         chances = None if self._calibrated is None else self._calibrated.probabilities(records, scores)
+        if chances is not None:
+            for place, one in self._learned:
+                chances[:, place] = one.probabilities(scores[:, place], chances[:, place])
         if self._starts is not None:
             pairs = [_best_spellings(*of_one, self._starts) for of_one in zip(scores, winners, strict=True)]
             scores, winners = np.stack([one for one, _ in pairs]), np.stack([other for _, other in pairs])

@@ -96,6 +96,7 @@ class SearchAnswer(Answer):
 
     Args:
         query: as it was understood, written out.
+        remarks: what to know of how its words were read, such as those that are unknown.
         pictures: how many the index holds.
         not_read: where nothing was asked, what is said of files in the folders that are of kinds that are not read.
         hits: best first.
@@ -106,6 +107,7 @@ class SearchAnswer(Answer):
     """
 
     query: str
+    remarks: list[str]
     pictures: int
     not_read: str
     hits: list[Hit]

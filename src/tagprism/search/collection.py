@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from tagprism.search.similar import Example
 
 SETTINGS, CATALOG, MARKS, LEARNED = "index.json", "catalog.sqlite", "marks.sqlite", "learned.safetensors"
+_NOTHING = Learned()
 _ANEW = "Update tagprism, or index anew with `tagprism index --rebuild`."
 
 
@@ -76,7 +77,7 @@ class Collection:
 
     def __init__(self, where: str, settings: Settings, index: Index, model: str | None = None) -> None:
         self.where, self.settings, self.index, self._model = where, settings, index, model or settings.model
-        self._learned: tuple[int | None, Learned | None] = None, Learned()
+        self._learned: tuple[int | None, Learned | None] = None, _NOTHING
 
     def __enter__(self) -> Collection:
         return self
@@ -111,7 +112,7 @@ class Collection:
         Raises:
             InputError: it is damaged.
         """
-        return self._learned_now() or Learned()
+        return self._learned_now() or _NOTHING
 
     @property
     def learned_elsewhere(self) -> bool:

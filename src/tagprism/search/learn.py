@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from itertools import islice
 
 import numpy as np
-from jaxtyping import Bool, Float64
+from jaxtyping import Bool, Float32, Float64
 
 from tagprism.bundle.record import Records
 from tagprism.bundle.score import score_records
@@ -193,13 +193,13 @@ class _Teacher:
         """The label with its vector, and the shift that puts the cut where marked pictures are still found."""
         marked = _features(added) - self._mean
 
-        def of(rows: np.ndarray) -> np.ndarray:
+        def of(rows: Float64[np.ndarray, "n Q"]) -> Float32[np.ndarray, " Q"]:
             direction = self._inverse @ rows.mean(axis=0)
             direction = direction / (float((self._centred @ direction).std()) + 1e-9)
-            if way == "pictures" or model is None:
-                return direction.astype(np.float32)
-            deviation = float(score_records(self._records, model[None])[0].std())
-            return (model + _BESIDE * deviation * direction).astype(np.float32)
+            if way == "both" and model is not None:
+                direction = model + _BESIDE * float(score_records(self._records, model[None])[0].std()) * direction
+            found: Float32[np.ndarray, " Q"] = direction.astype(np.float32)
+            return found
 
         vector = of(marked)
         some = np.arange(min(len(marked), _MOST_LEFT_OUT))
@@ -210,9 +210,10 @@ class _Teacher:
             for of_them in (rejected, others)
         )
         further = np.sort(at_others)[::-1][: max(1, int(np.ceil(_FURTHER * len(added) * self._share)))]
-        cut = max(float(np.quantile(at_marked, _FOUND)), float(further[-1]))
-        logits = np.concatenate([at_marked, at_rejected])
-        shift = _fitted_shift(logits, np.arange(len(logits)) < len(at_marked), centre=_AT_CUT - cut)
+        shift = _AT_CUT - max(float(np.quantile(at_marked, _FOUND)), float(further[-1]))
+        if len(rejected):
+            logits = np.concatenate([at_marked, at_rejected])
+            shift = _fitted_shift(logits, np.arange(len(logits)) < len(at_marked), centre=shift)
         return LearnedLabel(label, shift, 0.0, self._line(vector, shift - _AT_CUT), vector)
 
     def _line(self, vector: np.ndarray, shift: float) -> tuple[float, float]:

@@ -166,9 +166,9 @@ class Search:
     def _logits(self, scores: Float32[np.ndarray, "n c"], columns: Sequence[int]) -> Float64[np.ndarray, "n c"]:
         """Logits of scores in some of the columns."""
         logits = self.label_logits.logits(self._columns[columns], scores)
-        if self.shifts is None:
-            return logits
-        return logits + np.append(self.shifts, np.zeros(len(self._columns) - len(self.labels)))[columns]
+        if self.shifts is not None:
+            logits += np.append(self.shifts, np.zeros(len(self._columns) - len(self.labels)))[columns]
+        return logits
 
     @cached_property
     def _rising(self) -> list[int]:

@@ -103,13 +103,19 @@ def remarks(reading: Reading, tagger: Tagger, given: Iterable[str]) -> list[str]
         f"`{phrase}` was read as {' AND '.join(tags)}; put it in quotes to ask for it as one tag."
         for phrase, tags in reading.apart.items()
     ]
-    labels = labels_of(reading.query)
-    unknown = set(tagger.unknown(labels)) - set(given)
+    labels, given = labels_of(reading.query), set(given)
+    unknown = set(tagger.unknown(labels)) - given
     for label in labels:
         joining = [word for word in label.split() if word in _JOINING]
         if joining and tagger.vocabulary.find(label) is None:
             said.append(f"`{label}` was taken as one tag; write {joining[0].upper()} in capitals where it joins tags.")
         elif label in unknown:
-            near = " or ".join(f"`{word}`" for word in tagger.nearest_known(label))
-            said.append(f"`{label}` is unknown to this model" + (f"; is {near} meant?" if near else "."))
+            said.append(_unknown(label, "", tagger))
+        elif " " in label and label not in given and tagger.vocabulary.find_alike(label) is None:
+            said += [_unknown(word, f" (in `{label}`)", tagger) for word in tagger.unknown(label.split())]
     return said
+
+
+def _unknown(word: str, where: str, tagger: Tagger) -> str:
+    near = " or ".join(f"`{one}`" for one in tagger.nearest_known(word))
+    return f"`{word}`{where} is unknown to this model" + (f"; is {near} meant?" if near else ".")

@@ -16,6 +16,7 @@ from tagprism.errors import InputError, PictureError
 from tagprism.labels.vocabulary import Vocabulary
 from tagprism.progress import Progress, silent
 from tagprism.tagging.learned import Learned
+from tagprism.tagging.one_name import SameThing
 
 if TYPE_CHECKING:
     from tagprism.tagging.tagger import Tagger
@@ -27,6 +28,7 @@ Labels: TypeAlias = str | Sequence[str] | Mapping[str, str | Sequence[str]] | No
 
 
 _NAMED = 10  # words that a remark names at most
+_POOL = 8  # times as many labels as are wanted are looked at for names of the same thing
 
 
 @dataclass(frozen=True)
@@ -38,12 +40,14 @@ class Tag:
         score: comparable between pictures where the bundle is standardised.
         probability: calibrated, 0..1, or None where the bundle has no calibration.
         vector: which principal vector won, 0..M-1.
+        also: other names of the same thing that are likely too, where one name a thing is asked for.
     """
 
     label: str
     score: float
     probability: float | None
     vector: int
+    also: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -128,13 +132,21 @@ class LabelRanker:
         labels: one, several, or labels with their other spellings; the vocabulary when None.
         progress: told of words that go through the encoders, where these are many.
         learned: what an index knows better of some labels; its own labels join the vocabulary.
+        all_names: give every name of a thing. Else, of a large vocabulary, the one that is likely and common
+            (`one_name`); labels that were given are never left out.
 
     Raises:
         InputError: no labels, or labels without a vector.
     """
 
     def __init__(
-        self, tagger: Tagger, labels: Labels, progress: Progress = silent, learned: Learned | None = None
+        self,
+        tagger: Tagger,
+        labels: Labels,
+        progress: Progress = silent,
+        learned: Learned | None = None,
+        *,
+        all_names: bool = False,
     ) -> None:
         spellings = label_spellings(labels, tagger.vocabulary)
         learned = learned or Learned()
@@ -155,6 +167,12 @@ class LabelRanker:
         self._calibrated = calibration.of_labels(flat, vectors, tagger.vocabulary) if calibration is not None else None
         sizes = np.array([len(group) for group in spellings])
         self._starts = None if sizes.max() == 1 else np.concatenate([[0], np.cumsum(sizes[:-1])])  # (L,)
+        roles, classes = np.array(tagger.vocabulary.roles), tagger.bundle.class_affinity
+        self._things: SameThing | None = None
+        if labels is None and not all_names and "other" in roles and self._calibrated is not None:
+            trained = np.append(roles == "seen", np.ones(len(flat) - len(roles), bool))
+            rank = 0 if classes is None else classes.columns - 1
+            self._things = SameThing(self._scoring_vectors, vectors.shape[1], rank, trained)
 
     def best(
         self, records: Records, top_k: int | None, min_probability: float | None, min_score: float | None = None
@@ -187,14 +205,29 @@ class LabelRanker:
         at_least: float | None,
     ) -> tuple[Tag, ...]:
         ranked = scores if chances is None else chances
+        bounded = top_k is not None or at_least is not None
+        things = self._things if bounded else None
+        wanted = top_k if top_k is None or things is None else _POOL * top_k
         at_least = -np.inf if at_least is None else at_least
-        if top_k is not None and top_k < len(ranked):  # a full sort of thousands of labels costs more than the network
-            at_least = max(at_least, np.partition(ranked, -top_k)[-top_k])
+        if wanted is not None and wanted < len(
+            ranked
+        ):  # a full sort of thousands of labels costs more than the network
+            at_least = max(at_least, np.partition(ranked, -wanted)[-wanted])
         kept = np.flatnonzero(ranked >= at_least)
-        order = kept[np.lexsort((-scores[kept], -ranked[kept]))][:top_k]  # stable: on a tie of both the earlier label
+        order = kept[np.lexsort((-scores[kept], -ranked[kept]))][:wanted]  # stable: on a tie of both the earlier label
+        groups = [[place] for place in range(len(order))]
+        if things is not None:
+            groups = sorted(things.groups(order, ranked[order].astype(np.float64)), key=lambda group: group[0])
         return tuple(
-            Tag(self.names[i], float(scores[i]), None if chances is None else float(chances[i]), int(winners[i]))
-            for i in order
+            Tag(
+                self.names[i],
+                float(scores[i]),
+                None if chances is None else float(chances[i]),
+                int(winners[i]),
+                tuple(self.names[order[place]] for place in group[1:]),
+            )
+            for group in groups[:top_k]
+            for i in order[group[:1]]
         )
 
 

@@ -51,6 +51,9 @@ def tag(
             help="Least probability of a tag; needs a calibrated bundle. \\[default: 0.5 for a table without --top-k]",
         ),
     ] = None,
+    all_names: Annotated[
+        bool, typer.Option("--all-names", help="Every name of a thing, not only the one that is likely and common.")
+    ] = False,
     format: Annotated[
         Format | None,
         typer.Option(help="What to print. \\[default: table; with --out by its ending, else jsonl]"),
@@ -99,7 +102,8 @@ def tag(
     pictures = PictureList(paths, sys.stdin.buffer.read() if "-" in paths else b"", null=null, exclude=exclude or ())
     if left_out := str(pictures.report):
         console.say(f"left out: {left_out}", quiet=quiet)
-    job = _Job(tagger, words, top_k, min_probability, min_score, max_pixels or MAX_PIXELS, pictures, explain, quiet)
+    limits = top_k, min_probability, min_score, all_names, max_pixels or MAX_PIXELS
+    job = _Job(tagger, words, *limits, pictures, explain, quiet)
     rows = "csv for spreadsheets" if format == "csv" and spreadsheet else format
     skipped = _print(job, rows) if out is None else _write_file(job, out, rows)
     console.say_not_read(pictures.report.not_read, quiet=quiet)
@@ -123,6 +127,7 @@ class _Job(NamedTuple):
     top_k: int | None
     min_probability: float | None
     min_score: float | None
+    all_names: bool
     max_pixels: int
     pictures: PictureList
     explain: Path | None
@@ -136,6 +141,7 @@ class _Job(NamedTuple):
             self.top_k,
             self.min_probability,
             min_score=self.min_score,
+            all_names=self.all_names,
             total=self.pictures.count - done,
             max_pixels=self.max_pixels,
             progress=console.progress(self.quiet),
@@ -232,6 +238,7 @@ def _write_rows(job: _Job, out: Path, format: str, asked: str) -> int:
         "words": "vocabulary" if job.words is None else digest_json(list(job.words.items())),
         "top-k": job.top_k,
         "min-probability": job.min_probability,
+        "all-names": job.all_names,
         "max-pixels": job.max_pixels,
         "format": asked,
     }

@@ -126,6 +126,7 @@ class TagOut(Answer):
         probability: calibrated, or null where the model has no calibration; 1 or 0 where a person said so.
         vector: the principal vector that fired, from 0; null for a tag that a person added.
         mark: true when a person added it, false when a person rejected it.
+        also: other likely names of the same thing.
     """
 
     label: str
@@ -133,6 +134,7 @@ class TagOut(Answer):
     probability: Probability | None
     vector: int | None
     mark: bool | None
+    also: list[str] = []
 
 
 class ImageAnswer(Answer):

@@ -74,7 +74,7 @@ class Library:
     def __init__(self, collection: Collection, marks: Marks, naming: sidecar.Naming) -> None:
         self.collection, self.marks, self.naming = collection, marks, naming
         self.tagger = collection.tagger
-        self.words = LabelRanker(self.tagger, None)
+        self._words = collection.learned, LabelRanker(self.tagger, None, learned=collection.learned)
         self.overviews = Overviews(collection.index, self.tagger.vocabulary, catalog_file(collection.where))
         _ = self.tagger.bundle.model
         self._writing = threading.Lock()
@@ -85,6 +85,14 @@ class Library:
         """Let go of index and marks."""
         self.marks.close()
         self.collection.close()
+
+    @property
+    def words(self) -> LabelRanker:
+        """Ranks the vocabulary as the index has learned it by now."""
+        learned = self.collection.learned
+        if learned is not self._words[0]:
+            self._words = learned, LabelRanker(self.tagger, None, learned=learned)
+        return self._words[1]
 
     @property
     def is_there(self) -> bool:
@@ -290,7 +298,8 @@ class Library:
 
     def _tags(self, record: Records, labels: Sequence[str] | None, top_k: int) -> list[TagOut]:
         """Tags of a picture's record, from the vocabulary or from some words."""
-        words = self.words if labels is None else LabelRanker(self.tagger, list(dict.fromkeys(labels)))
+        asked = None if labels is None else list(dict.fromkeys(labels))
+        words = self.words if asked is None else LabelRanker(self.tagger, asked, learned=self.collection.learned)
         (tags,) = words.best(record, top_k, None)
         return [tag_out(tag, None) for tag in tags]
 

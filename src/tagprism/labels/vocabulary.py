@@ -234,4 +234,5 @@ class Vocabulary:
 
 
 def _bare(spelling: str) -> str:
-    return without_accents(spelling).replace(" ", "").replace("-", "")
+    plain = spelling if spelling.isascii() else without_accents(spelling)
+    return plain.replace(" ", "").replace("-", "")

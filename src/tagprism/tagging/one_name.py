@@ -60,15 +60,17 @@ class SameThing:
     def _same(self, labels: Integer[np.ndarray, " n"]) -> Bool[np.ndarray, "n n"]:
         rows, D = self.scoring_vectors[labels], self.dimension
         near = _cosines(rows[:, :D])
-        if not self.classes:
-            return near >= _NEAR
-        evidence = _cosines(rows[:, D + 1 : D + 1 + self.classes])
-        return (near >= _NEAR) | ((near >= _RATHER_NEAR) & (evidence >= _SAME_EVIDENCE))
+        same: Bool[np.ndarray, "n n"] = near >= _NEAR
+        if self.classes:
+            evidence = _cosines(rows[:, D + 1 : D + 1 + self.classes])
+            same |= (near >= _RATHER_NEAR) & (evidence >= _SAME_EVIDENCE)
+        return same
 
 
 def _cosines(rows: Float[np.ndarray, "n k"]) -> Float[np.ndarray, "n n"]:
     unit = rows / np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), 1e-9)
-    return unit @ unit.T
+    cosines: Float[np.ndarray, "n n"] = unit @ unit.T
+    return cosines
 
 
 def _first(group: Sequence[int], shown: int) -> list[int]:

@@ -41,14 +41,16 @@ def learn(
                 "Accept, reject and add tags on the page of `tagprism serve`; three pictures of a label are the least."
             )
             raise NothingToDoError("there are too few marks and keywords to learn from.", where=index, remedy=remedy)
-        console.write(_table(lessons))
         learned = learned_of(lessons)
         if not learned:
+            for one in lessons:
+                console.say(f"{console.printable(one.label)}: {one.result}.", quiet=quiet)
             before = " What was learned before stays; `--forget` takes it back." if file.exists() else ""
             what = "nothing was learned: by leaving one mark out, no label gains more than its standard error."
             raise NothingToDoError(what, where=index, remedy=f"Mark more pictures, also wrong tags.{before}")
         with machine_errors(file):
             learned.save(file, collection.tagger.bundle.digest)
+    console.write(_table(lessons))
     gains = [one.gain for one in lessons if one.learned is not None and one.gain is not None]
     console.say(
         f"{len(gains):,} of {len(lessons):,} labels learned, mean gain {sum(gains) / len(gains):.2f} (one left out). "

@@ -1,16 +1,22 @@
 """Make vocabulary.txt: common English words and phrases that a tag of a photo could be.
 
-  python vocabulary.py WORDNET --lists FOLDER --data tagged:A tagged:B > vocabulary.txt
+  python vocabulary.py WORDNET --lists FOLDER --data tagged:A tagged:B --captions FILE... > vocabulary.txt
 
 WORDNET is the folder with WordNet 3.0's `data.noun`, `index.noun` and `cntlist.rev` (Debian: `wordnet-base`).
-FOLDER holds `nus_wide/Concepts81.txt`, `nus_wide/TagList1k.txt` and `coco/split_48_17.json`, or lists of those names.
+FOLDER holds `nus_wide/Concepts81.txt`, `nus_wide/TagList1k.txt`, `coco/split_48_17.json` and `open_images/*.csv`
+(identifier, name), or lists of those names. Each FILE says which words stand in the captions of each photo, as JSON.
 
-Always in: the 80 classes of COCO, the 81 concepts of NUS-WIDE, the first name of each ImageNet-1k class, and the labels
-of A and B; with them the 1,000 NUS-WIDE tags that pass the filters. Then nouns of WordNet, until there are `SIZE`:
-1. words whose main sense is visible (below one of `visible`, none of `hidden`) and that are mostly used so
+Always in: the 80 classes of COCO, the 81 concepts of NUS-WIDE, the first name of each ImageNet-1k class, the labels
+of A and B, and what the captions of `LEAST_PHOTOS` photos of one FILE say; with them the 1,000 NUS-WIDE tags that pass
+the filters. Then come, until there are `SIZE`:
+1. names of Open Images (`is_named`), which people gave to what they saw on photos;
+2. nouns of WordNet whose main sense is visible (below one of `visible`, none of `hidden`) and that are mostly used so
    (WordNet's counts of senses, verbs and adjectives too), of the `LEAST_WORD` most frequent words of GloVe 6B;
-2. phrases of two words, visible, that are a kind of what their last word says (`golf ball`, not `kitchen police`),
+3. phrases of two words, visible, that are a kind of what their last word says (`golf ball`, not `kitchen police`),
    those with the most frequent words first (a phrase is as frequent as its rarer word).
+WordNet orders the senses of a word by its counts. Where it counted none (`clemency`: mild weather, or mercy) the order
+says nothing, so most of its senses must be visible, and a person must be one by what it does before one's eyes
+(`people`: a juggler, not an absentee).
 Filters (`is_unfit`): no word with any sense that WordNet marks as slur, obscenity, disparagement or vulgarism or that
 stands below `unwanted`, none of `not_wanted`; these lists are in vocabulary.toml. Of several spellings of a
 word (case, plural, hyphens) the first stays. An ImageNet class's other names become aliases where no one else has them.
@@ -19,9 +25,11 @@ word (case, plural, hyphens) the first stays. An ImageNet class's other names be
 from __future__ import annotations
 
 import argparse
+import csv
 import json
 import sys
 import tomllib
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -31,6 +39,7 @@ from timm.data.imagenet_info import ImageNetInfo
 from tagprism.datasets.registry import open_dataset
 from tagprism.labels.encoders.encoder import load_encoder
 from tagprism.labels.encoders.word_table import WordTable
+from tagprism.labels.english import is_english
 from tagprism.labels.phrases import normalise_phrase, variants
 from tagprism.network.encoder_sources import encoder_folder
 
@@ -38,12 +47,15 @@ SIZE = 10_500
 LEAST_WORD = 80_000  # a single word is among the so many most frequent ones
 RULES = tomllib.loads(Path(__file__).with_suffix(".toml").read_text(encoding="utf-8"))
 LEAST_SHARE = 0.5  # of its uses in which a word means something visible
+LEAST_PHOTOS = 8  # whose captions say a word, so that it is one of photos
+LEAST_NAME = 40_000  # each word of a name of Open Images of two words is among the so many most frequent ones
 
 
 @dataclass(frozen=True)
 class WordNet:
     """The nouns: senses of each word, what each synset is below, how it is marked, and how often a word means what.
 
+    `file`: synset -> number of its lexicographer file, the broadest kind of it (lexnames(5WN)).
     `uses`: word -> number of the noun sense (0: verb, adjective or adverb) -> times it was counted.
     """
 
@@ -52,6 +64,7 @@ class WordNet:
     instance_of: dict[int, list[int]]
     marks: dict[int, list[int]]
     words: dict[int, list[str]]
+    file: dict[int, int]
     uses: dict[str, dict[int, int]]
 
     def synset(self, name: str) -> int | None:
@@ -82,12 +95,13 @@ def read_wordnet(folder: Path) -> WordNet:
         if not line.startswith(" "):
             fields = line.split()
             senses[fields[0]] = [int(offset) for offset in fields[-int(fields[2]) :]]
-    parents, marks, words, instance_of = {}, {}, {}, {}
+    parents, marks, words, file, instance_of = {}, {}, {}, {}, {}
     for line in (folder / "data.noun").read_text(encoding="ascii").splitlines():
         if line.startswith(" "):
             continue
         fields = line.partition(" | ")[0].split()
         offset, count = int(fields[0]), int(fields[3], 16)
+        file[offset] = int(fields[1])
         words[offset] = [fields[4 + 2 * at] for at in range(count)]
         rest = fields[4 + 2 * count + 1 :]
         pointers = [(rest[at], int(rest[at + 1]), rest[at + 2]) for at in range(0, len(rest) - 3, 4)]
@@ -102,7 +116,7 @@ def read_wordnet(folder: Path) -> WordNet:
         its = uses.setdefault(word, {})
         place = int(number) if sense.startswith("1") else 0
         its[place] = its.get(place, 0) + int(count)
-    return WordNet(senses, parents, instance_of, marks, words, uses)
+    return WordNet(senses, parents, instance_of, marks, words, file, uses)
 
 
 class Rules:
@@ -110,11 +124,10 @@ class Rules:
 
     def __init__(self, net: WordNet) -> None:
         self.net = net
-        visible, hidden, unwanted = (
+        self._visible, self._hidden, self._unwanted, self._people = (
             {found for name in RULES[kind] if (found := net.synset(name)) is not None}
-            for kind in ("visible", "hidden", "unwanted")
+            for kind in ("visible", "hidden", "unwanted", "people")
         )
-        self._visible, self._hidden, self._unwanted = visible, hidden, unwanted
         self._person = net.synset("person.1")
         self._marks = {offset for offset, words in net.words.items() if set(words) & set(RULES["marks"])}
 
@@ -136,8 +149,8 @@ class Rules:
         if not self._is_visible_sense(senses[0]):
             return False
         uses = self.net.uses.get(word, {})
-        if not uses and any(self._person in self.net.above_instance(sense) for sense in self.net.senses[word]):
-            return False  # Carter, Ford: mostly a name
+        if not uses:
+            return self._is_visible_by_all(word)
         seen = sum(
             count
             for number, count in uses.items()
@@ -145,9 +158,41 @@ class Rules:
         )
         return seen >= LEAST_SHARE * sum(uses.values())
 
+    def _is_visible_by_all(self, word: str) -> bool:
+        """Whether a word that WordNet never counted can be seen, whatever it means."""
+        senses = self.net.senses[word]
+        if any(self._person in self.net.above_instance(sense) for sense in senses):
+            return False  # Carter, Ford: mostly a name
+        above = set(self.net.above(senses[0]))
+        if self._person in above and not above & self._people:
+            return False
+        return sum(map(self._is_visible_sense, senses)) > LEAST_SHARE * len(senses)
+
     def _is_visible_sense(self, synset: int) -> bool:
         above = set(self.net.above(synset))
         return bool(above & self._visible) and not above & self._hidden
+
+    def is_named(self, name: str) -> bool:
+        """Whether a name of Open Images is an English noun, or two words of which the last is one, and no abstraction.
+
+        What WordNet does not know (`selfie`) is taken when it is English. A phrase that it knows must be a kind
+        of its last word (`soft flag` is an iris).
+        """
+        key = normalise_phrase(name).replace(" ", "_")
+        parts = key.split("_")
+        if len(parts) > 2 or not all(part.isalpha() and is_english(part) for part in parts):
+            return False
+        if len(parts) == 2 and key in self.net.senses and not self.is_kind_of_last_word(key):
+            return False
+        if set(parts) & set(RULES["makes"]):
+            return False
+        noun = key if key in self.net.senses else parts[-1]
+        if noun not in self.net.senses:
+            return noun not in self.net.uses and len(parts) == 1
+        main = self.net.senses[noun][0]
+        if main in self.net.instance_of or set(self.net.above(main)) & self._hidden:
+            return False
+        return self._is_visible_sense(main) or self.net.file[main] not in RULES["abstract"]
 
     def is_kind_of_last_word(self, phrase: str) -> bool:
         """Whether a phrase of two words is a kind of what its last word says."""
@@ -156,12 +201,25 @@ class Rules:
         return len(words) == 2 and any(words[1] in self.net.words[synset] for synset in above)
 
 
+def captioned(file: Path) -> list[str]:
+    """Words that stand in the captions of at least `LEAST_PHOTOS` photos, the most frequent first."""
+    photos = Counter(word for words in json.loads(file.read_text(encoding="utf-8")).values() for word in set(words))
+    return [word for word, count in sorted(photos.items(), key=lambda one: (-one[1], one[0])) if count >= LEAST_PHOTOS]
+
+
+def open_images(folder: Path) -> list[str]:
+    """The names of Open Images in lower case, in alphabetical order."""
+    rows = [row for file in folder.glob("*.csv") for row in csv.reader(file.open(encoding="utf-8", newline=""))]
+    return sorted({row[1].lower() for row in rows})
+
+
 def main() -> None:
     """Print the list."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("wordnet", type=Path)
     parser.add_argument("--lists", type=Path, required=True)
     parser.add_argument("--data", nargs="+", required=True)
+    parser.add_argument("--captions", nargs="+", type=Path, required=True)
     given = parser.parse_args()
     net = read_wordnet(given.wordnet)
     rules = Rules(net)
@@ -191,7 +249,8 @@ def main() -> None:
     coco = json.loads((given.lists / "coco/split_48_17.json").read_text())
     labels = [label for data in given.data for label in open_dataset(data).labels]
     concepts = (given.lists / "nus_wide/Concepts81.txt").read_text().split()
-    for name in (*coco["categories"], *concepts, *(lemmas[0] for lemmas in classes), *labels):
+    said = [word for file in given.captions for word in captioned(file)]
+    for name in (*coco["categories"], *concepts, *(lemmas[0] for lemmas in classes), *labels, *said):
         add(name, always=True)
     for name in (given.lists / "nus_wide/TagList1k.txt").read_text().split():
         if not rules.is_unfit(name):
@@ -200,6 +259,10 @@ def main() -> None:
     def frequency(word: str) -> int:
         return max(rank.get(part, len(rank)) for part in word.split("_"))
 
+    for name in open_images(given.lists / "open_images"):
+        usual = " " not in name or frequency(name.replace(" ", "_")) < LEAST_NAME
+        if usual and rules.is_named(name) and not rules.is_unfit(name):
+            add(name)
     ordered = sorted((word for word in net.senses if "-" not in word), key=lambda word: (frequency(word), word))
     singles = [word for word in ordered if "_" not in word and frequency(word) < LEAST_WORD]
     phrases = [word for word in ordered if "_" in word and rules.is_kind_of_last_word(word)]

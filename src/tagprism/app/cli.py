@@ -20,6 +20,7 @@ from tagprism.app.commands import (
     index,
     keywords,
     labels,
+    learn,
     models,
     search,
     serve,
@@ -65,6 +66,7 @@ app.command()(tag.tag)
 app.command()(index.index)
 app.command()(search.search)
 app.command()(serve.serve)
+app.command()(learn.learn)
 app.command()(undo.undo)
 app.command()(export.export)
 app.command()(demo.demo)

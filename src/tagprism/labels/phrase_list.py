@@ -70,7 +70,9 @@ def read_phrases(path: Path, remark: Remark, *, as_written: bool = False) -> dic
             labels[kept[0]] = tuple(kept[1:])
     if not labels:
         hint = " Lines that start with `#` are comments." if any(line.startswith("#") for _, line in lines) else ""
-        raise InputError("there is no word in it.", where=str(path), remedy=f"Write one phrase a line.{hint}")
+        what = f"there is no word in it, only {_some(no_words)}." if no_words else "there is no word in it."
+        remedy = f"Write one phrase a line, of at most {LONGEST} characters.{hint}"
+        raise InputError(what, where=str(path), remedy=remedy)
     for what, some in (("given twice and kept once", twice), ("left out, as it is no word", no_words)):
         if some:
             remark(f"{path}: {what}: {_some(some)}.")

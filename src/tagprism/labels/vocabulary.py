@@ -116,7 +116,14 @@ class Vocabulary:
             for spelling in (normalise_phrase(text), *sorted(variants(text))):
                 if (row := self._rows.get(spelling)) is not None:
                     return row
-        return None
+        return next(
+            (row for one in sorted(variants(name)) if (row := self._run_together.get(_bare(one))) is not None), None
+        )
+
+    @cached_property
+    def _run_together(self) -> dict[str, int]:
+        """Row of every spelling without its accents, spaces and hyphens, of which who types may leave some away."""
+        return {_bare(spelling): row for spelling, row in reversed(self._rows.items())}
 
     def index(self, name: str) -> int:
         """Row of a label.
@@ -224,3 +231,8 @@ class Vocabulary:
     def _header(self) -> dict[str, object]:
         aliases = {name: list(others) for name, others in self.aliases.items()}
         return {"names": list(self.names), "roles": list(self.roles), "aliases": aliases}
+
+
+def _bare(spelling: str) -> str:
+    plain = spelling if spelling.isascii() else without_accents(spelling)
+    return plain.replace(" ", "").replace("-", "")

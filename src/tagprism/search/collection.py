@@ -20,14 +20,16 @@ from tagprism.search.contract import Index
 from tagprism.search.query import LabelLogits, Query
 from tagprism.search.record_file import StorageName
 from tagprism.search.shared_index import SharedIndex
+from tagprism.tagging.learned import Learned
 from tagprism.tagging.tagger import Tagger, load
 
 if TYPE_CHECKING:
     from tagprism.search.find import Results
     from tagprism.search.similar import Example
 
-SETTINGS, CATALOG, MARKS = "index.json", "catalog.sqlite", "marks.sqlite"
+SETTINGS, CATALOG, MARKS, LEARNED = "index.json", "catalog.sqlite", "marks.sqlite", "learned.safetensors"
 IMPORTING = "importing"  # while an exported index is brought in
+_NOTHING = Learned()
 _ANEW = "Update tagprism, or index anew with `tagprism index --rebuild`."
 
 
@@ -77,6 +79,7 @@ class Collection:
 
     def __init__(self, where: str, settings: Settings, index: Index, model: str | None = None) -> None:
         self.where, self.settings, self.index, self._model = where, settings, index, model or settings.model
+        self._learned: tuple[int | None, Learned | None] = None, _NOTHING
 
     def __enter__(self) -> Collection:
         return self
@@ -103,6 +106,29 @@ class Collection:
         tagger = fitting_tagger(self.where, self._model, (made_by.model, made_by.digest))
         self.settings = made_by.model_copy(update={"model": self._model})  # it is the same, under this name
         return tagger
+
+    @property
+    def learned(self) -> Learned:
+        """What was learned from marks (`search.learn`), as it is now; nothing where another model learned it.
+
+        Raises:
+            InputError: it is damaged.
+        """
+        return self._learned_now() or _NOTHING
+
+    @property
+    def learned_elsewhere(self) -> bool:
+        """Whether something was learned, but with another model."""
+        return self._learned_now() is None
+
+    def _learned_now(self) -> Learned | None:
+        file = learned_file(self.where)
+        stamp = file.stat().st_mtime_ns if file.exists() else None
+        if stamp != self._learned[0]:
+            bundle = self.tagger.bundle
+            digests = (bundle.digest, *bundle.config.formerly)
+            self._learned = stamp, Learned.load(file, digests, self.settings.shape.width)
+        return self._learned[1]
 
     @cached_property
     def label_logits(self) -> LabelLogits:
@@ -250,6 +276,12 @@ def marks_file(where: str) -> Path:
     """Where the marks of an index are: in its folder, or, of a server's, where this user keeps state."""
     folder = Path(where)
     return folder / MARKS if folder.is_dir() else state_dir("marks") / f"{digest_bytes(where.encode())}.sqlite"
+
+
+def learned_file(where: str) -> Path:
+    """Where an index keeps what it has learned from marks: beside them."""
+    marks = marks_file(where)
+    return marks.with_name(LEARNED) if Path(where).is_dir() else marks.with_suffix(".learned")
 
 
 def qdrant() -> Any:

@@ -17,6 +17,7 @@ from tagprism.progress import Progress, silent
 from tagprism.search.collection import (
     CATALOG,
     IMPORTING,
+    LEARNED,
     MARKS,
     SETTINGS,
     Collection,
@@ -40,7 +41,7 @@ from tagprism.tagging.tagger import load
 
 _UPDATE_LOCK = "upkeep"
 _STOP = "Stop the server or the other command."
-_OURS = {PICTURES, LOCK, SERVER, SOCKET, _UPDATE_LOCK, IMPORTING}
+_OURS = {PICTURES, LOCK, SERVER, SOCKET, _UPDATE_LOCK, IMPORTING, LEARNED}
 _OURS |= {f"{name}{part}" for name in (CATALOG, MARKS) for part in ("", "-wal", "-shm")}
 
 

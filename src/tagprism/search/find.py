@@ -37,6 +37,7 @@ from tagprism.search.query import (
 from tagprism.search.record_file import one_blas_thread
 from tagprism.search.similar import Example, likeness
 from tagprism.search.threshold import Ranking, Search, filter_logits, still_held
+from tagprism.search.words import read_words
 from tagprism.tagging.tags import LabelRanker, Tag
 
 _PAGE = 1000
@@ -124,7 +125,7 @@ def find(
     if not index.info().pictures:
         return Results((), exact=True)
     if tree is not None:
-        tree = _with_known_vectors(tree, collection, own)
+        tree = _with_known_vectors(read_words(tree, collection, own).query, collection, own)
     where, rest = divided(tree) if tree is not None else (None, None)
     labels = labels_of(rest) if rest is not None else ()
     tagged = {leaf: _ids_tagged(leaf, own) for leaf in (leaves(rest) if rest else ()) if isinstance(leaf, Tagged)}
@@ -133,11 +134,15 @@ def find(
         found = _newest(index, where, rest, offset + limit, tagged, only)[offset:]
         return Results(with_own(found, own), exact=True)
     tagger, label_logits = collection.tagger, collection.label_logits
-    vectors = tagger.scoring_vectors(labels) if labels else np.empty((0, index.info().width), np.float32)
+    learned = collection.learned
+    vectors = learned.scoring_vectors(labels, tagger) if labels else np.empty((0, index.info().width), np.float32)
     likely = likeness(like, tagger, label_logits) if like is not None else None
     by_label = {column: said for column, label in enumerate(labels) if (said := own.of_label(label))}
     copies = frozenset(one.id for one in own.with_digests([like.digest])) if like and like.digest else frozenset()
-    search = Search(index, where, rest, labels, vectors, likely, label_logits, by_label, tagged, only, copies, exact)
+    shifts = learned.shifts(labels) if learned else None
+    search = Search(
+        index, where, rest, labels, vectors, likely, label_logits, by_label, tagged, only, copies, exact, shifts
+    )
     own_path = like.path if like is not None else None  # the example itself is not shown
     wanted = offset + limit if own_path is None else offset + limit + 1
     ranking = search.best_smoothed(wanted, neighbours) if neighbours else search.best(wanted, budget)
@@ -169,7 +174,8 @@ def _with_known_vectors(tree: Query, collection: Collection, own: OwnTags) -> Qu
     Raises:
         InputError: labels that neither the model nor people know.
     """
-    labels = labels_of(tree)
+    learned = collection.learned
+    labels = tuple(label for label in labels_of(tree) if not learned.is_known(label))
     if not labels:
         return tree
     try:
@@ -222,15 +228,12 @@ def _only(
 
 def with_own(found: Sequence[Found], own: OwnTags) -> tuple[Found, ...]:
     """Pictures with the tags that people gave them, and without the model's tags that they rejected."""
-    given = own.of_pictures([one.picture for one in found])
+    pictures = [one.picture for one in found]
+    given, tags = own.of_pictures(pictures), own.model_tags(pictures)
     return tuple(
-        replace(one, own=its, picture=replace(one.picture, tags=_kept(one.picture, own)))
-        for one, its in zip(found, given, strict=True)
+        replace(one, own=own_of, picture=replace(one.picture, tags=tags_of))
+        for one, own_of, tags_of in zip(found, given, tags, strict=True)
     )
-
-
-def _kept(picture: Picture, own: OwnTags) -> tuple[tuple[str, float | None], ...]:
-    return tuple(tag for tag in picture.tags if not own.rejects(picture, tag[0]))
 
 
 def _described(collection: Collection, search: Search, ranking: Ranking) -> list[Found]:
@@ -251,7 +254,7 @@ def _described(collection: Collection, search: Search, ranking: Ranking) -> list
     def by_order(tag: Tag) -> int:
         return order[tag.label]
 
-    ranker = LabelRanker(collection.tagger, search.labels)
+    ranker = LabelRanker(collection.tagger, search.labels, learned=collection.learned)
     tags = [
         tuple(_as_said(tag, search.marks.get(order[tag.label], {}).get(number)) for tag in sorted(its, key=by_order))
         for number, its in zip(ids.tolist(), ranker.best(records, None, None), strict=True)

@@ -6,8 +6,10 @@ The keywords are kept in tables of their own beside the catalog, so that a searc
 from __future__ import annotations
 
 import sqlite3
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +22,8 @@ from tagprism.search.collection import Collection, catalog_file
 from tagprism.search.contract import Index, Picture
 from tagprism.search.marks import Said
 from tagprism.sqlite_file import SqliteFile
+from tagprism.tagging.learned import Learned
+from tagprism.tagging.tags import LabelRanker
 
 _TABLES = """
 PRAGMA synchronous=NORMAL;  -- what a power cut takes is read again
@@ -128,6 +132,20 @@ class OwnTags:
                     of_digest[digest] = its[form][1]
         return said | {picture.id: of_digest[picture.digest] for picture in self.with_digests(of_digest)}
 
+    def phrases(self, least: int) -> list[str]:
+        """Normalised labels that people gave or refused at least so many pictures, most first."""
+        counts = Counter(phrase for its in self._marks.values() for phrase in its)
+        counts.update(
+            dict(self._rows("SELECT phrase, COUNT(*) FROM keyword GROUP BY phrase HAVING COUNT(*) >= {}", [least]))
+        )
+        return [phrase for phrase, count in sorted(counts.items(), key=lambda one: (-one[1], one[0])) if count >= least]
+
+    def as_written(self, phrase: str) -> str:
+        """A normalised label as someone wrote it."""
+        marked = (its[phrase][0] for its in self._marks.values() if phrase in its)
+        words = (word for (word,) in self._rows("SELECT word FROM keyword WHERE phrase IN ({}) LIMIT 1", [phrase]))
+        return next(chain(marked, words), phrase)
+
     def with_digests(self, digests: Iterable[str]) -> Iterator[Picture]:
         """Pictures that have one of these digests."""
         wanted = frozenset(digests)
@@ -147,6 +165,35 @@ class OwnTags:
             added = {phrase: label for phrase, (label, is_added) in sorted(marks.items()) if is_added}
             kept = {phrase: word for phrase, word in words.get(picture.id, {}).items() if phrase not in marks}
             found.append(tuple((added | kept).values()))
+        return found
+
+    def model_tags(self, pictures: Sequence[Picture]) -> list[tuple[tuple[str, float | None], ...]]:
+        """The model's best tags of each picture, as the index has learned them, without those that people rejected."""
+        tags = [picture.tags for picture in pictures]
+        if learned := self._collection.learned:
+            ranker = LabelRanker(self._collection.tagger, [one.label for one in learned.labels], learned=learned)
+            for start in range(0, len(pictures), _PAGE):
+                some = slice(start, start + _PAGE)
+                tags[some] = self._relearned(pictures[some], ranker, learned)
+        return [
+            tuple(tag for tag in its if not self.rejects(picture, tag[0]))
+            for picture, its in zip(pictures, tags, strict=True)
+        ]
+
+    def _relearned(
+        self, pictures: Sequence[Picture], ranker: LabelRanker, learned: Learned
+    ) -> list[tuple[tuple[str, float | None], ...]]:
+        """Stored tags with the learned labels' probabilities of today, as many as are stored."""
+        try:
+            records = self._collection.index.records([picture.id for picture in pictures])
+        except KeyError:  # one was removed meanwhile: its stored tags will do
+            return [picture.tags for picture in pictures]
+        found = []
+        for picture, better in zip(pictures, ranker.best(records, None, None), strict=True):
+            kept = [(label, its) for label, its in picture.tags if learned.find(label) is None]
+            now = [*kept, *((tag.label, tag.probability) for tag in better if tag.probability is not None)]
+            best = sorted(now, key=lambda tag: -(tag[1] or 0.0))[: len(picture.tags)]
+            found.append(tuple(best) if better and better[0].probability is not None else picture.tags)
         return found
 
     def rejects(self, picture: Picture, label: str) -> bool:

@@ -5,8 +5,8 @@
     part   = { NOT | - | NUMBER* } leaf
     leaf   = ( query ) | word { word } | "phrase" | taken:FROM..TO | NAME:TEXT
 
-Words next to each other are one phrase, as tags are (`night sky`). Operators are in capitals, so
-`black and white` is one too.
+Words next to each other are one phrase, as tags are (`night sky`), unless `words` takes them apart. Operators are in
+capitals, so `black and white` is one too.
 """
 
 from __future__ import annotations
@@ -175,7 +175,7 @@ class _Parser:
         words = [token.text]
         while token.kind == "word" and self._next.kind == "word":
             words.append(self._taken().text)
-        return self._label(self._phrase(" ".join(words), token.place), token.place)
+        return self._label(self._phrase(" ".join(words), token.place), token)
 
     def _phrase(self, text: str, place: int) -> str:
         text = " ".join(text.split())
@@ -186,11 +186,11 @@ class _Parser:
             self._fail(f"this phrase has {len(text):,} characters.", place, remedy)
         return text
 
-    def _label(self, text: str, place: int) -> Label:
+    def _label(self, text: str, token: Token) -> Label:
         self._labels.add(text)
         if len(self._labels) > MOST_LABELS:
-            self._fail(f"this is label {MOST_LABELS + 1}.", place, f"Use at most {MOST_LABELS} different ones.")
-        return Label(text)
+            self._fail(f"this is label {MOST_LABELS + 1}.", token.place, f"Use at most {MOST_LABELS} different ones.")
+        return Label(text, quoted=token.kind == "phrase")
 
     def _time_range(self, token: Token) -> Taken:
         first, dots, last = token.text.partition("..")

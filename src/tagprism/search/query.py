@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from decimal import Decimal
 from itertools import islice
 from typing import NamedTuple, TypeAlias
@@ -38,9 +38,15 @@ _OF_DEVIATIONS, _OF_SCORE, _LESS, _LESS_ALONE = 0.5, 1.0, 5.0, 4.0
 
 @dataclass(frozen=True)
 class Label:
-    """A word or phrase that the picture shall show, in single spaces."""
+    """A word or phrase that the picture shall show.
+
+    Args:
+        text: in single spaces.
+        quoted: whether its words belong together whatever is known of them (`search.words`); such labels are equal.
+    """
 
     text: str
+    quoted: bool = field(default=False, compare=False)
 
 
 @dataclass(frozen=True)
@@ -145,10 +151,10 @@ def show(query: Query) -> str:
             return f"NOT {_inside(part, Or, And)}"
         case Weighted(weight, part):
             return f"{Decimal(repr(weight)).normalize():f}*{_inside(part, Or, And)}"
-        case Label(text):
+        case Label(text, whole):
             words = text.split(" ")
             bare = all(_BARE.fullmatch(word) and word not in OPERATORS for word in words)
-            return text if bare else quoted(text)
+            return text if bare and not (whole and len(words) > 1) else quoted(text)
         case Taken(first, last):
             return f"taken:{first}" if first == last else f"taken:{first}..{last}"
         case InPath(text):

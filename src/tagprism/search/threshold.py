@@ -81,6 +81,7 @@ class Search:
         only: ids that every match is among, or None.
         copies: ids of the pictures whose bytes are those of the example.
         exact: whether a large index looks at all records (`Index.search`).
+        shifts: (L,) added to the labels' logits; none when None.
     """
 
     index: Index
@@ -95,6 +96,7 @@ class Search:
     only: frozenset[int] | None = None
     copies: frozenset[int] = frozenset()
     exact: bool = False
+    shifts: Float64[np.ndarray, " L"] | None = None
 
     def best(self, limit: int, budget: int | None = None) -> Ranking:
         """The best pictures; those that cannot match at all are left out.
@@ -183,6 +185,13 @@ class Search:
             return self.scoring_vectors
         return np.concatenate([self.scoring_vectors, self.likeness.scoring_vectors])
 
+    def _logits(self, scores: Float32[np.ndarray, "n c"], columns: Sequence[int]) -> Float64[np.ndarray, "n c"]:
+        """Logits of scores in some of the columns."""
+        logits = self.label_logits.logits(self._columns[columns], scores)
+        if self.shifts is not None:
+            logits += np.append(self.shifts, np.zeros(len(self._columns) - len(self.labels)))[columns]
+        return logits
+
     @cached_property
     def _rising(self) -> list[int]:
         """Columns with which the match can rise."""
@@ -199,7 +208,7 @@ class Search:
             own = np.searchsorted(ids, np.array([hit.id for hit in hits], np.int64))
             scores[own, column] = [hit.score for hit in hits]
         logits = np.full((len(scores), len(self._columns)), -np.inf)
-        logits[:, self._rising] = self.label_logits.logits(self._columns[self._rising], scores)
+        logits[:, self._rising] = self._logits(scores, self._rising)
         return ids, self._bounds(logits)
 
     def _best_of(
@@ -235,7 +244,7 @@ class Search:
         self, ids: Int64[np.ndarray, " n"], scores: Float32[np.ndarray, "n L"]
     ) -> Float64[np.ndarray, "n L"]:
         """How well pictures match each label by itself, 0 to 1."""
-        logits = self._marked(ids, self.label_logits.logits(self.scoring_vectors, scores))
+        logits = self._marked(ids, self._logits(scores, range(len(self.labels))))
         found: Float64[np.ndarray, "n L"] = np.exp(log_probability(logits))
         return found
 
@@ -248,7 +257,7 @@ class Search:
         return logits
 
     def _ranked(self, ids: Int64[np.ndarray, " n"], scores: Float32[np.ndarray, "n C"], limit: int) -> Ranking:
-        logits = self._marked(ids, self.label_logits.logits(self._columns, scores))
+        logits = self._marked(ids, self._logits(scores, range(len(self._columns))))
         matches = np.zeros(len(ids))
         if self.query is not None:
             matches = matches + log_match(self.query, self._of_labels(logits) | self._of_filters(ids))

@@ -243,6 +243,8 @@ class Tagger:
         labels: Labels = None,
         top_k: int | None = 10,
         min_probability: float | None = None,
+        *,
+        all_names: bool = False,
     ) -> list[ImageTags]:
         """Tag picture files.
 
@@ -252,6 +254,8 @@ class Tagger:
                 best of its spellings' scores); the bundle's vocabulary when None.
             top_k: tags per picture at most, 1 or more; None for all.
             min_probability: least probability of a tag, 0..1; needs a calibrated bundle.
+            all_names: give every name of a thing, where the vocabulary is chosen from. Else the name that is likely and
+                common has the others as `Tag.also`. Labels that are given are all ranked.
 
         Returns:
             One row per path, in order; a picture that cannot be used carries its error.
@@ -268,7 +272,7 @@ class Tagger:
             'cat'
         """
         files = [paths] if isinstance(paths, str | os.PathLike) else list(paths)
-        return list(self.tag_each(files, labels, top_k, min_probability))
+        return list(self.tag_each(files, labels, top_k, min_probability, all_names=all_names))
 
     def tag_each(
         self,
@@ -278,6 +282,7 @@ class Tagger:
         min_probability: float | None = None,
         *,
         min_score: float | None = None,
+        all_names: bool = False,
         total: int | None = None,
         max_pixels: int = MAX_PIXELS,
         progress: Progress = silent,
@@ -293,7 +298,7 @@ class Tagger:
                 remedy="Leave --min-probability away and use --top-k, or fit them with `tagprism models calibrate`.",
             )
         _check_limits(top_k, min_probability)
-        ranker = LabelRanker(self, labels, progress)
+        ranker = LabelRanker(self, labels, progress, all_names=all_names)
         _ = self.preprocess, self.bundle.model  # a damaged network is an error now, not after the first line of output
 
         def network(pixels: np.ndarray) -> list[tuple[Tag, ...]]:

@@ -17,6 +17,8 @@ from tagprism.errors import InputError, PictureError
 from tagprism.images.elsewhere import is_url
 from tagprism.labels.vocabulary import Vocabulary
 from tagprism.progress import Progress, silent
+from tagprism.tagging.learned import Learned
+from tagprism.tagging.one_name import SameThing
 
 if TYPE_CHECKING:
     from tagprism.tagging.tagger import Tagger
@@ -28,6 +30,7 @@ Labels: TypeAlias = str | Sequence[str] | Mapping[str, str | Sequence[str]] | No
 
 
 _NAMED = 10  # words that a remark names at most
+_POOL = 8  # times as many labels as are wanted are looked at for names of the same thing
 
 
 @dataclass(frozen=True)
@@ -39,12 +42,14 @@ class Tag:
         score: comparable between pictures where the bundle is standardised.
         probability: calibrated, 0..1, or None where the bundle has no calibration.
         vector: which principal vector won, 0..M-1.
+        also: other names of the same thing that are likely too, where one name a thing is asked for.
     """
 
     label: str
     score: float
     probability: float | None
     vector: int
+    also: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -133,21 +138,48 @@ class LabelRanker:
         tagger: embeds the labels, and has the calibration.
         labels: one, several, or labels with their other spellings; the vocabulary when None.
         progress: told of words that go through the encoders, where these are many.
+        learned: what an index knows better of some labels; its own labels join the vocabulary.
+        all_names: give every name of a thing. Else, of a large vocabulary, the one that is likely and common
+            (`one_name`); labels that were given are never left out.
 
     Raises:
         InputError: no labels, or labels without a vector.
     """
 
-    def __init__(self, tagger: Tagger, labels: Labels, progress: Progress = silent) -> None:
+    def __init__(
+        self,
+        tagger: Tagger,
+        labels: Labels,
+        progress: Progress = silent,
+        learned: Learned | None = None,
+        *,
+        all_names: bool = False,
+    ) -> None:
         spellings = label_spellings(labels, tagger.vocabulary)
+        learned = learned or Learned()
+        if labels is None:
+            spellings += [(one,) for one in learned.own_labels(tagger.vocabulary)]
         self.names = tuple(group[0] for group in spellings)
         flat = [spelling for group in spellings for spelling in group]
-        vectors = tagger.embed(flat, progress=progress)
+        self._learned = [(place, one) for place, spelling in enumerate(flat) if (one := learned.find(spelling))]
+        own = {place: one.vector for place, one in self._learned if one.vector is not None}
+        vectors = np.zeros((len(flat), tagger.vocabulary.dimension), np.float32)
+        others = [place for place in range(len(flat)) if place not in own]
+        if others:
+            vectors[others] = tagger.embed([flat[place] for place in others], progress=progress)
         self._scoring_vectors = tagger.scoring_vectors_of(flat, vectors)
+        for place, vector in own.items():
+            self._scoring_vectors[place] = vector
         calibration = tagger.calibration
         self._calibrated = calibration.of_labels(flat, vectors, tagger.vocabulary) if calibration is not None else None
         sizes = np.array([len(group) for group in spellings])
         self._starts = None if sizes.max() == 1 else np.concatenate([[0], np.cumsum(sizes[:-1])])  # (L,)
+        roles, classes = np.array(tagger.vocabulary.roles), tagger.bundle.class_affinity
+        self._things: SameThing | None = None
+        if labels is None and not all_names and "other" in roles and self._calibrated is not None:
+            trained = np.append(roles == "seen", np.ones(len(flat) - len(roles), bool))
+            rank = 0 if classes is None else classes.columns - 1
+            self._things = SameThing(self._scoring_vectors, vectors.shape[1], rank, trained)
 
     def best(
         self, records: Records, top_k: int | None, min_probability: float | None, min_score: float | None = None
@@ -159,6 +191,9 @@ class LabelRanker:
         at_least = min_score if self._calibrated is None else min_probability
         scores, winners = score_records(records, self._scoring_vectors)
         chances = None if self._calibrated is None else self._calibrated.probabilities(records, scores)
+        if chances is not None:
+            for place, one in self._learned:
+                chances[:, place] = one.probabilities(scores[:, place], chances[:, place])
         if self._starts is not None:
             pairs = [_best_spellings(*of_one, self._starts) for of_one in zip(scores, winners, strict=True)]
             scores, winners = np.stack([one for one, _ in pairs]), np.stack([other for _, other in pairs])
@@ -177,14 +212,29 @@ class LabelRanker:
         at_least: float | None,
     ) -> tuple[Tag, ...]:
         ranked = scores if chances is None else chances
+        bounded = top_k is not None or at_least is not None
+        things = self._things if bounded else None
+        wanted = top_k if top_k is None or things is None else _POOL * top_k
         at_least = -np.inf if at_least is None else at_least
-        if top_k is not None and top_k < len(ranked):  # a full sort of thousands of labels costs more than the network
-            at_least = max(at_least, np.partition(ranked, -top_k)[-top_k])
+        if wanted is not None and wanted < len(
+            ranked
+        ):  # a full sort of thousands of labels costs more than the network
+            at_least = max(at_least, np.partition(ranked, -wanted)[-wanted])
         kept = np.flatnonzero(ranked >= at_least)
-        order = kept[np.lexsort((-scores[kept], -ranked[kept]))][:top_k]  # stable: on a tie of both the earlier label
+        order = kept[np.lexsort((-scores[kept], -ranked[kept]))][:wanted]  # stable: on a tie of both the earlier label
+        groups = [[place] for place in range(len(order))]
+        if things is not None:
+            groups = sorted(things.groups(order, ranked[order].astype(np.float64)), key=lambda group: group[0])
         return tuple(
-            Tag(self.names[i], float(scores[i]), None if chances is None else float(chances[i]), int(winners[i]))
-            for i in order
+            Tag(
+                self.names[i],
+                float(scores[i]),
+                None if chances is None else float(chances[i]),
+                int(winners[i]),
+                tuple(self.names[order[place]] for place in group[1:]),
+            )
+            for group in groups[:top_k]
+            for i in order[group[:1]]
         )
 
 

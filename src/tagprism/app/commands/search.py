@@ -220,7 +220,9 @@ def _bytes(answer: _Answer, format: _FileFormat, collection: Collection) -> byte
 
 def _remark(results: Results, tree: Query | None, collection: Collection, exact: bool, *, quiet: bool) -> None:
     """What there is to know of the answer, on stderr."""
-    from tagprism.search.query import labels_of
+    from tagprism.search.marks import kept_marks
+    from tagprism.search.own_tags import OwnTags
+    from tagprism.search.words import read_words, remarks
 
     if not results.found:
         console.say("no picture matches.", quiet=quiet)
@@ -229,17 +231,11 @@ def _remark(results: Results, tree: Query | None, collection: Collection, exact:
         console.say(
             f"this index is approximate: it finds {100 * recall:.1f} % of the best; --exact finds all.", quiet=quiet
         )
-    labels = labels_of(tree) if tree is not None else ()
-    unknown = set(collection.tagger.unknown(labels)) - {word for one in results.found for word in one.own}
-    for label in labels:
-        joining = [word for word in label.split() if word in ("and", "or", "not")]
-        if joining and collection.tagger.vocabulary.find(label) is None:
-            word = joining[0]
-            hint = f"`{label}` was taken as one tag; write {word.upper()} in capitals where it joins tags."
-            console.say(hint, quiet=quiet)
-        elif label in unknown:
-            near = " or ".join(f"`{word}`" for word in collection.tagger.nearest_known(label))
-            console.say(f"`{label}` is unknown to this model" + (f"; is {near} meant?" if near else "."), quiet=quiet)
+    if tree is None:
+        return
+    reading = read_words(tree, collection, OwnTags(collection, kept_marks(collection.where)))
+    for sentence in remarks(reading, collection.tagger, {word for one in results.found for word in one.own}):
+        console.say(sentence, quiet=quiet)
 
 
 def _gallery(answer: _Answer) -> str:

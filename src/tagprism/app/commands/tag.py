@@ -54,6 +54,9 @@ def tag(
             help="Least probability of a tag; needs a calibrated bundle. \\[default: 0.5 for a table without --top-k]",
         ),
     ] = None,
+    all_names: Annotated[
+        bool, typer.Option("--all-names", help="Every name of a thing, not only the one that is likely and common.")
+    ] = False,
     format: Annotated[
         Format | None,
         typer.Option(help="What to print. \\[default: table; with --out by its ending, else jsonl]"),
@@ -117,7 +120,8 @@ def tag(
         pictures = Listing(paths, listed, null=null, exclude=exclude or ())
     if left_out := str(pictures.report):
         console.say(f"left out: {left_out}", quiet=quiet)
-    job = _Job(tagger, words, top_k, min_probability, min_score, max_pixels or MAX_PIXELS, pictures, explain, quiet)
+    limits = top_k, min_probability, min_score, all_names, max_pixels or MAX_PIXELS
+    job = _Job(tagger, words, *limits, pictures, explain, quiet)
     rows = "csv for spreadsheets" if format == "csv" and spreadsheet else format
     with _cluster(ray) as processors:
         job = job._replace(processors=processors, model=with_views(model, views))
@@ -151,6 +155,7 @@ class _Job(NamedTuple):
     top_k: int | None
     min_probability: float | None
     min_score: float | None
+    all_names: bool
     max_pixels: int
     pictures: PictureList | Listing
     explain: Path | None
@@ -170,6 +175,7 @@ class _Job(NamedTuple):
             self.top_k,
             self.min_probability,
             min_score=self.min_score,
+            all_names=self.all_names,
             total=self.pictures.count - done,
             max_pixels=self.max_pixels,
             progress=console.progress(self.quiet),
@@ -282,6 +288,7 @@ def _write_rows(job: _Job, out: Path, format: str, asked: str) -> int:
         "words": "vocabulary" if job.words is None else digest_json(list(job.words.items())),
         "top-k": job.top_k,
         "min-probability": job.min_probability,
+        "all-names": job.all_names,
         "max-pixels": job.max_pixels,
         "format": asked,
     }

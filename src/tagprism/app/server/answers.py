@@ -96,6 +96,7 @@ class SearchAnswer(Answer):
 
     Args:
         query: as it was understood, written out.
+        remarks: what to know of how its words were read, such as those that are unknown.
         pictures: how many the index holds.
         not_read: where nothing was asked, what is said of files in the folders that are of kinds that are not read.
         hits: best first.
@@ -106,6 +107,7 @@ class SearchAnswer(Answer):
     """
 
     query: str
+    remarks: list[str]
     pictures: int
     not_read: str
     hits: list[Hit]
@@ -124,6 +126,7 @@ class TagOut(Answer):
         probability: calibrated, or null where the model has no calibration; 1 or 0 where a person said so.
         vector: the principal vector that fired, from 0; null for a tag that a person added.
         mark: true when a person added it, false when a person rejected it.
+        also: other likely names of the same thing.
     """
 
     label: str
@@ -131,6 +134,7 @@ class TagOut(Answer):
     probability: Probability | None
     vector: int | None
     mark: bool | None
+    also: list[str] = []
 
 
 class ImageAnswer(Answer):

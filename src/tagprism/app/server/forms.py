@@ -12,6 +12,7 @@ from tagprism.tagging.explain import Explanation
 from tagprism.tagging.tags import Tag
 
 _FEW = 3  # tags of a picture in a grid
+_ALSO = 12  # further names of a thing
 
 
 def shown(path: str) -> str:
@@ -29,7 +30,8 @@ def tag_out(tag: Tag, mark: bool | None, *, own: bool = False) -> TagOut:
     """
     said = mark if mark is not None else True if own else None
     probability = tag.probability if said is None else float(said)
-    return TagOut(label=tag.label, score=tag.score, probability=probability, vector=tag.vector, mark=mark)
+    also = list(tag.also[:_ALSO])
+    return TagOut(label=tag.label, score=tag.score, probability=probability, vector=tag.vector, mark=mark, also=also)
 
 
 def hit_of(found: Found, *, matched: bool = True) -> Hit:

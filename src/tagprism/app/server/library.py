@@ -50,6 +50,7 @@ from tagprism.search.own_tags import OwnTags
 from tagprism.search.parse import parse
 from tagprism.search.query import InPath, Query, Taken, labels_of, leaves, show
 from tagprism.search.similar import Example
+from tagprism.search.words import read_words, remarks
 from tagprism.tagging.explain import Explainer
 from tagprism.tagging.tags import LabelRanker
 
@@ -73,7 +74,7 @@ class Library:
     def __init__(self, collection: Collection, marks: Marks, naming: sidecar.Naming) -> None:
         self.collection, self.marks, self.naming = collection, marks, naming
         self.tagger = collection.tagger
-        self.words = LabelRanker(self.tagger, None)
+        self._words = collection.learned, LabelRanker(self.tagger, None, learned=collection.learned)
         self.overviews = Overviews(collection.index, self.tagger.vocabulary, catalog_file(collection.where))
         _ = self.tagger.bundle.model
         self._writing = threading.Lock()
@@ -84,6 +85,14 @@ class Library:
         """Let go of index and marks."""
         self.marks.close()
         self.collection.close()
+
+    @property
+    def words(self) -> LabelRanker:
+        """Ranks the vocabulary as the index has learned it by now."""
+        learned = self.collection.learned
+        if learned is not self._words[0]:
+            self._words = learned, LabelRanker(self.tagger, None, learned=learned)
+        return self._words[1]
 
     @property
     def is_there(self) -> bool:
@@ -120,7 +129,7 @@ class Library:
         began = time.perf_counter()
         index = self.collection.index
         tree = parse(query) if query.strip() else None
-        info, exact, passed = index.info(), True, ""
+        info, exact, passed, said = index.info(), True, "", []
         own = self.picture(like) if like is not None else None
         if own is None and (tree is None or all(isinstance(leaf, Taken | InPath) for leaf in leaves(tree))):
             ids = self.overviews.newest(tree)
@@ -129,14 +138,19 @@ class Library:
             every = self.described([Found(one, 1.0) for one in pictures if one is not None])
             hits, more = [hit_of(one, matched=tree is not None) for one in every], offset + limit < len(ids)
         else:
+            marks = self.marks.said()
+            reading = read_words(tree, self.collection, OwnTags(self.collection, marks)) if tree is not None else None
+            tree = reading.query if reading is not None else None
             check_cost(tree, info.pictures)
             example = Example(self.record(own.id), own.path, own.digest) if own is not None else None
-            said = self.marks.said()
-            results = find(self.collection, tree, limit + 1, like=example, marks=said, offset=offset, budget=_SCANNED)
+            results = find(self.collection, tree, limit + 1, like=example, marks=marks, offset=offset, budget=_SCANNED)
             hits = [hit_of(one) for one in results.found[:limit]]
+            if reading is not None:
+                said = remarks(reading, self.tagger, {word for one in results.found for word in one.own})
             more, exact = len(results.found) > limit, results.exact
         return SearchAnswer(
             query=show(tree) if tree is not None else "",
+            remarks=said,
             pictures=info.pictures,
             not_read=passed,
             hits=hits,
@@ -284,7 +298,8 @@ class Library:
 
     def _tags(self, record: Records, labels: Sequence[str] | None, top_k: int) -> list[TagOut]:
         """Tags of a picture's record, from the vocabulary or from some words."""
-        words = self.words if labels is None else LabelRanker(self.tagger, list(dict.fromkeys(labels)))
+        asked = None if labels is None else list(dict.fromkeys(labels))
+        words = self.words if asked is None else LabelRanker(self.tagger, asked, learned=self.collection.learned)
         (tags,) = words.best(record, top_k, None)
         return [tag_out(tag, None) for tag in tags]
 

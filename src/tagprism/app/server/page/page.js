@@ -109,6 +109,7 @@ function parameters({ query, like }, offset) {
 function show(answer, { append }) {
   $("problem").hidden = true;
   text.removeAttribute("aria-invalid");
+  if (!append) showRemarks(answer.remarks);
   state.hits = (append ? state.hits : 0) + PAGE;
   state.more = line.show(answer.hits, { append, more: answer.more });
   if (append) return;
@@ -121,6 +122,11 @@ function show(answer, { append }) {
   else say(line.noneIsLikely ? "none is likely; nearest first" : `best first, of ${all}`);
   showEmpty(answer);
   if (!$("often").hidden && !$("often-list").children.length) showOften();
+}
+
+function showRemarks(remarks) {
+  $("remarks").hidden = !remarks.length;
+  $("remarks").replaceChildren(...remarks.map((sentence) => element("li", "", sentence)));
 }
 
 function showEmpty({ pictures, hits }) {

@@ -181,6 +181,7 @@ export class Viewer {
     const show = button("", () => this.pin(tag.label), "show");
     show.dataset.key = `show ${tag.label}`;
     show.ariaPressed = "false";
+    if (tag.also?.length) show.title = `Also: ${tag.also.join(", ")}`;
     const said = tag.mark === null ? null : tag.mark ? "yours" : "no";
     const chance = said ?? (tag.probability === null ? tag.score.toFixed(1) : percent(tag.probability));
     const bar = element("span", "bar");

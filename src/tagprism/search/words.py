@@ -1,0 +1,121 @@
+"""The words of a query as a model and people know them: one phrase or several tags, and what to say of them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+
+from tagprism.bundle.foreign.model import ForeignModel
+from tagprism.search.collection import Collection
+from tagprism.search.own_tags import OwnTags
+from tagprism.search.parse import MOST_LABELS
+from tagprism.search.query import And, Label, Not, Or, Query, Weighted, labels_of
+from tagprism.tagging.tagger import Tagger
+
+_LONGEST = 8  # words of a phrase that is taken apart
+_JOINING = ("and", "or", "not")
+
+
+@dataclass(frozen=True)
+class Reading:
+    """A query as it is searched for.
+
+    Args:
+        query: with AND between tags that were written as one phrase.
+        apart: those phrases, each with its tags.
+    """
+
+    query: Query
+    apart: Mapping[str, tuple[str, ...]]
+
+
+def read_words(query: Query, collection: Collection, own: OwnTags) -> Reading:
+    """Take bare words apart that are no tag together, but each by itself.
+
+    `dogs beach` becomes `dogs AND beach`, as the vocabulary has both and not the two; `polar bear snow` becomes `polar
+    bear AND snow`. A quoted phrase stays whole, and so does one with a word that is no tag (`dog on a beach`). The
+    fewest tags are taken. A foreign model reads any phrase as it was trained to, and is asked so.
+
+    Args:
+        query: as it was parsed.
+        collection: its model's vocabulary holds tags.
+        own: what people gave its pictures are tags, too.
+    """
+    if isinstance(collection.tagger.bundle, ForeignModel):
+        return Reading(query, {})
+    vocabulary = collection.tagger.vocabulary
+    apart: dict[str, tuple[str, ...]] = {}
+
+    def is_tag(phrase: str) -> bool:
+        return vocabulary.find_alike(phrase) is not None or any(own.of_label(phrase).values())
+
+    def read(part: Query) -> Query:
+        match part:
+            case And(parts):
+                return And(tuple(inner for one in parts for inner in _joined(one, read(one))))
+            case Or(parts):
+                return Or(tuple(map(read, parts)))
+            case Not(inner):
+                return Not(read(inner))
+            case Weighted(weight, inner):
+                return Weighted(weight, read(inner))
+            case Label(text, quoted) if not quoted and len(tags := _fewest(text.split(" "), is_tag)) > 1:
+                apart[text] = tags
+                return And(tuple(map(Label, tags)))
+            case _:
+                return part
+
+    found = read(query)
+    return Reading(found, apart) if len(labels_of(found)) <= MOST_LABELS else Reading(query, {})
+
+
+def _joined(part: Query, read: Query) -> tuple[Query, ...]:
+    """The parts that a part of an AND becomes."""
+    return read.parts if isinstance(part, Label) and isinstance(read, And) else (read,)
+
+
+def _fewest(words: list[str], is_tag: Callable[[str], bool]) -> tuple[str, ...]:
+    """The fewest tags that words are made of, in order; the words as one where that is a tag, or there are none."""
+    whole = (" ".join(words),)
+    if len(words) == 1 or len(words) > _LONGEST or is_tag(whole[0]):
+        return whole
+    best: dict[int, tuple[str, ...]] = {0: ()}  # number of words from the first -> the tags they make
+    for end in range(1, len(words) + 1):
+        ways = [(*best[start], phrase) for start in best if is_tag(phrase := " ".join(words[start:end]))]
+        if ways:
+            best[end] = min(ways, key=len)
+    return best.get(len(words), whole)
+
+
+def remarks(reading: Reading, tagger: Tagger, given: Iterable[str]) -> list[str]:
+    """What a person should know of how the words of a query were read.
+
+    Args:
+        reading: of the query.
+        tagger: the model.
+        given: tags that people gave the pictures that were found, of which the model need not know anything.
+
+    Returns:
+        Sentences: phrases that were taken apart, small words that may be meant as operators, and words that the model
+        does not know, with the nearest that it knows.
+    """
+    said = [
+        f"`{phrase}` was read as {' AND '.join(tags)}; put it in quotes to ask for it as one tag."
+        for phrase, tags in reading.apart.items()
+    ]
+    labels, given = labels_of(reading.query), set(given)
+    unknown = set(tagger.unknown(labels)) - given
+    for label in labels:
+        joining = [word for word in label.split() if word in _JOINING]
+        if joining and tagger.vocabulary.find(label) is None:
+            said.append(f"`{label}` was taken as one tag; write {joining[0].upper()} in capitals where it joins tags.")
+        elif label in unknown:
+            said.append(_unknown(label, "", tagger))
+        elif " " in label and label not in given and tagger.vocabulary.find_alike(label) is None:
+            said += [_unknown(word, f" (in `{label}`)", tagger) for word in tagger.unknown(label.split())]
+    return said
+
+
+def _unknown(word: str, where: str, tagger: Tagger) -> str:
+    near = " or ".join(f"`{one}`" for one in tagger.nearest_known(word))
+    return f"`{word}`{where} is unknown to this model" + (f"; is {near} meant?" if near else ".")

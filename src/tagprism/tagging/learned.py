@@ -1,0 +1,147 @@
+"""What an index has learned from marks, put to use: other scoring vectors and shifts for some labels. Fits nothing.
+
+Nothing of the model and of the index changes: without the file `learned.safetensors` all is as it was.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+from jaxtyping import Float32, Float64
+
+from tagprism.errors import InputError
+from tagprism.labels.phrases import bare_phrase
+from tagprism.labels.tensor_file import read_tensors, write_tensors
+from tagprism.labels.vocabulary import Vocabulary
+
+if TYPE_CHECKING:
+    from tagprism.tagging.tagger import Tagger
+else:
+    from typing import Any as Tagger  # the tagger makes rankers, which use what was learned
+
+_KIND, _VERSION = "learned", 1
+_REMEDY = "Learn again with `tagprism learn`, or forget it with `tagprism learn --forget`; marks stay."
+_LEAST = 1e-6  # a probability is that far from 0 and 1, so that its logit is finite
+
+
+@dataclass(frozen=True)
+class LearnedLabel:
+    """What was learned of one label.
+
+    Args:
+        label: as a person wrote it.
+        shift: added to the logit by which a search matches it.
+        tag_shift: added to the logit of its probability as a tag, where its vector is the model's.
+        line: (slope, intercept) of the score to the logit of a tag, where its vector is learned.
+        vector: (Q,) its scoring vector where that was learned, else None.
+    """
+
+    label: str
+    shift: float
+    tag_shift: float = 0.0
+    line: tuple[float, float] | None = None
+    vector: Float32[np.ndarray, " Q"] | None = field(default=None, repr=False)
+
+    def probabilities(self, scores: Float32[np.ndarray, " n"], model: Float64[np.ndarray, " n"]) -> np.ndarray:
+        """Probabilities (n,) of the label as a tag, from its scores and the model's own probabilities."""
+        if self.line is not None:
+            slope, intercept = self.line
+            logits = slope * scores.astype(np.float64) + intercept
+        else:
+            known = np.clip(model, _LEAST, 1 - _LEAST)
+            logits = np.log(known / (1 - known)) + self.tag_shift
+        return np.asarray(0.5 * (1 + np.tanh(logits / 2)))
+
+
+@dataclass(frozen=True)
+class Learned:
+    """What an index has learned; a label is found in any spelling.
+
+    Args:
+        labels: each with what was learned of it.
+    """
+
+    labels: tuple[LearnedLabel, ...] = ()
+
+    @cached_property
+    def _by_phrase(self) -> dict[str, LearnedLabel]:
+        return {bare_phrase(one.label): one for one in self.labels}
+
+    def __bool__(self) -> bool:
+        return bool(self.labels)
+
+    def find(self, label: str) -> LearnedLabel | None:
+        """What was learned of a label, or None."""
+        return self._by_phrase.get(bare_phrase(label)) if self.labels else None
+
+    def scoring_vectors(self, labels: Sequence[str], tagger: Tagger) -> Float32[np.ndarray, "L Q"]:
+        """Scoring vectors of labels, learned or else the model's; errors as `Tagger.embed` for the latter."""
+        its = [self.find(label) for label in labels]
+        others = [label for label, one in zip(labels, its, strict=True) if one is None or one.vector is None]
+        rows = iter(tagger.scoring_vectors(others) if others else ())
+        return np.stack([next(rows) if one is None or one.vector is None else one.vector for one in its])
+
+    def shifts(self, labels: Sequence[str]) -> Float64[np.ndarray, " L"]:
+        """What is added to the logits of labels in a search."""
+        return np.array([one.shift if (one := self.find(label)) else 0.0 for label in labels])
+
+    def own_labels(self, vocabulary: Vocabulary) -> list[str]:
+        """Labels with a learned vector that a vocabulary does not have."""
+        return [one.label for one in self.labels if one.vector is not None and vocabulary.find_alike(one.label) is None]
+
+    def is_known(self, label: str) -> bool:
+        """Whether a label can be scored without the model knowing it."""
+        return (one := self.find(label)) is not None and one.vector is not None
+
+    def save(self, path: Path, digest: str) -> None:
+        """Write it for a model, whole or not at all."""
+        header = [[one.label, one.shift, one.tag_shift, one.line] for one in self.labels]
+        tensors = {str(place): one.vector for place, one in enumerate(self.labels) if one.vector is not None}
+        write_tensors(path, _KIND, _VERSION, {"digest": digest, "labels": header}, tensors)
+
+    @classmethod
+    def load(cls, path: Path, digests: Sequence[str], width: int) -> Learned | None:
+        """Read what `save` wrote.
+
+        Args:
+            path: the file; when absent nothing was learned.
+            digests: of the model, under all its names.
+            width: Q of its records.
+
+        Returns:
+            What was learned, or None where it was learned with another model.
+
+        Raises:
+            InputError: the file is damaged, or of a newer version.
+        """
+        if not path.exists():
+            return cls()
+        try:
+            header, tensors = read_tensors(path, _KIND, _VERSION)
+        except InputError as error:
+            raise InputError(
+                f"what was learned cannot be read: {error.what}", where=str(path), remedy=_REMEDY
+            ) from error
+        if header.get("digest") not in digests:
+            return None
+        try:
+            labels = tuple(
+                LearnedLabel(
+                    str(label),
+                    float(shift),
+                    float(tag_shift),
+                    None if line is None else (float(line[0]), float(line[1])),
+                    tensors.get(str(place)),
+                )
+                for place, (label, shift, tag_shift, line) in enumerate(header["labels"])
+            )
+        except (KeyError, TypeError, ValueError, IndexError) as error:
+            raise InputError("what was learned is damaged.", where=str(path), remedy=_REMEDY) from error
+        if any(one.vector is not None and (one.vector.shape != (width,) or one.line is None) for one in labels):
+            raise InputError("what was learned is of another model.", where=str(path), remedy=_REMEDY)
+        return cls(labels)

@@ -1,0 +1,81 @@
+"""Bare words of a query: one tag or several, and what is said of them; with the vocabulary of the model in the box."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+from typing import Any, cast
+
+import pytest
+
+import tagprism
+from tagprism.search.collection import Collection
+from tagprism.search.own_tags import OwnTags
+from tagprism.search.parse import MOST_LABELS, parse
+from tagprism.search.query import show
+from tagprism.search.words import Reading, read_words, remarks
+
+
+class _Given:
+    """What people gave pictures: `old Rex` and nothing else."""
+
+    def of_label(self, label: str) -> dict[int, bool]:
+        return {1: True} if label == "old Rex" else {}
+
+
+@pytest.fixture(scope="module")
+def tagger() -> Any:
+    return tagprism.load()
+
+
+def read(tagger: Any, query: str) -> Reading:
+    return read_words(parse(query), cast(Collection, SimpleNamespace(tagger=tagger)), cast(OwnTags, _Given()))
+
+
+@pytest.mark.parametrize(
+    ("query", "expected"),
+    [
+        ("dogs beach", "dogs AND beach"),
+        ("polar bear snow", "polar bear AND snow"),
+        ("polar bear", "polar bear"),
+        ('"dogs beach"', '"dogs beach"'),
+        ("dog on a beach", "dog on a beach"),
+        ("NOT dogs beach OR cat", "NOT (dogs AND beach) OR cat"),
+        ("2*dogs beach taken:2024", "2*(dogs AND beach) AND taken:2024"),
+        ("dogs beach taken:2024", "dogs AND beach AND taken:2024"),
+        ("old Rex beach", "old Rex AND beach"),
+        ("tag:old", "tag:old"),
+    ],
+)
+def test_words_are_the_fewest_known_tags(tagger: Any, query: str, expected: str) -> None:
+    reading = read(tagger, query)
+    assert show(reading.query) == expected
+    assert show(read(tagger, show(reading.query)).query) == expected  # reading it again changes nothing
+
+
+def test_no_query_grows_over_the_limit_of_labels(tagger: Any) -> None:
+    query = " OR ".join(f"path:{place} dogs beach" if place else "sea" for place in range(MOST_LABELS))
+    assert len(read(tagger, query).apart) == 1
+    words = ["dog", "cat", "sea", "sky", "sun", "tree", "car", "bus"]
+    many = " OR ".join(f"{one} {other}" for one in words for other in words if one != other)[:190]
+    assert read(tagger, many).query is not None
+
+
+def test_what_was_read_otherwise_and_what_is_unknown_is_said(tagger: Any) -> None:
+    def said(query: str) -> list[str]:
+        return remarks(read(tagger, query), tagger, ["Hund"])
+
+    assert said("dogs") == said("polar bear") == said("dog on a beach") == said("Hund") == []
+    assert "read as dogs AND beach" in said("dogs beach")[0]
+    assert "`plage` is unknown to this model; is" in said("plage OR dogs")[0]
+    assert "`plage` (in `dog plage`) is unknown" in said("dog plage")[0]
+    assert "write AND in capitals" in said("black and white house")[0]
+
+
+@pytest.mark.parametrize(
+    ("typed", "meant"),
+    [("Beaches", "beach"), ("cups", "cup"), ("CAFES", "cafe"), ("tshirt", "T-shirt"), ("icecream", "ice cream")],
+)
+def test_words_are_known_as_people_write_them(tagger: Any, typed: str, meant: str) -> None:
+    vocabulary = tagger.vocabulary
+    assert vocabulary.find_alike(typed) is not None
+    assert vocabulary.find_alike(typed) == vocabulary.find_alike(meant)

@@ -220,7 +220,8 @@ def fitting_tagger(where: str, model: str, made_by: tuple[str, str]) -> Tagger:
             f"was made with another model ({name}, digest {digest[:12]}) than "
             f"{tagger.bundle.path} (digest {tagger.bundle.digest[:12]}).",
             where=where,
-            remedy="Name the model it was made with (--model), or index anew with `tagprism index --rebuild`.",
+            remedy=f"Name the model it was made with (--model), or renew it with `tagprism index --into {where} --rebuild`: "
+            "that looks at the pictures again, and keeps marks, own words and what was left out.",
         )
     return tagger
 

@@ -18,7 +18,8 @@ from tagprism.datasets.table import ImageTable, Targets
 from tagprism.errors import InputError, PictureError
 from tagprism.images.digests import digest_pictures
 from tagprism.images.preprocess import Preprocess
-from tagprism.labels.encoders.encoder import LabelEncoder, load_encoder
+from tagprism.labels.encoders.encoder import LabelEncoder
+from tagprism.labels.encoders.phrase_cache import CachedEncoder
 from tagprism.labels.label_space import LabelSpace
 from tagprism.labels.vocabulary import Role, Vocabulary
 from tagprism.network.backbones import Backbone
@@ -178,8 +179,8 @@ def embed_labels(labels: LabelTable, seed: int, split: Split) -> tuple[LabelSpac
 
 @cache
 def _open_encoder(folder: Path) -> LabelEncoder:
-    """One object per folder, so that it remembers the class definitions from one run of a comparison to the next."""
-    return load_encoder(folder)
+    """One object per folder; its vectors of class definitions and vocabularies are kept on disk."""
+    return CachedEncoder.of_folder(folder)
 
 
 def make_preprocess(recipe: Recipe, backbone: Backbone) -> Preprocess:

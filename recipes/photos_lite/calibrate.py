@@ -3,9 +3,9 @@
   python recipes/photos_lite/calibrate.py RUN tagged:DATA HALVES.npz COUNTS.json... [--drawings openclipart]
 
 Fitted: the map from score, best score and commonness of a word to a probability, for words trained on and for others.
-COUNTS say which words stand in each photo's captions: how common a word is. Captions leave out what nobody asked for:
-probabilities are divided by the share of what is there that they name, which the likeliest pairs tell (Elkan and Noto
-2008, equation 2). And a logistic regression that tells photographs from drawings and from pages of text drawn here.
+COUNTS say which words stand in each photo's captions: how common a word is. Captions leave out much of what is there:
+odds are raised by what was seen on a sample of pairs that no caption names. And a logistic regression that tells
+photographs from drawings and from pages of text drawn here.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ import argparse
 import json
 import shutil
 import tempfile
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -21,6 +22,7 @@ import numpy as np
 from jaxtyping import Bool, Float32
 from names import place
 from PIL import Image, ImageDraw, ImageFont
+from safetensors.numpy import load_file, save_file
 from sklearn.linear_model import LogisticRegression
 
 from tagprism.app import console
@@ -29,7 +31,8 @@ from tagprism.bundle.card import read_model_card
 from tagprism.bundle.record import Records
 from tagprism.bundle.write import Content, write_bundle
 from tagprism.datasets.registry import open_dataset
-from tagprism.labels.phrases import variants
+from tagprism.files import replaced_whole
+from tagprism.labels.phrases import normalise_phrase, variants
 from tagprism.labels.vocabulary import Role
 from tagprism.tagging.calibration import Calibration, MonotoneMap, WordKnowledge, background_statistics
 from tagprism.tagging.tagger import Tagger, load
@@ -37,7 +40,8 @@ from tagprism.training.monotone_fit import fit_monotone
 
 BACKGROUND, PHOTOS, DRAWINGS, PAGES = 256, 500, 250, 80
 EVERY = 3  # of the photos that the map is fitted on
-HIGHEST = 0.97  # probability: a name was wrong on about so many of the photos where nothing spoke against it
+OMITTED = 3.0  # odds that a thing is there, of those that two captions name it: judged by eye (docs/photos_lite.md)
+LITTLE = 4  # photos that list a word, by which its own offset counts half
 KINDS = {"person": ("man", "woman", "people", "boy", "girl", "child", "baby", "men", "lady", "couple", "crowd")}
 
 
@@ -80,17 +84,45 @@ def pairs(
     return np.concatenate(features), np.concatenate(truth)
 
 
-def fit_map(features: Float32[np.ndarray, "n 3"], listed: Bool[np.ndarray, " n"]) -> tuple[MonotoneMap, float]:
-    """A map of the three features of a calibration, and the weight of commonness."""
-    its = fit_monotone(features, listed, rising=1)
-    chance = np.sort(its(features))[::-1]
-    top = np.argsort(-its(features), kind="stable")[: max(len(chance) // 2000, 100)]
-    named = float(min(listed[top].mean() / HIGHEST, 1.0))  # of what is there
-    there = np.minimum(0.5 * (1 + np.tanh(its.logits / 2)) / named, HIGHEST)
-    logits = np.maximum.accumulate(np.log(there / (1 - there)))
-    console.say(f"{len(listed):,} pairs, {listed.sum():,} listed; captions name {100 * named:.0f} % of what is there")
-    score, best, weight = its.weights
-    return MonotoneMap(np.array([0.0, score, best]), its.knots, logits), float(weight)
+def present(its: MonotoneMap) -> MonotoneMap:
+    """The map to what is there, of the map to what captions list."""
+    return replace(its, logits=its.logits + np.log(OMITTED))
+
+
+def three(its: MonotoneMap) -> MonotoneMap:
+    """A map of the features of a calibration, of one whose last feature is commonness."""
+    score, best, _ = its.weights
+    return replace(its, weights=np.array([0.0, score, best]))
+
+
+def own_offsets(
+    halves: dict[str, np.ndarray], maps: dict[bool, MonotoneMap], common: np.ndarray, complete: np.ndarray
+) -> Float32[np.ndarray, " W"]:
+    """What to add to each word's sums so that it is as often probable as it is listed; little for rare words."""
+    sums: list[list[np.ndarray]] = [[] for _ in common]
+    listed = np.zeros(len(common))
+    for half in (0, 1):
+        scores, trained = halves[f"scores_{half}"], halves[f"trained_{half}"]
+        best = scores[:, trained].max(axis=1)
+        for word in range(len(common)):
+            known = halves[f"captions_{half}"] | complete[word]
+            its = maps[bool(trained[word])]
+            score, at_best, weight = its.weights
+            total = score * scores[known, word] + at_best * best[known] + weight * common[word]
+            sums[word].append(np.interp(total, its.knots, its.logits))
+            listed[word] += halves[f"listed_{half}"][known, word].sum()
+    low, high = np.full(len(common), -3.0), np.full(len(common), 3.0)
+    logits = [np.concatenate(parts) for parts in sums]
+    expected = np.array([(1 / (1 + np.exp(-one))).sum() for one in logits])
+    larger = np.maximum(listed, expected)
+    target = expected + (listed - expected) * larger / (larger + LITTLE)
+    for _ in range(12):
+        middle = (low + high) / 2
+        found = np.array([(1 / (1 + np.exp(-one - shift))).sum() for one, shift in zip(logits, middle, strict=True)])
+        low, high = np.where(found < target, middle, low), np.where(found < target, high, middle)
+    slope = float(np.median(np.diff(maps[True].logits)[2:] / np.diff(maps[True].knots)[2:]))
+    shifts = (low + high) / 2 - complete * np.log(OMITTED) / 2  # where Corel-5k looks for a word, less is left out
+    return (shifts / slope).astype(np.float32)
 
 
 def pages(count: int) -> list[Image.Image]:
@@ -113,10 +145,25 @@ def pages(count: int) -> list[Image.Image]:
     return found
 
 
-def look(tagger: Tagger, pictures: list[Path]) -> Records:
-    """Records of pictures, those that cannot be read left out."""
-    found = tagger.records(pictures, progress=console.progress(quiet=False))
-    return Records.joined(one for _, one, _ in found if isinstance(one, Records))
+def look(tagger: Tagger, photos: list[Path], drawings: list[Path], keep: Path) -> tuple[Records, Records]:
+    """Records of photographs, and of drawings and pages; kept beside the run, whose network stays."""
+    if not keep.exists():
+        with tempfile.TemporaryDirectory() as folder:
+            text = [Path(folder) / f"{number}.png" for number in range(PAGES)]
+            for path, page in zip(text, pages(PAGES), strict=True):
+                page.save(path)
+            found = {}
+            for kind, files in (("photos", photos), ("strange", [*drawings, *text])):
+                looked = tagger.records(files, progress=console.progress(quiet=False))
+                records = Records.joined(one for _, one, _ in looked if isinstance(one, Records))
+                found |= {f"{kind}_rows": records.rows, f"{kind}_shared": records.shared}
+        with replaced_whole(keep) as beside:
+            save_file(found, beside)
+    found = load_file(keep)
+    photos_records, strange = (
+        Records(found[f"{kind}_rows"], found[f"{kind}_shared"]) for kind in ("photos", "strange")
+    )
+    return photos_records, strange
 
 
 def numbers(records: Records) -> Float32[np.ndarray, "n Q"]:
@@ -171,32 +218,33 @@ def main() -> None:
     looked_for = {v for at in (*table.positive[corel], *table.negative[corel]) for v in variants(table.labels[int(at)])}
     complete = np.array([bool(variants(word) & looked_for) for word in halves["words"]])
     common = commonness(tuple(halves["words"]), given.counts)
-    seen, its_weight = fit_map(*pairs(halves, common, complete, trained=True))
-    unseen, weight = fit_map(*pairs(halves, common, complete, trained=False))
-    roles = np.array(vocabulary.roles)
-    of_words = commonness(vocabulary.names, given.counts)
-    offsets = np.where(roles == "seen", its_weight, weight).astype(np.float32) * of_words
+    listed = {
+        trained: fit_monotone(*pairs(halves, common, complete, trained=trained), rising=1) for trained in (True, False)
+    }
+    seen, unseen = (three(present(listed[trained])) for trained in (True, False))
+    own = dict[str, float]()
+    for word, offset in zip(halves["words"], own_offsets(halves, listed, common, complete), strict=True):
+        own |= dict.fromkeys(variants(word), float(offset))
+    roles, of_words = np.array(vocabulary.roles), commonness(vocabulary.names, given.counts)
+    weights = np.where(roles == "seen", listed[True].weights[2], listed[False].weights[2])
+    offsets = weights * of_words + [own.get(normalise_phrase(name), 0.0) for name in vocabulary.names]
     asked = of_words[
         of_words > of_words.min() + 1e-6
-    ]  # another word that someone asks for is as common as half of these
+    ]  # a word of a user's own is taken for as common as the middle one
     photos = [table.files[row] for row in sorted(range(len(table)), key=lambda row: place(table.keys[row]))[-PHOTOS:]]
     drawings = open_dataset(given.drawings).files
     step = len(drawings) // DRAWINGS
-    with tempfile.TemporaryDirectory() as folder:
-        text = [Path(folder) / f"{number}.png" for number in range(PAGES)]
-        for path, page in zip(text, pages(PAGES), strict=True):
-            page.save(path)
-        own, strange = look(tagger, photos), look(tagger, [*drawings[: step * DRAWINGS : step], *text])
+    records, strange = look(tagger, photos, list(drawings[: step * DRAWINGS : step]), given.run / "looks.safetensors")
     rows = {name: vocabulary.find(name) for name in (*KINDS, *(kind for kinds in KINDS.values() for kind in kinds))}
     kinds = [(rows[name], rows[kind]) for name, its in KINDS.items() for kind in its]
     words = WordKnowledge(
-        offsets,
-        weight * float(np.median(asked)),
-        familiar(own, strange),
+        offsets.astype(np.float32),
+        float(listed[False].weights[2] * np.median(asked)),
+        familiar(records, strange),
         np.array([(a, b) for a, b in kinds if a is not None and b is not None], np.int32).reshape(-1, 2),
     )
     maps: dict[Role, MonotoneMap] = {"seen": seen, "unseen": unseen, "other": unseen}
-    fitted = calibration(tagger, own[:BACKGROUND].astype(np.float16), maps, words)
+    fitted = calibration(tagger, records[:BACKGROUND].astype(np.float16), maps, words)
     kept = [name for name in bundle.config.digests if name != CALIBRATION]
     files: dict[str, Content] = {name: partial(shutil.copyfile, bundle.path / name) for name in kept}
     config = bundle.config.model_dump(mode="json", exclude={"digests"}) | {"calibration": {"background": BACKGROUND}}

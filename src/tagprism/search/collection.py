@@ -220,8 +220,8 @@ def fitting_tagger(where: str, model: str, made_by: tuple[str, str]) -> Tagger:
             f"was made with another model ({name}, digest {digest[:12]}) than "
             f"{tagger.bundle.path} (digest {tagger.bundle.digest[:12]}).",
             where=where,
-            remedy=f"Name the model it was made with (--model), or renew it with `tagprism index --into {where} --rebuild`: "
-            "that looks at the pictures again, and keeps marks, own words and what was left out.",
+            remedy="Name the model it was made with (--model), or renew the index with "
+            f"`tagprism index --into {where} --rebuild`: marks, own words and what was left out stay.",
         )
     return tagger
 

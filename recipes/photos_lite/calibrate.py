@@ -243,7 +243,8 @@ def main() -> None:
         familiar(records, strange),
         np.array([(a, b) for a, b in kinds if a is not None and b is not None], np.int32).reshape(-1, 2),
     )
-    maps: dict[Role, MonotoneMap] = {"seen": seen, "unseen": unseen, "other": unseen}
+    never = three(listed[False])  # nothing says that captions leave out words that nobody uses
+    maps: dict[Role, MonotoneMap] = {"seen": seen, "unseen": unseen, "other": never}
     fitted = calibration(tagger, records[:BACKGROUND].astype(np.float16), maps, words)
     kept = [name for name in bundle.config.digests if name != CALIBRATION]
     files: dict[str, Content] = {name: partial(shutil.copyfile, bundle.path / name) for name in kept}

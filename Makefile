@@ -58,15 +58,25 @@ constraints: $(VENV)/installed
 licences: $(VENV)/installed
 	$(BIN)/python .ci/licences.py
 
-# The bundle in the package, made again: make photos-lite DATA=FOLDER, with corel5k/ and coco_captions/ in it (docs/photos_lite.md).
-photos-lite: $(VENV)/installed
-	$(BIN)/tagprism data join tagged:$(DATA)/corel5k tagged:$(DATA)/coco_captions --unknown tagged:$(DATA)/coco_captions --into photos-lite/data
-	$(BIN)/python recipes/photos_lite/split.py tagged:photos-lite/data > photos-lite/split.json
-	$(BIN)/tagprism train recipes/photos_lite.toml --data tagged:photos-lite/data --split photos-lite/split.json#1 --vocabulary recipes/photos_lite/vocabulary.txt --out photos-lite/run
+# The bundle in the package, made again: make photos-lite DATA=FOLDER, with corel5k/, coco_captions/ and flickr8k/ in it (docs/photos_lite.md).
+LITE := recipes/photos_lite
+photos-lite: photos-lite/halves.npz
+	rm -rf photos-lite/run
+	$(BIN)/tagprism train $(LITE).toml --data tagged:photos-lite/data --split photos-lite/split.json#1 --vocabulary $(LITE)/vocabulary.txt --out photos-lite/run
+	$(BIN)/python $(LITE)/calibrate.py photos-lite/run tagged:photos-lite/data photos-lite/halves.npz $(DATA)/coco_captions/caption_counts.json $(DATA)/flickr8k/caption_counts.json
 	rm -rf src/tagprism/bundles/photos-lite
 	$(BIN)/tagprism export photos-lite/run --precision fp16 --no-text --into src/tagprism/bundles/photos-lite
 	sed 's/^# photos-lite$$/## The run/' src/tagprism/bundles/photos-lite/README.md > photos-lite/generated.md
-	cat recipes/photos_lite/card.md photos-lite/generated.md > src/tagprism/bundles/photos-lite/README.md
+	cat $(LITE)/card.md photos-lite/generated.md > src/tagprism/bundles/photos-lite/README.md
+
+# The part that another vocabulary leaves as it is.
+photos-lite/halves.npz: $(VENV)/installed
+	mkdir -p photos-lite/coco_captions
+	ln -sfn $(abspath $(DATA))/coco_captions/images photos-lite/coco_captions/images
+	cp $(DATA)/coco_captions/labels_wide.json photos-lite/coco_captions/labels.json
+	$(BIN)/tagprism data join tagged:$(DATA)/corel5k tagged:photos-lite/coco_captions --unknown tagged:photos-lite/coco_captions --into photos-lite/data
+	$(BIN)/python $(LITE)/split.py tagged:photos-lite/data > photos-lite/split.json
+	$(BIN)/python $(LITE)/yardstick.py tagged:photos-lite/data $(LITE).toml tagged:photos-lite/data $@
 
 # torch and torchvision are resolved together with the rest, so that their builds fit each other.
 $(VENV)/installed: pyproject.toml

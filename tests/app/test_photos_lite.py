@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 
 import pytest
+from PIL import Image, ImageDraw
 
 import tagprism
 from tagprism.bundle.bundle import VOCABULARY, Bundle
@@ -46,6 +47,20 @@ def test_the_word_list_is_in_the_bundle_and_holds_no_offence(vocabulary: Vocabul
     words = read_phrases(ROOT / "recipes/photos_lite/vocabulary.txt", print, as_written=True)
     assert all(vocabulary.find(word) is not None for word in words)
     assert [word for word in OFFENSIVE if vocabulary.find(word) is not None] == []
+
+
+def test_a_person_is_where_a_man_or_a_woman_is_and_a_page_of_text_gets_no_sure_tag(tmp_path: Path) -> None:
+    page = Image.new("RGB", (800, 1100), "white")
+    for top in range(40, 1060, 30):
+        ImageDraw.Draw(page).text((60, top), "What is written here is no photograph of anything. " * 2, fill="black")
+    page.save(tmp_path / "page.png")
+    tagger = tagprism.load()
+    photos = sorted((ROOT / "tests/photos").glob("*.[jp]*g"))
+    for row in tagger.tag(photos, ["person", "man", "woman", "child", "cup"], top_k=None):
+        found = {tag.label: tag.probability for tag in row.tags}
+        assert found["person"] >= max(found["man"], found["woman"], found["child"]), row.path
+    (row,) = tagger.tag(tmp_path / "page.png", top_k=None, min_probability=0.5)
+    assert row.error is None and row.tags == ()
 
 
 @pytest.mark.slow

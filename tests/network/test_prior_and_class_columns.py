@@ -43,26 +43,32 @@ def test_the_prior_is_the_direction_of_the_mixed_class_vectors() -> None:
     assert [name for name, _ in found.named_parameters()] == ["linear.weight"]  # nothing of the prior is trained
 
 
-def test_class_columns_add_evidence_times_affinity_to_all_labels_and_less_to_trained_ones() -> None:
+@pytest.mark.parametrize(("trained", "sharpness", "power"), [(0.25, 5.0, 1.0), (0.5, 8.0, 0.7)])
+def test_class_columns_add_evidence_times_affinity_to_all_labels_and_less_to_trained_ones(
+    trained: float, sharpness: float, power: float
+) -> None:
     random = np.random.default_rng(0)
     vectors, seen, labels = (unit_rows(random.standard_normal((n, D)).astype(np.float32)) for n in (K, S, 9))
     features = torch.rand(4, C + K)  # the last K are the evidence for the classes
-    columns = ClassColumns(K, D, K, S, weight=0.7).fill(vectors, seen, features.numpy())
+    settings = {"trained": trained, "sharpness": sharpness, "power": power}
+    columns = ClassColumns(K, D, K, S, weight=0.7, **settings).fill(vectors, seen, features.numpy())
     network = Network(nn.Identity(), EmbeddingMatrix(C, M, D), Standardiser(torch.tensor(seen)), columns)
     plain = Network(nn.Identity(), network.head, network.standardiser)
     records, before = network.records(features.numpy()), plain.records(features.numpy())
 
     def affinities_times_evidence(words: np.ndarray) -> np.ndarray:
         """(4, L), pair by pair."""
-        affinity = np.exp(5 * np.array([[word @ one for one in vectors] for word in words]))
+        affinity = np.exp(sharpness * np.array([[word @ one for one in vectors] for word in words]))
         affinity = (affinity - affinity.mean(axis=1, keepdims=True)) / affinity.std(axis=1, keepdims=True)
-        return np.array([[sum(row[C + k] * one[k] for k in range(K)) for one in affinity] for row in features.numpy()])
+        return np.array(
+            [[sum(row[C + k] ** power * one[k] for k in range(K)) for one in affinity] for row in features.numpy()]
+        )
 
     over = affinities_times_evidence(seen)
     expected = (affinities_times_evidence(labels) - over.mean(axis=1, keepdims=True)) / over.std(axis=1, keepdims=True)
     own = score_records(before, scoring_vectors(labels))[0]
     found = score_records(records, scoring_vectors(labels, network.class_affinity, np.arange(9) < 4))[0]
-    weight = np.where(np.arange(9) < 4, 0.7 / 4, 0.7)
+    weight = np.where(np.arange(9) < 4, 0.7 * trained, 0.7)
     np.testing.assert_allclose(found, own + weight * expected, atol=1e-3)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +15,13 @@ from tagprism.bundle.record import Records
 from tagprism.bundle.score import score_records, scoring_vectors
 from tagprism.errors import InputError
 from tagprism.labels.vocabulary import Role, Vocabulary
-from tagprism.tagging.calibration import Calibration, MonotoneMap, background_statistics, pair_features
+from tagprism.tagging.calibration import (
+    Calibration,
+    MonotoneMap,
+    WordKnowledge,
+    background_statistics,
+    pair_features,
+)
 from tagprism.tagging.monotone_fit import fit_monotone
 
 D, M = 5, 3
@@ -174,3 +181,34 @@ def test_pairs_that_can_be_told_apart_give_finite_maps() -> None:
     its = fit_monotone(features, features[:, 0] > 0.5)
     assert np.isfinite(its.weights).all() and np.isfinite(its.logits).all()
     assert (its(features) > 0.5).sum() == (features[:, 0] > 0.5).sum()
+
+
+def test_common_words_strange_pictures_and_kinds_change_probabilities_as_the_slow_way_says(
+    calibration: Calibration, vocabulary: Vocabulary, tmp_path: Path
+) -> None:
+    random = np.random.default_rng(5)
+    offsets, familiar = random.standard_normal(4).astype(np.float32), random.standard_normal(D + 2).astype(np.float32)
+    words = WordKnowledge(
+        offsets, -0.3, familiar, np.array([[3, 0], [3, 2]], np.int32)
+    )  # cat and dog: kinds of Ice Cream
+    replace(calibration, words=words).save(tmp_path / "calibration.safetensors")
+    read = Calibration.load(tmp_path / "calibration.safetensors", D)
+    records, labels = drawn(random, 6), ["ice cream", "dog", "boat"]
+    vectors = np.concatenate([vocabulary.vectors[[3, 2]], unit(random, 1)])
+    scores = score_records(records, scoring_vectors(vectors))[0]
+    found = read.of_labels(labels, vectors, vocabulary).probabilities(records, scores)
+
+    everything, reference = np.concatenate([vocabulary.vectors, vectors[2:]]), scoring_vectors(vocabulary.vectors[:2])
+    all_scores = score_records(records, scoring_vectors(everything))[0]
+    features = pair_features(records, all_scores, background_statistics(calibration.background, everything), reference)
+    for picture in range(6):
+        plain = [
+            calibration.maps[role](features[picture, [at]], float(offset))[0]
+            for at, (role, offset) in enumerate(
+                zip(("seen", "seen", "unseen", "other", "unseen"), (*offsets, -0.3), strict=True)
+            )
+        ]
+        row = np.concatenate([records.rows[picture].mean(axis=0), records.shared[picture], [1.0]])
+        kind = 1 / (1 + np.exp(-float(row @ familiar)))
+        expected = [kind * max(plain[3], plain[0], plain[2]), kind * plain[2], kind * plain[4]]
+        np.testing.assert_allclose(found[picture], expected, rtol=1e-4)

@@ -22,7 +22,7 @@ from safetensors.numpy import load_file
 
 from tagprism.bundle.onnx_model import RecordNetwork
 from tagprism.bundle.record import Records, Shape
-from tagprism.bundle.score import ClassAffinity
+from tagprism.bundle.score import SHARPNESS, ClassAffinity
 from tagprism.bundle.views import digest_of_views, records_of_views
 from tagprism.errors import InputError
 from tagprism.files import digest_file
@@ -244,7 +244,12 @@ class Bundle:
                     where=str(path),
                     remedy="Train it again with `tagprism train RECIPE`: the class columns of today are more accurate.",
                 )
-            affinity = ClassAffinity(found["basis"], found["vectors"], float(found["trained"].item()))
+            affinity = ClassAffinity(
+                found["basis"],
+                found["vectors"],
+                float(found["trained"].item()),
+                float(found["sharpness"].item()) if "sharpness" in found else SHARPNESS,
+            )
         except (OSError, KeyError, ValueError, SafetensorError) as error:
             raise InputError(f"cannot be read ({error}).", where=str(path), remedy="Copy the bundle again.") from error
         shapes = (len(affinity.vectors), self.config.class_columns - 1), (len(affinity.basis), self.config.dimension)

@@ -15,8 +15,7 @@ from jaxtyping import Bool, Float, Float32, Integer, Shaped
 from tagprism.bundle.record import Records
 
 SHARPNESS = 5.0
-"""How fast the affinity of a class to a label falls with their angle; chosen on photos (docs/photos_lite.md)."""
-
+"""The sharpness of bundles that do not state their own."""
 
 _CHUNK = 1024  # labels whose affinities to all classes are held at once
 
@@ -25,18 +24,20 @@ _CHUNK = 1024  # labels whose affinities to all classes are held at once
 class ClassAffinity:
     """How near each label, also one never trained on, is to the classes of the backbone's classifier.
 
-    The affinity of class k to label l is `exp(SHARPNESS * cos(v_k, w_l))`, standardised over the classes. The table of
+    The affinity of class k to label l is `exp(sharpness * cos(v_k, w_l))`, standardised over the classes. The table of
     all affinities has a low rank, so a label's K numbers are kept in R directions.
 
     Args:
         basis: (K, R), the directions.
         vectors: (K, D) vectors of the classes.
         trained: weight of the class columns for labels trained on, of their weight for other labels; 0..1.
+        sharpness: how fast the affinity of a class to a label falls with their angle.
     """
 
     basis: Float[np.ndarray, "K R"]
     vectors: Float[np.ndarray, "K D"]
     trained: float = 0.0
+    sharpness: float = SHARPNESS
 
     @property
     def columns(self) -> int:
@@ -55,15 +56,15 @@ class ClassAffinity:
         found = np.empty((len(vectors), basis.shape[1]), np.float32)
         for start in range(0, len(vectors), _CHUNK):
             rows = slice(start, start + _CHUNK)
-            found[rows] = class_label_affinity(vectors[rows], classes) @ basis
+            found[rows] = class_label_affinity(vectors[rows], classes, self.sharpness) @ basis
         return found
 
 
 def class_label_affinity(
-    vectors: Float32[np.ndarray, "L D"], classes: Float32[np.ndarray, "K D"]
+    vectors: Float32[np.ndarray, "L D"], classes: Float32[np.ndarray, "K D"], sharpness: float
 ) -> Float32[np.ndarray, "L K"]:
     """Affinity of each class to each label, with mean 0 and deviation 1 over the classes; all vectors of length 1."""
-    affinity: Float32[np.ndarray, "L K"] = np.exp(SHARPNESS * (vectors @ classes.T))
+    affinity: Float32[np.ndarray, "L K"] = np.exp(sharpness * (vectors @ classes.T))
     affinity -= affinity.mean(axis=1, keepdims=True)
     affinity /= np.maximum(affinity.std(axis=1, keepdims=True), 1e-6)
     return affinity

@@ -135,6 +135,7 @@ def class_affinities(affinity: ClassAffinity | None) -> dict[str, Content]:
         "basis": np.ascontiguousarray(affinity.basis.astype(np.float16)),
         "vectors": np.ascontiguousarray(affinity.vectors.astype(np.float16)),
         "trained": np.array([affinity.trained], np.float32),
+        "sharpness": np.array([affinity.sharpness], np.float32),
     }
     return {CLASSES: partial(save_file, tensors)}
 

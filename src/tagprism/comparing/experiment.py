@@ -141,8 +141,9 @@ class Experiment:
         """Train, or take the head of an earlier recipe that differs in its name and in what is done after it alone."""
         values = prepared.recipe.model_dump(mode="json", exclude={"name"})
         if prepared.recipe.training.choose == "last":
-            for name in ("standardise", "class_columns", "class_columns_rank"):  # how pictures are ranked, not trained
-                del values["model"][name]
+            for name in list(values["model"]):  # how pictures are ranked, not trained
+                if name == "standardise" or name.startswith("class_columns"):
+                    del values["model"][name]
         key = digest_json([values, prepared.split.digest])
         if key not in self._heads:
             with tempfile.TemporaryDirectory() as folder:

@@ -12,18 +12,17 @@ import torch
 from jaxtyping import Float, Float32
 from torch import Tensor, nn
 
-from tagprism.bundle.score import ClassAffinity, class_label_affinity
+from tagprism.bundle.score import SHARPNESS, ClassAffinity, class_label_affinity
 from tagprism.network.embedding_matrix import Standardiser
 
-_TRAINED = 0.25  # weight of the class columns for seen labels: more costs them more than it gives (docs/photos_lite.md)
 _LEAST_SHARE = 1e-5  # of a class in the training pictures: one that they never show still counts a little
 
 
 class ClassColumns(nn.Module):
     """The score that the classes seen in an image give a label, standardised over the seen labels.
 
-    That score would be `sum_c evidence_c affinity_c(label)`. The table of affinities has a low rank, so R directions of
-    it are kept, those that matter for the classes that the training pictures show.
+    That score would be `sum_c evidence_c^power affinity_c(label)`. The table of affinities has a low rank, so R
+    directions of it are kept, those that matter for the classes that the training pictures show.
 
     Args:
         classes: K, the last K features (`network.class_evidence`).
@@ -31,13 +30,27 @@ class ClassColumns(nn.Module):
         rank: R, directions kept.
         seen: S, labels trained on.
         weight: of this score beside the trained one's.
+        trained: weight for seen labels, as a share of the weight for other labels.
+        sharpness: how fast the affinity of a class to a label falls with their angle.
+        power: of the evidence; below 1, faint evidence counts more.
 
     Source: the idea of ConSE (Norouzi et al., arXiv 1312.5650), whose mean of class vectors is linear in them.
     """
 
-    def __init__(self, classes: int, dimension: int, rank: int, seen: int, *, weight: float) -> None:
+    def __init__(
+        self,
+        classes: int,
+        dimension: int,
+        rank: int,
+        seen: int,
+        *,
+        weight: float,
+        trained: float = 0.25,
+        sharpness: float = SHARPNESS,
+        power: float = 1.0,
+    ) -> None:
         super().__init__()
-        self.weight = weight
+        self.weight, self.trained, self.sharpness, self.power = weight, trained, sharpness, power
         self.register_buffer("vectors", torch.zeros(classes, dimension))
         self.register_buffer("columns", torch.zeros(classes, rank))
         self.register_buffer("basis", torch.zeros(classes, rank))
@@ -57,11 +70,12 @@ class ClassColumns(nn.Module):
             pictures: features of training pictures, which say how much each class matters; all alike when None.
         """
         classes, rank = self.get_buffer("basis").shape
-        share = np.ones(classes) if pictures is None else pictures[:, -classes:].mean(axis=0) + _LEAST_SHARE
+        share = np.ones(classes)
+        if pictures is not None:
+            share = (pictures[:, -classes:] ** self.power).mean(axis=0) + _LEAST_SHARE
         importance = torch.tensor(np.sqrt(share), dtype=torch.float32)
-        affinity = torch.from_numpy(
-            class_label_affinity(np.concatenate([vectors, seen_vectors]), vectors)
-        )  # (K + S, K)
+        labels = np.concatenate([vectors, seen_vectors])
+        affinity = torch.from_numpy(class_label_affinity(labels, vectors, self.sharpness))  # (K + S, K)
         _, _, directions = torch.linalg.svd(affinity * importance, full_matrices=False)
         chosen = directions[:rank].mT
         with torch.no_grad():
@@ -74,10 +88,13 @@ class ClassColumns(nn.Module):
     @property
     def affinity(self) -> ClassAffinity:
         """Affinities of labels to these classes, with the weight that seen labels get."""
-        return ClassAffinity(self.get_buffer("basis").numpy(), self.get_buffer("vectors").numpy(), _TRAINED)
+        return ClassAffinity(
+            self.get_buffer("basis").numpy(), self.get_buffer("vectors").numpy(), self.trained, self.sharpness
+        )
 
     def forward(self, features: Float[Tensor, "B F"]) -> Float[Tensor, "B R1"]:
         """Columns (B, R + 1)."""
         classes = self.get_buffer("columns")
-        rows, shift = Standardiser(self.get_buffer("seen"))((features[:, -len(classes) :] @ classes)[:, None])
+        evidence = features[:, -len(classes) :] ** self.power
+        rows, shift = Standardiser(self.get_buffer("seen"))((evidence @ classes)[:, None])
         return self.weight * torch.cat([rows[:, 0], shift], dim=-1)

@@ -257,7 +257,8 @@ def fitting_tagger(where: str, model: str, made_by: tuple[str, str]) -> Tagger:
             f"was made with another model ({name}, digest {digest[:12]}) than "
             f"{tagger.bundle.path} (digest {tagger.bundle.digest[:12]}).",
             where=where,
-            remedy="Name the model it was made with (--model), or index anew with `tagprism index --rebuild`.",
+            remedy="Name the model it was made with (--model), or renew the index with "
+            f"`tagprism index --into {where} --rebuild`: marks, own words and what was left out stay.",
         )
     return tagger
 

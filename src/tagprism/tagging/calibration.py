@@ -8,13 +8,13 @@ records are kept in the bundle; any label can be scored there), and a monotone m
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any, get_args
 
 import numpy as np
-from jaxtyping import Bool, Float, Float32, Float64, Integer
+from jaxtyping import Bool, Float, Float32, Float64, Int32, Integer
 
 from tagprism.bundle.record import Records
 from tagprism.bundle.score import ClassAffinity, score_records, scoring_vectors
@@ -22,7 +22,7 @@ from tagprism.errors import InputError
 from tagprism.labels.tensor_file import read_tensors, write_tensors
 from tagprism.labels.vocabulary import Role, Vocabulary
 
-KIND, VERSION = "calibration", 2  # version 1 kept the background with the shared numbers in every row
+KIND, VERSION = "calibration", 3  # version 1 kept the background with the shared numbers in every row; 2 had no words
 _CHUNK = 2048  # labels whose scores over the background are held at once
 _LEAST_DEVIATION = 1e-3  # a label that scores alike everywhere says nothing; nothing is divided by zero
 FEATURES = ("deviations above the label's mean", "score", "best score of a trained label in the picture")
@@ -44,14 +44,42 @@ class MonotoneMap:
     knots: Float64[np.ndarray, " K"]
     logits: Float64[np.ndarray, " K"]
 
-    def __call__(self, features: Float[np.ndarray, "n F"]) -> Float64[np.ndarray, " n"]:
-        """Probabilities (n,), each in 0..1."""
-        sums, logits = features.astype(np.float64) @ self.weights, self.logits
+    def __call__(
+        self, features: Float[np.ndarray, "n F"], offsets: Float[np.ndarray, " n"] | float = 0.0
+    ) -> Float64[np.ndarray, " n"]:
+        """Probabilities (n,), each in 0..1; `offsets` are added to the weighted sums."""
+        sums, logits = features.astype(np.float64) @ self.weights + offsets, self.logits
         first, last = np.diff(logits[:2]) / np.diff(self.knots[:2]), np.diff(logits[-2:]) / np.diff(self.knots[-2:])
         inside = np.interp(sums, self.knots, logits)
         below, above = np.minimum(sums - self.knots[0], 0), np.maximum(sums - self.knots[-1], 0)
         probabilities: Float64[np.ndarray, " n"] = 0.5 * (1 + np.tanh((inside + first * below + last * above) / 2))
         return probabilities
+
+
+@dataclass(frozen=True)
+class WordKnowledge:
+    """What is known of words and of pictures apart from the scores.
+
+    Args:
+        offsets: (L,) what a word of the vocabulary adds to the weighted sums, by how often people use it of photos.
+        other_offset: the same for all other words.
+        familiar: (D + S + 1,) a logistic regression on the mean row, the shared numbers and 1: whether a picture is of
+            a kind that was trained on. Probabilities are multiplied by it.
+        kinds: (n, 2) rows of the vocabulary: a label, and a kind of it; who is a `man` is a `person`. A label is at
+            least as probable as each of its kinds.
+    """
+
+    offsets: Float32[np.ndarray, " L"]
+    other_offset: float
+    familiar: Float32[np.ndarray, " Q1"]
+    kinds: Int32[np.ndarray, "n 2"]
+
+    def familiarity(self, records: Records) -> Float64[np.ndarray, " B"]:
+        """How probably each picture is of a kind that was trained on (B,), 0..1."""
+        parts = records.rows.mean(axis=1, dtype=np.float32), records.shared.astype(np.float32, copy=False)
+        sums = np.concatenate(parts, axis=1) @ self.familiar[:-1] + self.familiar[-1]
+        found: Float64[np.ndarray, " B"] = 0.5 * (1 + np.tanh(sums.astype(np.float64) / 2))
+        return found
 
 
 @dataclass(frozen=True)
@@ -65,18 +93,23 @@ class Calibration:
         statistics: (L, 2) mean and deviation of the vocabulary's labels over the background, so that using it costs
             nothing.
         classes: affinities of labels to the classes of the bundle's class columns; None where it has none.
+        words: what is known apart from the scores; None where nothing is.
     """
 
     background: Records
     maps: dict[Role, MonotoneMap]
     statistics: Float32[np.ndarray, "L 2"]
     classes: ClassAffinity | None = None
+    words: WordKnowledge | None = None
 
     def save(self, path: Path, **notes: Any) -> None:
         """Write it, whole or not at all, with notes (JSON values) in its header."""
         tensors = {"rows": self.background.rows, "shared": self.background.shared, "statistics": self.statistics}
         for name, its in self.maps.items():
             tensors |= {f"{name}_weights": its.weights, f"{name}_knots": its.knots, f"{name}_logits": its.logits}
+        if self.words is not None:
+            tensors |= {"offsets": self.words.offsets, "other_offset": np.array([self.words.other_offset], np.float32)}
+            tensors |= {"familiar": self.words.familiar, "kinds": self.words.kinds}
         write_tensors(path, KIND, VERSION, {"features": list(FEATURES), **notes}, tensors)
 
     @classmethod
@@ -96,7 +129,11 @@ class Calibration:
                 background = Records.from_copies(tensors["background"], dimension)
             else:
                 background = Records(tensors["rows"], tensors["shared"])
-            return cls(background, maps, tensors["statistics"], classes)
+            words = None
+            if "offsets" in tensors:
+                other = float(tensors["other_offset"].item())
+                words = WordKnowledge(tensors["offsets"], other, tensors["familiar"], tensors["kinds"])
+            return cls(background, maps, tensors["statistics"], classes, words)
         except KeyError as error:
             raise InputError(f"the calibration lacks {error}.", where=str(path), remedy="Copy it again.") from error
 
@@ -113,7 +150,7 @@ class Calibration:
         reference = reference_vectors(vocabulary, self.classes)
         roles = np.array(vocabulary.roles_of(labels))
         if tuple(labels) == vocabulary.names:  # all is known, thousands of labels in no time
-            return LabelCalibration(self.maps, self.statistics, roles, reference)
+            return self._of_rows(np.arange(len(labels)), self.statistics, roles, reference, vocabulary)
         if not vocabulary.seen:  # a list of one's own is not the wide one, though some of its words stand there
             roles = np.full(len(labels), "unseen")
         rows = np.array([-1 if (row := vocabulary.find_alike(label)) is None else row for label in labels])
@@ -121,7 +158,31 @@ class Calibration:
         statistics = self.statistics[rows]
         trained = roles[~own] == "seen"
         statistics[~own] = background_statistics(self.background, vectors[~own], self.classes, trained)
-        return LabelCalibration(self.maps, statistics, roles, reference)
+        return self._of_rows(rows, statistics, roles, reference, vocabulary)
+
+    def _of_rows(
+        self,
+        rows: Integer[np.ndarray, " L"],
+        statistics: Float32[np.ndarray, "L 2"],
+        roles: np.ndarray,
+        reference: Float32[np.ndarray, "S Q"],
+        vocabulary: Vocabulary,
+    ) -> LabelCalibration:
+        """Labels by their rows of the vocabulary, -1 for what is not in it."""
+        plain = LabelCalibration(self.maps, statistics, roles, reference)
+        if self.words is None:
+            return plain
+        known = self.words
+        offsets = np.where(rows >= 0, known.offsets[rows], np.float32(known.other_offset))
+        kinds = []
+        for label in np.unique(known.kinds[:, 0]):
+            of_it = known.kinds[known.kinds[:, 0] == label, 1]
+            if len(columns := np.flatnonzero(rows == label)):
+                its = np.array(vocabulary.roles)[of_it]
+                queries = scoring_vectors(vocabulary.vectors[of_it], self.classes, its == "seen")
+                inner = LabelCalibration(self.maps, self.statistics[of_it], its, reference, known.offsets[of_it])
+                kinds.append((columns, queries, inner))
+        return replace(plain, offsets=offsets, kinds=tuple(kinds), words=known)
 
 
 @dataclass(frozen=True)
@@ -133,12 +194,18 @@ class LabelCalibration:
         statistics: (L, 2) mean and deviation of each label over the background.
         roles: (L,) of each label.
         reference: (S, Q) scoring vectors of all labels trained on, so that the other labels asked for change nothing.
+        offsets: (L,) added to the weighted sums; none when None.
+        kinds: columns of a label, the scoring vectors of its kinds, and their calibration.
+        words: gives the familiarity of a picture.
     """
 
     maps: dict[Role, MonotoneMap]
     statistics: Float32[np.ndarray, "L 2"]
     roles: np.ndarray
     reference: Float32[np.ndarray, "S Q"]
+    offsets: Float32[np.ndarray, " L"] | None = None
+    kinds: tuple[tuple[Integer[np.ndarray, " k"], Float32[np.ndarray, "n Q"], LabelCalibration], ...] = ()
+    words: WordKnowledge | None = None
 
     @cached_property
     def _columns(self) -> dict[Role, Integer[np.ndarray, " K"]]:
@@ -151,8 +218,12 @@ class LabelCalibration:
         found = np.empty(scores.shape)
         for role, columns in self._columns.items():
             its = self.maps[role]
-            found[:, columns] = its(features[:, columns].reshape(-1, len(FEATURES))).reshape(len(scores), -1)
-        return found
+            offsets = 0.0 if self.offsets is None else np.tile(self.offsets[columns], len(scores))
+            found[:, columns] = its(features[:, columns].reshape(-1, len(FEATURES)), offsets).reshape(len(scores), -1)
+        for columns, queries, its_kinds in self.kinds:
+            of_kinds = its_kinds.probabilities(records, score_records(records, queries)[0]).max(axis=1)
+            found[:, columns] = np.maximum(found[:, columns], of_kinds[:, None])
+        return found if self.words is None else found * self.words.familiarity(records)[:, None]
 
 
 def reference_vectors(vocabulary: Vocabulary, classes: ClassAffinity | None) -> Float32[np.ndarray, "S Q"]:

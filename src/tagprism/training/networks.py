@@ -243,7 +243,16 @@ def empty_class_columns(model: ModelTable, dimension: int, seen: int) -> ClassCo
     """The class columns of a recipe without their numbers, to load them into; None where it wants none."""
     if not model.class_columns:
         return None
-    return ClassColumns(CLASSES, dimension, min(model.class_columns_rank, CLASSES), seen, weight=model.class_columns)
+    return ClassColumns(
+        CLASSES,
+        dimension,
+        min(model.class_columns_rank, CLASSES),
+        seen,
+        weight=model.class_columns,
+        trained=model.class_columns_trained,
+        sharpness=model.class_columns_sharpness,
+        power=model.class_columns_power,
+    )
 
 
 def _descriptions(*, detailed: bool) -> list[str]:

@@ -212,8 +212,8 @@ def _read_words(part: SpacePart, encoder: LabelEncoder, names: Sequence[str], pr
 
 @cache
 def _open_encoder(folder: Path) -> LabelEncoder:
-    """One object per folder, so that it remembers the class definitions from one run of a comparison to the next."""
-    return open_encoder(folder)
+    """One object per folder; its vectors of class definitions and vocabularies are kept on disk."""
+    return open_encoder(folder, cached=True)
 
 
 def make_preprocess(recipe: Recipe, backbone: Backbone) -> Preprocess:

@@ -51,6 +51,15 @@ class ModelTable(_Table):
         default=0.0, ge=0, description="weight of the backbone's own classes beside the trained score"
     )
     class_columns_rank: int = Field(default=192, ge=1, description="directions of the class-label affinities kept")
+    class_columns_trained: float = Field(
+        default=0.25, ge=0, le=1, description="weight of the class columns for seen labels; for others it is 1"
+    )
+    class_columns_sharpness: float = Field(
+        default=5.0, gt=0, le=50, description="how fast a class counts less for a label that means something else"
+    )
+    class_columns_power: float = Field(
+        default=1.0, gt=0, le=4, description="of the evidence for a class; below 1 a faint one counts more"
+    )
     standardise: bool = Field(default=True, description="scores standardised per image over the seen labels")
     image_size: int | None = Field(default=None, ge=16, description="pixels a side; the backbone's own when absent")
     resize: Literal["squash", "crop", "pad"] | None = Field(

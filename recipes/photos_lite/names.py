@@ -1,0 +1,35 @@
+"""The names that photos-lite is asked for on photos that it does not know, and which of its labels say the same."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from hashlib import sha256
+
+from tagprism.labels.phrases import variants
+
+CAPTIONS = "coco_captions/"
+_COCO = """person bicycle car motorcycle airplane bus train truck boat traffic_light fire_hydrant stop_sign
+parking_meter bench bird cat dog horse sheep cow elephant bear zebra giraffe backpack umbrella handbag tie suitcase
+frisbee skis snowboard sports_ball kite baseball_bat baseball_glove skateboard surfboard tennis_racket bottle wine_glass
+cup fork knife spoon bowl banana apple sandwich orange broccoli carrot hot_dog pizza donut cake chair couch potted_plant
+bed dining_table toilet tv laptop mouse remote keyboard cell_phone microwave oven toaster sink refrigerator book clock
+vase scissors teddy_bear hair_drier toothbrush"""
+COCO = [name.replace("_", " ") for name in _COCO.split()]
+_SAME = """train railroad locomotive / horse mare foal / boat sailboat ship / airplane plane jet prop aircraft airliner
+/ bicycle bike / bear grizzly / elephant tusk / motorcycle motor / couch sofa / tv television / cell_phone phone / tie
+necktie / surfboard board surfing surfer / skis skiing skier / snowboard snowboarder snowboarding / skateboard
+skateboarder skateboarding / refrigerator fridge / donut doughnut / dog puppy / cat kitten / tennis_racket racket
+/ baseball_bat bat / laptop computer / person people man woman"""
+_GROUPS = [{word.replace("_", " ") for word in group.split()} for group in _SAME.split("/")]
+
+
+def place(name: str) -> float:
+    """A number in 0..1 that a name always has."""
+    return int(sha256(f"photos-lite 0 {name}".encode()).hexdigest()[:12], 16) / 16**12
+
+
+def same(name: str, labels: Iterable[str]) -> set[str]:
+    """Labels that say the same as a name: its spellings, what stands beside it above, and phrases with such a word."""
+    words = {name}.union(*(group for group in _GROUPS if name in group))
+    spelt = {spelling for word in words for spelling in variants(word)}
+    return {label for label in labels if any(variants(part) & spelt for part in (label, *label.split()))}

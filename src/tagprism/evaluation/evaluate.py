@@ -23,6 +23,7 @@ from tagprism.evaluation.scores import streamed_scores
 from tagprism.evaluation.streaming import evaluate_records, evaluate_scores
 from tagprism.evaluation.table import as_text, comparison_table, lay_out
 from tagprism.images.digests import digest_pictures
+from tagprism.labels.vocabulary import groups_of
 from tagprism.progress import Progress, silent
 from tagprism.provenance import made_with
 from tagprism.tagging.tagger import Tagger, load
@@ -57,6 +58,7 @@ class Result:
         provenance: what the result comes from: model, data, split, versions.
         records: of the N pictures; None for scores.
         queries: (L, Q) scoring vectors of the labels; None for scores.
+        best_rows: of the model's scores, as `score_records` takes it.
         calibration: how well the probabilities hold, for `unseen` and `seen` labels; empty without a calibration.
     """
 
@@ -71,6 +73,7 @@ class Result:
     provenance: Mapping[str, Any]
     records: Records | None = None
     queries: Float32[np.ndarray, "L Q"] | None = None
+    best_rows: int = 1
     calibration: Mapping[str, Reliability] = field(default_factory=dict)
 
     def to_json(self) -> dict[str, Any]:
@@ -182,8 +185,9 @@ def _evaluate_model(
     )
     if not protocol.allow_leak:
         check_leak(*leak)
-    vectors = tagger.embed(names)
-    queries = tagger.scoring_vectors_of(names, vectors)
+    vectors, owners = tagger.embed_apart(names)
+    queries = tagger.scoring_vectors_of([names[at] for at in owners], vectors)
+    groups = None if len(vectors) == len(names) else groups_of(np.bincount(owners).tolist())
     usable, records, skipped = [], [], []
     for at, outcome, _ in tagger.records(files, progress=progress):
         if isinstance(outcome, PictureError):
@@ -205,6 +209,8 @@ def _evaluate_model(
         label_encoder=" + ".join(config.encoders) or str(config.provenance.get("label_vectors", "")),
         leak=protocol.allow_leak and bool(find_leak(*leak)),
         nearest=nearest_pictures(stacked.rows, protocol.neighbours) if protocol.neighbours else None,
+        groups=groups,
+        best_rows=tagger.best_rows,
     )
     origin = {"model": config.provenance, "bundle": tagger.bundle.digest, **provenance, "engine": "onnx"}
     return Result(
@@ -218,7 +224,8 @@ def _evaluate_model(
         tuple(skipped),
         origin | {"vocabulary": tagger.vocabulary.digest},
         stacked,
-        queries,
+        tagger.scoring_vectors(names),
+        tagger.best_rows,
         _reliability(tagger, names, vectors, unseen, stacked, targets, protocol.unknown_for(table.kind)),
     )
 
@@ -237,7 +244,7 @@ def _reliability(
         return {}
     calibrated = tagger.calibration.of_labels(names, vectors, tagger.vocabulary)
     probabilities = calibrated.probabilities(
-        records, streamed_scores(records, tagger.scoring_vectors_of(names, vectors))
+        records, streamed_scores(records, tagger.scoring_vectors_of(names, vectors), best_rows=tagger.best_rows)
     )
     policy = of_rankings(unknown)
     known = (targets >= 0) | (policy == "negative")

@@ -11,8 +11,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
+from jaxtyping import Float32
 
 from tagprism.errors import InputError, PictureError
+from tagprism.labels.vocabulary import Groups, groups_of
 from tagprism.search.collection import Collection
 from tagprism.search.contract import Filter, Index, Picture, meets
 from tagprism.search.likely import least_likely
@@ -35,6 +37,7 @@ from tagprism.search.query import (
 )
 from tagprism.search.similar import Example, likeness
 from tagprism.search.threshold import Ranking, Search, filter_logits, still_held
+from tagprism.tagging.tagger import Tagger
 from tagprism.tagging.tags import LabelRanker, Tag
 
 _PAGE = 1000
@@ -129,11 +132,13 @@ def find(
         found = _newest(index, where, rest, offset + limit, tagged, only)[offset:]
         return Results(with_own(found, own), exact=True)
     tagger, label_logits = collection.tagger, collection.label_logits
-    vectors = tagger.scoring_vectors(labels) if labels else np.empty((0, index.info().width), np.float32)
+    vectors, groups = _scoring(tagger, labels) if labels else (np.empty((0, index.info().width), np.float32), None)
     likely = likeness(like, tagger, label_logits) if like is not None else None
     by_label = {column: said for column, label in enumerate(labels) if (said := own.of_label(label))}
     copies = frozenset(one.id for one in own.with_digests([like.digest])) if like and like.digest else frozenset()
-    search = Search(index, where, rest, labels, vectors, likely, label_logits, by_label, tagged, only, copies, exact)
+    search = Search(
+        index, where, rest, labels, vectors, likely, label_logits, by_label, tagged, only, copies, exact, groups
+    )
     own_path = like.path if like is not None else None  # the example itself is not shown
     wanted = offset + limit if own_path is None else offset + limit + 1
     ranking = search.best_smoothed(wanted, neighbours) if neighbours else search.best(wanted, budget)
@@ -147,6 +152,13 @@ def find(
     info = index.info()
     as_added = info.exact or (exact and info.storage == "float32")
     return Results(with_own(found, own), exact=as_added and ranking.is_proven and not neighbours)
+
+
+def _scoring(tagger: Tagger, labels: Sequence[str]) -> tuple[Float32[np.ndarray, "V Q"], Groups | None]:
+    """Scoring vectors of labels, and which are whose where some have several."""
+    vectors, owners = tagger.embed_apart(labels)
+    groups = None if len(vectors) == len(labels) else groups_of(np.bincount(owners).tolist())
+    return tagger.scoring_vectors_of([labels[at] for at in owners], vectors), groups
 
 
 def _without(ranking: Ranking, index: Index, path: str) -> Ranking:

@@ -65,12 +65,14 @@ class Calibration:
         statistics: (L, 2) mean and deviation of the vocabulary's labels over the background, so that using it costs
             nothing.
         classes: affinities of labels to the classes of the bundle's class columns; None where it has none.
+        best_rows: of the bundle's scores, as `score_records` takes it.
     """
 
     background: Records
     maps: dict[Role, MonotoneMap]
     statistics: Float32[np.ndarray, "L 2"]
     classes: ClassAffinity | None = None
+    best_rows: int = 1
 
     def save(self, path: Path) -> None:
         """Write it, whole or not at all."""
@@ -80,7 +82,7 @@ class Calibration:
         write_tensors(path, _KIND, _VERSION, {"features": list(FEATURES)}, tensors)
 
     @classmethod
-    def load(cls, path: Path, dimension: int, classes: ClassAffinity | None = None) -> Calibration:
+    def load(cls, path: Path, dimension: int, classes: ClassAffinity | None = None, best_rows: int = 1) -> Calibration:
         """Read what `save` wrote; D and the class affinities are the bundle's and stored elsewhere.
 
         Raises:
@@ -96,7 +98,7 @@ class Calibration:
                 background = Records.from_copies(tensors["background"], dimension)
             else:
                 background = Records(tensors["rows"], tensors["shared"])
-            return cls(background, maps, tensors["statistics"], classes)
+            return cls(background, maps, tensors["statistics"], classes, best_rows)
         except KeyError as error:
             raise InputError(f"the calibration lacks {error}.", where=str(path), remedy="Copy it again.") from error
 
@@ -114,13 +116,15 @@ class Calibration:
         reference = scoring_vectors(known, self.classes, np.ones(len(known), bool))
         roles = np.array(vocabulary.roles_of(labels))
         if tuple(labels) == vocabulary.names:  # all is known, thousands of labels in no time
-            return LabelCalibration(self.maps, self.statistics, roles, reference)
+            return LabelCalibration(self.maps, self.statistics, roles, reference, self.best_rows)
         rows = np.array([-1 if (row := vocabulary.find_alike(label)) is None else row for label in labels])
         own = (vocabulary.vectors[rows] == vectors).all(axis=1) & (rows >= 0)  # other spelling, other vector
         statistics = self.statistics[rows]
         trained = roles[~own] == "seen"
-        statistics[~own] = background_statistics(self.background, vectors[~own], self.classes, trained)
-        return LabelCalibration(self.maps, statistics, roles, reference)
+        statistics[~own] = background_statistics(
+            self.background, vectors[~own], self.classes, trained, best_rows=self.best_rows
+        )
+        return LabelCalibration(self.maps, statistics, roles, reference, self.best_rows)
 
 
 @dataclass(frozen=True)
@@ -132,12 +136,14 @@ class LabelCalibration:
         statistics: (L, 2) mean and deviation of each label over the background.
         roles: (L,) of each label.
         reference: (S, Q) scoring vectors of all labels trained on, so that the other labels asked for change nothing.
+        best_rows: as in `Calibration`.
     """
 
     maps: dict[Role, MonotoneMap]
     statistics: Float32[np.ndarray, "L 2"]
     roles: np.ndarray
     reference: Float32[np.ndarray, "S Q"]
+    best_rows: int = 1
 
     @cached_property
     def _columns(self) -> dict[Role, Integer[np.ndarray, " K"]]:
@@ -146,7 +152,9 @@ class LabelCalibration:
 
     def probabilities(self, records: Records, scores: Float32[np.ndarray, "B L"]) -> Float64[np.ndarray, "B L"]:
         """Probabilities (B, L) of the labels' scores on records, in 0..1."""
-        features = pair_features(records, scores, self.statistics, self.reference)  # (B, L, F)
+        features = pair_features(
+            records, scores, self.statistics, self.reference, best_rows=self.best_rows
+        )  # (B, L, F)
         found = np.empty(scores.shape)
         for role, columns in self._columns.items():
             its = self.maps[role]
@@ -159,9 +167,11 @@ def pair_features(
     scores: Float32[np.ndarray, "B L"],
     statistics: Float32[np.ndarray, "L 2"],
     reference: Float32[np.ndarray, "S Q"],
+    *,
+    best_rows: int = 1,
 ) -> Float32[np.ndarray, "B L F"]:
     """What a probability depends on, `FEATURES` of every (picture, label) pair; the first two rise with the score."""
-    best = score_records(records, reference)[0].max(axis=1)  # (B,)
+    best = score_records(records, reference, best_rows=best_rows)[0].max(axis=1)  # (B,)
     deviations = (scores - statistics[:, 0]) / statistics[:, 1]
     return np.stack([deviations, scores, np.broadcast_to(best[:, None], scores.shape)], axis=-1)
 
@@ -171,12 +181,14 @@ def background_statistics(
     vectors: Float32[np.ndarray, "L D"],
     classes: ClassAffinity | None = None,
     trained: Bool[np.ndarray, " L"] | None = None,
+    *,
+    best_rows: int = 1,
 ) -> Float32[np.ndarray, "L 2"]:
     """Mean and deviation (at least 0.001) of labels' scores over background pictures; see `scoring_vectors`."""
     found = np.empty((len(vectors), 2), np.float32)
     for start in range(0, len(vectors), _CHUNK):
         rows = slice(start, start + _CHUNK)
         of_these = scoring_vectors(vectors[rows], classes, None if trained is None else trained[rows])
-        scores, _ = score_records(background, of_these)
+        scores, _ = score_records(background, of_these, best_rows=best_rows)
         found[rows] = np.stack([scores.mean(axis=0), np.maximum(scores.std(axis=0), _LEAST_DEVIATION)], axis=1)
     return found

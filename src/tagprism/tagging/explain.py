@@ -78,9 +78,10 @@ class Explainer:
         self.tagger, self.grid = tagger, tagger.bundle.places
         self._spellings = {group[0]: group for group in label_spellings(labels, tagger.vocabulary)}
         words = list(dict.fromkeys(word for group in self._spellings.values() for word in group))
-        self._rows = {word: row for row, word in enumerate(words)}
-        self._vectors = tagger.embed(words)
-        self._scoring_vectors = tagger.scoring_vectors_of(words, self._vectors)
+        self._vectors, places = tagger.embed_apart(words)
+        self._words = [words[place] for place in places]
+        self._rows = {word: np.flatnonzero(places == place) for place, word in enumerate(words)}
+        self._scoring_vectors = tagger.scoring_vectors_of(self._words, self._vectors)
 
     def explain(
         self,
@@ -110,13 +111,15 @@ class Explainer:
 
     def _explain_tag(self, name: str, record: Records, places: Float32[np.ndarray, "P M D"]) -> TagExplanation:
         spellings = self._spellings[name]
-        rows = [self._rows[word] for word in spellings]
+        rows = np.concatenate([self._rows[word] for word in spellings])
         vectors, scoring_vectors = self._vectors[rows], self._scoring_vectors[rows]  # (S, D), (S, Q)
-        scores, winners = (array[0] for array in score_records(record, scoring_vectors))
+        k = self.tagger.best_rows
+        scores, winners = (array[0] for array in score_records(record, scoring_vectors, best_rows=k))
         best = int(np.argmax(scores))
         score, winner = float(scores[best]), int(winners[best])
-        shares = (places[:, winner] @ vectors[best]).reshape(self.grid)
+        won = [winner] if k == 1 else np.argsort(-(record.rows[0] @ vectors[best]), kind="stable")[:k]
+        shares = (places[:, won].mean(axis=1) @ vectors[best]).reshape(self.grid)
         rest = score - float(shares.sum(dtype=np.float64))
         without = float(record.shared[0] @ scoring_vectors[best][len(vectors[best]) :])
         each = tuple(map(float, record.rows[0] @ vectors[best] + without))
-        return TagExplanation(name, spellings[best], score, winner, each, shares, rest)
+        return TagExplanation(name, self._words[rows[best]], score, winner, each, shares, rest)

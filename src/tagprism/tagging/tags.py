@@ -135,11 +135,14 @@ class LabelRanker:
         spellings = label_spellings(labels, tagger.vocabulary)
         self.names = tuple(group[0] for group in spellings)
         flat = [spelling for group in spellings for spelling in group]
-        vectors = tagger.embed(flat, progress=progress)
+        vectors, places = tagger.embed_apart(flat, progress=progress)
+        flat = [flat[place] for place in places]
         self._scoring_vectors = tagger.scoring_vectors_of(flat, vectors)
+        self._best_rows = tagger.best_rows
         calibration = tagger.calibration
         self._calibrated = calibration.of_labels(flat, vectors, tagger.vocabulary) if calibration is not None else None
-        sizes = np.array([len(group) for group in spellings])
+        of_spelling = np.repeat(np.arange(len(spellings)), [len(group) for group in spellings])
+        sizes = np.bincount(of_spelling[places])
         self._starts = None if sizes.max() == 1 else np.concatenate([[0], np.cumsum(sizes[:-1])])  # (L,)
 
     def best(
@@ -150,7 +153,7 @@ class LabelRanker:
         The least probability is for a model that has them, the least score for one that has none.
         """
         at_least = min_score if self._calibrated is None else min_probability
-        scores, winners = score_records(records, self._scoring_vectors)
+        scores, winners = score_records(records, self._scoring_vectors, best_rows=self._best_rows)
         chances = None if self._calibrated is None else self._calibrated.probabilities(records, scores)
         if self._starts is not None:
             pairs = [_best_spellings(*of_one, self._starts) for of_one in zip(scores, winners, strict=True)]

@@ -22,6 +22,8 @@ class LabelTable(_Table):
 
     parts: tuple[SpacePart, ...] = Field(default=(SpacePart(encoder="minilm"),), min_length=1)
     reduce: int | None = Field(default=None, ge=1, description="size after reduction; all dimensions when absent")
+    descriptions: str | None = Field(default=None, description="JSON file of sentences for every label")
+    sentences: Literal["mean", "max"] = Field(default="mean", description="how a label's sentences are joined")
 
 
 class ModelTable(_Table):
@@ -32,6 +34,7 @@ class ModelTable(_Table):
     )
     weights: str = Field(default="pretrained", description="pretrained, random, or a .safetensors file")
     vectors: int = Field(default=7, ge=1, description="M, principal vectors per image")
+    best_rows: int = Field(default=1, ge=1, description="a score is the mean of this many best products; 1: maximum")
     prior: float = Field(
         default=0.0, ge=0, description="length of what the backbone's classifier, or CLIP, knows already, in each row"
     )
@@ -52,6 +55,8 @@ class ModelTable(_Table):
     def _fits(self) -> Self:
         if self.class_columns and not self.standardise:
             raise ValueError("class_columns add to standardised scores: set standardise = true, or class_columns = 0")
+        if self.best_rows > self.vectors:
+            raise ValueError(f"best_rows = {self.best_rows} are more than vectors = {self.vectors}")
         return self
 
 

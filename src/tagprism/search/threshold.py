@@ -191,12 +191,8 @@ class Search:
         if best_rows == 1:
             scores = self.index.scores(self._columns, ids.tolist()).T
         else:
-            parts = [
-                score_records(self.index.records(ids[at : at + _AT_ONCE].tolist()), self._columns, best_rows=best_rows)[
-                    0
-                ]
-                for at in range(0, max(len(ids), 1), _AT_ONCE)
-            ]
+            records = (self.index.records(ids[at : at + _AT_ONCE].tolist()) for at in range(0, len(ids) or 1, _AT_ONCE))
+            parts = [score_records(some, self._columns, best_rows=best_rows)[0] for some in records]
             scores = np.concatenate(parts)
         return scores if self.groups is None else np.stack([scores[:, its].max(axis=1) for its in self._vectors_of], 1)
 

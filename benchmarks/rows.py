@@ -124,6 +124,8 @@ def measure(data: Data, form: dict[str, str], recipe: Recipe, epochs: int, seed:
             optimiser.step()
             schedule.step()
     with torch.inference_mode():
+        if rank := int(form.get("rank", 0)):
+            head.weight.copy_(low_rank(head.weight, data.train, rank))
         matrices = torch.cat(
             [rows(*one) for one in zip(data.test.split(BATCH), data.prior_test.split(BATCH), strict=True)]
         )
@@ -137,6 +139,14 @@ def measure(data: Data, form: dict[str, str], recipe: Recipe, epochs: int, seed:
             "gzsl": labelled(scores, data.wanted),
         }
         return found | {"cosine": float(cosine(matrices)), "used": float(used), "seconds": time.perf_counter() - began}
+
+
+def low_rank(weight: Tensor, features: Tensor, rank: int) -> Tensor:
+    """The stack of rows kept in its strongest directions: a record is then `rank` numbers and the prior."""
+    strengths, axes = torch.linalg.eigh(features.mT @ features / len(features))
+    root = axes * strengths.clamp_min(0).sqrt()
+    directions = torch.linalg.svd(weight @ root, full_matrices=False)[0][:, :rank]
+    return directions @ (directions.mT @ weight)
 
 
 def cosine(matrices: Tensor) -> Tensor:
@@ -159,7 +169,7 @@ def main() -> None:
     parser.add_argument("--split", help="FILE, all of its splits, or FILE#3")
     parser.add_argument("--draw", type=int, default=0, help="draw so many splits")
     parser.add_argument(
-        "--form", action="append", help="M=7 lam=.3 top=1 (k of the soft maximum) at=2 (k in use) repel=.3"
+        "--form", action="append", help="M=7 lam=.3 top=1 (k of the soft maximum) at=2 (k in use) repel=.3 rank=64"
     )
     parser.add_argument("--epochs", type=int, default=10)
     parser.add_argument("--set", action="append", default=[])

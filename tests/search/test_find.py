@@ -264,6 +264,7 @@ def test_a_label_of_several_vectors_is_tagged_searched_and_measured_by_the_best_
     config = json.loads((bundle / CONFIG).read_text())
     digests = config["digests"] | {VOCABULARY: digest_file(bundle / VOCABULARY)}
     (bundle / CONFIG).write_text(json.dumps(config | {"calibration": None, "digests": digests}))
+    (tmp_path / "index").mkdir()
     with closing(create_collection(str(tmp_path / "index"), str(bundle), "float32")) as made:
         fill(made, world.pictures())
         records = made.index.records(list(range(1, 65)))
@@ -293,6 +294,7 @@ def test_a_soft_maximum_ranks_alike_in_tags_search_and_evaluation(world: World, 
     bundle = shutil.copytree(world.run / "bundle", tmp_path / "bundle")
     config = json.loads((bundle / CONFIG).read_text())
     (bundle / CONFIG).write_text(json.dumps(config | {"best_rows": 2}))
+    (tmp_path / "index").mkdir()
     with closing(create_collection(str(tmp_path / "index"), str(bundle), "float32")) as made:
         fill(made, world.pictures())
         records, tagger = made.index.records(list(range(1, 65))), made.tagger

@@ -226,14 +226,13 @@ def _evaluate_model(
         stacked,
         tagger.scoring_vectors(names),
         tagger.best_rows,
-        _reliability(tagger, names, vectors, unseen, stacked, targets, protocol.unknown_for(table.kind)),
+        _reliability(tagger, names, unseen, stacked, targets, protocol.unknown_for(table.kind)),
     )
 
 
 def _reliability(
     tagger: Tagger,
     names: tuple[str, ...],
-    vectors: Float32[np.ndarray, "L D"],
     unseen: Bool[np.ndarray, " L"],
     records: Records,
     targets: Int8[np.ndarray, "N L"],
@@ -242,6 +241,7 @@ def _reliability(
     """How well the probabilities hold over all test pictures, those without any of the labels too."""
     if tagger.calibration is None:
         return {}
+    vectors = tagger.embed(names)
     calibrated = tagger.calibration.of_labels(names, vectors, tagger.vocabulary)
     probabilities = calibrated.probabilities(
         records, streamed_scores(records, tagger.scoring_vectors_of(names, vectors), best_rows=tagger.best_rows)

@@ -154,10 +154,11 @@ def _sentence_encoder(spec: str) -> Path:
         )
     from tagprism.network.sentence_export import Pooling, export_sentence_encoder, stated_pooling  # needs torch
 
-    pooling = option.removeprefix("pooling=") if option else stated_pooling(source)
-    if pooling not in get_args(Pooling):
+    named = option.removeprefix("pooling=") if option else stated_pooling(source)
+    pooling: Pooling | None = next((known for known in get_args(Pooling) if known == named), None)
+    if pooling is None:
         raise InputError(
-            f"`{pooling}` is no pooling." if option else "the folder does not say how it pools its tokens.",
+            f"`{named}` is no pooling." if option else "the folder does not say how it pools its tokens.",
             where=spec,
             remedy=f"Say it after the folder: {HF}{name}?pooling=mean, cls or last, as the encoder was trained.",
         )

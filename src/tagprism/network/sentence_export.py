@@ -74,10 +74,10 @@ def export_sentence_encoder(source: Path, folder: Path, pooling: Pooling) -> int
             from torch's, for each phrase alone, by more than 1e-4.
     """
     network = _network(source)
-    tokenizer = _tokenizer(source, network.config)
+    tokenizer, longest = _tokenizer(source, network.config)
     tokenizer.save(str(folder / TOKENIZER_FILE), pretty=False)
     model = _SentenceVectors(network, pooling).eval()
-    export_text_network(model, folder / MODEL_FILE, int(tokenizer.truncation["max_length"]))
+    export_text_network(model, folder / MODEL_FILE, longest)
     error, dimension = _largest_difference(model, tokenizer, folder / MODEL_FILE)
     if not error <= TOLERANCE:
         raise MachineError(
@@ -113,7 +113,7 @@ def _network(source: Path) -> Any:
     """The encoder of a folder, from safetensors alone; none of its own code is run."""
     here: dict[str, Any] = {"local_files_only": True, "trust_remote_code": False}
     shown = transformers_logging.is_progress_bar_enabled()
-    transformers_logging.disable_progress_bar()
+    transformers_logging.disable_progress_bar()  # type: ignore[no-untyped-call]
     try:
         config = AutoConfig.from_pretrained(source, **here)
         with torch.random.fork_rng(devices=[]):  # building a network draws from the process's generator
@@ -134,22 +134,24 @@ def _network(source: Path) -> Any:
         ) from error
     finally:
         if shown:
-            transformers_logging.enable_progress_bar()
+            transformers_logging.enable_progress_bar()  # type: ignore[no-untyped-call]
     return network.get_encoder() if config.is_encoder_decoder else network
 
 
-def _tokenizer(source: Path, config: Any) -> Tokenizer:
+def _tokenizer(source: Path, config: Any) -> tuple[Tokenizer, int]:
+    """Set to pad, and to truncate to the greatest number of tokens, which is given too."""
     try:
         tokenizer = Tokenizer.from_file(str(source / TOKENIZER_FILE))
     except Exception as error:  # the tokenizers package raises bare Exception
         raise InputError(f"not a readable tokenizer ({error}).", where=str(source / TOKENIZER_FILE)) from error
-    longest = (_json(source / "sentence_bert_config.json") or {}).get("max_seq_length")
+    stated = (_json(source / "sentence_bert_config.json") or {}).get("max_seq_length")
     pad = getattr(config, "pad_token_id", None) or 0
     offset = pad + 1 if "roberta" in config.model_type else 0  # its positions are counted from behind the padding's
     positions = (getattr(config, "max_position_embeddings", None) or _LONGEST) - offset
-    tokenizer.enable_truncation(max_length=min(longest or _LONGEST, positions))
+    longest = int(min(stated or _LONGEST, positions))
+    tokenizer.enable_truncation(max_length=longest)
     tokenizer.enable_padding(pad_id=pad, pad_token=tokenizer.id_to_token(pad))
-    return tokenizer
+    return tokenizer, longest
 
 
 def _json(path: Path) -> Any:

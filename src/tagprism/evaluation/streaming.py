@@ -61,7 +61,7 @@ class _Counts:
 def evaluate_records(
     records: Records,
     names: Sequence[str],
-    vectors: Float[np.ndarray, "L _"],
+    vectors: Float[np.ndarray, "V _"],
     unseen: Bool[np.ndarray, " L"],
     targets: Int8[np.ndarray, "N L"],
     *,

@@ -238,7 +238,7 @@ class LabelSpace:
         vectors = unit_rows(np.concatenate(blocks, axis=1))
         if self._basis is not None:
             vectors = unit_rows(vectors @ self._basis)
-        if unknown := [phrases[of] for of, known in zip(owners, vectors.any(axis=1), strict=True) if not known]:
+        if unknown := [phrases[of] for of in owners[~vectors.any(axis=1)]]:
             raise UnknownPhrasesError({phrase: self._nearest(phrase) for phrase in unknown})
         lacking = {
             phrases[of]: tuple(

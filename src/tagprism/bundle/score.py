@@ -101,7 +101,7 @@ def max_similarity_numpy(
         label_vectors: (V, D) label vectors.
         groups: (L, K) the vectors of each label, by number, the first one again where it has fewer than K; None where
             each label has one, V = L.
-        best_rows: k, at most M: the mean of a vector's k largest products, a soft maximum, in place of the largest.
+        best_rows: k: the mean of a vector's k largest products (M where there are fewer) in place of the largest.
 
     Returns:
         scores (B, L) float32; winners (B, L): the m that won, of the first vector that did and the lowest one on a tie.
@@ -114,7 +114,8 @@ def max_similarity_numpy(
     for m in reversed(range(M)):  # the lowest one has the last word
         np.copyto(winners, m, where=products[:, m] == scores)
     if best_rows > 1:
-        scores = np.partition(products, M - best_rows, axis=1)[:, M - best_rows :].mean(axis=1)
+        others = max(M - best_rows, 0)
+        scores = np.partition(products, others, axis=1)[:, others:].mean(axis=1)
     return best_of_groups(scores, winners, groups)
 
 

@@ -182,4 +182,4 @@ def pooled_recipe(recipe: Recipe) -> Recipe:
 
 def single_vector_recipe(recipe: Recipe) -> Recipe:
     """The same recipe with M = 1."""
-    return recipe.model_copy(update={"model": recipe.model.model_copy(update={"vectors": 1, "best_rows": 1})})
+    return recipe.model_copy(update={"model": recipe.model.model_copy(update={"vectors": 1})})

@@ -31,7 +31,7 @@ def max_similarity(
         label_vectors: (V, D) label vectors of the same float type and device.
         groups: (L, K) the vectors of each label, by number, the first one again where it has fewer than K; None where
             each label has one, V = L.
-        best_rows: k, at most M: the mean of a vector's k largest products, a soft maximum, in place of the largest.
+        best_rows: k: the mean of a vector's k largest products (M where there are fewer) in place of the largest.
 
     Returns:
         scores (B, L): max over m, and over the label's vectors w, of <A_m, w>; winners (B, L) int64: the m that won, of
@@ -55,7 +55,7 @@ def max_similarity(
     products = matrices @ label_vectors.mT  # (B, M, V)
     scores, winners = products.max(dim=1)
     if best_rows > 1:
-        scores = products.topk(best_rows, dim=1).values.mean(dim=1)
+        scores = products.topk(min(best_rows, products.shape[1]), dim=1).values.mean(dim=1)
     if groups is not None:
         scores, best = scores[:, groups].max(dim=2)
         winners = winners[:, groups].gather(2, best[..., None])[..., 0]

@@ -55,8 +55,6 @@ class ModelTable(_Table):
     def _fits(self) -> Self:
         if self.class_columns and not self.standardise:
             raise ValueError("class_columns add to standardised scores: set standardise = true, or class_columns = 0")
-        if self.best_rows > self.vectors:
-            raise ValueError(f"best_rows = {self.best_rows} are more than vectors = {self.vectors}")
         return self
 
 

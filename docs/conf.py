@@ -60,6 +60,7 @@ PAGES = {
     "Look up": [
         "/RESULTS",
         "ablations",
+        "rows",
         "decisions",
         "privacy",
         "licences",

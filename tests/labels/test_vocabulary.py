@@ -143,7 +143,7 @@ def test_files_that_are_no_vocabulary(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="not a tagprism vocabulary file"):
         Vocabulary.load(path)
     write_tensors(path, "vocabulary", 99, {}, {})
-    with pytest.raises(InputError, match=r"vocabulary format 99 is newer than this program reads \(1\)\. Update"):
+    with pytest.raises(InputError, match=r"vocabulary format 99 is newer than this program reads \(2\)\. Update"):
         Vocabulary.load(path)
     write_tensors(path, "vocabulary", 1, {"names": [], "roles": []}, {})
     with pytest.raises(InputError, match="the vocabulary lacks 'aliases'"):
@@ -156,3 +156,27 @@ def test_an_unknown_role_in_a_file_is_refused(tmp_path: Path) -> None:
     write_tensors(path, "vocabulary", 1, header, {"vectors": np.zeros((1, 1), np.float32)})
     with pytest.raises(InputError, match="unknown role `new`; known are seen, unseen, other"):
         Vocabulary.load(path)
+
+
+def test_a_label_may_have_several_vectors(tmp_path: Path) -> None:
+    several = {"dog": np.array([[1, 0], [0, 1], [1, 1]], np.float32), "sea": np.array([[5, 5], [6, 6]], np.float32)}
+    words = vocabulary(several=several)
+    vectors, groups = words.scored()
+    assert vectors.tolist() == [[0, 1], [5, 5], [6, 6], [1, 0], [0, 1], [1, 1]]
+    assert groups is not None and groups.tolist() == [[0, 0, 0], [1, 2, 1], [3, 4, 5]]
+    assert vocabulary().scored()[1] is None and words.scored(["Polar Bear"])[1] is None
+    words.save(tmp_path / "words.safetensors")
+    loaded = Vocabulary.load(tmp_path / "words.safetensors")
+    assert loaded.digest == words.digest != vocabulary().digest
+    np.testing.assert_array_equal(loaded.scored(["sea", "dog"])[0], [[5, 5], [6, 6], [1, 0], [0, 1], [1, 1]])
+    chosen = loaded.select(["dog"])
+    assert list(chosen.several) == ["dog"] and chosen.scored()[0].shape == (3, 2)
+
+
+@pytest.mark.usefixtures("no_type_checks")
+@pytest.mark.parametrize(
+    "several", [{"cat": np.eye(2)}, {"dog": np.ones((2, 3))}, {"dog": np.full((2, 2), np.nan)}, {"dog": np.ones(2)}]
+)
+def test_several_vectors_that_do_not_fit_are_refused(several: dict[str, Any]) -> None:
+    with pytest.raises(InputError, match=r"the vectors of the sentences of `(cat|dog)` do not fit"):
+        vocabulary(several={name: its.astype(np.float32) for name, its in several.items()})

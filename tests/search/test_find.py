@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import shutil
 from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import replace
@@ -11,11 +13,18 @@ from typing import Any
 import numpy as np
 import pytest
 
+from tagprism.bundle.bundle import CONFIG, VOCABULARY
 from tagprism.bundle.neighbours import nearest_pictures
 from tagprism.bundle.record import Records
+from tagprism.datasets.registry import open_dataset
+from tagprism.datasets.splits import load_split
 from tagprism.errors import InputError, PictureError
+from tagprism.evaluation.evaluate import evaluate
 from tagprism.evaluation.scores import score_chunks, streamed_scores
+from tagprism.evaluation.streaming import evaluate_scores
+from tagprism.files import digest_file
 from tagprism.labels.phrases import normalise_phrase
+from tagprism.labels.vocabulary import Vocabulary
 from tagprism.search.collection import Collection, marks_file
 from tagprism.search.contract import Picture
 from tagprism.search.create import create_collection
@@ -24,6 +33,7 @@ from tagprism.search.marks import Said, open_marks
 from tagprism.search.query_error import QueryError
 from tagprism.search.similar import Example
 from tagprism.tagging.calibration import Calibration
+from tagprism.tagging.explain import Explainer
 from tests.small_world import LABELS, World
 
 
@@ -241,3 +251,64 @@ def test_pictures_removed_while_they_are_described_are_left_out(
     monkeypatch.setattr(index, "get", get)
     monkeypatch.setattr(index, "records", records)
     assert [one.picture.id for one in find(collection, "red", limit=4).found] == [expected[0], *expected[2:]]
+
+
+def test_a_label_of_several_vectors_is_tagged_searched_and_measured_by_the_best_of_them(
+    world: World, tmp_path: Path
+) -> None:
+    bundle = shutil.copytree(world.run / "bundle", tmp_path / "bundle")
+    words = Vocabulary.load(bundle / VOCABULARY)
+    own = np.random.default_rng(0).standard_normal((2, 3, words.dimension)).astype(np.float32)
+    several = {"red": own[0] / np.linalg.norm(own[0], axis=1, keepdims=True), "yellow": own[1]}
+    Vocabulary(words.names, words.vectors, words.roles, words.aliases, several).save(bundle / VOCABULARY)
+    config = json.loads((bundle / CONFIG).read_text())
+    digests = config["digests"] | {VOCABULARY: digest_file(bundle / VOCABULARY)}
+    (bundle / CONFIG).write_text(json.dumps(config | {"calibration": None, "digests": digests}))
+    (tmp_path / "index").mkdir()
+    with closing(create_collection(str(tmp_path / "index"), str(bundle), "float32")) as made:
+        fill(made, world.pictures())
+        records = made.index.records(list(range(1, 65)))
+        for label in ("red", "yellow"):
+            scores = np.max([streamed_scores(records, one[None])[:, 0] for one in several[label]], axis=0)
+            found = find(made, label, limit=64)
+            assert [one.picture.id for one in found.found] == (np.argsort(-scores, kind="stable") + 1).tolist()
+            (first,) = find(made, label, limit=1).found
+            assert first.tags[0].score == pytest.approx(scores.max(), abs=1e-5)
+            assert find(made, f"{label} NOT blue", limit=5).exact
+        tagged = made.tagger.tag(world.pictures()[:5], ["red", "blue"])
+        reds = [next(tag.score for tag in row.tags if tag.label == "red") for row in tagged]
+        wanted = [np.max([streamed_scores(records[:5], one[None])[:, 0] for one in several["red"]], axis=0)]
+        np.testing.assert_allclose(reds, wanted[0], atol=1e-4)
+        table = open_dataset(f"tagged:{world.data}")
+        result = evaluate(made.tagger, table, load_split(f"{world.data}/splits.json#0", table))
+    queries = {name: several.get(name, words.vectors[[words.index(name)]]) for name in result.names}
+    assert result.records is not None
+    by_hand = np.stack(
+        [np.max([streamed_scores(result.records, w[None])[:, 0] for w in its], axis=0) for its in queries.values()], 1
+    )
+    expected = evaluate_scores(by_hand, result.names, result.unseen, result.targets)
+    assert result.evaluation.gzsl.labelled.mean_ap == pytest.approx(expected.gzsl.labelled.mean_ap, abs=1e-9)
+
+
+def test_a_soft_maximum_ranks_alike_in_tags_search_and_evaluation(world: World, tmp_path: Path) -> None:
+    bundle = shutil.copytree(world.run / "bundle", tmp_path / "bundle")
+    config = json.loads((bundle / CONFIG).read_text())
+    (bundle / CONFIG).write_text(json.dumps(config | {"best_rows": 2}))
+    (tmp_path / "index").mkdir()
+    with closing(create_collection(str(tmp_path / "index"), str(bundle), "float32")) as made:
+        fill(made, world.pictures())
+        records, tagger = made.index.records(list(range(1, 65))), made.tagger
+        for label in ("red", "orange"):
+            (w,) = tagger.embed([label])
+            products = np.sort(records.rows @ w, axis=1)
+            scores = products[:, -2:].mean(axis=1) + records.shared[:, 0]
+            found = find(made, label, limit=64)
+            assert [one.picture.id for one in found.found] == (np.argsort(-scores, kind="stable") + 1).tolist()
+            assert found.exact and found.found[0].tags[0].score == pytest.approx(scores.max(), abs=1e-5)
+            found = find(made, f"{label} AND circle", limit=3)
+            assert found.exact and len(found.found) == 3
+            tagged = tagger.tag(world.pictures(), [label])
+            np.testing.assert_allclose([row.tags[0].score for row in tagged], scores, atol=1e-4)
+            explained = Explainer(tagger, [label]).explain(world.pictures()[0], [label]).tags[0]
+            assert explained.score == pytest.approx(scores[0], abs=1e-4)
+            assert explained.places.sum() + explained.without_place == pytest.approx(explained.score, abs=1e-4)

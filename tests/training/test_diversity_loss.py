@@ -297,3 +297,33 @@ def test_across_images_of_two_processes_is_that_of_one(tmp_path: Path) -> None:
     for (one, gradient), (other, its) in zip(*parts, strict=True):
         torch.testing.assert_close(one + other, whole.detach())
         torch.testing.assert_close(torch.cat([gradient, its]), matrices.grad)
+
+
+def test_a_label_of_several_vectors_is_ranked_by_the_best_of_them() -> None:
+    torch.manual_seed(0)
+    matrices = torch.randn(4, 3, 5, dtype=torch.float64, requires_grad=True)
+    vectors = torch.randn(6, 5, dtype=torch.float64)
+    groups, means = torch.tensor([[0, 0, 0], [1, 2, 3], [4, 5, 4]]), torch.randn(3, 5, dtype=torch.float64)
+    targets = torch.tensor([[1, 0, 0], [0, 1, 1], [1, 0, 1], [0, 0, 1]])
+    loss = SemanticDiversityLoss(means, None, diversity_weighting=False, sentences=(vectors, groups))
+    scores = torch.stack([(matrices @ vectors[own].mT).amax(dim=(1, 2)) for own in groups], dim=1)
+    wanted = matrices.new_zeros(())
+    for own, target in zip(scores, targets, strict=True):
+        margins = own[target == 0][None] - own[target == 1][:, None]
+        wanted = wanted + functional.softplus(margins).sum() / (target == 1).sum()
+    torch.testing.assert_close(loss(matrices, targets), wanted / 4)
+    (gradient,) = torch.autograd.grad(loss(matrices, targets), matrices)
+    torch.testing.assert_close(gradient, torch.autograd.grad(wanted / 4, matrices)[0])
+
+
+def test_a_soft_maximum_has_the_gradient_of_all_its_rows() -> None:
+    torch.manual_seed(0)
+    matrices = torch.randn(2, 4, 5, dtype=torch.float64, requires_grad=True)
+    vectors, targets = torch.randn(3, 5, dtype=torch.float64), torch.tensor([[1, 0, 0], [0, 1, 0]])
+    loss = SemanticDiversityLoss(vectors, None, diversity_weighting=False, best_rows=2)
+    scores = (matrices @ vectors.mT).sort(dim=1, descending=True).values[:, :2].mean(dim=1)
+    margins = [own[target == 0] - own[target == 1] for own, target in zip(scores, targets, strict=True)]
+    wanted = functional.softplus(torch.cat(margins)).sum() / 2
+    torch.testing.assert_close(loss(matrices, targets), wanted)
+    (gradient,) = torch.autograd.grad(loss(matrices, targets), matrices)
+    torch.testing.assert_close(gradient, torch.autograd.grad(wanted, matrices)[0])

@@ -65,6 +65,7 @@ class BundleConfig(BaseModel):
         dimension: D, length of a label vector and of a record's rows.
         class_columns: R + 1 of the shared numbers of a record (`bundle.score`), 0 for none.
         standardised: whether scores are comparable between images.
+        best_rows: a label's score is the mean of this many of its best products with rows; 1 is the maximum.
         preprocess: settings of `images.Preprocess`.
         encoders: encoder name of each part of the label space -> folder below `text/`, which may be absent.
         encoder_digests: encoder name -> digest of its source, by which an encoder elsewhere is found or refused.
@@ -87,6 +88,7 @@ class BundleConfig(BaseModel):
     dimension: Annotated[int, Field(ge=1, le=1 << 16)]
     class_columns: Annotated[int, Field(ge=0, le=1 << 16)] = 0
     standardised: bool
+    best_rows: Annotated[int, Field(ge=1, le=4096)] = 1
     preprocess: dict[str, Any]
     encoders: dict[_Folder, _Folder]
     encoder_digests: dict[_Folder, _Digest] = {}

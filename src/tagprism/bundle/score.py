@@ -1,5 +1,7 @@
 """The score of a label for a picture's record: `max_m <A_m / sd, w> + <c, v>`. Knows only arrays.
 
+A bundle may have a soft maximum, the mean of the k largest products (`best_rows`), in place of the largest one.
+
 A label's scoring vector is `(w, v)`: its label vector, and what it makes of the picture's shared numbers c. The class
 columns among these (`network.class_columns`) count less for labels that were trained on.
 """
@@ -93,16 +95,23 @@ def scoring_vectors(
 
 
 def max_similarity_numpy(
-    matrices: Float[np.ndarray, "B M D"], label_vectors: Float[np.ndarray, "L D"]
+    matrices: Float[np.ndarray, "B M D"],
+    label_vectors: Float[np.ndarray, "V D"],
+    groups: Integer[np.ndarray, "L K"] | None = None,
+    *,
+    best_rows: int = 1,
 ) -> tuple[Float32[np.ndarray, "B L"], Integer[np.ndarray, "B L"]]:
     """Score every label against every image's embedding matrix in numpy, as `network.embedding_matrix` does in torch.
 
     Args:
         matrices: (B, M, D) embedding matrices, or the rows of records; float16 is widened.
-        label_vectors: (L, D) label vectors.
+        label_vectors: (V, D) label vectors.
+        groups: (L, K) the vectors of each label, by number, the first one again where it has fewer than K; None where
+            each label has one, V = L.
+        best_rows: k: the mean of a vector's k largest products (M where there are fewer) in place of the largest.
 
     Returns:
-        scores (B, L) float32; winners (B, L): the m that won, the lowest one on a tie.
+        scores (B, L) float32; winners (B, L): the m that won, of the first vector that did and the lowest one on a tie.
 
     Source: arXiv 2105.05926, section 3.1.
     """
@@ -111,7 +120,23 @@ def max_similarity_numpy(
     winners = np.zeros(scores.shape, np.uint8 if M <= 256 else np.int64)
     for m in reversed(range(M)):  # the lowest one has the last word
         np.copyto(winners, m, where=products[:, m] == scores)
-    return scores, winners
+    if best_rows > 1:
+        others = max(M - best_rows, 0)
+        scores = np.partition(products, others, axis=1)[:, others:].mean(axis=1)
+    return best_of_groups(scores, winners, groups)
+
+
+def best_of_groups(
+    scores: Float32[np.ndarray, "B V"],
+    winners: Integer[np.ndarray, "B V"],
+    groups: Integer[np.ndarray, "L K"] | None,
+) -> tuple[Float32[np.ndarray, "B L"], Integer[np.ndarray, "B L"]]:
+    """Of scores and winners of vectors, those of each label's best vector, the first one on a tie."""
+    if groups is None:
+        return scores, winners
+    best = scores[:, groups].argmax(axis=2)[..., None]  # (B, L, 1)
+    found = (np.take_along_axis(array[:, groups], best, axis=2)[..., 0] for array in (scores, winners))
+    return next(found), next(found)
 
 
 def _products(
@@ -130,24 +155,32 @@ def _products(
 def largest_similarity(
     matrices: Shaped[np.ndarray, "B M D"], label_vectors: Float[np.ndarray, "L D"]
 ) -> Float32[np.ndarray, "B L"]:
-    """The scores of `max_similarity_numpy` alone, in less time; numbers of any kind are widened to float32."""
+    """The largest products alone, in less time; numbers of any kind are widened to float32.
+
+    They are the scores of `max_similarity_numpy`, and never below those of a soft maximum.
+    """
     return _products(matrices, label_vectors)[1]
 
 
 def score_records(
-    records: Records, scoring_vectors: Float[np.ndarray, "L Q"]
+    records: Records,
+    scoring_vectors: Float[np.ndarray, "V Q"],
+    groups: Integer[np.ndarray, "L K"] | None = None,
+    *,
+    best_rows: int = 1,
 ) -> tuple[Float32[np.ndarray, "B L"], Integer[np.ndarray, "B L"]]:
     """Score every label on every picture's record.
 
     Args:
         records: of B pictures; float16 is widened.
-        scoring_vectors: (L, D + S) of the labels.
+        scoring_vectors: (V, D + S) of the labels.
+        groups, best_rows: as for `max_similarity_numpy`.
 
     Returns:
         scores (B, L) float32, comparable between pictures; winners (B, L): the m that won, the lowest one on a tie.
     """
     D = records.rows.shape[2]
-    scores, winners = max_similarity_numpy(records.rows, scoring_vectors[:, :D])
+    scores, winners = max_similarity_numpy(records.rows, scoring_vectors[:, :D], best_rows=best_rows)
     shared = records.shared.astype(np.float32, copy=False)
     scores += shared @ scoring_vectors[:, D:].astype(np.float32, copy=False).T
-    return scores, winners
+    return best_of_groups(scores, winners, groups)

@@ -36,6 +36,7 @@ from tagprism.files import digest_json
 from tagprism.images.digests import digest_pictures
 from tagprism.images.preprocess import Preprocess
 from tagprism.images.stored import PictureFile
+from tagprism.labels.vocabulary import Groups, owners_of
 from tagprism.network.backbones import FeatureNetwork
 from tagprism.network.embedding_matrix import Standardiser
 from tagprism.network.onnx_backbone import OnnxBackbone
@@ -132,10 +133,13 @@ class Experiment:
         features = self.test_features(prepared.backbone, prepared.preprocess)
         records = network.records(features.vectors)
         trained = ~self.unseen | supervised
-        vectors = prepared.vocabulary.select(self.names).vectors
-        queries = scoring_vectors(vectors, network.class_affinity, trained)
+        vectors, groups = prepared.vocabulary.scored(self.names)
+        owners = np.arange(len(vectors)) if groups is None else owners_of(groups)
+        queries = scoring_vectors(vectors, network.class_affinity, trained[owners])
         nearest = nearest_pictures(records.rows, neighbours) if neighbours else None
-        return self._measure(records, queries, features.rows, _encoders(prepared), nearest)
+        return self._measure(
+            records, queries, features.rows, _encoders(prepared), nearest, groups, recipe.model.best_rows
+        )
 
     def _fitted_head(self, prepared: Prepared) -> torch.nn.Module:
         """Train, or take the head of an earlier recipe that differs in its name and in what is done after it alone."""
@@ -231,6 +235,8 @@ class Experiment:
         rows: Int64[np.ndarray, " N"],
         label_encoder: str,
         nearest: Int64[np.ndarray, "N k"] | None = None,
+        groups: Groups | None = None,
+        best_rows: int = 1,
     ) -> Evaluation:
         """Measure records of those test pictures that can be used, `rows`."""
         return evaluate_records(
@@ -243,6 +249,8 @@ class Experiment:
             unknown=self.unknown,
             label_encoder=label_encoder,
             nearest=nearest,
+            groups=groups,
+            best_rows=best_rows,
         )
 
 

@@ -155,8 +155,8 @@ def authors_recipe(recipe: Recipe) -> Recipe:
     Backbone, pixels, M, schedule and seed stay: on frozen features the authors' own schedule has no counterpart.
     The encoder is the first one without a template (a table of word vectors, as theirs), else the first.
     """
-    plain = next((part for part in recipe.labels.parts if part.template == "{}"), recipe.labels.parts[0])
-    ours = ("prior", "class_columns", "class_columns_rank", "rows_from")
+    plain = next((part for part in recipe.labels.parts if part.templates == ("{}",)), recipe.labels.parts[0])
+    ours = ("prior", "class_columns", "class_columns_rank", "rows_from", "best_rows")
     plain_model = {name: ModelTable.model_fields[name].default for name in ours} | {"standardise": False}
     return recipe.model_copy(
         update={

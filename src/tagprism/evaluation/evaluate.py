@@ -26,6 +26,7 @@ from tagprism.evaluation.streaming import evaluate_records, evaluate_scores
 from tagprism.evaluation.table import as_text, comparison_table, lay_out
 from tagprism.images.digests import digest_pictures
 from tagprism.images.stored import PictureFile, reading_order
+from tagprism.labels.vocabulary import groups_of
 from tagprism.progress import Progress, silent
 from tagprism.provenance import made_with
 from tagprism.tagging.tagger import Tagger, load
@@ -60,6 +61,7 @@ class Result:
         provenance: what the result comes from: model, data, split, versions.
         records: of the N pictures; None for scores.
         queries: (L, Q) scoring vectors of the labels; None for scores.
+        best_rows: of the model's scores, as `score_records` takes it.
         calibration: how well the probabilities hold, for `unseen` and `seen` labels; empty without a calibration.
     """
 
@@ -74,6 +76,7 @@ class Result:
     provenance: Mapping[str, Any]
     records: Records | None = None
     queries: Float32[np.ndarray, "L Q"] | None = None
+    best_rows: int = 1
     calibration: Mapping[str, Reliability] = field(default_factory=dict)
 
     def to_json(self) -> dict[str, Any]:
@@ -207,8 +210,9 @@ def _evaluate_model(
     )
     if not protocol.allow_leak:
         check_leak(*leak)
-    vectors = tagger.embed(names)
-    queries = tagger.scoring_vectors_of(names, vectors)
+    vectors, owners = tagger.embed_apart(names)
+    queries = tagger.scoring_vectors_of([names[at] for at in owners], vectors)
+    groups = None if len(vectors) == len(names) else groups_of(np.bincount(owners).tolist())
     order = reading_order(files)
     read = tagger.records([files[at] for at in order], progress=progress)
     outcomes = sorted(((order[place], outcome) for place, outcome, _ in read), key=lambda one: one[0])
@@ -229,6 +233,8 @@ def _evaluate_model(
         label_encoder=" + ".join(config.encoders) or str(config.provenance.get("label_vectors", "")),
         leak=protocol.allow_leak and bool(find_leak(*leak)),
         nearest=nearest_pictures(stacked.rows, protocol.neighbours) if protocol.neighbours else None,
+        groups=groups,
+        best_rows=tagger.best_rows,
     )
     origin = {"model": config.provenance, "bundle": tagger.bundle.digest, **provenance, "engine": "onnx"}
     origin |= {"views": tagger.bundle.views, "device": device_in_use()}
@@ -243,15 +249,15 @@ def _evaluate_model(
         tuple(skipped),
         origin | {"vocabulary": tagger.vocabulary.digest},
         stacked,
-        queries,
-        _reliability(tagger, names, vectors, unseen, stacked, targets, protocol.unknown_for(table.kind)),
+        tagger.scoring_vectors(names),
+        tagger.best_rows,
+        _reliability(tagger, names, unseen, stacked, targets, protocol.unknown_for(table.kind)),
     )
 
 
 def _reliability(
     tagger: Tagger,
     names: tuple[str, ...],
-    vectors: Float32[np.ndarray, "L D"],
     unseen: Bool[np.ndarray, " L"],
     records: Records,
     targets: Int8[np.ndarray, "N L"],
@@ -260,9 +266,10 @@ def _reliability(
     """How well the probabilities hold over all test pictures, those without any of the labels too."""
     if tagger.calibration is None:
         return {}
+    vectors = tagger.embed(names)
     calibrated = tagger.calibration.of_labels(names, vectors, tagger.vocabulary)
     probabilities = calibrated.probabilities(
-        records, streamed_scores(records, tagger.scoring_vectors_of(names, vectors))
+        records, streamed_scores(records, tagger.scoring_vectors_of(names, vectors), best_rows=tagger.best_rows)
     )
     policy = of_rankings(unknown)
     known = (targets >= 0) | (policy == "negative")

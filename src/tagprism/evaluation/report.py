@@ -168,7 +168,7 @@ def showcase_of(result: Result) -> Showcase:
     """Curves and rankings of a model's result; nothing for scores, whose records are not known."""
     if result.records is None or result.queries is None:
         return NOTHING_SHOWN
-    return showcase(result.evaluation, result.records, result.queries, result.targets, result.files)
+    return showcase(result.evaluation, result.records, result.queries, result.targets, result.files, result.best_rows)
 
 
 def provenance_rows(provenance: Mapping[str, Any]) -> tuple[tuple[str, str], ...]:

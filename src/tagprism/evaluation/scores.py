@@ -16,12 +16,19 @@ from tagprism.evaluation.metrics import check_finite
 CHUNK = 128  # images scored at once: their products with 1000 labels stay in the processor's cache
 
 
-def streamed_scores(records: Records, labels: Float[np.ndarray, "L _"]) -> Float32[np.ndarray, "N L"]:
+def streamed_scores(
+    records: Records,
+    labels: Float[np.ndarray, "V _"],
+    groups: Int64[np.ndarray, "L K"] | None = None,
+    *,
+    best_rows: int = 1,
+) -> Float32[np.ndarray, "N L"]:
     """Scores of labels for the records of pictures, streamed over the pictures.
 
     Args:
         records: of N pictures, in memory or memory-mapped, float16 or float32.
-        labels: (L, Q) scoring vectors, or (L, D) label vectors, whose scoring vectors are `[w, 1]`.
+        labels: (V, Q) scoring vectors, or (V, D) label vectors, whose scoring vectors are `[w, 1]`.
+        groups, best_rows: as `max_similarity` takes them.
 
     Returns:
         (N, L) scores, comparable between images.
@@ -29,8 +36,8 @@ def streamed_scores(records: Records, labels: Float[np.ndarray, "L _"]) -> Float
     Raises:
         InputError: the sizes do not fit, or a score is not finite.
     """
-    scores = np.empty((len(records), len(labels)), np.float32)
-    for rows, chunk in score_chunks(records, queries_of(records, labels)):
+    scores = np.empty((len(records), len(labels if groups is None else groups)), np.float32)
+    for rows, chunk in score_chunks(records, queries_of(records, labels), None, groups, best_rows):
         scores[rows] = chunk
     return scores
 
@@ -51,18 +58,20 @@ def queries_of(records: Records, vectors: Float[np.ndarray, "L _"]) -> Float32[n
 
 def score_chunks(
     records: Records,
-    queries: Float32[np.ndarray, "L Q"],
+    queries: Float32[np.ndarray, "V Q"],
     nearest: Int64[np.ndarray, "N k"] | None = None,
+    groups: Int64[np.ndarray, "L K"] | None = None,
+    best_rows: int = 1,
 ) -> Iterator[tuple[slice, Float32[np.ndarray, "B L"]]]:
     """Scores of a few images at a time, checked to be finite."""
     for rows in slices(len(records)):
         if nearest is None:
-            scores, _ = score_records(records[rows], queries)
+            scores, _ = score_records(records[rows], queries, groups, best_rows=best_rows)
         else:
             own = np.arange(rows.start, rows.stop)
             asked, inverse = np.unique(np.column_stack([own, nearest[rows]]), return_inverse=True)
             inverse = inverse.reshape(len(own), -1)
-            found, _ = score_records(records[asked], queries)
+            found, _ = score_records(records[asked], queries, groups, best_rows=best_rows)
             scores = smoothed(found, inverse[:, 0], inverse[:, 1:])
         check_finite(scores, rows.start)
         yield rows, scores

@@ -67,6 +67,7 @@ def showcase(
     vectors: Float[np.ndarray, "L _"],
     targets: Int8[np.ndarray, "N L"],
     pictures: Sequence[PictureFile],
+    best_rows: int = 1,
     *,
     labels: int = 4,
     pictures_per_label: int = 8,
@@ -80,6 +81,7 @@ def showcase(
         vectors: (L, Q) scoring vectors, or (L, D) label vectors.
         targets: (N, L) int8 of 1, 0 and -1.
         pictures: N paths.
+        best_rows: as `score_records` takes it.
         labels: how many of the best and of the worst; fewer where there are not that many.
         pictures_per_label: how many pictures of each ranking.
         least_positives: labels with fewer positives are not shown (their numbers say little) unless there are no
@@ -91,7 +93,7 @@ def showcase(
     count = min(labels, (len(order) + 1) // 2)
     best, worst = order[:count], order[max(count, len(order) - count) :][::-1]
     chosen = best + worst
-    scores, marks = streamed_scores(records[shown], vectors[chosen]), targets[shown][:, chosen]
+    scores, marks = streamed_scores(records[shown], vectors[chosen], best_rows=best_rows), targets[shown][:, chosen]
     paths = [path for path, is_shown in zip(pictures, shown, strict=True) if is_shown]
     curves, rankings = [], []
     for column, label in enumerate(chosen):

@@ -61,7 +61,7 @@ class _Counts:
 def evaluate_records(
     records: Records,
     names: Sequence[str],
-    vectors: Float[np.ndarray, "L _"],
+    vectors: Float[np.ndarray, "V _"],
     unseen: Bool[np.ndarray, " L"],
     targets: Int8[np.ndarray, "N L"],
     *,
@@ -70,13 +70,16 @@ def evaluate_records(
     label_encoder: str = "",
     leak: bool = False,
     nearest: Int64[np.ndarray, "N k"] | None = None,
+    groups: Int64[np.ndarray, "L K"] | None = None,
+    best_rows: int = 1,
 ) -> Evaluation:
     """Measure ZSL and GZSL on both image sets, with the chance, constant and ceiling lines.
 
     Args:
         records: of the N test images, in memory or memory-mapped, float16 or float32.
-        names: L label names, seen and unseen, in the order of `vectors`.
-        vectors: (L, Q) scoring vectors, or (L, D) label vectors w, whose scoring vectors are `[w, 1]`.
+        names: L label names, seen and unseen.
+        vectors: (V, Q) scoring vectors, or (V, D) label vectors w, whose scoring vectors are `[w, 1]`; in the order of
+            `names`, V = L, where there are no `groups`.
         unseen: (L,) true for labels kept out of training.
         targets: (N, L) int8 of 1 positive, 0 negative, -1 unknown.
         ks: labels per image for P, R and F1; a K above a task's labels is left out of it (no keys), never clipped.
@@ -84,6 +87,7 @@ def evaluate_records(
         label_encoder: named in the result.
         leak: mark the result as measured on what was trained on.
         nearest: (N, k) neighbours of each image (`bundle.neighbours`), over which scores are averaged.
+        groups, best_rows: as `max_similarity` takes them.
 
     Returns:
         The evaluation; every number percent and unrounded.
@@ -94,15 +98,20 @@ def evaluate_records(
 
     Source: arXiv 2105.05926, section 4.
     """
-    if targets.shape != (len(records), len(names)) or len(vectors) != len(names) or len(unseen) != len(names):
+    labels = len(vectors if groups is None else groups)
+    if targets.shape != (len(records), len(names)) or labels != len(names) or len(unseen) != len(names):
         raise InputError(
-            f"{len(records)} records, {len(names)} names, {len(vectors)} vectors, {len(unseen)} seen/unseen marks "
+            f"{len(records)} records, {len(names)} names, vectors of {labels} labels, {len(unseen)} seen/unseen marks "
             f"and targets {targets.shape} do not fit; targets must have the shape (records, names)."
         )
     queries = queries_of(records, vectors)
-    evaluation = _evaluate(
-        lambda labels: score_chunks(records, queries[labels], nearest), np.float32, names, unseen, targets, ks, unknown
-    )
+
+    def scorer(labels: Int64[np.ndarray, " l"]) -> Iterator[tuple[slice, Float[np.ndarray, "B l"]]]:
+        if groups is None:
+            return score_chunks(records, queries[labels], nearest, None, best_rows)
+        return score_chunks(records, queries, nearest, groups[labels], best_rows)
+
+    evaluation = _evaluate(scorer, np.float32, names, unseen, targets, ks, unknown)
     neighbours = 0 if nearest is None else nearest.shape[1]
     return replace(evaluation, label_encoder=label_encoder, leak=leak, neighbours=neighbours)
 

@@ -8,24 +8,25 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Annotated, Any, TypeAlias
 
 import numpy as np
-from jaxtyping import Bool, Float32
-from pydantic import BaseModel, ConfigDict, ValidationError, field_validator
+from jaxtyping import Bool, Float32, Int64
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from tagprism.errors import InputError
 from tagprism.files import digest_bytes
+from tagprism.labels.descriptions import Descriptions, Wording
 from tagprism.labels.encoders.encoder import LabelEncoder, unit_rows
 from tagprism.labels.encoders.word_table import WordTable
-from tagprism.labels.phrases import listed, normalise_phrase, spoken_phrase, without_identifier
+from tagprism.labels.phrases import listed, normalise_phrase
 from tagprism.labels.tensor_file import read_tensors, tensor_bytes, write_tensors
 
 SPACE_FILE = "label_space.safetensors"
 _KIND, _VERSION = "label space", 1
 _NAMED = 10  # phrases that an error names at most
 _WEIGHT = "weight"  # stored with every part, always 1: files and digests stay those of older versions
-_Encoded: TypeAlias = tuple[Float32[np.ndarray, "L _"], Bool[np.ndarray, " L"]]  # unit vectors; which are known
+_Encoded: TypeAlias = tuple[Float32[np.ndarray, "V _"], Bool[np.ndarray, " V"]]  # unit vectors; which are known
 
 
 class SpacePart(BaseModel):
@@ -33,22 +34,27 @@ class SpacePart(BaseModel):
 
     Args:
         encoder: name of the encoder (`minilm`, `glove100`, `file:PATH`, ...).
-        template: text around a phrase, for sentence encoders; holds `{}` once.
+        template: text around a phrase, for sentence encoders; holds `{}` once. Of several the mean vector is taken.
         centre: subtract the mean over the seen labels.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     encoder: str
-    template: str = "{}"
+    template: str | Annotated[tuple[str, ...], Field(min_length=1)] = "{}"
     centre: bool = False
 
     @field_validator("template")
     @classmethod
-    def _holds_the_phrase_once(cls, template: str) -> str:
-        if template.count("{}") != 1:
+    def _holds_the_phrase_once(cls, template: str | tuple[str, ...]) -> str | tuple[str, ...]:
+        if any(one.count("{}") != 1 for one in ((template,) if isinstance(template, str) else template)):
             raise ValueError("must hold {} once, where the phrase goes")
         return template
+
+    @property
+    def templates(self) -> tuple[str, ...]:
+        """All of them."""
+        return (self.template,) if isinstance(self.template, str) else self.template
 
 
 class UnknownPhrasesError(InputError):
@@ -77,12 +83,14 @@ class Embedding:
     """Label vectors of some phrases.
 
     Args:
-        vectors: (L, D) unit vectors.
+        vectors: (V, D) unit vectors; one a phrase, but with `apart` one a sentence.
         missing: phrases that some, but not all, encoders lack, each with those encoders' ids.
+        owners: (V,) the phrase that each vector is of, rising.
     """
 
-    vectors: Float32[np.ndarray, "L D"]
+    vectors: Float32[np.ndarray, "V D"]
     missing: dict[str, tuple[str, ...]]
+    owners: Int64[np.ndarray, " V"]
 
 
 class LabelSpace:
@@ -129,6 +137,7 @@ class LabelSpace:
         seen: Sequence[str],
         *,
         unseen: Sequence[str] = (),
+        descriptions: Descriptions | None = None,
         reduce: int | None = None,
         seed: int = 0,
     ) -> LabelSpace:
@@ -139,6 +148,7 @@ class LabelSpace:
             encoders: an encoder for every `part.encoder`.
             seen: the labels that the model trains on.
             unseen: the labels kept out; only used to make sure that none of them is among the seen ones.
+            descriptions: as for `embed`; every seen label counts once, however many sentences it has.
             reduce: size D of the result, from 1 to the rank of the seen labels' vectors; None keeps all.
             seed: of the random rotation that follows the reduction (Adam is not rotation-invariant, so axes that mean
                 something would help or harm by accident).
@@ -163,10 +173,11 @@ class LabelSpace:
             raise InputError("a label space needs at least one part.", where="label space")
         by_id = {encoder.id: encoder for encoder in chosen}
         named = [part.model_copy(update={"encoder": its.id}) for part, its in zip(parts, chosen, strict=True)]
-        encoded = [_encode(part, encoder, seen) for part, encoder in zip(named, chosen, strict=True)]
+        wording = Wording.of(seen, descriptions or {})
+        encoded = [_averaged(_encode(*pair, wording), wording) for pair in zip(named, chosen, strict=True)]
         means = [_seen_mean(part, *its) for part, its in zip(named, encoded, strict=True)]
         space = cls(named, by_id, means, None)
-        vectors = space._join(seen, encoded).vectors  # also refuses seen labels that no encoder knows
+        vectors = space._join(seen, encoded, np.arange(len(seen))).vectors  # refuses seen labels that no encoder knows
         return space if reduce is None else cls(named, by_id, means, _rotated_basis(vectors, reduce, seed))
 
     @property
@@ -195,11 +206,16 @@ class LabelSpace:
         joined: Float32[np.ndarray, "E J"] = np.concatenate(blocks, axis=1)
         return joined if self._basis is None else joined @ self._basis
 
-    def embed(self, phrases: Sequence[str]) -> Embedding:
+    def embed(
+        self, phrases: Sequence[str], descriptions: Descriptions | None = None, *, apart: bool = False
+    ) -> Embedding:
         """Label vectors of phrases, whether trained on or not.
 
         Args:
             phrases: L phrases.
+            descriptions: sentences for some of them, which sentence encoders read as they are in place of the phrase; a
+                table of word vectors reads the phrase itself.
+            apart: one vector for each sentence, in place of one from the mean over a phrase's sentences.
 
         Returns:
             Their unit vectors, and which encoders lacked which phrase.
@@ -208,9 +224,13 @@ class LabelSpace:
             UnknownPhrasesError: phrases that no encoder knows.
         """
         phrases = listed(phrases, "phrases")
-        return self._join(phrases, [_encode(part, self.encoders[part.encoder], phrases) for part in self.parts])
+        wording = Wording.of(phrases, descriptions or {})
+        encoded = [_encode(part, self.encoders[part.encoder], wording) for part in self.parts]
+        if apart:
+            return self._join(phrases, encoded, wording.owners)
+        return self._join(phrases, [_averaged(its, wording) for its in encoded], np.arange(len(phrases)))
 
-    def _join(self, phrases: Sequence[str], encoded: Sequence[_Encoded]) -> Embedding:
+    def _join(self, phrases: Sequence[str], encoded: Sequence[_Encoded], owners: Int64[np.ndarray, " V"]) -> Embedding:
         blocks = [
             unit_rows(np.where(known[:, None], units - mean, np.float32(0)))
             for mean, (units, known) in zip(self._means, encoded, strict=True)
@@ -218,13 +238,15 @@ class LabelSpace:
         vectors = unit_rows(np.concatenate(blocks, axis=1))
         if self._basis is not None:
             vectors = unit_rows(vectors @ self._basis)
-        if unknown := [phrase for phrase, size in zip(phrases, np.abs(vectors).max(axis=1), strict=True) if not size]:
+        if unknown := [phrases[of] for of in owners[~vectors.any(axis=1)]]:
             raise UnknownPhrasesError({phrase: self._nearest(phrase) for phrase in unknown})
         lacking = {
-            phrase: tuple(part.encoder for part, (_, known) in zip(self.parts, encoded, strict=True) if not known[row])
-            for row, phrase in enumerate(phrases)
+            phrases[of]: tuple(
+                part.encoder for part, (_, known) in zip(self.parts, encoded, strict=True) if not known[row]
+            )
+            for row, of in enumerate(owners)
         }
-        return Embedding(vectors, {phrase: ids for phrase, ids in lacking.items() if ids})
+        return Embedding(vectors, {phrase: ids for phrase, ids in lacking.items() if ids}, owners)
 
     def save(self, folder: Path) -> None:
         """Write the transform (not the encoders) as `label_space.safetensors` into a folder."""
@@ -291,7 +313,7 @@ def _encoder_of(part: SpacePart, encoders: Mapping[str, LabelEncoder]) -> LabelE
         given = ", ".join(sorted(encoders)) or "none"
         raise InputError(f"encoder `{part.encoder}` is not given (given: {given}).", where="label space")
     encoder = encoders[part.encoder]
-    if part.template != "{}" and isinstance(encoder, WordTable):
+    if part.templates != ("{}",) and isinstance(encoder, WordTable):
         raise InputError(
             f"a template is for sentence encoders; `{part.encoder}` averages words, also those of the template.",
             where="label space",
@@ -300,13 +322,23 @@ def _encoder_of(part: SpacePart, encoders: Mapping[str, LabelEncoder]) -> LabelE
     return encoder
 
 
-def _encode(part: SpacePart, encoder: LabelEncoder, phrases: Sequence[str]) -> _Encoded:
-    """The encoder's vectors of the phrases in their template, and which phrases it knows."""
-    texts = [
-        part.template.replace("{}", without_identifier(phrase)) if spoken_phrase(phrase) else "" for phrase in phrases
-    ]
-    units = encoder.encode(texts)
+def _encode(part: SpacePart, encoder: LabelEncoder, wording: Wording) -> _Encoded:
+    """The encoder's vectors of the texts, the mean over the part's templates, and which texts it knows."""
+    if isinstance(encoder, WordTable):  # a sentence would be the mean of its words, most of them beside the point
+        units = encoder.encode(Wording.of(wording.phrases, {}).texts("{}"))[wording.owners]
+    else:
+        found = [encoder.encode(wording.texts(one)) for one in part.templates]
+        units = found[0] if len(found) == 1 else unit_rows(np.mean(found, axis=0))
     return units, np.asarray(units.any(axis=1))
+
+
+def _averaged(encoded: _Encoded, wording: Wording) -> tuple[Float32[np.ndarray, "L _"], Bool[np.ndarray, " L"]]:
+    """The mean over each phrase's texts, at unit length."""
+    units, _ = encoded
+    if len(units) == len(wording.phrases):
+        return encoded
+    means = unit_rows(np.add.reduceat(units, wording.starts, axis=0))
+    return means, np.asarray(means.any(axis=1))
 
 
 def _seen_mean(

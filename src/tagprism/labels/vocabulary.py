@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Literal, TypeAlias, get_args
 
 import numpy as np
-from jaxtyping import Float32
+from jaxtyping import Float32, Int64
 from rapidfuzz import fuzz, process
 
 from tagprism.errors import InputError
@@ -18,7 +18,26 @@ from tagprism.labels.phrases import listed, normalise_phrase, variants, without_
 from tagprism.labels.tensor_file import read_tensors, tensor_bytes, write_tensors
 
 Role: TypeAlias = Literal["seen", "unseen", "other"]
-_KIND, _VERSION = "vocabulary", 1
+Groups: TypeAlias = Int64[np.ndarray, "L K"]
+_KIND, _VERSION = "vocabulary", 2
+_SEVERAL = 2  # the version of a file in which labels have several vectors; without such labels it is still 1
+
+
+def groups_of(sizes: Sequence[int]) -> Groups:
+    """Numbers (L, K) of the vectors of labels that lie one after the other, the first one again to fill a row up.
+
+    Args:
+        sizes: how many vectors each of L labels has, at least 1.
+    """
+    count, steps = np.asarray(sizes, np.int64), np.arange(max(sizes))[None]
+    return (np.cumsum(count) - count)[:, None] + np.where(steps < count[:, None], steps, 0)
+
+
+def owners_of(groups: Groups) -> Int64[np.ndarray, " V"]:
+    """The label that each vector is of."""
+    owners = np.empty(groups.max() + 1, np.int64)
+    owners[groups] = np.arange(len(groups))[:, None]
+    return owners
 
 
 @dataclass(frozen=True, eq=False)
@@ -30,6 +49,8 @@ class Vocabulary:
         vectors: float32 (L, D), one finite vector per name; kept as a read-only copy.
         roles: per name `seen` (trained on), `unseen` (kept out of training, evaluated) or `other`.
         aliases: other spellings of some of the names.
+        several: name -> (k, D) vectors of a label's sentences; its score is then the best of theirs, and its own vector
+            stands for it where one is wanted.
 
     Raises:
         InputError: sizes differ, a vector is not finite, or two spellings are the same.
@@ -46,6 +67,7 @@ class Vocabulary:
     vectors: Float32[np.ndarray, "L D"]
     roles: tuple[Role, ...]
     aliases: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    several: dict[str, Float32[np.ndarray, "_ D"]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         for part in ("names", "roles"):
@@ -62,6 +84,10 @@ class Vocabulary:
         vectors.flags.writeable = False
         object.__setattr__(self, "vectors", vectors)
         _ = self._rows  # finds spellings that are given twice
+        for name, its in self.several.items():
+            if name not in self.names or its.shape[1:] != vectors.shape[1:] or not np.isfinite(its).all():
+                what = f"the vectors of the sentences of `{name}` do not fit its name and size, or hold NaN."
+                raise InputError(what, where="vocabulary")
 
     @cached_property
     def _rows(self) -> dict[str, int]:
@@ -104,7 +130,33 @@ class Vocabulary:
     @cached_property
     def digest(self) -> str:
         """SHA-256 of names, roles, aliases and float32 vectors, however a file stores them: equal for equal ones."""
-        return digest_bytes(tensor_bytes(_KIND, _VERSION, self._header(), {"vectors": self.vectors}))
+        return digest_bytes(tensor_bytes(_KIND, self._version, self._header(), self._tensors()))
+
+    @property
+    def _version(self) -> int:
+        return _SEVERAL if self.several else 1
+
+    def _tensors(self) -> dict[str, np.ndarray]:
+        if not self.several:
+            return {"vectors": self.vectors}
+        owners = np.repeat([self.names.index(name) for name in self.several], [*map(len, self.several.values())])
+        return {"vectors": self.vectors, "owners": owners, "several": np.concatenate(list(self.several.values()))}
+
+    def scored(self, names: Sequence[str] | None = None) -> tuple[Float32[np.ndarray, "V D"], Groups | None]:
+        """The vectors that score some of the labels, and which of them each label owns.
+
+        Args:
+            names: names of labels, as they are; all of them when None.
+
+        Returns:
+            (V, D) vectors, and (L, K) numbers of each label's, as `max_similarity` takes them; None where V = L.
+        """
+        names = self.names if names is None else names
+        places = {name: row for row, name in enumerate(self.names)}
+        own = [self.several.get(name, self.vectors[places[name]][None]) for name in names]
+        if max(map(len, own), default=1) == 1:
+            return self.vectors[[places[name] for name in names]], None
+        return np.concatenate(own), groups_of([*map(len, own)])
 
     def find(self, name: str) -> int | None:
         """Row of a label by a name or an alias, in any case and spacing; None when it is not in the vocabulary."""
@@ -177,7 +229,8 @@ class Vocabulary:
         rows = [self.index(name) for name in listed(names, "names")]
         chosen = tuple(self.names[row] for row in rows)
         aliases = {name: self.aliases[name] for name in chosen if name in self.aliases}
-        return Vocabulary(chosen, self.vectors[rows], tuple(self.roles[row] for row in rows), aliases)
+        several = {name: self.several[name] for name in chosen if name in self.several}
+        return Vocabulary(chosen, self.vectors[rows], tuple(self.roles[row] for row in rows), aliases, several)
 
     def nearest_names(self, phrase: str, n: int = 3) -> list[str]:
         """Names that are spelt most like a phrase.
@@ -195,8 +248,11 @@ class Vocabulary:
 
     def save(self, path: Path, *, halves: bool = False) -> None:
         """Write the vocabulary as safetensors, whole or not at all; `halves` stores float16, half the size."""
-        stored = self.vectors.astype(np.float16) if halves else self.vectors
-        write_tensors(path, _KIND, _VERSION, self._header(), {"vectors": stored})
+        stored = {
+            name: array.astype(np.float16) if halves and array.dtype == np.float32 else array
+            for name, array in self._tensors().items()
+        }
+        write_tensors(path, _KIND, self._version, self._header(), stored)
 
     @classmethod
     def load(cls, path: Path) -> Vocabulary:
@@ -222,10 +278,12 @@ class Vocabulary:
             vectors = tensors["vectors"]
             if vectors.ndim != 2 or vectors.dtype.kind != "f" or not all(isinstance(name, str) for name in spellings):
                 raise TypeError("vectors must be a table of numbers, names must be words")
-            return cls(names, vectors.astype(np.float32), tuple(header["roles"]), aliases)
+            several, owners = tensors.get("several", vectors[:0]).astype(np.float32), tensors.get("owners", ())
+            owned = {names[row]: several[owners == row] for row in dict.fromkeys(map(int, owners))}
+            return cls(names, vectors.astype(np.float32), tuple(header["roles"]), aliases, owned)
         except KeyError as error:
             raise InputError(f"the vocabulary lacks {error}.", where=str(path), remedy="Make it again.") from error
-        except (TypeError, AttributeError, ValueError) as error:
+        except (TypeError, AttributeError, ValueError, IndexError) as error:
             raise InputError(f"damaged ({error}).", where=str(path), remedy="Make or copy it again.") from error
 
     def _header(self) -> dict[str, object]:

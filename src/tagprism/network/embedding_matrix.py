@@ -18,16 +18,24 @@ from tagprism.network.prior import Prior
 
 
 def max_similarity(
-    matrices: Float[Tensor, "B M D"], label_vectors: Float[Tensor, "L D"]
+    matrices: Float[Tensor, "B M D"],
+    label_vectors: Float[Tensor, "V D"],
+    groups: Integer[Tensor, "L K"] | None = None,
+    *,
+    best_rows: int = 1,
 ) -> tuple[Float[Tensor, "B L"], Integer[Tensor, "B L"]]:
     """Score every label against every image's embedding matrix (torch).
 
     Args:
         matrices: (B, M, D) embedding matrices, or the rows of records.
-        label_vectors: (L, D) label vectors of the same float type and device.
+        label_vectors: (V, D) label vectors of the same float type and device.
+        groups: (L, K) the vectors of each label, by number, the first one again where it has fewer than K; None where
+            each label has one, V = L.
+        best_rows: k: the mean of a vector's k largest products (M where there are fewer) in place of the largest.
 
     Returns:
-        scores (B, L): max over m of <A_m, w_l>; winners (B, L) int64: the m that won, the lowest one on a tie.
+        scores (B, L): max over m, and over the label's vectors w, of <A_m, w>; winners (B, L) int64: the m that won, of
+        the first vector that did and the lowest one on a tie.
 
     Raises:
         InputError: shapes that do not fit, or a label vector with NaN or infinity.
@@ -44,7 +52,13 @@ def max_similarity(
     """
     check_label_vectors(label_vectors)
     check_matrices(matrices, label_vectors.shape[1])
-    scores, winners = (matrices @ label_vectors.mT).max(dim=1)
+    products = matrices @ label_vectors.mT  # (B, M, V)
+    scores, winners = products.max(dim=1)
+    if best_rows > 1:
+        scores = products.topk(min(best_rows, products.shape[1]), dim=1).values.mean(dim=1)
+    if groups is not None:
+        scores, best = scores[:, groups].max(dim=2)
+        winners = winners[:, groups].gather(2, best[..., None])[..., 0]
     return scores, winners
 
 
@@ -146,14 +160,26 @@ class Standardiser(nn.Module):
     `standardise=False` the rows are the embedding matrix, the shared number is 0, and scores are the authors' raw ones.
 
     Args:
-        seen_vectors: (L, D) vectors of the labels trained on, L at least 2.
+        seen_vectors: (V, D) vectors of the labels trained on, which are at least 2.
+        groups: as for `max_similarity`.
         standardise: whether to standardise.
+        best_rows: as for `max_similarity`.
     """
 
-    def __init__(self, seen_vectors: Float[Tensor, "L D"], *, standardise: bool = True) -> None:
+    groups: Tensor | None
+
+    def __init__(
+        self,
+        seen_vectors: Float[Tensor, "V D"],
+        groups: Integer[Tensor, "L K"] | None = None,
+        *,
+        standardise: bool = True,
+        best_rows: int = 1,
+    ) -> None:
         super().__init__()
-        self.standardise = standardise
+        self.standardise, self.best_rows = standardise, best_rows
         self.register_buffer("seen_vectors", seen_vectors, persistent=False)
+        self.register_buffer("groups", groups, persistent=False)
 
     def forward(self, matrices: Float[Tensor, "B M D"]) -> tuple[Float[Tensor, "B M D"], Float[Tensor, "B 1"]]:
         """Rows and shared number of embedding matrices."""
@@ -164,7 +190,8 @@ class Standardiser(nn.Module):
         if not self.standardise:
             one = torch.ones_like(matrices[:, 0, :1])
             return torch.zeros_like(one), one
-        scores, _ = max_similarity(matrices, self.get_buffer("seen_vectors").to(matrices.dtype))  # (B, L)
+        seen_vectors = self.get_buffer("seen_vectors").to(matrices.dtype)
+        scores, _ = max_similarity(matrices, seen_vectors, self.groups, best_rows=self.best_rows)  # (B, L)
         return scores.mean(dim=1)[:, None], scores.std(dim=1, correction=0).clamp_min(1e-6)[:, None]
 
     @staticmethod

@@ -8,6 +8,7 @@ import re
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from typing import get_args
 from uuid import uuid4
 
 import numpy as np
@@ -23,7 +24,8 @@ from tagprism.network.onnx_models import ONNX, onnx_label
 from tagprism.network.open_clip_models import PREFIX, clip_digest, clip_label
 
 NAMED = ("minilm", "glove50", "glove100")
-KINDS = (*NAMED, "file:PATH", f"{PREFIX}MODEL/WEIGHTS", f"{ONNX}hf-hub:OWNER/NAME")
+HF = "hf:"
+KINDS = (*NAMED, "file:PATH", f"{HF}FOLDER", f"{PREFIX}MODEL/WEIGHTS", f"{ONNX}hf-hub:OWNER/NAME")
 _RECIPE = 1  # raised when the folders are made differently, so that old ones are not used
 _TRAIN_EXTRA = 'Install it with `pip install "tagprism[train]"`.'
 
@@ -35,8 +37,10 @@ def encoder_folder(spec: str) -> Path:
 
     Args:
         spec: `minilm`, `glove50`, `glove100` (the file that `TAGPRISM_GLOVE100` names, else what `fetch_glove100`
-            stored), `file:PATH` (see `word_files`), or a text tower: `open_clip:...` (see `open_clip_models`) or
-            `onnx:...` (see `onnx_models`), whose folder refers to the files.
+            stored), `file:PATH` (see `word_files`), `hf:FOLDER`, a sentence encoder of transformers, or a text tower:
+            `open_clip:...` (see `open_clip_models`) or `onnx:...` (see `onnx_models`), whose folder refers to the
+            files. `?pooling=mean`, `cls` or `last` after an `hf:` folder says how it pools where the folder itself does
+            not.
 
     Returns:
         A folder for `bundle.referring.open_encoder`.
@@ -52,6 +56,8 @@ def encoder_folder(spec: str) -> Path:
     kind, _, rest = spec.partition(":")
     if kind == "file" and rest:
         return _from_word_file(Path(rest).expanduser(), _file_id(Path(rest)), "unknown (the user's own file)")
+    if spec.startswith(HF) and rest:
+        return _sentence_encoder(spec)
     if spec == "glove100":
         return _glove100()
     if spec == "glove50":
@@ -125,9 +131,9 @@ def _minilm() -> Path:
     digest = digest_file(source / "model.safetensors")
 
     def build(folder: Path) -> None:
-        from tagprism.network.minilm_export import export_minilm  # needs torch, once
+        from tagprism.network.sentence_export import export_sentence_encoder  # needs torch, once
 
-        export_minilm(source, folder)
+        export_sentence_encoder(source, folder, "mean")
         EncoderCard(
             id="minilm",
             kind="sentence",
@@ -138,6 +144,44 @@ def _minilm() -> Path:
         ).write(folder)
 
     return _made_once(_cache_folder("minilm", digest), build)
+
+
+def _sentence_encoder(spec: str) -> Path:
+    """`hf:FOLDER?pooling=...`: the folder of a transformers model, as sentence-transformers or a snapshot has it."""
+    name, _, option = spec.removeprefix(HF).partition("?")
+    source = Path(name).expanduser()
+    weights = sorted(source.glob("model*.safetensors"))
+    if not weights:
+        raise InputError(
+            "is no folder with a model.safetensors.",
+            where=spec,
+            remedy=f"Name the folder of a downloaded sentence encoder, such as {HF}models/bge-small-en-v1.5.",
+        )
+    from tagprism.network.sentence_export import Pooling, export_sentence_encoder, stated_pooling  # needs torch
+
+    named = option.removeprefix("pooling=") if option else stated_pooling(source)
+    pooling: Pooling | None = next((known for known in get_args(Pooling) if known == named), None)
+    if pooling is None:
+        raise InputError(
+            f"`{named}` is no pooling." if option else "the folder does not say how it pools its tokens.",
+            where=spec,
+            remedy=f"Say it after the folder: {HF}{name}?pooling=mean, cls or last, as the encoder was trained.",
+        )
+    files = [source / one for one in ("config.json", "tokenizer.json", "sentence_bert_config.json")]
+    digest = digest_json([pooling, *(digest_file(one) for one in (*files, *weights) if one.is_file())])
+    encoder_id = f"{_plain(source.resolve().name) or 'sentences'}-{digest[:8]}"
+
+    def build(folder: Path) -> None:
+        EncoderCard(
+            id=encoder_id,
+            kind="sentence",
+            dimension=export_sentence_encoder(source, folder, pooling),
+            licence="that of the encoder's weights",
+            source=f"{source.resolve().name}, pooling {pooling}, by transformers",
+            digest=digest,
+        ).write(folder)
+
+    return _made_once(_cache_folder(encoder_id, digest), build)
 
 
 def _clip(spec: str) -> Path:

@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from tagprism.errors import InputError, PictureError
+from tagprism.labels.vocabulary import groups_of
 from tagprism.search.collection import Collection
 from tagprism.search.contract import Filter, Index, Picture, meets, whole_of
 from tagprism.search.likely import least_likely
@@ -135,13 +136,16 @@ def find(
         return Results(with_own(found, own), exact=True)
     tagger, label_logits = collection.tagger, collection.label_logits
     learned = collection.learned
-    vectors = learned.scoring_vectors(labels, tagger) if labels else np.empty((0, index.info().width), np.float32)
+    vectors, groups = np.empty((0, index.info().width), np.float32), None
+    if labels:
+        _, vectors, owners = learned.vectors_of(labels, tagger)
+        groups = None if len(owners) == len(labels) else groups_of(np.bincount(owners).tolist())
     likely = likeness(like, tagger, label_logits) if like is not None else None
     by_label = {column: said for column, label in enumerate(labels) if (said := own.of_label(label))}
     copies = frozenset(one.id for one in own.with_digests([like.digest])) if like and like.digest else frozenset()
     shifts = learned.shifts(labels) if learned else None
     search = Search(
-        index, where, rest, labels, vectors, likely, label_logits, by_label, tagged, only, copies, exact, shifts
+        index, where, rest, labels, vectors, likely, label_logits, by_label, tagged, only, copies, exact, shifts, groups
     )
     own_path = like.path if like is not None else None  # the example itself is not shown
     wanted = offset + limit if own_path is None else offset + limit + 1

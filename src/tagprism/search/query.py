@@ -25,6 +25,7 @@ from jaxtyping import Float32, Float64
 
 from tagprism.bundle.record import Records
 from tagprism.bundle.score import score_records
+from tagprism.labels.vocabulary import Groups
 from tagprism.search.contract import Filter, Index
 from tagprism.tagging.tagger import Tagger
 
@@ -185,23 +186,28 @@ class LabelLogits:
     Args:
         background: records of b pictures.
         standardised: whether scores are comparable between pictures.
+        best_rows: of the model's scores, as `score_records` takes it.
     """
 
     background: Records
     standardised: bool
+    best_rows: int = 1
 
     @classmethod
     def of(cls, tagger: Tagger, index: Index) -> LabelLogits:
         """Those of a model: over the background of its calibration, or else over pictures of the index."""
         calibration = tagger.calibration
         background = _sample(index) if calibration is None else calibration.background
-        return cls(background, tagger.bundle.config.standardised)
+        return cls(background, tagger.bundle.config.standardised, tagger.best_rows)
 
     def logits(
-        self, scoring_vectors: Float32[np.ndarray, "q Q"], scores: Float32[np.ndarray, "n q"]
+        self,
+        scoring_vectors: Float32[np.ndarray, "v Q"],
+        scores: Float32[np.ndarray, "n q"],
+        groups: Groups | None = None,
     ) -> Float64[np.ndarray, "n q"]:
-        """Logits of n pictures having q labels, from their scores."""
-        found, _ = score_records(self.background, scoring_vectors)
+        """Logits of n pictures having q labels, from their scores; `groups` as `score_records` takes them."""
+        found, _ = score_records(self.background, scoring_vectors, groups, best_rows=self.best_rows)
         known = found.astype(np.float64)
         wide = scores.astype(np.float64)
         above: Float64[np.ndarray, "n q"]

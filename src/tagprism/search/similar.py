@@ -65,13 +65,13 @@ def likeness(example: Example, tagger: Tagger, label_logits: LabelLogits) -> Lik
     direction brings near-duplicates to the front (`docs/queries.md`).
     """
     seen = tagger.scoring_vectors(tagger.vocabulary.seen)
-    scores, _ = score_records(example.record, seen)
+    scores, _ = score_records(example.record, seen, best_rows=tagger.best_rows)
     probabilities = np.exp(log_probability(label_logits.logits(seen, scores)))[0]
     best = np.argsort(-probabilities, kind="stable")[:_LABELS]
     own = _direction(example.record, label_logits.background, seen)
     weights = np.append(probabilities[best] / probabilities[best].sum(), 1.0)
     vectors = np.concatenate([seen[best], own[None]]).astype(np.float32)
-    its, _ = score_records(example.record, vectors)
+    its, _ = score_records(example.record, vectors, best_rows=tagger.best_rows)
     return Likeness(vectors, weights, float(log_probability(label_logits.logits(vectors, its))[0] @ weights))
 
 

@@ -20,6 +20,8 @@ import numpy as np
 from jaxtyping import Bool, Float32, Float64, Int64
 
 from tagprism.bundle.neighbours import nearest_pictures, smoothed
+from tagprism.bundle.score import score_records
+from tagprism.labels.vocabulary import Groups, groups_of
 from tagprism.search.contract import Filter, Hit, Index, Picture, meets, whole_of
 from tagprism.search.query import (
     FilterLeaf,
@@ -40,6 +42,7 @@ _LEAST_DEPTH, _GROWTH = 500, 8  # of the lists; a list of 500 takes no longer th
 _FIRST = 8  # times as many pictures as are wanted are scored before others are passed over
 _BY_ID = 20  # times as long as to scan a picture takes it to score one by its id
 _ROUNDING = 1e-5  # of scores that are computed twice
+_AT_ONCE = 4096  # records that are read together
 _LEAST_AMONG, _AMONG = 200, 10  # pictures that neighbours are looked for among: the first 200, or 10 for each wanted
 
 
@@ -73,7 +76,7 @@ class Search:
         where: filters that every picture must meet.
         query: what ranks them, or None for a likeness alone.
         labels: those of the query, L.
-        scoring_vectors: (L, Q) of the labels.
+        scoring_vectors: (V, Q) of the labels.
         likeness: what else ranks them.
         label_logits: turns scores into logits.
         marks: column of a label -> id -> added or rejected by a person.
@@ -82,13 +85,14 @@ class Search:
         copies: ids of the pictures whose bytes are those of the example.
         exact: whether a large index looks at all records (`Index.search`).
         shifts: (L,) added to the labels' logits; none when None.
+        groups: (L, K) the scoring vectors of each label, the best of which counts; None where each has one, V = L.
     """
 
     index: Index
     where: Filter | None
     query: Query | None
     labels: tuple[str, ...]
-    scoring_vectors: Float32[np.ndarray, "L Q"]
+    scoring_vectors: Float32[np.ndarray, "V Q"]
     likeness: Likeness | None
     label_logits: LabelLogits
     marks: Mapping[int, Mapping[int, bool]]
@@ -97,6 +101,7 @@ class Search:
     copies: frozenset[int] = frozenset()
     exact: bool = False
     shifts: Float64[np.ndarray, " L"] | None = None
+    groups: Groups | None = None
 
     def best(self, limit: int, budget: int | None = None) -> Ranking:
         """The best pictures; those that cannot match at all are left out.
@@ -109,14 +114,14 @@ class Search:
             return self._scored(np.array([], np.int64), limit)
         total = self.index.info().pictures
         depth = max(_LEAST_DEPTH, 4 * limit)
-        if hasattr(self.index, "lowest") and self.likeness is None and not self._rising:
+        if hasattr(self.index, "lowest") and self.likeness is None and not self._rising and self._is_plain:
             return self._best_without(limit, depth, total)
-        if self._bounds(np.full((1, len(self._columns)), -np.inf))[0] > -np.inf:
+        if self._bounds(np.full((1, len(self._vectors_of)), -np.inf))[0] > -np.inf:
             depth = total  # a picture without any of the labels may match: no list can prove anything
         spent, cost = 0, total * max(1, len(self._columns))
         while depth < total:
             spent += cost
-            lists = self.index.search(self._columns[self._rising], depth, where=self.where, exact=self.exact)
+            lists = self._lists(self._rising, depth)
             ids, at_best = self._listed(lists)
             ranked = self._best_of(ids, at_best[:-1], limit, budget)
             if any(len(hits) < depth for hits in lists):  # all that meet the filters are in the list
@@ -126,10 +131,11 @@ class Search:
             if budget is not None and len(ranked.ids) == limit and spent + cost > budget:
                 return replace(ranked, is_proven=False)
             depth *= _GROWTH
-        if whole := whole_of(self.index):
+        if (whole := whole_of(self.index)) and self._is_plain:
             ids, scores = whole.all_scores(self._columns, self.where)
             return self._ranked(ids, scores.T, limit)
-        return self._ranked(*_aligned(self._whole_lists(max(total, 1))), limit)
+        ids, scores = _aligned(self._whole_lists(max(total, 1)))
+        return self._ranked(ids, scores, limit) if self.label_logits.best_rows == 1 else self._scored(ids, limit)
 
     def _best_without(self, limit: int, depth: int, total: int) -> Ranking:
         """The best of a query that only rejects labels, from those that a server finds to have least of each."""
@@ -143,7 +149,7 @@ class Search:
             if depth >= total or any(len(hits) < depth for hits in lists):
                 return ranked
             last = np.array([[hits[-1].score for hits in lists]], np.float32)
-            best = self._bounds(self.label_logits.logits(self._columns, last), falling=True)[0]
+            best = self._bounds(self._logits(range(len(self.labels)), last), falling=True)[0]
             if len(ranked.ids) == limit and ranked.matches[-1] > best:
                 return ranked
             depth *= _GROWTH
@@ -154,7 +160,7 @@ class Search:
         One column is asked for at a time: what an engine gives takes many times the memory of its numbers.
         """
         while True:
-            found = (self.index.search(column[None], total + 1, where=self.where)[0] for column in self._columns)
+            found = (self._lists([column], total + 1)[0] for column in range(len(self._vectors_of)))
             lists = [_as_arrays(hits) for hits in found]
             if all(len(ids) <= total for ids, _ in lists):  # where one is cut off, others may lack what it has
                 return lists
@@ -170,7 +176,7 @@ class Search:
         ids = np.sort(self.best(max(_LEAST_AMONG, _AMONG * limit)).ids)
         while True:
             try:
-                scores = self.index.scores(self._columns, ids.tolist()).T
+                scores = self._scores(ids)
                 rows = self.index.records(ids.tolist()).rows
             except KeyError:  # removed meanwhile
                 ids = np.array(sorted(still_held(self.index, ids.tolist())), np.int64)
@@ -185,11 +191,47 @@ class Search:
             return self.scoring_vectors
         return np.concatenate([self.scoring_vectors, self.likeness.scoring_vectors])
 
-    def _logits(self, scores: Float32[np.ndarray, "n c"], columns: Sequence[int]) -> Float64[np.ndarray, "n c"]:
-        """Logits of scores in some of the columns."""
-        logits = self.label_logits.logits(self._columns[columns], scores)
+    @cached_property
+    def _vectors_of(self) -> list[list[int]]:
+        """Of each label and then of each column of the likeness, its places in `_columns`."""
+        labels = [[place] for place in range(len(self.labels))] if self.groups is None else self.groups.tolist()
+        first = len(self.scoring_vectors)
+        return [*(list(dict.fromkeys(its)) for its in labels), *([at] for at in range(first, len(self._columns)))]
+
+    def _lists(self, columns: Sequence[int], depth: int) -> Sequence[Sequence[Hit]]:
+        """The best pictures of some labels or columns of the likeness; of several vectors each picture's best one."""
+        asked = [self._vectors_of[column] for column in columns]
+        vectors = self._columns[[place for its in asked for place in its]]
+        lists = iter(self.index.search(vectors, depth, where=self.where, exact=self.exact))
+        return [_merged([next(lists) for _ in its], depth) for its in asked]
+
+    def _scores(self, ids: Int64[np.ndarray, " n"]) -> Float32[np.ndarray, "n C"]:
+        """Scores of pictures; an index knows the largest product alone, which is a bound of a soft maximum.
+
+        Raises:
+            KeyError: one of the pictures is no longer held.
+        """
+        best_rows = self.label_logits.best_rows
+        if best_rows == 1:
+            scores = self.index.scores(self._columns, ids.tolist()).T
+        else:
+            records = (self.index.records(ids[at : at + _AT_ONCE].tolist()) for at in range(0, len(ids) or 1, _AT_ONCE))
+            parts = [score_records(some, self._columns, best_rows=best_rows)[0] for some in records]
+            scores = np.concatenate(parts)
+        return scores if self.groups is None else np.stack([scores[:, its].max(axis=1) for its in self._vectors_of], 1)
+
+    @property
+    def _is_plain(self) -> bool:
+        """Whether each label has one vector, and the best row decides."""
+        return self.groups is None and self.label_logits.best_rows == 1
+
+    def _logits(self, columns: Sequence[int], scores: Float32[np.ndarray, "n c"]) -> Float64[np.ndarray, "n c"]:
+        """Logits of scores of some labels or columns of the likeness."""
+        asked = [self._vectors_of[column] for column in columns]
+        groups = None if self.groups is None else groups_of([*map(len, asked)])
+        logits = self.label_logits.logits(self._columns[[place for its in asked for place in its]], scores, groups)
         if self.shifts is not None:
-            logits += np.append(self.shifts, np.zeros(len(self._columns) - len(self.labels)))[columns]
+            logits += np.append(self.shifts, np.zeros(len(self._vectors_of) - len(self.labels)))[columns]
         return logits
 
     @cached_property
@@ -197,7 +239,7 @@ class Search:
         """Columns with which the match can rise."""
         rising = set(positive_labels(self.query)) if self.query is not None else set()
         own = [place for place, label in enumerate(self.labels) if label in rising]
-        return [*own, *range(len(self.labels), len(self._columns))]
+        return [*own, *range(len(self.labels), len(self._vectors_of))]
 
     def _listed(self, lists: Sequence[Sequence[Hit]]) -> tuple[Int64[np.ndarray, " n"], Float64[np.ndarray, " n1"]]:
         """Pictures that stand in any list, and the best match that each can reach; as the last that of all others."""
@@ -207,8 +249,8 @@ class Search:
         for column, hits in enumerate(lists):
             own = np.searchsorted(ids, np.array([hit.id for hit in hits], np.int64))
             scores[own, column] = [hit.score for hit in hits]
-        logits = np.full((len(scores), len(self._columns)), -np.inf)
-        logits[:, self._rising] = self._logits(scores, self._rising)
+        logits = np.full((len(scores), len(self._vectors_of)), -np.inf)
+        logits[:, self._rising] = self._logits(self._rising, scores)
         return ids, self._bounds(logits)
 
     def _best_of(
@@ -234,7 +276,7 @@ class Search:
         while True:
             held = np.array(sorted(known), np.int64)
             try:
-                scores = self.index.scores(self._columns, held.tolist()).T
+                scores = self._scores(held)
             except KeyError:  # removed meanwhile
                 known = still_held(self.index, held.tolist())
             else:
@@ -244,7 +286,7 @@ class Search:
         self, ids: Int64[np.ndarray, " n"], scores: Float32[np.ndarray, "n L"]
     ) -> Float64[np.ndarray, "n L"]:
         """How well pictures match each label by itself, 0 to 1."""
-        logits = self._marked(ids, self._logits(scores, range(len(self.labels))))
+        logits = self._marked(ids, self._logits(range(len(self.labels)), scores))
         found: Float64[np.ndarray, "n L"] = np.exp(log_probability(logits))
         return found
 
@@ -257,7 +299,7 @@ class Search:
         return logits
 
     def _ranked(self, ids: Int64[np.ndarray, " n"], scores: Float32[np.ndarray, "n C"], limit: int) -> Ranking:
-        logits = self._marked(ids, self._logits(scores, range(len(self._columns))))
+        logits = self._marked(ids, self._logits(range(len(self._vectors_of)), scores))
         matches = np.zeros(len(ids))
         if self.query is not None:
             matches = matches + log_match(self.query, self._of_labels(logits) | self._of_filters(ids))
@@ -300,6 +342,17 @@ def still_there(index: Index, ids: set[int], where: Filter | None) -> set[int]:
     """Those of some pictures that an index holds and that meet a filter."""
     pictures = zip(ids, index.get(list(ids)), strict=True)
     return {one for one, picture in pictures if picture is not None and (where is None or meets(picture, where))}
+
+
+def _merged(lists: Sequence[Sequence[Hit]], depth: int) -> Sequence[Hit]:
+    """The best of several lists of pictures, each with its best score; whole as far as each of them is."""
+    if len(lists) == 1:
+        return lists[0]
+    best: dict[int, float] = {}
+    for hit in (hit for hits in lists for hit in hits):
+        best[hit.id] = max(hit.score, best.get(hit.id, -np.inf))
+    ordered = sorted(best.items(), key=lambda pair: (-pair[1], pair[0]))
+    return [Hit(*pair) for pair in ordered[:depth]]
 
 
 def still_held(index: Index, ids: Sequence[int]) -> set[int]:

@@ -94,6 +94,7 @@ class Calibration:
             nothing.
         classes: affinities of labels to the classes of the bundle's class columns; None where it has none.
         words: what is known apart from the scores; None where nothing is.
+        best_rows: of the bundle's scores, as `score_records` takes it.
     """
 
     background: Records
@@ -101,6 +102,7 @@ class Calibration:
     statistics: Float32[np.ndarray, "L 2"]
     classes: ClassAffinity | None = None
     words: WordKnowledge | None = None
+    best_rows: int = 1
 
     def save(self, path: Path, **notes: Any) -> None:
         """Write it, whole or not at all, with notes (JSON values) in its header."""
@@ -113,7 +115,7 @@ class Calibration:
         write_tensors(path, KIND, VERSION, {"features": list(FEATURES), **notes}, tensors)
 
     @classmethod
-    def load(cls, path: Path, dimension: int, classes: ClassAffinity | None = None) -> Calibration:
+    def load(cls, path: Path, dimension: int, classes: ClassAffinity | None = None, best_rows: int = 1) -> Calibration:
         """Read what `save` wrote; D and the class affinities are the bundle's and stored elsewhere.
 
         Raises:
@@ -133,7 +135,7 @@ class Calibration:
             if "offsets" in tensors:
                 other = float(tensors["other_offset"].item())
                 words = WordKnowledge(tensors["offsets"], other, tensors["familiar"], tensors["kinds"])
-            return cls(background, maps, tensors["statistics"], classes, words)
+            return cls(background, maps, tensors["statistics"], classes, words, best_rows)
         except KeyError as error:
             raise InputError(f"the calibration lacks {error}.", where=str(path), remedy="Copy it again.") from error
 
@@ -157,7 +159,9 @@ class Calibration:
         own = (vocabulary.vectors[rows] == vectors).all(axis=1) & (rows >= 0)  # other spelling, other vector
         statistics = self.statistics[rows]
         trained = roles[~own] == "seen"
-        statistics[~own] = background_statistics(self.background, vectors[~own], self.classes, trained)
+        statistics[~own] = background_statistics(
+            self.background, vectors[~own], self.classes, trained, best_rows=self.best_rows
+        )
         return self._of_rows(rows, statistics, roles, reference, vocabulary)
 
     def _of_rows(
@@ -169,7 +173,7 @@ class Calibration:
         vocabulary: Vocabulary,
     ) -> LabelCalibration:
         """Labels by their rows of the vocabulary, -1 for what is not in it."""
-        plain = LabelCalibration(self.maps, statistics, roles, reference)
+        plain = LabelCalibration(self.maps, statistics, roles, reference, self.best_rows)
         if self.words is None:
             return plain
         known = self.words
@@ -180,7 +184,7 @@ class Calibration:
             if len(columns := np.flatnonzero(rows == label)):
                 its = np.array(vocabulary.roles)[of_it]
                 queries = scoring_vectors(vocabulary.vectors[of_it], self.classes, its == "seen")
-                inner = LabelCalibration(self.maps, self.statistics[of_it], its, reference, known.offsets[of_it])
+                inner = replace(plain, statistics=self.statistics[of_it], roles=its, offsets=known.offsets[of_it])
                 kinds.append((columns, queries, inner))
         return replace(plain, offsets=offsets, kinds=tuple(kinds), words=known)
 
@@ -194,6 +198,7 @@ class LabelCalibration:
         statistics: (L, 2) mean and deviation of each label over the background.
         roles: (L,) of each label.
         reference: (S, Q) scoring vectors of all labels trained on, so that the other labels asked for change nothing.
+        best_rows: as in `Calibration`.
         offsets: (L,) added to the weighted sums; none when None.
         kinds: columns of a label, the scoring vectors of its kinds, and their calibration.
         words: gives the familiarity of a picture.
@@ -203,6 +208,7 @@ class LabelCalibration:
     statistics: Float32[np.ndarray, "L 2"]
     roles: np.ndarray
     reference: Float32[np.ndarray, "S Q"]
+    best_rows: int = 1
     offsets: Float32[np.ndarray, " L"] | None = None
     kinds: tuple[tuple[Integer[np.ndarray, " k"], Float32[np.ndarray, "n Q"], LabelCalibration], ...] = ()
     words: WordKnowledge | None = None
@@ -214,14 +220,17 @@ class LabelCalibration:
 
     def probabilities(self, records: Records, scores: Float32[np.ndarray, "B L"]) -> Float64[np.ndarray, "B L"]:
         """Probabilities (B, L) of the labels' scores on records, in 0..1."""
-        features = pair_features(records, scores, self.statistics, self.reference)  # (B, L, F)
+        features = pair_features(
+            records, scores, self.statistics, self.reference, best_rows=self.best_rows
+        )  # (B, L, F)
         found = np.empty(scores.shape)
         for role, columns in self._columns.items():
             its = self.maps[role]
             offsets = 0.0 if self.offsets is None else np.tile(self.offsets[columns], len(scores))
             found[:, columns] = its(features[:, columns].reshape(-1, len(FEATURES)), offsets).reshape(len(scores), -1)
         for columns, queries, its_kinds in self.kinds:
-            of_kinds = its_kinds.probabilities(records, score_records(records, queries)[0]).max(axis=1)
+            its_scores, _ = score_records(records, queries, best_rows=self.best_rows)
+            of_kinds = its_kinds.probabilities(records, its_scores).max(axis=1)
             found[:, columns] = np.maximum(found[:, columns], of_kinds[:, None])
         return found if self.words is None else found * self.words.familiarity(records)[:, None]
 
@@ -238,9 +247,11 @@ def pair_features(
     scores: Float32[np.ndarray, "B L"],
     statistics: Float32[np.ndarray, "L 2"],
     reference: Float32[np.ndarray, "S Q"],
+    *,
+    best_rows: int = 1,
 ) -> Float32[np.ndarray, "B L F"]:
     """What a probability depends on, `FEATURES` of every (picture, label) pair; the first two rise with the score."""
-    best = score_records(records, reference)[0].max(axis=1)  # (B,)
+    best = score_records(records, reference, best_rows=best_rows)[0].max(axis=1)  # (B,)
     deviations = (scores - statistics[:, 0]) / statistics[:, 1]
     return np.stack([deviations, scores, np.broadcast_to(best[:, None], scores.shape)], axis=-1)
 
@@ -250,12 +261,14 @@ def background_statistics(
     vectors: Float32[np.ndarray, "L D"],
     classes: ClassAffinity | None = None,
     trained: Bool[np.ndarray, " L"] | None = None,
+    *,
+    best_rows: int = 1,
 ) -> Float32[np.ndarray, "L 2"]:
     """Mean and deviation (at least 0.001) of labels' scores over background pictures; see `scoring_vectors`."""
     found = np.empty((len(vectors), 2), np.float32)
     for start in range(0, len(vectors), _CHUNK):
         rows = slice(start, start + _CHUNK)
         of_these = scoring_vectors(vectors[rows], classes, None if trained is None else trained[rows])
-        scores, _ = score_records(background, of_these)
+        scores, _ = score_records(background, of_these, best_rows=best_rows)
         found[rows] = np.stack([scores.mean(axis=0), np.maximum(scores.std(axis=0), _LEAST_DEVIATION)], axis=1)
     return found

@@ -85,9 +85,10 @@ class Explainer:
         self.grid = tagger.bundle.places if tagger.bundle.views == 1 else (_TENTHS, _TENTHS)
         self._spellings = {group[0]: group for group in label_spellings(labels, tagger.vocabulary)}
         words = list(dict.fromkeys(word for group in self._spellings.values() for word in group))
-        self._rows = {word: row for row, word in enumerate(words)}
-        self._vectors = tagger.embed(words)
-        self._scoring_vectors = tagger.scoring_vectors_of(words, self._vectors)
+        self._vectors, places = tagger.embed_apart(words)
+        self._words = [words[place] for place in places]
+        self._rows = {word: np.flatnonzero(places == place) for place, word in enumerate(words)}
+        self._scoring_vectors = tagger.scoring_vectors_of(self._words, self._vectors)
 
     def explain(
         self,
@@ -124,7 +125,9 @@ class Explainer:
 
     def _explain_tag(self, name: str, record: Records, places: Float32[np.ndarray, "P M D"]) -> TagExplanation:
         found, vector = self._scored(name, record)
-        shares = (places[:, found.vector] @ vector).reshape(self.grid)
+        k = self.tagger.best_rows
+        won = [found.vector] if k == 1 else np.argsort(-(record.rows[0] @ vector), kind="stable")[:k]
+        shares = (places[:, won].mean(axis=1) @ vector).reshape(self.grid)
         return _with_places(found, shares)
 
     def _by_views(self, name: str, record: Records, boxes: Sequence[Box]) -> TagExplanation:
@@ -143,15 +146,17 @@ class Explainer:
     def _scored(self, name: str, record: Records) -> tuple[TagExplanation, Float32[np.ndarray, " D"]]:
         """The score of a label, not yet laid over places, and the vector of its best spelling."""
         spellings = self._spellings[name]
-        rows = [self._rows[word] for word in spellings]
+        rows = np.concatenate([self._rows[word] for word in spellings])
         vectors, scoring_vectors = self._vectors[rows], self._scoring_vectors[rows]  # (S, D), (S, Q)
-        scores, winners = (array[0] for array in score_records(record, scoring_vectors))
+        found = score_records(record, scoring_vectors, best_rows=self.tagger.best_rows)
+        scores, winners = (array[0] for array in found)
         best = int(np.argmax(scores))
         score, winner = float(scores[best]), int(winners[best])
         without = float(record.shared[0] @ scoring_vectors[best][len(vectors[best]) :])
         each = tuple(map(float, record.rows[0] @ vectors[best] + without))
         nowhere = np.zeros(self.grid, np.float32)
-        return TagExplanation(name, spellings[best], score, winner, each, nowhere, score), vectors[best]
+        spelling = self._words[rows[best]]
+        return TagExplanation(name, spelling, score, winner, each, nowhere, score), vectors[best]
 
 
 def _with_places(found: TagExplanation, places: Float32[np.ndarray, "h w"]) -> TagExplanation:

@@ -12,12 +12,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
-from jaxtyping import Float32, Float64
+from jaxtyping import Float32, Float64, Int64
 
 from tagprism.errors import InputError
 from tagprism.labels.phrases import bare_phrase
 from tagprism.labels.tensor_file import read_tensors, write_tensors
 from tagprism.labels.vocabulary import Vocabulary
+from tagprism.progress import Progress, silent
 
 if TYPE_CHECKING:
     from tagprism.tagging.tagger import Tagger
@@ -79,12 +80,31 @@ class Learned:
         """What was learned of a label, or None."""
         return self._by_phrase.get(bare_phrase(label)) if self.labels else None
 
-    def scoring_vectors(self, labels: Sequence[str], tagger: Tagger) -> Float32[np.ndarray, "L Q"]:
-        """Scoring vectors of labels, learned or else the model's; errors as `Tagger.embed` for the latter."""
-        its = [self.find(label) for label in labels]
-        others = [label for label, one in zip(labels, its, strict=True) if one is None or one.vector is None]
-        rows = iter(tagger.scoring_vectors(others) if others else ())
-        return np.stack([next(rows) if one is None or one.vector is None else one.vector for one in its])
+    def vectors_of(
+        self, labels: Sequence[str], tagger: Tagger, progress: Progress = silent
+    ) -> tuple[Float32[np.ndarray, "V D"], Float32[np.ndarray, "V Q"], Int64[np.ndarray, " V"]]:
+        """Vectors of labels, several where a label has several; errors as `Tagger.embed`.
+
+        Returns:
+            (V, D) the model's vectors, zeros of what was learned; (V, Q) scoring vectors; (V,) the place in `labels` of
+            the label that each is of, rising.
+        """
+        own = {at: vector for at, label in enumerate(labels) if (vector := self._vector(label)) is not None}
+        others = [at for at in range(len(labels)) if at not in own]
+        vectors, its = np.empty((0, tagger.vocabulary.dimension), np.float32), np.empty(0, np.int64)
+        if others:
+            vectors, its = tagger.embed_apart([labels[at] for at in others], progress=progress)
+        owners = np.concatenate([np.array(others, np.int64)[its], np.array(list(own), np.int64)])
+        vectors = np.concatenate([vectors, np.zeros((len(own), vectors.shape[1]), np.float32)])
+        order = np.argsort(owners, kind="stable")
+        owners, vectors = owners[order], vectors[order]
+        scoring = tagger.scoring_vectors_of([labels[at] for at in owners], vectors)
+        for row in np.flatnonzero(np.isin(owners, list(own))):
+            scoring[row] = own[int(owners[row])]
+        return vectors, scoring, owners
+
+    def _vector(self, label: str) -> Float32[np.ndarray, " Q"] | None:
+        return None if (one := self.find(label)) is None else one.vector
 
     def shifts(self, labels: Sequence[str]) -> Float64[np.ndarray, " L"]:
         """What is added to the logits of labels in a search."""
@@ -96,7 +116,7 @@ class Learned:
 
     def is_known(self, label: str) -> bool:
         """Whether a label can be scored without the model knowing it."""
-        return (one := self.find(label)) is not None and one.vector is not None
+        return self._vector(label) is not None
 
     def save(self, path: Path, digest: str) -> None:
         """Write it for a model, whole or not at all."""

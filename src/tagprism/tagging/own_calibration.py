@@ -37,7 +37,7 @@ def read_own(file: Path, bundle: Bundle | ForeignModel) -> tuple[Calibration, di
     if not isinstance(note, dict) or note.get("model") != bundle.digest:
         what = f"is not a calibration of this model (digest {bundle.digest[:12]})."
         raise InputError(what, where=str(file), remedy="Name the model, and the number of its views, that it is of.")
-    found = Calibration.load(file, bundle.config.dimension, bundle.class_affinity)
+    found = Calibration.load(file, bundle.config.dimension, bundle.class_affinity, bundle.config.best_rows)
     fits = found.background.shape == bundle.shape and found.statistics.shape == (len(bundle.vocabulary.names), 2)
     if not fits or len(found.background) == 0:
         raise InputError("does not fit its model.", where=str(file), remedy=_AGAIN)

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TypeVar
 
 import numpy as np
-from jaxtyping import Float32
+from jaxtyping import Float32, Int64
 from pydantic import ValidationError
 from threadpoolctl import threadpool_limits
 
@@ -91,6 +91,11 @@ class Tagger:
         return own_calibration(self.bundle.digest)
 
     @property
+    def best_rows(self) -> int:
+        """How many of a picture's rows a label's score is the mean of; 1 is the maximum."""
+        return self.bundle.config.best_rows
+
+    @property
     def calibrated(self) -> bool:
         """Whether tags carry probabilities."""
         return self.own_calibration is not None or self.bundle.config.calibration is not None
@@ -114,7 +119,9 @@ class Tagger:
         bundle = self.bundle
         if bundle.config.calibration is None:
             return None
-        return Calibration.load(bundle.path / CALIBRATION, bundle.config.dimension, bundle.class_affinity)
+        return Calibration.load(
+            bundle.path / CALIBRATION, bundle.config.dimension, bundle.class_affinity, self.best_rows
+        )
 
     @cached_property
     def label_space(self) -> LabelSpace | None:
@@ -170,6 +177,23 @@ class Tagger:
         letters = set(label.casefold().replace(" ", ""))
         near += [name for name in self.vocabulary.nearest_names(label, n) if letters & set(name.casefold())]
         return list(dict.fromkeys(near))[:n]
+
+    def embed_apart(
+        self, labels: Sequence[str], *, progress: Progress = silent
+    ) -> tuple[Float32[np.ndarray, "V D"], Int64[np.ndarray, " V"]]:
+        """Vectors (V, D) of words and phrases, all of those that have several, and the place of each one's label.
+
+        Arguments and errors as for `embed`.
+        """
+        several = self.vocabulary.several
+        names = [
+            None if (row := self.vocabulary.find_alike(one)) is None else self.vocabulary.names[row] for one in labels
+        ]
+        vectors = self.embed(labels, progress=progress)
+        if not several:
+            return vectors, np.arange(len(labels))
+        own = [several.get(name or "", vectors[at : at + 1]) for at, name in enumerate(names)]
+        return np.concatenate(own), np.repeat(np.arange(len(labels)), [len(one) for one in own])
 
     def scoring_vectors(self, labels: Sequence[str]) -> Float32[np.ndarray, "L Q"]:
         """What scores words and phrases on records (`bundle.score`); errors as for `embed`."""

@@ -161,22 +161,18 @@ class LabelRanker:
             spellings += [(one,) for one in learned.own_labels(tagger.vocabulary)]
         self.names = tuple(group[0] for group in spellings)
         flat = [spelling for group in spellings for spelling in group]
-        self._learned = [(place, one) for place, spelling in enumerate(flat) if (one := learned.find(spelling))]
-        own = {place: one.vector for place, one in self._learned if one.vector is not None}
-        vectors = np.zeros((len(flat), tagger.vocabulary.dimension), np.float32)
-        others = [place for place in range(len(flat)) if place not in own]
-        if others:
-            vectors[others] = tagger.embed([flat[place] for place in others], progress=progress)
-        self._scoring_vectors = tagger.scoring_vectors_of(flat, vectors)
-        for place, vector in own.items():
-            self._scoring_vectors[place] = vector
+        vectors, self._scoring_vectors, places = learned.vectors_of(flat, tagger, progress)
+        flat = [flat[place] for place in places]
+        self._learned = [(row, one) for row, spelling in enumerate(flat) if (one := learned.find(spelling))]
+        self._best_rows = tagger.best_rows
         calibration = tagger.calibration
         self._calibrated = calibration.of_labels(flat, vectors, tagger.vocabulary) if calibration is not None else None
-        sizes = np.array([len(group) for group in spellings])
+        of_spelling = np.repeat(np.arange(len(spellings)), [len(group) for group in spellings])
+        sizes = np.bincount(of_spelling[places])
         self._starts = None if sizes.max() == 1 else np.concatenate([[0], np.cumsum(sizes[:-1])])  # (L,)
         roles, classes = np.array(tagger.vocabulary.roles), tagger.bundle.class_affinity
         self._things: SameThing | None = None
-        if labels is None and not all_names and "other" in roles and self._calibrated is not None:
+        if labels is None and not all_names and "other" in roles and self._calibrated and len(flat) == len(spellings):
             trained = np.append(roles == "seen", np.ones(len(flat) - len(roles), bool))
             rank = 0 if classes is None else classes.columns - 1
             self._things = SameThing(self._scoring_vectors, vectors.shape[1], rank, trained)
@@ -189,7 +185,7 @@ class LabelRanker:
         The least probability is for a model that has them, the least score for one that has none.
         """
         at_least = min_score if self._calibrated is None else min_probability
-        scores, winners = score_records(records, self._scoring_vectors)
+        scores, winners = score_records(records, self._scoring_vectors, best_rows=self._best_rows)
         chances = None if self._calibrated is None else self._calibrated.probabilities(records, scores)
         if chances is not None:
             for place, one in self._learned:

@@ -65,14 +65,15 @@ def calibrate(prepared: Prepared, network: Network, folder: Path, progress: Prog
     seen_vectors = prepared.seen_vectors
     seen = _pairs(network, prepared, background, seen_vectors, seen_vectors, np.arange(len(seen_vectors)), trained=True)
     classes, trained = network.class_affinity, np.array(prepared.vocabulary.roles) == "seen"
-    statistics = background_statistics(background, prepared.vocabulary.vectors, classes, trained)
+    best_rows = prepared.recipe.model.best_rows
+    statistics = background_statistics(background, prepared.vocabulary.vectors, classes, trained, best_rows=best_rows)
     plain, known = fit_monotone(unseen.features, unseen.positive), fit_monotone(seen.features, seen.positive)
     maps: dict[Role, MonotoneMap] = {
         "seen": known,
         "unseen": plain,
         "other": _for_many(plain, known, prepared, background, classes, statistics),
     }
-    return Calibration(background, maps, statistics, classes)
+    return Calibration(background, maps, statistics, classes, best_rows=best_rows)
 
 
 def _for_many(
@@ -92,12 +93,13 @@ def _for_many(
     roles = np.array(prepared.vocabulary.roles)
     if not (roles == "other").any():
         return its
-    reference = _trained_queries(prepared.seen_vectors, classes)
+    reference, best_rows = _trained_queries(prepared.seen_vectors, classes), prepared.recipe.model.best_rows
 
     def features(role: Role) -> Float32[np.ndarray, "n F"]:
         queries = scoring_vectors(prepared.vocabulary.vectors[roles == role], classes, roles[roles == role] == "seen")
-        scores, _ = score_records(background, queries)
-        return pair_features(background, scores, statistics[roles == role], reference).reshape(-1, len(FEATURES))
+        scores, _ = score_records(background, queries, best_rows=best_rows)
+        pairs = pair_features(background, scores, statistics[roles == role], reference, best_rows=best_rows)
+        return pairs.reshape(-1, len(FEATURES))
 
     def likely(map_: MonotoneMap, pairs: Float32[np.ndarray, "n F"]) -> float:
         probabilities = map_(pairs)
@@ -206,8 +208,10 @@ def _pairs(
     records = records_of(network, prepared.validation.features[used])
     queries = _trained_queries(reference, network.class_affinity)
     form = network.class_affinity, np.full(len(vectors), trained)
-    scores, _ = score_records(records, scoring_vectors(vectors, *form))
-    features = pair_features(records, scores, background_statistics(background, vectors, *form), queries)
+    best_rows = prepared.recipe.model.best_rows
+    scores, _ = score_records(records, scoring_vectors(vectors, *form), best_rows=best_rows)
+    statistics = background_statistics(background, vectors, *form, best_rows=best_rows)
+    features = pair_features(records, scores, statistics, queries, best_rows=best_rows)
     targets = prepared.validation.targets.over(columns)[used]
     return Pairs(features[targets >= 0], targets[targets >= 0] == 1)
 

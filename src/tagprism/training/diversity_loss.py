@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any, Literal
 
 import torch
-from jaxtyping import Float, Shaped
+from jaxtyping import Float, Integer, Shaped
 from torch import Tensor, distributed, nn
 from torch.nn import functional
 
@@ -43,6 +43,9 @@ class SemanticDiversityLoss(nn.Module):
             with one of the image's positives (`boats` beside `harbor`): those may well be there. None leaves none out.
         across_images: g in [0, 1). Where several processes of `torch.distributed` compute parts of one batch, its pairs
             are those of the whole batch, so all of them must call the loss, also one without an image.
+        sentences: vectors (V, D) and groups (L, K) as `max_similarity` takes them, where labels have several vectors;
+            a label's score is then the best of theirs, and `label_vectors` still weigh how diverse labels are.
+        best_rows: k: a score is the mean of the k largest products, and its gradient flows through all of these rows.
 
     Attributes:
         skipped_images: images skipped so far for want of explicit negatives.
@@ -65,6 +68,8 @@ class SemanticDiversityLoss(nn.Module):
 
     label_vectors: Tensor
     near: Tensor | None
+    sentence_vectors: Tensor | None
+    groups: Tensor | None
 
     def __init__(
         self,
@@ -75,6 +80,8 @@ class SemanticDiversityLoss(nn.Module):
         unlabelled: Literal["negative", "ignore"] = "negative",
         near_threshold: float | None = None,
         across_images: float = 0.0,
+        sentences: tuple[Float[Tensor, "V D"], Integer[Tensor, "L K"]] | None = None,
+        best_rows: int = 1,
     ) -> None:
         super().__init__()
         if regulariser_weight is not None and not 0 <= regulariser_weight <= 1:
@@ -92,11 +99,14 @@ class SemanticDiversityLoss(nn.Module):
         units = functional.normalize(label_vectors, dim=1)
         near = None if near_threshold is None else (units @ units.T > near_threshold).to(label_vectors.dtype)
         self.register_buffer("near", near, persistent=False)
+        for name, its in zip(("sentence_vectors", "groups"), sentences or (None, None), strict=True):
+            self.register_buffer(name, its, persistent=False)
         self.regulariser_weight = regulariser_weight
         self.diversity_weighting = diversity_weighting
         self.normaliser = normaliser
         self.unlabelled: Literal["negative", "ignore"] = unlabelled
         self.across_images = across_images
+        self.best_rows = best_rows
         self.skipped_images = 0
         self.gathers = True
 
@@ -135,7 +145,12 @@ class SemanticDiversityLoss(nn.Module):
         if self.diversity_weighting:
             share = share * _diversity_weight(vectors[label], image, positives)
 
-        scores: Tensor = _WinnerScores.apply(matrices, vectors)  # (B, L)
+        scores: Tensor
+        if self.sentence_vectors is None and self.best_rows == 1:
+            scores = _WinnerScores.apply(matrices, vectors)  # (B, L)
+        else:
+            scored = vectors if self.sentence_vectors is None else self.sentence_vectors.to(matrices.dtype)
+            scores, _ = max_similarity(matrices, scored, self.groups, best_rows=self.best_rows)
         own = scores[image, label]  # (T,)
         margins = (scores[image] - own[:, None]).masked_fill(~negative[image], -torch.inf)  # (T, L)
         terms = functional.softplus(margins).sum(1) + functional.softplus(-own) * (negatives[image] == 0)

@@ -92,7 +92,9 @@ def fit(prepared: Prepared, folder: Path, progress: Progress = silent, processes
     torch.manual_seed(recipe.seed)
     vectors = torch.tensor(prepared.seen_vectors)
     head = untrained_head(prepared)
-    ranking = Standardiser(vectors, standardise=recipe.model.standardise)
+    scored, groups = prepared.seen_scored()
+    model = recipe.model
+    ranking = Standardiser(scored, groups, standardise=model.standardise, best_rows=model.best_rows)
     trained: nn.Module = head
     if training.end_to_end:
         together = processes.count > 1 and has_batch_norm(prepared.backbone)
@@ -103,7 +105,12 @@ def fit(prepared: Prepared, folder: Path, progress: Progress = silent, processes
         if training.compile:
             trained.compile()  # in place: its weights keep their names
     custom = prepared.custom.make_loss(vectors, recipe.loss.unlabelled) if prepared.custom else None
-    loss = custom or SemanticDiversityLoss(vectors, **recipe.loss.model_dump())
+    loss = custom or SemanticDiversityLoss(
+        vectors,
+        **recipe.loss.model_dump(),
+        sentences=None if groups is None else (scored, groups),
+        best_rows=model.best_rows,
+    )
     module = EmbeddingTrainer(trained, loss, ranking, training, recipe.seed, processes)
     last, best = folder / "last.ckpt", folder / "best.ckpt"
     first = _read(last)["batches_done"] if last.exists() else 0
@@ -144,7 +151,7 @@ def untrained_head(prepared: Prepared) -> nn.Module:
 def make_network(prepared: Prepared, head: nn.Module) -> Network:
     """The whole network around a trained head, in evaluation mode, on the CPU."""
     seen_vectors, model = prepared.seen_vectors, prepared.recipe.model
-    ranking = Standardiser(torch.tensor(seen_vectors), standardise=model.standardise)
+    ranking = Standardiser(*prepared.seen_scored(), standardise=model.standardise, best_rows=model.best_rows)
     classes = make_class_columns(model, prepared.backbone, prepared.space, seen_vectors, prepared.train.features)
     network = Network(prepared.backbone, head, ranking, classes)
     return network.cpu().eval().to(memory_format=torch.contiguous_format)

@@ -108,7 +108,9 @@ class EmbeddingTrainer(lightning.LightningModule):
         if not len(batch.targets):
             return
         rows, shift = self.standardiser(self.network(batch.inputs).float())
-        scores = max_similarity(rows, self.loss.label_vectors)[0] + shift
+        ranking = self.standardiser
+        scored = ranking.get_buffer("seen_vectors"), ranking.groups
+        scores = max_similarity(rows, *scored, best_rows=ranking.best_rows)[0] + shift
         self._validation.append((batch.rows.cpu(), scores.cpu(), batch.targets.cpu()))
 
     def on_validation_epoch_end(self) -> None:

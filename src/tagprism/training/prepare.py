@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from jaxtyping import Float32, Int64
+from torch import Tensor
 
 from tagprism.bundle.hub import HUB
 from tagprism.bundle.referring import open_encoder, open_foreign
@@ -21,6 +22,7 @@ from tagprism.errors import InputError, PictureError
 from tagprism.images.digests import digest_pictures
 from tagprism.images.preprocess import Preprocess
 from tagprism.images.stored import PictureFile
+from tagprism.labels.descriptions import Descriptions, read_descriptions
 from tagprism.labels.encoders.encoder import LabelEncoder
 from tagprism.labels.encoders.phrase_cache import CachedEncoder
 from tagprism.labels.label_space import LabelSpace, SpacePart
@@ -86,6 +88,11 @@ class Prepared:
         """Vectors of the seen labels, in the order of the targets' columns."""
         return self.vocabulary.select(self.split.seen).vectors
 
+    def seen_scored(self) -> tuple[Tensor, Tensor | None]:
+        """What scores the seen labels: vectors (V, D), and (L, K) which of them each label owns, where several."""
+        vectors, groups = self.vocabulary.scored(self.split.seen)
+        return torch.tensor(vectors), None if groups is None else torch.from_numpy(groups)
+
     @property
     def digest(self) -> str:
         """SHA-256 over the usable pictures' bytes, their order and the label vectors: runs that agree do the same."""
@@ -99,6 +106,8 @@ class Prepared:
         folds = self.recipe.calibration.folds
         if not folds:
             return "The recipe has calibration.folds = 0."
+        if self.vocabulary.several:
+            return "Labels have several vectors (labels.sentences is max), whose scores have other statistics."
         if self.custom and not self.custom.trains_on_fewer_labels:
             return "The loss or head was given ready-made: it cannot be made anew for a part of the labels."
         if self.train.features is None:
@@ -190,13 +199,30 @@ def embed_labels(
     names = (*split.seen, *split.unseen)
     for part in labels.parts:
         _read_words(part, encoders[part.encoder], names, progress)
-    space = LabelSpace.fit(labels.parts, encoders, split.seen, unseen=split.unseen, reduce=labels.reduce, seed=seed)
-    vectors = space.embed(names).vectors
+    described = read_descriptions(labels.descriptions, names) if labels.descriptions else None
+    space = LabelSpace.fit(
+        labels.parts,
+        encoders,
+        split.seen,
+        unseen=split.unseen,
+        descriptions=described,
+        reduce=labels.reduce,
+        seed=seed,
+    )
+    vectors = space.embed(names, described).vectors
+    several = _apart(space, names, described) if described and labels.sentences == "max" else {}
     seen: Role = "seen"
     unseen: Role = "unseen"
     roles = (seen,) * len(split.seen) + (unseen,) * len(split.unseen)
     ids = {encoders[name].id: folder for name, folder in folders.items()}
-    return space, Vocabulary(names, vectors, roles), ids
+    return space, Vocabulary(names, vectors, roles, several=several), ids
+
+
+def _apart(space: LabelSpace, names: tuple[str, ...], described: Descriptions) -> dict[str, Float32[np.ndarray, "_ D"]]:
+    """A vector for each sentence of the labels that have several."""
+    found = space.embed(names, described, apart=True)
+    own = {name: found.vectors[found.owners == row] for row, name in enumerate(names)}
+    return {name: its for name, its in own.items() if len(its) > 1}
 
 
 def _read_words(part: SpacePart, encoder: LabelEncoder, names: Sequence[str], progress: Progress) -> None:

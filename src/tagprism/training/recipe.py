@@ -25,6 +25,8 @@ class LabelTable(_Table):
 
     parts: tuple[SpacePart, ...] = Field(default=(SpacePart(encoder="minilm"),), min_length=1)
     reduce: int | None = Field(default=None, ge=1, description="size after reduction; all dimensions when absent")
+    descriptions: str | None = Field(default=None, description="JSON file of sentences for every label")
+    sentences: Literal["mean", "max"] = Field(default="mean", description="how a label's sentences are joined")
 
 
 class ImagesTable(_Table):
@@ -41,6 +43,7 @@ class ModelTable(_Table):
     )
     weights: str = Field(default="pretrained", description="pretrained, random, or a .safetensors file")
     vectors: int = Field(default=7, ge=1, description="M, principal vectors per image")
+    best_rows: int = Field(default=1, ge=1, description="a score is the mean of this many best products; 1: maximum")
     prior: float = Field(
         default=0.0, ge=0, description="length of what the backbone's classifier, or CLIP, knows already, in each row"
     )

@@ -201,6 +201,7 @@ def with_words(prepared: Prepared, words: Mapping[str, Sequence[str]]) -> Vocabu
         np.concatenate([labels.vectors, prepared.space.embed(list(new)).vectors]),
         (*labels.roles, *(other for _ in new)),
         {name: tuple(others) for name, others in (*aliases.items(), *new.items()) if others},
+        labels.several,
     )
 
 
@@ -224,6 +225,7 @@ def _write_bundle(
         "name": recipe.name,
         "vectors": recipe.model.vectors,
         "dimension": prepared.space.dimension,
+        **({"best_rows": recipe.model.best_rows} if recipe.model.best_rows > 1 else {}),  # older versions read the rest
         "class_columns": 0 if affinity is None else affinity.columns,
         "standardised": recipe.model.standardise,
         "preprocess": prepared.preprocess.model_dump(mode="json"),

@@ -142,7 +142,7 @@ def _found(tagger: Tagger, result: Result) -> tuple[Ranking, ...]:
     columns = np.flatnonzero(result.unseen)
     drawn = np.random.default_rng(0).permutation(columns)[:_FOUND]
     queries = [result.names[column] for column in drawn] + list(_OWN_WORDS[:3])
-    scores = streamed_scores(result.records, tagger.scoring_vectors(queries))
+    scores = streamed_scores(result.records, tagger.scoring_vectors(queries), best_rows=tagger.best_rows)
     rankings = []
     for column, query in enumerate(queries):
         best = np.argsort(-scores[:, column], kind="stable")[:_PER_QUERY]

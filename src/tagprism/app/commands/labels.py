@@ -18,7 +18,8 @@ app = typer.Typer(help="Label vectors: make, check, show, fetch, build-encoder."
 
 Words = Annotated[Path, typer.Argument(help="Words and phrases, one a line; aliases after a tab.")]
 Encoders = Annotated[
-    list[str] | None, typer.Option("--encoder", help="minilm, glove50, glove100 or file:PATH; may be repeated.")
+    list[str] | None,
+    typer.Option("--encoder", help="minilm, glove50, glove100, file:PATH or hf:FOLDER; may be repeated."),
 ]
 Centre = Annotated[bool, typer.Option("--centre", help="Subtract the mean over the list.")]
 
@@ -172,9 +173,9 @@ def _of_model(tagger: Tagger, precision: Literal["fp32", "int8"]) -> list[Path]:
             )
         if name not in NAMED:
             raise InputError(
-                f"the model's encoder {name} was made from its maker's own file of word vectors.",
+                f"the model's encoder {name} was made from its maker's own file or folder.",
                 where=str(tagger.bundle.path),
-                remedy="With that file at hand: tagprism labels build-encoder --encoder file:PATH",
+                remedy="With that at hand: tagprism labels build-encoder --encoder file:PATH (or hf:FOLDER)",
             )
         folder = _made(name, precision, tagger)
         open_encoder(folder, source_digest=digest)  # refuses another source

@@ -77,15 +77,15 @@ assert not {{"torch", "transformers"}} & set(sys.modules)
 
 @pytest.mark.slow
 def test_the_network_is_checked_when_it_is_made(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from tagprism.network import minilm_export
+    from tagprism.network import sentence_export
 
     monkeypatch.setattr(
-        minilm_export, "export_text_network", lambda _, path, __: shutil.copy(folder / "model.onnx", path)
+        sentence_export, "export_text_network", lambda _, path, __: shutil.copy(folder / "model.onnx", path)
     )
-    assert minilm_export.export_minilm(SOURCE, tmp_path) < 1e-5
-    monkeypatch.setattr(minilm_export, "TOLERANCE", -1.0)
-    with pytest.raises(MachineError, match="minilm: the exported text network differs from the original by"):
-        minilm_export.export_minilm(SOURCE, tmp_path)
+    assert sentence_export.export_sentence_encoder(SOURCE, tmp_path, "mean") == 384
+    monkeypatch.setattr(sentence_export, "TOLERANCE", -1.0)
+    with pytest.raises(MachineError, match="model: the exported text network differs from the original by"):
+        sentence_export.export_sentence_encoder(SOURCE, tmp_path, "mean")
 
 
 @pytest.mark.slow

@@ -1,0 +1,218 @@
+"""Rows that differ and pay: forms of the embedding matrix on frozen features, paired over splits.
+
+Every form trains a small head (label vectors reduced to 192 directions, features to their 512 strongest) with the
+recipe's loss, prior, class columns and schedule, of `--epochs`. Splits are a file's, or with `--draw 8` drawn with the
+seeds 100 to 107. Prints a table: ZSL and GZSL mAP, the other forms as paired differences to the first one; the mean
+cosine between two rows of a test picture; and of how many rows some seen label is won.
+
+Run: python benchmarks/rows.py recipes/corel5k.toml tagged:DIR --split fresh.json --out results.jsonl
+     python benchmarks/rows.py recipes/openclipart.toml openclipart --draw 8 --form "M=7" --form "M=14 lam=none top=2"
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from tagprism.bundle.score import scoring_vectors
+from tagprism.datasets.draw_split import draw_split
+from tagprism.datasets.registry import open_dataset
+from tagprism.datasets.splits import Split, load_split
+from tagprism.datasets.table import ImageTable
+from tagprism.evaluation.metrics import mean_average_precision
+from tagprism.network.embedding_matrix import max_similarity
+from tagprism.training.diversity_loss import SemanticDiversityLoss
+from tagprism.training.features import compute_features
+from tagprism.training.networks import make_class_columns, make_prior
+from tagprism.training.prepare import prepare
+from tagprism.training.recipe import Recipe, load_recipe
+
+DIMENSION, FEATURES, BATCH = 192, 512, 128
+FORMS = ("M=7", "M=7 lam=none top=2", "M=14 lam=none top=2")
+
+
+@dataclass(frozen=True)
+class Data:
+    """A split: features, what is added to each row (the prior), and what is added to each score (class columns)."""
+
+    train: Tensor  # (n, C)
+    test: Tensor
+    prior_train: Tensor  # (n, D)
+    prior_test: Tensor
+    columns: Tensor  # (N, L)
+    vectors: Tensor  # (L, D), the seen ones first
+    seen: int
+    targets: Tensor  # (n, S)
+    wanted: np.ndarray  # (N, L)
+
+
+def prepared_data(recipe: Recipe, table: ImageTable, split: Split) -> Data:
+    """Everything that does not depend on the form."""
+    ready = prepare(recipe, table, split)
+    found = compute_features(
+        [table.files[int(row)] for row in table.rows_of(split.test)], ready.backbone, ready.preprocess
+    )
+    names, seen = (*split.seen, *split.unseen), len(split.seen)
+    vectors = torch.tensor(ready.vocabulary.select(names).vectors)
+    assert ready.train.features is not None, "frozen features"
+    train, test = torch.from_numpy(np.array(ready.train.features)), torch.from_numpy(found.vectors)
+    with torch.inference_mode():
+        prior = make_prior(recipe, ready.backbone.pooling, ready.space)
+        priors = [prior(one) if prior else torch.zeros(len(one), vectors.shape[1]) for one in (train, test)]
+        classes = make_class_columns(
+            recipe.model, ready.backbone, ready.space, ready.seen_vectors, ready.train.features
+        )
+        columns = torch.zeros(len(test), len(names))
+        if classes is not None:
+            queries = scoring_vectors(vectors.numpy(), classes.affinity, np.arange(len(names)) < seen)
+            columns = classes(test) @ torch.from_numpy(queries[:, vectors.shape[1] + 1 :]).mT
+    basis = torch.linalg.svd(vectors[:seen], full_matrices=False)[2][:DIMENSION].mT
+    rotation = torch.randn(basis.shape[1], basis.shape[1], generator=torch.Generator().manual_seed(0))
+    basis = basis @ torch.linalg.qr(rotation)[0]  # Adam is not rotation-invariant
+    train, test = (one[:, : ready.backbone.pooling.channels].float() for one in (train, test))
+    strongest = torch.linalg.eigh(train.mT @ train / len(train))[1][:, -FEATURES:]
+    wanted = table.targets(table.rows_of(split.test)[found.rows], names) == 1
+    return Data(
+        train @ strongest,
+        test @ strongest,
+        *(one @ basis for one in priors),
+        columns,
+        functional.normalize(vectors @ basis, dim=1),
+        seen,
+        torch.from_numpy(ready.train.targets[:].astype(np.int8)),
+        wanted.astype(np.int8),
+    )
+
+
+def measure(data: Data, form: dict[str, str], recipe: Recipe, epochs: int, seed: int = 0) -> dict[str, float]:
+    """Train a form on a split and measure it."""
+    M, top = int(form["M"]), int(form.get("top", 1))
+    lam = None if form.get("lam") == "none" else float(form.get("lam", 0.3))
+    torch.manual_seed(seed)
+    head = nn.Linear(data.train.shape[1], M * data.vectors.shape[1], bias=False)
+    seen = data.vectors[: data.seen]
+    settings = {"across_images": recipe.loss.across_images, "best_rows": top}
+    loss = SemanticDiversityLoss(seen, lam, recipe.loss.diversity_weighting, **settings)  # type: ignore[arg-type]
+    count, rate, began = len(data.train), recipe.training.learning_rate, time.perf_counter()
+    optimiser = torch.optim.Adam(head.parameters(), lr=rate, weight_decay=recipe.training.weight_decay, fused=True)
+    steps = -(-count // BATCH) * epochs
+    schedule = torch.optim.lr_scheduler.OneCycleLR(
+        optimiser, rate, total_steps=steps, pct_start=recipe.training.warm_up
+    )
+
+    def rows(features: Tensor, prior: Tensor) -> Tensor:
+        matrices: Tensor = head(features).view(len(features), M, -1) + prior[:, None]
+        return matrices
+
+    for epoch in range(epochs):
+        order = torch.randperm(count, generator=torch.Generator().manual_seed(seed * 1000 + epoch))
+        for some in order.split(BATCH):
+            matrices = rows(data.train[some], data.prior_train[some])
+            value = loss(matrices, data.targets[some])
+            if repulsion := float(form.get("repel", 0)):
+                value = value + repulsion * cosine(matrices)
+            optimiser.zero_grad()
+            value.backward()
+            optimiser.step()
+            schedule.step()
+    with torch.inference_mode():
+        if rank := int(form.get("rank", 0)):
+            head.weight.copy_(low_rank(head.weight, data.train, rank))
+        matrices = torch.cat(
+            [rows(*one) for one in zip(data.test.split(BATCH), data.prior_test.split(BATCH), strict=True)]
+        )
+        parts = [max_similarity(one, data.vectors, best_rows=int(form.get("at", top))) for one in matrices.split(BATCH)]
+        scores, winners = (torch.cat(both) for both in zip(*parts, strict=True))
+        of_seen = scores[:, : data.seen]
+        scores = (scores - of_seen.mean(1, keepdim=True)) / of_seen.std(1, correction=0, keepdim=True) + data.columns
+        used = np.mean([len(set(row.tolist())) for row in winners[:300, : data.seen]])
+        found = {
+            "zsl": labelled(scores[:, data.seen :], data.wanted[:, data.seen :]),
+            "gzsl": labelled(scores, data.wanted),
+        }
+        return found | {"cosine": float(cosine(matrices)), "used": float(used), "seconds": time.perf_counter() - began}
+
+
+def low_rank(weight: Tensor, features: Tensor, rank: int) -> Tensor:
+    """The stack of rows kept in its strongest directions: a record is then `rank` numbers and the prior."""
+    strengths, axes = torch.linalg.eigh(features.mT @ features / len(features))
+    root = axes * strengths.clamp_min(0).sqrt()
+    directions = torch.linalg.svd(weight @ root, full_matrices=False)[0][:, :rank]
+    return directions @ (directions.mT @ weight)
+
+
+def cosine(matrices: Tensor) -> Tensor:
+    """Mean cosine between two different rows of an image."""
+    units, M = functional.normalize(matrices, dim=-1), matrices.shape[1]
+    return ((units.sum(1).square().sum(1) - M) / max(M * (M - 1), 1)).mean()
+
+
+def labelled(scores: Tensor, wanted: np.ndarray) -> float:
+    """mAP in percent over the pictures with a positive."""
+    shown = wanted.any(axis=1)
+    return mean_average_precision(scores.numpy()[shown], wanted[shown])
+
+
+def main() -> None:
+    """Measure the forms on every split, and print the table."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("recipe", type=Path)
+    parser.add_argument("data")
+    parser.add_argument("--split", help="FILE, all of its splits, or FILE#3")
+    parser.add_argument("--draw", type=int, default=0, help="draw so many splits")
+    parser.add_argument(
+        "--form", action="append", help="M=7 lam=.3 top=1 (k of the soft maximum) at=2 (k in use) repel=.3 rank=64"
+    )
+    parser.add_argument("--epochs", type=int, default=10)
+    parser.add_argument("--set", action="append", default=[])
+    parser.add_argument(
+        "--out", type=Path, required=True, help="results, one JSON line each; what is there is not redone"
+    )
+    given = parser.parse_args()
+    torch.set_num_threads(1)
+    recipe, table = load_recipe(given.recipe, ("training.validation=0", *given.set)), open_dataset(given.data)
+    if given.draw:
+        shares = {"unseen": 0.2, "test": 0.3, "least_positives": 8, "near_duplicates_together": False}
+        splits = [draw_split(table, seed=100 + number, **shares) for number in range(given.draw)]  # type: ignore[arg-type]
+    else:
+        chosen = [given.split] if "#" in given.split else [f"{given.split}#{at}" for at in range(8)]
+        splits = [load_split(one, table) for one in chosen]
+    lines = given.out.read_text().splitlines() if given.out.is_file() else []
+    known = {(its["split"], its["form"], its["epochs"]): its for its in map(json.loads, lines)}
+    forms, results = given.form or list(FORMS), []
+    for split in splits:
+        data = None
+        for form in forms:
+            key = split.digest, form, given.epochs
+            if key not in known:
+                data = data or prepared_data(recipe, table, split)
+                said = dict(part.split("=") for part in form.split())
+                known[key] = {"split": split.digest, "form": form, "epochs": given.epochs}
+                known[key] |= measure(data, said, recipe, given.epochs)
+                with given.out.open("a") as file:
+                    file.write(json.dumps(known[key]) + "\n")
+            results.append(known[key])
+    print("| form | ZSL mAP | GZSL mAP | mean cosine | rows that win | s |\n|---|---|---|---|---|---|")
+    values = np.array([[[its[name] for name in ("zsl", "gzsl", "cosine", "used", "seconds")] for its in results]])
+    values = values.reshape(len(splits), len(forms), 5)
+    for at, form in enumerate(forms):
+        own = values[:, at]
+        means = own.mean(0)
+        cells = [f"{mean:.1f}" for mean in means[:2]]
+        if at:
+            apart = own[:, :2] - values[:, 0, :2]
+            errors = apart.std(0, ddof=1) / len(splits) ** 0.5 if len(splits) > 1 else [np.nan, np.nan]
+            cells = [f"{mean:+.1f} ± {error:.1f}" for mean, error in zip(apart.mean(0), errors, strict=True)]
+        print(f"| {form} | {' | '.join(cells)} | {means[2]:.2f} | {means[3]:.1f} | {means[4]:.0f} |")
+
+
+if __name__ == "__main__":
+    main()

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
 _WINDOW = 16_384  # parts that Ray holds a list of at once: a million pictures
 _RETRIES = 3  # of a part whose process died
+_RUNS = 4  # of what is left, where a run ends with an error of Ray's
 _STORE = 256 << 20  # bytes of the object store of a cluster of our own; paths and records pass through it, no pictures
 _PATIENCE = 10.0  # seconds for a cluster to take a connection
 Part = list[Item]
@@ -139,7 +140,24 @@ def results(job: Job, parts: Iterable[Part], processors: int) -> Iterator[tuple[
 
 
 def _done(job: Job, waiting: dict[int, Part], processors: int, at_once: int = 2) -> Iterator[tuple[Part, bytes]]:
-    """The parts that came back, which are taken out of those waiting."""
+    """The parts that came back, which are taken out of those waiting.
+
+    A run may end with an error though its parts are well: Ray Data lets go of a process that found no processor, on a
+    cluster that others use too, and stumbles over its end. What is left is then run again.
+    """
+    import ray
+
+    for left in reversed(range(_RUNS)):
+        try:
+            yield from _run(job, waiting, processors, at_once)
+            return
+        except ray.exceptions.RayError as error:
+            if waiting and not left:
+                remedy = "Nothing is lost: start it again, and give the same command again."
+                raise MachineError(f"the Ray cluster fails ({error}).", where="--ray", remedy=remedy) from error
+
+
+def _run(job: Job, waiting: dict[int, Part], processors: int, at_once: int) -> Iterator[tuple[Part, bytes]]:
     import ray
 
     if not waiting:
@@ -164,17 +182,13 @@ def _done(job: Job, waiting: dict[int, Part], processors: int, at_once: int = 2)
             max_restarts=-1,
             max_task_retries=_RETRIES,
         )
-    try:
-        for batch in done.iter_batches(batch_size=None, batch_format="pyarrow", prefetch_batches=0):
-            table: Any = batch
-            for one in table.to_pylist():
-                if one["error"]:
-                    raise _again(one["error"])
-                if (part := waiting.pop(one["number"], None)) is not None:
-                    yield part, one["result"]
-    except ray.exceptions.RayError as error:
-        remedy = "Nothing is lost: start it again, and give the same command again."
-        raise MachineError(f"the Ray cluster fails ({error}).", where="--ray", remedy=remedy) from error
+    for batch in done.iter_batches(batch_size=None, batch_format="pyarrow", prefetch_batches=0):
+        table: Any = batch
+        for one in table.to_pylist():
+            if one["error"]:
+                raise _again(one["error"])
+            if (part := waiting.pop(one["number"], None)) is not None:
+                yield part, one["result"]
 
 
 class _Process:

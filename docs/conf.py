@@ -55,7 +55,16 @@ PAGES = {
         "photos_lite",
         "foreign_models",
     ],
-    "Train and measure": ["train", "recipes", "clip_in_ten_minutes", "data", "evaluate", "method", "reproduce", "scale"],
+    "Train and measure": [
+        "train",
+        "recipes",
+        "clip_in_ten_minutes",
+        "data",
+        "evaluate",
+        "method",
+        "reproduce",
+        "scale",
+    ],
     "From Python": ["python", "reference"],
     "Look up": [
         "/RESULTS",

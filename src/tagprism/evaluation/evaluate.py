@@ -238,6 +238,7 @@ def _evaluate_model(
     )
     origin = {"model": config.provenance, "bundle": tagger.bundle.digest, **provenance, "engine": "onnx"}
     origin |= {"views": tagger.bundle.views, "device": device_in_use()}
+    origin["own_calibration"] = tagger.own_calibration is not None
     return Result(
         config.name,
         evaluation,

@@ -55,9 +55,9 @@ def _wandb(recipe: Recipe, folder: Path, part: str) -> Any:
 
     It is a context, at whose end everything is written.
     """
+    os.environ["WANDB_ERROR_REPORTING"] = "false"  # its telemetry, which it reads when it is imported
     import wandb
 
-    os.environ.setdefault("WANDB_ERROR_REPORTING", "false")
     settings = wandb.Settings(
         console="off",
         disable_git=True,
@@ -65,6 +65,9 @@ def _wandb(recipe: Recipe, folder: Path, part: str) -> Any:
         save_code=False,
         silent=True,
         x_disable_stats=True,
+        x_disable_meta=True,
+        x_disable_machine_info=True,
+        host="",
         x_save_requirements=False,
     )
     return wandb.init(

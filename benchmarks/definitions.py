@@ -5,7 +5,7 @@ the definition, and what it is a kind of. A label that is no noun of WordNet has
 is in recipes/photos_lite/vocabulary.LICENSE.
 
 Run: python benchmarks/definitions.py WORDNET tagged:DIR OUT   (WORDNET: Debian's wordnet-base, /usr/share/wordnet)
-     cd OUT && tagprism compare corel5k.toml --variants corel5k_labels.toml --data tagged:DIR --split FILE
+     cd OUT && tagprism compare corel5k.toml --variants corel5k_label_variants.toml --data tagged:DIR --split FILE
 """
 
 from __future__ import annotations

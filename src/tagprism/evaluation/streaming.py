@@ -101,7 +101,7 @@ def evaluate_records(
     labels = len(vectors if groups is None else groups)
     if targets.shape != (len(records), len(names)) or labels != len(names) or len(unseen) != len(names):
         raise InputError(
-            f"{len(records)} records, {len(names)} names, vectors of {labels} labels, {len(unseen)} seen/unseen marks "
+            f"{len(records)} records, {len(names)} names, {labels} vectors, {len(unseen)} seen/unseen marks "
             f"and targets {targets.shape} do not fit; targets must have the shape (records, names)."
         )
     queries = queries_of(records, vectors)

@@ -185,14 +185,11 @@ class Tagger:
 
         Arguments and errors as for `embed`.
         """
-        several = self.vocabulary.several
-        names = [
-            None if (row := self.vocabulary.find_alike(one)) is None else self.vocabulary.names[row] for one in labels
-        ]
-        vectors = self.embed(labels, progress=progress)
-        if not several:
+        words, vectors = self.vocabulary, self.embed(labels, progress=progress)
+        if not words.several:
             return vectors, np.arange(len(labels))
-        own = [several.get(name or "", vectors[at : at + 1]) for at, name in enumerate(names)]
+        names = ["" if (row := words.find_alike(label)) is None else words.names[row] for label in labels]
+        own = [words.several.get(name, vectors[at : at + 1]) for at, name in enumerate(names)]
         return np.concatenate(own), np.repeat(np.arange(len(labels)), [len(one) for one in own])
 
     def scoring_vectors(self, labels: Sequence[str]) -> Float32[np.ndarray, "L Q"]:

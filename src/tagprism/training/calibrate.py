@@ -71,7 +71,7 @@ def calibrate(prepared: Prepared, network: Network, folder: Path, progress: Prog
     maps: dict[Role, MonotoneMap] = {
         "seen": known,
         "unseen": plain,
-        "other": _for_many(plain, known, prepared, background, classes, statistics),
+        "other": _for_many(plain, known, prepared, background, classes, statistics, best_rows),
     }
     return Calibration(background, maps, statistics, classes, best_rows=best_rows)
 
@@ -83,6 +83,7 @@ def _for_many(
     background: Records,
     classes: ClassAffinity | None,
     statistics: Float32[np.ndarray, "L 2"],
+    best_rows: int = 1,
 ) -> MonotoneMap:
     """The map for the further words of the vocabulary: a picture has not more labels because a list is longer.
 
@@ -93,7 +94,7 @@ def _for_many(
     roles = np.array(prepared.vocabulary.roles)
     if not (roles == "other").any():
         return its
-    reference, best_rows = _trained_queries(prepared.seen_vectors, classes), prepared.recipe.model.best_rows
+    reference = _trained_queries(prepared.seen_vectors, classes)
 
     def features(role: Role) -> Float32[np.ndarray, "n F"]:
         queries = scoring_vectors(prepared.vocabulary.vectors[roles == role], classes, roles[roles == role] == "seen")

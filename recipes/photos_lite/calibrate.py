@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import re
 import shutil
 import tempfile
 from dataclasses import replace
@@ -42,6 +43,11 @@ BACKGROUND, PHOTOS, DRAWINGS, PAGES = 256, 500, 250, 80
 EVERY = 3  # of the photos that the map is fitted on
 OMITTED = 3.0  # odds that a thing is there, of those that two captions name it: judged by eye (docs/photos_lite.md)
 LITTLE = 4  # photos that list a word, by which its own offset counts half
+UNCALIBRATED = re.compile(r"- Scores rank; they are not probabilities\..*\n(  .*\n)*")  # of the model card
+CALIBRATED = (
+    "- The probabilities were fitted by recipes/photos_lite/calibrate.py, on photos of two sources; "
+    "on others they may be off."
+)
 KINDS = {"person": ("man", "woman", "people", "boy", "girl", "child", "baby", "men", "lady", "couple", "crowd")}
 
 
@@ -249,7 +255,8 @@ def main() -> None:
     kept = [name for name in bundle.config.digests if name != CALIBRATION]
     files: dict[str, Content] = {name: partial(shutil.copyfile, bundle.path / name) for name in kept}
     config = bundle.config.model_dump(mode="json", exclude={"digests"}) | {"calibration": {"background": BACKGROUND}}
-    write_bundle(bundle.path, {**files, CALIBRATION: fitted.save}, config, read_model_card(bundle.path) or "")
+    card = UNCALIBRATED.sub(f"{CALIBRATED}\n", read_model_card(bundle.path) or "")
+    write_bundle(bundle.path, {**files, CALIBRATION: fitted.save}, config, card)
 
 
 if __name__ == "__main__":

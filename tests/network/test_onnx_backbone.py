@@ -10,7 +10,7 @@ import torch
 from PIL import Image
 
 from tagprism.bundle.open_model import open_model
-from tagprism.bundle.referring import open_encoder
+from tagprism.bundle.referring import network_files, open_encoder, open_foreign, open_reference, text_encoder
 from tagprism.bundle.score import max_similarity_numpy, score_records, scoring_vectors
 from tagprism.datasets.splits import Split
 from tagprism.datasets.table import ImageTable
@@ -18,6 +18,7 @@ from tagprism.errors import InputError
 from tagprism.images.preprocess import Preprocess
 from tagprism.labels.encoders.encoder import EncoderCard, load_encoder, read_card
 from tagprism.labels.encoders.find import find_encoder
+from tagprism.labels.encoders.reference import ForeignReference
 from tagprism.network.backbones import make_backbone
 from tagprism.network.embedding_matrix import Network, Standardiser
 from tagprism.network.encoder_sources import encoder_folder
@@ -25,7 +26,7 @@ from tagprism.network.onnx_backbone import OnnxBackbone
 from tagprism.training.networks import make_head, make_prior, open_backbone
 from tagprism.training.prepare import embed_labels, make_preprocess, prepare
 from tagprism.training.recipe import LabelTable, Recipe
-from tests.small_foreign import Foreign, make_immich
+from tests.small_foreign import Foreign, make_fastembed, make_immich
 
 PROMPT = "a photo of a {}"
 SEEN = ("dog", "beach", "birthday cake", "snow", "old car", "train")
@@ -110,6 +111,28 @@ def test_its_text_network_is_a_label_encoder(siglip: bool, tmp_path: Path) -> No
     with pytest.raises(InputError, match=r"is not the network.*textual/tokenizer\.json") as refused:
         open_encoder(folder)
     assert "--with-network" in str(refused.value)
+
+
+def test_a_bundle_brings_both_halves_of_a_model_in_two_folders(tmp_path: Path) -> None:
+    made = make_fastembed(tmp_path / "models" / "small-vision")
+    model, reference = open_foreign(str(made.folder))
+    bundle = tmp_path / "bundle"
+    for name, content in network_files(model).items():
+        (bundle / name).parent.mkdir(parents=True, exist_ok=True)
+        content(bundle / name)
+    (tmp_path / "models").rename(tmp_path / "moved")
+    brought = open_reference(reference, bundle)
+    assert brought.config.digests == reference.files
+    phrases = ("a dog", "snow")
+    assert (text_encoder(brought, "onnx-a").encode(phrases) * made.phrases(phrases)).sum(axis=1).min() > 0.9999
+    with pytest.raises(InputError, match="not on this machine"):
+        open_reference(reference)
+
+
+@pytest.mark.parametrize("name", ["//server/share", "\\\\server\\share", "relative", "../up"])
+def test_a_reference_names_a_place_on_this_machine(name: str) -> None:
+    with pytest.raises(ValueError, match="on this machine"):
+        ForeignReference(name=name, files={"a": "0" * 64})
 
 
 def test_older_cards_are_written_as_before(tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ or in the folder that they were in; nothing is fetched, and files with another d
 
 from __future__ import annotations
 
+import re
 import shutil
 from functools import partial
 from pathlib import Path
@@ -115,8 +116,8 @@ def _remedy(reference: ForeignReference) -> str:
 def _find_layout(reference: ForeignReference, bundle: Path | None) -> Layout | None:
     """The layout of a reference; None where nothing is in its places."""
     name, _, form = reference.name.partition("#") if reference.on_hub else reference.name.rpartition("#")
-    if not reference.on_hub and (not name or Path(reference.name).exists()):
-        name, form = reference.name, ""
+    if not reference.on_hub and (not re.fullmatch(r"\w+", form) or not name or Path(reference.name).exists()):
+        name, form = reference.name, ""  # a # in the path itself
     if bundle is not None and (bundle / NETWORK).is_dir():
         halves = sorted((bundle / NETWORK).glob(f"{_MODEL}*"))
         return read_layout(halves[-1], form or None) if halves else None  # of two halves the network of pictures

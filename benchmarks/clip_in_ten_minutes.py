@@ -101,7 +101,16 @@ def main() -> None:
     steps.run("plain: search", using, "search", plain, "beach AND sunset", "--format", "jsonl")
     spec = f"onnx:{network}"
     parts = f'labels.parts=[{{encoder="{spec}", template="a photo of a {{}}"}}]'
-    sets = ("--set", parts, "--set", f'model.backbone="{spec}"', "--set", "calibration.folds=0")
+    sets = (
+        "--set",
+        parts,
+        "--set",
+        f'model.backbone="{spec}"',
+        "--set",
+        "calibration.folds=0",
+        "--set",
+        "training.validation=0",
+    )
     steps.run(
         f"train on {n - n // 5} pictures and {len(json.loads(split.read_text())['seen'])} labels",
         sys.executable, "train", RECIPE, *on, "--out", run, *sets, made=run / "bundle",

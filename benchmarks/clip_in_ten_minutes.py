@@ -147,9 +147,8 @@ def main() -> None:
         if not at:
             print("|---|---|")
     its = made_with()
-    print(
-        f"\nOn disk: {', '.join(steps.sizes)}.\n{n} pictures, one thread, onnxruntime {its['versions'].get('onnxruntime')}, commit {its['commit']}."
-    )
+    print(f"\nOn disk: {', '.join(steps.sizes)}.")
+    print(f"{n} pictures, one thread, onnxruntime {its['versions'].get('onnxruntime')}, commit {its['commit']}.")
 
 
 if __name__ == "__main__":

@@ -32,7 +32,8 @@ class Steps:
     """
 
     def __init__(self, scratch: Path) -> None:
-        self._scratch, self.rows = scratch, [("step", "processor time", "size")]
+        self._scratch, self.rows = scratch, [("step", "processor time")]
+        self.sizes: list[str] = []
 
     def run(self, name: str, python: str, *words: str | Path, made: Path | None = None) -> bytes:
         """One command; its output."""
@@ -44,16 +45,16 @@ class Steps:
             sys.exit(f"{name}: {' '.join(command)}\n{done.stderr.decode()}")
         after = resource.getrusage(resource.RUSAGE_CHILDREN)
         seconds = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
-        size = "" if made is None else f"{size_of(made) / 1e6:,.1f} MB"
-        self.rows.append((name, f"{seconds:,.1f} s", size))
-        print(f"{name}: {seconds:,.1f} s {size}", file=sys.stderr, flush=True)
+        self.rows.append((name, f"{seconds:,.1f} s"))
+        if made is not None:
+            self.sizes.append(f"{made.name} {on_disk(made) / 1e6:,.0f} MB")
+        print(f"{name}: {seconds:,.1f} s", file=sys.stderr, flush=True)
         return done.stdout
 
 
-def size_of(path: Path) -> int:
-    """Bytes of a file, or of all files in a folder."""
-    files = [path] if path.is_file() else [file for file in path.rglob("*") if file.is_file()]
-    return sum(file.stat().st_size for file in files)
+def on_disk(folder: Path) -> int:
+    """Bytes that the files in a folder take; what an index only reserves is not counted."""
+    return sum(512 * file.stat().st_blocks for file in folder.rglob("*") if file.is_file())
 
 
 def smaller_split(data: str, split: str, pictures: int, into: Path) -> tuple[Path, list[Path]]:
@@ -93,15 +94,23 @@ def main() -> None:
     words.write_text("a sailing boat\na birthday cake\nsnow\n")
     photo = next(listed.iterdir())
     steps, n = Steps(given.scratch), given.pictures
-    size = size_of(network)
-    steps.rows.append((f"the network `{network.name}`", "", f"{size / 1e6:,.0f} MB"))
+    steps.sizes.append(f"{network.name} {on_disk(network) / 1e6:,.0f} MB")
     steps.run("read 1,000 common words, once", using, "models", "fetch", network)
     steps.run("plain: tag a picture", using, "tag", photo, "--model", network, "--top-k", "5", "--format", "jsonl")
     steps.run(f"plain: index {n} pictures", using, "index", listed, "--into", plain, "--model", network, made=plain)
     steps.run("plain: search", using, "search", plain, "beach AND sunset", "--format", "jsonl")
     spec = f"onnx:{network}"
     parts = f'labels.parts=[{{encoder="{spec}", template="a photo of a {{}}"}}]'
-    sets = ("--set", parts, "--set", f'model.backbone="{spec}"', "--set", "calibration.folds=0")
+    sets = (
+        "--set",
+        parts,
+        "--set",
+        f'model.backbone="{spec}"',
+        "--set",
+        "calibration.folds=0",
+        "--set",
+        "training.validation=0",
+    )
     steps.run(
         f"train on {n - n // 5} pictures and {len(json.loads(split.read_text())['seen'])} labels",
         sys.executable, "train", RECIPE, *on, "--out", run, *sets, made=run / "bundle",
@@ -136,9 +145,10 @@ def main() -> None:
     for at, row in enumerate(steps.rows):
         print(f"| {' | '.join(row)} |")
         if not at:
-            print("|---|---|---|")
+            print("|---|---|")
     its = made_with()
-    print(f"\n{n} pictures, one thread, onnxruntime {its['versions'].get('onnxruntime')}, commit {its['commit']}.")
+    print(f"\nOn disk: {', '.join(steps.sizes)}.")
+    print(f"{n} pictures, one thread, onnxruntime {its['versions'].get('onnxruntime')}, commit {its['commit']}.")
 
 
 if __name__ == "__main__":

@@ -10,6 +10,7 @@ import re
 import sys
 import tomllib
 from collections import defaultdict
+from functools import cache
 from importlib import metadata
 from pathlib import Path
 
@@ -106,6 +107,7 @@ def _groups() -> dict[str, set[str]]:
     return {name: {"base"} if "base" in by else by for name, by in groups.items()}
 
 
+@cache
 def _installed() -> set[str]:
     return {canonicalize_name(one.metadata["Name"]) for one in metadata.distributions()}
 

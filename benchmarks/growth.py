@@ -197,13 +197,14 @@ def of_copies(times: Times, folder: Path) -> None:
 
 def of_arrays(times: Times) -> None:
     """What has no index: scores against M, D and labels, the best tags, and measures against pictures and labels."""
-    random = np.random.default_rng(0)
+    random, tagger = np.random.default_rng(0), load()
+    names, S = tagger.vocabulary.names, tagger.bundle.shape.shared
 
     def drawn(*shape: int) -> np.ndarray:
         return random.standard_normal(shape, np.float32)
 
     def scores(count: int, M: int, D: int, L: int) -> Callable[[], object]:
-        records, labels = Records(drawn(count, M, D), drawn(count, 194)), drawn(L, D + 194)
+        records, labels = Records(drawn(count, M, D), drawn(count, S)), drawn(L, D + S)
         return lambda: score_records(records, labels)
 
     def measures(count: int, L: int) -> Callable[[], object]:
@@ -215,11 +216,8 @@ def of_arrays(times: Times) -> None:
 
         return both
 
-    ranker_labels = load()
-    names = ranker_labels.vocabulary.names
-
     def tags(L: int) -> Callable[[], object]:
-        ranker, records = LabelRanker(ranker_labels, names[:L]), Records(drawn(256, 7, 256), drawn(256, 194))
+        ranker, records = LabelRanker(tagger, names[:L]), Records(drawn(256, 7, 256), drawn(256, S))
         return lambda: ranker.best(records, 10, None)
 
     kinds: dict[str, tuple[tuple[int, ...], Callable[[int], Callable[[], object]]]] = {

@@ -11,7 +11,7 @@ import pytest
 import tagprism
 from tagprism import errors
 
-NEED_TORCH = ("train", "Run", "compare", "Comparison", "max_similarity", "EmbeddingMatrix", "SemanticDiversityLoss")
+NEED_TORCH = ("train", "Run", "max_similarity", "EmbeddingMatrix", "SemanticDiversityLoss")
 PUBLIC = sorted(set(tagprism.__all__) - {"__version__"})
 
 

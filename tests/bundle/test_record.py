@@ -106,10 +106,10 @@ def test_a_bundle_of_format_1_tags_and_explains_as_today(older: Path, world: Wor
         np.testing.assert_allclose(why.places, earlier_why.places, atol=1e-5)
 
 
-def test_the_bundle_in_the_package_is_of_format_1_and_is_read() -> None:
+def test_the_bundle_in_the_package_is_of_format_2_and_is_read() -> None:
     tagger = tagprism.load()
-    assert tagger.bundle.config.format == 1 and tagger.bundle.model.shape == (7, 256, 194)
-    assert tagger.calibration is not None and tagger.calibration.background.shape == (7, 256, 194)
+    assert tagger.bundle.config.format == 2 and tagger.bundle.model.shape == (7, 256, 402)
+    assert tagger.calibration is not None and tagger.calibration.background.shape == (7, 256, 402)
 
 
 def test_a_copy_of_an_older_bundle_stays_one(older: Path, world: World, tmp_path: Path) -> None:

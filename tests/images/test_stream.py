@@ -89,7 +89,7 @@ def own_threads() -> list[threading.Thread]:
     return [thread for thread in threading.enumerate() if thread.name.startswith("stream")]
 
 
-def test_closing_stops_the_threads_and_reads_no_further(pictures: list[Path], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_closing_stops_the_threads_and_reads_no_further(pictures: list[Path]) -> None:
     read: list[Path] = []
     original = stream.read_bytes
 
@@ -97,8 +97,9 @@ def test_closing_stops_the_threads_and_reads_no_further(pictures: list[Path], mo
         read.append(path)
         return original(path)
 
-    monkeypatch.setattr(stream, "read_bytes", counted)
-    results = process_pictures(pictures[5:7] * 500, PREPROCESS, lambda pixels: pixels.copy(), batch_size=2, threads=2)
+    results = process_pictures(
+        pictures[5:7] * 500, PREPROCESS, lambda pixels: pixels.copy(), batch_size=2, threads=2, read=counted
+    )
     next(results)
     time.sleep(0.2)
     assert 2 <= len(read) <= 2 * 3 * 2  # three batches a thread

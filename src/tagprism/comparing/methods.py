@@ -12,7 +12,7 @@ from tagprism.network.onnx_backbone import OnnxBackbone
 from tagprism.network.onnx_models import ONNX, onnx_label
 from tagprism.network.open_clip_models import PREFIX, clip_label
 from tagprism.training.networks import has_imagenet_classifier, open_backbone
-from tagprism.training.recipe import LabelTable, LossTable, ModelTable, Recipe, load_recipe
+from tagprism.training.recipe import ImagesTable, LabelTable, LossTable, ModelTable, Recipe, load_recipe
 
 BASELINES = {
     "authors": "SDL, the authors' recipe",
@@ -150,7 +150,7 @@ def read_variants(path: Path, recipe: Path, sets: tuple[str, ...] = ()) -> list[
 
 
 def authors_recipe(recipe: Recipe) -> Recipe:
-    """A recipe in the authors' way: one encoder's vectors as they come, their loss, raw scores.
+    """A recipe in the authors' way: one encoder's vectors as they come, their loss, raw scores, colours as stored.
 
     Backbone, pixels, M, schedule and seed stay: on frozen features the authors' own schedule has no counterpart.
     The encoder is the first one without a template (a table of word vectors, as theirs), else the first.
@@ -163,6 +163,7 @@ def authors_recipe(recipe: Recipe) -> Recipe:
             "labels": LabelTable(parts=(SpacePart(encoder=plain.encoder),)),
             "model": recipe.model.model_copy(update=plain_model),
             "loss": LossTable(),
+            "images": ImagesTable(colour="as-stored"),
         }
     )
 

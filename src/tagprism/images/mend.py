@@ -27,7 +27,7 @@ def mended_png(data: bytes) -> tuple[bytes, bool]:
     while place + 12 <= len(data):
         (length,) = struct.unpack_from(">I", data, place)
         kind, end = data[place + 4 : place + 8], place + 12 + length
-        if end > len(data):
+        if end > len(data) or not kind.isalpha():  # no more chunks: nothing is looked for in what is left
             break
         if kind[0] & 0x20 and zlib.crc32(data[place + 4 : end - 4]) != int.from_bytes(data[end - 4 : end]):
             broken = True

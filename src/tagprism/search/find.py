@@ -173,7 +173,7 @@ def _without(ranking: Ranking, index: Index, path: str) -> Ranking:
 
 
 def _with_known_vectors(tree: Query, collection: Collection, own: OwnTags) -> Query:
-    """The query, where labels that the model cannot read but people gave are asked of people alone.
+    """The query, where labels that the model does not know but people gave are asked of people alone.
 
     Raises:
         InputError: labels that neither the model nor people know.
@@ -182,22 +182,10 @@ def _with_known_vectors(tree: Query, collection: Collection, own: OwnTags) -> Qu
     labels = tuple(label for label in labels_of(tree) if not learned.is_known(label))
     if not labels:
         return tree
-    try:
-        collection.tagger.embed(labels)
-    except InputError:
-        peoples = {label for label in labels if not _is_read(label, collection) and any(own.of_label(label).values())}
-        if rest := [label for label in labels if label not in peoples]:
-            collection.tagger.embed(rest)
-        return _asked_of_people(tree, peoples)
-    return tree
-
-
-def _is_read(label: str, collection: Collection) -> bool:
-    try:
-        collection.tagger.embed([label])
-    except InputError:
-        return False
-    return True
+    peoples = {label for label in collection.tagger.unknown(labels) if any(own.of_label(label).values())}
+    if rest := [label for label in labels if label not in peoples]:
+        collection.tagger.embed(rest)
+    return _asked_of_people(tree, peoples)
 
 
 def _asked_of_people(query: Query, labels: set[str]) -> Query:

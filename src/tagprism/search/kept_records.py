@@ -47,7 +47,7 @@ class KeptRecords:
         self._sums = PlacedFile(folder / _SUMS, _SUM.itemsize)
         if self.first.size < self.records.size:
             for places in _parts(self.first.size, self.records.size):
-                self.first.write(places, self.records.read(places))
+                self._note_candidates(places, self.first.write(places, self.records.read(places)))
             (folder / _FORMER).unlink(missing_ok=True)
 
     @property
@@ -68,6 +68,14 @@ class KeptRecords:
         for name, items in (("record", records), ("first", first)):
             sums[name] = [zlib.crc32(item) for item in items]
         self._sums.write(places, sums.view(np.uint8).reshape(len(places), -1))
+
+    def _note_candidates(self, places: _Places, first: UInt8[np.ndarray, "n f"]) -> None:
+        """New sums of candidates that were made again, as rounded records give others than those of before."""
+        noted = places < len(self._sums.items)
+        sums = self._sums.items[places[noted]].view(_SUM)[:, 0]
+        sums["first"] = [zlib.crc32(item) for item in first[noted]]
+        kept = sums["id"] != 0  # places without sums, of an older version, get none
+        self._sums.write(places[noted][kept], sums[kept].view(np.uint8).reshape(int(kept.sum()), -1))
 
     def forget(self, places: _Places) -> None:
         """No picture is at these places any more."""

@@ -1,6 +1,6 @@
 """How the time of every kind of work grows: processor seconds against its size, and the exponent that fits them.
 
-Run: python benchmarks/growth.py PHOTOS [--records FILE.npz] [--most 100000] [--plot docs/growth.svg] [--only WORD]
+Run: python benchmarks/growth.py PHOTOS [--records FILE.npz] [--most 100000] [--plot growth.svg] [--only WORD]
 PHOTOS is a folder of photos; more records are made from theirs as `benchmarks/search.py` says. The files of an index
 are hard links of a few small pictures, each with a time of change of its own, so that upkeep walks real folders. Each
 figure is the least of a few runs, as other work on the machine only adds to it. The exponent is the slope of a line

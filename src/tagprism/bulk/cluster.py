@@ -134,6 +134,9 @@ def results(job: Job, parts: Iterable[Part], processors: int) -> Iterator[tuple[
     while window := list(islice(source, _WINDOW)):
         missing = dict(enumerate(window))
         yield from _done(job, missing, processors)
+        # A lost node takes whole parts with it: these come first, as by itself a picture meets the network in another
+        # batch, whose numbers differ in the last bit.
+        yield from _done(job, missing, processors, at_once=1)
         single = dict(enumerate([item] for part in missing.values() for item in part))
         yield from _done(job, single, processors, at_once=1)
         yield from ((part, None) for part in single.values())

@@ -113,4 +113,6 @@ def _tags(name: str, row: dict[str, Any]) -> ImageTags:
     path = path_of_row(name)
     if "error" in row:
         return ImageTags(path, (), PictureError(*row["error"]))
-    return ImageTags(path, tuple(Tag(**tag) for tag in row["tags"]), remark=row["remark"])
+    return ImageTags(
+        path, tuple(Tag(**{**tag, "also": tuple(tag["also"])}) for tag in row["tags"]), remark=row["remark"]
+    )

@@ -12,7 +12,7 @@ from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any
 
-from tagprism.bundle.bundle import CONFIG, MODEL, TEXT
+from tagprism.bundle.bundle import CONFIG, MODEL, TEXT, VOCABULARY
 from tagprism.bundle.card import CARD
 from tagprism.bundle.foreign.find import layout_of
 from tagprism.bundle.foreign.layout import names_in
@@ -183,9 +183,14 @@ def _here(name: HubName) -> Path | None:
 def _whole(folder: Path, name: HubName) -> bool:
     """Whether a snapshot has all files that are used."""
     try:
-        return layout_of(names_in(folder), name.form) is not None or (folder / CONFIG).is_file()
+        return layout_of(names_in(folder), name.form) is not None or _holds_bundle(folder)
     except InputError:
         return False
+
+
+def _holds_bundle(folder: Path) -> bool:
+    """Whether the files of a bundle are there; a foreign model has a file of the same name as its settings."""
+    return all((folder / file).is_file() for file in (CONFIG, MODEL, VOCABULARY))
 
 
 def _mark(folder: Path, name: HubName) -> Path:

@@ -175,9 +175,9 @@ def _singulars(word: str) -> set[str]:
         plural = _PLURALS_OF[ending][0]
         if word.endswith(plural) and word not in _NOT_OF_MEN:
             return {word.removesuffix(plural) + ending} - _NOT_OF_MAN
-    return {
-        stem for stem in _regular_stems(word) if len(stem) >= 3 and stem not in _ONE_FORM and not _is_irregular(stem)
-    }
+    long = (stem for stem in _regular_stems(word) if len(stem) >= 3)
+    # What is a plural itself (`cats`) has none (`catses`), or the relation would hold one way alone.
+    return {stem for stem in long if not (stem in _ONE_FORM or _is_irregular(stem) or _singulars(stem))}
 
 
 def _is_irregular(word: str) -> bool:

@@ -96,4 +96,6 @@ def _searches(paths: Sequence[Path], model: str, index: Path, progress: Progress
 
 
 def _authors(photos: Sequence[SamplePhoto]) -> str:
-    return "; ".join(f"{photo.path.name} by {photo.author} ({photo.licence})" for photo in photos)
+    return "; ".join(
+        f"{photo.name.removeprefix(photo.package)[1:]} by {photo.author} ({photo.licence})" for photo in photos
+    )

@@ -132,7 +132,7 @@ def _tagged(tagger: Tagger, result: Result) -> tuple[TaggedPicture, ...]:
 
 
 def _found(tagger: Tagger, result: Result) -> tuple[Ranking, ...]:
-    """The first pictures of the test set for some unseen labels, drawn by lot, and for phrases of our own."""
+    """The first pictures of the test set for some unseen labels, drawn by lot, best ranked first, and our phrases."""
     import numpy as np
 
     from tagprism.evaluation.scores import streamed_scores
@@ -141,6 +141,8 @@ def _found(tagger: Tagger, result: Result) -> tuple[Ranking, ...]:
     assert result.records is not None, "a model has records"
     columns = np.flatnonzero(result.unseen)
     drawn = np.random.default_rng(0).permutation(columns)[:_FOUND]
+    precision = {row.label: row.average_precision["zsl"] for row in result.evaluation.per_label if row.unseen}
+    drawn = np.array(sorted(drawn, key=lambda column: -precision[result.names[column]]))
     queries = [result.names[column] for column in drawn] + list(_OWN_WORDS[:3])
     scores = streamed_scores(result.records, tagger.scoring_vectors(queries), best_rows=tagger.best_rows)
     rankings = []

@@ -6,7 +6,7 @@
     python benchmarks/combining.py measure RUN tagged:DIR FILE#0
 
 `split` makes a split of the training part alone: a quarter of the seen labels play the unseen ones, three tenths of the
-training photos the test photos. What `search/query.py` and `search/similar.py` do was chosen there; RUN and its own
+training photos the test photos. What `search/match.py` and `search/similar.py` do was chosen there; RUN and its own
 test photos only confirm it.
 """
 
@@ -20,12 +20,11 @@ from collections.abc import Callable
 
 import numpy as np
 
-from tagprism.bundle.record import Records
-from tagprism.bundle.score import max_similarity_numpy, score_records
+from tagprism.bundle.record import Records, max_similarity_numpy, score_records
 from tagprism.datasets.registry import open_data
 from tagprism.evaluation.evaluate import evaluate
 from tagprism.evaluation.ranking import average_precision_of_ranks
-from tagprism.search.query import LabelLogits, log_probability
+from tagprism.search.match import LabelLogits, log_probability
 from tagprism.search.similar import Example, likeness
 from tagprism.tagging.tagger import Tagger, load
 

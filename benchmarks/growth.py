@@ -25,8 +25,7 @@ from PIL import Image
 
 from search import real_records, resampled
 from tagprism import load, mean_average_precision, precision_recall_f1_at_k
-from tagprism.bundle.record import Records
-from tagprism.bundle.score import score_records
+from tagprism.bundle.record import Records, score_records
 from tagprism.files import digest_bytes
 from tagprism.search.catalog import Catalog
 from tagprism.search.collection import Collection, catalog_file, open_index

@@ -12,11 +12,10 @@ from pathlib import Path
 
 import numpy as np
 
-from tagprism.bundle.record import Records
-from tagprism.bundle.score import score_records
+from tagprism.bundle.record import Records, score_records
 from tagprism.datasets.registry import open_dataset
 from tagprism.errors import PictureError
-from tagprism.search.query import LabelLogits, log_probability
+from tagprism.search.match import LabelLogits, log_probability
 from tagprism.tagging.tagger import load
 
 LEAST = 8  # pictures that a query must have

@@ -17,9 +17,9 @@ from pathlib import Path
 import numpy as np
 
 import tagprism
-from tagprism.bundle.score import score_records
+from tagprism.bundle.record import score_records
 from tagprism.evaluation.metrics import mean_average_precision
-from tagprism.search.query import log_probability
+from tagprism.search.match import log_probability
 
 LEAST = 12  # pictures that a query must have
 

@@ -22,7 +22,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from tagprism.bundle.score import scoring_vectors
+from tagprism.bundle.record import scoring_vectors
 from tagprism.datasets.draw_split import draw_split
 from tagprism.datasets.registry import open_dataset
 from tagprism.datasets.splits import Split, load_split

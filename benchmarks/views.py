@@ -15,8 +15,7 @@ from pathlib import Path
 
 import numpy as np
 
-from tagprism.bundle.record import Records
-from tagprism.bundle.score import score_records
+from tagprism.bundle.record import Records, score_records
 from tagprism.datasets.registry import open_dataset
 from tagprism.datasets.table import ImageTable
 from tagprism.evaluation.metrics import mean_average_precision

@@ -17,10 +17,20 @@ from hypothesis import HealthCheck, settings
 for _name in ("COLUMNS", "LINES"):  # pytest-xdist sets them in its processes, and a rich console keeps them for good
     os.environ.pop(_name, None)
 
-# Shapes and types are checked while the tests run; to be installed before anything of tagprism is imported.
-_CHECKED = ("labels", "images", "datasets", "bundle", "tagging", "evaluation", "keywords", "network", "comparing")
-_CHECKED += ("training.diversity_loss", "training.features", "training.networks")
-jaxtyping.install_import_hook([f"tagprism.{room}" for room in _CHECKED], "beartype.beartype")
+# Shapes and types are checked while the tests run; to be installed before anything of tagprism is imported. Modules
+# without shapes are left to mypy: a checked call takes 20 microseconds more, and opening a vocabulary makes 80,000.
+_ROOMS = ("labels", "images", "datasets", "bundle", "tagging", "evaluation", "network", "comparing")
+_SOURCE = Path(__file__).resolve().parents[1] / "src"
+_CHECKED = [file for room in _ROOMS for file in (_SOURCE / "tagprism" / room).rglob("*.py")]
+_CHECKED += [_SOURCE / f"tagprism/training/{name}.py" for name in ("diversity_loss", "features", "networks")]
+jaxtyping.install_import_hook(
+    [
+        ".".join(file.relative_to(_SOURCE).with_suffix("").parts)
+        for file in _CHECKED
+        if "from jaxtyping import" in file.read_text(encoding="utf-8")
+    ],
+    "beartype.beartype",
+)
 
 from tests.command_line import tagprism  # noqa: E402
 from tests.small_world import World, make_world  # noqa: E402

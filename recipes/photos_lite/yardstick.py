@@ -23,8 +23,7 @@ from jaxtyping import Bool
 from names import CAPTIONS, COCO, place, same
 
 from tagprism.app import console
-from tagprism.bundle.record import Records
-from tagprism.bundle.score import score_records, scoring_vectors
+from tagprism.bundle.record import Records, score_records, scoring_vectors
 from tagprism.datasets.registry import open_dataset
 from tagprism.datasets.splits import Split
 from tagprism.datasets.table import ImageTable

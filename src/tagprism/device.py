@@ -39,17 +39,22 @@ class DeviceWarning(UserWarning):
     """A network runs on another processor than was asked for."""
 
 
-def use_device(name: str) -> None:
+def use_device(name: str | None) -> str | None:
     """Choose where networks that are opened from now on run, in this process and in those that it starts.
 
     Args:
-        name: one of `DEVICES`.
+        name: one of `DEVICES`; None leaves it as it is.
+
+    Returns:
+        The name.
 
     Raises:
         InputError: there is no such device, or this installation of ONNX Runtime does not have it.
     """
-    _checked(name, "--device")
-    os.environ[VARIABLE] = name
+    if name is not None:
+        _checked(name, "--device")
+        os.environ[VARIABLE] = name
+    return name
 
 
 def available_devices() -> list[str]:

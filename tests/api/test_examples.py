@@ -51,7 +51,9 @@ def run_here(example_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(example_folder)
 
 
-@pytest.mark.parametrize("name", PUBLIC)
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=pytest.mark.slow) if name in ("compare", "train") else name for name in PUBLIC]
+)
 def test_there_is_an_example_and_it_holds(name: str, run_here: None, capsys: pytest.CaptureFixture[str]) -> None:
     tests = examples_of(name)
     assert tests or examples_of(SHOWN_BY[name])

@@ -63,6 +63,7 @@ def test_telemetry_is_off_before_anything_could_send_it_and_a_wish_of_the_user_i
     assert python(ask.format("os.environ['ORT_DISABLE_TELEMETRY'] = '0'; ")).stdout == "0\n"
 
 
+@pytest.mark.slow
 def test_one_warning_where_onnxruntime_was_imported_before_it_could_be_told() -> None:
     program = """
 import os, sys

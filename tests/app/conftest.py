@@ -7,9 +7,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+import typer.main
 
 from tagprism.app import console
 from tagprism.app.cli import app
+
+COMMAND = typer.main.get_command(app)  # made once: making it takes longer than most commands
 
 
 @dataclass(frozen=True)
@@ -39,7 +42,7 @@ def cli(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> 
 
     def call(*arguments: str | Path) -> Outcome:
         capsys.readouterr()
-        code = console.run(lambda: app([str(argument) for argument in arguments], standalone_mode=False))
+        code = console.run(lambda: COMMAND([str(argument) for argument in arguments], standalone_mode=False))
         return Outcome(code, *capsys.readouterr())
 
     return call

@@ -37,7 +37,14 @@ def _gone(name: str) -> Callable[[Path], None]:
     return lambda folder: (folder / name).unlink()
 
 
-damaged = pytest.mark.parametrize("damage", [_gone, lambda file: _cut(file, 0), lambda file: _cut(file, 1000)])
+damaged = pytest.mark.parametrize(
+    "damage",
+    [
+        _gone,
+        pytest.param(lambda file: _cut(file, 0), marks=pytest.mark.slow, id="empty"),
+        pytest.param(lambda file: _cut(file, 1000), marks=pytest.mark.slow, id="cut off"),
+    ],
+)
 
 
 @damaged
@@ -71,7 +78,16 @@ def test_the_note_of_places_is_not_needed(cli: Cli, index: Path, content: bytes)
     assert cli("search", index, "cat", "--format", "jsonl").out == right
 
 
-@pytest.mark.parametrize("values", [{"folders": [5]}, {"folders": "x"}, {"exclude": [None]}, {"storage": []}])
+@pytest.mark.parametrize(
+    "values",
+    [
+        {"folders": [5]},
+        *(
+            pytest.param(values, marks=pytest.mark.slow)
+            for values in ({"folders": "x"}, {"exclude": [None]}, {"storage": []})
+        ),
+    ],
+)
 def test_settings_that_make_no_sense_lose_nothing(cli: Cli, index: Path, values: dict[str, object]) -> None:
     file = index / "index.json"
     file.write_text(json.dumps(json.loads(file.read_text()) | values))

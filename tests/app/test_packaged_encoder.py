@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from tagprism.bundle.bundle import Bundle
 from tagprism.bundle.open_model import BUNDLES, DEFAULT
-from tagprism.labels.encoders.encoder import load_encoder
+from tagprism.labels.encoders.encoder import LabelEncoder, load_encoder
 from tagprism.labels.encoders.find import PACKAGED, find_encoder
 from tagprism.labels.encoders.phrase_cache import CachedEncoder
 from tagprism.labels.encoders.sentence_encoder import SentenceEncoder
@@ -62,10 +62,17 @@ def test_a_phrase_goes_through_the_network_once(empty_cache: Path, monkeypatch: 
     assert b"square" not in kept.read_bytes()  # what a person searched for is not to be read there
 
 
+@pytest.fixture(scope="module")
+def cached_and_not() -> tuple[CachedEncoder, LabelEncoder]:
+    return CachedEncoder.of_folder(MINILM), load_encoder(MINILM)
+
+
 @given(phrases=st.lists(st.text(max_size=5), max_size=8))
-def test_cached_or_not_it_is_the_encoders_vector(phrases: list[str]) -> None:
-    encoder = CachedEncoder.of_folder(MINILM)
-    assert np.abs(encoder.encode(phrases) - load_encoder(MINILM).encode(phrases)).max(initial=0) < 1e-5
+def test_cached_or_not_it_is_the_encoders_vector(
+    cached_and_not: tuple[CachedEncoder, LabelEncoder], phrases: list[str]
+) -> None:
+    cached, encoder = cached_and_not
+    assert np.abs(cached.encode(phrases) - encoder.encode(phrases)).max(initial=0) < 1e-5
 
 
 @pytest.mark.slow

@@ -281,6 +281,7 @@ def test_likely_pictures_come_before_a_line_and_the_rest_on_request(cli: Cli, in
     assert lines[1] == "── none is likely; nearest first ──" and len(lines) == 22
 
 
+@pytest.mark.slow
 def test_paths_are_their_very_bytes(index: Path) -> None:
     done = tagprism("search", index, "path:png", "-n", "30", "-0")
     paths = done.stdout.split(b"\0")

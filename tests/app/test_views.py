@@ -15,6 +15,7 @@ from tests.small_world import World
 PHOTOS = Path(__file__).parents[1] / "photos"
 
 
+@pytest.mark.slow
 def test_an_index_keeps_its_views(cli: Cli, tmp_path: Path) -> None:
     into = tmp_path / "photos.index"
     assert cli("index", PHOTOS / "coffee.jpg", PHOTOS / "rocket.jpg", "--into", into, "--views", 2, "--quiet").code == 0
@@ -29,6 +30,7 @@ def test_an_index_keeps_its_views(cli: Cli, tmp_path: Path) -> None:
     assert json.loads((into / "index.json").read_text())["model"] == "photos-lite"
 
 
+@pytest.mark.slow
 def test_the_part_that_won_explains_a_tag(cli: Cli, tmp_path: Path) -> None:
     why = tmp_path / "why"
     done = cli("tag", PHOTOS / "rocket.jpg", "--views", 10, "--top-k", 2, "--explain", why, "--format", "jsonl")

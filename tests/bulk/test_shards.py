@@ -69,6 +69,7 @@ def out(tables: list[pa.Table], tmp_path: Path) -> Path:
     return tmp_path / "out"
 
 
+@pytest.mark.slow
 def test_an_index_from_shards_is_that_of_one_machine(cli: Cli, photos: Path, out: Path, tmp_path: Path) -> None:
     loaded = cli("index", "--from-shards", out, "--into", tmp_path / "loaded")
     assert loaded.code == 4 and "5 added, 1 skipped; 5 pictures in" in loaded.err

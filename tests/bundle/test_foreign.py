@@ -27,7 +27,7 @@ from tagprism.bundle.foreign.layout import Layout, Text
 from tagprism.bundle.foreign.model import WORDS, ForeignModel
 from tagprism.bundle.foreign.text import TextTower
 from tagprism.bundle.foreign.transformers_files import read_preprocess
-from tagprism.bundle.score import score_records
+from tagprism.bundle.record import score_records
 from tagprism.errors import InputError
 from tagprism.images.preprocess import Preprocess
 from tagprism.images.views import cut, view_boxes

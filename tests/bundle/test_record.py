@@ -17,8 +17,7 @@ from onnx import TensorProto, helper, numpy_helper
 import tagprism
 from tagprism.bundle.bundle import CALIBRATION, CONFIG, MODEL, Bundle
 from tagprism.bundle.onnx_model import RecordNetwork
-from tagprism.bundle.record import Records
-from tagprism.bundle.score import score_records
+from tagprism.bundle.record import Records, score_records
 from tagprism.errors import InputError
 from tagprism.files import digest_file
 from tagprism.network.embedding_matrix import max_similarity

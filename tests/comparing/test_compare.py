@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 
-from tagprism.bundle.score import scoring_vectors
+from tagprism.bundle.record import scoring_vectors
 from tagprism.comparing import experiment as module
 from tagprism.comparing.compare import compare
 from tagprism.comparing.experiment import Experiment
@@ -35,6 +35,7 @@ def opened(world: World) -> tuple[Recipe, ImageTable, Split]:
     return load_recipe(world.recipe), table, load_split(f"{world.data}/splits.json#0", table)
 
 
+@pytest.mark.slow
 def test_rows_are_trained_with_several_seeds_and_stand_beside_a_method_of_ones_own(
     world: World, opened: tuple[Recipe, ImageTable, Split], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import ExifTags, Image, PngImagePlugin
 
-from tagprism.images.dates import best_time, named_time, stated_time, unix_time
+from tagprism.images.facts import best_time, named_time, stated_time, unix_time
 from tagprism.images.metadata import read_metadata
 from tests.images.made import dng, encoded, smooth
 

@@ -11,8 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import ExifTags, Image
 
-from tagprism.images.embedded import embedded
-from tagprism.images.metadata import read_embedded_keywords
+from tagprism.images.metadata import embedded, read_embedded_keywords
 
 needs_exiftool = pytest.mark.skipif(shutil.which("exiftool") is None, reason="exiftool is not installed")
 

@@ -15,7 +15,7 @@ import pytest
 from PIL import Image
 
 from tagprism.errors import MachineError, PictureError
-from tagprism.images.embedded import embedded
+from tagprism.images.metadata import embedded
 from tagprism.keywords import embed
 from tagprism.keywords.embed import plan, read_inside, write
 from tagprism.keywords.journal import Journal, recorded_runs, undo
@@ -240,6 +240,7 @@ def _thumbnail(photo: Path) -> bytes:
     return subprocess.run(["exiftool", "-b", "-ThumbnailImage", photo], capture_output=True, check=True).stdout
 
 
+@pytest.mark.slow
 def test_damaged_photos_are_left_alone_or_keep_their_picture(tmp_path: Path) -> None:
     rng, whole, photos = random.Random(0), PHOTO.read_bytes(), []
     for number in range(16):

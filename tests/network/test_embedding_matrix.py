@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from tagprism.bundle.onnx_model import OnnxNetwork, RecordNetwork
-from tagprism.bundle.score import max_similarity_numpy
+from tagprism.bundle.record import max_similarity_numpy
 from tagprism.errors import InputError
 from tagprism.network.backbones import Backbone
 from tagprism.network.embedding_matrix import EmbeddingMatrix, Network, Standardiser, max_similarity
@@ -103,7 +103,7 @@ import sys
 sys.modules["torch"] = None
 import jaxtyping, numpy as np
 jaxtyping.install_import_hook("tagprism.bundle", "beartype.beartype")
-from tagprism.bundle.score import max_similarity_numpy
+from tagprism.bundle.record import max_similarity_numpy
 print(max_similarity_numpy(np.ones((1, 2, 3), np.float32), np.ones((4, 3), np.float32))[0].tolist())
 try:
     max_similarity_numpy(np.ones((1, 2, 3), np.float32), np.ones((4, 5), np.float32))

@@ -78,6 +78,7 @@ def test_a_bad_file_leaves_nothing_behind(tmp_path: Path, fresh_cache: Path) -> 
     assert list(fresh_cache.iterdir()) == []
 
 
+@pytest.mark.slow
 def test_two_processes_may_make_it_at_once(tmp_path: Path, fresh_cache: Path) -> None:
     path = write_words(tmp_path / "v.txt", "\n".join(f"word{at} {at + 1} 1" for at in range(3000)))
     code = f"from tagprism.network.encoder_sources import encoder_folder; print(encoder_folder('file:{path}'))"

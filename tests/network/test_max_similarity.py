@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
-from tagprism.bundle.score import largest_similarity, max_similarity_numpy
+from tagprism.bundle.record import largest_similarity, max_similarity_numpy
 from tagprism.errors import InputError
 from tagprism.labels.vocabulary import groups_of, owners_of
 from tagprism.network.embedding_matrix import max_similarity

@@ -10,8 +10,8 @@ import torch
 from PIL import Image
 
 from tagprism.bundle.open_model import open_model
+from tagprism.bundle.record import max_similarity_numpy, score_records, scoring_vectors
 from tagprism.bundle.referring import network_files, open_encoder, open_foreign, open_reference, text_encoder
-from tagprism.bundle.score import max_similarity_numpy, score_records, scoring_vectors
 from tagprism.datasets.splits import Split
 from tagprism.datasets.table import ImageTable
 from tagprism.errors import InputError

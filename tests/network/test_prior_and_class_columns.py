@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from torch import nn
 
 from tagprism.bundle.neighbours import nearest_pictures, smoothed
-from tagprism.bundle.score import score_records, scoring_vectors
+from tagprism.bundle.record import score_records, scoring_vectors
 from tagprism.errors import InputError
 from tagprism.labels.encoders.encoder import unit_rows
 from tagprism.network.backbones import Backbone, BackboneUnion, make_backbone

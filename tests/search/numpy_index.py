@@ -13,8 +13,7 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Float32, Integer
 
-from tagprism.bundle.record import Records, Shape
-from tagprism.bundle.score import score_records
+from tagprism.bundle.record import Records, Shape, score_records
 from tagprism.errors import InputError
 from tagprism.files import machine_errors
 from tagprism.search.contract import (

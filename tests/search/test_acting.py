@@ -15,8 +15,8 @@ from tagprism.files import digest_file
 from tagprism.search.album import Album
 from tagprism.search.contract import Picture
 from tagprism.search.duplicates import duplicates
+from tagprism.search.match import log_probability
 from tagprism.search.place import place
-from tagprism.search.query import log_probability
 from tagprism.search.similar import Likeness
 
 PHOTOS = Path(__file__).parents[1] / "photos"

@@ -209,14 +209,16 @@ def test_a_killed_import_goes_on(
 
 
 class TestCheck:
+    @pytest.fixture
+    def where(self, made: tuple[Path, Path], tmp_path: Path) -> Path:
+        """An index that a test may damage."""
+        return Path(shutil.copytree(made[0], tmp_path / "copy.index"))
+
     def test_a_changed_byte_is_seen_and_mended(
         self,
-        made: tuple[Path, Path],
+        where: Path,
         cli: Cli,  # noqa: F811
-        tmp_path: Path,
     ) -> None:
-        where = tmp_path / "copy.index"
-        shutil.copytree(made[0], where)
         assert "6 pictures" in (done := cli("index", "--into", where, "--check")).err and done.code == 0
         for name in ("records.bin", "candidates.bin"):
             data = bytearray((where / PICTURES / name).read_bytes())
@@ -232,12 +234,9 @@ class TestCheck:
 
     def test_settings_that_do_not_fit_the_records_are_named(
         self,
-        made: tuple[Path, Path],
+        where: Path,
         cli: Cli,  # noqa: F811
-        tmp_path: Path,
     ) -> None:
-        where = tmp_path / "copy.index"
-        shutil.copytree(made[0], where)
         settings = json.loads((where / "index.json").read_text())
         (where / "index.json").write_text(json.dumps(settings | {"shared": settings["shared"] + 1}))
         cli("search", where, "red").refused("index.json", f"shared {settings['shared']}")

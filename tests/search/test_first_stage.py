@@ -11,15 +11,13 @@ from hypothesis import strategies as st
 from onnx import TensorProto, helper
 from qdrant_client import QdrantClient
 
-from tagprism.bundle.record import Records, Shape
-from tagprism.bundle.score import score_records
+from tagprism.bundle.record import Records, Shape, score_records
 from tagprism.search import first_stage
 from tagprism.search.contract import Filter, Picture, measured_recall
 from tagprism.search.edge_index import PICTURES, EdgeIndex
 from tagprism.search.first_stage import FirstStage
-from tagprism.search.placed_file import powers_of_two
 from tagprism.search.qdrant_index import QdrantIndex
-from tagprism.search.record_file import RecordFile
+from tagprism.search.record_file import RecordFile, powers_of_two
 
 SHAPE = Shape(3, 16, 5)
 N = 3000
@@ -113,6 +111,7 @@ def index(tmp_path_factory: pytest.TempPathFactory) -> EdgeIndex:
     return made
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:Local mode performs exact:UserWarning")
 @pytest.mark.filterwarnings("ignore:Payload indexes have no effect in the local Qdrant:UserWarning")
 def test_on_a_server_the_records_of_candidates_decide_too(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tagprism.search.contract import Filter
+from tagprism.search.match import log_match, log_probability
 from tagprism.search.parse import parse
 from tagprism.search.query import (
     And,
@@ -18,8 +19,6 @@ from tagprism.search.query import (
     Query,
     Weighted,
     divided,
-    log_match,
-    log_probability,
     positive_labels,
 )
 

@@ -15,10 +15,17 @@ from tagprism.errors import InputError
 from tagprism.search.collection import Collection
 from tagprism.search.create import create_collection
 from tagprism.search.find import find
-from tagprism.search.likely import LIKELY, least_likely
 from tagprism.search.marks import kept_marks, open_marks
+from tagprism.search.match import LIKELY, least_likely, log_match
 from tagprism.search.parse import parse
-from tagprism.search.query import And, Label, Leaf, Query, labels_of, leaves, log_match
+from tagprism.search.query import (
+    And,
+    Label,
+    Leaf,
+    Query,
+    labels_of,
+    leaves,
+)
 from tagprism.search.upkeep import Upkeep
 from tests.keywords.sidecars import DARKTABLE
 from tests.search.test_query import _TREES

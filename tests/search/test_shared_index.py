@@ -17,8 +17,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tagprism.bundle.record import Records
-from tagprism.bundle.score import score_records
+from tagprism.bundle.record import Records, score_records
 from tagprism.errors import InputError, MachineError
 from tagprism.search import line as index_line
 from tagprism.search import remote_index, shared_index

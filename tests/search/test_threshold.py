@@ -12,22 +12,20 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from tagprism.bundle.record import Records, Shape
-from tagprism.bundle.score import score_records
+from tagprism.bundle.record import Records, Shape, score_records
 from tagprism.search import threshold
 from tagprism.search.contract import Filter, Hit, Picture, meets
 from tagprism.search.find import _only
+from tagprism.search.match import LabelLogits, log_match
 from tagprism.search.parse import parse
 from tagprism.search.query import (
     InPath,
     Label,
-    LabelLogits,
     Query,
     Tagged,
     Taken,
     labels_of,
     leaves,
-    log_match,
 )
 from tagprism.search.similar import Likeness
 from tagprism.search.threshold import Search

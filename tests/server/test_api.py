@@ -232,6 +232,7 @@ def test_marks_become_keywords_on_request_and_undo_takes_them_back(own: tuple[Pa
         assert client.post(f"/api/images/{number}/keywords").status_code == 409  # XML cannot hold it
 
 
+@pytest.mark.slow
 def test_nothing_outside_the_folders_is_given_out(
     own: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -294,6 +295,7 @@ def test_errors_have_one_form(client: TestClient) -> None:
         error_of(answer)
 
 
+@pytest.mark.slow
 def test_an_own_tag_is_found_and_wins_also_without_an_encoder(own: tuple[Path, Path]) -> None:
     _, index = own
     with serving(index) as client:
@@ -327,6 +329,7 @@ def test_many_own_tags_are_embedded_at_once(monkeypatch: pytest.MonkeyPatch) -> 
     assert calls == [40]
 
 
+@pytest.mark.slow
 def test_an_uploaded_picture_that_is_indexed_is_recognised_and_a_copy_is_fully_alike(
     own: tuple[Path, Path],
 ) -> None:
@@ -356,6 +359,7 @@ def test_what_a_browser_cannot_show_comes_back_as_a_jpeg(client: TestClient, pho
         assert shown.format == "JPEG" and shown.size == original.size
 
 
+@pytest.mark.slow
 def test_several_pictures_are_tagged_written_and_exported(own: tuple[Path, Path]) -> None:
     folder, index = own
     with serving(index) as client:

@@ -93,6 +93,7 @@ def test_without_the_token_there_is_nothing(index: Path) -> None:
         assert client.get("/api/search", params={"token": TOKEN}).status_code == 401  # in addresses for the page alone
 
 
+@pytest.mark.slow
 def test_a_browser_gets_a_cookie_for_the_token(index: Path) -> None:
     page = {"accept": "text/html"}
     with serving(index, token=TOKEN) as client:

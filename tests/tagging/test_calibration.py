@@ -11,8 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sklearn.linear_model import LogisticRegression
 
-from tagprism.bundle.record import Records
-from tagprism.bundle.score import score_records, scoring_vectors
+from tagprism.bundle.record import Records, score_records, scoring_vectors
 from tagprism.errors import InputError
 from tagprism.labels.vocabulary import Role, Vocabulary
 from tagprism.tagging.calibration import (

@@ -51,6 +51,7 @@ def test_a_vector_of_zeros_is_a_name_of_its_own() -> None:
     assert groups(things([1, 0, 1], [0, 0, 1], [0, 0, 1]), 0.9, 0.8, 0.7) == [[0], [1], [2]]
 
 
+@pytest.mark.slow
 def test_a_cat_is_a_cat_and_listed_words_are_all_there() -> None:
     tagger = tagprism.load()
     (row,) = tagger.tag(PHOTO, top_k=8)

@@ -7,8 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from tagprism.bundle.record import Records
-from tagprism.bundle.score import score_records, scoring_vectors
+from tagprism.bundle.record import Records, score_records, scoring_vectors
 from tagprism.labels.encoders.encoder import unit_rows
 from tagprism.labels.vocabulary import Role, Vocabulary
 from tagprism.tagging.calibration import MonotoneMap, background_statistics, pair_features

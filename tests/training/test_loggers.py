@@ -47,6 +47,7 @@ def test_tensorboard_gets_loss_and_validation(tmp_path: Path) -> None:
     assert values["loss"] > 0 and 0 < values["validation_mAP"] <= 100 and values["images_per_second"] > 0
 
 
+@pytest.mark.slow
 def test_wandb_writes_offline_into_the_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("wandb")
     connected: list[tuple[int, object]] = []

@@ -31,7 +31,7 @@ Device = Annotated[
     DeviceName | None,
     typer.Option(
         "--device",
-        callback=lambda name: name if name is None else use_device(name) or name,
+        callback=use_device,
         help="Where networks run; auto: cuda, directml or openvino where ONNX Runtime has it, else cpu. "
         "\\[default: auto]",
     ),

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import pyarrow as pa
@@ -32,6 +32,7 @@ from tagprism.tagging.tags import LabelRanker, Tag
 _TAGS = 10  # kept with each picture, as by `search.upkeep`
 _WAITING = 4  # pictures fetched at once by a process where a server has them
 _LIMIT = float(np.finfo(np.float16).max)
+_T = TypeVar("_T")
 
 
 def open_same(model: str, digest: str, version: str) -> Tagger:
@@ -52,7 +53,7 @@ def open_same(model: str, digest: str, version: str) -> Tagger:
 
 @dataclass
 class Bytes:
-    """Reads the pictures of a part, and keeps the bytes of each until they are asked for.
+    """Reads the pictures of a part, and may keep the bytes of each until they are asked for.
 
     Args:
         part: the pictures, each by its name.
@@ -71,14 +72,24 @@ class Bytes:
         """In how many threads they are best read: a processor has one of them at work, the others wait for a server."""
         return _WAITING if all(is_url(item.file) and item.kind != "parquet" for item in self.part) else 1
 
-    def only(self, name: str | os.PathLike[str]) -> bytes:
-        """Read one, and keep nothing."""
+    def process(
+        self, tagger: Tagger, network: Callable[[np.ndarray], Iterable[_T]], max_pixels: int, *, keep: bool = False
+    ) -> Iterator[Processed[_T]]:
+        """As `images.stream.process_pictures`, of all pictures of the part."""
+        return process_pictures(
+            [item.name for item in self.part],
+            tagger.preprocess,
+            network,
+            threads=self.threads,
+            max_pixels=max_pixels,
+            read=self._keep if keep else self._read,
+        )
+
+    def _read(self, name: str | os.PathLike[str]) -> bytes:
         return self.reader.read(self._by_name[os.fspath(name)])
 
-    def __call__(self, name: str | os.PathLike[str]) -> bytes:
-        """Read one."""
-        data = self.only(name)
-        self._kept[os.fspath(name)] = data
+    def _keep(self, name: str | os.PathLike[str]) -> bytes:
+        data = self._kept[os.fspath(name)] = self._read(name)
         return data
 
     def take(self, name: str) -> bytes:
@@ -110,14 +121,7 @@ class Looking:
         def look(part: Part) -> bytes:
             read = Bytes(part, reader)
             with threadpool_limits(1, "blas"):
-                found = process_pictures(
-                    [item.name for item in part],
-                    tagger.preprocess,
-                    network,
-                    threads=read.threads,
-                    max_pixels=self.manifest.max_pixels,
-                    read=read,
-                )
+                found = read.process(tagger, network, self.manifest.max_pixels, keep=True)
                 rows = [_row(item, one, read.take(item.name)) for item, one in zip(part, found, strict=True)]
             return _as_bytes(rows, self.manifest)
 

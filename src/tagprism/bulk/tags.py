@@ -17,7 +17,6 @@ from tagprism.bulk.listing import parts_of
 from tagprism.bulk.look import KILLED, Bytes, open_same
 from tagprism.errors import PictureError
 from tagprism.images.elsewhere import Item, Reader
-from tagprism.images.stream import process_pictures
 from tagprism.progress import Progress, silent
 from tagprism.tagging.tags import ImageTags, LabelRanker, Tag, path_of_row
 
@@ -55,18 +54,9 @@ class Tagging:
             return ranker.best(tagger.network(pixels), self.top_k, self.min_probability, self.min_score)
 
         def tag(part: Part) -> bytes:
-            read = Bytes(part, reader)
             rows: list[dict[str, Any]] = []
             with threadpool_limits(1, "blas"):
-                found = process_pictures(
-                    [item.name for item in part],
-                    tagger.preprocess,
-                    network,
-                    threads=read.threads,
-                    max_pixels=self.max_pixels,
-                    read=read.only,
-                )
-                for one in found:
+                for one in Bytes(part, reader).process(tagger, network, self.max_pixels):
                     if isinstance(one.output, PictureError):
                         rows.append({"error": [one.output.code, one.output.message]})
                     else:
@@ -113,6 +103,5 @@ def _tags(name: str, row: dict[str, Any]) -> ImageTags:
     path = path_of_row(name)
     if "error" in row:
         return ImageTags(path, (), PictureError(*row["error"]))
-    return ImageTags(
-        path, tuple(Tag(**{**tag, "also": tuple(tag["also"])}) for tag in row["tags"]), remark=row["remark"]
-    )
+    tags = tuple(Tag(**tag | {"also": tuple(tag["also"])}) for tag in row["tags"])  # JSON has no tuples
+    return ImageTags(path, tags, remark=row["remark"])

@@ -7,8 +7,7 @@ from dataclasses import asdict, dataclass
 import numpy as np
 from jaxtyping import Float32, Float64
 
-from tagprism.bundle.record import Records
-from tagprism.bundle.score import score_records
+from tagprism.bundle.record import Records, score_records
 
 _K = 5
 

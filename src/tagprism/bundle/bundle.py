@@ -21,8 +21,7 @@ from safetensors import SafetensorError
 from safetensors.numpy import load_file
 
 from tagprism.bundle.onnx_model import RecordNetwork
-from tagprism.bundle.record import Records, Shape
-from tagprism.bundle.score import SHARPNESS, ClassAffinity
+from tagprism.bundle.record import SHARPNESS, ClassAffinity, Records, Shape
 from tagprism.bundle.views import digest_of_views, records_of_views
 from tagprism.errors import InputError
 from tagprism.files import digest_file
@@ -63,7 +62,7 @@ class BundleConfig(BaseModel):
         name: of the recipe.
         vectors: M.
         dimension: D, length of a label vector and of a record's rows.
-        class_columns: R + 1 of the shared numbers of a record (`bundle.score`), 0 for none.
+        class_columns: R + 1 of the shared numbers of a record (`bundle.record`), 0 for none.
         standardised: whether scores are comparable between images.
         best_rows: a label's score is the mean of this many of its best products with rows; 1 is the maximum.
         preprocess: settings of `images.Preprocess`.

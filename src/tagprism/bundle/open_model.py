@@ -2,7 +2,8 @@
 
 Names of models on a hub (`hf-hub:owner/name[@revision][#form]`), of packaged bundles (a bare word) and paths look
 different. A folder with the name of a packaged bundle is written `./NAME`, so that what lies in the working folder
-never changes what a name means.
+never changes what a name means. A model with several views of each picture is written `NAME#views=5`, so that whoever
+keeps a model's name keeps its views too.
 """
 
 from __future__ import annotations
@@ -17,7 +18,6 @@ from tagprism.bundle.foreign.find import layout_of, read_layout
 from tagprism.bundle.foreign.layout import names_in
 from tagprism.bundle.foreign.model import ForeignModel
 from tagprism.bundle.hub import HUB, HubName, fetch_model
-from tagprism.bundle.views import split_views, with_views
 from tagprism.errors import InputError
 from tagprism.images.views import check_views
 from tagprism.progress import Progress, silent
@@ -46,7 +46,7 @@ def open_model(
     if isinstance(model, str):
         model, named = split_views(model)
         views = views if views is not None else named
-    views = check_views(1 if views is None else views)
+    views = 1 if views is None else check_views(views)
     if isinstance(model, str) and model.startswith(HUB):
         name = HubName.parse(model)
         folder = fetch_model(name, renew=renew, progress=progress)
@@ -117,6 +117,21 @@ def _nothing(name: str) -> InputError:
         return InputError(what, remedy=f"{remedy}, or name a RUN or a BUNDLE with --model.")
     remedy = "Name a RUN or a BUNDLE, a packaged bundle, or hf-hub:owner/name."
     return InputError(f"{what} (packaged: {', '.join(packaged_bundles()) or 'none'}).", remedy=remedy)
+
+
+def split_views(name: str) -> tuple[str, int | None]:
+    """A model's name without its views, and these; None where it does not say.
+
+    Raises:
+        InputError: there are no so many views.
+    """
+    found = re.fullmatch(r"(.+)#views=(\d{1,4})", name)
+    return (found[1], check_views(int(found[2]))) if found else (name, None)
+
+
+def with_views(name: str, views: int | None) -> str:
+    """A model's name with so many views, in place of those that it has; the name itself for None."""
+    return name if views is None else f"{split_views(name)[0]}#views={check_views(views)}"
 
 
 def lasting_name(model: str, folder: Path | None = None) -> str:

@@ -1,39 +1,18 @@
-"""One record of the several views of a picture: the rows of all of them. Knows only arrays, and the names of models.
-
-A model with views is written `NAME#views=5`, so that whoever keeps a model's name keeps its views too.
-"""
+"""One record of the several views of a picture: the rows of all of them. Knows only arrays."""
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Iterator
 
 import numpy as np
 from jaxtyping import Float32
 
-from tagprism.bundle.record import Records
-from tagprism.bundle.score import largest_similarity
+from tagprism.bundle.record import Records, largest_similarity
 from tagprism.files import digest_json
-from tagprism.images.views import check_views
 
 _AT_ONCE = 4  # views a run of a network, as for pictures
 _LEAST_DEVIATION = 1e-6  # of raw scores; nothing is divided by zero
 _VERSION = 1  # of what is computed here: an index of another one does not fit
-
-
-def split_views(name: str) -> tuple[str, int | None]:
-    """A model's name without its views, and these; None where it does not say.
-
-    Raises:
-        InputError: there are no so many views.
-    """
-    found = re.fullmatch(r"(.+)#views=(\d{1,4})", name)
-    return (found[1], check_views(int(found[2]))) if found else (name, None)
-
-
-def with_views(name: str, views: int | None) -> str:
-    """A model's name with so many views, in place of those that it has; the name itself for None."""
-    return name if views is None else f"{split_views(name)[0]}#views={check_views(views)}"
 
 
 def digest_of_views(digest: str, views: int) -> str:

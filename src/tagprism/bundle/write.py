@@ -15,7 +15,7 @@ from safetensors.numpy import save_file
 
 from tagprism.bundle.bundle import CLASSES, CONFIG, FORMAT, REFERRING, TEXT, TRAINED_ON, Bundle, BundleConfig
 from tagprism.bundle.card import CARD
-from tagprism.bundle.score import ClassAffinity
+from tagprism.bundle.record import ClassAffinity
 from tagprism.errors import InputError
 from tagprism.files import (
     digest_file,

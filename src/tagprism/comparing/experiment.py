@@ -15,8 +15,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from tagprism.bundle.neighbours import nearest_pictures
-from tagprism.bundle.record import Records
-from tagprism.bundle.score import ClassAffinity, scoring_vectors
+from tagprism.bundle.record import ClassAffinity, Records, scoring_vectors
 from tagprism.comparing.baselines import clip_label_vectors, conse, ridge
 from tagprism.comparing.decoder import DecoderTraining, FeatureTokens, decoder_scores, train_decoder
 from tagprism.comparing.methods import (
@@ -34,8 +33,8 @@ from tagprism.evaluation.protocols import Evaluation, Unverified
 from tagprism.evaluation.streaming import evaluate_records, evaluate_scores
 from tagprism.files import digest_json
 from tagprism.images.digests import digest_pictures
+from tagprism.images.picture_file import PictureFile
 from tagprism.images.preprocess import Preprocess
-from tagprism.images.stored import PictureFile
 from tagprism.labels.vocabulary import Groups, owners_of
 from tagprism.network.backbones import FeatureNetwork
 from tagprism.network.embedding_matrix import Standardiser

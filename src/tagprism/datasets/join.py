@@ -15,8 +15,7 @@ from typing import Any
 from tagprism.datasets.table import ImageTable, first_ten
 from tagprism.errors import InputError
 from tagprism.files import link_or_copy, machine_errors, replaced_whole, write_json
-from tagprism.images.bytes_of import read_bytes
-from tagprism.images.stored import PictureFile
+from tagprism.images.picture_file import PictureFile, read_bytes
 from tagprism.labels.phrases import normalise_phrase, variants
 from tagprism.progress import Progress, silent
 

@@ -25,8 +25,8 @@ import numpy as np
 from tagprism.datasets.compact import Ragged
 from tagprism.datasets.shards import ShardContents, open_shards
 from tagprism.datasets.table import ImageTable
-from tagprism.errors import InputError, PictureError
-from tagprism.images.stored import StoredPicture
+from tagprism.errors import InputError
+from tagprism.images.picture_file import StoredPicture
 from tagprism.progress import Progress, silent
 
 WINDOW = 128 << 20
@@ -39,20 +39,8 @@ _FORM = "See docs/data.md for the columns."
 class ParquetPicture(StoredPicture):
     """A picture in a Parquet file; `first` is its row group, `second` its row in there."""
 
-    def read(self, most: int) -> bytes:
-        """Its bytes."""
-        where = os.fspath(self)
-        try:
-            data: bytes | None = _groups.read(self.shard, self.first)[self.second].as_py()
-        except FileNotFoundError as error:
-            raise PictureError("missing", "The shard is not there.", where=where) from error
-        except (OSError, ValueError, IndexError) as error:  # pyarrow's own errors are among them
-            raise PictureError("unreadable", f"The shard cannot be read ({error}).", where=where) from error
-        if not data:
-            raise PictureError("empty", "The picture has zero bytes.", where=where)
-        if len(data) > most:
-            message = f"The picture has {len(data) / 2**20:,.0f} MiB; at most {most // 2**20:,} MiB are read."
-            raise PictureError("unsupported", message, where=where)
+    def _stored(self, most: int) -> bytes | None:
+        data: bytes | None = _groups.read(self.shard, self.first)[self.second].as_py()
         return data
 
 

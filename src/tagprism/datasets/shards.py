@@ -19,7 +19,7 @@ from tagprism.datasets.table import ImageTable, SkippedPicture, Unlisted
 from tagprism.datasets.tagged import checked_label, label_names, read_unlisted
 from tagprism.errors import InputError
 from tagprism.files import read_json
-from tagprism.images.stored import PictureFile, StoredPicture
+from tagprism.images.picture_file import PictureFile, StoredPicture
 from tagprism.progress import Progress, silent
 
 FINISHED = "shards.json"

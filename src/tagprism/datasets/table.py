@@ -20,7 +20,7 @@ from jaxtyping import Int8, Int64, Integer
 from tagprism.datasets.compact import ImageIds, PackedNames, Ragged
 from tagprism.datasets.protocol import Protocol
 from tagprism.errors import InputError
-from tagprism.images.stored import PictureFile
+from tagprism.images.picture_file import PictureFile
 from tagprism.labels.phrases import listed
 
 _File: TypeAlias = str | os.PathLike[str]

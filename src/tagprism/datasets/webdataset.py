@@ -26,7 +26,7 @@ from tagprism.errors import InputError, PictureError
 from tagprism.files import cache_dir, machine_errors
 from tagprism.images.digests import file_stamp
 from tagprism.images.formats import picture_extensions
-from tagprism.images.stored import StoredPicture
+from tagprism.images.picture_file import StoredPicture, check_size
 from tagprism.progress import Progress, silent
 from tagprism.sqlite_file import ByteCache
 
@@ -37,24 +37,13 @@ _BLOCK = 512  # bytes: a tar ends with two such blocks of zeros
 class TarPicture(StoredPicture):
     """A picture in a tar; `first` is the place of its bytes, `second` their number."""
 
-    def read(self, most: int) -> bytes:
-        """Its bytes."""
-        where = os.fspath(self)
-        if self.second > most:
-            message = f"The picture has {self.second / 2**20:,.0f} MiB; at most {most // 2**20:,} MiB are read."
-            raise PictureError("unsupported", message, where=where)
-        try:
-            with self.shard.open("rb") as file:
-                file.seek(self.first)
-                data = file.read(self.second)
-        except FileNotFoundError as error:
-            raise PictureError("missing", "The shard is not there.", where=where) from error
-        except OSError as error:
-            raise PictureError("unreadable", f"The shard cannot be read ({error.strerror}).", where=where) from error
+    def _stored(self, most: int) -> bytes:
+        check_size(self.second, most, os.fspath(self))
+        with self.shard.open("rb") as file:
+            file.seek(self.first)
+            data = file.read(self.second)
         if len(data) < self.second:
-            raise PictureError("unreadable", "The shard ends before the picture does.", where=where)
-        if not data:
-            raise PictureError("empty", "The picture has zero bytes.", where=where)
+            raise PictureError("unreadable", "The shard ends before the picture does.", where=os.fspath(self))
         return data
 
 

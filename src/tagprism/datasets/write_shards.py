@@ -17,8 +17,8 @@ from tagprism.datasets.shards import FINISHED
 from tagprism.datasets.table import ImageTable, SkippedPicture
 from tagprism.errors import InputError, NothingToDoError, PictureError
 from tagprism.files import machine_errors, read_json, replaced_whole, write_json
-from tagprism.images.bytes_of import read_bytes
 from tagprism.images.formats import picture_extensions
+from tagprism.images.picture_file import read_bytes
 from tagprism.progress import Progress, silent
 
 _GROUP = 8 << 20  # bytes of pictures in a row group: a reader gets it whole to see one of them

@@ -14,8 +14,7 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Bool, Float, Int8, Int64
 
-from tagprism.bundle.record import Records
-from tagprism.bundle.score import score_records
+from tagprism.bundle.record import Records, score_records
 from tagprism.evaluation.protocols import Evaluation
 
 WIDTH, HEIGHT = 460.0, 240.0

@@ -25,7 +25,7 @@ from tagprism.evaluation.scores import streamed_scores
 from tagprism.evaluation.streaming import evaluate_records, evaluate_scores
 from tagprism.evaluation.table import as_text, comparison_table, lay_out
 from tagprism.images.digests import digest_pictures
-from tagprism.images.stored import PictureFile, reading_order
+from tagprism.images.picture_file import PictureFile, reading_order
 from tagprism.labels.vocabulary import groups_of
 from tagprism.progress import Progress, silent
 from tagprism.provenance import made_with

@@ -15,8 +15,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Bool, Float32, Float64, Int8
 
-from tagprism.bundle.record import Records
-from tagprism.bundle.score import score_records
+from tagprism.bundle.record import Records, score_records
 from tagprism.datasets.splits import Split
 from tagprism.datasets.table import ImageTable
 from tagprism.errors import InputError, PictureError

@@ -32,7 +32,7 @@ from tagprism.evaluation.showcase import Curve, Ranking, Showcase, showcase
 from tagprism.evaluation.table import Layout, Methods, lay_out
 from tagprism.files import write_text
 from tagprism.images.decode import open_picture
-from tagprism.images.stored import PictureFile
+from tagprism.images.picture_file import PictureFile
 
 THUMBNAIL = 168  # pixels: sharp at the 84 to 132 CSS pixels shown, about 6 kB each
 PLOT_WIDTH, PLOT_HEIGHT = 200.0, 120.0  # of a precision-recall plot, in its own units

@@ -8,8 +8,7 @@ import numpy as np
 from jaxtyping import Float, Float32, Int64
 
 from tagprism.bundle.neighbours import smoothed
-from tagprism.bundle.record import Records
-from tagprism.bundle.score import score_records, scoring_vectors
+from tagprism.bundle.record import Records, score_records, scoring_vectors
 from tagprism.errors import InputError
 from tagprism.evaluation.metrics import check_finite
 

@@ -12,7 +12,7 @@ from tagprism.bundle.record import Records
 from tagprism.evaluation.metrics import labelled_images, precision_recall_curve
 from tagprism.evaluation.protocols import Evaluation, LabelResult, of_rankings
 from tagprism.evaluation.scores import streamed_scores
-from tagprism.images.stored import PictureFile
+from tagprism.images.picture_file import PictureFile
 
 
 @dataclass(frozen=True)

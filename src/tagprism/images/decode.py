@@ -11,12 +11,19 @@ import warnings
 from PIL import ExifTags, Image, UnidentifiedImageError
 
 from tagprism.errors import PictureError
-from tagprism.images import mend
-from tagprism.images.bytes_of import MAX_BYTES as MAX_BYTES
-from tagprism.images.bytes_of import read_bytes as read_bytes
 from tagprism.images.colour import WHITE_IS_ZERO, Colour, as_stored, changes_colours, in_srgb
 from tagprism.images.formats import advice, kind_of, picture_formats
 from tagprism.images.memory import MAX_MEMORY, NESTED, Gate, bytes_to_decode, is_kept_whole, pixels_inside
+from tagprism.images.picture_file import MAX_BYTES as MAX_BYTES
+from tagprism.images.picture_file import (
+    WRONG_CHECKSUM,
+    empty_share,
+    mended_png,
+    missing_share,
+    remark_on_missing,
+    with_end,
+)
+from tagprism.images.picture_file import read_bytes as read_bytes
 from tagprism.images.raw import preview
 
 MAX_PIXELS = 2 * 89_478_485
@@ -90,7 +97,7 @@ def open_picture(
     turn: int | None = None
     if kind_of(data, where) == "camera raw":
         data, turn = preview(data, where)
-    data, broken = mend.mended_png(data)
+    data, broken = mended_png(data)
     image = _identify(data, max_pixels, draft_size, where)
     try:
         with image:
@@ -106,7 +113,7 @@ def open_picture(
                     raise _too_many(loaded.width * loaded.height, max_pixels, where)
                 orientation = _orientation(loaded, turn)  # after load: some formats turn the picture themselves
                 picture = _upright((in_srgb if colour == "srgb" else as_stored)(loaded, reduction), orientation)
-            if said := remark or (mend.WRONG_CHECKSUM if broken else ""):
+            if said := remark or (WRONG_CHECKSUM if broken else ""):
                 picture.info[REMARK] = said
             return picture
     except PictureError:
@@ -161,18 +168,18 @@ def _loaded(
         image.load()
         return image, ""
     except OSError as error:
-        ended = mend.with_end(data) if image.format in _JPEG else None
+        ended = with_end(data) if image.format in _JPEG else None
         part = image._new(image.im) if image.format in (*_JPEG, *_LINE_BY_LINE) else None
         if "truncated" not in str(error) or part is None:
             raise
-        share = mend.empty_share(part)
+        share = empty_share(part)
         if ended is not None:
             with Image.open(_TimedBytes(ended), formats=_JPEG) as again:
                 if draft_size is not None:
                     again.draft(None, _as_stored(draft_size, _orientation(again, turn)))
                 again.load()
-            share, part = mend.missing_share(part, again), again
-        if (remark := mend.remark(share)) is None:
+            share, part = missing_share(part, again), again
+        if (remark := remark_on_missing(share)) is None:
             raise
         return part, remark
 

@@ -12,7 +12,7 @@ from hashlib import blake2b
 from tagprism.errors import PictureError
 from tagprism.files import cache_dir, digest_bytes
 from tagprism.images.decode import read_bytes
-from tagprism.images.stored import PictureFile, reading_order
+from tagprism.images.picture_file import PictureFile, reading_order
 from tagprism.progress import Progress, silent
 from tagprism.sqlite_file import ByteCache
 

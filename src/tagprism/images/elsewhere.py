@@ -17,8 +17,8 @@ from urllib.parse import urlsplit
 from urllib.request import url2pathname
 
 from tagprism.errors import InputError, MachineError, PictureError, TagprismError
-from tagprism.images.bytes_of import MAX_BYTES, read_bytes
 from tagprism.images.leave_out import WalkReport
+from tagprism.images.picture_file import MAX_BYTES, check_size, read_bytes
 from tagprism.images.walk import each_picture, is_picture_name
 
 _CONNECT, _ANSWER = 10, 30  # seconds; of a bucket three times
@@ -197,9 +197,7 @@ class Reader:
         """
         if item.is_local:
             return read_bytes(item.file)
-        if item.size > MAX_BYTES:
-            message = f"The file has {item.size / 2**20:,.0f} MiB; at most {MAX_BYTES >> 20:,} MiB are read."
-            raise PictureError("unsupported", message, where=item.name)
+        check_size(item.size, MAX_BYTES, item.name)
         try:
             with _no_answer(item.file):
                 data = self._cell(item) if item.kind == "parquet" else _fetched(item)

@@ -22,8 +22,15 @@ Box: TypeAlias = tuple[float, float, float, float]
 _WHOLE: Box = (0.0, 0.0, 1.0, 1.0)
 _CENTRE: Box = (0.2, 0.2, 0.8, 0.8)
 # Parts overlap, so that what lies on the line between two of them is whole in one.
-_QUARTERS: tuple[Box, ...] = tuple((x, y, x + 0.6, y + 0.6) for y in (0.0, 0.4) for x in (0.0, 0.4))
-_NINTHS: tuple[Box, ...] = tuple((x, y, x + 0.4, y + 0.4) for y in (0.0, 0.3, 0.6) for x in (0.0, 0.3, 0.6))
+_QUARTERS: tuple[Box, ...] = (
+    *((0.0, 0.0, 0.6, 0.6), (0.4, 0.0, 1.0, 0.6)),
+    *((0.0, 0.4, 0.6, 1.0), (0.4, 0.4, 1.0, 1.0)),
+)
+_NINTHS: tuple[Box, ...] = (
+    *((0.0, 0.0, 0.4, 0.4), (0.3, 0.0, 0.7, 0.4), (0.6, 0.0, 1.0, 0.4)),
+    *((0.0, 0.3, 0.4, 0.7), (0.3, 0.3, 0.7, 0.7), (0.6, 0.3, 1.0, 0.7)),
+    *((0.0, 0.6, 0.4, 1.0), (0.3, 0.6, 0.7, 1.0), (0.6, 0.6, 1.0, 1.0)),
+)
 _ENDS: tuple[Box, ...] = ((0.0, 0.0, 0.6, 1.0), (0.4, 0.0, 1.0, 1.0))  # of the longer side
 _PARTS: dict[int, tuple[Box, ...]] = {
     1: (),

@@ -22,7 +22,7 @@ from PIL import Image
 
 from tagprism.errors import MachineError, PictureError, TagprismError
 from tagprism.images.decode import read_bytes
-from tagprism.images.embedded import Embedded, embedded
+from tagprism.images.metadata import Embedded, embedded
 from tagprism.keywords import sidecar
 from tagprism.keywords.journal import Journal
 from tagprism.keywords.merge import Keywords, distinct, tidy

@@ -12,7 +12,7 @@ import torch
 from jaxtyping import Float, Float32
 from torch import Tensor, nn
 
-from tagprism.bundle.score import SHARPNESS, ClassAffinity, class_label_affinity
+from tagprism.bundle.record import SHARPNESS, ClassAffinity, class_label_affinity
 from tagprism.network.embedding_matrix import Standardiser
 
 _LEAST_SHARE = 1e-5  # of a class in the training pictures: one that they never show still counts a little

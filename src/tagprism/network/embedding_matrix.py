@@ -1,6 +1,6 @@
 """The head: pooled features to an embedding matrix, its similarity to labels, and the picture record made of it.
 
-The maximum over M is taken in exactly two functions, here and in `bundle.score`; a property test holds them equal.
+The maximum over M is taken in exactly two functions, here and in `bundle.record`; a property test holds them equal.
 Knows only tensors and records.
 """
 
@@ -11,8 +11,7 @@ import torch
 from jaxtyping import Float, Integer
 from torch import Tensor, nn
 
-from tagprism.bundle.record import Records
-from tagprism.bundle.score import ClassAffinity
+from tagprism.bundle.record import ClassAffinity, Records
 from tagprism.errors import InputError
 from tagprism.network.prior import Prior
 

@@ -11,13 +11,13 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from tagprism.bundle.open_model import lasting_name
+from tagprism.bundle.open_model import lasting_name, split_views, with_views
 from tagprism.bundle.record import Shape
-from tagprism.bundle.views import split_views, with_views
 from tagprism.errors import IndexMismatchError, InputError
 from tagprism.files import digest_bytes, digest_json, machine_errors, state_dir, write_json
 from tagprism.search.contract import Index
-from tagprism.search.query import LabelLogits, Query
+from tagprism.search.match import LabelLogits
+from tagprism.search.query import Query
 from tagprism.search.record_file import StorageName
 from tagprism.search.shared_index import SharedIndex
 from tagprism.tagging.learned import Learned

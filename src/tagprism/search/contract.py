@@ -89,7 +89,7 @@ class Hit:
 
     Args:
         id: of the picture.
-        score: of the scoring vector on its record (`bundle.score.score_records`).
+        score: of the scoring vector on its record (`bundle.record.score_records`).
     """
 
     id: int

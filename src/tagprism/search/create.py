@@ -9,8 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from tagprism.bundle.open_model import DEFAULT, lasting_name
-from tagprism.bundle.views import with_views
+from tagprism.bundle.open_model import DEFAULT, lasting_name, with_views
 from tagprism.errors import IndexMismatchError, InputError, MachineError
 from tagprism.files import machine_errors, take_lock, write_json
 from tagprism.progress import Progress, silent

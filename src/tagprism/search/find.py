@@ -17,8 +17,8 @@ from tagprism.errors import InputError, PictureError
 from tagprism.labels.vocabulary import groups_of
 from tagprism.search.collection import Collection
 from tagprism.search.contract import Filter, Index, Picture, meets, whole_of
-from tagprism.search.likely import least_likely
 from tagprism.search.marks import Said
+from tagprism.search.match import least_likely, log_match
 from tagprism.search.own_tags import OwnTags
 from tagprism.search.parse import parse
 from tagprism.search.query import (
@@ -33,7 +33,6 @@ from tagprism.search.query import (
     divided,
     labels_of,
     leaves,
-    log_match,
 )
 from tagprism.search.record_file import one_blas_thread
 from tagprism.search.similar import Example, likeness

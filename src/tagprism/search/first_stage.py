@@ -18,7 +18,7 @@ import onnxruntime
 from jaxtyping import Float32, Int8, Int32, Int64, UInt8
 
 from tagprism.bundle.record import Records, Shape
-from tagprism.search.placed_file import PlacedFile, powers_of_two
+from tagprism.search.record_file import PlacedFile, powers_of_two
 
 _MATMUL = (
     bytes.fromhex(  # one node MatMulInteger: a (n, w) uint8, b (w, q) int8 -> o (n, q) int32; a test makes it anew

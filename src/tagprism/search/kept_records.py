@@ -15,8 +15,7 @@ from jaxtyping import Int64, UInt8
 
 from tagprism.bundle.record import Records, Shape
 from tagprism.search.first_stage import FirstStage
-from tagprism.search.placed_file import PlacedFile
-from tagprism.search.record_file import RecordFile, StorageName
+from tagprism.search.record_file import PlacedFile, RecordFile, StorageName
 
 _RECORDS, _FIRST, _SUMS = "records.bin", "candidates.bin", "sums.bin"
 _FORMER = "first.bin"  # candidates without their radius, of an older version

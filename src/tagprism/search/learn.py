@@ -17,13 +17,12 @@ from itertools import islice
 import numpy as np
 from jaxtyping import Bool, Float32, Float64
 
-from tagprism.bundle.record import Records
-from tagprism.bundle.score import score_records
+from tagprism.bundle.record import Records, score_records
 from tagprism.labels.phrases import bare_phrase
 from tagprism.progress import Progress, silent
 from tagprism.search.collection import Collection
-from tagprism.search.likely import LIKELY
 from tagprism.search.marks import Said
+from tagprism.search.match import LIKELY
 from tagprism.search.own_tags import OwnTags
 from tagprism.tagging.learned import Learned, LearnedLabel
 from tagprism.tagging.tags import LabelRanker

@@ -1,40 +1,22 @@
-"""A query as a tree, and how well a picture matches it: a label's score -> its logit -> the match of the whole.
+"""A query as a tree, and as text; what an index sifts by and what pictures are ranked by. Knows no scores.
 
 `And` and `Or` take their parts as equals; a `Weighted` part counts so many times. A weight never stands below a `Not`
 or another weight: the parser pulls it out (`NOT 2*dog` is `2*NOT dog`) or refuses it.
-
-Each label's scores are set against its own scores over a fixed collection of pictures, so that a label that is high
-everywhere does not drown the others. The logit rises with the score, so one label alone ranks as its score does.
-
-AND is a product of probabilities, OR is 1 minus the product of what is left (noisy-or), NOT is 1 minus: independent
-events. De Morgan's rules hold exactly. A part of weight w counts as w equal parts. Everything is kept as logarithms, so
-that the order of two pictures survives however near 0 or 1 they are.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from decimal import Decimal
-from itertools import islice
 from typing import NamedTuple, TypeAlias
 
-import numpy as np
-from jaxtyping import Float32, Float64
-
-from tagprism.bundle.record import Records
-from tagprism.bundle.score import score_records
-from tagprism.labels.vocabulary import Groups
-from tagprism.search.contract import Filter, Index
-from tagprism.tagging.tagger import Tagger
+from tagprism.search.contract import Filter
 
 OPERATORS = ("AND", "OR", "NOT")
 _BARE = re.compile(r"[^\W_][\w'-]*")
 _PLAIN = re.compile(r"[\w.,-]+")
-_SAMPLE = 256  # pictures of the index that stand in where the bundle has no background
-_LEAST_DEVIATION = 1e-3
-_OF_DEVIATIONS, _OF_SCORE, _LESS, _LESS_ALONE = 0.5, 1.0, 5.0, 4.0
 
 
 @dataclass(frozen=True)
@@ -173,109 +155,6 @@ def quoted(text: str) -> str:
 
 def _inside(part: Query, *in_parentheses: type) -> str:
     return f"({show(part)})" if isinstance(part, in_parentheses) else show(part)
-
-
-@dataclass(frozen=True)
-class LabelLogits:
-    """Turns a label's score into the logit of having the label: `0.5 z + score - 5`.
-
-    Here z is the number of standard deviations by which the score is above the label's mean over the background. The
-    three constants were chosen on validation photos and labels never trained on (`benchmarks/combining.py`); around
-    them the quality is flat. Scores that are not standardised have no scale of their own: there it is `z - 4`.
-
-    Args:
-        background: records of b pictures.
-        standardised: whether scores are comparable between pictures.
-        best_rows: of the model's scores, as `score_records` takes it.
-    """
-
-    background: Records
-    standardised: bool
-    best_rows: int = 1
-
-    @classmethod
-    def of(cls, tagger: Tagger, index: Index) -> LabelLogits:
-        """Those of a model: over the background of its calibration, or else over pictures of the index."""
-        calibration = tagger.calibration
-        background = _sample(index) if calibration is None else calibration.background
-        return cls(background, tagger.bundle.config.standardised, tagger.best_rows)
-
-    def logits(
-        self,
-        scoring_vectors: Float32[np.ndarray, "v Q"],
-        scores: Float32[np.ndarray, "n q"],
-        groups: Groups | None = None,
-    ) -> Float64[np.ndarray, "n q"]:
-        """Logits of n pictures having q labels, from their scores; `groups` as `score_records` takes them."""
-        found, _ = score_records(self.background, scoring_vectors, groups, best_rows=self.best_rows)
-        known = found.astype(np.float64)
-        wide = scores.astype(np.float64)
-        above: Float64[np.ndarray, "n q"]
-        above = (wide - known.mean(axis=0)) / np.maximum(known.std(axis=0), _LEAST_DEVIATION)
-        return _OF_DEVIATIONS * above + _OF_SCORE * wide - _LESS if self.standardised else above - _LESS_ALONE
-
-
-def _sample(index: Index) -> Records:
-    """Records of pictures spread evenly over the index."""
-    while True:
-        step = max(1, index.info().pictures // _SAMPLE)
-        ids = [picture.id for picture in islice(index.pictures(), None, None, step)][:_SAMPLE]
-        try:
-            return index.records(ids)
-        except KeyError:  # one was removed meanwhile
-            continue
-
-
-Logits = Mapping[Leaf, Float64[np.ndarray, " n"]]
-
-
-def log_probability(logits: Float64[np.ndarray, " *n"]) -> Float64[np.ndarray, " *n"]:
-    """Logarithms of the probabilities that logits stand for."""
-    logs: Float64[np.ndarray, " *n"] = -np.logaddexp(0.0, -logits)
-    return logs
-
-
-def log_match(query: Query, greatest: Logits, least: Logits | None = None) -> Float64[np.ndarray, " n"]:
-    """Logarithm of the match of n pictures, or of the best that a picture can reach.
-
-    Args:
-        query: the tree.
-        greatest: for every leaf the logits (n,) of being so; for a filter +inf (met) or -inf.
-        least: the least that the logits can be where only bounds are known: a match falls with a label below a NOT.
-
-    Returns:
-        (n,) from -inf to 0; never falls with `greatest`, never rises with `least`.
-    """
-    return _log(query, greatest, greatest if least is None else least, positive=True, complement=False)
-
-
-def _log(
-    query: Query, greatest: Logits, least: Logits, *, positive: bool, complement: bool
-) -> Float64[np.ndarray, " n"]:
-    """Logarithm of a part's match, or of 1 minus it; `positive` tells whether the whole match rises with the part."""
-    match query:
-        case Not(part):
-            return _log(part, greatest, least, positive=not positive, complement=not complement)
-        case Weighted(part=part):  # alone there is nothing that it counts more than
-            return _log(part, greatest, least, positive=positive, complement=complement)
-        case And(parts) | Or(parts):
-            of_parts = isinstance(query, Or)  # the product is one of probabilities, or one of what is left of them
-            total: Float64[np.ndarray, " n"] = np.zeros(())
-            for part in parts:
-                weight = part.weight if isinstance(part, Weighted) else 1.0
-                total = total + weight * _log(part, greatest, least, positive=positive, complement=of_parts)
-            return total if complement == of_parts else _log_of_rest(total)
-        case leaf:
-            logits = (greatest if positive else least)[leaf]
-            return log_probability(-logits if complement else logits)
-
-
-def _log_of_rest(logs: Float64[np.ndarray, " n"]) -> Float64[np.ndarray, " n"]:
-    """log(1 - exp(x)), exact near both ends."""
-    rest: Float64[np.ndarray, " n"]
-    with np.errstate(divide="ignore"):  # of a match of 1 nothing is left: -inf
-        rest = np.where(logs > -np.log(2), np.log(-np.expm1(logs)), np.log1p(-np.exp(logs)))
-    return rest
 
 
 def positive_labels(query: Query, *, positive: bool = True) -> Iterator[str]:

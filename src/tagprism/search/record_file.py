@@ -1,4 +1,4 @@
-"""The records of pictures in a file of fixed places, and their exact scores. Knows no ids, no pictures, no engine.
+"""Records of pictures in a file of fixed places, and their exact scores. Knows no ids, no pictures, no engine.
 
 A record is kept as float32, or as 16-bit whole numbers and two powers of two, for its rows and its shared numbers: as
 many bytes as float16, nearer to the truth, and widened several times faster.
@@ -11,16 +11,67 @@ import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from io import FileIO
 from pathlib import Path
 from typing import Literal
 
 import numpy as np
-from jaxtyping import Float32, Int64, UInt8
+from jaxtyping import Float, Float32, Int64, UInt8
 from threadpoolctl import ThreadpoolController
 
-from tagprism.bundle.record import Records, Shape
-from tagprism.bundle.score import largest_similarity
-from tagprism.search.placed_file import PlacedFile, powers_of_two
+from tagprism.bundle.record import Records, Shape, largest_similarity
+from tagprism.files import machine_errors
+
+
+class PlacedFile:
+    """Items by their places. Threads may read while one of them writes to places that none reads.
+
+    Args:
+        path: of the file; made when absent.
+        size: of an item, in bytes.
+
+    Attributes:
+        items: (places, size) all bytes that are there, read-only; another array after every writing.
+
+    Raises:
+        MachineError: the file cannot be read or written, or the disk is full; by every method.
+    """
+
+    def __init__(self, path: Path, size: int) -> None:
+        self._path, self._size = path, size
+        with machine_errors(path):
+            path.touch()
+            self.items = self._mapped()
+
+    def _mapped(self) -> UInt8[np.ndarray, "places size"]:
+        shape = self._path.stat().st_size // self._size, self._size
+        return np.memmap(self._path, np.uint8, "r", shape=shape) if shape[0] else np.empty(shape, np.uint8)
+
+    def write(self, places: Int64[np.ndarray, " n"], items: UInt8[np.ndarray, "n size"]) -> None:
+        """Write items to places; they are on the disk when it returns. New places follow the last one."""
+        with machine_errors(self._path), self._path.open("r+b", buffering=0) as file:
+            for run in np.split(np.arange(len(places)), np.flatnonzero(np.diff(places) != 1) + 1):
+                if len(run):
+                    file.seek(int(places[run[0]]) * self._size)
+                    _write_all(file, items[run[0] : run[-1] + 1].tobytes())
+            os.fsync(file.fileno())
+            self.items = self._mapped()
+
+
+def _write_all(file: FileIO, data: bytes) -> None:
+    """Write bytes to a file without a buffer, which may take them in parts."""
+    left = memoryview(data)
+    while left:
+        left = left[file.write(left) :]
+
+
+def powers_of_two(numbers: Float[np.ndarray, "n ..."], largest: int) -> Float32[np.ndarray, " n"]:
+    """For each picture the least power of two by which its numbers become whole ones up to the largest."""
+    most = np.abs(numbers).reshape(len(numbers), -1).max(axis=1)
+    scales: Float32[np.ndarray, " n"]
+    scales = np.exp2(np.ceil(np.log2(np.maximum(most, 2.0**-100) / largest))).astype(np.float32)
+    return scales
+
 
 StorageName = Literal["float32", "half"]
 HALF_RECALL = 0.9996  # measured by `benchmarks/search.py` on the records of real photos (docs/scale.md)

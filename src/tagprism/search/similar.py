@@ -7,9 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float32, Float64
 
-from tagprism.bundle.record import Records
-from tagprism.bundle.score import score_records
-from tagprism.search.query import LabelLogits, log_probability
+from tagprism.bundle.record import Records, score_records
+from tagprism.search.match import LabelLogits, log_probability
 from tagprism.tagging.tagger import Tagger
 
 _LABELS = 5  # labels that speak for a picture

@@ -20,20 +20,18 @@ import numpy as np
 from jaxtyping import Bool, Float32, Float64, Int64
 
 from tagprism.bundle.neighbours import nearest_pictures, smoothed
-from tagprism.bundle.score import score_records
+from tagprism.bundle.record import score_records
 from tagprism.labels.vocabulary import Groups, groups_of
 from tagprism.search.contract import Filter, Hit, Index, Picture, meets, whole_of
+from tagprism.search.match import LabelLogits, log_match, log_probability
 from tagprism.search.query import (
     FilterLeaf,
     Label,
-    LabelLogits,
     Leaf,
     Query,
     Tagged,
     as_filter,
     leaves,
-    log_match,
-    log_probability,
     positive_labels,
 )
 from tagprism.search.similar import Likeness

@@ -16,8 +16,7 @@ from typing import Any, get_args
 import numpy as np
 from jaxtyping import Bool, Float, Float32, Float64, Int32, Integer
 
-from tagprism.bundle.record import Records
-from tagprism.bundle.score import ClassAffinity, score_records, scoring_vectors
+from tagprism.bundle.record import ClassAffinity, Records, score_records, scoring_vectors
 from tagprism.errors import InputError
 from tagprism.labels.tensor_file import read_tensors, write_tensors
 from tagprism.labels.vocabulary import Role, Vocabulary

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float, Float32, Float64, Int64
 
-from tagprism.bundle.score import max_similarity_numpy
+from tagprism.bundle.record import max_similarity_numpy
 
 CLOSE_COSINE, COLLAPSED_GAIN, DEAD_SHARE = 0.95, 0.1, 0.1
 """Mean cosine from which vectors are close; mean gain below which close vectors are one; part of an even share of the

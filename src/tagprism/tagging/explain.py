@@ -15,8 +15,7 @@ import numpy as np
 from jaxtyping import Float32
 from PIL import Image
 
-from tagprism.bundle.record import Records
-from tagprism.bundle.score import score_records
+from tagprism.bundle.record import Records, score_records
 from tagprism.images.decode import MAX_PIXELS, open_picture
 from tagprism.images.views import Box, view_boxes
 from tagprism.tagging.tagger import Tagger

@@ -17,9 +17,8 @@ from threadpoolctl import threadpool_limits
 from tagprism.bundle.bundle import CALIBRATION, Bundle
 from tagprism.bundle.foreign.model import ForeignModel
 from tagprism.bundle.open_model import DEFAULT, open_model
-from tagprism.bundle.record import Records
+from tagprism.bundle.record import Records, scoring_vectors
 from tagprism.bundle.referring import open_encoder
-from tagprism.bundle.score import scoring_vectors
 from tagprism.errors import InputError, PictureError
 from tagprism.files import digest_file, digest_json
 from tagprism.images.decode import MAX_PIXELS
@@ -193,7 +192,7 @@ class Tagger:
         return np.concatenate(own), np.repeat(np.arange(len(labels)), [len(one) for one in own])
 
     def scoring_vectors(self, labels: Sequence[str]) -> Float32[np.ndarray, "L Q"]:
-        """What scores words and phrases on records (`bundle.score`); errors as for `embed`."""
+        """What scores words and phrases on records (`bundle.record`); errors as for `embed`."""
         return self.scoring_vectors_of(labels, self.embed(labels))
 
     def scoring_vectors_of(

@@ -11,8 +11,7 @@ from typing import TYPE_CHECKING, TypeAlias
 import numpy as np
 from jaxtyping import Float32, Float64, Integer
 
-from tagprism.bundle.record import Records
-from tagprism.bundle.score import score_records
+from tagprism.bundle.record import Records, score_records
 from tagprism.errors import InputError, PictureError
 from tagprism.images.elsewhere import is_url
 from tagprism.labels.vocabulary import Vocabulary
@@ -156,14 +155,18 @@ class LabelRanker:
         all_names: bool = False,
     ) -> None:
         spellings = label_spellings(labels, tagger.vocabulary)
-        learned = learned or Learned()
-        if labels is None:
+        if learned and labels is None:
             spellings += [(one,) for one in learned.own_labels(tagger.vocabulary)]
         self.names = tuple(group[0] for group in spellings)
         flat = [spelling for group in spellings for spelling in group]
-        vectors, self._scoring_vectors, places = learned.vectors_of(flat, tagger, progress)
-        flat = [flat[place] for place in places]
-        self._learned = [(row, one) for row, spelling in enumerate(flat) if (one := learned.find(spelling))]
+        if learned:
+            vectors, self._scoring_vectors, places = learned.vectors_of(flat, tagger, progress)
+            flat = [flat[place] for place in places]
+            self._learned = [(row, one) for row, spelling in enumerate(flat) if (one := learned.find(spelling))]
+        else:
+            vectors, places = tagger.embed_apart(flat, progress=progress)
+            flat = [flat[place] for place in places]
+            self._scoring_vectors, self._learned = tagger.scoring_vectors_of(flat, vectors), []
         self._best_rows = tagger.best_rows
         calibration = tagger.calibration
         self._calibrated = calibration.of_labels(flat, vectors, tagger.vocabulary) if calibration is not None else None

@@ -26,8 +26,8 @@ from tagprism.datasets.table import Targets
 from tagprism.errors import PictureError
 from tagprism.files import digest_bytes
 from tagprism.images.decode import open_picture
+from tagprism.images.picture_file import PictureFile
 from tagprism.images.preprocess import Preprocess
-from tagprism.images.stored import PictureFile
 from tagprism.training.recipe import AugmentTable
 
 

@@ -16,8 +16,7 @@ from jaxtyping import Bool, Float32
 from safetensors import SafetensorError
 from safetensors.numpy import load_file, save_file
 
-from tagprism.bundle.record import Records
-from tagprism.bundle.score import ClassAffinity, score_records, scoring_vectors
+from tagprism.bundle.record import ClassAffinity, Records, score_records, scoring_vectors
 from tagprism.errors import InputError
 from tagprism.files import replaced_whole
 from tagprism.labels.vocabulary import Role

@@ -20,8 +20,8 @@ from tagprism.datasets.splits import Split, hold_out_validation
 from tagprism.datasets.table import ImageTable, Targets
 from tagprism.errors import InputError, PictureError
 from tagprism.images.digests import digest_pictures
+from tagprism.images.picture_file import PictureFile
 from tagprism.images.preprocess import Preprocess
-from tagprism.images.stored import PictureFile
 from tagprism.labels.descriptions import Descriptions, read_descriptions
 from tagprism.labels.encoders.encoder import LabelEncoder
 from tagprism.labels.encoders.phrase_cache import CachedEncoder

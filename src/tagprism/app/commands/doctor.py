@@ -20,7 +20,7 @@ from tagprism.errors import InputError, NothingToDoError, PictureError, Tagprism
 if TYPE_CHECKING:
     import numpy as np
 
-    from tagprism.images.stored import PictureFile
+    from tagprism.images.picture_file import PictureFile
     from tagprism.tagging.collapse import Collapse
 
 _EXTRAS = {"train": ("torch", "torchvision", "timm", "lightning", "onnxscript", "transformers")}

@@ -66,11 +66,12 @@ def search(
     from tagprism.search.collection import open_index
     from tagprism.search.parse import parse
     from tagprism.search.query import show
-    from tagprism.tagging.documents import check_document
+    from tagprism.tagging.documents import DOCUMENTS, check_document
 
     format = format or ("paths" if null else _format_for(out))
     _check_options(format, out, null=null, both=copy_to is not None and link_to is not None)
-    check_document(format)
+    if format in DOCUMENTS:
+        check_document(format)
     if album is not None:
         saved = Album.read(album)
         query, like = query or saved.query or None, like or saved.like

@@ -84,10 +84,10 @@ def tag(
     quiet: Quiet = False,
 ) -> int:
     """Tag pictures with your own words or the model's vocabulary."""
-    from tagprism.bundle.views import with_views
+    from tagprism.bundle.open_model import with_views
     from tagprism.images.decode import MAX_PIXELS
     from tagprism.images.picture_list import PictureList
-    from tagprism.tagging.documents import check_document
+    from tagprism.tagging.documents import DOCUMENTS, check_document
     from tagprism.tagging.tagger import load
 
     format = format or _format_for(out)
@@ -95,7 +95,8 @@ def tag(
         raise InputError("a table is for the terminal.", where="--out", remedy="Use --format jsonl or csv.")
     if "" in paths:
         raise typer.BadParameter("a path is empty; write . for the current folder.")
-    check_document(format)
+    if format in DOCUMENTS:
+        check_document(format)
     tagger = load(model, views=views, progress=console.progress(quiet))
     words = read_words(labels, tagger) if labels is not None else None
     min_score = None

@@ -9,7 +9,7 @@ from tagprism.bundle.foreign import fastembed, immich, rclip, transformers_js
 from tagprism.bundle.foreign.layout import AGAIN, Adapter, Layout, names_in
 from tagprism.errors import InputError
 
-ADAPTERS = tuple(module.ADAPTER for module in (immich, transformers_js, rclip, fastembed))
+ADAPTERS = (immich.ADAPTER, transformers_js.ADAPTER, rclip.ADAPTER, fastembed.ADAPTER)
 
 
 def layout_of(names: Collection[str], form: str | None) -> tuple[Adapter, list[str]] | None:

@@ -18,8 +18,7 @@ from tagprism.bundle.bundle import BundleConfig
 from tagprism.bundle.foreign.graph import Graph
 from tagprism.bundle.foreign.layout import AGAIN, Layout
 from tagprism.bundle.foreign.text import TextTower
-from tagprism.bundle.record import Records, Shape
-from tagprism.bundle.score import ClassAffinity
+from tagprism.bundle.record import ClassAffinity, Records, Shape
 from tagprism.bundle.views import digest_of_views, some_views, standardised_rows
 from tagprism.errors import InputError
 from tagprism.files import digest_bytes, digest_file, digest_json

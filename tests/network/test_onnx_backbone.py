@@ -16,9 +16,7 @@ from tagprism.datasets.splits import Split
 from tagprism.datasets.table import ImageTable
 from tagprism.errors import InputError
 from tagprism.images.preprocess import Preprocess
-from tagprism.labels.encoders.encoder import EncoderCard, load_encoder, read_card
-from tagprism.labels.encoders.find import find_encoder
-from tagprism.labels.encoders.reference import ForeignReference
+from tagprism.labels.encoders.encoder import EncoderCard, ForeignReference, find_encoder, load_encoder, read_card
 from tagprism.network.backbones import make_backbone
 from tagprism.network.embedding_matrix import Network, Standardiser
 from tagprism.network.encoder_sources import encoder_folder

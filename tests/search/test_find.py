@@ -30,7 +30,7 @@ from tagprism.search.contract import Picture
 from tagprism.search.create import create_collection
 from tagprism.search.find import example_of, find
 from tagprism.search.marks import Said, open_marks
-from tagprism.search.query_error import QueryError
+from tagprism.search.query import QueryError
 from tagprism.search.similar import Example
 from tagprism.tagging.calibration import Calibration
 from tagprism.tagging.explain import Explainer

@@ -20,6 +20,7 @@ from tagprism.search.query import (
     Not,
     Or,
     Query,
+    QueryError,
     Tagged,
     Taken,
     Weighted,
@@ -27,7 +28,6 @@ from tagprism.search.query import (
     leaves,
     show,
 )
-from tagprism.search.query_error import QueryError
 
 DOG, CAT, SUN = Label("dog"), Label("cat"), Label("sun")
 

@@ -19,11 +19,10 @@ import pytest
 
 from tagprism.bundle.record import Records, score_records
 from tagprism.errors import InputError, MachineError
-from tagprism.search import line as index_line
 from tagprism.search import remote_index, shared_index
 from tagprism.search.contract import Filter, Index, Picture
 from tagprism.search.edge_index import PICTURES, EdgeIndex
-from tagprism.search.line import SOCKET, connect
+from tagprism.search.remote_index import SOCKET, connect
 from tagprism.search.shared_index import LOCK, SERVER, SharedIndex, take_lock
 from tests.search import writer
 from tests.search.writer import SHAPE, open_shared, picture, record
@@ -243,7 +242,7 @@ class TestClients:
     ) -> None:
         folder = tmp_path.joinpath(*["a long path " * 10] * 3) if where == "a long path" else tmp_path / "index"
         if where == "a port":
-            monkeypatch.setattr(index_line, "_listen_in", lambda _: (tmp_path / "no sockets here").stat())
+            monkeypatch.setattr(remote_index, "_listen_in", lambda _: (tmp_path / "no sockets here").stat())
         folder.mkdir(parents=True)
         EdgeIndex.create(folder, SHAPE).close()
         server, client = with_stable(folder), open_shared(folder)

@@ -16,9 +16,9 @@ from tagprism.bulk.cluster import Part, results
 from tagprism.bulk.listing import parts_of
 from tagprism.bulk.look import KILLED, Bytes, open_same
 from tagprism.errors import PictureError
-from tagprism.images.elsewhere import Item, Reader
+from tagprism.images.elsewhere import Item, Reader, path_of_row
 from tagprism.progress import Progress, silent
-from tagprism.tagging.tags import ImageTags, LabelRanker, Tag, path_of_row
+from tagprism.tagging.tags import ImageTags, LabelRanker, Tag
 
 
 @dataclass(frozen=True)

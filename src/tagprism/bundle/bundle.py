@@ -25,7 +25,7 @@ from tagprism.bundle.record import SHARPNESS, ClassAffinity, Records, Shape
 from tagprism.bundle.views import digest_of_views, records_of_views
 from tagprism.errors import InputError
 from tagprism.files import digest_file
-from tagprism.labels.encoders.reference import ForeignReference
+from tagprism.labels.encoders.encoder import ForeignReference
 from tagprism.labels.vocabulary import Vocabulary
 
 if TYPE_CHECKING:

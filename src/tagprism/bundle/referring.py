@@ -25,9 +25,8 @@ from tagprism.bundle.open_model import lasting_name, open_model
 from tagprism.bundle.record import Records, Shape
 from tagprism.bundle.write import Content
 from tagprism.errors import InputError
-from tagprism.labels.encoders.encoder import LabelEncoder, load_encoder, read_card
+from tagprism.labels.encoders.encoder import ForeignReference, LabelEncoder, load_encoder, read_card
 from tagprism.labels.encoders.phrase_cache import CachedEncoder
-from tagprism.labels.encoders.reference import ForeignReference
 from tagprism.progress import Progress, silent
 
 NETWORK = "network"

@@ -12,6 +12,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from hashlib import blake2b
 from itertools import groupby
+from pathlib import Path
 from typing import IO, Any, NamedTuple
 from urllib.parse import urlsplit
 from urllib.request import url2pathname
@@ -53,6 +54,11 @@ class Item(NamedTuple):
 def is_url(path: str) -> bool:
     """Whether a path is a URL; `file:` ones become paths before anything else looks at them."""
     return "://" in path
+
+
+def path_of_row(path: str | os.PathLike[str]) -> Path | str:
+    """A path as rows have it; a URL stays as it is, of which a `Path` would lose a stroke."""
+    return path if isinstance(path, str) and is_url(path) else Path(path)
 
 
 def _kind(path: str) -> str:

@@ -1,25 +1,91 @@
-"""A photo and the keywords found for it -> what its XMP sidecar becomes. The photo itself is never written to."""
+"""A photo and the keywords found for it -> where its XMP sidecar is, and what it becomes. The photo stays as it is."""
 
 from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal, TypeAlias
 
 from tagprism.errors import MachineError, PictureError, TagprismError
 from tagprism.exchange import exchange
 from tagprism.files import digest_bytes, disk_is_full
+from tagprism.images.formats import RAW_ENDINGS, picture_extensions
 from tagprism.images.metadata import read_embedded_keywords
 from tagprism.keywords.journal import Journal
 from tagprism.keywords.merge import DIGIKAM, FLAT, PATHS, Keywords
-from tagprism.keywords.naming import Naming as Naming
-from tagprism.keywords.naming import sidecar_path as sidecar_path
-from tagprism.keywords.naming import sidecar_places
 from tagprism.keywords.xml_tree import XmlError, can_be_written
 from tagprism.keywords.xmp_lists import Change, ListName, XmpLists
+
+Naming: TypeAlias = Literal["photo.jpg.xmp", "photo.xmp"]
+
+
+def sidecar_path(photo: Path, naming: Naming | None) -> Path:
+    """Where the sidecar of a photo is, or would be.
+
+    Args:
+        photo: the picture file.
+        naming: `photo.jpg.xmp` (darktable, digiKam, Immich) or `photo.xmp` (Adobe); None for the form that is there,
+            and `photo.jpg.xmp` where there is none, it is write-protected, or another picture would share it.
+
+    Raises:
+        PictureError: another picture would share the sidecar.
+    """
+    if naming is None:
+        adobe, other = _named(photo, "photo.xmp"), _named(photo, "photo.jpg.xmp")
+        followed = os.path.lexists(adobe) and not os.path.lexists(other) and adobe.lstat().st_mode & 0o222
+        naming = "photo.xmp" if followed and _sharing(photo) is None else "photo.jpg.xmp"
+    sharing = _sharing(photo) if naming == "photo.xmp" else None
+    if sharing is not None:
+        message = f"It would share its sidecar with {sharing}; --sidecar photo.jpg.xmp keeps them apart."
+        raise PictureError("sidecar", message, where=os.fsdecode(photo))
+    return _named(photo, naming)
+
+
+def _named(photo: Path, naming: Naming) -> Path:
+    path = photo.with_suffix(".xmp") if naming == "photo.xmp" else photo.with_name(f"{photo.name}.xmp")
+    capital = path.with_suffix(".XMP")
+    return capital if os.path.lexists(capital) and not os.path.lexists(path) else path
+
+
+def _sharing(photo: Path) -> str | None:
+    """Name of another picture to which `photo.xmp` belongs as well; `photo.jpg` beside `photo.jpg.png` is one."""
+    endings = sorted(picture_extensions() - RAW_ENDINGS)  # a raw and its JPEG are one picture, as Adobe has them
+    names = [photo.stem + ending for one in endings for ending in (one, one.upper(), one[:2].upper() + one[2:])]
+    if _is_longer(photo):
+        names.append(photo.stem)
+    others = (photo.with_name(name) for name in names if name != photo.name)
+    return next((other.name for other in others if os.path.lexists(other) and not _is_same(photo, other)), None)
+
+
+def _is_longer(photo: Path) -> bool:
+    """Whether it is `photo.jpg.png` beside a `photo.jpg`, whose `photo.jpg.xmp` is not its own."""
+    shorter = photo.with_suffix("")
+    return shorter.suffix.lower() in picture_extensions() and os.path.lexists(shorter)
+
+
+def _is_same(photo: Path, other: Path) -> bool:
+    """Whether a name that differs in capitals is the same file, as on disks of Windows and macOS."""
+    try:
+        return photo.name.casefold() == other.name.casefold() and photo.samefile(other)
+    except OSError:
+        return False
+
+
+def sidecar_places(photo: Path) -> Iterator[Path]:
+    """Where programs look for the photo's sidecar, whatever its form; also where another picture shares it."""
+    yield _named(photo, "photo.jpg.xmp")
+    if not _is_longer(photo):
+        yield _named(photo, "photo.xmp")
+
+
+def has_another(photo: Path, path: Path) -> bool:
+    """Whether the photo has a sidecar beside this one, of the other form."""
+    return any(other != path and os.path.lexists(other) for other in sidecar_places(photo))
+
 
 MAX_BYTES = 64 * 2**20
 """Cap on a sidecar's size; masks and histories make them large, but not that large."""

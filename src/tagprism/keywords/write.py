@@ -18,8 +18,7 @@ from tagprism.images.walk import find_pictures
 from tagprism.keywords import embed, sidecar
 from tagprism.keywords.embed import EmbedChange
 from tagprism.keywords.journal import Journal
-from tagprism.keywords.naming import Naming, has_another
-from tagprism.keywords.sidecar import SidecarChange
+from tagprism.keywords.sidecar import Naming, SidecarChange, has_another
 from tagprism.progress import Progress, silent
 from tagprism.tagging.read_rows import read_jsonl
 from tagprism.tagging.tagger import Tagger

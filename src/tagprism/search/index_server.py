@@ -13,8 +13,7 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 
 from tagprism.search.contract import Index
-from tagprism.search.line import NONCE, SOCKET, listen, proof
-from tagprism.search.remote_index import answer
+from tagprism.search.remote_index import NONCE, SOCKET, answer, listen, proof
 
 GREETING = 5.0
 """Seconds in which a client must have shown that it knows the key."""

@@ -29,12 +29,12 @@ from tagprism.search.query import (
     Not,
     Or,
     Query,
+    QueryError,
     Tagged,
     Taken,
     Weighted,
     labels_of,
 )
-from tagprism.search.query_error import QueryError
 
 LONGEST_QUERY = 10_000  # characters
 FACTS = {"camera": "nikon", "rating": "4..", "type": "raw", "gps": "47.3,8.4..47.5,8.7"}  # each with an example

@@ -21,9 +21,10 @@ from typing import Any
 
 from tagprism.errors import InputError
 from tagprism.files import locked, machine_errors, place_new, write_text
+from tagprism.images.elsewhere import path_of_row
 from tagprism.images.stream import BATCH
 from tagprism.tagging.csv_cells import csv_lines, csv_name
-from tagprism.tagging.tags import ImageTags, Tag, path_of_row
+from tagprism.tagging.tags import ImageTags, Tag
 
 _KIND = "tagprism journal 1"
 _PERIOD = 0.2  # seconds of work that a kill may cost

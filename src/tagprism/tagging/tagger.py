@@ -25,7 +25,7 @@ from tagprism.images.decode import MAX_PIXELS
 from tagprism.images.preprocess import Preprocess
 from tagprism.images.stream import Processed, process_pictures
 from tagprism.images.views import ViewedPreprocess
-from tagprism.labels.encoders.find import find_encoder
+from tagprism.labels.encoders.encoder import find_encoder
 from tagprism.labels.label_space import LabelSpace
 from tagprism.labels.vocabulary import Vocabulary
 from tagprism.progress import Progress, silent

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,7 +12,6 @@ from jaxtyping import Float32, Float64, Integer
 
 from tagprism.bundle.record import Records, score_records
 from tagprism.errors import InputError, PictureError
-from tagprism.images.elsewhere import is_url
 from tagprism.labels.vocabulary import Vocabulary
 from tagprism.progress import Progress, silent
 from tagprism.tagging.learned import Learned
@@ -66,11 +64,6 @@ class ImageTags:
     tags: tuple[Tag, ...]
     error: PictureError | None = None
     remark: str = ""
-
-
-def path_of_row(path: str | os.PathLike[str]) -> Path | str:
-    """A path as rows have it; a URL stays as it is, of which a `Path` would lose a stroke."""
-    return path if isinstance(path, str) and is_url(path) else Path(path)
 
 
 def label_spellings(labels: Labels, vocabulary: Vocabulary) -> list[tuple[str, ...]]:

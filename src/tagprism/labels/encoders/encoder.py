@@ -2,24 +2,61 @@
 
 A folder holds `encoder.json` (an `EncoderCard`) with `words.safetensors` (a word table), or with `model.onnx` and
 `tokenizer.json` (a sentence encoder), or alone (the text network of a foreign model, which `bundle.referring` opens).
-It can be copied anywhere, for example into a bundle's `text/`.
+It can be copied anywhere, for example into a bundle's `text/`. A model finds its encoder there, in the cache, or in
+this package.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from pathlib import Path
-from typing import Literal, Protocol, runtime_checkable
+from collections.abc import Iterator, Sequence
+from pathlib import Path, PureWindowsPath
+from typing import Annotated, Literal, Protocol, runtime_checkable
 
 import numpy as np
 from jaxtyping import Float32
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from tagprism.errors import InputError
-from tagprism.files import write_text
-from tagprism.labels.encoders.reference import ForeignReference
+from tagprism.files import cache_dir, digest_json, write_text
 
 CARD_FILE = "encoder.json"
+PACKAGED = Path(__file__).parents[2] / "bundles/encoders"
+"""Encoders that this installation brings, each a folder of its name."""
+
+_HUB = "hf-hub:"
+
+
+class ForeignReference(BaseModel):
+    """A public CLIP or SigLIP, by its place and by the digests of its files.
+
+    Args:
+        name: `hf-hub:owner/name@commit[#form]`, or the absolute path of a folder, with `#form` after it.
+        files: path in the model -> SHA-256, of all that decides what it computes.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    name: Annotated[str, Field(min_length=1, max_length=4096)]
+    files: Annotated[dict[str, Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]], Field(min_length=1, max_length=1000)]
+
+    @field_validator("name")
+    @classmethod
+    def _on_this_machine(cls, name: str) -> str:
+        """Refuse a share of another machine, to which Windows would log in; a path of either system is kept."""
+        absolute = Path(name).is_absolute() or PureWindowsPath(name).drive[1:] == ":"
+        if not name.startswith(_HUB) and (not absolute or name.startswith(("//", "\\\\"))):
+            raise ValueError("must be hf-hub:owner/name or the absolute path of a folder on this machine")
+        return name
+
+    @property
+    def on_hub(self) -> bool:
+        """Whether it is a repository of the hub, not a folder."""
+        return self.name.startswith(_HUB)
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 over the files, wherever they lie."""
+        return digest_json(self.files)
 
 
 @runtime_checkable
@@ -129,3 +166,32 @@ def load_encoder(folder: Path, *, source_digest: str | None = None) -> LabelEnco
         if not (folder / name).is_file():
             raise InputError(f"the encoder lacks its file {name}.", where=str(folder), remedy="Copy it whole.")
     return WordTable(folder, card) if card.kind == "words" else SentenceEncoder(folder, card)
+
+
+def find_encoder(encoder_id: str, digest: str) -> Path | None:
+    """Look for an encoder by its id and the digest of its source.
+
+    Args:
+        encoder_id: as in the model's label space.
+        digest: SHA-256 of the source, from the model's config.
+
+    Returns:
+        Its folder, the float32 form before int8; None where there is none.
+
+    Raises:
+        InputError: the card of an encoder with this id is damaged.
+        MachineError: the cache cannot be used.
+    """
+    fitting = []
+    for folder in _candidates(encoder_id):
+        card = read_card(folder)
+        if (card.id, card.digest) == (encoder_id, digest):
+            fitting.append((card.precision != "fp32", folder))
+    return min(fitting)[1] if fitting else None
+
+
+def _candidates(encoder_id: str) -> Iterator[Path]:
+    for card in sorted(cache_dir("encoders").glob(f"{encoder_id}-*/{CARD_FILE}")):
+        yield card.parent
+    if (PACKAGED / encoder_id / CARD_FILE).is_file():
+        yield PACKAGED / encoder_id

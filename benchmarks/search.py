@@ -32,7 +32,7 @@ from tagprism.images.walk import find_pictures
 from tagprism.search import first_stage
 from tagprism.search.contract import IndexInfo, Picture
 from tagprism.search.edge_index import EdgeIndex
-from tagprism.search.first_stage import candidates
+from tagprism.search.first_stage import _read_tails, candidates
 from tagprism.search.kept_records import KeptRecords
 from tagprism.search.record_file import StorageName
 from tagprism.tagging.tagger import Tagger
@@ -245,6 +245,26 @@ def by_candidates(index: EdgeIndex, queries: np.ndarray, limits: Sequence[int] =
     first_stage._CANDIDATES = usual
 
 
+def by_bounds(index: EdgeIndex, queries: np.ndarray) -> None:
+    """How often the candidates' answer could be proved, and how many pictures a bound cannot rule out.
+
+    No row has more than the mean and the radius times the vector's length. What rounding adds is left out, so that no
+    proof by these numbers can do better.
+    """
+    stage, D = index._kept.first, index.shape.dimension
+    radius = _read_tails(stage.items)[2]
+    for limit in (20, 100):
+        count = candidates(limit, len(radius), by_radius=True) or len(radius)
+        proved, left = [], []
+        for vector, hits in zip(queries, index.search(queries, limit, exact=True), strict=True):
+            likely, length = stage.scores(vector[None])[0], np.linalg.norm(vector[:D])
+            most = likely + (1 - first_stage._USUAL) * length * radius
+            left.append(int((most >= hits[-1].score).sum()))
+            others = np.argpartition(-likely, count - 1)[count:]
+            proved.append(most[others].max(initial=-np.inf) < hits[-1].score)
+        say(what="bounds", first=limit, proved=round(float(np.mean(proved)), 3), not_ruled_out=int(np.median(left)))
+
+
 def largest_scores(records: Records, queries: np.ndarray) -> np.ndarray:
     """Scores (q, n) in float32."""
     M, D, _ = records.shape
@@ -339,6 +359,7 @@ def grow(
         say(what="grown", storage="half", engine=not isinstance(index, Bare), **row)
         rows.append(row)
     by_candidates(index, queries, (100, 1000))
+    by_bounds(index, queries)
     return rows
 
 

@@ -174,7 +174,7 @@ def _free_processors(processors: int) -> int:
 
     began = time.monotonic()
     while True:
-        free, waited = int(ray.available_resources().get("CPU", 0)), time.monotonic() - began
+        free, waited = int(ray.available_resources().get("CPU", 0)), time.monotonic() - began  # type: ignore[no-untyped-call]
         if free >= processors or (free and waited >= _SETTLED):
             return min(free, processors)
         if waited >= _BUSY:

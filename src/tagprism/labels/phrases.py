@@ -29,6 +29,7 @@ _ACCENTS = re.compile(r"(?<=[A-Za-z])[\u0300-\u036f]+")
 _LONGEST_MIXED = 4  # words; a longer phrase gets the evenly spaced, hyphened and joined spellings only
 
 
+@lru_cache(maxsize=65536)
 def normalise_phrase(text: str) -> str:
     """The spelling by which phrases are compared and looked up.
 

@@ -10,8 +10,8 @@ Run: python benchmarks/rows.py recipes/corel5k.toml tagged:DIR --split fresh.jso
      python benchmarks/rows.py recipes/openclipart.toml openclipart --draw 8 --form "M=7" --form "M=14 lam=none top=2"
 
 A form has M, lam, top (k of the soft maximum); at (k in use) and unseen (k in use for unseen labels alone); epochs;
-ema (decay of averaged weights); with (the mean with the rows of a run of so many epochs); repel (weight of the rows'
-mean cosine in the loss); rank (the stack of rows kept in so many directions).
+ema (decay of averaged weights, one of DECAYS); with (the mean with the rows of a run of so many epochs); repel (weight
+of the mean cosine of the rows in the loss); rank (the stack of rows kept in so many directions).
 """
 
 from __future__ import annotations
@@ -43,7 +43,8 @@ from tagprism.training.recipe import Recipe, load_recipe
 
 DIMENSION, FEATURES, BATCH = 192, 512, 128
 KEY = ("split", "form", "epochs", "full")
-AFTER_TRAINING = ("at", "unseen", "with", "rank", "epochs")
+DECAYS = ("0.98", "0.995")  # of averaged weights
+AFTER_TRAINING = ("at", "unseen", "with", "rank", "epochs", "ema")
 FORMS = ("M=7", "M=7 lam=none top=2", "M=14 lam=none top=2")
 
 
@@ -104,8 +105,8 @@ def prepared_data(recipe: Recipe, table: ImageTable, split: Split, *, full: bool
     )
 
 
-def trained(data: Data, form: dict[str, str], recipe: Recipe, epochs: int, seed: int = 0) -> Tensor:
-    """Weights (M * D, C) of a form's head."""
+def trained(data: Data, form: dict[str, str], recipe: Recipe, epochs: int, seed: int = 0) -> dict[str, Tensor]:
+    """Weights (M * D, C) of a form's head, the last ones (`ema` of 0) and averaged ones."""
     M, top = int(form["M"]), int(form.get("top", 1))
     lam = None if form.get("lam") == "none" else float(form.get("lam", 0.3))
     torch.manual_seed(seed)
@@ -113,13 +114,13 @@ def trained(data: Data, form: dict[str, str], recipe: Recipe, epochs: int, seed:
     settings = {"across_images": recipe.loss.across_images, "best_rows": top}
     seen = data.vectors[: data.seen]
     loss = SemanticDiversityLoss(seen, lam, recipe.loss.diversity_weighting, **settings)  # type: ignore[arg-type]
-    count, rate, decay = len(data.train), recipe.training.learning_rate, float(form.get("ema", 0))
+    count, rate = len(data.train), recipe.training.learning_rate
     optimiser = torch.optim.Adam(head.parameters(), lr=rate, weight_decay=recipe.training.weight_decay, fused=True)
     steps = -(-count // BATCH) * epochs
     schedule = torch.optim.lr_scheduler.OneCycleLR(
         optimiser, rate, total_steps=steps, pct_start=recipe.training.warm_up
     )
-    averaged = head.weight.detach().clone()
+    averaged = {decay: head.weight.detach().clone() for decay in ("0", *DECAYS)}
     for epoch in range(epochs):
         order = torch.randperm(count, generator=torch.Generator().manual_seed(seed * 1000 + epoch))
         for some in order.split(BATCH):
@@ -131,7 +132,8 @@ def trained(data: Data, form: dict[str, str], recipe: Recipe, epochs: int, seed:
             value.backward()
             optimiser.step()
             schedule.step()
-            averaged.lerp_(head.weight.detach(), 1 - decay)
+            for decay, mean in averaged.items():
+                mean.lerp_(head.weight.detach(), 1 - float(decay))
     return averaged
 
 
@@ -151,7 +153,7 @@ def measure(
         key = json.dumps([said, epochs])
         if key not in heads:
             heads[key] = trained(data, said, recipe, epochs)
-        return heads[key]
+        return heads[key][form.get("ema", "0")]
 
     weight = head(epochs)
     if "with" in form:

@@ -9,9 +9,9 @@ and of how many rows some seen label is won.
 Run: python benchmarks/rows.py recipes/corel5k.toml tagged:DIR --split fresh.json --out results.jsonl
      python benchmarks/rows.py recipes/openclipart.toml openclipart --draw 8 --form "M=7" --form "M=14 lam=none top=2"
 
-A form has M, lam, top (k of the soft maximum); at (k in use) and unseen (k in use for unseen labels alone); epochs;
-ema (decay of averaged weights, one of DECAYS); with (the mean with the rows of a run of so many epochs); repel (weight
-of the mean cosine of the rows in the loss); rank (the stack of rows kept in so many directions).
+A form has M, D (0: all directions), lam, top (k of the soft maximum); at (k in use) and unseen (k in use for unseen
+labels alone); epochs; ema (decay of averaged weights, one of DECAYS); with (the mean with the rows of a run of so many
+epochs); repel (weight of the mean cosine of the rows in the loss); rank (the stack of rows kept in so many directions).
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from __future__ import annotations
 import argparse
 import json
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -63,8 +63,8 @@ class Data:
     wanted: np.ndarray  # (N, L)
 
 
-def prepared_data(recipe: Recipe, table: ImageTable, split: Split, *, full: bool) -> Data:
-    """Everything that does not depend on the form; `full` keeps all directions and features."""
+def prepared_data(recipe: Recipe, table: ImageTable, split: Split) -> Data:
+    """Everything that does not depend on the form, in all directions and features."""
     ready = prepare(recipe, table, split)
     found = compute_features(
         [table.files[int(row)] for row in table.rows_of(split.test)], ready.backbone, ready.preprocess
@@ -83,25 +83,29 @@ def prepared_data(recipe: Recipe, table: ImageTable, split: Split, *, full: bool
         if classes is not None:
             queries = scoring_vectors(vectors.numpy(), classes.affinity, np.arange(len(names)) < seen)
             columns = classes(test) @ torch.from_numpy(queries[:, vectors.shape[1] + 1 :]).mT
-    basis = torch.linalg.svd(vectors[:seen], full_matrices=False)[2][:DIMENSION].mT
-    rotation = torch.randn(basis.shape[1], basis.shape[1], generator=torch.Generator().manual_seed(0))
-    basis = basis @ torch.linalg.qr(rotation)[0]  # Adam is not rotation-invariant
     train, test = (one[:, : ready.backbone.pooling.channels].float() for one in (train, test))
-    strongest = torch.eye(train.shape[1])
-    if full:
-        basis = torch.eye(vectors.shape[1])
-    else:
-        strongest = torch.linalg.eigh(train.mT @ train / len(train))[1][:, -FEATURES:]
     wanted = table.targets(table.rows_of(split.test)[found.rows], names) == 1
-    return Data(
-        train @ strongest,
-        test @ strongest,
-        *(one @ basis for one in priors),
-        columns,
-        functional.normalize(vectors @ basis, dim=1),
-        seen,
-        torch.from_numpy(ready.train.targets[:].astype(np.int8)),
-        wanted.astype(np.int8),
+    targets = torch.from_numpy(ready.train.targets[:].astype(np.int8))
+    return Data(train, test, *priors, columns, vectors, seen, targets, wanted.astype(np.int8))
+
+
+def reduced(data: Data, directions: int, features: int) -> Data:
+    """The same in the strongest directions of the seen labels' vectors, and the strongest features; 0 keeps all."""
+    vectors, basis, strongest = data.vectors, torch.eye(data.vectors.shape[1]), torch.eye(data.train.shape[1])
+    if directions:
+        basis = torch.linalg.svd(vectors[: data.seen], full_matrices=False)[2][:directions].mT
+        rotation = torch.randn(basis.shape[1], basis.shape[1], generator=torch.Generator().manual_seed(0))
+        basis = basis @ torch.linalg.qr(rotation)[0]  # Adam is not rotation-invariant
+        vectors = functional.normalize(vectors @ basis, dim=1)
+    if features:
+        strongest = torch.linalg.eigh(data.train.mT @ data.train / len(data.train))[1][:, -features:]
+    return replace(
+        data,
+        train=data.train @ strongest,
+        test=data.test @ strongest,
+        prior_train=data.prior_train @ basis,
+        prior_test=data.prior_test @ basis,
+        vectors=vectors,
     )
 
 
@@ -234,13 +238,17 @@ def main() -> None:
     known = {tuple(its.get(name, False) for name in KEY): its for its in map(json.loads, lines)}
     forms, results = given.form or list(FORMS), []
     for split in splits:
-        data, heads = None, {}
+        data, heads = {}, {}
         for form in forms:
             key = split.digest, form, given.epochs, given.full
             if key not in known:
-                data = data or prepared_data(recipe, table, split, full=given.full)
                 said = dict(part.split("=") for part in form.split())
-                known[key] = dict(zip(KEY, key, strict=True)) | measure(data, said, recipe, given.epochs, heads)
+                small = (0, 0) if given.full else (int(said.get("D", DIMENSION)), FEATURES)
+                if not data:
+                    data[0, 0] = prepared_data(recipe, table, split)
+                if small not in data:
+                    data[small] = reduced(data[0, 0], *small)
+                known[key] = dict(zip(KEY, key, strict=True)) | measure(data[small], said, recipe, given.epochs, heads)
                 with given.out.open("a") as file:
                     file.write(json.dumps(known[key]) + "\n")
             results.append(known[key])

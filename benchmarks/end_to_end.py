@@ -21,13 +21,12 @@ from tagprism.files import cache_dir, write_json
 
 AUGMENTED = "augment.flip=0.5 augment.crop_scale=0.5"
 TUNED = f"training.end_to_end=true training.batch_size=32 training.learning_rate=5e-4 {AUGMENTED}"
-THREE = '["tf_efficientnet_lite0","tf_efficientnet_lite1","tf_efficientnet_lite2"]'
+SMALL = "model.image_size=96"
 FORMS = {
-    "frozen, 224 px": "",
-    "frozen, 128 px": "model.image_size=128",
-    "end to end, 128 px, 1 epoch": f"{TUNED} model.image_size=128 training.epochs=1",
-    "end to end, 128 px, 4 epochs": f"{TUNED} model.image_size=128 training.epochs=4",
-    "frozen, three backbones, 224 px": f"model.backbone={THREE}",
+    "frozen, 224 px, 20 epochs": "",
+    "end to end, 96 px, 1 epoch": f"{TUNED} {SMALL} training.epochs=1",
+    "end to end, 96 px, 2 epochs": f"{TUNED} {SMALL} training.epochs=2",
+    "frozen, 96 px, 20 epochs": SMALL,
 }
 
 

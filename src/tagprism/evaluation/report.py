@@ -22,6 +22,7 @@ from tagprism.evaluation.charts import (
     Chart,
     label_map,
     learning_curves,
+    on_the_left,
     precision_by_frequency,
     row_usage,
 )
@@ -243,6 +244,7 @@ def render_report(report: Report) -> str:
         plot_size=(PLOT_WIDTH, PLOT_HEIGHT),
         most_bars=MOST_BARS,
         chart_size=(WIDTH, HEIGHT),
+        on_the_left=on_the_left,
     )
 
 

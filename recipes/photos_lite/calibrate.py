@@ -5,7 +5,7 @@
 Fitted: the map from score, best score and commonness of a word to a probability, for words trained on and for others.
 COUNTS say which words stand in each photo's captions: how common a word is. Captions leave out much of what is there:
 odds are raised by what was seen on a sample of pairs that no caption names. And a logistic regression that tells
-photographs from drawings and from pages of text drawn here.
+photographs from drawings and from pages of text and starry skies drawn here.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Bool, Float32, Float64, Int64
 from names import kept_back, place
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image, ImageDraw, ImageFilter, ImageFont
 from safetensors.numpy import load_file, save_file
 from sklearn.linear_model import LogisticRegression
 
@@ -39,7 +39,7 @@ from tagprism.tagging.calibration import Calibration, MonotoneMap, WordKnowledge
 from tagprism.tagging.monotone_fit import fit_monotone
 from tagprism.tagging.tagger import Tagger, load
 
-BACKGROUND, PHOTOS, DRAWINGS, PAGES = 256, 500, 250, 80
+BACKGROUND, PHOTOS, DRAWINGS, PAGES, SKIES = 256, 500, 250, 80, 40
 EVERY = 3  # of the photos that the map is fitted on
 OMITTED = 3.0  # odds that a thing is there, of those that two captions name it: judged by eye (docs/photos_lite.md)
 SHIFT, SLOPE = 1.6, 1.4  # the same for words trained on, of a logit: chosen on photos read by eye (held_out.py)
@@ -175,12 +175,26 @@ def pages(count: int) -> list[Image.Image]:
     return found
 
 
+def skies(count: int) -> list[Image.Image]:
+    """Points and smudges of light on black, as telescopes and microscopes see them."""
+    random, found = np.random.default_rng(1), []
+    for _ in range(count):
+        sky = Image.new("RGB", (400, 400), tuple(random.integers(0, 20, 3).tolist()))
+        draw = ImageDraw.Draw(sky)
+        for _ in range(int(random.integers(30, 500))):
+            x, y, size = *random.integers(0, 400, 2), random.exponential(2.0)
+            box = (x - size, y - size * random.uniform(0.3, 1), x + size, y + size)
+            draw.ellipse(box, fill=tuple(random.integers(60, 256, 3).tolist()))
+        found.append(sky.filter(ImageFilter.GaussianBlur(random.uniform(0.3, 1.5))))
+    return found
+
+
 def look(tagger: Tagger, photos: list[Path], drawings: list[Path], keep: Path) -> tuple[Records, Records]:
-    """Records of photographs, and of drawings and pages; kept beside the run, whose network stays."""
+    """Records of photographs, and of drawings, pages and skies; kept beside the run, whose network stays."""
     if not keep.exists():
         with tempfile.TemporaryDirectory() as folder:
-            text = [Path(folder) / f"{number}.png" for number in range(PAGES)]
-            for path, page in zip(text, pages(PAGES), strict=True):
+            text = [Path(folder) / f"{number}.png" for number in range(PAGES + SKIES)]
+            for path, page in zip(text, [*pages(PAGES), *skies(SKIES)], strict=True):
                 page.save(path)
             found = {}
             for kind, files in (("photos", photos), ("strange", [*drawings, *text])):

@@ -1,6 +1,7 @@
 """How the time of every kind of work grows: processor seconds against its size, and the exponent that fits them.
 
 Run: python benchmarks/growth.py PHOTOS [--records FILE.npz] [--most 100000] [--plot growth.svg] [--only WORD]
+                                 [--kept FILE.json]
 PHOTOS is a folder of photos; more records are made from theirs as `benchmarks/search.py` says. The files of an index
 are hard links of a few small pictures, each with a time of change of its own, so that upkeep walks real folders. Each
 figure is the least of a few runs, as other work on the machine only adds to it. The exponent is the slope of a line
@@ -26,7 +27,7 @@ from PIL import Image
 from search import real_records, resampled
 from tagprism import load, mean_average_precision, precision_recall_f1_at_k
 from tagprism.bundle.record import Records, score_records
-from tagprism.files import digest_bytes
+from tagprism.files import digest_bytes, write_json
 from tagprism.search.catalog import Catalog
 from tagprism.search.collection import Collection, catalog_file, open_index
 from tagprism.search.contract import Picture
@@ -59,22 +60,39 @@ def main() -> None:
     parser.add_argument("--folder", type=Path, help="where the indexes are made: 6 kB a picture")
     parser.add_argument("--plot", type=Path, help="SVG file to draw the growth into")
     parser.add_argument("--only", choices=("index", "copies", "arrays"))
+    parser.add_argument("--kept", type=Path, help="JSON file of what was measured, which a later run goes on from")
     arguments = parser.parse_args()
-    times: Times = {}
+    times = kept_times(arguments.kept)
     with tempfile.TemporaryDirectory(dir=arguments.folder) as folder:
         if arguments.only in (None, "arrays"):
             of_arrays(times)
         if arguments.only in (None, "copies"):
             of_copies(times, Path(folder))
+            keep_times(times, arguments.kept)
         if arguments.only in (None, "index"):
             real = real_records(load(), arguments.photos, arguments.records)
-            for size in (one for one in SIZES if one <= arguments.most):
+            for size in (one for one in SIZES if one <= arguments.most and one not in times.get("open", {})):
                 of_index(times, Path(folder) / str(size), real, size)
+                keep_times(times, arguments.kept)
+    keep_times(times, arguments.kept)
     for what, by_size in times.items():
         rounded = {size: float(f"{seconds:.3g}") for size, seconds in by_size.items()}
         print(json.dumps({"what": what, "exponent": round(exponent(by_size), 2), "seconds": rounded}), flush=True)
     if arguments.plot:
         draw(times, arguments.plot)
+
+
+def kept_times(file: Path | None) -> Times:
+    """What earlier runs have measured."""
+    if file is None or not file.is_file():
+        return {}
+    return {what: {int(size): one for size, one in its.items()} for what, its in json.loads(file.read_text()).items()}
+
+
+def keep_times(times: Times, file: Path | None) -> None:
+    """Write down what was measured."""
+    if file is not None:
+        write_json(file, times)
 
 
 def exponent(by_size: dict[int, float]) -> float:

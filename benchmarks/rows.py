@@ -1,12 +1,17 @@
 """Rows that differ and pay: forms of the embedding matrix on frozen features, paired over splits.
 
-Every form trains a small head (label vectors reduced to 192 directions, features to their 512 strongest) with the
-recipe's loss, prior, class columns and schedule, of `--epochs`. Splits are a file's, or with `--draw 8` drawn with the
-seeds 100 to 107. Prints a table: ZSL and GZSL mAP, the other forms as paired differences to the first one; the mean
-cosine between two rows of a test picture; and of how many rows some seen label is won.
+Every form trains a small head (label vectors reduced to 192 directions, features to their 512 strongest; with `--full`
+neither) with the recipe's loss, prior, class columns and schedule, of `--epochs`. Splits are a file's, with `--draw 8`
+drawn with the seeds 100 to 107, or with `--pseudo-unseen` the five of each split to choose by. Prints a table: ZSL and
+GZSL mAP, the other forms as paired differences to the first one; the mean cosine between two rows of a test picture;
+and of how many rows some seen label is won.
 
 Run: python benchmarks/rows.py recipes/corel5k.toml tagged:DIR --split fresh.json --out results.jsonl
      python benchmarks/rows.py recipes/openclipart.toml openclipart --draw 8 --form "M=7" --form "M=14 lam=none top=2"
+
+A form has M, D (0: all directions), lam, top (k of the soft maximum); at (k in use) and unseen (k in use for unseen
+labels alone); epochs; ema (decay of averaged weights, one of DECAYS); with (the mean with the rows of a run of so many
+epochs); repel (weight of the mean cosine of the rows in the loss); rank (the stack of rows kept in so many directions).
 """
 
 from __future__ import annotations
@@ -14,7 +19,7 @@ from __future__ import annotations
 import argparse
 import json
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -23,6 +28,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from tagprism.bundle.record import scoring_vectors
+from tagprism.comparing.compare import choosing_splits
 from tagprism.datasets.draw_split import draw_split
 from tagprism.datasets.registry import open_dataset
 from tagprism.datasets.splits import Split, load_split
@@ -36,6 +42,9 @@ from tagprism.training.prepare import prepare
 from tagprism.training.recipe import Recipe, load_recipe
 
 DIMENSION, FEATURES, BATCH = 192, 512, 128
+KEY = ("split", "form", "epochs", "full")
+DECAYS = ("0.98", "0.995")  # of averaged weights
+AFTER_TRAINING = ("at", "unseen", "with", "rank", "epochs", "ema")
 FORMS = ("M=7", "M=7 lam=none top=2", "M=14 lam=none top=2")
 
 
@@ -55,7 +64,7 @@ class Data:
 
 
 def prepared_data(recipe: Recipe, table: ImageTable, split: Split) -> Data:
-    """Everything that does not depend on the form."""
+    """Everything that does not depend on the form, in all directions and features."""
     ready = prepare(recipe, table, split)
     found = compute_features(
         [table.files[int(row)] for row in table.rows_of(split.test)], ready.backbone, ready.preprocess
@@ -74,48 +83,52 @@ def prepared_data(recipe: Recipe, table: ImageTable, split: Split) -> Data:
         if classes is not None:
             queries = scoring_vectors(vectors.numpy(), classes.affinity, np.arange(len(names)) < seen)
             columns = classes(test) @ torch.from_numpy(queries[:, vectors.shape[1] + 1 :]).mT
-    basis = torch.linalg.svd(vectors[:seen], full_matrices=False)[2][:DIMENSION].mT
-    rotation = torch.randn(basis.shape[1], basis.shape[1], generator=torch.Generator().manual_seed(0))
-    basis = basis @ torch.linalg.qr(rotation)[0]  # Adam is not rotation-invariant
     train, test = (one[:, : ready.backbone.pooling.channels].float() for one in (train, test))
-    strongest = torch.linalg.eigh(train.mT @ train / len(train))[1][:, -FEATURES:]
     wanted = table.targets(table.rows_of(split.test)[found.rows], names) == 1
-    return Data(
-        train @ strongest,
-        test @ strongest,
-        *(one @ basis for one in priors),
-        columns,
-        functional.normalize(vectors @ basis, dim=1),
-        seen,
-        torch.from_numpy(ready.train.targets[:].astype(np.int8)),
-        wanted.astype(np.int8),
+    targets = torch.from_numpy(ready.train.targets[:].astype(np.int8))
+    return Data(train, test, *priors, columns, vectors, seen, targets, wanted.astype(np.int8))
+
+
+def reduced(data: Data, directions: int, features: int) -> Data:
+    """The same in the strongest directions of the seen labels' vectors, and the strongest features; 0 keeps all."""
+    vectors, basis, strongest = data.vectors, torch.eye(data.vectors.shape[1]), torch.eye(data.train.shape[1])
+    if directions:
+        basis = torch.linalg.svd(vectors[: data.seen], full_matrices=False)[2][:directions].mT
+        rotation = torch.randn(basis.shape[1], basis.shape[1], generator=torch.Generator().manual_seed(0))
+        basis = basis @ torch.linalg.qr(rotation)[0]  # Adam is not rotation-invariant
+        vectors = functional.normalize(vectors @ basis, dim=1)
+    if features:
+        strongest = torch.linalg.eigh(data.train.mT @ data.train / len(data.train))[1][:, -features:]
+    return replace(
+        data,
+        train=data.train @ strongest,
+        test=data.test @ strongest,
+        prior_train=data.prior_train @ basis,
+        prior_test=data.prior_test @ basis,
+        vectors=vectors,
     )
 
 
-def measure(data: Data, form: dict[str, str], recipe: Recipe, epochs: int, seed: int = 0) -> dict[str, float]:
-    """Train a form on a split and measure it."""
+def trained(data: Data, form: dict[str, str], recipe: Recipe, epochs: int, seed: int = 0) -> dict[str, Tensor]:
+    """Weights (M * D, C) of a form's head, the last ones (`ema` of 0) and averaged ones."""
     M, top = int(form["M"]), int(form.get("top", 1))
     lam = None if form.get("lam") == "none" else float(form.get("lam", 0.3))
     torch.manual_seed(seed)
     head = nn.Linear(data.train.shape[1], M * data.vectors.shape[1], bias=False)
-    seen = data.vectors[: data.seen]
     settings = {"across_images": recipe.loss.across_images, "best_rows": top}
+    seen = data.vectors[: data.seen]
     loss = SemanticDiversityLoss(seen, lam, recipe.loss.diversity_weighting, **settings)  # type: ignore[arg-type]
-    count, rate, began = len(data.train), recipe.training.learning_rate, time.perf_counter()
+    count, rate = len(data.train), recipe.training.learning_rate
     optimiser = torch.optim.Adam(head.parameters(), lr=rate, weight_decay=recipe.training.weight_decay, fused=True)
     steps = -(-count // BATCH) * epochs
     schedule = torch.optim.lr_scheduler.OneCycleLR(
         optimiser, rate, total_steps=steps, pct_start=recipe.training.warm_up
     )
-
-    def rows(features: Tensor, prior: Tensor) -> Tensor:
-        matrices: Tensor = head(features).view(len(features), M, -1) + prior[:, None]
-        return matrices
-
+    averaged = {decay: head.weight.detach().clone() for decay in ("0", *DECAYS)}
     for epoch in range(epochs):
         order = torch.randperm(count, generator=torch.Generator().manual_seed(seed * 1000 + epoch))
         for some in order.split(BATCH):
-            matrices = rows(data.train[some], data.prior_train[some])
+            matrices = rows_of(head.weight, data.train[some], data.prior_train[some])
             value = loss(matrices, data.targets[some])
             if repulsion := float(form.get("repel", 0)):
                 value = value + repulsion * cosine(matrices)
@@ -123,14 +136,41 @@ def measure(data: Data, form: dict[str, str], recipe: Recipe, epochs: int, seed:
             value.backward()
             optimiser.step()
             schedule.step()
+            for decay, mean in averaged.items():
+                mean.lerp_(head.weight.detach(), 1 - float(decay))
+    return averaged
+
+
+def rows_of(weight: Tensor, features: Tensor, prior: Tensor) -> Tensor:
+    """(n, M, D) rows of pictures."""
+    return (features @ weight.mT).view(len(features), -1, prior.shape[1]) + prior[:, None]
+
+
+def measure(
+    data: Data, form: dict[str, str], recipe: Recipe, epochs: int, heads: dict[str, Tensor]
+) -> dict[str, float]:
+    """Train a form on a split, or take it from `heads`, and measure it."""
+    begun, epochs = time.perf_counter(), int(form.get("epochs", epochs))
+
+    def head(epochs: int) -> Tensor:
+        said = {name: value for name, value in form.items() if name not in AFTER_TRAINING}
+        key = json.dumps([said, epochs])
+        if key not in heads:
+            heads[key] = trained(data, said, recipe, epochs)
+        return heads[key][form.get("ema", "0")]
+
+    weight = head(epochs)
+    if "with" in form:
+        weight = (weight + head(int(form["with"]))) / 2
     with torch.inference_mode():
         if rank := int(form.get("rank", 0)):
-            head.weight.copy_(low_rank(head.weight, data.train, rank))
-        matrices = torch.cat(
-            [rows(*one) for one in zip(data.test.split(BATCH), data.prior_test.split(BATCH), strict=True)]
-        )
-        parts = [max_similarity(one, data.vectors, best_rows=int(form.get("at", top))) for one in matrices.split(BATCH)]
-        scores, winners = (torch.cat(both) for both in zip(*parts, strict=True))
+            weight = low_rank(weight, data.train, rank)
+        pieces = zip(data.test.split(BATCH), data.prior_test.split(BATCH), strict=True)
+        matrices = torch.cat([rows_of(weight, *one) for one in pieces])
+        at = int(form.get("at", form.get("top", 1)))
+        scores, winners = scored(matrices, data.vectors, at)
+        if "unseen" in form:
+            scores[:, data.seen :] = scored(matrices, data.vectors[data.seen :], int(form["unseen"]))[0]
         of_seen = scores[:, : data.seen]
         scores = (scores - of_seen.mean(1, keepdim=True)) / of_seen.std(1, correction=0, keepdim=True) + data.columns
         used = np.mean([len(set(row.tolist())) for row in winners[:300, : data.seen]])
@@ -138,7 +178,14 @@ def measure(data: Data, form: dict[str, str], recipe: Recipe, epochs: int, seed:
             "zsl": labelled(scores[:, data.seen :], data.wanted[:, data.seen :]),
             "gzsl": labelled(scores, data.wanted),
         }
-        return found | {"cosine": float(cosine(matrices)), "used": float(used), "seconds": time.perf_counter() - began}
+        return found | {"cosine": float(cosine(matrices)), "used": float(used), "seconds": time.perf_counter() - begun}
+
+
+def scored(matrices: Tensor, vectors: Tensor, top: int) -> tuple[Tensor, Tensor]:
+    """Scores and winners (N, L), some pictures at a time."""
+    parts = [max_similarity(one, vectors, best_rows=top) for one in matrices.split(BATCH)]
+    scores, winners = (torch.cat(both) for both in zip(*parts, strict=True))
+    return scores, winners
 
 
 def low_rank(weight: Tensor, features: Tensor, rank: int) -> Tensor:
@@ -168,9 +215,9 @@ def main() -> None:
     parser.add_argument("data")
     parser.add_argument("--split", help="FILE, all of its splits, or FILE#3")
     parser.add_argument("--draw", type=int, default=0, help="draw so many splits")
-    parser.add_argument(
-        "--form", action="append", help="M=7 lam=.3 top=1 (k of the soft maximum) at=2 (k in use) repel=.3 rank=64"
-    )
+    parser.add_argument("--form", action="append", help="such as `M=7 lam=0.1 top=2`, see above")
+    parser.add_argument("--full", action="store_true", help="all directions and features, as the recipe has them")
+    parser.add_argument("--pseudo-unseen", type=float, help="share of the seen labels that play the unseen ones")
     parser.add_argument("--epochs", type=int, default=10)
     parser.add_argument("--set", action="append", default=[])
     parser.add_argument(
@@ -185,18 +232,23 @@ def main() -> None:
     else:
         chosen = [given.split] if "#" in given.split else [f"{given.split}#{at}" for at in range(8)]
         splits = [load_split(one, table) for one in chosen]
+    if given.pseudo_unseen:
+        splits = [drawn for one in splits for drawn in choosing_splits(one, given.pseudo_unseen)]
     lines = given.out.read_text().splitlines() if given.out.is_file() else []
-    known = {(its["split"], its["form"], its["epochs"]): its for its in map(json.loads, lines)}
+    known = {tuple(its.get(name, False) for name in KEY): its for its in map(json.loads, lines)}
     forms, results = given.form or list(FORMS), []
     for split in splits:
-        data = None
+        data, heads = {}, {}
         for form in forms:
-            key = split.digest, form, given.epochs
+            key = split.digest, form, given.epochs, given.full
             if key not in known:
-                data = data or prepared_data(recipe, table, split)
                 said = dict(part.split("=") for part in form.split())
-                known[key] = {"split": split.digest, "form": form, "epochs": given.epochs}
-                known[key] |= measure(data, said, recipe, given.epochs)
+                small = (0, 0) if given.full else (int(said.get("D", DIMENSION)), FEATURES)
+                if not data:
+                    data[0, 0] = prepared_data(recipe, table, split)
+                if small not in data:
+                    data[small] = reduced(data[0, 0], *small)
+                known[key] = dict(zip(KEY, key, strict=True)) | measure(data[small], said, recipe, given.epochs, heads)
                 with given.out.open("a") as file:
                     file.write(json.dumps(known[key]) + "\n")
             results.append(known[key])

@@ -1,6 +1,6 @@
 """What further views of a picture give and cost: mAP, Brier skill, time, and where the winner was, for each number.
 
-    python benchmarks/views.py MODEL DIR [--pictures 600]
+    python benchmarks/views.py MODEL DIR [--pictures 600] [--views 1 2 3 5 6]
 
 DIR is a folder `tagged:DIR`. What is not listed counts as absent, which is often wrong of captions, for all rows alike.
 Pictures that the model was trained on are left out, then so many are drawn (seed 0). Labels with at least 8 of them
@@ -33,6 +33,7 @@ def main() -> None:
     parser.add_argument("model")
     parser.add_argument("folder", type=Path)
     parser.add_argument("--pictures", type=int, default=600)
+    parser.add_argument("--views", type=int, nargs="+", choices=VIEWS, default=list(VIEWS))
     options = parser.parse_args()
     table = open_dataset(f"tagged:{options.folder}")
     plain = load(options.model)
@@ -45,7 +46,7 @@ def main() -> None:
     print("| views | mAP | over 1 view | Brier skill | best label found by a part | ms a picture |")
     print("|---:|---:|---:|---:|---:|---:|")
     before: np.ndarray | None = None
-    for views in VIEWS:
+    for views in [1, *(one for one in options.views if one != 1)]:
         tagger = load(options.model, views=views)
         records, spent = looked_at(tagger, [table.files[row] for row in rows])
         scores, winners = score_records(records, tagger.scoring_vectors(names))

@@ -5,7 +5,7 @@
 Fitted: the map from score, best score and commonness of a word to a probability, for words trained on and for others.
 COUNTS say which words stand in each photo's captions: how common a word is. Captions leave out much of what is there:
 odds are raised by what was seen on a sample of pairs that no caption names. And a logistic regression that tells
-photographs from drawings and from pages of text drawn here.
+photographs from drawings and from pages of text and starry skies drawn here.
 """
 
 from __future__ import annotations
@@ -20,9 +20,9 @@ from functools import partial
 from pathlib import Path
 
 import numpy as np
-from jaxtyping import Bool, Float32
-from names import place
-from PIL import Image, ImageDraw, ImageFont
+from jaxtyping import Bool, Float32, Float64, Int64
+from names import kept_back, place
+from PIL import Image, ImageDraw, ImageFilter, ImageFont
 from safetensors.numpy import load_file, save_file
 from sklearn.linear_model import LogisticRegression
 
@@ -39,9 +39,11 @@ from tagprism.tagging.calibration import Calibration, MonotoneMap, WordKnowledge
 from tagprism.tagging.monotone_fit import fit_monotone
 from tagprism.tagging.tagger import Tagger, load
 
-BACKGROUND, PHOTOS, DRAWINGS, PAGES = 256, 500, 250, 80
+BACKGROUND, PHOTOS, DRAWINGS, PAGES, SKIES = 256, 500, 250, 80, 40
 EVERY = 3  # of the photos that the map is fitted on
 OMITTED = 3.0  # odds that a thing is there, of those that two captions name it: judged by eye (docs/photos_lite.md)
+SHIFT, SLOPE = 1.6, 1.4  # the same for words trained on, of a logit: chosen on photos read by eye (held_out.py)
+HALVES, FOLDS = (0, 1), (2, 3, 4, 5)  # of yardstick.py: heads without the words asked for, heads with them
 LITTLE = 4  # photos that list a word, by which its own offset counts half
 UNCALIBRATED = re.compile(r"- Scores rank; they are not probabilities\..*\n(  .*\n)*")  # of the model card
 CALIBRATED = (
@@ -66,33 +68,41 @@ def commonness(words: tuple[str, ...], files: list[Path]) -> Float32[np.ndarray,
     return mean
 
 
+def without_kept_back(halves: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """What is fitted on: no caption photo that tests the bundle, and one half of such photos of Corel-5k."""
+    found = dict(halves)
+    for part in (*HALVES, *FOLDS):
+        keys = halves[f"keys_{part}"].tolist()
+        fit = [not kept_back(key) for key in keys]
+        found |= {f"{name}_{part}": halves[f"{name}_{part}"][fit] for name in ("scores", "listed", "captions", "keys")}
+    return found
+
+
 def pairs(
     halves: dict[str, np.ndarray], common: np.ndarray, complete: np.ndarray, *, trained: bool
-) -> tuple[Float32[np.ndarray, "n 3"], Bool[np.ndarray, " n"]]:
-    """Score, best score and commonness of pairs, and whether the word is listed.
+) -> tuple[Float32[np.ndarray, "n 3"], Bool[np.ndarray, " n"], Int64[np.ndarray, " n"]]:
+    """Score, best score and commonness of pairs, whether the word is listed, and its column.
 
     Args:
         halves: what yardstick.py kept.
         common: of its words.
         complete: (W,) true for words that Corel-5k lists wherever they are.
-        trained: whether of words trained on.
+        trained: pairs of words trained on, of the heads with all names; else of other words, of the other heads.
     """
-    features, truth = [], []
-    for half in (0, 1):
-        rows = np.arange(len(halves[f"scores_{half}"]))[::EVERY]
-        scores, listed = halves[f"scores_{half}"][rows], halves[f"listed_{half}"][rows]
-        best = scores[:, halves[f"trained_{half}"]].max(axis=1)
-        known = halves[f"captions_{half}"][rows, None] | complete[None]
-        known = known & (halves[f"trained_{half}"] == trained)[None]
-        at, word = np.nonzero(known)
+    features, truth, words = [], [], []
+    for part in FOLDS if trained else HALVES:
+        scores, its = halves[f"scores_{part}"], halves[f"trained_{part}"]
+        best = scores[:, its].max(axis=1)
+        at, word = np.nonzero((halves[f"captions_{part}"][:, None] | complete) & (its == trained))
         features.append(np.stack([scores[at, word], best[at], common[word]], axis=1))
-        truth.append(listed[at, word])
-    return np.concatenate(features), np.concatenate(truth)
+        truth.append(halves[f"listed_{part}"][at, word])
+        words.append(word)
+    return np.concatenate(features), np.concatenate(truth), np.concatenate(words)
 
 
-def present(its: MonotoneMap) -> MonotoneMap:
+def present(its: MonotoneMap, shift: float, slope: float = 1.0) -> MonotoneMap:
     """The map to what is there, of the map to what captions list."""
-    return replace(its, logits=its.logits + np.log(OMITTED))
+    return replace(its, logits=shift + slope * its.logits)
 
 
 def three(its: MonotoneMap) -> MonotoneMap:
@@ -102,33 +112,47 @@ def three(its: MonotoneMap) -> MonotoneMap:
 
 
 def own_offsets(
-    halves: dict[str, np.ndarray], maps: dict[bool, MonotoneMap], common: np.ndarray, complete: np.ndarray
-) -> Float32[np.ndarray, " W"]:
+    its: MonotoneMap,
+    features: Float32[np.ndarray, "n 3"],
+    listed: Bool[np.ndarray, " n"],
+    words: Int64[np.ndarray, " n"],
+    count: int,
+) -> Float64[np.ndarray, " W"]:
     """What to add to each word's sums so that it is as often probable as it is listed; little for rare words."""
-    sums: list[list[np.ndarray]] = [[] for _ in common]
-    listed = np.zeros(len(common))
-    for half in (0, 1):
-        scores, trained = halves[f"scores_{half}"], halves[f"trained_{half}"]
-        best = scores[:, trained].max(axis=1)
-        for word in range(len(common)):
-            known = halves[f"captions_{half}"] | complete[word]
-            its = maps[bool(trained[word])]
-            score, at_best, weight = its.weights
-            total = score * scores[known, word] + at_best * best[known] + weight * common[word]
-            sums[word].append(np.interp(total, its.knots, its.logits))
-            listed[word] += halves[f"listed_{half}"][known, word].sum()
-    low, high = np.full(len(common), -3.0), np.full(len(common), 3.0)
-    logits = [np.concatenate(parts) for parts in sums]
-    expected = np.array([(1 / (1 + np.exp(-one))).sum() for one in logits])
-    larger = np.maximum(listed, expected)
-    target = expected + (listed - expected) * larger / (larger + LITTLE)
-    for _ in range(12):
-        middle = (low + high) / 2
-        found = np.array([(1 / (1 + np.exp(-one - shift))).sum() for one, shift in zip(logits, middle, strict=True)])
-        low, high = np.where(found < target, middle, low), np.where(found < target, high, middle)
+    order = np.argsort(words, kind="stable")
+    sums, positives = (features @ its.weights)[order], np.bincount(words, listed, count)
+    starts, found = np.searchsorted(words[order], np.arange(count + 1)), np.zeros(count)
+    for word in range(count):
+        own = sums[starts[word] : starts[word + 1]]
+
+        def expected(shift: float, own: np.ndarray = own) -> float:
+            return float((1 / (1 + np.exp(-np.interp(own + shift, its.knots, its.logits)))).sum())
+
+        before = expected(0.0)
+        larger = max(positives[word], before)
+        target = before + (positives[word] - before) * larger / (larger + LITTLE)
+        low, high = -3.0, 3.0
+        for _ in range(12 if len(own) else 0):
+            middle = (low + high) / 2
+            low, high = (middle, high) if expected(middle) < target else (low, middle)
+        found[word] = (low + high) / 2
+    return found
+
+
+def word_offsets(
+    halves: dict[str, np.ndarray], common: np.ndarray, complete: np.ndarray
+) -> tuple[dict[bool, MonotoneMap], Float64[np.ndarray, " W"]]:
+    """The maps to what captions list, of words trained on and of others, and every word's own offset."""
+    maps, offsets = {}, {}
+    for trained in (True, False):
+        features, listed, words = pairs(halves, common, complete, trained=trained)
+        some = slice(None, None, EVERY)
+        maps[trained] = fit_monotone(features[some], listed[some], rising=1)
+        offsets[trained] = own_offsets(maps[trained], features, listed, words, len(common))
+    trained_on = np.array([halves[f"trained_{part}"] for part in FOLDS]).mean(axis=0) > 0.5
     slope = float(np.median(np.diff(maps[True].logits)[2:] / np.diff(maps[True].knots)[2:]))
-    shifts = (low + high) / 2 - complete * np.log(OMITTED) / 2  # where Corel-5k looks for a word, less is left out
-    return (shifts / slope).astype(np.float32)
+    less = complete * np.log(OMITTED) / 2 / slope  # where Corel-5k looks for a word, less is left out
+    return maps, np.where(trained_on, offsets[True], offsets[False]) - less
 
 
 def pages(count: int) -> list[Image.Image]:
@@ -151,12 +175,26 @@ def pages(count: int) -> list[Image.Image]:
     return found
 
 
+def skies(count: int) -> list[Image.Image]:
+    """Points and smudges of light on black, as telescopes and microscopes see them."""
+    random, found = np.random.default_rng(1), []
+    for _ in range(count):
+        sky = Image.new("RGB", (400, 400), tuple(random.integers(0, 20, 3).tolist()))
+        draw = ImageDraw.Draw(sky)
+        for _ in range(int(random.integers(30, 500))):
+            x, y, size = *random.integers(0, 400, 2), random.exponential(2.0)
+            box = (x - size, y - size * random.uniform(0.3, 1), x + size, y + size)
+            draw.ellipse(box, fill=tuple(random.integers(60, 256, 3).tolist()))
+        found.append(sky.filter(ImageFilter.GaussianBlur(random.uniform(0.3, 1.5))))
+    return found
+
+
 def look(tagger: Tagger, photos: list[Path], drawings: list[Path], keep: Path) -> tuple[Records, Records]:
-    """Records of photographs, and of drawings and pages; kept beside the run, whose network stays."""
+    """Records of photographs, and of drawings, pages and skies; kept beside the run, whose network stays."""
     if not keep.exists():
         with tempfile.TemporaryDirectory() as folder:
-            text = [Path(folder) / f"{number}.png" for number in range(PAGES)]
-            for path, page in zip(text, pages(PAGES), strict=True):
+            text = [Path(folder) / f"{number}.png" for number in range(PAGES + SKIES)]
+            for path, page in zip(text, [*pages(PAGES), *skies(SKIES)], strict=True):
                 page.save(path)
             found = {}
             for kind, files in (("photos", photos), ("strange", [*drawings, *text])):
@@ -219,21 +257,20 @@ def main() -> None:
     bundle, vocabulary = tagger.bundle, tagger.vocabulary
     assert isinstance(bundle, Bundle)
     with np.load(given.halves) as file:
-        halves = dict(file)
+        halves = without_kept_back(dict(file))
     corel = next(row for row, key in enumerate(table.keys) if key.startswith("corel5k/"))
     looked_for = {v for at in (*table.positive[corel], *table.negative[corel]) for v in variants(table.labels[int(at)])}
     complete = np.array([bool(variants(word) & looked_for) for word in halves["words"]])
     common = commonness(tuple(halves["words"]), given.counts)
-    listed = {
-        trained: fit_monotone(*pairs(halves, common, complete, trained=trained), rising=1) for trained in (True, False)
-    }
-    seen, unseen = (three(present(listed[trained])) for trained in (True, False))
+    listed, offsets = word_offsets(halves, common, complete)
+    seen = three(present(listed[True], SHIFT, SLOPE))
+    unseen = three(present(listed[False], np.log(OMITTED)))
     own = dict[str, float]()
-    for word, offset in zip(halves["words"], own_offsets(halves, listed, common, complete), strict=True):
+    for word, offset in zip(halves["words"], offsets, strict=True):
         own |= dict.fromkeys(variants(word), float(offset))
     roles, of_words = np.array(vocabulary.roles), commonness(vocabulary.names, given.counts)
     weights = np.where(roles == "seen", listed[True].weights[2], listed[False].weights[2])
-    offsets = weights * of_words + [own.get(normalise_phrase(name), 0.0) for name in vocabulary.names]
+    added = weights * of_words + [own.get(normalise_phrase(name), 0.0) for name in vocabulary.names]
     asked = of_words[
         of_words > of_words.min() + 1e-6
     ]  # a word of a user's own is taken for as common as the middle one
@@ -244,7 +281,7 @@ def main() -> None:
     rows = {name: vocabulary.find(name) for name in (*KINDS, *(kind for kinds in KINDS.values() for kind in kinds))}
     kinds = [(rows[name], rows[kind]) for name, its in KINDS.items() for kind in its]
     words = WordKnowledge(
-        offsets.astype(np.float32),
+        added.astype(np.float32),
         float(listed[False].weights[2] * np.median(asked)),
         familiar(records, strange),
         np.array([(a, b) for a, b in kinds if a is not None and b is not None], np.int32).reshape(-1, 2),

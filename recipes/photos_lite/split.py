@@ -12,11 +12,11 @@ from __future__ import annotations
 import json
 import sys
 
-from names import place
+from names import TEST, place
 
 from tagprism.datasets.registry import open_dataset
 
-LEAST, TEST = 8, 0.1
+LEAST = 8
 
 table = open_dataset(sys.argv[1])
 counts = dict(zip(table.labels, table.label_counts().tolist(), strict=True))

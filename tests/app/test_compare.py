@@ -42,9 +42,12 @@ def test_finished_runs_are_rows(cli: Cli, world: World, tmp_path: Path) -> None:
     measured = json.loads(cli("evaluate", world.run, *data, "--k", "3", "--format", "json", "-q").out)
     assert methods["other"][0]["gzsl"] == measured["gzsl"]
     cli("compare", *data, "-m", tmp_path).refused("is not a bundle")
+    cli("compare", *data, "-m", tmp_path / "none").refused("none: there is no such folder")
     cli("compare", *data).refused("name a recipe")
     other_split = ("--data", f"tagged:{world.data}", "--split", f"{world.data / 'splits.json'}#1")
-    cli("compare", world.recipe, *other_split, "-m", world.run, "-q").refused("trained")
+    cli("compare", world.recipe, *other_split, "-m", world.run, "-q").refused(
+        f"{world.run.name}: ", "test images were trained on", "splits.json#1, or leave the row out"
+    )
 
 
 @pytest.mark.slow

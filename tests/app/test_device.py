@@ -79,6 +79,25 @@ def test_the_choice_reaches_processes_that_are_started(monkeypatch: pytest.Monke
     assert os.environ[device.VARIABLE] == "cpu"
 
 
+def test_where_it_ran_is_said_and_kept_with_the_results(
+    cli: Cli, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    session, index = onnxruntime.InferenceSession, tmp_path / "photos.index"
+    rows = cli("tag", PHOTO, "--format", "coco")
+    assert json.loads(rows.out)["info"]["device"] == "cpu" and "Networks ran on" not in rows.err
+    assert cli("index", PHOTO, "--into", index).code == 0
+    assert json.loads((index / "index.json").read_text())["devices"] == ["cpu"]
+    monkeypatch.setattr(device, "_in_use", set())
+    monkeypatch.setattr(session, "get_providers", lambda _: ["OpenVINOExecutionProvider", "CPUExecutionProvider"])
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", device.DeviceWarning)  # nobody asked for it here
+        rows = cli("tag", PHOTO, "--format", "coco")
+        more = cli("index", PHOTO.parent / "rocket.jpg", "--into", index)
+    assert json.loads(rows.out)["info"]["device"] == "openvino" and "Networks ran on openvino" in rows.err
+    assert more.code == 0 and "Networks ran on openvino" in more.err
+    assert json.loads((index / "index.json").read_text())["devices"] == ["cpu", "openvino"]
+
+
 def test_doctor_tries_the_device(cli: Cli) -> None:
     done = cli("doctor", "--device", "cpu")
     assert "cpu in use; ONNX Runtime has cpu" in done.out

@@ -105,14 +105,18 @@ def test_keywords_are_written_and_taken_back(clip: Path, cache: dict[str, str], 
     assert sorted(path.name for path in tmp_path.iterdir()) == ["photo.jpg", "state", "words.txt"]
 
 
-def test_evaluate_says_that_labels_may_have_been_seen(clip: Path, cache: dict[str, str], world: World) -> None:
-    done = command("evaluate", clip, *world.on(), "--format", "json", environment=cache)
+def test_evaluate_says_that_labels_may_have_been_seen(
+    clip: Path, cache: dict[str, str], world: World, tmp_path: Path
+) -> None:
+    report = tmp_path / "report.html"
+    done = command("evaluate", clip, *world.on(), "--format", "json", "--report", report, environment=cache)
     assert done.returncode == 0, done.stderr.decode()
     assert b"may have seen the labels" in done.stderr
     result = json.loads(done.stdout)
     origin = result["provenance"]["model"]
     assert origin["foreign"] == "immich" and len(origin["words_digest"]) == 64 and "unknown" in origin["trained_on"]
     assert 0 <= result["zsl"]["mAP"] <= 100
+    assert origin["trained_on"] in report.read_text() and "onnx on cpu" in report.read_text()
 
 
 def test_no_torch_is_loaded(clip: Path) -> None:

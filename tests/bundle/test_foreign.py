@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import shutil
 import tempfile
@@ -290,6 +291,30 @@ def weights_outside(folder: Path) -> None:
     (folder / "visual/model.onnx").write_bytes(graph.SerializeToString())
 
 
+def normalised_by(folder: Path, *steps: dict[str, Any]) -> None:
+    change(folder / "textual/tokenizer.json", normalizer={"type": "Sequence", "normalizers": steps})
+
+
+def replaced(pattern: dict[str, str], content: str) -> dict[str, Any]:
+    return {"type": "Replace", "pattern": pattern, "content": content}
+
+
+def many_pieces(folder: Path) -> None:
+    single = [{"Sequence": {"id": "A", "type_id": 0}}] * 1000
+    pair = [{"Sequence": {"id": name, "type_id": 0}} for name in "AB"]
+    template = {"type": "TemplateProcessing", "single": single, "pair": pair, "special_tokens": {}}
+    change(folder / "textual/tokenizer.json", post_processor=template)
+
+
+def no_weights(file: Path) -> None:
+    graph = onnx.load(file)
+    for tensor in graph.graph.initializer:
+        values = onnx.numpy_helper.to_array(tensor)
+        if values.dtype == np.float32:
+            tensor.CopyFrom(onnx.numpy_helper.from_array(values * 0, tensor.name))
+    onnx.save(graph, file)
+
+
 HOSTILE: dict[str, tuple[Callable[[Path], object], str]] = {
     "no tokenizer": (lambda at: (at / "textual/tokenizer.json").unlink(), r"lacks textual/tokenizer\.json"),
     "no network": (lambda at: (at / "textual/model.onnx").unlink(), r"lacks textual/model\.onnx"),
@@ -311,6 +336,11 @@ HOSTILE: dict[str, tuple[Callable[[Path], object], str]] = {
     "weights outside": (weights_outside, "is not an ONNX model"),
     "another tokenizer": (other_tokenizer, "another tokenizer"),
     "no tokenizer at all": (lambda at: (at / "textual/tokenizer.json").write_text("{}"), "not a readable tokenizer"),
+    "a text that swells": (lambda at: normalised_by(at, *[replaced({"String": "a"}, "a" * 1000)] * 3), "too long"),
+    "a tokenizer that fails": (lambda at: normalised_by(at, replaced({"Regex": ""}, "bb")), "cannot read a text"),
+    "a template of many pieces": (many_pieces, "too long"),
+    "words of zeros": (lambda at: no_weights(at / "textual/model.onnx"), "a vector of zeros"),
+    "infinite deviation": (lambda at: change(at / "visual/preprocess_cfg.json", std=[1, 1, math.inf]), "std"),
     "more tokens than rows": (lambda at: text_cfg(at, vocab_size=1000), "49,408 tokens, the network 1,000"),
 }
 
@@ -326,6 +356,17 @@ def test_a_folder_that_is_not_what_it_seems_is_a_clear_error(
     with pytest.raises(InputError, match=message) as caught:
         _ = tagprism.load(tmp_path / "model").bundle.model
     assert str(tmp_path) in str(caught.value) and caught.value.remedy
+
+
+def test_pictures_of_zeros_are_no_tags(
+    made: Callable[[str], Foreign], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TAGPRISM_CACHE", str(tmp_path / "cache"))
+    shutil.copytree(made("immich").folder, tmp_path / "model")
+    no_weights(tmp_path / "model/visual/model.onnx")
+    model = ForeignModel(opened(tmp_path / "model"))
+    with pytest.raises(InputError, match=r"model\.onnx: its network gives a vector of zeros"):
+        model.model(np.zeros((2, *model.layout.vision.preprocess.shape), np.float32))
 
 
 _JSON = st.recursive(

@@ -47,7 +47,7 @@ def test_learning_curves_join_the_parts_of_a_run(tmp_path: Path) -> None:
     log(tmp_path, 9, "step,loss,validation_mAP\n2,2.0,\n2,,nan\n")
     loss, validation = learning_curves(tmp_path)
     assert places(loss) == [(0, 0), (153.3, 60), (306.7, 120), (460, 240)]
-    assert places(validation) == [(0, 120), (460, 0)]
+    assert places(validation) == [(0, 240), (460, 0)]
     assert [text for _, text in loss.x.ticks] == ["0", "1", "2", "3"]
     assert learning_curves(tmp_path / "nothing") == ()
 
@@ -82,6 +82,21 @@ def test_the_label_map_keeps_near_labels_near() -> None:
     assert "% of their variance" in chart.note
     assert label_map(["a", "b"], np.array([False, True]), vectors[:2]) is None
     assert label_map(list("abcd"), np.zeros(4, bool), np.ones((4, 3), np.float32)) is None
+
+
+def test_names_in_the_map_cover_neither_dots_nor_each_other() -> None:
+    draw = np.random.default_rng(3)
+    chart = label_map([f"label {n:03}" for n in range(300)], draw.random(300) < 0.2, draw.standard_normal((300, 6)))
+    assert chart is not None
+    named = [dot for dot in chart.dots if dot.named]
+    boxes = [(dot.x - 45, dot.x - 4) if dot.x > 0.8 * WIDTH else (dot.x + 4, dot.x + 45) for dot in named]
+    assert 10 < len(named) <= 40 and all(left >= 0 and right <= WIDTH for left, right in boxes)
+    for dot, (left, right) in zip(named, boxes, strict=True):
+        assert not [other for other in chart.dots if left < other.x < right and abs(other.y - dot.y) < 4.5]
+        rivals = [
+            span for other, span in zip(named, boxes, strict=True) if other is not dot and abs(other.y - dot.y) < 9
+        ]
+        assert all(right <= span[0] or span[1] <= left for span in rivals)
 
 
 def test_row_usage_counts_the_winners_of_the_labels_that_are_there() -> None:

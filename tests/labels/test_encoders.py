@@ -143,7 +143,7 @@ def test_a_sentence_encoder_with_broken_files(tmp_path: Path) -> None:
     assert (encoder.id, encoder.dimension) == ("tiny", 2)
     assert encoder.nearest_known("anything") == []
     assert not encoder.encode(["", " "]).any()
-    with pytest.raises(InputError, match=r"tokenizer\.json: not a readable tokenizer"):
+    with pytest.raises(InputError, match=r"tokenizer\.json: is not a readable tokenizer"):
         encoder.encode(["cat"])
     with pytest.raises(InputError, match=r"model\.onnx: is not an ONNX model that can be run"):
         _ = encoder._graph

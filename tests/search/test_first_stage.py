@@ -12,10 +12,11 @@ from onnx import TensorProto, helper
 from qdrant_client import QdrantClient
 
 from tagprism.bundle.record import Records, Shape, score_records
-from tagprism.search import first_stage
+from tagprism.search import first_stage, outline
 from tagprism.search.contract import Filter, Picture, measured_recall
 from tagprism.search.edge_index import PICTURES, EdgeIndex
 from tagprism.search.first_stage import FirstStage
+from tagprism.search.outline import nearly_best
 from tagprism.search.qdrant_index import QdrantIndex
 from tagprism.search.record_file import RecordFile, powers_of_two
 
@@ -158,6 +159,48 @@ def test_in_a_large_index_the_records_of_candidates_decide(index: EdgeIndex, mon
         and info.recall
         == pytest.approx(measured_recall(index.search(queries, 100, exact=True), index.search(queries, 100)))
     )
+
+
+def test_outlines_say_which_small_vectors_are_worth_reading(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in (("FIRST_STAGE", 100), ("_CANDIDATES", (60, 2)), ("OUTLINED", 2000), ("_WORTH", 6)):
+        monkeypatch.setattr(first_stage, name, value)
+    monkeypatch.setattr(outline, "_COMPONENTS", 12)  # of 22 numbers
+    records, queries, read = drawn(1, N + 10), vectors(2, 8), []
+    pictures = [Picture(row + 1, f"/{row}.jpg", 1, 1, f"{row:064x}", 4, 3) for row in range(N + 10)]
+    made = EdgeIndex.create(tmp_path, SHAPE, "float32")
+    made.add(pictures[:N], records[:N])
+    scores = FirstStage.scores
+    monkeypatch.setattr(FirstStage, "scores", lambda *given: (read.append(given[2]), scores(*given))[1])
+    before = made.search(queries, 10)
+    assert read == [None]
+    made.settle(vectors(3, 4))
+    read.clear()
+    found = made.search(queries, 10)
+    assert all(len(one) < N / 10 for one in read) and len(read) == len(queries)
+    assert measured_recall(before, found) > 0.95
+    made.remove([hits[0].id for hits in found])  # its outline stays, but nobody finds it
+    assert {hits[0].id for hits in made.search(queries, 10)}.isdisjoint(hits[0].id for hits in found)
+    made.close()
+    made = EdgeIndex(tmp_path, SHAPE, "float32")  # places that were given up are written again
+    best = Records(np.repeat(records.rows[:1] + 9 * queries[:1, :16], 10, axis=0), records.shared[:10])
+    made.add(pictures[N:], best)
+    read.clear()
+    assert {hit.id for hit in made.search(queries[:1], 10)[0]} == set(range(N + 1, N + 11)) and len(read[0]) < N / 10
+    made.close()
+    (tmp_path / PICTURES / "outlines.bin").write_bytes(b"")  # lost: the small vectors are all read again
+    made = EdgeIndex(tmp_path, SHAPE, "float32")
+    read.clear()
+    assert {hit.id for hit in made.search(queries[:1], 10)[0]} == set(range(N + 1, N + 11)) and len(read) == 1
+    made.settle(vectors(3, 4))
+    made.close()
+
+
+def test_about_as_many_of_the_best_as_are_wanted_are_chosen() -> None:
+    scores = np.random.default_rng(0).integers(0, 10_000, 5000).astype(np.int32)
+    for count in (100, 1000):
+        chosen = nearly_best(scores, count)
+        assert count / 2 < len(chosen) < 2 * count and scores[chosen].min() > np.delete(scores, chosen).max()
+    assert len(nearly_best(np.zeros(5000, np.int32), 100)) == 100
 
 
 def test_few_changes_are_not_measured_again(index: EdgeIndex, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

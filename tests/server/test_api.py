@@ -34,7 +34,7 @@ def test_it_answers_503_until_it_is_ready(index: Path) -> None:
     with serving(index, before=may_load.wait) as client:
         try:
             starting = client.get("/health")
-            assert (starting.status_code, starting.json()["status"]) == (503, "starting")
+            assert (starting.status_code, starting.json()["status"], starting.json()["device"]) == (503, "starting", "")
             refused = client.get("/api/search")
             assert (refused.status_code, refused.headers["retry-after"]) == (503, "1")
             error_of(refused)
@@ -43,6 +43,7 @@ def test_it_answers_503_until_it_is_ready(index: Path) -> None:
             may_load.set()
         while client.get("/health").status_code == 503:
             pass
+        assert client.get("/health").json()["device"] == "cpu"
         assert client.get("/api/search").status_code == 200
 
 

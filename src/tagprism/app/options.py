@@ -9,7 +9,7 @@ import typer
 
 from tagprism.app import console
 from tagprism.device import Device as DeviceName
-from tagprism.device import use_device
+from tagprism.device import device_in_use, use_device
 
 if TYPE_CHECKING:
     from tagprism.tagging.tagger import Tagger
@@ -86,6 +86,12 @@ def refuse_together(alone: dict[str, object], others: dict[str, object]) -> None
     first, *more = [name for name, value in (alone | others).items() if value]
     if more:
         raise typer.BadParameter(f"{first} stands alone; leave {', '.join(more)} away.")
+
+
+def say_device(quiet: bool) -> None:
+    """Say where networks ran, where that was not the CPU alone."""
+    if (used := device_in_use()) not in ("", "cpu"):
+        console.say(f"Networks ran on {used}.", quiet=quiet)
 
 
 def read_words(file: Path, tagger: Tagger) -> dict[str, tuple[str, ...]]:

@@ -11,6 +11,7 @@ import json
 import logging
 import os
 import socket
+import time
 import traceback
 import warnings
 import zlib
@@ -31,6 +32,7 @@ _RETRIES = 3  # of a part whose process died
 _RUNS = 4  # of what is left, where a run ends with an error of Ray's
 _STORE = 256 << 20  # bytes of the object store of a cluster of our own; paths and records pass through it, no pictures
 _PATIENCE = 10.0  # seconds for a cluster to take a connection
+_SETTLED, _BUSY, _LOOK = 5.0, 600.0, 0.5  # seconds: for ended processes to be let go, for other jobs to end, between
 Part = list[Item]
 
 
@@ -146,13 +148,15 @@ def _done(job: Job, waiting: dict[int, Part], processors: int, at_once: int = 2)
     """The parts that came back, which are taken out of those waiting.
 
     A run may end with an error though its parts are well: Ray Data lets go of a process that found no processor, on a
-    cluster that others use too, and stumbles over its end. What is left is then run again.
+    cluster that others use too, and stumbles over its end. So a run takes the processors that are free, and what an
+    error leaves is run again.
     """
     import ray
 
     for left in reversed(range(_RUNS)):
         try:
-            yield from _run(job, waiting, processors, at_once)
+            if waiting:
+                yield from _run(job, waiting, _free_processors(processors), at_once)
             return
         except ray.exceptions.RayError as error:
             if waiting and not left:
@@ -160,11 +164,29 @@ def _done(job: Job, waiting: dict[int, Part], processors: int, at_once: int = 2)
                 raise MachineError(f"the Ray cluster fails ({error}).", where="--ray", remedy=remedy) from error
 
 
+def _free_processors(processors: int) -> int:
+    """How many of a cluster's processors no other job has; waits for the first one.
+
+    Raises:
+        MachineError: other jobs have all of them for ten minutes.
+    """
+    import ray
+
+    began = time.monotonic()
+    while True:
+        free, waited = int(ray.available_resources().get("CPU", 0)), time.monotonic() - began  # type: ignore[no-untyped-call]
+        if free >= processors or (free and waited >= _SETTLED):
+            return min(free, processors)
+        if waited >= _BUSY:
+            what = f"other jobs have had all processors of the Ray cluster for {_BUSY / 60:.0f} minutes."
+            remedy = "What was done is kept: give the same command again when they have ended."
+            raise MachineError(what, where="--ray", remedy=remedy)
+        time.sleep(_LOOK)
+
+
 def _run(job: Job, waiting: dict[int, Part], processors: int, at_once: int) -> Iterator[tuple[Part, bytes]]:
     import ray
 
-    if not waiting:
-        return
     items = [{"number": one, "part": zlib.compress(json.dumps(part).encode())} for one, part in waiting.items()]
     pool = ray.data.ActorPoolStrategy(
         min_size=1,

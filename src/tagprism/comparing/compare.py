@@ -16,7 +16,8 @@ from tagprism.datasets.splits import Split, hold_out_validation, pseudo_unseen
 from tagprism.datasets.table import ImageTable
 from tagprism.errors import InputError
 from tagprism.evaluation.differences import verdict
-from tagprism.evaluation.evaluate import evaluate
+from tagprism.evaluation.evaluate import Result, evaluate
+from tagprism.evaluation.leakage import LeakError
 from tagprism.evaluation.protocols import Evaluation, EvaluationProtocol, Unverified, mean_over_seeds
 from tagprism.evaluation.published import Entry, comparable_groups, published_for
 from tagprism.evaluation.table import Layout, as_text, comparison_markdown, comparison_table, lay_out
@@ -172,7 +173,7 @@ def compare(
                 if begins is not None:
                     begins(f"{split.name}: {row.name}" + f", seed {number + 1} of {seeds}" * (seeds > 1))
                 if isinstance(row, OwnMethod):
-                    result = evaluate(row.run(table, split, number), table, split, protocol=protocol, progress=progress)
+                    result = _measured(row, table, split, number, protocol, progress)
                     found.append(result.evaluation)
                     skipped |= {key: error.message for key, error in result.skipped}
                 else:
@@ -192,6 +193,17 @@ def compare(
         skipped,
         made_with() | {"data": table.digest, "splits": {split.name: split.digest for split in parts}},
     )
+
+
+def _measured(
+    row: OwnMethod, table: ImageTable, split: Split, number: int, protocol: EvaluationProtocol, progress: Progress
+) -> Result:
+    """Evaluate a row; one that was trained on the test is refused by its name."""
+    try:
+        return evaluate(row.run(table, split, number), table, split, protocol=protocol, progress=progress)
+    except LeakError as error:
+        remedy = f"Compare it on the split that it was trained with, not on {split.name}, or leave the row out."
+        raise LeakError(error.what, where=row.name, remedy=remedy) from error
 
 
 def choosing_splits(split: Split, share: float) -> list[Split]:

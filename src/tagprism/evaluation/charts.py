@@ -19,7 +19,8 @@ from tagprism.evaluation.protocols import Evaluation
 
 WIDTH, HEIGHT = 460.0, 240.0
 _AT_ONCE = 256  # pictures whose winners are found together
-_NAMED = 24  # labels whose names are written into a map
+_NAMED = 40  # labels at most whose names are written into a map
+_LETTER, _LINE = 4.6, 9.0  # width and height of a letter in a map
 _POINTS = 400  # of a curve: a log may have a million steps
 
 
@@ -83,11 +84,11 @@ def learning_curves(run: Path) -> tuple[Chart, ...]:
     """
     parts = sorted(run.glob("checkpoints/log/from_batch_*/metrics.csv"), key=lambda path: _number(path.parent.name))
     shown = (
-        ("loss", "Loss", "Of single batches, over all processes."),
-        ("validation_mAP", "Validation mAP", "Over the seen labels, on pictures kept from the training."),
+        ("loss", "Loss", "Of single batches, over all processes.", 0.0),
+        ("validation_mAP", "Validation mAP", "Over the seen labels, on pictures kept from the training.", 100.0),
     )
     charts = []
-    for column, title, note in shown:
+    for column, title, note, least in shown:
         found: dict[int, float] = {}
         for part in parts:
             with part.open(newline="", encoding="utf-8") as file:
@@ -98,7 +99,7 @@ def learning_curves(run: Path) -> tuple[Chart, ...]:
         steps, values = np.asarray(list(found), float), np.asarray(list(found.values()), float)
         usable = np.isfinite(values)
         if usable.sum() > 1:
-            charts.append(_curve(title, note, steps[usable], values[usable]))
+            charts.append(_curve(title, note, steps[usable], values[usable], least))
     return tuple(charts)
 
 
@@ -107,9 +108,12 @@ def _number(name: str) -> int:
     return int(digits) if digits.isdigit() else 0
 
 
-def _curve(title: str, note: str, steps: Float[np.ndarray, " n"], values: Float[np.ndarray, " n"]) -> Chart:
+def _curve(
+    title: str, note: str, steps: Float[np.ndarray, " n"], values: Float[np.ndarray, " n"], least: float
+) -> Chart:
+    """A curve whose axis begins at its least value, or at `least` where that is lower."""
     chosen = np.unique(np.linspace(0, len(steps) - 1, min(len(steps), _POINTS)).astype(int))
-    x, y = _Scale(steps.min(), steps.max(), WIDTH), _Scale(min(values.min(), 0.0), values.max(), -HEIGHT)
+    x, y = _Scale(steps.min(), steps.max(), WIDTH), _Scale(min(values.min(), least), values.max(), -HEIGHT)
     places = [f"{x(steps[at]):.1f},{y(values[at]):.1f}" for at in chosen]
     line = "M" + "L".join(places)
     return Chart(title, note, Axis("step", x.ticks()), Axis("", y.ticks()), line=line, kinds=())
@@ -169,16 +173,42 @@ def label_map(names: Sequence[str], unseen: Bool[np.ndarray, " L"], vectors: Flo
         _Scale(places[:, 0].min(), places[:, 0].max(), WIDTH),
         _Scale(places[:, 1].min(), places[:, 1].max(), -HEIGHT),
     )
-    named = set(np.linspace(0, len(names) - 1, min(_NAMED, len(names))).astype(int).tolist())
+    drawn = [(scales[0](x), scales[1](y)) for x, y in places.tolist()]
+    named = _with_room(names, drawn)
     dots = tuple(
-        Dot(scales[0](x), scales[1](y), "unseen" if is_unseen else "seen", name, at in named)
-        for at, (name, is_unseen, (x, y)) in enumerate(zip(names, unseen.tolist(), places.tolist(), strict=True))
+        Dot(x, y, "unseen" if is_unseen else "seen", name, at in named)
+        for at, (name, is_unseen, (x, y)) in enumerate(zip(names, unseen.tolist(), drawn, strict=True))
     )
     note = (
         "Where the labels lie to each other: the two directions of the label space in which they differ most, which "
         f"hold {100 * share:.0f} % of their variance."
     )
     return Chart("Label space", note, Axis("first direction"), Axis("second direction"), dots=dots)
+
+
+def _with_room(names: Sequence[str], places: Sequence[tuple[float, float]]) -> set[int]:
+    """Labels whose names, written beside their dots, cover no other dot or name; tried in an order drawn once."""
+    order = np.random.default_rng(0).permutation(len(names)).tolist()
+    x, y = np.asarray(places).T
+    taken = np.zeros((0, 2, 2))  # boxes of names: left and top, right and bottom
+    chosen: set[int] = set()
+    for at in order:
+        width = 4 + _LETTER * len(names[at])
+        left = x[at] - 4 - width if on_the_left(float(x[at])) else x[at] + 4
+        box = np.array([[left, y[at] - _LINE / 2], [left + width, y[at] + _LINE / 2]])
+        covered = (x > box[0, 0]) & (x < box[1, 0]) & (y > box[0, 1]) & (y < box[1, 1])
+        meets = ((taken[:, 0] < box[1]) & (taken[:, 1] > box[0])).all(axis=1)
+        if not covered.any() and not meets.any():
+            taken = np.concatenate([taken, box[None]])
+            chosen.add(at)
+        if len(chosen) == _NAMED:
+            break
+    return chosen
+
+
+def on_the_left(x: float) -> bool:
+    """Whether the name of a dot stands on its left side: it would leave the drawing on the right."""
+    return x > 0.8 * WIDTH
 
 
 def row_usage(

@@ -18,6 +18,7 @@ from jaxtyping import Bool, Float32, Float64, Int8
 from tagprism.bundle.record import Records, score_records
 from tagprism.datasets.splits import Split
 from tagprism.datasets.table import ImageTable
+from tagprism.device import device_in_use
 from tagprism.errors import InputError, PictureError
 from tagprism.evaluation.reliability import Reliability, reliability
 from tagprism.files import cache_dir, digest_json
@@ -105,6 +106,7 @@ def fit_calibration(
     calibration = Calibration(background.astype(np.float16), maps, statistics, tagger.bundle.class_affinity)
     note = {"data": table.digest, "kind": table.kind, "pictures": len(records), "labels": len(names)}
     note |= {"split": split.name if split else None, "positive_pairs": int((targets == 1).sum())}
+    note |= {"views": tagger.bundle.views, "device": device_in_use()}
     found = reliability(held, targets, unknown="ignore")
     return Fitted(calibration, found, note, tuple((table.keys[rows[at]], error) for at, error in skipped))
 

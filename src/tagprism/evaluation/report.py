@@ -22,6 +22,7 @@ from tagprism.evaluation.charts import (
     Chart,
     label_map,
     learning_curves,
+    on_the_left,
     precision_by_frequency,
     row_usage,
 )
@@ -38,6 +39,7 @@ THUMBNAIL = 168  # pixels: sharp at the 84 to 132 CSS pixels shown, about 6 kB e
 PLOT_WIDTH, PLOT_HEIGHT = 200.0, 120.0  # of a precision-recall plot, in its own units
 MOST_BARS = 60  # labels shown in one list of bars; more are folded
 NOTHING_SHOWN = Showcase((), (), ())
+_OF_FOREIGN = ("foreign", "form", "revision", "prompt", "trained_on")  # of a model that has no recipe
 
 
 @dataclass(frozen=True)
@@ -175,9 +177,10 @@ def provenance_rows(provenance: Mapping[str, Any]) -> tuple[tuple[str, str], ...
     """The provenance of a result as (name, value), short enough to read."""
     with_ = provenance["evaluated_with"]
     rows = []
-    if "model" in provenance:
-        model = provenance["model"]
+    model = provenance.get("model", {})
+    if "recipe" in model:
         rows.append(("recipe", f"{model['recipe']['name']}, seed {model['seed']}"))
+    rows += [(key.replace("_", " "), str(model[key])) for key in _OF_FOREIGN if model.get(key) is not None]
     rows += [
         ("commit", with_["commit"] or "installed package"),
         ("split", f"{provenance['split']} ({provenance['split_digest'][:16]})"),
@@ -186,7 +189,8 @@ def provenance_rows(provenance: Mapping[str, Any]) -> tuple[tuple[str, str], ...
     ]
     rows += [("vocabulary digest", provenance["vocabulary"][:16])] if "vocabulary" in provenance else []
     versions = ", ".join(f"{name} {version}" for name, version in with_["versions"].items())
-    return (*rows, ("engine", provenance["engine"]), ("versions", versions))
+    device = f" on {its}" if (its := provenance.get("device")) else ""
+    return (*rows, ("engine", f"{provenance['engine']}{device}"), ("versions", versions))
 
 
 def _protocol_rows(protocol: Mapping[str, Any] | None) -> Iterator[tuple[str, str]]:
@@ -240,6 +244,7 @@ def render_report(report: Report) -> str:
         plot_size=(PLOT_WIDTH, PLOT_HEIGHT),
         most_bars=MOST_BARS,
         chart_size=(WIDTH, HEIGHT),
+        on_the_left=on_the_left,
     )
 
 

@@ -19,7 +19,7 @@ _SHORTEST: dict[str, Callable[[float], int]] = {"shortest": round, "shortest_flo
 _SAME = 8  # grey levels within which a border counts as one colour: JPEG and antialiasing are not exact
 _Side = Annotated[int, Field(ge=1, le=4096)]
 _Fraction = Annotated[float, Field(ge=0.0, le=1.0)]
-_Deviation = Annotated[float, Field(gt=0.0)]
+_Deviation = Annotated[float, Field(ge=1e-6, le=1e6)]  # pixels stay finite
 _Byte = Annotated[int, Field(ge=0, le=255)]
 
 

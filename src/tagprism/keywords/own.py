@@ -10,7 +10,7 @@ from typing import get_args
 from tagprism.errors import PictureError
 from tagprism.images.metadata import read_embedded_keywords
 from tagprism.keywords.merge import Keywords
-from tagprism.keywords.sidecar import Naming, read_keywords, sidecar_path
+from tagprism.keywords.sidecar import Naming, named, read_keywords, sidecar_path
 from tagprism.keywords.xml_tree import XmlError
 from tagprism.keywords.xmp_lists import XmpLists
 
@@ -55,6 +55,9 @@ def _statuses(photo: Path) -> Iterator[os.stat_result | None]:
 
 def _sidecar_paths(photo: Path) -> Iterator[Path]:
     for naming in get_args(Naming):
+        if not os.path.lexists(path := named(photo, naming)):
+            yield path  # whether another picture would share it takes 150 looks at the disk to say
+            continue
         try:
             yield sidecar_path(photo, naming)
         except PictureError:  # it would be another picture's too
@@ -63,6 +66,8 @@ def _sidecar_paths(photo: Path) -> Iterator[Path]:
 
 def _sidecars(photo: Path) -> Iterator[Keywords]:
     for naming in get_args(Naming):
+        if not os.path.lexists(named(photo, naming)):
+            continue
         try:
             yield read_keywords(photo, naming)
         except PictureError:  # damaged, or another picture's too

@@ -35,17 +35,18 @@ def sidecar_path(photo: Path, naming: Naming | None) -> Path:
         PictureError: another picture would share the sidecar.
     """
     if naming is None:
-        adobe, other = _named(photo, "photo.xmp"), _named(photo, "photo.jpg.xmp")
+        adobe, other = named(photo, "photo.xmp"), named(photo, "photo.jpg.xmp")
         followed = os.path.lexists(adobe) and not os.path.lexists(other) and adobe.lstat().st_mode & 0o222
         naming = "photo.xmp" if followed and _sharing(photo) is None else "photo.jpg.xmp"
     sharing = _sharing(photo) if naming == "photo.xmp" else None
     if sharing is not None:
         message = f"It would share its sidecar with {sharing}; --sidecar photo.jpg.xmp keeps them apart."
         raise PictureError("sidecar", message, where=os.fsdecode(photo))
-    return _named(photo, naming)
+    return named(photo, naming)
 
 
-def _named(photo: Path, naming: Naming) -> Path:
+def named(photo: Path, naming: Naming) -> Path:
+    """Where a sidecar of this form is, or would be, whosoever it is."""
     path = photo.with_suffix(".xmp") if naming == "photo.xmp" else photo.with_name(f"{photo.name}.xmp")
     capital = path.with_suffix(".XMP")
     return capital if os.path.lexists(capital) and not os.path.lexists(path) else path
@@ -77,9 +78,9 @@ def _is_same(photo: Path, other: Path) -> bool:
 
 def sidecar_places(photo: Path) -> Iterator[Path]:
     """Where programs look for the photo's sidecar, whatever its form; also where another picture shares it."""
-    yield _named(photo, "photo.jpg.xmp")
+    yield named(photo, "photo.jpg.xmp")
     if not _is_longer(photo):
-        yield _named(photo, "photo.xmp")
+        yield named(photo, "photo.xmp")
 
 
 def has_another(photo: Path, path: Path) -> bool:

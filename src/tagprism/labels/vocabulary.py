@@ -164,8 +164,8 @@ class Vocabulary:
 
     def find_alike(self, name: str) -> int | None:
         """The same, also in another number, with other accents, or hyphened, apart or joined (`Beaches`, `cafés`)."""
-        if (row := self.find(name)) is not None:  # mostly: its spellings are many
-            return row
+        if (found := self.find(name)) is not None:
+            return found  # without the spellings, which take a hundred times as long to list
         for text in (name, without_accents(normalise_phrase(name))):
             for spelling in (normalise_phrase(text), *sorted(variants(text))):
                 if (row := self._rows.get(spelling)) is not None:

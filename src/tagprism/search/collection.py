@@ -46,6 +46,7 @@ class Settings(BaseModel):
         recall: of a Qdrant server's int8 copies, as measured last.
         folders: the roots that were indexed, absolute; each as text, or as the hex of its bytes where it is no text.
         exclude: patterns of what is left out of them.
+        devices: where networks ran when its pictures were looked at, such as `cpu`.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -60,6 +61,7 @@ class Settings(BaseModel):
     recall: float = 1.0
     folders: tuple[str, ...] = ()
     exclude: tuple[str, ...] = ()
+    devices: tuple[str, ...] = ()
 
     @property
     def shape(self) -> Shape:
@@ -186,7 +188,19 @@ class Collection:
         Raises:
             MachineError: it cannot be written.
         """
-        self.settings = self.settings.model_copy(update={"folders": tuple(map(escaped, folders)), "exclude": exclude})
+        self._keep(folders=tuple(map(escaped, folders)), exclude=exclude)
+
+    def keep_device(self, used: str) -> None:
+        """Note where networks ran that looked at its pictures.
+
+        Raises:
+            MachineError: it cannot be written.
+        """
+        if used and used not in self.settings.devices:
+            self._keep(devices=tuple(sorted({*self.settings.devices, used})))
+
+    def _keep(self, **changed: Any) -> None:
+        self.settings = self.settings.model_copy(update=changed)
         values = self.settings.model_dump(mode="json")
         if is_address(self.where):
             self.index.keep_settings(values)  # type: ignore[attr-defined]

@@ -24,6 +24,7 @@ from jaxtyping import Float32, Int64
 from tagprism.bundle.record import Records, Shape
 from tagprism.errors import InputError, MachineError
 from tagprism.files import machine_errors, read_json, replaced_whole, sync_folder, write_json
+from tagprism.search import first_stage
 from tagprism.search.contract import (
     Filter,
     Hit,
@@ -47,7 +48,7 @@ from tagprism.search.edge_shard import (
     open_shard,
     size_of,
 )
-from tagprism.search.first_stage import candidates
+from tagprism.search.first_stage import MOST, candidates
 from tagprism.search.kept_records import KeptRecords
 from tagprism.search.record_file import HALF_RECALL, StorageName
 
@@ -55,7 +56,6 @@ PICTURES = "pictures"  # folder of all that is kept of the pictures
 _SHARD, _PLACES, _RECALL, _FORM = "shard", "places.npy", "recall.json", "form.json"  # in that folder
 _PLACE = "record"  # name in the shard of where its record is
 _SETTLE = 0.02  # share of the pictures that has changed when it is settled again
-_MOST = 0.8  # share of all places from which on all are scanned
 _FLUSH_EVERY, _TIDY_EVERY = 16_384, 65_536  # changes after which the log of writes is cut, and points are put in order
 
 
@@ -220,17 +220,14 @@ class EdgeIndex:
         ids, places = self._asked(where)
         if limit < 1 or not len(scoring_vectors) or not len(places):
             return [[] for _ in scoring_vectors]
-        everything = len(places) > _MOST * len(ids)  # quicker than to pick
         first = None if exact else candidates(limit, len(places), by_radius=True)
-        some = None if everything else places
         if first is None:
-            scores = self._kept.records.scores(scoring_vectors, some)
+            everything = len(places) > MOST * len(ids)
+            scores = self._kept.records.scores(scoring_vectors, None if everything else places)
             return [_best(ids[places], one, limit) for one in (scores[:, places] if everything else scores)]
-        likely = self._kept.first.scores(scoring_vectors, some)
-        likely = likely[:, places] if everything and len(places) < likely.shape[1] else likely
         found = []
-        for vector, of_one in zip(scoring_vectors, likely, strict=True):
-            chosen = np.sort(places[np.argpartition(of_one, -first)[-first:]])
+        likely = self._kept.first.likely(scoring_vectors, places, first)
+        for vector, chosen in zip(scoring_vectors, map(np.sort, likely), strict=True):
             found.append(_best(ids[chosen], self._kept.records.scores(vector[None], chosen)[0], limit))
         return found
 
@@ -307,6 +304,8 @@ class EdgeIndex:
         if changed >= _SETTLE * count:
             with self._writes:
                 self._tidy()
+                if len(scoring_vectors) and count >= first_stage.OUTLINED:
+                    self._kept.first.make_outlines(scoring_vectors)
             kept, changed = {}, 0
             if len(scoring_vectors) and candidates(100, count, by_radius=True) is not None:
                 exact, found = (self.search(scoring_vectors, 100, exact=one) for one in (True, False))

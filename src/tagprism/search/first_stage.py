@@ -4,12 +4,15 @@ The numbers are 8-bit whole ones with a power of two for either part, multiplied
 numbers: several times faster than any float product here, and as near as the mean in float32 (docs/scale.md). With them
 goes the radius, the distance of the row farthest from the mean: no row's product with a label vector is more than the
 mean's and the radius times the vector's length. A share of that is what the best row usually has more than the mean.
+
+A large index has an outline of the small vectors too, which says which of them are worth reading (`outline`).
 """
 
 from __future__ import annotations
 
 import os
 import threading
+from collections.abc import Iterator
 from functools import cached_property
 from pathlib import Path
 
@@ -18,6 +21,7 @@ import onnxruntime
 from jaxtyping import Float32, Int8, Int32, Int64, UInt8
 
 from tagprism.bundle.record import Records, Shape
+from tagprism.search.outline import Outline, Projection, nearly_best, projection_of
 from tagprism.search.record_file import PlacedFile, powers_of_two
 
 _MATMUL = (
@@ -34,11 +38,18 @@ _RADII = np.exp2((np.arange(256) - 128.0) / 8).astype(np.float32)  # likewise
 _MORE = 3  # bytes beside the numbers: the two exponents, and the radius
 _USUAL = 0.2  # of the radius is what the best row has more than the mean (docs/scale.md)
 _PART = 1 << 14  # pictures multiplied at once
+MOST = 0.8  # share of all places from which on it is quicker to look at all than to pick
+_OUTLINES = "outlines.bin"  # beside the small vectors
+_FITTED = 20_000  # pictures that the components of outlines are found from
+_WORTH, _SHARE = 6, 40  # times the candidates are read after their outlines, or one in so many if that is more
 
 
 FIRST_STAGE = 50_000
 """Pictures from which on an index looks for candidates first, by one vector a picture: the mean of its rows, and the
 shared numbers. The records of the candidates decide."""
+
+OUTLINED = 250_000
+"""Pictures from which on outlines are kept, and looked at before the small vectors."""
 
 
 _CANDIDATES = 8000, 16  # at least, and for each picture that is wanted
@@ -68,6 +79,10 @@ class FirstStage:
         self._file = PlacedFile(path, shape.width + _MORE)
         self._lock = threading.Lock()
         self._known = np.empty((3, 0), np.float32)  # what `_tails` gives
+        self._outlines = path.with_name(_OUTLINES)
+        self._outline: Outline | None = None
+        if projection_of(self._outlines).is_file():
+            self._outline = Outline(self._outlines, self._product)
 
     @property
     def size(self) -> int:
@@ -95,18 +110,63 @@ class FirstStage:
             self._file.write(places, items)
             again = places < self._known.shape[1]
             self._known[:, places[again]] = _read_tails(items[again])
+        if self._outline is not None:
+            self._outline.write(places, self._numbers(items))
         return items
+
+    def make_outlines(self, scoring_vectors: Float32[np.ndarray, "q Q"]) -> None:
+        """Keep outlines from now on, fitted to the small vectors that are there and to scoring vectors."""
+        if self._outline is None or self._outline.size < self.size:
+            self._outline = None
+            items = self._file.items
+            some = self._numbers(items[:: max(1, len(items) // _FITTED)])
+            parts = (np.arange(at, min(at + _PART, len(items))) for at in range(0, len(items), _PART))
+            small = ((places, self._numbers(items[places])) for places in parts)
+            projection = Projection.fitted(some, self._asked(scoring_vectors))
+            self._outline = Outline.made(self._outlines, projection, small, self._product)
+
+    def likely(
+        self, scoring_vectors: Float32[np.ndarray, "q Q"], places: Int64[np.ndarray, " n"], count: int
+    ) -> Iterator[Int64[np.ndarray, " count"]]:
+        """For each scoring vector so many places, of some that rise, of the pictures that likely score best."""
+        outline, worth = self._outline, max(_WORTH * count, len(places) // _SHARE)
+        if outline is not None and len(places) >= max(OUTLINED, 4 * worth) and outline.size > places[-1]:
+            for vector, rough in zip(scoring_vectors, outline.scores(self._asked(scoring_vectors)), strict=True):
+                rough = rough if len(places) == len(rough) else rough[places]
+                some = places[nearly_best(rough, worth)]
+                yield some[_best(self.scores(vector[None], some)[0], count)]
+            return
+        everything = len(places) > MOST * self.size
+        scores = self.scores(scoring_vectors, None if everything else places)
+        for of_one in scores[:, places] if everything and len(places) < scores.shape[1] else scores:
+            yield places[_best(of_one, count)]
+
+    def _numbers(self, items: UInt8[np.ndarray, "n size"]) -> Float32[np.ndarray, "n W"]:
+        """The small vectors in kept bytes, and behind each its radius."""
+        tails = _read_tails(items)
+        numbers = np.concatenate([items[:, :-_MORE].astype(np.float32) - _ZERO, tails[2][:, None]], axis=1)
+        numbers[:, : self._dimension] *= tails[0][:, None]
+        numbers[:, self._dimension : -1] *= tails[1][:, None]
+        return numbers
+
+    def _asked(self, scoring_vectors: Float32[np.ndarray, "q Q"]) -> Float32[np.ndarray, "q W"]:
+        """Scoring vectors, and behind each what it asks of the radius."""
+        return np.concatenate([scoring_vectors, self._usual(scoring_vectors)[:, None]], axis=1)
+
+    def _usual(self, scoring_vectors: Float32[np.ndarray, "q Q"]) -> Float32[np.ndarray, " q"]:
+        """How many times its radius a picture's best row usually has more than the mean."""
+        usual: Float32[np.ndarray, " q"] = np.linalg.norm(scoring_vectors[:, : self._dimension], axis=1)
+        return _USUAL * usual.astype(np.float32)
 
     def scores(
         self, scoring_vectors: Float32[np.ndarray, "q Q"], places: Int64[np.ndarray, " n"] | None = None
     ) -> Float32[np.ndarray, "q n"]:
         """What the pictures at some places, or at all, likely score, as near as the small vectors know it."""
         kept = self._file.items if places is None else self._file.items[places]
-        tails = self._tails(len(kept) if places is None else int(places.max(initial=-1)) + 1)
-        tails = tails[:, : len(kept)] if places is None else tails[:, places]
+        tails = self._tails(len(kept))[:, : len(kept)] if places is None else _read_tails(kept)
         columns, steps = _whole_numbers(scoring_vectors, self._dimension)
         offsets = _ZERO * columns.sum(axis=0, dtype=np.int32)[:, None]
-        usual = (_USUAL * np.linalg.norm(scoring_vectors[:, : self._dimension], axis=1)).astype(np.float32)
+        usual = self._usual(scoring_vectors)
         found = np.empty((len(scoring_vectors), len(kept)), np.float32)
         for start in range(0, len(kept), _PART):
             part = slice(start, start + _PART)
@@ -137,6 +197,12 @@ class FirstStage:
         options.log_severity_level = 3
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")  # idle threads sleep
         return onnxruntime.InferenceSession(_MATMUL, options, providers=["CPUExecutionProvider"])
+
+
+def _best(scores: Float32[np.ndarray, " n"], count: int) -> Int64[np.ndarray, " count"]:
+    """Where the best are, in any order."""
+    best: Int64[np.ndarray, " count"] = np.argpartition(scores, -count)[-count:]
+    return best
 
 
 def _read_tails(items: UInt8[np.ndarray, "n size"]) -> Float32[np.ndarray, "3 n"]:

@@ -16,6 +16,7 @@ from jaxtyping import Float32
 from threadpoolctl import threadpool_limits
 
 from tagprism.bundle.record import Records
+from tagprism.device import device_in_use
 from tagprism.errors import InputError, PictureError
 from tagprism.files import digest_bytes
 from tagprism.images.decode import MAX_PIXELS, read_bytes
@@ -309,6 +310,7 @@ class Upkeep:
         with self._catalog.change([picture.id for picture in pictures]):
             self._index.add(pictures, records)
             self._catalog.keep(pictures)
+        self._collection.keep_device(device_in_use())
         self._clear_waiting()
 
     def _clear_waiting(self) -> None:

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, Literal, Protocol, TypeAlias, get_args, runtime_checkable
 from urllib.parse import quote
 
+from tagprism.device import device_in_use
 from tagprism.errors import InputError, PictureError
 from tagprism.images.metadata import read_metadata
 
@@ -46,7 +47,7 @@ def write_document(format: Document, rows: Iterable[Row], out: Writable, model: 
         InputError: Parquet without pyarrow.
     """
     if format == "parquet":
-        _write_parquet(rows, out)
+        _write_parquet(rows, out, model)
         return
     document = _MAKERS[format]([row for row in rows if "error" not in row], model)
     out.write(json.dumps(document).encode() + b"\n")  # ASCII: any bytes in a name survive
@@ -89,7 +90,12 @@ def _pyarrow() -> Any:
     return pyarrow
 
 
-def _write_parquet(rows: Iterable[Row], out: Writable) -> None:
+def _origin(model: str) -> dict[str, str]:
+    """What made the tags; asked for when the first of them are there, and with them the network."""
+    return {"model": model, "device": device_in_use()}
+
+
+def _write_parquet(rows: Iterable[Row], out: Writable, model: str) -> None:
     """JSONL's fields as columns, of which those of the other command are absent; other bytes of a path as escapes."""
     arrow, writer = _pyarrow(), None
     text, real = arrow.string(), arrow.float64()
@@ -104,13 +110,13 @@ def _write_parquet(rows: Iterable[Row], out: Writable) -> None:
     try:
         following = iter(rows)
         while some := list(islice(following, _BATCH)):
-            schema = arrow.schema(of_search if "own" in some[0] else of_tag)
+            schema = arrow.schema(of_search if "own" in some[0] else of_tag, _origin(model))
             plain = [{name: _plain(value) for name, value in row.items()} for row in some]
             table = arrow.Table.from_pylist(plain, schema=schema)
             writer = writer or arrow.parquet.ParquetWriter(out, schema)
             writer.write_table(table)
         if writer is None:
-            arrow.parquet.write_table(arrow.schema(of_tag).empty_table(), out)
+            arrow.parquet.write_table(arrow.schema(of_tag, _origin(model)).empty_table(), out)
     finally:
         if writer is not None:
             writer.close()
@@ -134,6 +140,7 @@ def _coco(rows: list[Row], model: str) -> dict[str, Any]:
             annotations.append({**one, **box, **({} if known is None else {"score": known})})
     categories = [{"id": number, "name": label, "supercategory": ""} for label, number in numbers.items()]
     info = {"description": f"Tags of whole pictures by tagprism, model {model}; every box is a whole picture."}
+    info |= _origin(model)
     return {"info": info, "licenses": [], "images": images, "annotations": annotations, "categories": categories}
 
 

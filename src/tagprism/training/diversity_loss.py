@@ -242,7 +242,8 @@ def _row_variance(matrices: Tensor, counted: Tensor) -> Tensor:
     """Summed unbiased variance of the M rows, mean over the batch with uncounted images as 0."""
     if matrices.shape[1] == 1 or not len(matrices):
         return matrices.sum() * 0
-    return (matrices.var(dim=1).sum(1) * counted).sum() / len(matrices)
+    apart = matrices - matrices.mean(1, keepdim=True)  # by hand: Tensor.var over M takes ten times as long on a CPU
+    return (apart.square().sum((1, 2)) * counted).sum() / (matrices.shape[1] - 1) / len(matrices)
 
 
 class _WinnerScores(torch.autograd.Function):

@@ -194,12 +194,12 @@ def embed_labels(
     Raises:
         UnknownPhrasesError: labels that no encoder knows, with the nearest known words.
     """
+    names = (*split.seen, *split.unseen)
+    described = read_descriptions(labels.descriptions, names) if labels.descriptions else None
     folders = {part.encoder: encoder_folder(part.encoder) for part in labels.parts}
     encoders: dict[str, LabelEncoder] = {name: _open_encoder(folder) for name, folder in folders.items()}
-    names = (*split.seen, *split.unseen)
     for part in labels.parts:
         _read_words(part, encoders[part.encoder], names, progress)
-    described = read_descriptions(labels.descriptions, names) if labels.descriptions else None
     space = LabelSpace.fit(
         labels.parts,
         encoders,

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from tagprism.app import console
-from tagprism.app.options import DEFAULT_MODEL, Device, Quiet, Ray, Views, named_path, refuse_together
+from tagprism.app.options import DEFAULT_MODEL, Device, Quiet, Ray, Views, named_path, refuse_together, say_device
 from tagprism.errors import NothingToDoError
 
 if TYPE_CHECKING:
@@ -119,6 +119,7 @@ def index(
         try:
             report = upkeep.update(roots, prune=prune, exclude=exclude, tell_all=rebuild)
             _say(collection, report, quiet)
+            say_device(quiet)
             if watch:
                 console.say("watching; Ctrl-C ends it", quiet=quiet)
                 _follow(collection, upkeep, report, quiet)

@@ -21,6 +21,7 @@ from tagprism.app.options import (
     from_command_line,
     named_path,
     read_words,
+    say_device,
 )
 from tagprism.errors import InputError, NothingToDoError, PictureError
 
@@ -105,6 +106,7 @@ def write(
         hint = f"{done.linked} of them had other names (hard links)"
         console.say(f"{hint}: what is under these keeps the bytes it had.", quiet=quiet)
     console.say_not_read(source.not_read, quiet=quiet)
+    say_device(quiet)
     would = "would be " if dry_run else ""
     console.say(f"{done.written} {what}(s) {would}written, {done.same} as they were.", quiet=quiet)
     if done.run is not None:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Annotated, Literal, NamedTuple
 import typer
 
 from tagprism.app import console
-from tagprism.app.options import DEFAULT_MODEL, Device, Exclude, Model, Quiet, Ray, Views, read_words
+from tagprism.app.options import DEFAULT_MODEL, Device, Exclude, Model, Quiet, Ray, Views, read_words, say_device
 from tagprism.app.tag_table import TagTable
 from tagprism.errors import InputError, PictureError
 
@@ -128,6 +128,7 @@ def tag(
         job = job._replace(processors=processors, model=with_views(model, views))
         skipped = _print(job, rows) if out is None else _write_file(job, out, rows)
     console.say_not_read(pictures.report.not_read, quiet=quiet)
+    say_device(quiet)
     if skipped:
         console.talk.print(f"{skipped:,} picture(s) skipped.")
     return console.SKIPPED if skipped else console.OK

@@ -43,10 +43,12 @@ class Health(Answer):
     Args:
         status: `starting`, also when the index has gone, comes with status code 503.
         version: of tagprism.
+        device: where its networks run, such as `cpu`; empty while it is starting.
     """
 
     status: Literal["ok", "starting"]
     version: str
+    device: str
 
 
 class Asked(Answer):

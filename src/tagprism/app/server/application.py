@@ -75,9 +75,11 @@ def _health(app: FastAPI) -> None:
     @app.get("/health", responses={503: {"model": Health}})
     async def health(request: Request, response: Response) -> Health:
         """Whether the server is ready: 200, or 503 while index and model are being loaded."""
-        is_ready = request.app.state.service.is_ready
+        service: Service = request.app.state.service
+        is_ready = service.is_ready
         response.status_code = 200 if is_ready else 503
-        return Health(status="ok" if is_ready else "starting", version=tagprism.__version__)
+        device = service.device if is_ready else ""
+        return Health(status="ok" if is_ready else "starting", version=tagprism.__version__, device=device)
 
 
 def _page(app: FastAPI, access: Access) -> None:

@@ -57,6 +57,9 @@ class LibraryProcess:
         index: as for `open_index`.
         model: as for `open_index`.
         sidecar: which sidecars keywords go into.
+
+    Attributes:
+        device: where its networks run, once it is ready; empty before.
     """
 
     def __init__(self, index: str, model: str | None, sidecar: str) -> None:
@@ -70,7 +73,7 @@ class LibraryProcess:
         self._numbers, self._sending, self._lock = itertools.count(), threading.Lock(), threading.Lock()
         self._waiting: dict[int, Future[tuple[dict[str, Any], bytes]]] = {}
         self._ended = False
-        self._index = index
+        self._index, self.device = index, ""
         self._asked = {"index": index, "model": model, "sidecar": sidecar}
 
     @property
@@ -97,6 +100,7 @@ class LibraryProcess:
         if not header["ready"]:
             self.close()
             raise LibraryBugError if header["error"] is None else LibraryError(header["error"])
+        self.device = str(header["device"])
         threading.Thread(target=self._listen, args=(gone,), name="library answers", daemon=True).start()
         return int(header["pictures"])
 

@@ -19,6 +19,7 @@ from pydantic import BaseModel
 from tagprism.app.server.frames import read_frame, write_frame
 from tagprism.app.server.library import Library
 from tagprism.app.server.limited_log import log_errors
+from tagprism.device import device_in_use
 from tagprism.errors import MachineError, NothingToDoError, PictureError, TagprismError
 from tagprism.files import disk_is_full
 from tagprism.search.collection import open_index
@@ -53,7 +54,8 @@ class Worker:
         except Exception as error:
             self._send({"ready": False, "error": described(error)})
             return
-        self._send({"ready": True, "pictures": library.collection.index.info().pictures})
+        pictures = library.collection.index.info().pictures
+        self._send({"ready": True, "pictures": pictures, "device": device_in_use()})
         pool = ThreadPoolExecutor(_THREADS, thread_name_prefix="library")
         while (frame := read_frame(self._requests)) is not None:
             pool.submit(self._answer, library, *frame)

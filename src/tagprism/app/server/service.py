@@ -50,6 +50,11 @@ class Service:
         """Whether there is a library, and its index is where it was."""
         return self._is_ready and self._process is not None and self._process.is_there
 
+    @property
+    def device(self) -> str:
+        """Where the library's networks run, such as `cpu`; empty where there is no library."""
+        return self._process.device if self._process is not None else ""
+
     def check(self) -> None:
         """Refuse where there is no library.
 

@@ -92,11 +92,14 @@ class Graph:
             feeds: arrays for the inputs, in order; those that the graph does not have are left out.
 
         Raises:
-            InputError: the network fails, or gives no finite vectors.
+            InputError: the network fails, or gives no vectors that have a direction.
         """
         step = 1 if self.one_by_one else len(feeds[0])
         starts = range(0, len(feeds[0]), step)
-        return unit_rows(np.concatenate([self._run([feed[at : at + step] for feed in feeds]) for at in starts]))
+        found = np.concatenate([self._run([feed[at : at + step] for feed in feeds]) for at in starts])
+        if not found.any(axis=1).all():
+            raise InputError("its network gives a vector of zeros.", where=str(self._path), remedy=AGAIN)
+        return unit_rows(found)
 
     def _run(self, feeds: Sequence[np.ndarray]) -> Float32[np.ndarray, "B D"]:
         given = {

@@ -18,13 +18,13 @@ from tagprism.bundle.foreign.layout import (
     not_understood,
     preprocess_of,
     read_object,
-    read_tokenizer,
     token,
     weights_beside,
     whole_number,
 )
 from tagprism.errors import InputError
 from tagprism.images.preprocess import Preprocess
+from tagprism.labels.encoders.tokenizer_file import open_tokenizer
 
 NAME = "immich"
 _VISUAL, _TEXTUAL, _CONFIG = "visual/model.onnx", "textual/model.onnx", "config.json"
@@ -98,7 +98,7 @@ def _text(folder: Path, text: dict[str, Any]) -> Text:
     return Text(
         graph=folder / _TEXTUAL,
         outputs=_OUTPUTS,
-        tokenizer=partial(read_tokenizer, file),
+        tokenizer=partial(open_tokenizer, file),
         source=file,
         length=length,
         # open_clip's own tokenizer fills up with 0, whatever the copy of it in this folder says: it matters where the

@@ -177,13 +177,6 @@ def preprocess_of(values: dict[str, Any], file: Path) -> Preprocess:
         raise InputError(f"cannot be used: {where}: {first['msg']}.", where=str(file), remedy=AGAIN) from error
 
 
-def read_tokenizer(file: Path) -> Any:
-    """The tokenizer of a `tokenizer.json`."""
-    from tokenizers import Tokenizer  # here, as most commands find all their words in the cache
-
-    return Tokenizer.from_file(str(file))
-
-
 def whole_number(value: object) -> int | None:
     """A size in a setting; None for anything else, and for what no network has."""
     return value if type(value) is int and 0 < value <= 1 << 16 else None

@@ -13,6 +13,7 @@ from jaxtyping import Bool, Float32, Int64
 from tagprism.bundle.foreign.graph import Graph, in_threads
 from tagprism.bundle.foreign.layout import AGAIN, Text
 from tagprism.errors import InputError
+from tagprism.labels.encoders.tokenizer_file import encode_texts
 from tagprism.labels.phrases import spoken_phrase
 
 _BATCH = 8  # phrases a run, where the graph takes more than one: more is no faster on a processor
@@ -91,9 +92,13 @@ class TextTower:
     def tokens(self, texts: Sequence[str]) -> tuple[Int64[np.ndarray, "L T"], Int64[np.ndarray, "L T"]]:
         """Ids of the tokens of texts, and 1 where one counts."""
         tokenizer, pad, end = self._tokens
-        rows = [one.ids for one in tokenizer.encode_batch([self._cleaned(text) for text in texts])]
+        cleaned = [self._cleaned(text) for text in texts]
+        rows = [one.ids for one in encode_texts(tokenizer, cleaned, self._settings.source)]
         rows = [row if end is None else [*row, end] for row in rows]
         width = self._graph.length or (self._settings.length if self._settings.whole else max(map(len, rows)))
+        if max(map(len, rows)) > width:
+            what = f"is another tokenizer than the network's: it makes {max(map(len, rows)):,} tokens of a phrase."
+            raise InputError(what, where=str(self._settings.source), remedy=AGAIN)
         ids = np.full((len(rows), width), pad, np.int64)
         counts: Bool[np.ndarray, "L T"] = np.full(ids.shape, self._settings.whole)
         for at, row in enumerate(rows):

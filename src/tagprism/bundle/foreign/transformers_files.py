@@ -7,8 +7,9 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from tagprism.bundle.foreign.layout import Text, not_understood, preprocess_of, read_object, read_tokenizer, token
+from tagprism.bundle.foreign.layout import Text, not_understood, preprocess_of, read_object, token
 from tagprism.images.preprocess import Preprocess
+from tagprism.labels.encoders.tokenizer_file import open_tokenizer
 
 PREPROCESSOR, TOKENIZER = "preprocessor_config.json", "tokenizer.json"
 TOKENIZER_CONFIG, SPECIAL_TOKENS, CONFIG = "tokenizer_config.json", "special_tokens_map.json", "config.json"
@@ -106,7 +107,7 @@ def read_text(folder: Path, graph: Path, kind: str, outputs: tuple[str, ...], co
     return Text(
         graph=graph,
         outputs=outputs,
-        tokenizer=partial(read_tokenizer, file),
+        tokenizer=partial(open_tokenizer, file),
         source=file,
         length=length,
         pad=pad,

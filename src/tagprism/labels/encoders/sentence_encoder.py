@@ -12,6 +12,7 @@ from jaxtyping import Float32
 
 from tagprism.errors import InputError
 from tagprism.labels.encoders.encoder import EncoderCard, unit_rows
+from tagprism.labels.encoders.tokenizer_file import encode_texts, open_tokenizer
 from tagprism.labels.english import is_english
 from tagprism.labels.phrases import spoken_phrase
 
@@ -54,16 +55,7 @@ class SentenceEncoder:
 
     @cached_property
     def _tokenizer(self) -> Any:
-        from tokenizers import Tokenizer
-
-        try:
-            return Tokenizer.from_file(str(self._folder / TOKENIZER_FILE))
-        except Exception as error:  # the tokenizers package raises bare Exception
-            raise InputError(
-                f"not a readable tokenizer ({error}).",
-                where=str(self._folder / TOKENIZER_FILE),
-                remedy="Copy it again.",
-            ) from error
+        return open_tokenizer(self._folder / TOKENIZER_FILE)
 
     def encode(self, phrases: Sequence[str]) -> Float32[np.ndarray, "L D"]:
         """Unit vectors of L phrases, normalised first; a row of zeros where a phrase is empty."""
@@ -79,7 +71,7 @@ class SentenceEncoder:
         rows = sorted((row for row, text in enumerate(texts) if text), key=lambda row: len(texts[row]))
         for start in range(0, len(rows), _BATCH):  # phrases of like length together: little padding
             batch = rows[start : start + _BATCH]
-            tokens = self._tokenizer.encode_batch([texts[row] for row in batch])
+            tokens = encode_texts(self._tokenizer, [texts[row] for row in batch], self._folder / TOKENIZER_FILE)
             feeds = {
                 "input_ids": np.array([token.ids for token in tokens], dtype=np.int64),
                 "attention_mask": np.array([token.attention_mask for token in tokens], dtype=np.int64),

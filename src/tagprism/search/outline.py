@@ -1,0 +1,130 @@
+"""An outline of the small vectors of a large index, in 128 bytes a picture: which of them are worth reading.
+
+To read the small vectors of a million pictures takes longer than all else that a search does. Here lie their principal
+components, each number weighed by how much scoring vectors ask of it, as 8-bit whole numbers. Their product with a
+scoring vector is near enough to pass over most pictures (docs/scale.md). Knows no ids, no pictures, no records.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from jaxtyping import Float32, Int8, Int32, Int64, UInt8
+from safetensors.numpy import load_file, save_file
+
+from tagprism.files import machine_errors, replaced_whole
+from tagprism.search.record_file import PlacedFile
+
+_COMPONENTS = 128
+_SPAN = 4  # deviations of a component that its whole numbers reach
+_ZERO, _LARGEST = 128, 127  # a kept byte is the whole number and 128
+_MOST = 63  # of a scoring vector's numbers; above 64 some processors' sums of two overflow
+_LEAST_ASKED = 0.25  # of the mean square over all numbers counts for each, as few scoring vectors say how much is asked
+_PART = 1 << 14  # pictures multiplied at once
+_SAMPLE = 5  # every how many pictures the best score is looked at, to find how high the best are
+
+Product = Callable[[UInt8[np.ndarray, "n w"], Int8[np.ndarray, "w q"]], Int32[np.ndarray, "n q"]]
+"""The product of whole numbers."""
+Placed = Iterable[tuple[Int64[np.ndarray, " n"], Float32[np.ndarray, "n W"]]]
+"""Places, and the numbers of the small vectors there."""
+
+
+class Projection(NamedTuple):
+    """How small vectors and scoring vectors become a few numbers whose product is near that of the whole.
+
+    Args:
+        pictures: (W, k) what makes whole numbers of a small vector.
+        offset: (k,) what is taken from them.
+        queries: (W, k) what makes numbers of a scoring vector.
+    """
+
+    pictures: Float32[np.ndarray, "W k"]
+    offset: Float32[np.ndarray, " k"]
+    queries: Float32[np.ndarray, "W k"]
+
+    @classmethod
+    def fitted(cls, numbers: Float32[np.ndarray, "n W"], asked: Float32[np.ndarray, "q W"]) -> Projection:
+        """The principal components of some small vectors, weighed by what some scoring vectors ask."""
+        squares = np.square(asked).mean(axis=0)
+        weights = np.sqrt(squares + _LEAST_ASKED * squares.mean() + 1e-12)
+        centre = numbers.mean(axis=0)
+        weighed = (numbers - centre) * weights
+        variances, components = np.linalg.eigh(weighed.T @ weighed / len(weighed))
+        variances, components = variances[::-1][:_COMPONENTS], components[:, ::-1][:, :_COMPONENTS]
+        steps = _SPAN * np.sqrt(np.maximum(variances, 1e-12)) / _LARGEST
+        pictures = weights[:, None] * components / steps
+        queries = components * steps / weights[:, None]
+        return cls(*(one.astype(np.float32) for one in (pictures, centre @ pictures, queries)))
+
+
+class Outline:
+    """The outlines of pictures, in a file by their places, and beside it how they are made.
+
+    Args:
+        path: of the file, which `made` has made.
+        product: of whole numbers.
+
+    Raises:
+        MachineError: a file cannot be read or written; by every method.
+    """
+
+    def __init__(self, path: Path, product: Product) -> None:
+        with machine_errors(path):
+            self._projection = Projection(**load_file(projection_of(path)))
+        self._file, self._product = PlacedFile(path, self._projection.pictures.shape[1]), product
+
+    @classmethod
+    def made(cls, path: Path, projection: Projection, small: Placed, product: Product) -> Outline:
+        """Make the file anew; how it was made is written last, so that an interrupted attempt is none."""
+        with machine_errors(path):
+            projection_of(path).unlink(missing_ok=True)
+            path.unlink(missing_ok=True)
+        file = PlacedFile(path, projection.pictures.shape[1])
+        for places, numbers in small:
+            file.write(places, _whole_numbers(numbers, projection))
+        with machine_errors(path), replaced_whole(projection_of(path)) as beside:
+            save_file({name: np.ascontiguousarray(one) for name, one in projection._asdict().items()}, beside)
+        return cls(path, product)
+
+    @property
+    def size(self) -> int:
+        """Number of places up to the last one that was ever written."""
+        return len(self._file.items)
+
+    def write(self, places: Int64[np.ndarray, " n"], numbers: Float32[np.ndarray, "n W"]) -> None:
+        """Keep the outlines of small vectors, as `PlacedFile.write`."""
+        self._file.write(places, _whole_numbers(numbers, self._projection))
+
+    def scores(self, asked: Float32[np.ndarray, "q W"]) -> Int32[np.ndarray, "q n"]:
+        """Whole numbers that rise with what the pictures at all places likely score, for each scoring vector."""
+        wanted = asked @ self._projection.queries
+        steps = np.maximum(np.abs(wanted).max(axis=1, keepdims=True), 1e-30) / _MOST
+        columns, kept = np.ascontiguousarray(np.rint(wanted / steps).astype(np.int8).T), self._file.items
+        found = np.empty((len(asked), len(kept)), np.int32)
+        for start in range(0, len(kept), _PART):
+            found[:, start : start + _PART] = self._product(kept[start : start + _PART], columns).T
+        return found
+
+
+def projection_of(path: Path) -> Path:
+    """The file that says how outlines are made."""
+    return path.with_suffix(".safetensors")
+
+
+def _whole_numbers(numbers: Float32[np.ndarray, "n W"], projection: Projection) -> UInt8[np.ndarray, "n k"]:
+    whole = np.rint(numbers @ projection.pictures - projection.offset)
+    items: UInt8[np.ndarray, "n k"] = (np.clip(whole, -_LARGEST, _LARGEST) + _ZERO).astype(np.uint8)
+    return items
+
+
+def nearly_best(scores: Int32[np.ndarray, " n"], count: int) -> Int64[np.ndarray, " m"]:
+    """Rising places of about so many of the best, by a bar that some of the scores set; quicker than the very best."""
+    some = scores[::_SAMPLE]
+    last = len(some) - max(1, count // _SAMPLE)
+    chosen = np.flatnonzero(scores >= np.partition(some, last)[last])
+    if len(chosen) > 2 * count:  # many are equal
+        return np.sort(np.argpartition(scores, -count)[-count:])
+    return chosen

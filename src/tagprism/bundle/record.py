@@ -19,6 +19,11 @@ import numpy as np
 import numpy.typing as npt
 from jaxtyping import Bool, Float, Float32, Integer, Shaped
 
+SHARPNESS = 5.0
+"""The sharpness of bundles that do not state their own."""
+
+_CHUNK = 1024  # labels whose affinities to all classes are held at once
+
 
 class Shape(NamedTuple):
     """The size of a picture's record.
@@ -88,12 +93,6 @@ class Records:
     def from_copies(matrices: Float[np.ndarray, "n M Q"], dimension: int) -> Records:
         """Records of the form of older bundles and indexes, whose rows end in a copy of the shared numbers each."""
         return Records(matrices[:, :, :dimension], matrices[:, 0, dimension:])
-
-
-SHARPNESS = 5.0
-"""The sharpness of bundles that do not state their own."""
-
-_CHUNK = 1024  # labels whose affinities to all classes are held at once
 
 
 @dataclass(frozen=True, eq=False)

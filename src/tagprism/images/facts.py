@@ -33,6 +33,23 @@ _AHEAD = timedelta(days=1)  # a zone further east
 _FORM, _PARTS = "%Y-%m-%dT%H:%M:%S", "%Y-%m-%d-%H-%M-%S"
 
 
+_LARGEST = 16 << 20  # bytes of a sidecar
+_EXIF, _XMP, _TIFF = (
+    "{http://ns.adobe.com/exif/1.0/}",
+    "{http://ns.adobe.com/xap/1.0/}",
+    "{http://ns.adobe.com/tiff/1.0/}",
+)
+_TIMES = {  # in the order of trust
+    "photoshop:DateCreated": "{http://ns.adobe.com/photoshop/1.0/}DateCreated",
+    "xmp:CreateDate": f"{_XMP}CreateDate",
+    "exif:DateTimeOriginal": f"{_EXIF}DateTimeOriginal",
+    "exif:DateTimeDigitized": f"{_EXIF}DateTimeDigitized",
+}
+_ANGLE = re.compile(r"(\d+),(\d+(?:\.\d+)?)(?:,(\d+(?:\.\d+)?))?([NSEW])", re.ASCII)
+_COPY = re.compile(r"(.*)(\(\d+\))(\.[^.]+)")
+_TAKEOUT, _LONGEST = ".supplemental-metadata", 46  # characters of a name that Takeout keeps before .json
+
+
 class Taken(NamedTuple):
     """A time and who says it.
 
@@ -109,23 +126,6 @@ def _is_in_calendar(year: str, month: str, day: str = "01", *clock: str) -> bool
     except ValueError:
         return False
     return True
-
-
-_LARGEST = 16 << 20  # bytes of a sidecar
-_EXIF, _XMP, _TIFF = (
-    "{http://ns.adobe.com/exif/1.0/}",
-    "{http://ns.adobe.com/xap/1.0/}",
-    "{http://ns.adobe.com/tiff/1.0/}",
-)
-_TIMES = {  # in the order of trust
-    "photoshop:DateCreated": "{http://ns.adobe.com/photoshop/1.0/}DateCreated",
-    "xmp:CreateDate": f"{_XMP}CreateDate",
-    "exif:DateTimeOriginal": f"{_EXIF}DateTimeOriginal",
-    "exif:DateTimeDigitized": f"{_EXIF}DateTimeDigitized",
-}
-_ANGLE = re.compile(r"(\d+),(\d+(?:\.\d+)?)(?:,(\d+(?:\.\d+)?))?([NSEW])", re.ASCII)
-_COPY = re.compile(r"(.*)(\(\d+\))(\.[^.]+)")
-_TAKEOUT, _LONGEST = ".supplemental-metadata", 46  # characters of a name that Takeout keeps before .json
 
 
 @dataclass(frozen=True)

@@ -33,6 +33,8 @@ from tagprism.images.raw import preview
 _KEYWORDS, _CHARACTERS = (2, 25), (1, 90)  # IPTC datasets
 _UTF8 = b"\x1b%G"
 _PNG, _PNG_XMP = b"\x89PNG\r\n\x1a\n", b"XML:com.adobe.xmp\0"
+_XMP = 700  # tag of TIFF
+_EXIF_TIMES = ("DateTimeOriginal", "DateTimeDigitized")
 
 
 class Embedded(NamedTuple):
@@ -122,12 +124,6 @@ def _png_chunks(data: bytes) -> Iterator[tuple[bytes, bytes]]:
         end = place + 8 + int.from_bytes(data[place : place + 4])
         yield data[place + 4 : place + 8], data[place + 8 : end]
         place = end + 4  # after the checksum
-
-
-__all__ = ["Metadata", "read_embedded_keywords", "read_metadata"]
-
-_XMP = 700  # tag of TIFF
-_EXIF_TIMES = ("DateTimeOriginal", "DateTimeDigitized")
 
 
 @dataclass(frozen=True)

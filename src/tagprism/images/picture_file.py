@@ -19,6 +19,15 @@ from PIL import Image, ImageChops
 
 from tagprism.errors import PictureError
 
+MAX_BYTES = 2**29
+"""Cap on a file's size; a picture is read whole, so that its digest and its pixels come from the same bytes."""
+
+_PNG = b"\x89PNG\r\n\x1a\n"
+_NOTES = (b"eXIf", b"iTXt", b"tEXt", b"zTXt", b"tIME")
+_END_OF_JPEG = b"\xff\xd9"
+WRONG_CHECKSUM = "a part of the file that is not the picture is damaged, and was left out"
+_MOST = 0.5  # share of a picture that may be missing
+
 
 @dataclass(frozen=True)
 class StoredPicture(os.PathLike[str]):
@@ -69,7 +78,8 @@ class StoredPicture(os.PathLike[str]):
         except FileNotFoundError as error:
             raise PictureError("missing", "The shard is not there.", where=where) from error
         except (OSError, ValueError, IndexError) as error:  # the errors of pyarrow are among them
-            raise PictureError("unreadable", f"The shard cannot be read ({error}).", where=where) from error
+            reason = getattr(error, "strerror", None) or error
+            raise PictureError("unreadable", f"The shard cannot be read ({reason}).", where=where) from error
         if not data:
             raise PictureError("empty", "The picture has zero bytes.", where=where)
         check_size(len(data), most, where)
@@ -101,10 +111,6 @@ def reading_order(files: Sequence[PictureFile]) -> Sequence[int]:
         return range(len(files))
     places = [(str(one.shard), one.first, one.second) for one in files if isinstance(one, StoredPicture)]
     return sorted(range(len(files)), key=places.__getitem__)
-
-
-MAX_BYTES = 2**29
-"""Cap on a file's size; a picture is read whole, so that its digest and its pixels come from the same bytes."""
 
 
 def read_bytes(path: str | os.PathLike[str], most: int = MAX_BYTES) -> bytes:
@@ -141,13 +147,6 @@ def read_bytes(path: str | os.PathLike[str], most: int = MAX_BYTES) -> bytes:
     if not data:
         raise PictureError("empty", "The file has zero bytes.", where=where)
     return data
-
-
-_PNG = b"\x89PNG\r\n\x1a\n"
-_NOTES = (b"eXIf", b"iTXt", b"tEXt", b"zTXt", b"tIME")
-_END_OF_JPEG = b"\xff\xd9"
-WRONG_CHECKSUM = "a part of the file that is not the picture is damaged, and was left out"
-_MOST = 0.5  # share of a picture that may be missing
 
 
 def mended_png(data: bytes) -> tuple[bytes, bool]:

@@ -22,6 +22,18 @@ from tagprism.keywords.xmp_lists import Change, ListName, XmpLists
 
 Naming: TypeAlias = Literal["photo.jpg.xmp", "photo.xmp"]
 
+MAX_BYTES = 64 * 2**20
+"""Cap on a sidecar's size; masks and histories make them large, but not that large."""
+
+NEW = """<?xpacket begin="\ufeff" id="W5M0MpCehiHzreSzNTczkc9d"?>
+<x:xmpmeta xmlns:x="adobe:ns:meta/" x:xmptk="tagprism">
+ <rdf:RDF xmlns:rdf="http://www.w3.org/1999/02/22-rdf-syntax-ns#">
+  <rdf:Description rdf:about=""/>
+ </rdf:RDF>
+</x:xmpmeta>
+<?xpacket end="w"?>
+""".encode()
+
 
 def sidecar_path(photo: Path, naming: Naming | None) -> Path:
     """Where the sidecar of a photo is, or would be.
@@ -86,19 +98,6 @@ def sidecar_places(photo: Path) -> Iterator[Path]:
 def has_another(photo: Path, path: Path) -> bool:
     """Whether the photo has a sidecar beside this one, of the other form."""
     return any(other != path and os.path.lexists(other) for other in sidecar_places(photo))
-
-
-MAX_BYTES = 64 * 2**20
-"""Cap on a sidecar's size; masks and histories make them large, but not that large."""
-
-NEW = """<?xpacket begin="\ufeff" id="W5M0MpCehiHzreSzNTczkc9d"?>
-<x:xmpmeta xmlns:x="adobe:ns:meta/" x:xmptk="tagprism">
- <rdf:RDF xmlns:rdf="http://www.w3.org/1999/02/22-rdf-syntax-ns#">
-  <rdf:Description rdf:about=""/>
- </rdf:RDF>
-</x:xmpmeta>
-<?xpacket end="w"?>
-""".encode()
 
 
 @dataclass(frozen=True)

@@ -20,6 +20,7 @@ from tagprism.search.contract import Filter
 OPERATORS = ("AND", "OR", "NOT")
 _BARE = re.compile(r"[^\W_][\w'-]*")
 _PLAIN = re.compile(r"[\w.,-]+")
+_EXCERPT = 70  # characters of the query that an error shows
 
 
 @dataclass(frozen=True)
@@ -211,9 +212,6 @@ def as_filter(leaf: FilterLeaf) -> Filter:
     if isinstance(leaf, Fact):
         return Filter(facts=((leaf.name, leaf.text),))
     return Filter(taken=((leaf.first, leaf.last),)) if isinstance(leaf, Taken) else Filter(path=(leaf.text,))
-
-
-_EXCERPT = 70  # characters of the query that an error shows
 
 
 class QueryError(InputError):

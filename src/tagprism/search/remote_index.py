@@ -33,6 +33,10 @@ SOCKET = "server.sock"
 NONCE = 32  # bytes
 _HOST = "127.0.0.1"
 _LONGEST = 100  # bytes of a path that a socket can have anywhere
+_PAGE = 1000  # pictures an answer lists at most
+_GREETING = 30.0  # seconds that the server may take to let a client in
+_SECONDS = 600.0  # that the server may take over one request
+_ERRORS = {"InputError": InputError, "MachineError": MachineError}
 
 
 def listen(folder: Path) -> tuple[socket.socket, dict[str, Any]]:
@@ -125,12 +129,6 @@ def _whole(line: socket.socket, count: int) -> bytes:
             raise ConnectionError("the other side has gone")
         got += more
     return got
-
-
-_PAGE = 1000  # pictures an answer lists at most
-_GREETING = 30.0  # seconds that the server may take to let a client in
-_SECONDS = 600.0  # that the server may take over one request
-_ERRORS = {"InputError": InputError, "MachineError": MachineError}
 
 
 def answer(index: Index, message: bytes) -> bytes:

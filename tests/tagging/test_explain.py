@@ -73,7 +73,7 @@ def check_sums(tagger: Tagger, picture: Path) -> None:
         assert (why.vector, why.spelling) == (tag.vector, tag.label)
         assert max(why.vectors) == pytest.approx(why.score, rel=1e-5) and np.argmax(why.vectors) == why.vector
         assert len(why.vectors) == tagger.bundle.config.vectors and why.places.shape == tagger.bundle.places
-        assert float(why.places.sum()) + why.without_place == pytest.approx(why.score, rel=1e-4)
+        assert float(why.places.sum()) + why.without_place == pytest.approx(why.score, rel=1e-4, abs=1e-6 * size)
         assert why.without_place == pytest.approx(float(record.shared[0, 0]), rel=1e-4, abs=1e-4 * size)
 
 

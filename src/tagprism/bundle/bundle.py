@@ -119,10 +119,7 @@ class Bundle:
         self.path = path / "bundle" if (path / "bundle" / CONFIG).is_file() else path
         if not (file := self.path / CONFIG).is_file():
             what, remedy = "is not a bundle: it has no config.json.", "Name a RUN or a BUNDLE."
-            if not path.exists():
-                what = "is not there."
-                remedy = "Name a RUN or a BUNDLE; of an index, say with --model where its model is now."
-            elif (path / "recipe.toml").is_file():
+            if (path / "recipe.toml").is_file():
                 what, remedy = "is a run that has not finished.", "Run the same `tagprism train` again: it continues."
             raise InputError(what, where=str(path), remedy=remedy)
         self.config = _read_config(file)

@@ -301,11 +301,12 @@ class EdgeIndex:
         check_scoring_vectors(scoring_vectors, self.shape.width)
         kept, count = self._measured(), len(self._place_of)
         changed = kept.get("changed", count) + self._unsettled
+        if len(scoring_vectors) and count >= first_stage.OUTLINED:
+            with self._writes:
+                self._kept.first.make_outlines(scoring_vectors)
         if changed >= _SETTLE * count:
             with self._writes:
                 self._tidy()
-                if len(scoring_vectors) and count >= first_stage.OUTLINED:
-                    self._kept.first.make_outlines(scoring_vectors)
             kept, changed = {}, 0
             if len(scoring_vectors) and candidates(100, count, by_radius=True) is not None:
                 exact, found = (self.search(scoring_vectors, 100, exact=one) for one in (True, False))

@@ -177,7 +177,7 @@ def timed_sum(times: Times, what: str, size: int) -> Iterator[None]:
 def taken(number: int) -> str:
     """A time of twenty years, hardly ever the same."""
     seconds = number * 7_919_003 % (20 * 365 * 86_400)
-    return (datetime(2005, 1, 1) + timedelta(seconds=seconds)).isoformat()  # noqa: DTZ001 (as cameras say it)
+    return (datetime(2005, 1, 1) + timedelta(seconds=seconds)).isoformat()
 
 
 def new_photo(path: Path, number: int) -> bytes:

@@ -136,6 +136,7 @@ class Bare(EdgeIndex):
     def __init__(self, folder: Path, shape: Shape) -> None:
         self.shape, self._kept = shape, KeptRecords(folder, shape, "half")
         self._ids = np.arange(1, self._kept.size + 1)
+        self._held = self._ids, np.flatnonzero(self._ids)
 
     @classmethod
     def create(cls, folder: Path, shape: Shape, storage: StorageName = "half") -> Bare:

@@ -41,7 +41,7 @@ _PART = 1 << 14  # pictures multiplied at once
 MOST = 0.8  # share of all places from which on it is quicker to look at all than to pick
 _OUTLINES = "outlines.bin"  # beside the small vectors
 _FITTED = 20_000  # pictures that the components of outlines are found from
-_WORTH, _SHARE = 6, 40  # times the candidates are read after their outlines, or one in so many if that is more
+_WORTH, _SHARE = 4, 60  # times the candidates are read after their outlines, or one in so many if that is more
 
 
 FIRST_STAGE = 50_000

@@ -24,7 +24,7 @@ _SPAN = 4  # deviations of a component that its whole numbers reach
 _ZERO, _LARGEST = 128, 127  # a kept byte is the whole number and 128
 _MOST = 63  # of a scoring vector's numbers; above 64 some processors' sums of two overflow
 _LEAST_ASKED = 0.25  # of the mean square over all numbers counts for each, as few scoring vectors say how much is asked
-_PART = 1 << 14  # pictures multiplied at once
+_PART = 1 << 16  # pictures multiplied at once
 _SAMPLE = 5  # every how many pictures the best score is looked at, to find how high the best are
 
 Product = Callable[[UInt8[np.ndarray, "n w"], Int8[np.ndarray, "w q"]], Int32[np.ndarray, "n q"]]

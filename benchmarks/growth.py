@@ -130,7 +130,7 @@ def of_index(times: Times, folder: Path, real: Records, size: int) -> None:
         catalog.close()
         upkeep = Upkeep(collection)
         upkeep.update()  # reads the keywords once
-        with timed(times, "settle", size):
+        with timed(times, "settle, nothing new", size):
             upkeep._settle()
         for _ in range(3):
             with timed(times, "re-scan, nothing new", size):

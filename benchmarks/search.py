@@ -1,7 +1,7 @@
 """How quickly pictures are found: the embedded index against the plain product and against faiss, on the same records.
 
 Run: python benchmarks/search.py PHOTOS [--pictures 100000] [--million [--bare] [--rivals 50000]]
-                                 [--plot docs/search_speed.svg] [--check]
+                                 [--plot search_speed.svg] [--check]
 PHOTOS is a folder of photos. Their records (photos-lite: 7 rows of 256 numbers, 402 shared numbers) are real; more
 pictures are made from them: each is a mix of two real ones, the second with a share of at most a half, and noise of a
 fifth of each column's deviation, once for the shared numbers as for each row. Queries are words of the model's

@@ -19,6 +19,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from datetime import datetime, timedelta
 from pathlib import Path
 
 import numpy as np
@@ -120,7 +121,7 @@ def of_index(times: Times, folder: Path, real: Records, size: int) -> None:
         for made, records in resampled(real, size):
             for start in range(0, len(made), 1000):
                 some = [
-                    replace(next(pictures), id=one.id, tags=one.tags, taken=f"{2005 + one.id % 20}-07-31T18:05:09")
+                    replace(next(pictures), id=one.id, tags=one.tags, taken=taken(one.id))
                     for one in made[start : start + 1000]
                 ]
                 with timed_sum(times, "index ready records", size), catalog.change([one.id for one in some]):
@@ -170,6 +171,12 @@ def timed_sum(times: Times, what: str, size: int) -> Iterator[None]:
     yield
     its = times.setdefault(what, {})
     its[size] = its.get(size, 0.0) + time.process_time() - began
+
+
+def taken(number: int) -> str:
+    """A time of twenty years, hardly ever the same."""
+    seconds = number * 7_919_003 % (20 * 365 * 86_400)
+    return (datetime(2005, 1, 1) + timedelta(seconds=seconds)).isoformat()
 
 
 def new_photo(path: Path, number: int) -> bytes:

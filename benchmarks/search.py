@@ -1,7 +1,7 @@
 """How quickly pictures are found: the embedded index against the plain product and against faiss, on the same records.
 
 Run: python benchmarks/search.py PHOTOS [--pictures 100000] [--million [--bare] [--rivals 50000]]
-                                 [--plot docs/search_speed.svg] [--check MORE_PHOTOS]
+                                 [--plot docs/search_speed.svg] [--check]
 PHOTOS is a folder of photos. Their records (photos-lite: 7 rows of 256 numbers, 402 shared numbers) are real; more
 pictures are made from them: each is a mix of two real ones, the second with a share of at most a half, and noise of a
 fifth of each column's deviation, once for the shared numbers as for each row. Queries are words of the model's
@@ -53,8 +53,9 @@ def main() -> None:
     parser.add_argument(
         "--bare", action="store_true", help="grow it without the engine: 5 GB, searched without filters"
     )
+    parser.add_argument("--again", type=Path, help="folder of files that --bare has made: ask them again")
     parser.add_argument("--most", type=int, default=1_000_000, help="pictures that it grows to")
-    parser.add_argument("--check", type=Path, help="other photos: is it harder to find candidates among real pictures?")
+    parser.add_argument("--check", action="store_true", help="are candidates harder to find among real pictures?")
     parser.add_argument("--records", type=Path, help="file (.npz) that keeps the real records between runs")
     parser.add_argument("--folder", type=Path, help="where the indexes are made, on a disk with 12 GB")
     parser.add_argument("--plot", type=Path, help="SVG file to draw the growth into")
@@ -68,8 +69,7 @@ def main() -> None:
         if arguments.pictures:
             side_by_side(real, queries, others, arguments.pictures, Path(folder), arguments.rounds)
         if arguments.check:
-            more = real_records(tagger, arguments.check, None)
-            check(Records.joined([real, more]), queries, Path(folder))
+            check(real, queries, Path(folder))
         if arguments.again:
             index = Bare(arguments.again, real.shape)
             say(what="again", **asked(index, queries, arguments.again))
@@ -136,6 +136,7 @@ class Bare(EdgeIndex):
     def __init__(self, folder: Path, shape: Shape) -> None:
         self.shape, self._kept = shape, KeptRecords(folder, shape, "half")
         self._ids = np.arange(1, self._kept.size + 1)
+        self._held = self._ids, np.flatnonzero(self._ids)
 
     @classmethod
     def create(cls, folder: Path, shape: Shape, storage: StorageName = "half") -> Bare:
@@ -381,7 +382,7 @@ def asked(index: EdgeIndex, queries: np.ndarray, folder: Path) -> dict[str, floa
 def check(real: Records, queries: np.ndarray, folder: Path) -> None:
     """Candidates among real pictures and among as many made of half of them: which is harder?
 
-    As there are few, the first 100 and a fiftieth as candidates stand for the first 2,000 and 20,000 of a million.
+    They are few, so a share of them is looked at that is larger than in a large index, for the first 100.
     """
     half = np.random.default_rng(1).permutation(len(real))[: len(real) // 2]
     made = Records.joined(chunk for _, chunk in resampled(Records(real.rows[half], real.shared[half]), len(real)))
@@ -391,11 +392,11 @@ def check(real: Records, queries: np.ndarray, folder: Path) -> None:
         wanted = [best_places(one) for one in largest_scores(records, queries)]
         stage, every = index._kept.first, np.arange(len(records))
         stage.make_outlines(queries)
-        for share in (50, 25):
+        for share in (25, 12, 6):
             count = len(records) // share
             some = stage.likely(queries, every, count)
             say(what="check", records=name, pictures=len(records), candidates=count, **recall(wanted, list(some)))
-        for share in (25, 10):
+        for share in (12, 6, 3):
             count = len(records) // share
             rough = stage._outline.scores(stage._asked(queries))
             found = [np.argpartition(one, -count)[-count:] for one in rough]

@@ -41,6 +41,7 @@ def test_an_export_tags_as_the_run_and_says_how_alike_it_is(
     card = (into / "README.md").read_text()
     assert card.count("## Export") == 1 and f"- precision: {precision}" in card
     size, before = (one.bundle.path / MODEL for one in (copy, own))
+    assert copy.bundle.former_digests == ((own.bundle.digest,) if precision == "fp32" else ())
     assert precision == "fp32" or size.stat().st_size < 0.8 * before.stat().st_size
 
 

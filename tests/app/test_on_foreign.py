@@ -135,6 +135,10 @@ def test_missing_and_changed_files_are_told(run: Path, there: dict[str, str], cl
     whole = command(*tag[:3], into, *tag[4:], "--labels", words, environment=alone)
     assert whole.returncode == 0, whole.stderr.decode()
     assert json.loads(whole.stdout)["tags"][0]["label"] == "a sailing boat"
+    index = ("index", PHOTO, "--into", tmp_path / "index", "--model", run, "--quiet")
+    assert command(*index, environment=there).returncode == 0
+    search = ("search", tmp_path / "index", "a sailing boat", "--model", into, "--format", "jsonl")
+    assert command(*search, environment=alone).returncode == 0  # the same numbers: the index is handed on with it
     damaged = into / "network/model/textual/model.onnx"
     damaged.write_bytes(damaged.read_bytes()[:-1])
     refused = command(*tag[:3], into, *tag[4:], environment=alone)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -46,3 +47,15 @@ def test_the_stamp_changes_with_the_file_and_each_sidecar(photo: Path) -> None:
         photo.with_name(name).write_bytes(b"changed")
         stamps.add(keywords_stamp(photo))
     assert len(stamps) == 4 and keywords_stamp(photo) in stamps
+
+
+def test_a_photo_without_sidecars_takes_few_looks_at_the_disk(photo: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    looks: list[object] = []
+    exists = os.path.lexists
+    monkeypatch.setattr(os.path, "lexists", lambda path: (looks.append(path), exists(path))[1])
+    keywords_stamp(photo)
+    own_keywords(photo)
+    assert 0 < len(looks) < 20  # a re-scan does it for every picture
+    photo.with_suffix(".xmp").write_text(DARKTABLE.replace("Familie", "Rex"))
+    photo.with_suffix(".png").write_bytes(b"")  # shares it
+    assert "Rex" not in own_keywords(photo)

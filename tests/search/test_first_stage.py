@@ -187,12 +187,16 @@ def test_outlines_say_which_small_vectors_are_worth_reading(tmp_path: Path, monk
     read.clear()
     assert {hit.id for hit in made.search(queries[:1], 10)[0]} == set(range(N + 1, N + 11)) and len(read[0]) < N / 10
     made.close()
-    (tmp_path / PICTURES / "outlines.bin").write_bytes(b"")  # lost: the small vectors are all read again
-    made = EdgeIndex(tmp_path, SHAPE, "float32")
-    read.clear()
-    assert {hit.id for hit in made.search(queries[:1], 10)[0]} == set(range(N + 1, N + 11)) and len(read) == 1
-    made.settle(vectors(3, 4))
-    made.close()
+    for name, data in (("bin", b""), ("safetensors", b""), ("safetensors", b"\x08" + bytes(7) + b"{}      ")):
+        (tmp_path / PICTURES / f"outlines.{name}").write_bytes(data)  # lost: the small vectors are all read again
+        made = EdgeIndex(tmp_path, SHAPE, "float32")
+        read.clear()
+        assert {hit.id for hit in made.search(queries[:1], 10)[0]} == set(range(N + 1, N + 11)) and read == [None]
+        made.settle(vectors(3, 4))
+        read.clear()
+        assert {hit.id for hit in made.search(queries[:1], 10)[0]} == set(range(N + 1, N + 11))
+        assert read[0] is not None and len(read[0]) < N / 10
+        made.close()
 
 
 def test_about_as_many_of_the_best_as_are_wanted_are_chosen() -> None:

@@ -16,6 +16,7 @@ from tagprism.bundle.bundle import CONFIG, MODEL, TEXT, VOCABULARY
 from tagprism.bundle.card import CARD
 from tagprism.bundle.foreign.find import layout_of
 from tagprism.bundle.foreign.layout import names_in
+from tagprism.bundle.hub_file import LARGE, continue_file
 from tagprism.errors import InputError, MachineError, NothingToDoError, TagprismError
 from tagprism.files import REFUSALS, cache_dir, digest_bytes, digest_file, write_json
 from tagprism.progress import Progress, silent
@@ -136,6 +137,9 @@ def _fetch(name: HubName, progress: Progress) -> Path:
         wanted = _wanted(sizes, name)
         megabytes = sum(sizes[file] for file in wanted) // _MB
         with progress(f"fetching {megabytes:,} MB", megabytes) as advance:
+            for file in wanted:
+                if sizes[file] >= LARGE and info.sha:
+                    continue_file(name.repository, info.sha, file, _in_megabytes(advance))
             found = huggingface_hub.snapshot_download(
                 name.repository,
                 revision=name.revision,
@@ -207,6 +211,18 @@ def _check(file: Path) -> None:
         raise MachineError("arrived damaged, and was deleted.", where=str(file), remedy="Run the same command again.")
 
 
+def _in_megabytes(advance: Callable[[int], None]) -> Callable[[int], None]:
+    """Tell `advance` of whole megabytes, given bytes."""
+    rest = 0
+
+    def told(count: int) -> None:
+        nonlocal rest
+        whole, rest = divmod(rest + count, _MB)
+        advance(whole)
+
+    return told
+
+
 def _bar(advance: Callable[[int], None]) -> type[Any]:
     """A bar for the hub's client, which shows nothing and tells `advance` of megabytes."""
     from tqdm import tqdm
@@ -215,14 +231,13 @@ def _bar(advance: Callable[[int], None]) -> type[Any]:
         def __init__(self, *args: Any, **options: Any) -> None:
             # Of the client's bars one counts bytes on disk, one those from the network, one files.
             self._counts = options.get("unit") == "B" and options.get("desc") != "Downloading bytes"
-            self._rest = 0
+            self._told = _in_megabytes(advance)
             options.pop("name", None)
             super().__init__(*args, **(options | {"disable": True}))
 
         def update(self, n: float | None = 1) -> None:
             if self._counts:
-                whole, self._rest = divmod(self._rest + int(n or 0), _MB)
-                advance(whole)
+                self._told(int(n or 0))
             super().update(n)
 
     return Bar
@@ -243,6 +258,12 @@ def _errors(name: HubName) -> Iterator[None]:
             where=str(name),
             remedy="Check the name; for a private one log in with `hf auth login`.",
         ) from error
+    except errors.HfHubHTTPError as error:
+        if getattr(error.response, "status_code", None) not in (401, 403):
+            raise _not_fetched(name, error) from error
+        what = "the hub does not let you have it: a token is wrong, or conditions are not accepted."
+        remedy = "Log in with `hf auth login`, and accept the conditions on its page where there are some."
+        raise InputError(what, where=str(name), remedy=remedy) from error
     except errors.HFValidationError as error:
         raise InputError(f"is not a name of the hub ({error}).", where=str(name)) from error
     except Exception as error:  # the hub's client passes on errors of three HTTP libraries and of its own
@@ -251,10 +272,14 @@ def _errors(name: HubName) -> Iterator[None]:
             raise MachineError(
                 f"cannot be kept ({os.strerror(error.errno)}).", where=str(name), remedy=remedy
             ) from error
-        reason = next(iter(str(error).splitlines()), "no reason given")
-        raise MachineError(
-            f"cannot be fetched ({type(error).__name__}: {reason}).",
-            where=str(name),
-            remedy=f"Where there is a network run `tagprism models fetch {name}`; what is in the hub's cache on this "
-            "machine then works without one.",
-        ) from error
+        raise _not_fetched(name, error) from error
+
+
+def _not_fetched(name: HubName, error: Exception) -> MachineError:
+    reason = next(iter(str(error).splitlines()), "no reason given")
+    return MachineError(
+        f"cannot be fetched ({type(error).__name__}: {reason}).",
+        where=str(name),
+        remedy=f"Where there is a network run `tagprism models fetch {name}`; what is in the hub's cache on this "
+        "machine then works without one.",
+    )

@@ -16,13 +16,14 @@ import numpy as np
 from jaxtyping import Float32
 
 from tagprism.bundle.agreement import Agreement, measure_agreement
-from tagprism.bundle.bundle import MODEL, TEXT, VOCABULARY, Bundle
+from tagprism.bundle.bundle import CONFIG, MODEL, TEXT, VOCABULARY, Bundle
 from tagprism.bundle.card import check_inside, read_model_card
 from tagprism.bundle.onnx_model import RecordNetwork
 from tagprism.bundle.record import Records
 from tagprism.bundle.referring import network_files, open_encoder
 from tagprism.bundle.write import Content, check_new, write_bundle
 from tagprism.errors import InputError, PictureError
+from tagprism.files import digest_file
 from tagprism.images.stream import process_pictures
 from tagprism.images.walk import find_pictures
 from tagprism.labels.encoders.encoder import read_card
@@ -118,7 +119,8 @@ def export_bundle(
             target = f"{TEXT}/{tagger.bundle.config.encoders[name]}"
             files[target], encoders[name] = _encoder(folder, precision, tagger, Path(scratch, name))
         note = {"from": tagger.bundle.digest, "against": against, **agreement.to_json(), "encoders": encoders}
-        write_bundle(into, files, _config(tagger, precision, note), _card(card, precision, note), replace=False)
+        config = _config(tagger, precision, note) | {"formerly": _formerly(bundle, network, vocabulary)}
+        write_bundle(into, files, config, _card(card, precision, note), replace=False)
     return Export(into, agreement, against, encoders, skipped)
 
 
@@ -294,6 +296,13 @@ def _config(tagger: Tagger, precision: Precision, note: Mapping[str, Any]) -> di
         "encoder_digests": cards | config.encoder_digests,
         "provenance": config.provenance | {"export": {**note, **made_with()}},
     }
+
+
+def _formerly(bundle: Bundle, network: Path, vocabulary: Path) -> tuple[str, ...]:
+    """Bundles whose indexes fit: this one and those of before where network and vocabulary are the same to the byte."""
+    its = bundle.config.digests
+    same = digest_file(network) == its[MODEL] and digest_file(vocabulary) == its[VOCABULARY]
+    return (*bundle.config.formerly, digest_file(bundle.path / CONFIG)) if same else ()
 
 
 def _card(card: str, precision: Precision, note: Mapping[str, Any]) -> str:

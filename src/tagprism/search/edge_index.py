@@ -83,6 +83,7 @@ class EdgeIndex:
         self._kept = KeptRecords(folder / PICTURES, shape, storage)
         self._ids = self._read_ids()  # (places,) id of the picture whose record is there, 0 for none; never changed
         self._place_of = {one: place for place, one in enumerate(self._ids.tolist()) if one}
+        self._held = self._ids, np.flatnonzero(self._ids)  # the places that hold a picture, of the newest ids asked for
         self._free = np.flatnonzero(self._ids == 0)
 
     @classmethod
@@ -236,7 +237,10 @@ class EdgeIndex:
         asked = None if where is None else self._places_with(where)
         ids = self._ids
         if asked is None:
-            return ids, np.flatnonzero(ids)
+            known, places = self._held
+            if known is not ids:
+                self._held = ids, (places := np.flatnonzero(ids))
+            return ids, places
         asked = asked[asked < len(ids)]  # later ones are of later pictures
         return ids, asked[ids[asked] > 0]
 
@@ -301,11 +305,12 @@ class EdgeIndex:
         check_scoring_vectors(scoring_vectors, self.shape.width)
         kept, count = self._measured(), len(self._place_of)
         changed = kept.get("changed", count) + self._unsettled
+        if len(scoring_vectors) and count >= first_stage.OUTLINED:
+            with self._writes:
+                self._kept.first.make_outlines(scoring_vectors)
         if changed >= _SETTLE * count:
             with self._writes:
                 self._tidy()
-                if len(scoring_vectors) and count >= first_stage.OUTLINED:
-                    self._kept.first.make_outlines(scoring_vectors)
             kept, changed = {}, 0
             if len(scoring_vectors) and candidates(100, count, by_radius=True) is not None:
                 exact, found = (self.search(scoring_vectors, 100, exact=one) for one in (True, False))

@@ -21,7 +21,7 @@ import onnxruntime
 from jaxtyping import Float32, Int8, Int32, Int64, UInt8
 
 from tagprism.bundle.record import Records, Shape
-from tagprism.search.outline import Outline, Projection, nearly_best, projection_of
+from tagprism.search.outline import Outline, Projection, nearly_best
 from tagprism.search.record_file import PlacedFile, powers_of_two
 
 _MATMUL = (
@@ -41,7 +41,7 @@ _PART = 1 << 14  # pictures multiplied at once
 MOST = 0.8  # share of all places from which on it is quicker to look at all than to pick
 _OUTLINES = "outlines.bin"  # beside the small vectors
 _FITTED = 20_000  # pictures that the components of outlines are found from
-_WORTH, _SHARE = 6, 40  # times the candidates are read after their outlines, or one in so many if that is more
+_WORTH, _SHARE = 4, 60  # times the candidates are read after their outlines, or one in so many if that is more
 
 
 FIRST_STAGE = 50_000
@@ -80,9 +80,7 @@ class FirstStage:
         self._lock = threading.Lock()
         self._known = np.empty((3, 0), np.float32)  # what `_tails` gives
         self._outlines = path.with_name(_OUTLINES)
-        self._outline: Outline | None = None
-        if projection_of(self._outlines).is_file():
-            self._outline = Outline(self._outlines, self._product)
+        self._outline = Outline.opened(self._outlines, shape.width + 1, self._product)
 
     @property
     def size(self) -> int:

@@ -13,6 +13,7 @@ from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Float32, Int8, Int32, Int64, UInt8
+from safetensors import SafetensorError
 from safetensors.numpy import load_file, save_file
 
 from tagprism.files import machine_errors, replaced_whole
@@ -23,7 +24,7 @@ _SPAN = 4  # deviations of a component that its whole numbers reach
 _ZERO, _LARGEST = 128, 127  # a kept byte is the whole number and 128
 _MOST = 63  # of a scoring vector's numbers; above 64 some processors' sums of two overflow
 _LEAST_ASKED = 0.25  # of the mean square over all numbers counts for each, as few scoring vectors say how much is asked
-_PART = 1 << 14  # pictures multiplied at once
+_PART = 1 << 16  # pictures multiplied at once
 _SAMPLE = 5  # every how many pictures the best score is looked at, to find how high the best are
 
 Product = Callable[[UInt8[np.ndarray, "n w"], Int8[np.ndarray, "w q"]], Int32[np.ndarray, "n q"]]
@@ -65,29 +66,44 @@ class Outline:
 
     Args:
         path: of the file, which `made` has made.
+        projection: by which it was made.
         product: of whole numbers.
 
     Raises:
         MachineError: a file cannot be read or written; by every method.
     """
 
-    def __init__(self, path: Path, product: Product) -> None:
-        with machine_errors(path):
-            self._projection = Projection(**load_file(projection_of(path)))
-        self._file, self._product = PlacedFile(path, self._projection.pictures.shape[1]), product
+    def __init__(self, path: Path, projection: Projection, product: Product) -> None:
+        self._projection, self._product = projection, product
+        self._file = PlacedFile(path, len(projection.offset))
+
+    @classmethod
+    def opened(cls, path: Path, width: int, product: Product) -> Outline | None:
+        """The outlines of small vectors of so many numbers; None where there are none, or what they were made by is
+        damaged: then they are made again."""
+        file = _projection_of(path)
+        try:
+            with machine_errors(path):
+                projection = Projection(**load_file(file)) if file.is_file() else None
+        except (SafetensorError, TypeError):
+            return None
+        k = 0 if projection is None else projection.offset.size
+        if projection is None or [one.shape for one in projection] != [(width, k), (k,), (width, k)]:
+            return None
+        return cls(path, projection, product)
 
     @classmethod
     def made(cls, path: Path, projection: Projection, small: Placed, product: Product) -> Outline:
         """Make the file anew; how it was made is written last, so that an interrupted attempt is none."""
         with machine_errors(path):
-            projection_of(path).unlink(missing_ok=True)
+            _projection_of(path).unlink(missing_ok=True)
             path.unlink(missing_ok=True)
         file = PlacedFile(path, projection.pictures.shape[1])
         for places, numbers in small:
             file.write(places, _whole_numbers(numbers, projection))
-        with machine_errors(path), replaced_whole(projection_of(path)) as beside:
+        with machine_errors(path), replaced_whole(_projection_of(path)) as beside:
             save_file({name: np.ascontiguousarray(one) for name, one in projection._asdict().items()}, beside)
-        return cls(path, product)
+        return cls(path, projection, product)
 
     @property
     def size(self) -> int:
@@ -109,7 +125,7 @@ class Outline:
         return found
 
 
-def projection_of(path: Path) -> Path:
+def _projection_of(path: Path) -> Path:
     """The file that says how outlines are made."""
     return path.with_suffix(".safetensors")
 

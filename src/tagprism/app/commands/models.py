@@ -23,6 +23,8 @@ Format = Annotated[Literal["table", "json"], typer.Option(help="What to print.")
 @app.command("list")
 def list_models(format: Format = "table") -> int:
     """Name models that work, with size, licence, languages, time of a picture and published accuracy."""
+    from rich.padding import Padding
+
     from tagprism.bundle.foreign.known import known_models
 
     models = known_models()
@@ -39,7 +41,11 @@ def list_models(format: Format = "table") -> int:
         if one.imagenet is not None:
             facts.append(f"ImageNet zero-shot {one.imagenet:g} %")
         console.data.print(one.name, style="bold", soft_wrap=True)
-        console.data.print(f"    {'; '.join([*facts, one.note] if one.note else facts)}", soft_wrap=True)
+        said = "; ".join([*facts, one.note] if one.note else facts)
+        if console.on_terminal():
+            console.data.print(Padding(said, (0, 0, 0, 4)))
+        else:
+            console.data.print(f"    {said}", soft_wrap=True)  # whole lines for grep
     return console.OK
 
 

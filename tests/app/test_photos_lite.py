@@ -49,7 +49,7 @@ def test_the_word_list_is_in_the_bundle_and_holds_no_offence(vocabulary: Vocabul
     assert [word for word in OFFENSIVE if vocabulary.find(word) is not None] == []
 
 
-def test_a_person_is_where_a_man_or_a_woman_is_and_a_page_of_text_gets_no_sure_tag(tmp_path: Path) -> None:
+def test_a_person_is_where_a_man_or_a_woman_is_and_a_page_of_text_or_galaxies_get_no_tag(tmp_path: Path) -> None:
     page = Image.new("RGB", (800, 1100), "white")
     for top in range(40, 1060, 30):
         ImageDraw.Draw(page).text((60, top), "What is written here is no photograph of anything. " * 2, fill="black")
@@ -59,8 +59,12 @@ def test_a_person_is_where_a_man_or_a_woman_is_and_a_page_of_text_gets_no_sure_t
     for row in tagger.tag(photos, ["person", "man", "woman", "child", "cup"], top_k=None):
         found = {tag.label: tag.probability for tag in row.tags}
         assert found["person"] >= max(found["man"], found["woman"], found["child"]), row.path
-    (row,) = tagger.tag(tmp_path / "page.png", top_k=None, min_probability=0.5)
-    assert row.error is None and row.tags == ()
+    galaxies, cat = ROOT / "tests/photos/hubble_deep_field.jpg", ROOT / "tests/photos/chelsea.jpg"
+    page_row, galaxies_row, cat_row = tagger.tag(
+        [tmp_path / "page.png", galaxies, cat], top_k=None, min_probability=0.5
+    )
+    assert page_row.error is None and page_row.tags == () and galaxies_row.tags == ()
+    assert "cat" in [tag.label for tag in cat_row.tags]
 
 
 @pytest.mark.slow

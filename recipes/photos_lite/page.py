@@ -73,7 +73,9 @@ if __name__ == "__main__":
             if photo.licence in LICENCES:
                 shutil.copy(photo.path, photos)
         subprocess.run([*COMMAND, "index", photos, "--into", index, "--quiet"], check=True)
-        subprocess.run([*COMMAND, "search", index.name, "a red bowl", "--all", "--out", gallery], cwd=folder, check=True)
+        subprocess.run(
+            [*COMMAND, "search", index.name, "a red bowl", "--all", "--out", gallery], cwd=folder, check=True
+        )
         serve = [*COMMAND, "serve", str(index), "--port", "0"]
         with subprocess.Popen(serve, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as server:
             assert server.stdout is not None

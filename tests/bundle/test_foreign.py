@@ -295,6 +295,15 @@ def normalised_by(folder: Path, *steps: dict[str, Any]) -> None:
     change(folder / "textual/tokenizer.json", normalizer={"type": "Sequence", "normalizers": steps})
 
 
+def split_by(folder: Path, *steps: dict[str, Any]) -> None:
+    change(folder / "textual/tokenizer.json", pre_tokenizer={"type": "Sequence", "pretokenizers": steps})
+
+
+def filled_up(folder: Path) -> None:
+    padding = {"strategy": {"Fixed": 3_000_000}, "direction": "Right", "pad_to_multiple_of": None}
+    change(folder / "textual/tokenizer.json", padding={**padding, "pad_id": 0, "pad_type_id": 0, "pad_token": "!"})
+
+
 def replaced(pattern: dict[str, str], content: str) -> dict[str, Any]:
     return {"type": "Replace", "pattern": pattern, "content": content}
 
@@ -337,6 +346,15 @@ HOSTILE: dict[str, tuple[Callable[[Path], object], str]] = {
     "another tokenizer": (other_tokenizer, "another tokenizer"),
     "no tokenizer at all": (lambda at: (at / "textual/tokenizer.json").write_text("{}"), "not a readable tokenizer"),
     "a text that swells": (lambda at: normalised_by(at, *[replaced({"String": "a"}, "a" * 1000)] * 3), "too long"),
+    "a text that swells between letters": (
+        lambda at: normalised_by(at, *[replaced({"Regex": ""}, "a")] * 14),
+        "too long",
+    ),
+    "bytes of bytes": (
+        lambda at: split_by(at, *[{"type": "ByteLevel", "add_prefix_space": False, "trim_offsets": True}] * 14),
+        "too long",
+    ),
+    "a text that is filled up": (filled_up, "too long"),
     "a tokenizer that fails": (lambda at: normalised_by(at, replaced({"Regex": ""}, "bb")), "cannot read a text"),
     "a template of many pieces": (many_pieces, "too long"),
     "words of zeros": (lambda at: no_weights(at / "textual/model.onnx"), "a vector of zeros"),

@@ -96,6 +96,17 @@ def test_a_part_that_is_too_long_is_begun_anew(server: type[_File], tmp_path: Pa
     assert (blobs / ETAG).read_bytes() == DATA
 
 
+def test_wrong_bytes_never_stand_under_the_name_of_the_right_ones(server: type[_File], tmp_path: Path) -> None:
+    blobs = tmp_path / "hub/models--owner--name/blobs"
+    blobs.mkdir(parents=True)
+    (blobs / f"{ETAG}.part").write_bytes(b"wrong" + DATA[5:1000])
+    with pytest.raises(OSError, match="wrong bytes"):
+        continue_file("owner/name", COMMIT, NAME, lambda _: None)
+    assert not list(blobs.iterdir())
+    continue_file("owner/name", COMMIT, NAME, lambda _: None)
+    assert (blobs / ETAG).read_bytes() == DATA
+
+
 def test_two_processes_do_not_write_one_part(server: type[_File], tmp_path: Path) -> None:
     with locked(cache_dir("fetching") / f"{ETAG}.lock"):
         continue_file("owner/name", COMMIT, NAME, lambda _: None)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -190,9 +191,12 @@ def test_outlines_say_which_small_vectors_are_worth_reading(tmp_path: Path, monk
     for name, data in (("bin", b""), ("safetensors", b""), ("safetensors", b"\x08" + bytes(7) + b"{}      ")):
         (tmp_path / PICTURES / f"outlines.{name}").write_bytes(data)  # lost: the small vectors are all read again
         made = EdgeIndex(tmp_path, SHAPE, "float32")
+        last = made.info().pictures + 1
+        made.add([replace(pictures[0], id=N + 100 + last, path=f"/{last}.jpg")], records[:1])  # hides no loss
         read.clear()
         assert {hit.id for hit in made.search(queries[:1], 10)[0]} == set(range(N + 1, N + 11)) and read == [None]
         made.settle(vectors(3, 4))
+        assert made.info().recall == measured_recall(*(made.search(vectors(3, 4), 100, exact=one) for one in (1, 0)))
         read.clear()
         assert {hit.id for hit in made.search(queries[:1], 10)[0]} == set(range(N + 1, N + 11))
         assert read[0] is not None and len(read[0]) < N / 10
@@ -205,6 +209,14 @@ def test_about_as_many_of_the_best_as_are_wanted_are_chosen() -> None:
         chosen = nearly_best(scores, count)
         assert count / 2 < len(chosen) < 2 * count and scores[chosen].min() > np.delete(scores, chosen).max()
     assert len(nearly_best(np.zeros(5000, np.int32), 100)) == 100
+    scores[::5] += 10_000  # five cameras in turn, of which one sees what is asked for
+    chosen = nearly_best(scores, 1000)
+    assert len(chosen) == 1000 and scores[chosen].min() >= np.delete(scores, chosen).max()
+
+
+def test_outlines_of_large_numbers_are_finite() -> None:
+    numbers, asked = np.full((2, 30, 5), 1e18, np.float32) * vectors(1, 60, 5).reshape(2, 30, 5)
+    assert all(np.isfinite(one).all() for one in outline.Projection.fitted(numbers, asked))
 
 
 def test_few_changes_are_not_measured_again(index: EdgeIndex, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from tagprism.files import cache_dir, locked
+from tagprism.files import cache_dir, digest_file, locked
 
 LARGE = 20_000_000
 """Bytes from which a half is worth keeping: they come ten million at a time."""
@@ -28,7 +28,7 @@ def continue_file(repository: str, commit: str, name: str, told: Callable[[int],
         told: of the bytes that are there and that come.
 
     Raises:
-        Exception: as the hub's client, or an `OSError`.
+        Exception: as the hub's client, or an `OSError`, also where the bytes that came are not the file's.
     """
     import huggingface_hub
     from huggingface_hub import constants, file_download
@@ -57,6 +57,9 @@ def continue_file(repository: str, commit: str, name: str, told: Callable[[int],
                 file.truncate()
             told(file.tell())
             file_download.http_get(its.location, file, resume_size=file.tell(), headers=headers, expected_size=its.size)
+        if digest_file(part) != blob.name:
+            part.unlink()
+            raise OSError(f"{name} came with wrong bytes.")
         part.replace(blob)
 
 

@@ -307,7 +307,8 @@ class EdgeIndex:
         changed = kept.get("changed", count) + self._unsettled
         if len(scoring_vectors) and count >= first_stage.OUTLINED:
             with self._writes:
-                self._kept.first.make_outlines(scoring_vectors)
+                made = self._kept.first.make_outlines(scoring_vectors)
+            changed = count if made else changed  # searches find other candidates from now on
         if changed >= _SETTLE * count:
             with self._writes:
                 self._tidy()

@@ -80,7 +80,9 @@ class FirstStage:
         self._lock = threading.Lock()
         self._known = np.empty((3, 0), np.float32)  # what `_tails` gives
         self._outlines = path.with_name(_OUTLINES)
-        self._outline = Outline.opened(self._outlines, shape.width + 1, self._product)
+        outline = Outline.opened(self._outlines, shape.width + 1, self._product)
+        # One that is too short was lost or damaged; what is written to it later would hide that.
+        self._outline = outline if outline is None or outline.size >= self.size else None
 
     @property
     def size(self) -> int:
@@ -112,16 +114,18 @@ class FirstStage:
             self._outline.write(places, self._numbers(items))
         return items
 
-    def make_outlines(self, scoring_vectors: Float32[np.ndarray, "q Q"]) -> None:
-        """Keep outlines from now on, fitted to the small vectors that are there and to scoring vectors."""
-        if self._outline is None or self._outline.size < self.size:
-            self._outline = None
-            items = self._file.items
-            some = self._numbers(items[:: max(1, len(items) // _FITTED)])
-            parts = (np.arange(at, min(at + _PART, len(items))) for at in range(0, len(items), _PART))
-            small = ((places, self._numbers(items[places])) for places in parts)
-            projection = Projection.fitted(some, self._asked(scoring_vectors))
-            self._outline = Outline.made(self._outlines, projection, small, self._product)
+    def make_outlines(self, scoring_vectors: Float32[np.ndarray, "q Q"]) -> bool:
+        """Keep outlines from now on, fitted to the small vectors that are there and to scoring vectors; false where
+        they are there already."""
+        if self._outline is not None:
+            return False
+        items = self._file.items
+        some = self._numbers(items[:: max(1, len(items) // _FITTED)])
+        projection = Projection.fitted(some, self._asked(scoring_vectors))
+        parts = (np.arange(at, min(at + _PART, len(items))) for at in range(0, len(items), _PART))
+        small = ((places, self._numbers(items[places])) for places in parts)
+        self._outline = Outline.made(self._outlines, projection, small, self._product)
+        return True
 
     def likely(
         self, scoring_vectors: Float32[np.ndarray, "q Q"], places: Int64[np.ndarray, " n"], count: int

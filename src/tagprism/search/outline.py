@@ -49,9 +49,9 @@ class Projection(NamedTuple):
     @classmethod
     def fitted(cls, numbers: Float32[np.ndarray, "n W"], asked: Float32[np.ndarray, "q W"]) -> Projection:
         """The principal components of some small vectors, weighed by what some scoring vectors ask."""
-        squares = np.square(asked).mean(axis=0)
+        squares = np.square(asked, dtype=np.float64).mean(axis=0)  # in float32 large numbers would overflow
         weights = np.sqrt(squares + _LEAST_ASKED * squares.mean() + 1e-12)
-        centre = numbers.mean(axis=0)
+        centre = numbers.mean(axis=0, dtype=np.float64)
         weighed = (numbers - centre) * weights
         variances, components = np.linalg.eigh(weighed.T @ weighed / len(weighed))
         variances, components = variances[::-1][:_COMPONENTS], components[:, ::-1][:, :_COMPONENTS]
@@ -137,10 +137,10 @@ def _whole_numbers(numbers: Float32[np.ndarray, "n W"], projection: Projection) 
 
 
 def nearly_best(scores: Int32[np.ndarray, " n"], count: int) -> Int64[np.ndarray, " m"]:
-    """Rising places of about so many of the best, by a bar that some of the scores set; quicker than the very best."""
+    """Rising places of half to twice so many of the best, by a bar that some of the scores set: quicker than exact."""
     some = scores[::_SAMPLE]
     last = len(some) - max(1, count // _SAMPLE)
     chosen = np.flatnonzero(scores >= np.partition(some, last)[last])
-    if len(chosen) > 2 * count:  # many are equal
+    if not count / 2 <= len(chosen) <= 2 * count:  # many are equal, or the best lie between those looked at
         return np.sort(np.argpartition(scores, -count)[-count:])
     return chosen

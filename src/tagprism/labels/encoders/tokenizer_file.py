@@ -20,6 +20,7 @@ _LONGEST = 10_000  # times that a text may grow by normalisation
 _PIECES = 64  # that a template may put together
 _GROWTH = {"NFD": 4, "NFC": 3, "Lowercase": 3, "BertNormalizer": 12, "ByteLevel": 4}
 _GROWTH |= dict.fromkeys(("Strip", "StripAccents", "Nmt"), 1)
+_PADDING = 1024  # tokens that a short text may be filled up to
 _UNICODE = 18  # the most that any normalisation of Unicode makes of a character
 _AGAIN = "Copy the model again, or use another one."
 
@@ -34,11 +35,13 @@ def open_tokenizer(file: Path) -> Any:
 
     try:
         tokenizer = Tokenizer.from_file(str(file))
-        longer = _growth(_settings(tokenizer.normalizer))
+        longer = _growth(_settings(tokenizer.normalizer)) * _split(_settings(tokenizer.pre_tokenizer))
+        padding = tokenizer.padding or {}
+        filled = max(padding.get("length") or 0, padding.get("pad_to_multiple_of") or 0)
         pieces = _pieces(_settings(tokenizer.post_processor))
     except Exception as error:  # the tokenizers package raises bare Exception
         raise InputError(f"is not a readable tokenizer ({error}).", where=str(file), remedy=_AGAIN) from error
-    if longer > _LONGEST or pieces > _PIECES:
+    if longer > _LONGEST or pieces > _PIECES or filled > _PADDING:
         raise InputError("would make a short text too long to be read.", where=str(file), remedy=_AGAIN)
     return tokenizer
 
@@ -70,12 +73,19 @@ def _growth(part: dict[str, Any]) -> int:
     if kind == "Sequence":
         return math.prod(map(_growth, part["normalizers"]))
     if kind == "Replace":
-        return max(1, len(part["content"]))
+        return 1 + len(part["content"])  # a pattern may match between letters
     if kind == "Prepend":
         return 1 + len(part["prepend"])
     if kind == "Precompiled":
         return _longest_replacement(part["precompiled_charsmap"])
     return _GROWTH.get(kind, _UNICODE)
+
+
+def _split(part: dict[str, Any]) -> int:
+    """How many times longer a pre-tokenizer makes a text at most: bytes may be written as two."""
+    if part.get("type") == "Sequence":
+        return math.prod(map(_split, part["pretokenizers"]))
+    return 2 if part.get("type") == "ByteLevel" else 1
 
 
 def _longest_replacement(charsmap: str) -> int:

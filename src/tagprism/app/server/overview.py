@@ -23,13 +23,7 @@ from tagprism.search.catalog import not_read
 from tagprism.search.collection import Collection, catalog_file
 from tagprism.search.contract import Index, folded, moment, moments
 from tagprism.search.match import log_match
-from tagprism.search.query import (
-    InPath,
-    Leaf,
-    Query,
-    Taken,
-    leaves,
-)
+from tagprism.search.query import InPath, Leaf, Query, Taken, leaves
 
 _QUICK = 0.2  # seconds: an overview that takes no longer is made anew whenever the index has changed
 _RARELY = 30.0  # seconds between two overviews of a larger index

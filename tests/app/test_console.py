@@ -63,3 +63,15 @@ def test_names_of_files_in_a_message_cannot_command_the_terminal(capsys: pytest.
     written = capsys.readouterr().err
     assert "\\x1b]52;c;x\\x07.png" in written and "\\x9b31m" in written
     assert "Line one.\nLine two." in written and written.replace("\n", "").isprintable()
+
+
+def test_a_log_hears_of_long_work_before_its_end(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(console, "_SAY_EVERY", 0.0)
+    for quiet in (False, True):
+        with console.progress(quiet)("reading words", 2000) as advance:
+            advance(1500)
+            said = capsys.readouterr().err
+        assert ("reading words: 1,500 of 2,000" in said) == (not quiet)
+        capsys.readouterr()

@@ -76,7 +76,9 @@ def test_another_model_is_exit_code_5(cli: Cli, world: World, photos: Path, tmp_
     where = tmp_path / "photos.index"
     assert cli("index", photos, "--into", where, "-m", world.run, "--quiet").code == 0
     other = cli("index", photos, "--into", where, "-m", "photos-lite")
-    other.refused(f"another model ({world.run}, digest", "--rebuild", code=5)  # not the one that was offered
+    other.refused(
+        f"another model ({world.run}, digest", f"--into {where} --rebuild --model photos-lite", code=5
+    )  # not the one that was offered
     cli("index", photos, "--into", where, "--storage", "float32").refused("half, not float32", "--rebuild")
     assert len(held(where)) == 6
     (where / MARKS).touch()  # what people added or rejected is not the index's to remove

@@ -269,6 +269,7 @@ def test_a_bundle_without_text_names_the_nearest_known_words(cli: Cli, world: Wo
 
 def test_probabilities_need_a_calibrated_bundle(cli: Cli, world: World) -> None:
     cli("tag", world.data, "-m", world.run, "--min-probability", 0.5).refused("not calibrated", "--top-k")
+    assert "its scores rank" in cli("tag", world.pictures()[0], "-m", world.run).err
 
 
 def test_a_folder_without_pictures_is_nothing_to_do(cli: Cli, world: World, tmp_path: Path) -> None:

@@ -93,7 +93,11 @@ def test_what_cannot_be_done_is_said(made: tuple[Path, Path], cli: Cli, tmp_path
         done = cli("index", *options, "--into", where)
         assert done.code == 2 and "stands alone" in done.err
     cli("index", "--into", "qdrant+http://localhost/x", "--export", tmp_path / "x").refused("snapshots")
-    cli("index", "--into", tmp_path / "new", "--import", file, "-m", "photos-lite").refused("another model", code=5)
+    done = cli("index", "--into", tmp_path / "new", "--import", file, "-m", "photos-lite")
+    done.refused("another model", code=5)
+    assert (
+        "(photos-lite, digest" not in done.err and "--rebuild" not in done.err
+    )  # it names its own, and is not renewed
     assert not (tmp_path / "new" / "index.json").exists() and not (tmp_path / "x.zip").exists()
 
 

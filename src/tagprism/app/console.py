@@ -18,6 +18,7 @@ import traceback
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from time import monotonic
 from typing import Any
 
 import typer
@@ -32,6 +33,7 @@ from tagprism.files import REFUSALS
 from tagprism.progress import Advance
 from tagprism.progress import Progress as ProgressProtocol
 
+_SAY_EVERY = 30.0  # seconds
 OK, BUG, UNUSABLE, SKIPPED, REFUSED, INTERRUPTED = 0, 1, 2, 4, 6, 130
 # typer brings click under its own roof in some versions; this is the base of all that a command line can get wrong.
 _ClickException: type[typer.BadParameter] = next(
@@ -75,8 +77,16 @@ def progress(quiet: bool) -> ProgressProtocol:
         )
         # On a terminal rows and bars share the screen, and rich keeps them apart; rows for a file never go through it.
         with Progress(*columns, console=talk, redirect_stdout=sys.stdout.isatty(), disable=quiet) as shown:
-            task = shown.add_task(what, total=total)
-            yield lambda count: shown.advance(task, count)
+            task, said = shown.add_task(what, total=total), monotonic()
+
+            def advance(count: int) -> None:
+                nonlocal said
+                shown.advance(task, count)
+                if not talk.is_terminal and monotonic() - said > _SAY_EVERY:  # a log has no bars before the end
+                    said = monotonic()
+                    say(f"{what}: {shown.tasks[0].completed:,.0f} of {total:,}", quiet=quiet)
+
+            yield advance
 
     return bars
 

@@ -190,9 +190,10 @@ def import_index(file: Path, where: str, *, model: str | None = None, progress: 
     with _damage(file), machine_errors(file), zipfile.ZipFile(file) as archive:
         reader = _Reader(archive)
         settings = reader.inside.settings
+        made_by = settings.model, settings.digest
         if model is not None:
             settings = settings.model_copy(update={"model": lasting_name(model)})
-        tagger = fitting_tagger(str(file), settings.model, (settings.model, settings.digest))
+        tagger = fitting_tagger(str(file), settings.model, made_by, renewable=False)
         if tagger.bundle.shape != settings.shape:
             raise ValueError("its records are not of the model's shape")
         if exists(where):

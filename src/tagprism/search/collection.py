@@ -246,13 +246,14 @@ def open_index(path: str | os.PathLike[str], model: str | None = None) -> Collec
     return collection if model is None else collection.with_model(model)
 
 
-def fitting_tagger(where: str, model: str, made_by: tuple[str, str]) -> Tagger:
+def fitting_tagger(where: str, model: str, made_by: tuple[str, str], *, renewable: bool = True) -> Tagger:
     """The model of an index.
 
     Args:
         where: the index.
         model: name of its model now.
         made_by: name and digest of the model that made it.
+        renewable: whether it can be made anew where it is; an exported one cannot.
 
     Raises:
         IndexMismatchError: what stands under its name is another model.
@@ -267,12 +268,13 @@ def fitting_tagger(where: str, model: str, made_by: tuple[str, str]) -> Tagger:
             remedy=f"Leave --views away, or say {own}, or index anew with `tagprism index --rebuild`.",
         )
     if digest not in (tagger.bundle.digest, *tagger.bundle.former_digests):
+        renew = f", or renew the index with `tagprism index --into {where} --rebuild --model {model}`"
+        renew += ": marks, own words and what was left out stay"
         raise IndexMismatchError(
             f"was made with another model ({name}, digest {digest[:12]}) than "
             f"{tagger.bundle.path} (digest {tagger.bundle.digest[:12]}).",
             where=where,
-            remedy="Name the model it was made with (--model), or renew the index with "
-            f"`tagprism index --into {where} --rebuild`: marks, own words and what was left out stay.",
+            remedy=f"Name the model it was made with (--model){renew if renewable else ''}.",
         )
     return tagger
 

@@ -17,12 +17,16 @@ if TYPE_CHECKING:
 
 app = typer.Typer(help="Public CLIP and SigLIP models: list, fetch, info, calibrate, remove.", no_args_is_help=True)
 Name = Annotated[str, typer.Argument(help="hf-hub:owner/name[@revision][#form], or a folder.")]
+_NO_SKILL = (
+    "These probabilities say no more than how common each word is. Fit them to more photos, or take them away with "
+    "`tagprism models calibrate MODEL --remove`."
+)
 Format = Annotated[Literal["table", "json"], typer.Option(help="What to print.")]
 
 
 @app.command("list")
 def list_models(format: Format = "table") -> int:
-    """Name models that work, with size, licence, languages, time of a picture and published accuracy."""
+    """Name models of a layout that is read, with size, licence, languages, time of a picture and published accuracy."""
     from rich.padding import Padding
 
     from tagprism.bundle.foreign.known import known_models
@@ -146,6 +150,8 @@ def calibrate(
     fitted = fit_calibration(tagger, table, chosen, pictures=pictures or PICTURES, progress=console.progress(quiet))
     file = write_own(fitted.calibration, fitted.note, bundle, out)
     console.data.print(reliability_table({"held-out": fitted.held}))
+    if not fitted.held.skill > 0:
+        console.say(_NO_SKILL, quiet=quiet)
     said = "Kept as" if out is None else "Written, and not in use before `tagprism models calibrate MODEL --from FILE`:"
     console.say(f"{said} {file}", quiet=quiet)
     return console.report_skipped([(key, error.message) for key, error in fitted.skipped])

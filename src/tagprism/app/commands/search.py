@@ -34,7 +34,8 @@ def search(
     like: Annotated[str | None, typer.Option(help="A picture to find others like, alone or with a query.")] = None,
     album: Annotated[Path | None, typer.Option(help="An album: search again for what it was saved for.")] = None,
     limit: Annotated[
-        int | None, typer.Option("--limit", "-n", min=1, help="Pictures at most. \\[default: 20; no limit: duplicates]")
+        int | None,
+        typer.Option("--limit", "--top-k", "-n", min=1, help="Pictures at most. \\[default: 20; no limit: duplicates]"),
     ] = None,
     everything: Annotated[bool, typer.Option("--all", help="Also pictures that are not likely, after a line.")] = False,
     format: Annotated[

@@ -33,6 +33,9 @@ _NO_PROBABILITIES = (
     "above the mean of 1,000 common words in the same picture. `tagprism models calibrate` fits probabilities to "
     "photos with labels."
 )
+_ONLY_RANK = (
+    "This model is not calibrated, so it gives no probabilities: its scores rank, and say nothing of how sure it is."
+)
 Format = Literal["table", "jsonl", "csv", "parquet", "coco", "fiftyone", "label-studio"]
 
 
@@ -107,6 +110,8 @@ def tag(
         console.say(f"Probabilities are of your own calibration: {tagger.own_calibration}", quiet=quiet)
     if tagger.cut is not None:
         console.say(_NO_PROBABILITIES, quiet=quiet)
+    elif not tagger.calibrated:
+        console.say(_ONLY_RANK, quiet=quiet)
     if min_score is not None:
         console.say(f"Shown are at most {top_k} tags a picture, with a score of {min_score:g} or more.", quiet=quiet)
     if ray is not None and explain is not None:

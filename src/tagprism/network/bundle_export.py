@@ -135,7 +135,7 @@ def _check_precision(bundle: Bundle, precision: Precision) -> None:
         raise InputError(
             f"is stored as {bundle.config.precision}; {precision} cannot be made of it.",
             where=str(bundle.path),
-            remedy="Export from the fp32 bundle or the RUN.",
+            remedy=f"Give --precision {bundle.config.precision}, or export from the fp32 bundle or the RUN.",
         )
     if bundle.config.foreign is not None and precision != "fp32":
         raise InputError(

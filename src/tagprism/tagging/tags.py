@@ -118,7 +118,7 @@ def known_labels(
     what = f"{len(unknown):,} of the words {are} unknown to this model: {', '.join(named)}{more}."
     if not known:
         tagger.embed(sorted(unknown)[:_NAMED])  # its error says what would help
-        raise InputError(what, where="labels", remedy="Use other words.")
+        raise InputError(what, where="--labels", remedy="Use other words.")
     remark(f"{what} The others are used.")
     return known
 

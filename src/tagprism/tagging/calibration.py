@@ -23,6 +23,7 @@ from tagprism.labels.vocabulary import Role, Vocabulary
 
 KIND, VERSION = "calibration", 3  # version 1 kept the background with the shared numbers in every row; 2 had no words
 _CHUNK = 2048  # labels whose scores over the background are held at once
+_ABOVE = 1 + 1e-6  # a `person` comes before the `man` who is one, whatever rounding does
 _LEAST_DEVIATION = 1e-3  # a label that scores alike everywhere says nothing; nothing is divided by zero
 FEATURES = ("deviations above the label's mean", "score", "best score of a trained label in the picture")
 
@@ -230,7 +231,7 @@ class LabelCalibration:
         for columns, queries, its_kinds in self.kinds:
             its_scores, _ = score_records(records, queries, best_rows=self.best_rows)
             of_kinds = its_kinds.probabilities(records, its_scores).max(axis=1)
-            found[:, columns] = np.maximum(found[:, columns], of_kinds[:, None])
+            found[:, columns] = np.maximum(found[:, columns], np.minimum(_ABOVE * of_kinds, 1.0)[:, None])
         return found if self.words is None else found * self.words.familiarity(records)[:, None]
 
 

@@ -261,20 +261,20 @@ def fitting_tagger(where: str, model: str, made_by: tuple[str, str], *, renewabl
     """
     tagger, (name, digest) = load(model), made_by
     own, asked = split_views(name)[1] or 1, tagger.bundle.views
+    renew = f"renew the index with `tagprism index --into {where} --rebuild"
+    stay = "marks, own words and what was left out stay"
     if own != asked:
+        remedy = f"Leave --views away, or say {own}" + (f", or {renew} --views {asked}`: {stay}" * renewable)
         raise IndexMismatchError(
-            f"was made with {own} view(s) of each picture, not {asked}.",
-            where=where,
-            remedy=f"Leave --views away, or say {own}, or index anew with `tagprism index --rebuild`.",
+            f"was made with {own} view(s) of each picture, not {asked}.", where=where, remedy=f"{remedy}."
         )
     if digest not in (tagger.bundle.digest, *tagger.bundle.former_digests):
-        renew = f", or renew the index with `tagprism index --into {where} --rebuild --model {model}`"
-        renew += ": marks, own words and what was left out stay"
+        remedy = "Name the model it was made with (--model)" + (f", or {renew} --model {model}`: {stay}" * renewable)
         raise IndexMismatchError(
             f"was made with another model ({name}, digest {digest[:12]}) than "
             f"{tagger.bundle.path} (digest {tagger.bundle.digest[:12]}).",
             where=where,
-            remedy=f"Name the model it was made with (--model){renew if renewable else ''}.",
+            remedy=f"{remedy}.",
         )
     return tagger
 

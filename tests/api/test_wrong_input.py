@@ -12,7 +12,7 @@ import pytest
 import tagprism
 from tagprism import ImageTable, LabelSpace, Split, Tagger, Vocabulary
 from tagprism.errors import InputError
-from tagprism.labels.label_space import SpacePart
+from tagprism.labels.space_part import SpacePart
 
 PHOTOS = Path(__file__).parents[1] / "photos"
 CAT = str(PHOTOS / "chelsea.jpg")

@@ -107,7 +107,6 @@ def test_a_plural_on_the_other_side(cli: Cli, world: World, data: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (("--data", "tagged:{data}"), ("no split of its own", "--split FILE#0")),
         (("--data", "tagged:{data}", "--split", "{data}/splits.json#2"), ("holds 2 splits",)),
         (("--data", "tagged:{data}", "--split", "{data}/split.json#1"), ("one split, not a list",)),
         (("--data", "tagged:{data}", "--split", "{data}/nothing.json"), ("nothing.json", "cannot be read")),
@@ -124,6 +123,11 @@ def test_names_of_data_and_split(
     named = [argument.format(data=data) for argument in arguments]
     cli("train", world.recipe, *named, "--out", data.with_name("run")).refused(*words)
     cli("evaluate", world.run, *named).refused(*words)
+
+
+def test_a_data_set_without_a_split(cli: Cli, world: World, data: Path) -> None:
+    done = cli("train", world.recipe, "--data", f"tagged:{data}", "--out", data.with_name("run"))
+    done.refused("no split of its own", "--split FILE#0")
 
 
 @pytest.mark.parametrize(

@@ -129,5 +129,6 @@ def test_a_run_without_calibration_says_why(
     settings: tuple[str, ...], reason: str, cli: Cli, world: World, tmp_path: Path
 ) -> None:
     changed = sets("calibration.folds=2", "training.epochs=1", *settings)
-    assert cli(*world.train_arguments(tmp_path / "run"), *changed, "--quiet").code == 0
+    done = cli(*world.train_arguments(tmp_path / "run"), *changed)
+    assert done.code == 0 and "no probabilities were fitted" in done.err and reason in done.err
     assert reason in Bundle(tmp_path / "run").config.provenance["no_calibration"]

@@ -21,7 +21,7 @@ from pydantic_core import PydanticUndefined
 
 from tagprism.app.cli import app
 from tagprism.evaluation.published import Entry, published
-from tagprism.labels.label_space import SpacePart
+from tagprism.labels.space_part import SpacePart
 from tagprism.training.recipe import Recipe
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -46,6 +46,15 @@ def test_a_bundle_alone_is_enough(cli: Cli, world: World, tmp_path: Path) -> Non
     cli("evaluate", tmp_path / "moved", *world.on(0), "--engine", "torch").refused("needs a RUN")
 
 
+def test_a_run_knows_the_split_that_it_was_trained_with(cli: Cli, world: World) -> None:
+    data = world.on(0)[:2]
+    own, named = (cli("evaluate", world.run, *on, "--format", "json") for on in (data, world.on(0)))
+    assert own.code == 0 and f"split: that of the run, {world.run}" in own.err
+    for task in ("zsl", "gzsl"):
+        assert json.loads(own.out)[task] == json.loads(named.out)[task]
+    cli("evaluate", "photos-lite", *data).refused("no split of its own")
+
+
 def test_limit_takes_the_first_test_pictures(cli: Cli, world: World) -> None:
     done = cli("evaluate", world.run, *world.on(0), "--format", "json", "--limit", 7)
     assert json.loads(done.out)["gzsl"]["all"]["images"] == 7

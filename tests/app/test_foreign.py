@@ -62,6 +62,13 @@ def test_tag_says_what_its_scores_are(clip: Path, cache: dict[str, str], tmp_pat
     assert refused.returncode == 2 and b"no probabilities" in refused.stderr
 
 
+def test_explain_without_views_is_refused_before_more_is_loaded(clip: Path, tmp_path: Path) -> None:
+    arguments = ("--model", clip, "--labels", "none.txt", "--explain", tmp_path / "why")
+    done = command("tag", PHOTOS[0], *arguments, environment={"TAGPRISM_CACHE": str(tmp_path)})
+    assert done.returncode == 2 and b"--views 5" in done.stderr and b"none.txt" not in done.stderr
+    assert list(tmp_path.iterdir()) == []  # no words were embedded
+
+
 def test_index_search_and_serve(
     clip: Path, cache: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -237,7 +244,11 @@ def test_a_model_of_the_hub(hub: tuple[dict[str, str], type[_Hub]], clip: Path, 
     told = json.loads(command("models", "info", name, "--format", "json", environment=gone).stdout)
     assert (told["revision"], told["foreign"], told["dimension"]) == (COMMIT, "immich", 24)
     assert command("models", "remove", name, environment=gone).returncode == 0
-    assert command("models", "remove", name, environment=gone).returncode == 3
+    again = command("models", "remove", name, environment=gone)
+    assert again.returncode == 3 and b"never fetched, or is removed already" in again.stderr
+    for own in (str(clip), "photos-lite", "clip"):
+        refused = command("models", "remove", own, environment=gone)
+        assert refused.returncode == 2 and b"was not fetched from a hub" in refused.stderr
     assert command(*arguments, name, environment=gone).returncode == 6
 
 

@@ -103,6 +103,7 @@ def test_what_cannot_be_done_is_said(cli: Cli, world: World, photos: Path, tmp_p
     empty = tmp_path / "empty"
     empty.mkdir()
     cli("index", empty, "--into", where, "-m", world.run).refused("there are no pictures", code=3)
+    assert not where.exists()
     assert cli("index", photos, "--into", where, "--quiet").code == 0
     (where / "index.json").write_text("{}")
     cli("index", photos, "--into", where).refused("index.json", "is damaged")

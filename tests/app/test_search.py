@@ -183,6 +183,7 @@ def test_what_cannot_be_used_is_refused(cli: Cli, index: Path, tmp_path: Path) -
 
 
 def test_another_model_is_exit_code_5(cli: Cli, index: Path) -> None:
+    cli("search", index, "red", "--model", "nosuch").refused("no model `nosuch`", "packaged: photos-lite", "hf-hub:")
     done = cli("search", index, "red", "--model", "photos-lite")
     assert done.code == 5 and "another model" in done.err and done.out == ""
 

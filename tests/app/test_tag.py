@@ -276,6 +276,13 @@ def test_a_folder_without_pictures_is_nothing_to_do(cli: Cli, world: World, tmp_
     cli("tag", tmp_path, "-m", world.run).refused("there are no pictures", str(tmp_path), code=3)
 
 
+def test_a_path_that_is_not_there_is_refused_unless_others_are(cli: Cli, world: World, tmp_path: Path) -> None:
+    gone = tmp_path / "gone.png"
+    cli("tag", gone, tmp_path / "*.jpg", "-m", world.run).refused(f"{gone}, {tmp_path}/*.jpg: is not there.")
+    done = cli("tag", gone, world.pictures()[0], "-m", world.run, "--format", "jsonl")
+    assert done.code == 4 and [row.get("error", {}).get("code") for row in rows(done.out)] == ["missing", None]  # type: ignore[attr-defined]
+
+
 def test_the_cap_on_pixels_is_an_option(cli: Cli, world: World) -> None:
     done = cli("tag", world.pictures()[0], "-m", world.run, "--max-pixels", 96 * 72 - 1, "--format", "jsonl")
     assert done.code == 4

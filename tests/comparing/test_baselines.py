@@ -15,7 +15,8 @@ from tagprism.comparing.baselines import conse, ridge
 from tagprism.comparing.methods import authors_recipe, single_vector_recipe
 from tagprism.errors import InputError
 from tagprism.labels.encoders.encoder import load_encoder
-from tagprism.labels.label_space import LabelSpace, SpacePart
+from tagprism.labels.label_space import LabelSpace
+from tagprism.labels.space_part import SpacePart
 from tagprism.network.backbones import Backbone
 from tagprism.network.encoder_sources import encoder_folder
 from tagprism.training.recipe import load_recipe

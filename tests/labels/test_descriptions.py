@@ -12,7 +12,8 @@ import pytest
 from tagprism.errors import InputError
 from tagprism.labels.descriptions import read_descriptions
 from tagprism.labels.encoders.word_table import WordTable
-from tagprism.labels.label_space import LabelSpace, SpacePart
+from tagprism.labels.label_space import LabelSpace
+from tagprism.labels.space_part import SpacePart
 from tests.labels.test_label_space import FakeSentences, MakeTable, unit
 
 SENTENCES = {

@@ -13,7 +13,8 @@ from pydantic import ValidationError
 
 from tagprism.errors import InputError
 from tagprism.labels.encoders.word_table import WordTable
-from tagprism.labels.label_space import LabelSpace, SpacePart, UnknownPhrasesError
+from tagprism.labels.label_space import LabelSpace, UnknownPhrasesError
+from tagprism.labels.space_part import SpacePart
 from tagprism.labels.tensor_file import read_tensors, write_tensors
 
 MakeTable = Callable[..., WordTable]

@@ -74,6 +74,8 @@ def test_doubles_are_kept_once_and_said(tmp_path: Path, remarks: list[str]) -> N
     assert "`CATS` (line 3, as `cat` in line 1), `beach` (line 5, as `Beaches` in line 4)" in remarks[0]
     assert "`dogs` (line 6, as `Dog` in line 2)." in remarks[0]
     assert remarks[1].endswith("left out, as it is no word: `-` (line 8).")
+    assert list(listed(tmp_path, b"cat\n" + 10_000 * b"x", remarks)) == ["cat"]
+    assert remarks[2].endswith(f"left out, as it is longer than 200 characters: `{40 * 'x'}...` (line 2).")
     assert list(listed(tmp_path, b"cat\ncats\n", remarks, as_written=True)) == ["cat", "cats"]
 
 

@@ -22,7 +22,8 @@ from tagprism.bundle.record import Records, Shape
 from tagprism.errors import InputError
 from tagprism.search.contract import Filter, Hit, Index, Picture, meets, whole_of
 from tagprism.search.edge_index import EdgeIndex
-from tagprism.search.qdrant_index import API_KEY, QdrantIndex, connect
+from tagprism.search.qdrant_collection import API_KEY, connect
+from tagprism.search.qdrant_index import QdrantIndex
 from tests.search.numpy_index import NumpyIndex
 from tests.search.qdrant_server import qdrant_server
 

@@ -11,8 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tagprism.errors import InputError, MachineError
-from tagprism.labels.phrases import normalise_phrase
-from tagprism.search.marks import LONGEST_LABEL, Marks, kept_marks, open_marks
+from tagprism.labels.phrases import LONGEST, normalise_phrase
+from tagprism.search.marks import Marks, kept_marks, open_marks
 from tests.command_line import python
 
 A, B = "a" * 64, "b" * 64
@@ -58,7 +58,7 @@ def test_the_last_word_counts(
     marks.close()
 
 
-@pytest.mark.parametrize("label", ["", " ", "a\0b", "\u200b", "--", "x" * (LONGEST_LABEL + 1)])
+@pytest.mark.parametrize("label", ["", " ", "a\0b", "\u200b", "--", "x" * (LONGEST + 1)])
 def test_what_is_no_label(tmp_path: Path, label: str) -> None:
     marks = Marks(tmp_path / "marks.sqlite")
     with pytest.raises(InputError, match="no label"):

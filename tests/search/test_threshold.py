@@ -27,6 +27,7 @@ from tagprism.search.query import (
     labels_of,
     leaves,
 )
+from tagprism.search.scoring import filter_logits
 from tagprism.search.similar import Likeness
 from tagprism.search.threshold import Search
 from tests.search.numpy_index import NumpyIndex
@@ -121,7 +122,7 @@ def plain(
         known = {Label(name): logits[:, place] for place, name in enumerate(LABELS)}
         for leaf in leaves(tree):
             if not isinstance(leaf, Label):
-                known[leaf] = threshold.filter_logits(leaf, pictures, TAGGED)
+                known[leaf] = filter_logits(leaf, pictures, TAGGED)
     match = np.zeros(N) if tree is None else log_match(tree, known)
     if like is not None:
         scores, _ = score_records(records, like.scoring_vectors)

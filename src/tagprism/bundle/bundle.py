@@ -22,9 +22,9 @@ from safetensors.numpy import load_file
 
 from tagprism.bundle.onnx_model import RecordNetwork
 from tagprism.bundle.record import SHARPNESS, ClassAffinity, Records, Shape
-from tagprism.bundle.views import digest_of_views, records_of_views
+from tagprism.bundle.views import records_of_views
 from tagprism.errors import InputError
-from tagprism.files import digest_file
+from tagprism.files import digest_file, digest_json
 from tagprism.labels.encoders.encoder import ForeignReference
 from tagprism.labels.vocabulary import Vocabulary
 
@@ -36,7 +36,13 @@ FORMAT = 2  # of format 1 the network's output is another (`onnx_model.RecordNet
 REFERRING = 3  # the network takes the vectors of a foreign one (`referring`); older versions cannot read it
 MODEL, VOCABULARY, CONFIG, TEXT = "model.onnx", "vocabulary.safetensors", "config.json", "text"
 TRAINED_ON, CALIBRATION, CLASSES = "trained_on.safetensors", "calibration.safetensors", "classes.safetensors"
+_VIEWS = 1  # version of what is made of several views: an index of another one does not fit
 _LONGEST_CONFIG = 64 << 20  # bytes; a hundred thousand labels need 2 MB
+
+
+def digest_of_views(digest: str, views: int) -> str:
+    """Digest of a model with so many views of each picture; one view is the model itself."""
+    return digest if views == 1 else digest_json([digest, "views", views, _VIEWS])
 
 
 def _stays_inside(name: str) -> str:

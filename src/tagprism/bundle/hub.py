@@ -34,6 +34,7 @@ _FILES = [
     "network/*",  # of a bundle that brings the foreign files (`referring`)
 ]
 _MB = 1_000_000
+_NOT_HERE = "is not on this machine: it was never fetched, or is removed already."
 
 
 @dataclass(frozen=True)
@@ -114,7 +115,7 @@ def remove_model(name: HubName) -> int:
     try:
         cache = huggingface_hub.scan_cache_dir()
     except huggingface_hub.errors.CacheNotFound as error:
-        raise NothingToDoError("is not on this machine.", where=str(name)) from error
+        raise NothingToDoError(_NOT_HERE, where=str(name)) from error
     commits = [
         revision.commit_hash
         for repository in cache.repos
@@ -122,7 +123,7 @@ def remove_model(name: HubName) -> int:
         for revision in repository.revisions
     ]
     if not commits:
-        raise NothingToDoError("is not on this machine.", where=str(name))
+        raise NothingToDoError(_NOT_HERE, where=str(name))
     plan = cache.delete_revisions(*commits)
     plan.execute()
     return plan.expected_freed_size

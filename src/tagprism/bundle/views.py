@@ -8,16 +8,9 @@ import numpy as np
 from jaxtyping import Float32
 
 from tagprism.bundle.record import Records, largest_similarity
-from tagprism.files import digest_json
 
 _AT_ONCE = 4  # views a run of a network, as for pictures
 _LEAST_DEVIATION = 1e-6  # of raw scores; nothing is divided by zero
-_VERSION = 1  # of what is computed here: an index of another one does not fit
-
-
-def digest_of_views(digest: str, views: int) -> str:
-    """Digest of a model with so many views of each picture; one view is the model itself."""
-    return digest if views == 1 else digest_json([digest, "views", views, _VERSION])
 
 
 def some_views(pixels: Float32[np.ndarray, "B C H W"]) -> Iterator[Float32[np.ndarray, "n 3 H W"]]:

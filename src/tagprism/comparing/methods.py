@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from tagprism.errors import InputError
-from tagprism.labels.label_space import SpacePart
+from tagprism.labels.space_part import SpacePart
 from tagprism.network.onnx_backbone import OnnxBackbone
 from tagprism.network.onnx_models import ONNX, onnx_label
 from tagprism.network.open_clip_models import PREFIX, clip_label

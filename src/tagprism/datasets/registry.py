@@ -104,19 +104,24 @@ def _parsed(kind: str, rest: str, allowed: Mapping[str, tuple[str, ...]]) -> tup
     return Path(path), options
 
 
-def open_data(data: str, split: str | None, progress: Progress = silent) -> tuple[ImageTable, Split]:
+def open_data(
+    data: str, split: str | None, progress: Progress = silent, *, otherwise: str | None = None
+) -> tuple[ImageTable, Split]:
     """Open a data set and a split of it.
 
     Args:
         data: as for `open_dataset`.
         split: `FILE` or `FILE#2`; None for a data set that brings its own.
         progress: as for `open_dataset`.
+        otherwise: the split where none is named and the data set brings none, such as that of a run.
 
     Raises:
         InputError: no such data, or a split is needed and was not named.
     """
     table = open_dataset(data, progress)
     chosen = load_split(split, table) if split is not None else default_split(data, table)
+    if chosen is None and otherwise is not None:
+        chosen = load_split(otherwise, table)
     if chosen is None:
         raise InputError(f"`{data}` has no split of its own.", where="--split", remedy="Name one: --split FILE#0")
     return table, chosen

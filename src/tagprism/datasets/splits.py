@@ -21,6 +21,8 @@ from tagprism.errors import InputError
 from tagprism.files import digest_bytes, digest_json, read_json
 from tagprism.labels.phrases import listed, spoken_phrase, variants
 
+RUN_SPLIT = "split.json"
+"""In a RUN: the split that it was trained with, where the data set does not bring it."""
 _FORM = 'Write {"seen": [], "unseen": [], "train": [], "test": []}, "val" optional, or a list of such objects.'
 _PARTS = ("seen", "unseen", "train", "val", "test")
 _PICTURES, _REQUIRED = ("train", "val", "test"), ("seen", "unseen", "train", "test")

@@ -9,7 +9,7 @@ import glob
 import os
 from collections.abc import Iterator, Sequence
 
-from tagprism.errors import NothingToDoError
+from tagprism.errors import InputError, NothingToDoError
 from tagprism.images.formats import say_not_read
 from tagprism.images.leave_out import WalkReport
 from tagprism.images.walk import each_picture, is_picture_name
@@ -53,6 +53,7 @@ class PictureList:
         report: what is left out of them.
 
     Raises:
+        InputError: none of the paths is there; one beside others is a picture that cannot be used.
         NothingToDoError: there are none.
     """
 
@@ -60,6 +61,8 @@ class PictureList:
         self, paths: Sequence[str], listed: bytes = b"", *, null: bool = False, exclude: Sequence[str] = ()
     ) -> None:
         self._paths, self._listed, self._null, self._exclude = paths, listed, null, exclude
+        if "-" not in paths and not any(map(os.path.lexists, self.named())):
+            raise InputError("is not there.", where=", ".join(paths), remedy="Name files or folders that are there.")
         self.report = WalkReport()
         self.count = sum(1 for _ in each_picture(self.named(), exclude=exclude, report=self.report))
         if not self.count:

@@ -8,53 +8,32 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, TypeAlias
+from typing import Any
 
 import numpy as np
-from jaxtyping import Bool, Float32, Int64
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from jaxtyping import Float32, Int64
+from pydantic import ValidationError
 
 from tagprism.errors import InputError
 from tagprism.files import digest_bytes
 from tagprism.labels.descriptions import Descriptions, Wording
 from tagprism.labels.encoders.encoder import LabelEncoder, unit_rows
-from tagprism.labels.encoders.word_table import WordTable
 from tagprism.labels.phrases import listed, normalise_phrase
+from tagprism.labels.space_part import (
+    Encoded,
+    SpacePart,
+    averaged,
+    encode,
+    encoder_of,
+    read_part,
+    seen_mean,
+    stored_part,
+)
 from tagprism.labels.tensor_file import read_tensors, tensor_bytes, write_tensors
 
 SPACE_FILE = "label_space.safetensors"
 _KIND, _VERSION = "label space", 1
 _NAMED = 10  # phrases that an error names at most
-_WEIGHT = "weight"  # stored with every part, always 1: files and digests stay those of older versions
-_Encoded: TypeAlias = tuple[Float32[np.ndarray, "V _"], Bool[np.ndarray, " V"]]  # unit vectors; which are known
-
-
-class SpacePart(BaseModel):
-    """One encoder's share of a label space.
-
-    Args:
-        encoder: name of the encoder (`minilm`, `glove100`, `file:PATH`, ...).
-        template: text around a phrase, for sentence encoders; holds `{}` once. Of several the mean vector is taken.
-        centre: subtract the mean over the seen labels.
-    """
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    encoder: str
-    template: str | Annotated[tuple[str, ...], Field(min_length=1)] = "{}"
-    centre: bool = False
-
-    @field_validator("template")
-    @classmethod
-    def _holds_the_phrase_once(cls, template: str | tuple[str, ...]) -> str | tuple[str, ...]:
-        if any(one.count("{}") != 1 for one in ((template,) if isinstance(template, str) else template)):
-            raise ValueError("must hold {} once, where the phrase goes")
-        return template
-
-    @property
-    def templates(self) -> tuple[str, ...]:
-        """All of them."""
-        return (self.template,) if isinstance(self.template, str) else self.template
 
 
 class UnknownPhrasesError(InputError):
@@ -110,7 +89,7 @@ class LabelSpace:
         >>> from pathlib import Path
         >>> from tagprism import LabelSpace
         >>> from tagprism.labels.encoders.encoder import load_encoder
-        >>> from tagprism.labels.label_space import SpacePart
+        >>> from tagprism.labels.space_part import SpacePart
         >>> from tagprism.network.encoder_sources import encoder_folder
         >>> _ = Path("words.txt").write_text("cat 1 0 0\\ndog 1 1 0\\nsea 0 0 1\\n")
         >>> words = load_encoder(encoder_folder("file:words.txt"))
@@ -168,14 +147,14 @@ class LabelSpace:
                 where="label space",
                 remedy="A label space is never fitted on unseen labels: take them off one side.",
             )
-        chosen = [_encoder_of(part, encoders) for part in parts]
+        chosen = [encoder_of(part, encoders) for part in parts]
         if not chosen:
             raise InputError("a label space needs at least one part.", where="label space")
         by_id = {encoder.id: encoder for encoder in chosen}
         named = [part.model_copy(update={"encoder": its.id}) for part, its in zip(parts, chosen, strict=True)]
         wording = Wording.of(seen, descriptions or {})
-        encoded = [_averaged(_encode(*pair, wording), wording) for pair in zip(named, chosen, strict=True)]
-        means = [_seen_mean(part, *its) for part, its in zip(named, encoded, strict=True)]
+        encoded = [averaged(encode(*pair, wording), wording) for pair in zip(named, chosen, strict=True)]
+        means = [seen_mean(part, *its) for part, its in zip(named, encoded, strict=True)]
         space = cls(named, by_id, means, None)
         vectors = space._join(seen, encoded, np.arange(len(seen))).vectors  # refuses seen labels that no encoder knows
         return space if reduce is None else cls(named, by_id, means, _rotated_basis(vectors, reduce, seed))
@@ -225,12 +204,12 @@ class LabelSpace:
         """
         phrases = listed(phrases, "phrases")
         wording = Wording.of(phrases, descriptions or {})
-        encoded = [_encode(part, self.encoders[part.encoder], wording) for part in self.parts]
+        encoded = [encode(part, self.encoders[part.encoder], wording) for part in self.parts]
         if apart:
             return self._join(phrases, encoded, wording.owners)
-        return self._join(phrases, [_averaged(its, wording) for its in encoded], np.arange(len(phrases)))
+        return self._join(phrases, [averaged(its, wording) for its in encoded], np.arange(len(phrases)))
 
-    def _join(self, phrases: Sequence[str], encoded: Sequence[_Encoded], owners: Int64[np.ndarray, " V"]) -> Embedding:
+    def _join(self, phrases: Sequence[str], encoded: Sequence[Encoded], owners: Int64[np.ndarray, " V"]) -> Embedding:
         blocks = [
             unit_rows(np.where(known[:, None], units - mean, np.float32(0)))
             for mean, (units, known) in zip(self._means, encoded, strict=True)
@@ -269,7 +248,7 @@ class LabelSpace:
         path = folder / SPACE_FILE
         header, tensors = read_tensors(path, _KIND, _VERSION)
         try:
-            parts = [_read_part(part) for part in header["parts"]]
+            parts = [read_part(part) for part in header["parts"]]
             means = [tensors[f"mean_{at}"] for at in range(len(parts))]
             basis = tensors.get("basis")
             size = sum(len(mean) for mean in means)
@@ -277,7 +256,7 @@ class LabelSpace:
                 raise TypeError("its arrays do not fit together")
         except (KeyError, TypeError, ValidationError) as error:
             raise InputError(f"damaged ({error}).", where=str(path), remedy="Copy or make it again.") from error
-        used = {part.encoder: _encoder_of(part, encoders) for part in parts}
+        used = {part.encoder: encoder_of(part, encoders) for part in parts}
         for part, mean in zip(parts, means, strict=True):
             if used[part.encoder].dimension != len(mean):
                 sizes = f"{used[part.encoder].dimension} numbers, the label space wants {len(mean)}"
@@ -289,70 +268,11 @@ class LabelSpace:
         return list(dict.fromkeys(near))[:3]
 
     def _header(self) -> dict[str, Any]:
-        return {"parts": [part.model_dump() | {_WEIGHT: 1.0} for part in self.parts]}
+        return {"parts": [stored_part(part) for part in self.parts]}
 
     def _tensors(self) -> dict[str, np.ndarray]:
         means = {f"mean_{at}": mean for at, mean in enumerate(self._means)}
         return means if self._basis is None else {**means, "basis": self._basis}
-
-
-def _read_part(stored: dict[str, Any]) -> SpacePart:
-    """A part as stored; older versions could give it another weight than 1 before the parts were joined."""
-    values = dict(stored)
-    if (weight := values.pop(_WEIGHT, 1.0)) != 1.0:
-        raise InputError(
-            f"gives the encoder {values.get('encoder')} a weight of {weight}, which tagprism no longer has.",
-            where=SPACE_FILE,
-            remedy="Train the model again with `tagprism train RECIPE`.",
-        )
-    return SpacePart.model_validate(values)
-
-
-def _encoder_of(part: SpacePart, encoders: Mapping[str, LabelEncoder]) -> LabelEncoder:
-    if part.encoder not in encoders:
-        given = ", ".join(sorted(encoders)) or "none"
-        raise InputError(f"encoder `{part.encoder}` is not given (given: {given}).", where="label space")
-    encoder = encoders[part.encoder]
-    if part.templates != ("{}",) and isinstance(encoder, WordTable):
-        raise InputError(
-            f"a template is for sentence encoders; `{part.encoder}` averages words, also those of the template.",
-            where="label space",
-            remedy="Leave `template` out of this part.",
-        )
-    return encoder
-
-
-def _encode(part: SpacePart, encoder: LabelEncoder, wording: Wording) -> _Encoded:
-    """The encoder's vectors of the texts, the mean over the part's templates, and which texts it knows."""
-    if isinstance(encoder, WordTable):  # a sentence would be the mean of its words, most of them beside the point
-        units = encoder.encode(Wording.of(wording.phrases, {}).texts("{}"))[wording.owners]
-    else:
-        found = [encoder.encode(wording.texts(one)) for one in part.templates]
-        units = found[0] if len(found) == 1 else unit_rows(np.mean(found, axis=0))
-    return units, np.asarray(units.any(axis=1))
-
-
-def _averaged(encoded: _Encoded, wording: Wording) -> tuple[Float32[np.ndarray, "L _"], Bool[np.ndarray, " L"]]:
-    """The mean over each phrase's texts, at unit length."""
-    units, _ = encoded
-    if len(units) == len(wording.phrases):
-        return encoded
-    means = unit_rows(np.add.reduceat(units, wording.starts, axis=0))
-    return means, np.asarray(means.any(axis=1))
-
-
-def _seen_mean(
-    part: SpacePart, units: Float32[np.ndarray, "L E"], known: Bool[np.ndarray, " L"]
-) -> Float32[np.ndarray, " E"]:
-    if not part.centre:
-        return np.zeros(units.shape[1], dtype=np.float32)
-    if known.sum() < 2:
-        raise InputError(
-            f"centring needs two seen labels or more that `{part.encoder}` knows; there are {int(known.sum())}.",
-            where="label space",
-            remedy="Set `centre = false` for this part.",
-        )
-    return np.asarray(units[known].mean(axis=0, dtype=np.float64), dtype=np.float32)
 
 
 def _rotated_basis(vectors: Float32[np.ndarray, "L J"], size: int, seed: int) -> Float32[np.ndarray, "J D"]:

@@ -9,9 +9,8 @@ from pathlib import Path
 
 from tagprism.errors import InputError
 from tagprism.files import read_at_most
-from tagprism.labels.phrases import bare_phrase, normalise_phrase
+from tagprism.labels.phrases import LONGEST, bare_phrase, normalise_phrase
 
-LONGEST = 200  # characters of a phrase, as in a query
 _SHOWN = 40  # of them in a remark
 _NAMED = 10  # words that a remark names at most
 _MARKS = (  # at the start of a text, saying how it is written; the longer ones first
@@ -53,13 +52,14 @@ def read_phrases(path: Path, remark: Remark, *, as_written: bool = False) -> dic
     entries = _entries_as_written(lines) if as_written else _entries(lines)
     labels: dict[str, tuple[str, ...]] = {}
     first: dict[str, tuple[str, int]] = {}  # spelling and line of what is the same phrase
-    twice, no_words = [], []
+    twice, no_words, too_long = list[str](), list[str](), list[str]()
     for number, spellings in entries:
         kept = []
         for spelling in spellings:
             key = normalise_phrase(spelling) if as_written else bare_phrase(spelling)
             if not key or len(spelling) > LONGEST or not spelling.isprintable():
-                no_words.append(f"`{spelling[:_SHOWN]}{'...' * (len(spelling) > _SHOWN)}` (line {number})")
+                why = no_words if len(spelling) <= LONGEST else too_long
+                why.append(f"`{spelling[:_SHOWN]}{'...' * (len(spelling) > _SHOWN)}` (line {number})")
             elif key in first:
                 if first[key][0] not in kept:  # else it is an alias like its own label
                     twice.append("`{}` (line {}, as `{}` in line {})".format(spelling, number, *first[key]))
@@ -70,10 +70,13 @@ def read_phrases(path: Path, remark: Remark, *, as_written: bool = False) -> dic
             labels[kept[0]] = tuple(kept[1:])
     if not labels:
         hint = " Lines that start with `#` are comments." if any(line.startswith("#") for _, line in lines) else ""
-        what = f"there is no word in it, only {_some(no_words)}." if no_words else "there is no word in it."
+        only = f", only {_some(no_words + too_long)}" if no_words or too_long else ""
+        what = f"there is no word in it{only}."
         remedy = f"Write one phrase a line, of at most {LONGEST} characters.{hint}"
         raise InputError(what, where=str(path), remedy=remedy)
-    for what, some in (("given twice and kept once", twice), ("left out, as it is no word", no_words)):
+    longer = f"left out, as it is longer than {LONGEST} characters"
+    remarks = (("given twice and kept once", twice), ("left out, as it is no word", no_words), (longer, too_long))
+    for what, some in remarks:
         if some:
             remark(f"{path}: {what}: {_some(some)}.")
     return labels

@@ -26,6 +26,7 @@ _ONE_FORM = frozenset(word for words in _FORMS["one_form"].values() for word in 
 _PUNCTUATION = "()[]{}<>,;:!?.&+*#\"'"
 _IDENTIFIER = re.compile(r"\s*\(/[a-z]/[0-9a-z_]+\)\s*$")  # Freebase: (/m/0hnnb), (/g/11bc5v_0f)
 _ACCENTS = re.compile(r"(?<=[A-Za-z])[\u0300-\u036f]+")
+LONGEST = 200  # characters of a phrase in a list, a query or a mark
 _LONGEST_MIXED = 4  # words; a longer phrase gets the evenly spaced, hyphened and joined spellings only
 
 

@@ -18,9 +18,10 @@ from tagprism.errors import InputError
 from tagprism.files import digest_file
 from tagprism.images.preprocess import Preprocess
 from tagprism.labels.encoders.word_files import read_word_file
-from tagprism.labels.label_space import LabelSpace, SpacePart
+from tagprism.labels.label_space import LabelSpace
 from tagprism.labels.phrase_list import read_phrases
 from tagprism.labels.phrases import normalise_phrase
+from tagprism.labels.space_part import SpacePart
 from tagprism.labels.vocabulary import Role, Vocabulary
 from tagprism.network.embedding_matrix import Network, Standardiser
 from tagprism.network.encoder_sources import encoder_folder

@@ -11,11 +11,12 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from tagprism.bundle.open_model import lasting_name, split_views, with_views
+from tagprism.bundle.hub import HUB
+from tagprism.bundle.open_model import find_bundle, lasting_name, split_views, with_views
 from tagprism.bundle.record import Shape
 from tagprism.errors import IndexMismatchError, InputError
 from tagprism.files import digest_bytes, digest_json, machine_errors, state_dir, write_json
-from tagprism.search.contract import Index
+from tagprism.search.contract import Index, index_anew
 from tagprism.search.match import LabelLogits
 from tagprism.search.query import Query
 from tagprism.search.record_file import StorageName
@@ -30,7 +31,6 @@ if TYPE_CHECKING:
 SETTINGS, CATALOG, MARKS, LEARNED = "index.json", "catalog.sqlite", "marks.sqlite", "learned.safetensors"
 IMPORTING = "importing"  # while an exported index is brought in
 _NOTHING = Learned()
-_ANEW = "Update tagprism, or index anew with `tagprism index --rebuild`."
 
 
 class Settings(BaseModel):
@@ -177,7 +177,13 @@ class Collection:
         return find(self, query, top_k, like=example, marks=marks, neighbours=neighbours, exact=exact)
 
     def with_model(self, model: str) -> Collection:
-        """The same collection, with its model under another name, and its own views where the name says none."""
+        """The same collection, with its model under another name, and its own views where the name says none.
+
+        Raises:
+            InputError: there is no model of that name.
+        """
+        if not model.startswith(HUB):
+            find_bundle(model)  # which knows a bare word from a path
         if split_views(model)[1] is None:
             model = with_views(model, split_views(self.settings.model)[1])
         return Collection(self.where, self.settings, self.index, lasting_name(model))
@@ -341,7 +347,7 @@ def read_values(folder: Path) -> dict[str, Any]:
     except (FileNotFoundError, NotADirectoryError) as error:
         raise InputError("is not an index.", where=str(folder), remedy="Make one with `tagprism index`.") from error
     except ValueError as error:
-        raise InputError("is damaged.", where=str(file), remedy=_ANEW) from error
+        raise InputError("is damaged.", where=str(file), remedy=index_anew(folder, "PHOTOS ")) from error
 
 
 def _checked(where: str, values: dict[str, Any], file: Path | None = None) -> Settings:
@@ -356,7 +362,8 @@ def _checked(where: str, values: dict[str, Any], file: Path | None = None) -> Se
         return Settings.model_validate(values)
     except ValidationError as error:
         what = f"is damaged, or of a newer version of tagprism ({error.errors()[0]['msg']})."
-        raise InputError(what, where=str(file or where), remedy=_ANEW) from error
+        remedy = f"Update tagprism. {index_anew(where, 'PHOTOS ')}"
+        raise InputError(what, where=str(file or where), remedy=remedy) from error
 
 
 def escaped(folder: str) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol, runtime_checkable
@@ -107,7 +108,8 @@ class IndexInfo:
         shared: S, shared numbers of a picture.
         storage: how records are kept.
         exact: whether `search` gives the ranking of the records as they were added.
-        recall: where it is not exact, the measured share of the exact first 100 that `search` gives, 0..1; else 1.
+        recall: where candidates are looked for first, the share of the first 100 of the kept records that `search`
+            gives, 0..1, as measured last on this index; else 1. What rounding costs is not in it (docs/scale.md).
         worst: that share for the word which loses most by the first stage, of those it was measured with; else 1.
     """
 
@@ -304,6 +306,11 @@ def from_json(number: int, values: dict[str, Any]) -> Picture:
         place=tuple(values["place"]) if values.get("place") else None,
         facts=values.get("facts", 0),
     )
+
+
+def index_anew(where: object, pictures: str = "") -> str:
+    """The remedy that makes an index anew; it must name the pictures where the index no longer says which they are."""
+    return f"Index anew with `tagprism index {pictures}--into {shlex.quote(str(where))} --rebuild`."
 
 
 EngineSearch = Callable[[Float32[np.ndarray, "q Q"], int], list[list[Hit]]]

@@ -34,6 +34,7 @@ from tagprism.search.contract import (
     check_added,
     check_scoring_vectors,
     from_json,
+    index_anew,
     measured_recalls,
     searched,
 )
@@ -50,7 +51,7 @@ from tagprism.search.edge_shard import (
 )
 from tagprism.search.first_stage import MOST, candidates
 from tagprism.search.kept_records import KeptRecords
-from tagprism.search.record_file import HALF_RECALL, StorageName
+from tagprism.search.record_file import StorageName
 
 PICTURES = "pictures"  # folder of all that is kept of the pictures
 _SHARD, _PLACES, _RECALL, _FORM = "shard", "places.npy", "recall.json", "form.json"  # in that folder
@@ -127,7 +128,7 @@ class EdgeIndex:
 
     def _check_size(self, places: int) -> None:
         if self._kept.size < places:
-            remedy = "Index anew with `tagprism index --rebuild`."
+            remedy = index_anew(self._folder)
             raise MachineError("has lost records.", where=str(self._folder / PICTURES), remedy=remedy)
 
     def _note_ids(self) -> None:
@@ -225,11 +226,11 @@ class EdgeIndex:
         if first is None:
             everything = len(places) > MOST * len(ids)
             scores = self._kept.records.scores(scoring_vectors, None if everything else places)
-            return [_best(ids[places], one, limit) for one in (scores[:, places] if everything else scores)]
+            return [_hits(ids[places], one, limit) for one in (scores[:, places] if everything else scores)]
         found = []
         likely = self._kept.first.likely(scoring_vectors, places, first)
         for vector, chosen in zip(scoring_vectors, map(np.sort, likely), strict=True):
-            found.append(_best(ids[chosen], self._kept.records.scores(vector[None], chosen)[0], limit))
+            found.append(_hits(ids[chosen], self._kept.records.scores(vector[None], chosen)[0], limit))
         return found
 
     def _asked(self, where: Filter | None) -> tuple[Int64[np.ndarray, " places"], Int64[np.ndarray, " n"]]:
@@ -332,12 +333,9 @@ class EdgeIndex:
     def info(self) -> IndexInfo:
         """Size, form and exactness."""
         count = len(self._place_of)
-        recall, worst = 1.0 if self._storage == "float32" else HALF_RECALL, 1.0
         whole = candidates(100, count, by_radius=True) is None
-        if not whole:
-            measured = self._measured()
-            recall *= float(measured.get("recall", 1.0))
-            worst = float(measured.get("worst", 1.0))
+        measured = {} if whole else self._measured()
+        recall, worst = (float(measured.get(name, 1.0)) for name in ("recall", "worst"))
         exact = self._storage == "float32" and whole
         return IndexInfo(count, *self.shape, storage=self._storage, exact=exact, recall=recall, worst=worst)
 
@@ -349,7 +347,7 @@ class EdgeIndex:
                 self._note_ids()
 
 
-def _best(ids: Int64[np.ndarray, " n"], scores: Float32[np.ndarray, " n"], limit: int) -> list[Hit]:
+def _hits(ids: Int64[np.ndarray, " n"], scores: Float32[np.ndarray, " n"], limit: int) -> list[Hit]:
     """The best of some pictures; equal ones by rising id."""
     if limit < len(scores):
         kept = np.flatnonzero(scores >= np.partition(scores, -limit)[-limit])

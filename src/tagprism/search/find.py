@@ -35,9 +35,10 @@ from tagprism.search.query import (
     leaves,
 )
 from tagprism.search.record_file import one_blas_thread
+from tagprism.search.scoring import Ranking, filter_logits, still_held
 from tagprism.search.similar import Example, likeness
-from tagprism.search.threshold import Ranking, Search, filter_logits, still_held
-from tagprism.search.words import read_words
+from tagprism.search.threshold import Search
+from tagprism.search.words import Reading, read_words
 from tagprism.tagging.tags import LabelRanker, Tag
 
 _PAGE = 1000
@@ -74,10 +75,12 @@ class Results:
         found: best first; of equal ones the lower id first; where there are only filters, the newest first.
         exact: whether no other picture of the index can be among the best; False where the index itself is approximate,
             or where neighbours were asked for, which are looked for among the first pictures alone.
+        reading: how the words of the query were read; None without a query.
     """
 
     found: tuple[Found, ...]
     exact: bool
+    reading: Reading | None = None
 
 
 @one_blas_thread()
@@ -122,17 +125,20 @@ def find(
     if tree is None and like is None:
         raise InputError("there is neither a query nor a picture to find others like.", remedy="Give one of them.")
     index, own = collection.index, OwnTags(collection, marks or {})
-    if not index.info().pictures:
-        return Results((), exact=True)
+    reading = None
     if tree is not None:
-        tree = _with_known_vectors(read_words(tree, collection, own).query, collection, own)
+        reading = read_words(tree, collection, own)
+    if not index.info().pictures:
+        return Results((), exact=True, reading=reading)
+    if reading is not None:
+        tree = _with_known_vectors(reading.query, collection, own)
     where, rest = divided(tree) if tree is not None else (None, None)
     labels = labels_of(rest) if rest is not None else ()
     tagged = {leaf: _ids_tagged(leaf, own) for leaf in (leaves(rest) if rest else ()) if isinstance(leaf, Tagged)}
     only = _only(rest, tagged, among)
     if not labels and like is None:
         found = _newest(index, where, rest, offset + limit, tagged, only)[offset:]
-        return Results(with_own(found, own), exact=True)
+        return Results(with_own(found, own), exact=True, reading=reading)
     tagger, label_logits = collection.tagger, collection.label_logits
     learned = collection.learned
     vectors, groups = np.empty((0, index.info().width), np.float32), None
@@ -158,7 +164,7 @@ def find(
         found = tuple(replace(one, likely=bool(one.score >= least)) for one in found)
     info = index.info()
     as_added = info.exact or (exact and info.storage == "float32")
-    return Results(with_own(found, own), exact=as_added and ranking.is_proven and not neighbours)
+    return Results(with_own(found, own), as_added and ranking.is_proven and not neighbours, reading)
 
 
 def _without(ranking: Ranking, index: Index, path: str) -> Ranking:

@@ -21,7 +21,7 @@ import onnxruntime
 from jaxtyping import Float32, Int8, Int32, Int64, UInt8
 
 from tagprism.bundle.record import Records, Shape
-from tagprism.search.outline import Outline, Projection, nearly_best
+from tagprism.search.outline import LARGEST, ZERO, Outline, Projection, best_places, nearly_best, whole_columns
 from tagprism.search.record_file import PlacedFile, powers_of_two
 
 _MATMUL = (
@@ -31,8 +31,6 @@ _MATMUL = (
         "017142040a00100d"
     )
 )
-_ZERO, _LARGEST = 128, 127  # a kept byte is the whole number and 128
-_MOST = 63  # of a scoring vector's numbers; above 64 some processors' sums of two overflow
 _POWERS = np.exp2(np.arange(256) - 128.0).astype(np.float32)  # by the byte that is kept
 _RADII = np.exp2((np.arange(256) - 128.0) / 8).astype(np.float32)  # likewise
 _MORE = 3  # bytes beside the numbers: the two exponents, and the radius
@@ -80,7 +78,9 @@ class FirstStage:
         self._lock = threading.Lock()
         self._known = np.empty((3, 0), np.float32)  # what `_tails` gives
         self._outlines = path.with_name(_OUTLINES)
-        outline = Outline.opened(self._outlines, shape.width + 1, self._product)
+        outline = None
+        if self._outlines.is_file():
+            outline = Outline.opened(self._outlines, shape.width + 1, self._product)
         # One that is too short was lost or damaged; what is written to it later would hide that.
         self._outline = outline if outline is None or outline.size >= self.size else None
 
@@ -98,14 +98,14 @@ class FirstStage:
         """Keep what records come down to, as `PlacedFile.write`; the bytes that are kept."""
         parts, exponents, mean = [], [], records.rows.mean(axis=1)
         for part in (mean, records.shared):
-            scales = powers_of_two(part, _LARGEST)
+            scales = powers_of_two(part, LARGEST)
             parts.append(np.rint(part / scales[:, None]))
             exponents.append(np.log2(scales))
         kept_mean = parts[0] * np.exp2(exponents[0])[:, None]
         radius = np.linalg.norm(records.rows - kept_mean[:, None], axis=2).max(axis=1)
-        steps = np.clip(np.ceil(8 * np.log2(np.maximum(radius, 1e-4))), -_ZERO, _LARGEST)
+        steps = np.clip(np.ceil(8 * np.log2(np.maximum(radius, 1e-4))), -ZERO, LARGEST)
         numbers = np.concatenate([*parts, np.stack([*exponents, steps], axis=1)], axis=1)
-        items: UInt8[np.ndarray, "n size"] = (numbers + _ZERO).astype(np.uint8)
+        items: UInt8[np.ndarray, "n size"] = (numbers + ZERO).astype(np.uint8)
         with self._lock:
             self._file.write(places, items)
             again = places < self._known.shape[1]
@@ -136,17 +136,17 @@ class FirstStage:
             for vector, rough in zip(scoring_vectors, outline.scores(self._asked(scoring_vectors)), strict=True):
                 rough = rough if len(places) == len(rough) else rough[places]
                 some = places[nearly_best(rough, worth)]
-                yield some[_best(self.scores(vector[None], some)[0], count)]
+                yield some[best_places(self.scores(vector[None], some)[0], count)]
             return
         everything = len(places) > MOST * self.size
         scores = self.scores(scoring_vectors, None if everything else places)
         for of_one in scores[:, places] if everything and len(places) < scores.shape[1] else scores:
-            yield places[_best(of_one, count)]
+            yield places[best_places(of_one, count)]
 
     def _numbers(self, items: UInt8[np.ndarray, "n size"]) -> Float32[np.ndarray, "n W"]:
         """The small vectors in kept bytes, and behind each its radius."""
         tails = _read_tails(items)
-        numbers = np.concatenate([items[:, :-_MORE].astype(np.float32) - _ZERO, tails[2][:, None]], axis=1)
+        numbers = np.concatenate([items[:, :-_MORE].astype(np.float32) - ZERO, tails[2][:, None]], axis=1)
         numbers[:, : self._dimension] *= tails[0][:, None]
         numbers[:, self._dimension : -1] *= tails[1][:, None]
         return numbers
@@ -166,8 +166,8 @@ class FirstStage:
         """What the pictures at some places, or at all, likely score, as near as the small vectors know it."""
         kept = self._file.items if places is None else self._file.items[places]
         tails = self._tails(len(kept))[:, : len(kept)] if places is None else _read_tails(kept)
-        columns, steps = _whole_numbers(scoring_vectors, self._dimension)
-        offsets = _ZERO * columns.sum(axis=0, dtype=np.int32)[:, None]
+        columns, steps = _columns(scoring_vectors, self._dimension)
+        offsets = ZERO * columns.sum(axis=0, dtype=np.int32)[:, None]
         usual = self._usual(scoring_vectors)
         found = np.empty((len(scoring_vectors), len(kept)), np.float32)
         for start in range(0, len(kept), _PART):
@@ -201,18 +201,12 @@ class FirstStage:
         return onnxruntime.InferenceSession(_MATMUL, options, providers=["CPUExecutionProvider"])
 
 
-def _best(scores: Float32[np.ndarray, " n"], count: int) -> Int64[np.ndarray, " count"]:
-    """Where the best are, in any order."""
-    best: Int64[np.ndarray, " count"] = np.argpartition(scores, -count)[-count:]
-    return best
-
-
 def _read_tails(items: UInt8[np.ndarray, "n size"]) -> Float32[np.ndarray, "3 n"]:
     exponents, radii = items[:, -_MORE:-1], items[:, -1]
     return np.concatenate([_POWERS[exponents].T, _RADII[radii][None]])
 
 
-def _whole_numbers(
+def _columns(
     scoring_vectors: Float32[np.ndarray, "q Q"], dimension: int
 ) -> tuple[Int8[np.ndarray, "w c"], Float32[np.ndarray, "2 q"]]:
     """Scoring vectors as columns of whole numbers, and how much 1 is in either part.
@@ -223,7 +217,5 @@ def _whole_numbers(
     q, Q = scoring_vectors.shape
     columns, steps = np.zeros((Q + _MORE, 2, q), np.int8), np.empty((2, q), np.float32)
     for at, part in enumerate((slice(0, dimension), slice(dimension, Q))):
-        numbers = scoring_vectors[:, part].T  # (d, q)
-        steps[at] = np.maximum(np.abs(numbers).max(axis=0), 1e-30) / _MOST
-        columns[part, at] = np.rint(numbers / steps[at])
+        columns[part, at], steps[at] = whole_columns(scoring_vectors[:, part].T)
     return columns.reshape(Q + _MORE, -1), steps

@@ -3,23 +3,59 @@
 from __future__ import annotations
 
 import hmac
+import os
 import secrets
 import selectors
 import socket
+import sys
 import threading
 import time
 from contextlib import suppress
 from multiprocessing.connection import Connection
 from pathlib import Path
+from typing import Any
 
 from tagprism.search.contract import Index
-from tagprism.search.remote_index import NONCE, SOCKET, answer, listen, proof
+from tagprism.search.remote_index import HOST, NONCE, SOCKET, answer, proof, short_path
 
 GREETING = 5.0
 """Seconds in which a client must have shown that it knows the key."""
 
 GUESTS, CLIENTS = 64, 256
 """Clients that may be about to show the key (the oldest goes for one more), and that may have a thread of their own."""
+
+
+def listen(folder: Path) -> tuple[socket.socket, dict[str, Any]]:
+    """Listen for other processes of this user.
+
+    Args:
+        folder: of the index, whose lock this process holds.
+
+    Returns:
+        The listening socket, and its address as JSON values for `remote_index.connect`.
+
+    Raises:
+        OSError: the machine refuses.
+    """
+    if sys.platform == "linux":
+        with suppress(OSError):  # some network disks hold no sockets
+            return _listen_in(folder), {"socket": SOCKET}
+    listening = socket.create_server((HOST, 0), backlog=64)
+    return listening, {"port": listening.getsockname()[1]}
+
+
+def _listen_in(folder: Path) -> socket.socket:
+    (folder / SOCKET).unlink(missing_ok=True)  # of a process that was killed
+    listening = socket.socket(socket.AF_UNIX)
+    try:
+        with short_path(folder) as short:
+            listening.bind(short)
+            os.chmod(short, 0o600)  # noqa: PTH101 (a text)
+        listening.listen(64)
+    except OSError:
+        listening.close()
+        raise
+    return listening
 
 
 class _Guest:
@@ -37,7 +73,7 @@ class IndexServer:
         folder: of the index.
 
     Attributes:
-        address: as `line.connect` takes it.
+        address: as `remote_index.connect` takes it.
         key: 32 bytes that a process must know.
 
     Raises:

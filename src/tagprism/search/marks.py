@@ -15,7 +15,7 @@ from typing import TypeAlias
 
 from tagprism.errors import InputError
 from tagprism.files import machine_errors
-from tagprism.labels.phrases import normalise_phrase
+from tagprism.labels.phrases import LONGEST, normalise_phrase
 from tagprism.search.collection import marks_file
 from tagprism.sqlite_file import SqliteFile
 
@@ -23,7 +23,6 @@ _REMEDY = "Free space or mend the permission; if it is damaged, move it away: wh
 _TABLE = """
 CREATE TABLE IF NOT EXISTS mark (digest TEXT, phrase TEXT, label TEXT, added INTEGER, PRIMARY KEY (digest, phrase))
 """
-LONGEST_LABEL = 200  # characters
 
 Said: TypeAlias = Mapping[str, Mapping[str, tuple[str, bool]]]
 """What people said: SHA-256 of a picture's bytes -> `normalise_phrase` of a label -> the label as written, added?"""
@@ -56,8 +55,8 @@ class Marks:
             InputError: the label is empty, too long, or has a NUL.
         """
         phrase = normalise_phrase(label)
-        if not phrase or len(label) > LONGEST_LABEL or "\0" in label:
-            remedy = f"Write 1 to {LONGEST_LABEL} characters, none of them NUL."
+        if not phrase or len(label) > LONGEST or "\0" in label:
+            remedy = f"Write 1 to {LONGEST} characters, none of them NUL."
             raise InputError("this is no label.", where=repr(label[:50]), remedy=remedy)
         of_each = [digests] if isinstance(digests, str) else list(digests)
         with self._db.transaction():

@@ -16,7 +16,7 @@ from tagprism.bundle.record import Records, Shape
 from tagprism.errors import IndexMismatchError
 from tagprism.files import machine_errors
 from tagprism.progress import Progress, silent
-from tagprism.search.contract import from_json
+from tagprism.search.contract import from_json, index_anew
 from tagprism.search.edge_index import EdgeIndex
 from tagprism.search.edge_shard import engine_errors
 from tagprism.search.record_file import StorageName
@@ -44,7 +44,7 @@ def copy_older(folder: Path, values: dict[str, Any], dimension: int, progress: P
     """
     shape = Shape(values["vectors"], dimension, values["columns"] - dimension)
     if shape.shared < 1:
-        remedy = "Index anew with `tagprism index --rebuild`."
+        remedy = index_anew(folder)
         raise IndexMismatchError("was made with another model.", where=str(folder), remedy=remedy)
     new = EdgeIndex.create(folder, shape, STORAGES[values["storage"]])
     try:

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-from jaxtyping import Float32, Int8, Int32, Int64, UInt8
+from jaxtyping import Float32, Int8, Int32, Int64, Real, UInt8
 from safetensors import SafetensorError
 from safetensors.numpy import load_file, save_file
 
@@ -21,7 +21,7 @@ from tagprism.search.record_file import PlacedFile
 
 _COMPONENTS = 128
 _SPAN = 4  # deviations of a component that its whole numbers reach
-_ZERO, _LARGEST = 128, 127  # a kept byte is the whole number and 128
+ZERO, LARGEST = 128, 127  # a kept byte is the whole number and 128
 _MOST = 63  # of a scoring vector's numbers; above 64 some processors' sums of two overflow
 _LEAST_ASKED = 0.25  # of the mean square over all numbers counts for each, as few scoring vectors say how much is asked
 _PART = 1 << 16  # pictures multiplied at once
@@ -55,7 +55,7 @@ class Projection(NamedTuple):
         weighed = (numbers - centre) * weights
         variances, components = np.linalg.eigh(weighed.T @ weighed / len(weighed))
         variances, components = variances[::-1][:_COMPONENTS], components[:, ::-1][:, :_COMPONENTS]
-        steps = _SPAN * np.sqrt(np.maximum(variances, 1e-12)) / _LARGEST
+        steps = _SPAN * np.sqrt(np.maximum(variances, 1e-12)) / LARGEST
         pictures = weights[:, None] * components / steps
         queries = components * steps / weights[:, None]
         return cls(*(one.astype(np.float32) for one in (pictures, centre @ pictures, queries)))
@@ -100,7 +100,7 @@ class Outline:
             path.unlink(missing_ok=True)
         file = PlacedFile(path, projection.pictures.shape[1])
         for places, numbers in small:
-            file.write(places, _whole_numbers(numbers, projection))
+            file.write(places, _kept_bytes(numbers, projection))
         with machine_errors(path), replaced_whole(_projection_of(path)) as beside:
             save_file({name: np.ascontiguousarray(one) for name, one in projection._asdict().items()}, beside)
         return cls(path, projection, product)
@@ -112,13 +112,12 @@ class Outline:
 
     def write(self, places: Int64[np.ndarray, " n"], numbers: Float32[np.ndarray, "n W"]) -> None:
         """Keep the outlines of small vectors, as `PlacedFile.write`."""
-        self._file.write(places, _whole_numbers(numbers, self._projection))
+        self._file.write(places, _kept_bytes(numbers, self._projection))
 
     def scores(self, asked: Float32[np.ndarray, "q W"]) -> Int32[np.ndarray, "q n"]:
         """Whole numbers that rise with what the pictures at all places likely score, for each scoring vector."""
-        wanted = asked @ self._projection.queries
-        steps = np.maximum(np.abs(wanted).max(axis=1, keepdims=True), 1e-30) / _MOST
-        columns, kept = np.ascontiguousarray(np.rint(wanted / steps).astype(np.int8).T), self._file.items
+        columns, _ = whole_columns((asked @ self._projection.queries).T)
+        columns, kept = np.ascontiguousarray(columns), self._file.items
         found = np.empty((len(asked), len(kept)), np.int32)
         for start in range(0, len(kept), _PART):
             found[:, start : start + _PART] = self._product(kept[start : start + _PART], columns).T
@@ -130,10 +129,18 @@ def _projection_of(path: Path) -> Path:
     return path.with_suffix(".safetensors")
 
 
-def _whole_numbers(numbers: Float32[np.ndarray, "n W"], projection: Projection) -> UInt8[np.ndarray, "n k"]:
+def _kept_bytes(numbers: Float32[np.ndarray, "n W"], projection: Projection) -> UInt8[np.ndarray, "n k"]:
     whole = np.rint(numbers @ projection.pictures - projection.offset)
-    items: UInt8[np.ndarray, "n k"] = (np.clip(whole, -_LARGEST, _LARGEST) + _ZERO).astype(np.uint8)
+    items: UInt8[np.ndarray, "n k"] = (np.clip(whole, -LARGEST, LARGEST) + ZERO).astype(np.uint8)
     return items
+
+
+def whole_columns(
+    numbers: Float32[np.ndarray, "d q"],
+) -> tuple[Int8[np.ndarray, "d q"], Float32[np.ndarray, " q"]]:
+    """Scoring vectors, one a column, as whole numbers, and how much 1 is in each."""
+    steps: Float32[np.ndarray, " q"] = np.maximum(np.abs(numbers).max(axis=0), 1e-30) / _MOST
+    return np.rint(numbers / steps).astype(np.int8), steps
 
 
 def nearly_best(scores: Int32[np.ndarray, " n"], count: int) -> Int64[np.ndarray, " m"]:
@@ -142,5 +149,11 @@ def nearly_best(scores: Int32[np.ndarray, " n"], count: int) -> Int64[np.ndarray
     last = len(some) - max(1, count // _SAMPLE)
     chosen = np.flatnonzero(scores >= np.partition(some, last)[last])
     if not count / 2 <= len(chosen) <= 2 * count:  # many are equal, or the best lie between those looked at
-        return np.sort(np.argpartition(scores, -count)[-count:])
+        return np.sort(best_places(scores, count))
     return chosen
+
+
+def best_places(scores: Real[np.ndarray, " n"], count: int) -> Int64[np.ndarray, " count"]:
+    """Where the best are, in any order."""
+    best: Int64[np.ndarray, " count"] = np.argpartition(scores, -count)[-count:]
+    return best

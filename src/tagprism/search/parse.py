@@ -18,7 +18,7 @@ from datetime import datetime
 from typing import Literal, NoReturn
 
 from tagprism.errors import InputError
-from tagprism.labels.phrases import normalise_phrase
+from tagprism.labels.phrases import LONGEST, normalise_phrase
 from tagprism.search.contract import fact_conditions
 from tagprism.search.query import (
     OPERATORS,
@@ -46,7 +46,6 @@ _NAMED = re.compile(r"([A-Za-z]+):")
 _SYMBOLS = {"&": "AND", "&&": "AND", "+": "AND", "|": "OR", "||": "OR", "!": "NOT", "-": "NOT"}
 DEEPEST = 40  # groups, NOTs and weights inside each other
 MOST_LABELS = 32  # each is a search of its own
-LONGEST_LABEL = 200  # characters
 WEIGHTS = (0.01, 100.0)
 Kind = Literal["word", "phrase", "taken", "path", "tag", "fact", "weight", "AND", "OR", "NOT", "(", ")", "end"]
 _BEGIN: tuple[Kind, ...] = ("word", "phrase", "taken", "path", "tag", "fact", "weight", "NOT", "(")
@@ -181,8 +180,8 @@ class _Parser:
         text = " ".join(text.split())
         if not normalise_phrase(text):
             self._fail("there is no word in this phrase.", place, "Write a tag, such as beach.")
-        if len(text) > LONGEST_LABEL:
-            remedy = f"Use at most {LONGEST_LABEL}; AND and OR join several tags."
+        if len(text) > LONGEST:
+            remedy = f"Use at most {LONGEST}; AND and OR join several tags."
             self._fail(f"this phrase has {len(text):,} characters.", place, remedy)
         return text
 

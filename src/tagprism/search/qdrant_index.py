@@ -8,12 +8,9 @@ finds, or over all points.
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from typing import Any
-from urllib.parse import urlsplit
 
 import numpy as np
 from jaxtyping import Float32
@@ -21,9 +18,7 @@ from qdrant_client import QdrantClient, models
 from qdrant_client.http.exceptions import ApiException, UnexpectedResponse
 
 from tagprism.bundle.record import Records, Shape
-from tagprism.errors import InputError, MachineError
 from tagprism.search.contract import (
-    Condition,
     Filter,
     Hit,
     IndexInfo,
@@ -32,34 +27,26 @@ from tagprism.search.contract import (
     by_score_then_id,
     check_added,
     check_scoring_vectors,
-    fact_conditions,
-    folded,
     from_json,
     measured_recall,
-    moments,
     scores_of,
     searched,
 )
 from tagprism.search.first_stage import candidates
-from tagprism.search.record_file import HALF_RECALL, StorageName
+from tagprism.search.qdrant_collection import (
+    MOMENT,
+    ROWS,
+    SETTINGS,
+    WHOLE,
+    conditions_of,
+    make_collection,
+    server_errors,
+)
+from tagprism.search.qdrant_collection import connect as connect
+from tagprism.search.qdrant_collection import kept_settings as kept_settings
+from tagprism.search.qdrant_collection import remove_collection as remove_collection
+from tagprism.search.record_file import StorageName
 
-API_KEY = "TAGPRISM_QDRANT_KEY"  # environment variable
-_ROWS, _WHOLE, _FOLDED, _MOMENT = "rows", "whole", "folded", "moment"
-_WORD = models.KeywordIndexParams(type=models.KeywordIndexType.KEYWORD)
-_NUMBER = models.IntegerIndexParams(type=models.IntegerIndexType.INTEGER, lookup=False, range=True)
-_DEGREES = models.FloatIndexParams(type=models.FloatIndexType.FLOAT)
-_INDEXED: dict[str, Any] = {
-    _FOLDED: _WORD,
-    _MOMENT: _NUMBER,
-    "camera_folded": _WORD,
-    "kind_folded": _WORD,
-    "stars": _NUMBER,
-    "north": _DEGREES,
-    "east": _DEGREES,
-}
-_SHARDS_OF_A_NODE, _COPIES = 2, 2  # of a collection on a cluster: it can grow to twice the nodes, and lose one
-_SETTINGS = "tagprism"
-_SECONDS = 60  # that an answer may take
 _PLAIN = models.QuantizationSearchParams(ignore=True)
 _INT8 = models.SearchParams(quantization=models.QuantizationSearchParams(rescore=False))  # `exact` would ignore it
 _SUM = models.FormulaQuery(formula=models.SumExpression(sum=["$score[0]", "$score[1]"]))
@@ -102,29 +89,16 @@ class QdrantIndex:
             InputError: there is a collection of that name.
             MachineError: the server does not answer, or refuses.
         """
-        with _server_errors(name):
-            if client.collection_exists(name):
-                raise InputError("there is a collection of that name.", where=name, remedy="Name another one.")
-            shards, copies = _spread(client)
-            client.create_collection(
-                name,
-                vectors_config=_vector_params(settings),
-                metadata={_SETTINGS: settings},
-                on_disk_payload=True,
-                shard_number=shards,
-                replication_factor=copies,
-            )
-            for field, kind in _INDEXED.items():  # a filter need not read every payload then
-                client.create_payload_index(name, field, kind, wait=True)
+        make_collection(client, name, settings)
         return cls(client, name)
 
     def _errors(self) -> Any:
-        return _server_errors(self._name)
+        return server_errors(self._name)
 
     def keep_settings(self, settings: dict[str, Any]) -> None:
         """Replace the settings that are kept with the collection."""
         with self._errors():
-            self._client.update_collection(self._name, metadata={_SETTINGS: settings})
+            self._client.update_collection(self._name, metadata={SETTINGS: settings})
         self.settings = settings
 
     def add(self, pictures: Sequence[Picture], records: Records) -> None:
@@ -137,7 +111,7 @@ class QdrantIndex:
             points = [
                 models.PointStruct(
                     id=picture.id,
-                    vector={_ROWS: its_rows.tolist(), _WHOLE: its_whole.tolist()},
+                    vector={ROWS: its_rows.tolist(), WHOLE: its_whole.tolist()},
                     payload={**as_json(picture), **searched(picture)},
                 )
                 for picture, its_rows, its_whole in zip(
@@ -175,7 +149,7 @@ class QdrantIndex:
     ) -> list[list[Hit]]:
         """The best pictures for each of q scoring vectors, best first; ties: lowest id first."""
         check_scoring_vectors(scoring_vectors, self.shape.width)
-        conditions, total = None if where is None else _conditions(where), self.info().pictures
+        conditions, total = None if where is None else conditions_of(where), self.info().pictures
 
         def found(vectors: Float32[np.ndarray, "q Q"], count: int) -> list[list[Hit]]:
             first = None if exact else candidates(count, total)
@@ -188,7 +162,7 @@ class QdrantIndex:
     ) -> list[list[Hit]]:
         """The pictures of the lowest scores for each scoring vector, lowest first: what `NOT label` asks for."""
         check_scoring_vectors(scoring_vectors, self.shape.width)
-        conditions, total = None if where is None else _conditions(where), max(self.info().pictures, 1)
+        conditions, total = None if where is None else conditions_of(where), max(self.info().pictures, 1)
 
         def found(vectors: Float32[np.ndarray, "q Q"], count: int) -> list[list[Hit]]:
             return self._query(vectors, count, conditions, total, formula=_MINUS_SUM)
@@ -198,22 +172,22 @@ class QdrantIndex:
 
     def newest(self, where: Filter | None = None) -> Iterator[Picture]:
         """The pictures that meet a filter, the newest first and those of unknown time last, fetched page by page."""
-        conditions = models.Filter() if where is None else _conditions(where)
-        order, before = models.OrderBy(key=_MOMENT, direction=models.Direction.DESC), _AFTER_ALL
+        conditions = models.Filter() if where is None else conditions_of(where)
+        order, before = models.OrderBy(key=MOMENT, direction=models.Direction.DESC), _AFTER_ALL
         while True:
-            earlier = models.FieldCondition(key=_MOMENT, range=models.Range(lt=before))
+            earlier = models.FieldCondition(key=MOMENT, range=models.Range(lt=before))
             with self._errors():
                 page, _ = self._client.scroll(self._name, _with(conditions, earlier), limit=_PAGE, order_by=order)
-            dated = sorted(((int((one.payload or {})[_MOMENT]), int(one.id), one) for one in page), key=_newest_first)
+            dated = sorted(((int((one.payload or {})[MOMENT]), int(one.id), one) for one in page), key=_newest_first)
             if len(page) == _PAGE:  # of the last moment there may be more
                 before = dated[-1][0]
                 dated = [one for one in dated if one[0] > before]
             yield from (from_json(number, one.payload or {}) for _, number, one in dated)
             if len(page) < _PAGE:
                 break
-            at_once = models.FieldCondition(key=_MOMENT, match=models.MatchValue(value=before))
+            at_once = models.FieldCondition(key=MOMENT, match=models.MatchValue(value=before))
             yield from self._by_id(_with(conditions, at_once))
-        yield from self._by_id(_with(conditions, models.IsEmptyCondition(is_empty=models.PayloadField(key=_MOMENT))))
+        yield from self._by_id(_with(conditions, models.IsEmptyCondition(is_empty=models.PayloadField(key=MOMENT))))
 
     def _by_id(self, conditions: models.Filter | None, start: Any = None) -> Iterator[Picture]:
         while True:
@@ -241,11 +215,11 @@ class QdrantIndex:
             among: dict[str, Any] = {"limit": total, "filter": conditions}
             if first is not None:
                 chosen = models.Prefetch(
-                    query=vector.tolist(), using=_WHOLE, params=_INT8, limit=first, filter=conditions
+                    query=vector.tolist(), using=WHOLE, params=_INT8, limit=first, filter=conditions
                 )
                 among = {"limit": first, "prefetch": chosen}
-            row = models.Prefetch(query=[vector[:D].tolist()], using=_ROWS, params=plain, **among)
-            rest = models.Prefetch(query=zeros + vector[D:].tolist(), using=_WHOLE, params=plain, **among)
+            row = models.Prefetch(query=[vector[:D].tolist()], using=ROWS, params=plain, **among)
+            rest = models.Prefetch(query=zeros + vector[D:].tolist(), using=WHOLE, params=plain, **among)
             requests.append(models.QueryRequest(query=formula, prefetch=[row, rest], limit=count, with_payload=False))
         with self._errors():
             answers = self._client.query_batch_points(self._name, requests) if requests else []
@@ -272,8 +246,8 @@ class QdrantIndex:
             points = self._client.retrieve(self._name, list(ids), with_payload=False, with_vectors=True) if ids else []
         found: dict[int, Any] = {int(one.id): one.vector for one in points}
         M, D, S = self.shape
-        rows = np.array([found[one][_ROWS] for one in ids], np.float32).reshape(len(ids), M, D)
-        whole = np.array([found[one][_WHOLE] for one in ids], np.float32).reshape(len(ids), D + S)
+        rows = np.array([found[one][ROWS] for one in ids], np.float32).reshape(len(ids), M, D)
+        whole = np.array([found[one][WHOLE] for one in ids], np.float32).reshape(len(ids), D + S)
         return Records(rows, whole[:, D:])
 
     def pictures(self, after: int = 0) -> Iterator[Picture]:
@@ -291,89 +265,12 @@ class QdrantIndex:
         with self._errors():
             count = self._client.count(self._name, exact=True).count
         exact = self._storage == "float32" and candidates(100, count) is None
-        recall = (1.0 if self._storage == "float32" else HALF_RECALL) * float(self.settings.get("recall", 1.0))
+        recall = float(self.settings.get("recall", 1.0))
         return IndexInfo(count, *self.shape, storage=self._storage, exact=exact, recall=recall)
 
     def close(self) -> None:
         """Close the connection."""
         self._client.close()
-
-
-def connect(where: str) -> tuple[QdrantClient, str]:
-    """A client, and the name of the collection, for `qdrant+http://host:6333/collection` or `qdrant+https://...`.
-
-    The environment variable `TAGPRISM_QDRANT_KEY` has the server's API key, if it wants one.
-
-    Raises:
-        InputError: it is no such address.
-    """
-    parts = urlsplit(where)
-    name = parts.path.strip("/")
-    if parts.scheme not in ("qdrant+http", "qdrant+https") or not parts.hostname or not name or "/" in name:
-        raise InputError(
-            "is not the address of a collection.", where=where, remedy="Write qdrant+http://HOST:6333/COLLECTION."
-        )
-    address = f"{parts.scheme.removeprefix('qdrant+')}://{parts.netloc}"
-    port = parts.port or 6333
-    with _server_errors(where):
-        key = os.environ.get(API_KEY)
-        return QdrantClient(url=address, port=port, api_key=key, timeout=_SECONDS, check_compatibility=False), name
-
-
-def remove_collection(client: QdrantClient, name: str) -> None:
-    """Remove a collection that tagprism has made, if it is there.
-
-    Raises:
-        InputError: tagprism has not made it.
-        MachineError: the server does not answer, or refuses.
-    """
-    with _server_errors(name):
-        if client.collection_exists(name):
-            kept_settings(client, name)
-            client.delete_collection(name)
-
-
-def kept_settings(client: QdrantClient, name: str) -> dict[str, Any]:
-    """The settings that are kept with a collection.
-
-    Raises:
-        InputError: there is no such collection, or tagprism has not made it.
-        MachineError: the server does not answer, or refuses.
-    """
-    with _server_errors(name):
-        if not client.collection_exists(name):
-            raise InputError("there is no such collection.", where=name, remedy="Make one with `tagprism index`.")
-        found = (client.get_collection(name).config.metadata or {}).get(_SETTINGS)
-    if not isinstance(found, dict):
-        raise InputError("is not a collection that tagprism has made.", where=name, remedy="Name another one.")
-    return found
-
-
-def _vector_params(settings: dict[str, Any]) -> dict[str, models.VectorParams]:
-    """Rows on the disk, and of the vector of the whole an int8 copy in memory; no graphs, as both are scanned."""
-    int8 = models.ScalarQuantizationConfig(type=models.ScalarType.INT8, quantile=0.999, always_ram=True)
-    common = {
-        "distance": models.Distance.DOT,
-        "datatype": models.Datatype.FLOAT32 if settings["storage"] == "float32" else models.Datatype.FLOAT16,
-        "hnsw_config": models.HnswConfigDiff(m=0),
-        "on_disk": True,
-    }
-    by_row = models.MultiVectorConfig(comparator=models.MultiVectorComparator.MAX_SIM)
-    width = settings["dimension"] + settings["shared"]
-    return {
-        _ROWS: models.VectorParams(size=settings["dimension"], multivector_config=by_row, **common),
-        _WHOLE: models.VectorParams(size=width, quantization_config=models.ScalarQuantization(scalar=int8), **common),
-    }
-
-
-def _spread(client: QdrantClient) -> tuple[int | None, int | None]:
-    """Shards of a new collection on the nodes of a cluster, and copies of each; the server's own choice without one."""
-    try:
-        status = client.cluster_status()
-    except NotImplementedError:  # the client's local mode
-        return None, None
-    nodes = len(status.peers) if isinstance(status, models.ClusterStatusOneOf1) else 1
-    return (_SHARDS_OF_A_NODE * nodes, _COPIES) if nodes > 1 else (None, None)
 
 
 def _newest_first(one: tuple[int, int, Any]) -> tuple[int, int]:
@@ -383,40 +280,3 @@ def _newest_first(one: tuple[int, int, Any]) -> tuple[int, int]:
 def _with(conditions: models.Filter, *more: models.Condition) -> models.Filter:
     must = [*(conditions.must or []), *more]
     return models.Filter(must=must, must_not=conditions.must_not)
-
-
-def _conditions(where: Filter) -> models.Filter:
-    """The filter in the server's terms; `contract.meets` says what it means."""
-
-    def within(beginnings: tuple[str, str]) -> models.FieldCondition:
-        first, last = moments(beginnings)
-        return models.FieldCondition(key=_MOMENT, range=models.Range(gte=first, lte=last))
-
-    def holds(piece: str) -> models.FieldCondition:
-        return models.FieldCondition(key=_FOLDED, match=models.MatchSubstring(substring=folded(piece)))
-
-    def says(fact: tuple[str, str]) -> models.Filter:
-        return models.Filter(must=[_condition(one) for one in fact_conditions(*fact)])
-
-    return models.Filter(
-        must=[*map(within, where.taken), *map(holds, where.path), *map(says, where.facts)],
-        must_not=[*map(within, where.not_taken), *map(holds, where.not_path), *map(says, where.not_facts)],
-    )
-
-
-def _condition(one: Condition) -> models.FieldCondition:
-    if one.within is None:
-        return models.FieldCondition(key=one.field, match=models.MatchSubstring(substring=one.holds))
-    return models.FieldCondition(key=one.field, range=models.Range(gte=one.within[0], lte=one.within[1]))
-
-
-@contextmanager
-def _server_errors(where: str) -> Iterator[None]:
-    try:
-        yield
-    except (ApiException, OSError) as error:
-        raise MachineError(
-            f"the Qdrant server fails ({type(error).__name__}: {error}).",
-            where=where,
-            remedy=f"Start it, or see whether {API_KEY} has its key.",
-        ) from error

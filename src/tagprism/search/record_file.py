@@ -22,7 +22,6 @@ from threadpoolctl import ThreadpoolController
 from tagprism.bundle.record import Records, Shape, largest_similarity
 from tagprism.files import machine_errors
 
-HALF_RECALL = 0.9996  # measured by `benchmarks/search.py` on the records of real photos (docs/scale.md)
 _LARGEST = 2**15 - 1
 _BLOCK, _PART = 128, 4096  # records widened at once, so that they stay in the processor's cache; those a thread takes
 _CLIP = 2.0**100  # no sum of products overflows

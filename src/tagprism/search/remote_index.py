@@ -13,9 +13,8 @@ import math
 import os
 import secrets
 import socket
-import sys
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import asdict
 from itertools import islice
 from multiprocessing.connection import Connection
@@ -31,7 +30,7 @@ from tagprism.search.contract import Filter, Hit, Index, IndexInfo, Picture, as_
 
 SOCKET = "server.sock"
 NONCE = 32  # bytes
-_HOST = "127.0.0.1"
+HOST = "127.0.0.1"
 _LONGEST = 100  # bytes of a path that a socket can have anywhere
 _PAGE = 1000  # pictures an answer lists at most
 _GREETING = 30.0  # seconds that the server may take to let a client in
@@ -39,41 +38,8 @@ _SECONDS = 600.0  # that the server may take over one request
 _ERRORS = {"InputError": InputError, "MachineError": MachineError}
 
 
-def listen(folder: Path) -> tuple[socket.socket, dict[str, Any]]:
-    """Listen for other processes of this user.
-
-    Args:
-        folder: of the index, whose lock this process holds.
-
-    Returns:
-        The listening socket, and its address as JSON values for `connect`.
-
-    Raises:
-        OSError: the machine refuses.
-    """
-    if sys.platform == "linux":
-        with suppress(OSError):  # some network disks hold no sockets
-            return _listen_in(folder), {"socket": SOCKET}
-    listening = socket.create_server((_HOST, 0), backlog=64)
-    return listening, {"port": listening.getsockname()[1]}
-
-
-def _listen_in(folder: Path) -> socket.socket:
-    (folder / SOCKET).unlink(missing_ok=True)  # of a process that was killed
-    listening = socket.socket(socket.AF_UNIX)
-    try:
-        with _short(folder) as short:
-            listening.bind(short)
-            os.chmod(short, 0o600)  # noqa: PTH101 (a text)
-        listening.listen(64)
-    except OSError:
-        listening.close()
-        raise
-    return listening
-
-
 @contextmanager
-def _short(folder: Path) -> Iterator[str]:
+def short_path(folder: Path) -> Iterator[str]:
     """A path of the socket that is short enough for one: a folder's own path may be longer than sockets allow."""
     path = str(folder / SOCKET)
     if len(os.fsencode(path)) <= _LONGEST:
@@ -91,7 +57,7 @@ def connect(folder: Path, about: dict[str, Any], key: bytes, seconds: float) -> 
 
     Args:
         folder: of the index.
-        about: address, as `listen` has given it.
+        about: address, as `index_server.listen` has given it.
         key: of that process.
         seconds: that the greeting may take.
 
@@ -102,10 +68,10 @@ def connect(folder: Path, about: dict[str, Any], key: bytes, seconds: float) -> 
     try:
         line.settimeout(seconds)
         if "socket" in about:
-            with _short(folder) as short:
+            with short_path(folder) as short:
                 line.connect(short)
         else:
-            line.connect((_HOST, int(about["port"])))
+            line.connect((HOST, int(about["port"])))
         theirs, ours = _whole(line, NONCE), secrets.token_bytes(NONCE)
         line.sendall(ours + proof(key, b"client", theirs, ours))
         if not hmac.compare_digest(_whole(line, NONCE), proof(key, b"server", theirs, ours)):

@@ -25,7 +25,8 @@ from tagprism.images.preprocess import Preprocess
 from tagprism.labels.descriptions import Descriptions, read_descriptions
 from tagprism.labels.encoders.encoder import LabelEncoder
 from tagprism.labels.encoders.phrase_cache import CachedEncoder
-from tagprism.labels.label_space import LabelSpace, SpacePart
+from tagprism.labels.label_space import LabelSpace
+from tagprism.labels.space_part import SpacePart
 from tagprism.labels.vocabulary import Role, Vocabulary
 from tagprism.network.backbones import Backbone
 from tagprism.network.encoder_sources import encoder_folder

@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 
 from tagprism.errors import InputError
 from tagprism.images.colour import Colour
-from tagprism.labels.label_space import SpacePart
+from tagprism.labels.space_part import SpacePart
 from tagprism.training.older_runs import current_settings, other_name
 
 LoggerName: TypeAlias = Literal["csv", "tensorboard", "wandb"]

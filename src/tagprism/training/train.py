@@ -19,7 +19,7 @@ from torch import nn
 
 from tagprism.bundle.bundle import CALIBRATION, MODEL, VOCABULARY
 from tagprism.bundle.write import Content, class_affinities, text_files, trained_on, write_bundle
-from tagprism.datasets.splits import Split
+from tagprism.datasets.splits import RUN_SPLIT, Split
 from tagprism.datasets.table import ImageTable
 from tagprism.errors import InputError, NothingToDoError
 from tagprism.files import replaced_whole, write_json, write_text
@@ -56,12 +56,14 @@ class Run:
         skipped: pictures that could not be used: key -> (code, message).
         speed: of this call.
         validation_mAP: over the seen labels, of the weights that were kept, in percent; None without validation.
+        no_calibration: why no probabilities were fitted, as a sentence; None where they were.
     """
 
     path: Path
     skipped: dict[str, tuple[str, str]]
     speed: Speed
     validation_mAP: float | None  # noqa: N815
+    no_calibration: str | None = None
 
     @property
     def bundle(self) -> Path:
@@ -132,6 +134,8 @@ def train(
     with processes.main_first("prepared"):
         if processes.is_main:
             _claim(out, recipe, table, split, custom)
+            if split.protocol is None:  # others are known by the data set
+                write_json(out / RUN_SPLIT, split.to_json())
         prepared = prepare(recipe, table, split, progress, custom)
         _check_network(prepared, out, processes)
     processes.agree("pictures", prepared.digest, remedy="All machines must see the same files.")
@@ -152,7 +156,7 @@ def train(
         origin = provenance(recipe, table, prepared) | {"no_calibration": reason}
         _write_bundle(out / "bundle", prepared, fitted, calibration, origin)
         advance(1)
-    return Run(out, skipped, fitted.speed, fitted.validation_mAP)
+    return Run(out, skipped, fitted.speed, fitted.validation_mAP, reason)
 
 
 def provenance(recipe: Recipe, table: ImageTable, prepared: Prepared) -> dict[str, Any]:

@@ -37,6 +37,7 @@ def evaluate(
     from dataclasses import replace
 
     from tagprism.datasets.registry import open_data
+    from tagprism.datasets.splits import RUN_SPLIT
     from tagprism.evaluation import evaluate as evaluation
     from tagprism.evaluation.protocols import EvaluationProtocol
     from tagprism.evaluation.reliability import reliability_table
@@ -52,7 +53,10 @@ def evaluate(
         )
     if engine == "torch":
         _use_torch(tagger, model)
-    table, chosen = open_data(data, split, console.progress(quiet))
+    own = tagger.bundle.path.parent / RUN_SPLIT  # of the run that the bundle lies in
+    table, chosen = open_data(data, split, console.progress(quiet), otherwise=str(own) if own.is_file() else None)
+    if chosen.name == own.name and split is None:
+        console.say(f"split: that of the run, {own}", quiet=quiet)
     if chosen.protocol is not None:
         console.say(chosen.protocol.summary(), quiet=quiet)
     protocol = EvaluationProtocol(tuple(k or (3, 5)), unknown, allow_leak=allow_leak, neighbours=neighbours)

@@ -73,7 +73,7 @@ def index(
     from tagprism.bundle.open_model import with_views
     from tagprism.images.decode import MAX_PIXELS
     from tagprism.images.picture_list import expand_pattern
-    from tagprism.search.create import open_for_update
+    from tagprism.search.create import exists, open_for_update
     from tagprism.search.upkeep import Upkeep
 
     if into == "" or "" in (paths or ()):
@@ -106,6 +106,8 @@ def index(
             return check_records(into, prune, progress, quiet)
         return as_one_file(into, export, import_, model, progress, quiet)
     roots = [os.path.abspath(one) for path in paths or () for one in expand_pattern(path)]  # noqa: PTH100 (texts)
+    if not watch and not exists(into):
+        _refuse_none(roots, exclude or [])
     with open_for_update(
         into, roots, model=model, views=views, storage=storage, rebuild=rebuild, progress=progress
     ) as collection:
@@ -129,6 +131,18 @@ def index(
         finally:
             upkeep.close()
         return _exit_code(report, roots or list(collection.folders))
+
+
+def _refuse_none(roots: list[str], exclude: list[str]) -> None:
+    """Say that there are no pictures before an index is made that would stay behind, empty."""
+    from tagprism.images.leave_out import WalkReport
+    from tagprism.images.picture_list import why_none
+    from tagprism.images.walk import each_picture
+
+    report = WalkReport()
+    if roots and next(each_picture(roots, exclude=exclude, report=report), None) is None:
+        where = ", ".join(map(console.printable, roots))
+        raise NothingToDoError("there are no pictures.", where=where, remedy=why_none(report))
 
 
 def _follow(collection: Collection, upkeep: Upkeep, report: Report, quiet: bool) -> None:
@@ -168,7 +182,8 @@ def _say(collection: Collection, report: Report, quiet: bool) -> None:
     words |= {"renewed": report.renewed, "unchanged": report.unchanged, "skipped": report.skipped}
     done = ", ".join(f"{count:,} {word}" for word, count in words.items() if count) or "nothing to do"
     info = collection.index.info()
-    recall = "exact" if info.exact else f"recall {info.recall:.4f}"
-    recall += f", worst word {info.worst:.2f}" if info.worst < 1 else ""
-    console.say(f"{done}; {info.pictures:,} pictures in {collection.where} ({info.storage}, {recall})", quiet=quiet)
+    form = info.storage + (", exact" if info.exact else "")
+    form += f", recall {info.recall:.4f}" if info.recall < 1 else ""
+    form += f", worst word {info.worst:.2f}" if info.worst < 1 else ""
+    console.say(f"{done}; {info.pictures:,} pictures in {collection.where} ({form})", quiet=quiet)
     console.say_not_read(report.walk.not_read, quiet=quiet)

@@ -33,8 +33,9 @@ def make(
 ) -> int:
     """Embed a word list and write it as a vocabulary."""
     from tagprism.bundle.referring import open_encoder
-    from tagprism.labels.label_space import LabelSpace, SpacePart
+    from tagprism.labels.label_space import LabelSpace
     from tagprism.labels.phrase_list import read_phrases
+    from tagprism.labels.space_part import SpacePart
     from tagprism.labels.vocabulary import Role, Vocabulary
     from tagprism.network.encoder_sources import encoder_folder
 

@@ -160,8 +160,12 @@ def calibrate(
 @app.command()
 def remove(name: Annotated[str, typer.Argument(help="hf-hub:owner/name")], quiet: Quiet = False) -> int:
     """Delete a fetched model from the hub's cache on this machine."""
-    from tagprism.bundle.hub import HubName, remove_model
+    from tagprism.bundle.hub import HUB, HubName, remove_model
+    from tagprism.bundle.open_model import packaged_bundles
 
+    if not name.startswith(HUB) and ("/" not in name or name in packaged_bundles() or Path(name).exists()):
+        remedy = "Name one as hf-hub:owner/name. A folder of your own is deleted as any other."
+        raise InputError("was not fetched from a hub, so there is nothing to remove.", where=name, remedy=remedy)
     freed = remove_model(HubName.parse(name))
     console.say(f"{freed / 1e6:,.0f} MB are free again", quiet=quiet)
     return console.OK

@@ -90,7 +90,7 @@ def search(
             found, groups, placed, show(tree) if tree is not None else None, like, index, everything, null, spreadsheet
         )
         _write(answer, format, collection, out, quiet=quiet)
-        _remark(results, tree, collection, exact, quiet=quiet)
+        _remark(results, collection, exact, quiet=quiet)
     return console.report_skipped(skipped)
 
 
@@ -149,14 +149,16 @@ def _duplicates(
     from tagprism.search.own_tags import OwnTags
 
     if tree is None and like is None:
-        found = tuple(Found(picture, 1.0) for picture in collection.index.pictures())
+        asked = Results(tuple(Found(picture, 1.0) for picture in collection.index.pictures()), exact=True)
     else:
-        found = _likely(collection.search(tree, limit, like).found, everything)
+        asked = collection.search(tree, limit, like)
+    found = _likely(asked.found, everything)
     by_id = {one.picture.id: one for one in found}
     groups = duplicates([one.picture for one in found], progress=console.progress(quiet))
     several = [(by_id[picture.id], number) for number, its in enumerate(groups, start=1) for picture in its]
     own = OwnTags(collection, kept_marks(collection.where))
-    return Results(with_own([one for one, _ in several], own), exact=True), [number for _, number in several]
+    shown = with_own([one for one, _ in several], own)
+    return Results(shown, exact=True, reading=asked.reading), [number for _, number in several]
 
 
 def _place(
@@ -220,11 +222,9 @@ def _bytes(answer: _Answer, format: _FileFormat, collection: Collection) -> byte
     return document.getvalue()
 
 
-def _remark(results: Results, tree: Query | None, collection: Collection, exact: bool, *, quiet: bool) -> None:
+def _remark(results: Results, collection: Collection, exact: bool, *, quiet: bool) -> None:
     """What there is to know of the answer, on stderr."""
-    from tagprism.search.marks import kept_marks
-    from tagprism.search.own_tags import OwnTags
-    from tagprism.search.words import read_words, remarks
+    from tagprism.search.words import remarks
 
     if not results.found:
         console.say("no picture matches.", quiet=quiet)
@@ -233,10 +233,9 @@ def _remark(results: Results, tree: Query | None, collection: Collection, exact:
         console.say(
             f"this index is approximate: it finds {100 * recall:.1f} % of the best; --exact finds all.", quiet=quiet
         )
-    if tree is None:
+    if results.reading is None:
         return
-    reading = read_words(tree, collection, OwnTags(collection, kept_marks(collection.where)))
-    for sentence in remarks(reading, collection.tagger, {word for one in results.found for word in one.own}):
+    for sentence in remarks(results.reading, collection.tagger, {word for one in results.found for word in one.own}):
         console.say(sentence, quiet=quiet)
 
 

@@ -87,11 +87,11 @@ def tag(
     quiet: Quiet = False,
 ) -> int:
     """Tag pictures with your own words or the model's vocabulary."""
-    from tagprism.bundle.open_model import with_views
+    from tagprism.bundle.open_model import open_model, with_views
     from tagprism.images.decode import MAX_PIXELS
     from tagprism.images.picture_list import PictureList
     from tagprism.tagging.documents import DOCUMENTS, check_document
-    from tagprism.tagging.tagger import load
+    from tagprism.tagging.tagger import Tagger
 
     format = format or _format_for(out)
     if out is not None and format == "table":
@@ -100,7 +100,10 @@ def tag(
         raise typer.BadParameter("a path is empty; write . for the current folder.")
     if format in DOCUMENTS:
         check_document(format)
-    tagger = load(model, views=views, progress=console.progress(quiet))
+    bundle = open_model(model, views=views, progress=console.progress(quiet))
+    if explain is not None and bundle.views == 1:
+        _ = bundle.places  # which says why there are none, before more is loaded
+    tagger = Tagger(bundle)
     words = read_words(labels, tagger) if labels is not None else None
     min_score = None
     if top_k is None and min_probability is None:  # what is likely, where that is known and a person reads it

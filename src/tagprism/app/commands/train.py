@@ -71,6 +71,8 @@ def train(
     if run.speed.images:
         speed = f"{run.speed.images_per_second:,.0f} images/s, {run.speed.data_wait:.0%} of the time waiting for data"
         console.say(f"trained: {speed}", quiet=quiet)
+    if run.no_calibration and processes.is_main:
+        console.say(f"no probabilities were fitted, so scores only rank: {run.no_calibration}", quiet=quiet)
     console.say(f"finished: {out}", quiet=quiet)
     return console.report_skipped((key, message) for key, (_, message) in sorted(run.skipped.items()))
 

@@ -6,12 +6,10 @@ It lives in a process of its own (`library_worker`), so every method takes and g
 from __future__ import annotations
 
 import os
-import threading
 import time
 from collections.abc import Sequence
 from itertools import islice
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from jaxtyping import Float32
@@ -33,14 +31,15 @@ from tagprism.app.server.answers import (
     UndoAnswer,
 )
 from tagprism.app.server.forms import explained, hit_of, shown, tag_out
+from tagprism.app.server.keyword_writer import KeywordWriter
 from tagprism.app.server.originals import describe_original, is_there, read_original, thumbnail
 from tagprism.app.server.overview import Overviews, not_read_of
 from tagprism.app.server.picture_tags import marked_tags
 from tagprism.app.server.uploads import Upload, read_upload
 from tagprism.app.server.work_queues import BatchingQueue
 from tagprism.bundle.record import Records
-from tagprism.errors import InputError, NothingToDoError, PictureError, TagprismError
-from tagprism.keywords import journal, sidecar
+from tagprism.errors import InputError, PictureError
+from tagprism.keywords import sidecar
 from tagprism.keywords.own import own_keywords
 from tagprism.search.collection import SETTINGS, Collection, catalog_file, is_address, marks_file, read_settings
 from tagprism.search.contract import Picture
@@ -55,7 +54,6 @@ from tagprism.tagging.explain import Explainer
 from tagprism.tagging.tags import LabelRanker
 
 _TAGS = 12  # of one picture
-_AT_ONCE = 16  # sidecars between two times that the journal is on disk
 _BATCH, _UPLOADS = 8, 64  # uploads that go through the network at once, and that wait for it
 _SCANNED = 4_000_000  # pictures times labels that one search may scan, about two seconds of one processor
 _LABELS = 8  # that a search may have in any case
@@ -72,12 +70,12 @@ class Library:
     """
 
     def __init__(self, collection: Collection, marks: Marks, naming: sidecar.Naming) -> None:
-        self.collection, self.marks, self.naming = collection, marks, naming
+        self.collection, self.marks = collection, marks
         self.tagger = collection.tagger
         self._words = collection.learned, LabelRanker(self.tagger, None, learned=collection.learned)
         self.overviews = Overviews(collection.index, self.tagger.vocabulary, catalog_file(collection.where))
         _ = self.tagger.bundle.model
-        self._writing = threading.Lock()
+        self.keywords = KeywordWriter(marks, naming)
         self._network = BatchingQueue("network", self._look, _BATCH, _UPLOADS)
         self._file = self._marks_file()
 
@@ -247,7 +245,7 @@ class Library:
             rating=picture.rating,
             tags=marked_tags(self.tagger, tags, own, self.marks.said().get(picture.digest, {}), record),
             own=list(own),
-            keywords=self._keywords(picture),
+            keywords=self.keywords.read(picture),
             explains=self.tagger.bundle.explains,
         )
 
@@ -257,12 +255,6 @@ class Library:
             return own_keywords(Path(picture.path))
         except PictureError:
             return ()
-
-    def _keywords(self, picture: Picture) -> list[str] | None:
-        try:
-            return list(sidecar.read_keywords(Path(picture.path), self.naming).flat)
-        except PictureError:
-            return None
 
     def explain(self, number: int, labels: Sequence[str]) -> ExplainAnswer:
         """Where some tags of a picture come from."""
@@ -313,50 +305,16 @@ class Library:
     def write_keywords(self, number: int) -> KeywordsAnswer:
         """Write the marks of a picture into its sidecar, so that `tagprism undo` takes it back."""
         picture, _ = self.original_of(number)  # it is still the picture that the marks are about
-        change = self.planned(picture)
-        run, errors = self.written([change] if change.is_needed else [], {"page": picture.digest})
+        change = self.keywords.planned(picture)
+        run, errors = self.keywords.write([change] if change.is_needed else [], {"page": picture.digest})
         if errors:
             raise errors[0]
         keywords = list(change.new.flat)
         return KeywordsAnswer(sidecar=shown(change.path.name), changed=change.is_needed, keywords=keywords, run=run)
 
-    def planned(self, picture: Picture) -> sidecar.SidecarChange:
-        """What becomes of a picture's sidecar with its marks.
-
-        Raises:
-            PictureError: the sidecar cannot be read or changed.
-        """
-        marks = self.marks.of_picture(picture.digest)
-        added, rejected = ([label for label, its in marks.items() if its is kind] for kind in (True, False))
-        return sidecar.plan_marks(Path(picture.path), self.naming, added, rejected)
-
-    def written(
-        self, changes: Sequence[sidecar.SidecarChange], command: dict[str, Any]
-    ) -> tuple[str | None, list[TagprismError]]:
-        """Write sidecars as one run: its name, and what was not done."""
-        errors: list[TagprismError] = []
-        if not changes:
-            return None, errors
-        command |= {"changes": [[str(one.path), list(one.new.flat)] for one in changes], "sidecar": self.naming}
-        with self._writing, journal.Journal(command) as kept:
-            for start in range(0, len(changes), _AT_ONCE):
-                outcomes = sidecar.write(changes[start : start + _AT_ONCE], kept)
-                errors += [error for error in outcomes if error is not None]
-            kept.finish()
-            return kept.path.stem if kept.path else None, errors
-
     def undo(self, run: str) -> UndoAnswer:
-        """Take a run of `write_keywords`, or of the command line, back.
-
-        Raises:
-            NothingToDoError: there is no such run.
-        """
-        with self._writing:
-            try:
-                story, files, left = journal.undo(run)
-            except InputError as error:
-                raise NothingToDoError(error.what, remedy=error.remedy) from error
-        return UndoAnswer(run=story.path.stem, files=files, left=[f"{shown(path)}: {why}" for path, why in left])
+        """As `KeywordWriter.undo`."""
+        return self.keywords.undo(run)
 
     # ---- several pictures at once
 

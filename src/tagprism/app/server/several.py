@@ -40,11 +40,11 @@ def write(library: Library, ids: Sequence[int]) -> KeywordsOfMany:
     for picture in _pictures(library, ids):
         try:
             library.original_of(picture.id)  # it is still the picture that the marks are about
-            changes.append(library.planned(picture))
+            changes.append(library.keywords.planned(picture))
         except PictureError as error:
             left.append(f"{shown(Path(picture.path).name)}: {error.message}")
     needed = list({change.path: change for change in changes if change.is_needed}.values())
-    run, errors = library.written(needed, {"page": sorted(str(change.path) for change in needed)})
+    run, errors = library.keywords.write(needed, {"page": sorted(str(change.path) for change in needed)})
     left += [f"{shown(str(error.where or ''))}: {error.what}" for error in errors]
     return KeywordsOfMany(written=len(needed) - len(errors), left=left, run=run)
 

@@ -14,16 +14,17 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Float32
 
-from tagprism.bundle.bundle import BundleConfig
+from tagprism.bundle.bundle import BundleConfig, digest_of_views
 from tagprism.bundle.foreign.graph import Graph
 from tagprism.bundle.foreign.layout import AGAIN, Layout
 from tagprism.bundle.foreign.text import TextTower
 from tagprism.bundle.record import ClassAffinity, Records, Shape
-from tagprism.bundle.views import digest_of_views, some_views, standardised_rows
+from tagprism.bundle.views import some_views, standardised_rows
 from tagprism.errors import InputError
 from tagprism.files import digest_bytes, digest_file, digest_json
 from tagprism.labels.encoders.phrase_cache import CachedEncoder
-from tagprism.labels.label_space import LabelSpace, SpacePart
+from tagprism.labels.label_space import LabelSpace
+from tagprism.labels.space_part import SpacePart
 from tagprism.labels.vocabulary import Role, Vocabulary
 from tagprism.progress import Progress, silent
 

@@ -1,6 +1,7 @@
 """What fp16 and int8 cost and give: size, agreement, mAP and pictures per second, paired in one process.
 
     python benchmarks/bundle_precision.py RUN --data tagged:DIR --split FILE#0
+    python benchmarks/bundle_precision.py demo/run --data openclipart
 
 Every form of the network ranks the same test pictures. Then the fp32 network ranks them with the label vectors of the
 text encoders in float32 and of sentence encoders in int8 (weights only), embedded anew.
@@ -36,7 +37,7 @@ def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("run")
     parser.add_argument("--data", required=True)
-    parser.add_argument("--split", required=True)
+    parser.add_argument("--split", help="left out for data with a split of their own")
     given = parser.parse_args()
     tagger = load(given.run)
     table, split = open_data(given.data, given.split)

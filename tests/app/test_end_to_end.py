@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import os
 import re
@@ -11,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.app.conftest import Cli
 from tests.command_line import python, tagprism
 from tests.odd_pictures import DAMAGED, draw_odd_pictures
 from tests.small_world import LABELS, UNSEEN, World
@@ -32,7 +34,16 @@ main()
 
 def test_the_run_tells_what_it_was_made_from(world: World) -> None:
     assert {path.name for path in world.run.iterdir()} == {
-        *("recipe.toml", "data.json", "skipped.json", "weights.safetensors", "checkpoints", "bundle", "pictures.json"),
+        *(
+            "recipe.toml",
+            "data.json",
+            "skipped.json",
+            "weights.safetensors",
+            "checkpoints",
+            "bundle",
+            "pictures.json",
+            "split.json",
+        ),
     }
     assert json.loads((world.run / "skipped.json").read_text()) == {}
     config = json.loads((world.run / "bundle/config.json").read_text())
@@ -120,11 +131,16 @@ def test_no_color_is_respected(tmp_path: Path) -> None:
         (("evaluate", "run"), "--data"),
     ],
 )
-def test_usage_errors_exit_with_2(arguments: tuple[str, ...], words: str) -> None:
-    done = tagprism(*arguments)
-    assert done.returncode == 2
-    assert words in (done.stdout + done.stderr).decode()
-    assert b"Traceback" not in done.stderr
+def test_usage_errors_exit_with_2(arguments: tuple[str, ...], words: str, cli: Cli) -> None:
+    done = cli(*arguments)
+    assert done.code == 2 and words in done.out + done.err
+    assert "Traceback" not in done.err
+
+
+def test_a_usage_error_of_a_process() -> None:
+    done = tagprism("nonsense")
+    assert (done.returncode, done.stdout) == (2, b"")
+    assert b"nonsense" in done.stderr and b"Traceback" not in done.stderr
 
 
 def test_help_is_quick_and_loads_neither_torch_nor_onnxruntime() -> None:
@@ -175,16 +191,16 @@ def test_using_a_model_needs_nothing_of_the_training(world: World, tmp_path: Pat
 @pytest.mark.parametrize(
     "command", [("train", "recipe.toml"), ("compare", "recipe.toml", "--data", "x"), ("demo",)], ids=lambda c: c[0]
 )
-def test_a_missing_extra_names_the_pip_line(command: tuple[str, ...]) -> None:
-    done = python(WITHOUT_TRAINING, *command)
-    assert done.returncode == 2
-    assert b'pip install "tagprism[train]"' in done.stderr.replace(b"\n", b" ")
-    assert b"Traceback" not in done.stderr
+def test_a_missing_extra_names_the_pip_line(
+    command: tuple[str, ...], cli: Cli, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    cli(*command).refused('pip install "tagprism[train]"')
 
 
 def test_torch_engine_without_torch_names_the_pip_line(world: World) -> None:
     done = python(WITHOUT_TRAINING, "evaluate", world.run, *world.on(0), "--engine", "torch")
-    assert done.returncode == 2
+    assert done.returncode == 2 and b"Traceback" not in done.stderr
     assert b'pip install "tagprism[train]"' in done.stderr.replace(b"\n", b" ")
 
 

@@ -8,6 +8,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
 
 import pyarrow as pa
@@ -27,6 +28,7 @@ from tests.app.conftest import Cli
 PHOTOS = Path(__file__).parents[1] / "photos"
 
 
+@cache
 def manifest() -> Manifest:
     bundle = load().bundle
     return Manifest(model="photos-lite", digest=bundle.digest, **bundle.shape._asdict(), max_pixels=10**8)
@@ -174,7 +176,7 @@ def test_what_is_no_folder_of_shards(cli: Cli, out: Path, tmp_path: Path) -> Non
 
 def test_an_index_of_another_model_is_refused(out: Path, tmp_path: Path) -> None:
     load_shards(out, str(tmp_path / "i"))
-    text = (out / "manifest.json").read_text().replace(load().bundle.digest, "0" * 64)
+    text = (out / "manifest.json").read_text().replace(manifest().digest, "0" * 64)
     (out / "manifest.json").write_text(text)
     for shard in out.glob("part-*.parquet"):
         table = pa.parquet.read_table(shard)

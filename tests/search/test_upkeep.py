@@ -6,6 +6,7 @@ import os
 import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -15,12 +16,14 @@ from PIL import Image
 
 from tagprism.bundle.record import Records
 from tagprism.errors import MachineError, PictureError
+from tagprism.search import upkeep
 from tagprism.search.catalog import not_read
 from tagprism.search.collection import CATALOG, Collection, Settings
 from tagprism.search.create import update_lock
 from tagprism.search.upkeep import Upkeep
 from tagprism.search.upkeep_report import Report
 from tagprism.tagging.tagger import Tagger, load
+from tagprism.tagging.tags import LabelRanker
 from tests.search.numpy_index import NumpyIndex
 
 
@@ -97,8 +100,12 @@ def tagger() -> Tagger:
     return load("photos-lite")
 
 
+ranker_of = cache(LabelRanker)  # of the large vocabulary of the packaged model, once for all tests
+
+
 @pytest.fixture
-def library(tmp_path: Path, tagger: Tagger) -> Iterator[Library]:
+def library(tmp_path: Path, tagger: Tagger, monkeypatch: pytest.MonkeyPatch) -> Iterator[Library]:
+    monkeypatch.setattr(upkeep, "LabelRanker", ranker_of)
     library = Library(tmp_path, tagger)
     yield library
     library.upkeep.close()

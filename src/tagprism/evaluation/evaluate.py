@@ -18,12 +18,11 @@ from tagprism.datasets.table import ImageTable
 from tagprism.device import device_in_use
 from tagprism.errors import InputError, PictureError
 from tagprism.evaluation.leakage import check_leak, find_leak
-from tagprism.evaluation.notebook import as_html
 from tagprism.evaluation.protocols import TASKS, Evaluation, EvaluationProtocol, Unverified, of_rankings
 from tagprism.evaluation.reliability import Reliability, reliability, reliability_table
 from tagprism.evaluation.scores import streamed_scores
 from tagprism.evaluation.streaming import evaluate_records, evaluate_scores
-from tagprism.evaluation.table import as_text, comparison_table, lay_out
+from tagprism.evaluation.table import as_html, as_text, comparison_table, lay_out
 from tagprism.images.digests import digest_pictures
 from tagprism.images.picture_file import PictureFile, reading_order
 from tagprism.labels.vocabulary import groups_of

@@ -10,6 +10,7 @@ import math
 import statistics
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
+from html import escape
 
 from rich.console import Console
 from rich.table import Table
@@ -294,3 +295,14 @@ def _check_same_tests(methods: Methods) -> None:
                 f"{name!r} and {first[0]!r} were measured on different images or labels and cannot be compared.",
                 remedy="Evaluate both on the same data, split and policy.",
             )
+
+
+def as_html(layout: Layout) -> str:
+    """The table and the sentences below it as HTML, as notebooks show what ends a cell; every word is escaped."""
+    titles = "".join(f"<th>{escape(column)}</th>" for column in layout.columns)
+    rows = "".join(
+        f"<tr><th>{escape(row.name)}</th>{''.join(f'<td>{escape(cell)}</td>' for cell in row.cells)}</tr>"
+        for row in layout.rows
+    )
+    captions = "".join(f"<p><small>{escape(caption)}</small></p>" for caption in layout.captions)
+    return f"<table><thead><tr><th>percent</th>{titles}</tr></thead><tbody>{rows}</tbody></table>{captions}"

@@ -9,6 +9,7 @@ import os
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from collections.abc import Collection as SomeOf
+from functools import cached_property
 from itertools import chain
 
 import numpy as np
@@ -65,7 +66,6 @@ class Upkeep:
         self._max_pixels, self._progress, self._tell, self._remark = max_pixels, progress, skipped, remarked
         self._catalog = Catalog(catalog_file(collection.where))
         self._keywords = KeywordTable(catalog_file(collection.where))
-        self._words = LabelRanker(self._tagger, None)
         self._report = Report()
         self._waiting: list[tuple[Picture, Records]] = []
         self._waiting_of: dict[str, tuple[Picture, Records]] = {}  # the first of them by its digest
@@ -73,6 +73,11 @@ class Upkeep:
         self._replaced: Sequence[str] = ()
         self._links = True  # whether a folder may hold pictures by several paths, so that one place says too little
         self._own = (os.path.abspath(collection.where),)  # noqa: PTH100 (texts); thumbnails are kept with the index
+
+    @cached_property
+    def _words(self) -> LabelRanker:
+        """Made for the first picture that is looked at: of a large vocabulary it takes longer than to find none."""
+        return LabelRanker(self._tagger, None)
 
     def update(
         self,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import struct
+import zlib
 
 import numpy as np
 from PIL import Image, ImageCms
@@ -87,3 +88,15 @@ def dng(preview: bytes | None, *, orientation: int = 1, taken: str = "2021:05:06
         first.append((330, 4, tuple(further)))
     start = directory(first)
     return b"II*\0" + struct.pack("<I", start) + b"".join(blobs)
+
+
+def bomb(width: int, height: int) -> bytes:
+    """A small PNG that says that it has so many pixels."""
+
+    def chunk(kind: bytes, data: bytes) -> bytes:
+        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+
+    header = struct.pack(">IIBBBBB", width, height, 1, 0, 0, 0, 0)
+    return (
+        b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(b"\0" * 100)) + chunk(b"IEND", b"")
+    )

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -91,8 +93,11 @@ def test_first_steps_move_every_row(clip: Foreign) -> None:
 
 
 @pytest.mark.parametrize("siglip", [False, True])
-def test_its_text_network_is_a_label_encoder(siglip: bool, tmp_path: Path) -> None:
-    made = make_immich(tmp_path / "a-model", siglip=siglip)
+def test_its_text_network_is_a_label_encoder(siglip: bool, clip: Foreign, tmp_path: Path) -> None:
+    if siglip:
+        made = make_immich(tmp_path / "a-model", siglip=True)
+    else:
+        made = replace(clip, folder=Path(shutil.copytree(clip.folder, tmp_path / "a-model")))
     folder = encoder_folder(f"onnx:{made.folder}")
     card = read_card(folder)
     assert [file.name for file in folder.iterdir()] == ["encoder.json"] and card.kind == "foreign"

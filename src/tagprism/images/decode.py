@@ -16,6 +16,7 @@ from tagprism.images.formats import advice, kind_of, picture_formats
 from tagprism.images.memory import MAX_MEMORY, NESTED, Gate, bytes_to_decode, is_kept_whole, pixels_inside
 from tagprism.images.picture_file import MAX_BYTES as MAX_BYTES
 from tagprism.images.picture_file import (
+    PNG,
     WRONG_CHECKSUM,
     empty_share,
     mended_png,
@@ -39,7 +40,7 @@ LARGE = 32_000_000
 REMARK = "remark"
 """Key in `info` of a picture under which stands what is wrong with its file though it could be read."""
 
-_SIGNATURES = (b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"GIF8", b"II*\0", b"MM\0*", b"RIFF", b"\0\0\0\x0cjP  ")
+_SIGNATURES = (b"\xff\xd8\xff", PNG, b"GIF8", b"II*\0", b"MM\0*", b"RIFF", b"\0\0\0\x0cjP  ")
 _JPEG = ("JPEG", "MPO")
 _UPRIGHT_ALREADY = ("TIFF", "HEIF", "JXL")  # their readers turn them, and say the size that they then have
 _LINE_BY_LINE = ("PNG", "BMP")  # what is there of a picture that ends early is decoded

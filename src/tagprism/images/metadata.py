@@ -27,12 +27,12 @@ from tagprism.images.facts import (
     xmp_facts,
 )
 from tagprism.images.formats import kind_of, kind_of_format, picture_formats
-from tagprism.images.picture_file import mended_png
+from tagprism.images.picture_file import PNG, mended_png
 from tagprism.images.raw import preview
 
 _KEYWORDS, _CHARACTERS = (2, 25), (1, 90)  # IPTC datasets
 _UTF8 = b"\x1b%G"
-_PNG, _PNG_XMP = b"\x89PNG\r\n\x1a\n", b"XML:com.adobe.xmp\0"
+_PNG_XMP = b"XML:com.adobe.xmp\0"
 _XMP = 700  # tag of TIFF
 _EXIF_TIMES = ("DateTimeOriginal", "DateTimeDigitized")
 
@@ -119,7 +119,7 @@ def _late_png_packet(data: bytes) -> bytes:
 
 
 def _png_chunks(data: bytes) -> Iterator[tuple[bytes, bytes]]:
-    place = len(_PNG) if data.startswith(_PNG) else len(data)
+    place = len(PNG) if data.startswith(PNG) else len(data)
     while place + 8 <= len(data):
         end = place + 8 + int.from_bytes(data[place : place + 4])
         yield data[place + 4 : place + 8], data[place + 8 : end]

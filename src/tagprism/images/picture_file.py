@@ -22,7 +22,7 @@ from tagprism.errors import PictureError
 MAX_BYTES = 2**29
 """Cap on a file's size; a picture is read whole, so that its digest and its pixels come from the same bytes."""
 
-_PNG = b"\x89PNG\r\n\x1a\n"
+PNG = b"\x89PNG\r\n\x1a\n"
 _NOTES = (b"eXIf", b"iTXt", b"tEXt", b"zTXt", b"tIME")
 _END_OF_JPEG = b"\xff\xd9"
 WRONG_CHECKSUM = "a part of the file that is not the picture is damaged, and was left out"
@@ -154,10 +154,10 @@ def mended_png(data: bytes) -> tuple[bytes, bool]:
 
     Notes that stand behind the pixels come before them, so that reading them does not mean decoding the picture.
     """
-    if not data.startswith(_PNG):
+    if not data.startswith(PNG):
         return data, False
-    before, pixels = [_PNG], list[bytes]()
-    place, broken, moved = len(_PNG), False, False
+    before, pixels = [PNG], list[bytes]()
+    place, broken, moved = len(PNG), False, False
     while place + 12 <= len(data):
         (length,) = struct.unpack_from(">I", data, place)
         kind, end = data[place + 4 : place + 8], place + 12 + length

@@ -19,7 +19,7 @@ import pytest
 
 from tagprism.bundle.record import Records, score_records
 from tagprism.errors import InputError, MachineError
-from tagprism.search import remote_index, shared_index
+from tagprism.search import index_server, remote_index, shared_index
 from tagprism.search.contract import Filter, Index, Picture
 from tagprism.search.edge_index import PICTURES, EdgeIndex
 from tagprism.search.remote_index import SOCKET, connect
@@ -242,7 +242,7 @@ class TestClients:
     ) -> None:
         folder = tmp_path.joinpath(*["a long path " * 10] * 3) if where == "a long path" else tmp_path / "index"
         if where == "a port":
-            monkeypatch.setattr(remote_index, "_listen_in", lambda _: (tmp_path / "no sockets here").stat())
+            monkeypatch.setattr(index_server, "_listen_in", lambda _: (tmp_path / "no sockets here").stat())
         folder.mkdir(parents=True)
         EdgeIndex.create(folder, SHAPE).close()
         server, client = with_stable(folder), open_shared(folder)

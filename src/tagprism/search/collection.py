@@ -177,13 +177,7 @@ class Collection:
         return find(self, query, top_k, like=example, marks=marks, neighbours=neighbours, exact=exact)
 
     def with_model(self, model: str) -> Collection:
-        """The same collection, with its model under another name, and its own views where the name says none.
-
-        Raises:
-            InputError: there is no model of that name.
-        """
-        if not model.startswith(HUB):
-            find_bundle(model)  # which knows a bare word from a path
+        """The same collection, with its model under another name, and its own views where the name says none."""
         if split_views(model)[1] is None:
             model = with_views(model, split_views(self.settings.model)[1])
         return Collection(self.where, self.settings, self.index, lasting_name(model))
@@ -228,7 +222,7 @@ def open_index(path: str | os.PathLike[str], model: str | None = None) -> Collec
         model: where its model is now, when it is no longer where it was.
 
     Raises:
-        InputError: there is no index, or its settings are damaged.
+        InputError: there is no index, or its settings are damaged; there is no model of that name.
         IndexMismatchError: it is of an older version, with the command that renews it.
         MachineError: it cannot be opened.
 
@@ -239,6 +233,8 @@ def open_index(path: str | os.PathLike[str], model: str | None = None) -> Collec
         5
     """
     where = os.fspath(path)
+    if model is not None and not model.startswith(HUB):
+        find_bundle(model)  # a bare word that is no model's is an error before anything is opened
     index: Index
     if is_address(where):
         engine = qdrant()

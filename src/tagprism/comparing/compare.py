@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 from rich.table import Table
 
-from tagprism.comparing.rows import OwnMethod, rows_given
+from tagprism.comparing.rows import OwnMethod, check_protocol, rows_given
 from tagprism.datasets.given import check_given
 from tagprism.datasets.splits import Split, hold_out_validation, pseudo_unseen
 from tagprism.datasets.table import ImageTable
@@ -143,7 +143,8 @@ def compare(
         begins: told which row begins.
 
     Raises:
-        InputError: no row or two of one name, no split, fewer than one seed, a row that cannot be run.
+        InputError: no row or two of one name, no split, fewer than one seed, a row that cannot be run, a finished model
+            of another protocol beside published numbers.
 
     Example:
         >>> labels = [["red", "blue"], ["dog", "cat", "car"]]
@@ -167,6 +168,9 @@ def compare(
             f"{len(rows)} rows, {len(parts)} splits and {seeds} seeds: there must be one of each at least."
         )
     entries = _published(table, parts) if published else ()
+    for split in parts if entries else ():
+        for row in rows:
+            check_protocol(row, split)
     ks = tuple(ks) or tuple(sorted({k for entry in entries for k in entry.ks})) or (3,)
     results: dict[str, list[Evaluation]] = {name: [] for name in names}
     skipped = {one.key: one.message for one in table.skipped}

@@ -8,11 +8,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from tagprism.bundle.bundle import Bundle
 from tagprism.bundle.foreign.model import ForeignModel
 from tagprism.bundle.open_model import open_model
 from tagprism.datasets.splits import Split
-from tagprism.datasets.table import ImageTable
+from tagprism.datasets.table import ImageTable, first_ten
 from tagprism.errors import InputError
+from tagprism.labels.phrases import spoken_phrase
 from tagprism.training.recipe import Recipe, load_recipe
 
 _OWN = 'Give a function of the table, a split and a seed, with a name for its row: OwnMethod("mine", function).'
@@ -29,6 +31,7 @@ class OwnMethod:
             measures: a model, a finished Run or its path, or scores (N, L) of the test pictures. Nothing is kept.
         seeded: whether another seed gives another result; else it is measured once a split, as a finished model is.
         is_plain_clip: whether it is a CLIP or SigLIP without training, which the other rows should beat.
+        trained_on: the seen labels of a finished model; empty where they are not known.
 
     Raises:
         InputError: `run` cannot be called.
@@ -49,11 +52,13 @@ class OwnMethod:
     run: Callable[[ImageTable, Split, int], Any]
     seeded: bool = True
     is_plain_clip: bool = False
+    trained_on: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         """Refuse what cannot be called before another row is trained."""
-        if not callable(self.run):
-            what = f"its `run` is {type(self.run).__name__}, which cannot be called."
+        run: Any = self.run
+        if not callable(run):
+            what = f"its `run` is {type(run).__name__}, which cannot be called."
             raise InputError(what, where=self.name, remedy=_OWN)
 
 
@@ -98,10 +103,41 @@ def finished(models: Sequence[str]) -> list[OwnMethod]:
     Raises:
         InputError: one is not there, or is no finished model.
     """
-    plain = [isinstance(open_model(model), ForeignModel) for model in models]  # before another row is trained
+    opened = [open_model(model) for model in models]  # before another row is trained
     short = [Path(model).name or model for model in models]
     names = short if len(set(short)) == len(short) else list(models)
     return [
-        OwnMethod(name, lambda *_, its=its: its, seeded=False, is_plain_clip=clip)
-        for name, its, clip in zip(names, models, plain, strict=True)
+        OwnMethod(
+            name,
+            lambda *_, its=its: its,
+            seeded=False,
+            is_plain_clip=isinstance(model, ForeignModel),
+            trained_on=tuple(model.config.seen) if isinstance(model, Bundle) else (),
+        )
+        for name, its, model in zip(names, models, opened, strict=True)
     ]
+
+
+def check_protocol(row: Any, split: Split) -> None:
+    """Refuse a finished model beside published numbers that was trained on other labels than these were.
+
+    Args:
+        row: of a comparison.
+        split: one of it; only that of a published protocol says what must have been trained on.
+
+    Raises:
+        InputError: naming the labels that are missing, and those that are others.
+    """
+    if split.protocol is None or not isinstance(row, OwnMethod) or not row.trained_on:
+        return
+    wanted, found = set(map(spoken_phrase, split.seen)), set(map(spoken_phrase, row.trained_on))
+    if wanted == found:
+        return
+    sides = ((wanted - found, "of them are missing"), (found - wanted, "are others"))
+    apart = "; ".join(f"{len(labels)} {what}, {first_ten(sorted(labels))}" for labels, what in sides if labels)
+    raise InputError(
+        f"was trained on {len(row.trained_on)} labels, and {split.name} on {len(split.seen)}: {apart}.",
+        where=row.name,
+        remedy="Leave the row out: beside the published numbers it would be of another protocol. `tagprism evaluate` "
+        "measures it alone.",
+    )

@@ -23,4 +23,4 @@ def check_given(table: Any, *splits: Any) -> None:
     for name, value, kind in (("table", table, ImageTable), *(("split", split, Split) for split in splits)):
         if not isinstance(value, kind):
             found = f"the text {value!r:.60}" if isinstance(value, str) else f"a {type(value).__name__}"
-            raise InputError(f"must be a {kind.__name__}, found {found}.", where=name, remedy=_MADE[kind])
+            raise InputError(f"expected {kind.__name__}, found {found}.", where=name, remedy=_MADE[kind])

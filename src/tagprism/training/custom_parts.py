@@ -43,9 +43,10 @@ class CustomParts:
 
     def __post_init__(self) -> None:
         """Refuse what is no part at all, before anything is computed."""
-        if isinstance(self.backbone, type) or not isinstance(self.backbone, nn.Module | None):
+        backbone: Any = self.backbone
+        if not isinstance(backbone, nn.Module | None):
             remedy = "Give a module, made after torch.manual_seed: backbone=MyNetwork()."
-            raise InputError(f"is {_described(self.backbone)}, not a torch module.", where="backbone", remedy=remedy)
+            raise InputError(f"is {_described(backbone)}, not a torch module.", where="backbone", remedy=remedy)
         for where, part in (("loss", self.loss), ("head", self.head)):
             if part is not None and not callable(part):
                 raise InputError(f"is {_described(part)}, which cannot be called.", where=where, remedy=_REMEDY)

@@ -110,15 +110,13 @@ class CustomParts:
         Raises:
             InputError: as `CustomLoss`.
         """
-        loss = self.make_loss(label_vectors, "negative")
-        if loss is None:
-            return
-        labels, dimension = label_vectors.shape
-        with torch.random.fork_rng(devices=()):
-            matrices = torch.randn(2, vectors, dimension, requires_grad=True)
-            targets = torch.zeros(2, labels, dtype=torch.int8)
-            targets[:, 0] = 1
-            loss(matrices, targets)
+        with torch.random.fork_rng(devices=()):  # a backbone with random weights must come out the same
+            loss = self.make_loss(label_vectors, "negative")
+            if loss is not None:
+                matrices = torch.randn(2, vectors, label_vectors.shape[1], requires_grad=True)
+                targets = torch.zeros(2, len(label_vectors), dtype=torch.int8)
+                targets[:, 0] = 1
+                loss(matrices, targets)
 
 
 class CustomLoss(nn.Module):

@@ -133,7 +133,7 @@ def test_trying_a_loss_changes_nothing_that_is_random() -> None:
         ),
         (lambda table, split, out: OwnMethod("mine", 3), "mine: its `run` is int, which cannot be called"),
         (lambda table, split, out: EvaluationProtocol(ks=3), r"ks is 3. Give whole numbers from 1: ks=\(3, 5\)"),
-        (lambda table, split, out: EvaluationProtocol(ks=(0,)), r"ks is \(0,\)"),
+        (lambda table, split, out: EvaluationProtocol(ks=(0,)), "K must be at least 1, not 0"),
         (lambda table, split, out: EvaluationProtocol(unknown="none"), "unknown must be one of ignore, negative, lesa"),
         (lambda table, split, out: EvaluationProtocol(image_set="seen"), "image_set must be one of labelled, all"),
         (lambda table, split, out: Recipe(name="x", training={"epoch": 3}), "`training.epoch`: Extra inputs"),

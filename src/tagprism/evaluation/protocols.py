@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from numbers import Integral
 from statistics import fmean
 from typing import Any, Literal, get_args
 
@@ -59,10 +60,11 @@ class EvaluationProtocol:
     def __post_init__(self) -> None:
         """Refuse what could only fail after all pictures were read."""
         ks = self.ks if isinstance(self.ks, list | tuple) else ()
-        if not ks or any(not isinstance(k, int) or k < 1 for k in ks):
-            raise InputError(
-                f"ks is {self.ks!r:.60}.", where="protocol", remedy="Give whole numbers from 1: ks=(3, 5)."
-            )
+        if not ks or not all(isinstance(k, Integral) for k in ks):
+            remedy = "Give whole numbers from 1: ks=(3, 5)."
+            raise InputError(f"ks is {self.ks!r:.60}.", where="protocol", remedy=remedy)
+        if min(ks) < 1:
+            raise InputError(f"K must be at least 1, not {min(ks)}.")
         object.__setattr__(self, "ks", tuple(ks))
         if self.unknown is not None:
             of_rankings(self.unknown)

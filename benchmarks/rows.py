@@ -243,7 +243,7 @@ def main() -> None:
             key = split.digest, form, given.epochs, given.full
             if key not in known:
                 said = dict(part.split("=") for part in form.split())
-                small = (0, 0) if given.full else (int(said.get("D", DIMENSION)), FEATURES)
+                small = int(said.get("D", 0 if given.full else DIMENSION)), 0 if given.full else FEATURES
                 if not data:
                     data[0, 0] = prepared_data(recipe, table, split)
                 if small not in data:

@@ -28,18 +28,21 @@ if onnxruntime_came_first:
 if TYPE_CHECKING:
     from tagprism import errors
     from tagprism.comparing.compare import Comparison, compare
+    from tagprism.comparing.rows import OwnMethod
     from tagprism.datasets.draw_split import draw_split
-    from tagprism.datasets.splits import Split
+    from tagprism.datasets.registry import open_data
+    from tagprism.datasets.splits import Split, load_split
     from tagprism.datasets.table import ImageTable
     from tagprism.evaluation.evaluate import Result, evaluate
     from tagprism.evaluation.metrics import mean_average_precision, precision_recall_f1_at_k
+    from tagprism.evaluation.protocols import EvaluationProtocol
     from tagprism.labels.label_space import LabelSpace
     from tagprism.labels.vocabulary import Vocabulary
     from tagprism.network.embedding_matrix import EmbeddingMatrix, max_similarity
     from tagprism.search.collection import Collection, open_index
     from tagprism.tagging.tagger import Tagger, load
     from tagprism.training.diversity_loss import SemanticDiversityLoss
-    from tagprism.training.recipe import Recipe
+    from tagprism.training.recipe import Recipe, load_recipe
     from tagprism.training.train import Run, train
 
 __version__ = "0.1.0"
@@ -47,8 +50,10 @@ __all__ = [
     "Collection",
     "Comparison",
     "EmbeddingMatrix",
+    "EvaluationProtocol",
     "ImageTable",
     "LabelSpace",
+    "OwnMethod",
     "Recipe",
     "Result",
     "Run",
@@ -62,8 +67,11 @@ __all__ = [
     "errors",
     "evaluate",
     "load",
+    "load_recipe",
+    "load_split",
     "max_similarity",
     "mean_average_precision",
+    "open_data",
     "open_index",
     "precision_recall_f1_at_k",
     "train",
@@ -73,8 +81,10 @@ _MODULE_OF = {
     "Collection": "search.collection",
     "Comparison": "comparing.compare",
     "EmbeddingMatrix": "network.embedding_matrix",
+    "EvaluationProtocol": "evaluation.protocols",
     "ImageTable": "datasets.table",
     "LabelSpace": "labels.label_space",
+    "OwnMethod": "comparing.rows",
     "Recipe": "training.recipe",
     "Result": "evaluation.evaluate",
     "Run": "training.train",
@@ -86,8 +96,11 @@ _MODULE_OF = {
     "draw_split": "datasets.draw_split",
     "evaluate": "evaluation.evaluate",
     "load": "tagging.tagger",
+    "load_recipe": "training.recipe",
+    "load_split": "datasets.splits",
     "max_similarity": "network.embedding_matrix",
     "mean_average_precision": "evaluation.metrics",
+    "open_data": "datasets.registry",
     "open_index": "search.collection",
     "precision_recall_f1_at_k": "evaluation.metrics",
     "train": "training.train",

@@ -49,10 +49,10 @@ def test_the_whole_loop_in_ten_lines(tmp_path: Path) -> None:
     run = tagprism.train(recipe, table, split, tmp_path / "run", loss=MyLoss)
     other = tagprism.train(recipe, table, split, tmp_path / "other", backbone=MyBackbone())
     result, scored = tagprism.evaluate(run, table, split), tagprism.evaluate(other.path, table, split)
-    comparison = tagprism.compare([recipe], table, [split], seeds=1)
+    comparison = tagprism.compare([recipe, run, other.path], table, split)
 
     for one in (result, scored):
         assert 0 <= one.to_json()["zsl"]["mAP"] <= 100
-    assert recipe.name in str(comparison)
-    tags = tagprism.load(run.path).tag(pictures[0][0], labels=["red", "star"])
+    assert list(comparison.results) == [recipe.name, "run", "other"]
+    tags = tagprism.load(run).tag(pictures[0][0], labels=["red", "star"])
     assert {tag.label for tag in tags[0].tags} == {"red", "star"}

@@ -167,7 +167,7 @@ def test_published_numbers_of_the_same_protocol_stand_beside(
     (lesa,) = (g for g in found["published"]["comparable_groups"] if "LESA" in g["methods"] and g["task"] == "zsl")
     assert lesa["positives_per_image"] == pytest.approx(1.876, abs=0.01) and "BiAM" in lesa["methods"]
     markdown = cli(*command, "--format", "markdown").out
-    assert "| ML-Decoder (published) | 31.1 |" in markdown and "| CONSE (published) | 9.4 unverified |" in markdown
+    assert "| ML-Decoder (published) | 31.1 |" in markdown and "| CONSE (published) | 9.4? |" in markdown
     assert "NOT COMPARABLE with this test" in markdown
     table = cli(*command).out
     assert "SDL (published)" in table and "unverified" in table

@@ -16,7 +16,8 @@ from tagprism.comparing import experiment as module
 from tagprism.comparing.compare import compare
 from tagprism.comparing.experiment import Experiment
 from tagprism.comparing.methods import Method, baseline
-from tagprism.comparing.rows import OwnMethod
+from tagprism.comparing.rows import OwnMethod, check_protocol
+from tagprism.datasets.registry import open_data
 from tagprism.datasets.splits import Split, load_split
 from tagprism.datasets.table import ImageTable
 from tagprism.datasets.tagged import open_tagged
@@ -26,6 +27,7 @@ from tagprism.network.class_columns import ClassColumns
 from tagprism.network.embedding_matrix import Standardiser
 from tagprism.network.prior import ClassifierPrior
 from tagprism.training.recipe import Recipe, load_recipe
+from tests.datasets.official_trees import make_coco
 from tests.small_world import World
 
 
@@ -121,6 +123,25 @@ def test_a_rival_gets_the_prior_in_equal_parts_and_the_class_columns(monkeypatch
     made["columns"] = None
     found, affinity = module._ranked(prepared, vectors, features, True)
     assert (len(found), found.shape) == (3, (1, D, 1)) and affinity is None
+
+
+def test_a_model_of_another_protocol_is_refused_beside_published_numbers_and_the_difference_named(
+    world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make_coco(tmp_path, pictures=24)
+    table, split = open_data(f"coco:{tmp_path}", None)
+    monkeypatch.setattr("tagprism.comparing.compare.evaluate", lambda *_, **__: pytest.fail("a picture was read"))
+    of_coco = OwnMethod("mine", lambda *_: pytest.fail("it was measured"), trained_on=tuple(split.seen))
+    says = (
+        r"run: was trained on 6 labels, and COCO 48/17.*on 48: 48 of them are missing, .*6 are others, 'blue', .*alone"
+    )
+    for rows in ([of_coco, world.run], [world.run]):
+        with pytest.raises(InputError, match=says):
+            compare(rows, table, split)
+    check_protocol(of_coco, split)
+    check_protocol(OwnMethod("clip", lambda *_: 0), split)  # nobody knows what it was trained on
+    with pytest.raises(pytest.fail.Exception, match="a picture was read"):
+        compare([world.run], table, split, published=False)
 
 
 def test_a_row_is_named_after_its_rival(opened: tuple[Recipe, ImageTable, Split]) -> None:

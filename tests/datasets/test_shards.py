@@ -71,6 +71,7 @@ def test_shards_are_the_folder(tagged: Path, form: str, per_shard: int) -> None:
         shards = open_dataset(f"{form}:{out}/{ENDING[form]}")
         assert shards.digest == table.digest
         assert list(shards.keys) == list(LABELS) and shards.unlisted == "unknown"
+        assert open_dataset(f"{form}:{out}/*").digest == table.digest  # as the help of `data shards` says
         assert [read_bytes(one) for one in shards.files] == [read_bytes(one) for one in table.files]
         digests, errors = digest_pictures(shards.files, keep=True)
         assert not errors and digests == digest_pictures(table.files)[0]

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import os
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from rich.table import Table
 
-from tagprism.comparing.rows import OwnMethod
+from tagprism.comparing.rows import OwnMethod, check_protocol, rows_given
+from tagprism.datasets.given import check_given
 from tagprism.datasets.splits import Split, hold_out_validation, pseudo_unseen
 from tagprism.datasets.table import ImageTable
 from tagprism.errors import InputError
@@ -29,6 +31,9 @@ from tagprism.training.recipe import Recipe
 if TYPE_CHECKING:  # these need torch, and a comparison of finished models does not
     from tagprism.comparing.experiment import Experiment
     from tagprism.comparing.methods import Method
+
+
+Row: TypeAlias = "Recipe | Method | OwnMethod | str | os.PathLike[str]"
 
 
 @dataclass(frozen=True, eq=False)
@@ -107,7 +112,7 @@ class Comparison:
 
 
 def compare(
-    methods: Iterable[Recipe | Method | OwnMethod],
+    methods: Row | Iterable[Row],
     table: ImageTable,
     splits: Split | Iterable[Split],
     *,
@@ -122,8 +127,9 @@ def compare(
     """Train and measure several methods on the same pictures.
 
     Args:
-        methods: the rows; the first is what the others' differences are to. Rivals are made by `methods.baseline`,
-            variants by another recipe, a method of your own (another loss, another network) is an `OwnMethod`.
+        methods: the rows; the first is what the others' differences are to. A row is a recipe or its file, a finished
+            Run, the path of a RUN or BUNDLE or a name as `load` takes it, or an `OwnMethod`, a method of your own
+            (another loss, another network). Rivals are made by `methods.baseline`, variants by another recipe.
         table: the pictures.
         splits: one or several.
         seeds: trainings per row and split, with the recipe's own seed s, then s + 1, ..., s + seeds - 1; at least 1. A
@@ -137,7 +143,8 @@ def compare(
         begins: told which row begins.
 
     Raises:
-        InputError: no row or two of one name, no split, fewer than one seed, a row that cannot be run.
+        InputError: no row or two of one name, no split, fewer than one seed, a row that cannot be run, a finished model
+            of another protocol beside published numbers.
 
     Example:
         >>> labels = [["red", "blue"], ["dog", "cat", "car"]]
@@ -150,8 +157,9 @@ def compare(
         >>> list(compare([recipe, single], table, split).results)
         ['small', 'M=1']
     """
-    rows = [_row(one) for one in methods]
-    parts = [splits] if isinstance(splits, Split) else list(splits)
+    rows: list[Method | OwnMethod] = rows_given(methods)
+    parts = [splits] if isinstance(splits, Split | str) else list(splits)
+    check_given(table, *parts)
     names = [row.name for row in rows]
     if len(set(names)) != len(names):
         raise InputError("two rows have the same name.", where=", ".join(names), remedy="Rename one.")
@@ -160,6 +168,9 @@ def compare(
             f"{len(rows)} rows, {len(parts)} splits and {seeds} seeds: there must be one of each at least."
         )
     entries = _published(table, parts) if published else ()
+    for split in parts if entries else ():
+        for row in rows:
+            check_protocol(row, split)
     ks = tuple(ks) or tuple(sorted({k for entry in entries for k in entry.ks})) or (3,)
     results: dict[str, list[Evaluation]] = {name: [] for name in names}
     skipped = {one.key: one.message for one in table.skipped}
@@ -253,14 +264,6 @@ def run_method(experiment: Experiment, method: Method, kept_in: Path | None) -> 
     more = {"method": method.name, "skipped": experiment.skipped, "provenance": identity | made_with()}
     write_json(file, evaluation.to_json() | more)
     return evaluation
-
-
-def _row(one: Recipe | Method | OwnMethod) -> Method | OwnMethod:
-    if not isinstance(one, Recipe):
-        return one
-    from tagprism.comparing.methods import Method
-
-    return Method(one.name, one)
 
 
 def _experiment(table: ImageTable, split: Split, protocol: EvaluationProtocol, progress: Progress) -> Experiment:

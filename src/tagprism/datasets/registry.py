@@ -117,6 +117,19 @@ def open_data(
 
     Raises:
         InputError: no such data, or a split is needed and was not named.
+
+    Example:
+        >>> import json, shutil
+        >>> from pathlib import Path
+        >>> from tagprism import open_data
+        >>> copied = shutil.copytree("tests/photos", "mine/images")
+        >>> labels = {"coffee.jpg": ["cup"], "chelsea.jpg": ["cat"], "rocket.jpg": ["sky"]}
+        >>> split = {"seen": ["cup"], "unseen": ["cat", "sky"], "train": ["coffee.jpg"], "test": ["rocket.jpg"]}
+        >>> for name, its in (("labels.json", labels), ("split.json", split)):
+        ...     written = Path("mine", name).write_text(json.dumps(its))
+        >>> table, split = open_data("tagged:mine", "mine/split.json")
+        >>> table, split
+        (ImageTable('tagged', 3 pictures, 3 labels), Split('split.json', 1 seen, 2 unseen, 1 train, 0 val, 1 test))
     """
     table = open_dataset(data, progress)
     chosen = load_split(split, table) if split is not None else default_split(data, table)

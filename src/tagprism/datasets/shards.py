@@ -25,6 +25,8 @@ from tagprism.progress import Progress, silent
 FINISHED = "shards.json"
 """Beside shards that `tagprism data shards` writes: how many there will be."""
 
+_DATA_SET = "dataset.json"  # as FINISHED it lies beside the shards, where `DIR/*` finds it too
+
 _FORM = "See docs/data.md for what a shard holds."
 
 
@@ -128,7 +130,8 @@ def open_shards(
         InputError: no such shard, one that cannot be used, not all of them are written yet, two pictures of one name, a
             label that is positive and negative, two spellings of one label.
     """
-    shards = tuple(path for path in map(Path, sorted(glob.glob(pattern, recursive=True))) if path.is_file())  # noqa: PTH207
+    found = map(Path, sorted(glob.glob(pattern, recursive=True)))  # noqa: PTH207
+    shards = tuple(path for path in found if path.is_file() and path.name not in (_DATA_SET, FINISHED))
     where = f"{kind}:{pattern}"
     if not shards:
         raise InputError("no file is there.", where=where, remedy="Name shards, such as 'DIR/*', in quotes.")
@@ -172,7 +175,7 @@ def _unlisted(shards: Iterable[Path]) -> Unlisted:
     """What `dataset.json` beside the shards says; also whether all shards are there yet."""
     found: dict[Unlisted, Path] = {}
     for folder in sorted({shard.parent for shard in shards}):
-        found.setdefault(read_unlisted(folder / "dataset.json"), folder)
+        found.setdefault(read_unlisted(folder / _DATA_SET), folder)
         if (folder / FINISHED).exists():
             expected = read_json(folder / FINISHED, remedy="Write the shards anew.")
             lacking = [name for name in expected["shards"] if not (folder / name).exists()]

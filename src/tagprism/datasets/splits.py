@@ -156,6 +156,16 @@ def load_split(spec: str, table: ImageTable) -> Split:
 
     Raises:
         InputError: as for `Split.check`, wrong types, a number out of range.
+
+    Example:
+        >>> import json
+        >>> from pathlib import Path
+        >>> from tagprism import ImageTable, load_split
+        >>> table = ImageTable.from_labels([("coffee.jpg", ["cup"]), ("chelsea.jpg", ["cat"])], folder="tests/photos")
+        >>> split = {"seen": ["cup"], "unseen": ["cat"], "train": ["coffee.jpg"], "test": ["chelsea.jpg"]}
+        >>> written = Path("two.json").write_text(json.dumps([split]))
+        >>> load_split("two.json#0", table).unseen
+        ('cat',)
     """
     path, number = _parse(spec)
     value, name = _chosen(read_json(path, remedy=_FORM), path, number)

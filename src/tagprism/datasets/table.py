@@ -24,6 +24,7 @@ from tagprism.images.picture_file import PictureFile
 from tagprism.labels.phrases import listed
 
 _File: TypeAlias = str | os.PathLike[str]
+_Labels: TypeAlias = Iterable[str]
 Unlisted: TypeAlias = Literal["negative", "unknown"]
 _NAMES_AT_ONCE = 100_000  # joined for the digest
 
@@ -108,7 +109,8 @@ class ImageTable:
     @classmethod
     def from_labels(
         cls,
-        pictures: Iterable[tuple[_File, Iterable[str]] | tuple[_File, Iterable[str], Iterable[str]]],
+        pictures: Mapping[str, _Labels | Mapping[str, _Labels]]
+        | Iterable[tuple[_File, _Labels] | tuple[_File, _Labels, _Labels]],
         *,
         unlisted: Unlisted = "negative",
         folder: _File = ".",
@@ -116,7 +118,8 @@ class ImageTable:
         """A table of your own pictures.
 
         Args:
-            pictures: for each its file and its labels, and, where it is known, the labels that it surely has not.
+            pictures: for each its file and its labels, and, where it is known, the labels that it surely has not; or
+                what a `labels.json` holds, file -> labels.
             unlisted: what a label in neither list means: absent (`negative`) or not looked for (`unknown`).
             folder: what the files are relative to; a picture's key is its file as given, with forward slashes.
 

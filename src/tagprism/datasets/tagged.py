@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 import unicodedata
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -52,11 +52,14 @@ def open_tagged(folder: Path) -> ImageTable:
     return _table("tagged", pictures, lists, unlisted, where=str(where))
 
 
-def table_of_lists(pictures: Iterable[Sequence[Any]], folder: Path, unlisted: Unlisted) -> ImageTable:
+def table_of_lists(pictures: Any, folder: Path, unlisted: Unlisted) -> ImageTable:
     """Make the table of pictures that Python names; see `ImageTable.from_labels`."""
+    if isinstance(pictures, str | os.PathLike):
+        remedy = f'{_PYTHON} A folder with labels.json is opened by open_data("tagged:DIR", "FILE").'
+        raise InputError(f"expected files and their labels, found {_shown(pictures)}.", where="pictures", remedy=remedy)
     lists: dict[str, _Lists] = {}
     paths: dict[str, str] = {}
-    for number, entry in enumerate(pictures):
+    for number, entry in enumerate(pictures.items() if isinstance(pictures, Mapping) else pictures):
         where = f"pictures[{number}]"
         if isinstance(entry, str) or not isinstance(entry, Sequence) or len(entry) not in (2, 3):
             raise InputError(f"expected a file and its labels, found {_shown(entry)}.", where=where, remedy=_PYTHON)
@@ -68,7 +71,10 @@ def table_of_lists(pictures: Iterable[Sequence[Any]], folder: Path, unlisted: Un
         if key in lists or first != key:
             also = f", also as '{first}'" if first != key else ""
             raise InputError(f"'{key}' is named twice{also}.", where=where, remedy="Keep one of them.")
-        value = dict(zip(("positive", "negative"), map(_as_list, sides), strict=False))
+        if len(sides) == 1 and isinstance(sides[0], Mapping):  # as in labels.json
+            value = {side: _as_list(labels) for side, labels in sides[0].items()}
+        else:
+            value = dict(zip(("positive", "negative"), map(_as_list, sides), strict=False))
         lists[key] = _labels_of(value, f"{where}, '{key}'", _PYTHON)
     if not lists:
         raise InputError("there is no picture.", where="pictures", remedy=_PYTHON)

@@ -13,6 +13,7 @@ from jaxtyping import Bool, Float32, Int8, Int64
 
 from tagprism.bundle.neighbours import nearest_pictures
 from tagprism.bundle.record import Records
+from tagprism.datasets.given import check_given
 from tagprism.datasets.splits import Split
 from tagprism.datasets.table import ImageTable
 from tagprism.device import device_in_use
@@ -154,6 +155,7 @@ def evaluate(
         >>> result.to_json()["zsl"]["mAP"], result.to_json()["gzsl"]["P@1"]
         (100.0, 100.0)
     """
+    check_given(table, split)
     names, keys = (*split.seen, *split.unseen), split.test[:limit]
     unseen, rows = np.arange(len(names)) >= len(split.seen), table.rows_of(keys)
     provenance: dict[str, Any] = {

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from numbers import Integral
 from statistics import fmean
 from typing import Any, Literal, get_args
 
@@ -40,6 +41,14 @@ class EvaluationProtocol:
             (`labelled`, the authors' way) or `all`. The JSON has both.
         allow_leak: measure even where test images or unseen labels were trained on; the result says so.
         neighbours: average the scores over so many of the test images most like each one; 0 for none.
+
+    Raises:
+        InputError: a K below 1, or a word that is none of those above.
+
+    Example:
+        >>> from tagprism import EvaluationProtocol
+        >>> EvaluationProtocol(ks=(10, 20), image_set="all").unknown_for("open-images")
+        'lesa'
     """
 
     ks: tuple[int, ...] = (3, 5)
@@ -47,6 +56,21 @@ class EvaluationProtocol:
     image_set: ImageSet = "labelled"
     allow_leak: bool = False
     neighbours: int = 0
+
+    def __post_init__(self) -> None:
+        """Refuse what could only fail after all pictures were read."""
+        ks = self.ks if isinstance(self.ks, list | tuple) else ()
+        if not ks or not all(isinstance(k, Integral) for k in ks):
+            remedy = "Give whole numbers from 1: ks=(3, 5)."
+            raise InputError(f"ks is {self.ks!r:.60}.", where="protocol", remedy=remedy)
+        if min(ks) < 1:
+            raise InputError(f"K must be at least 1, not {min(ks)}.")
+        object.__setattr__(self, "ks", tuple(ks))
+        if self.unknown is not None:
+            of_rankings(self.unknown)
+        if self.image_set not in get_args(ImageSet):
+            what = f"image_set must be one of {', '.join(get_args(ImageSet))}, not {self.image_set!r:.60}."
+            raise InputError(what, where="protocol")
 
     def unknown_for(self, kind: str) -> Unverified:
         """What an unverified pair counts as in a data set of some kind, such as `open-images`."""

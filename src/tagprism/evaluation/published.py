@@ -159,7 +159,7 @@ def published_cell(published: Sequence[Entry], method: str, task: Task, metric: 
     """A published method's number for a table, with its mark; empty where it published none."""
     for entry in published:
         if (entry.method, entry.task) == (method, task) and metric in entry.values:
-            return f"{entry.values[metric]:.1f}{' unverified' if entry.unverified else ''}"
+            return f"{entry.values[metric]:.1f}{'?' if entry.unverified else ''}"
     return ""
 
 
@@ -179,7 +179,9 @@ def published_caption(published: Sequence[Entry], task: Task) -> str:
             *(entry.note for entry in own if entry.note),
         ]
         rows.append(f"{method} ({'; '.join(stands)})")
-    return f"Published {task.upper()}: {', '.join(rows)}." if rows else ""
+    unseen = any(entry.unverified for entry in published if entry.task == task)
+    mark = " ? is unverified: the table that a number comes from was not seen." if unseen else ""
+    return f"Published {task.upper()}: {', '.join(rows)}.{mark}" if rows else ""
 
 
 def comparability_caption(evaluations: Sequence[Evaluation], published: Sequence[Entry], task: Task) -> str:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import copy
 import functools
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -40,6 +41,16 @@ class CustomParts:
     head: Callable[..., Any] | None = None
     backbone: nn.Module | None = None
 
+    def __post_init__(self) -> None:
+        """Refuse what is no part at all, before anything is computed."""
+        backbone: Any = self.backbone
+        if not isinstance(backbone, nn.Module | None):
+            remedy = "Give a module, made after torch.manual_seed: backbone=MyNetwork()."
+            raise InputError(f"is {_described(backbone)}, not a torch module.", where="backbone", remedy=remedy)
+        for where, part in (("loss", self.loss), ("head", self.head)):
+            if part is not None and not callable(part):
+                raise InputError(f"is {_described(part)}, which cannot be called.", where=where, remedy=_REMEDY)
+
     @property
     def identity(self) -> dict[str, str]:
         """`NAME DIGEST` of each part that is given; modules with other weights have another digest."""
@@ -68,7 +79,11 @@ class CustomParts:
         """
         if self.head is None:
             return None
-        made = copy.deepcopy(self.head) if isinstance(self.head, nn.Module) else self.head(channels, vectors, dimension)
+        if isinstance(self.head, nn.Module):
+            made = copy.deepcopy(self.head)
+        else:
+            with _said_of("head", f"cannot be made with ({channels}, {vectors}, {dimension}), which are C, M and D"):
+                made = self.head(channels, vectors, dimension)
         if not isinstance(made, nn.Module):
             raise InputError(f"is a {type(made).__name__}, not a torch module.", where="head", remedy=_REMEDY)
         return made if type(made) is EmbeddingMatrix else CustomHead(made.cpu(), channels, vectors, dimension)
@@ -77,8 +92,31 @@ class CustomParts:
         """The loss as tagprism uses it; None where there is none."""
         if self.loss is None:
             return None
-        loss = self.loss(label_vectors) if _is_class(self.loss) else copy.deepcopy(self.loss)
+        if _is_class(self.loss):
+            shape = tuple(label_vectors.shape)
+            with _said_of("loss", f"cannot be made with the vectors of the seen labels alone, of shape {shape}"):
+                loss = self.loss(label_vectors)
+        else:
+            loss = copy.deepcopy(self.loss)
         return CustomLoss(loss, label_vectors, unlabelled)
+
+    def check_loss(self, label_vectors: Tensor, vectors: int) -> None:
+        """Try the loss on two made-up images, so that one that cannot be computed is refused before pictures are read.
+
+        Args:
+            label_vectors: (L, D) of the seen labels.
+            vectors: M of the recipe.
+
+        Raises:
+            InputError: as `CustomLoss`.
+        """
+        with torch.random.fork_rng(devices=()):  # a backbone with random weights must come out the same
+            loss = self.make_loss(label_vectors, "negative")
+            if loss is not None:
+                matrices = torch.randn(2, vectors, label_vectors.shape[1], requires_grad=True)
+                targets = torch.zeros(2, len(label_vectors), dtype=torch.int8)
+                targets[:, 0] = 1
+                loss(matrices, targets)
 
 
 class CustomLoss(nn.Module):
@@ -104,12 +142,13 @@ class CustomLoss(nn.Module):
         """The loss of a batch; 0 for one without images.
 
         Raises:
-            InputError: it gives no scalar, or one that does not depend on the matrices.
+            InputError: it fails, gives no scalar, NaN, or a number that does not depend on the matrices.
         """
         check_matrices(matrices, self.label_vectors.shape[1])
         if not len(matrices):
             return matrices.sum()
-        with torch.autocast(matrices.device.type, enabled=False):
+        shapes = f"cannot take matrices of shape {tuple(matrices.shape)} and targets of shape {tuple(targets.shape)}"
+        with torch.autocast(matrices.device.type, enabled=False), _said_of("loss", shapes):
             value = self.loss(matrices.float(), targets)
         if not isinstance(value, Tensor) or value.shape != () or not value.is_floating_point():
             found = f"a tensor of shape {tuple(value.shape)}" if isinstance(value, Tensor) else type(value).__name__
@@ -120,6 +159,10 @@ class CustomLoss(nn.Module):
                 where="loss",
                 remedy="Compute it from the matrices with torch alone, without detach, numpy or argmax.",
             )
+        if value.isnan() and matrices.isfinite().all():
+            what = f"gives NaN for a batch of {len(matrices)} images whose matrices are finite."
+            remedy = "Look for log(0), 0/0 (an image without positives) and exp of large numbers."
+            raise InputError(what, where="loss", remedy=remedy)
         return value
 
 
@@ -228,15 +271,28 @@ def _probe(module: nn.Module, inputs: Tensor, where: str) -> Tensor:
     """What a module gives in evaluation mode; it is left in its own mode."""
     was_training = module.training
     try:
-        with torch.inference_mode():
+        with torch.inference_mode(), _said_of(where, f"cannot take a batch of shape {tuple(inputs.shape)}"):
             output = module.eval()(inputs)
-    except Exception as error:  # the caller's code may raise anything
-        raise InputError(f"cannot take a batch of shape {tuple(inputs.shape)}: {error}", where=where) from error
     finally:
         module.train(was_training)
     if not isinstance(output, Tensor):
         raise InputError(f"gives {type(output).__name__}, not a tensor.", where=where, remedy=_REMEDY)
     return output
+
+
+@contextmanager
+def _said_of(where: str, what: str) -> Iterator[None]:
+    """Say of which part an error of the caller's own code is, and what was asked of it; it may raise anything."""
+    try:
+        yield
+    except InputError:
+        raise
+    except Exception as error:
+        raise InputError(f"{what}: {type(error).__name__}: {error}.", where=where, remedy=_REMEDY) from error
+
+
+def _described(part: Any) -> str:
+    return f"the class {part.__name__}" if isinstance(part, type) else f"{type(part).__name__} {part!r:.40}"
 
 
 def _is_class(part: Any) -> bool:

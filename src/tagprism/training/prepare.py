@@ -161,6 +161,8 @@ def prepare(
     torch.manual_seed(recipe.seed)  # a random backbone must be the same one after a resume
     if custom is not None and custom.head is not None and recipe.model.prior:
         raise InputError("a custom head has no prior.", where="model.prior", remedy="Set model.prior = 0.")
+    if custom is not None:
+        custom.check_loss(torch.tensor(vocabulary.select(split.seen).vectors), recipe.model.vectors)
     backbone = open_backbone(recipe.model, backbone=custom.open_backbone(recipe.model) if custom else None)
     if recipe.training.end_to_end and isinstance(backbone, OnnxBackbone):
         what = f"{backbone.name} is a network in ONNX, which is used as it is."

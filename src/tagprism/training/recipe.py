@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import tomllib
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal, Self, TypeAlias
 
@@ -147,7 +149,7 @@ class Recipe(_Table):
     """All settings of one run; `Recipe(name="x", model=ModelTable(vectors=3))` in Python, TOML tables in a file.
 
     Raises:
-        InputError: through `load_recipe`, for unknown keys and values out of range.
+        InputError: an unknown setting, or a value of the wrong type or out of range.
 
     Example:
         >>> from tagprism import Recipe
@@ -166,6 +168,17 @@ class Recipe(_Table):
     training: TrainingTable = TrainingTable()
     calibration: CalibrationTable = CalibrationTable()
 
+    def __init__(self, **values: Any) -> None:
+        """Read settings, nested ones as tables or as dictionaries."""
+        try:
+            super().__init__(**values)
+        except ValidationError as error:
+            lines = [f"`{'.'.join(map(str, item['loc']))}`: {item['msg']}" for item in error.errors()]
+            raise InputError(
+                f"the recipe has {len(lines)} unusable setting(s): {'; '.join(lines)}.",
+                remedy="`tagprism train RECIPE --print-config` shows every setting.",
+            ) from error
+
 
 def load_recipe(path: Path | str, overrides: tuple[str, ...] = ()) -> Recipe:
     """Read a recipe and apply `key=value` overrides.
@@ -176,6 +189,14 @@ def load_recipe(path: Path | str, overrides: tuple[str, ...] = ()) -> Recipe:
 
     Raises:
         InputError: no such file, not TOML, an unknown key, a value of the wrong type or out of range.
+
+    Example:
+        >>> from pathlib import Path
+        >>> from tagprism import load_recipe
+        >>> written = Path("mine.toml").write_text('name = "mine"')  # what it does not say has a default
+        >>> recipe = load_recipe("mine.toml", ("model.vectors=3", "loss.regulariser_weight=none"))
+        >>> recipe.model.vectors, recipe.training.epochs
+        (3, 10)
     """
     try:
         values = tomllib.loads(Path(path).read_text(encoding="utf-8"))
@@ -189,18 +210,27 @@ def load_recipe(path: Path | str, overrides: tuple[str, ...] = ()) -> Recipe:
 def make_recipe(values: dict[str, Any], *, where: str) -> Recipe:
     """Validate plain values into a recipe; `where` names their origin in errors."""
     try:
-        return Recipe.model_validate(values)
-    except ValidationError:  # perhaps of an older version
+        return Recipe(**values)
+    except InputError:  # perhaps of an older version
         values = current_settings(values, where=where)
     try:
-        return Recipe.model_validate(values)
-    except ValidationError as error:
-        lines = [f"`{'.'.join(map(str, item['loc']))}`: {item['msg']}" for item in error.errors()]
-        raise InputError(
-            f"the recipe has {len(lines)} unusable setting(s): {'; '.join(lines)}.",
-            where=where,
-            remedy="`tagprism train RECIPE --print-config` shows every setting.",
-        ) from error
+        return Recipe(**values)
+    except InputError as error:
+        raise InputError(error.what, where=where, remedy=error.remedy) from error
+
+
+def recipe_given(recipe: Any) -> Recipe:
+    """A recipe that a caller from Python gave as a file or as a dictionary of its tables.
+
+    Raises:
+        InputError: as `load_recipe`, or it is neither.
+    """
+    if isinstance(recipe, Mapping):
+        return Recipe(**recipe)
+    if not isinstance(recipe, str | os.PathLike):
+        what = f"must be a Recipe or the path of a TOML file, found a {type(recipe).__name__}."
+        raise InputError(what, where="recipe", remedy='Recipe(name="mine") has every default; None does too.')
+    return load_recipe(Path(recipe))
 
 
 def recipe_toml(recipe: Recipe) -> str:

@@ -19,6 +19,7 @@ from torch import nn
 
 from tagprism.bundle.bundle import CALIBRATION, MODEL, VOCABULARY
 from tagprism.bundle.write import Content, class_affinities, text_files, trained_on, write_bundle
+from tagprism.datasets.given import check_given
 from tagprism.datasets.splits import RUN_SPLIT, Split
 from tagprism.datasets.table import ImageTable
 from tagprism.errors import InputError, NothingToDoError
@@ -39,7 +40,7 @@ from tagprism.training.model_card import model_card
 from tagprism.training.module import Speed
 from tagprism.training.prepare import Prepared, prepare
 from tagprism.training.processes import ALONE, Processes
-from tagprism.training.recipe import Recipe, load_recipe, recipe_toml
+from tagprism.training.recipe import Recipe, load_recipe, recipe_given, recipe_toml
 
 RECIPE, WEIGHTS, CHECKPOINTS, SKIPPED = "recipe.toml", "weights.safetensors", "checkpoints", "skipped.json"
 _CALIBRATION_FOLDS = "calibration"
@@ -48,8 +49,8 @@ PICTURES, _REMEMBERED = "pictures.json", 256
 
 
 @dataclass(frozen=True)
-class Run:
-    """A finished RUN.
+class Run(os.PathLike[str]):
+    """A finished RUN; a path, so that `load`, `evaluate` and `compare` take it as they take its folder.
 
     Args:
         path: its folder.
@@ -64,6 +65,10 @@ class Run:
     speed: Speed
     validation_mAP: float | None  # noqa: N815
     no_calibration: str | None = None
+
+    def __fspath__(self) -> str:
+        """The folder."""
+        return str(self.path)
 
     @property
     def bundle(self) -> Path:
@@ -125,10 +130,13 @@ def train(
         >>> run.bundle.name
         'bundle'
     """
+    check_given(table, split)
     out, own = Path(out), (loss, head, backbone)
     custom = CustomParts(*own) if any(part is not None for part in own) else None
-    if not isinstance(recipe, Recipe):
-        recipe = Recipe(name=out.name) if recipe is None else load_recipe(Path(recipe))
+    if recipe is None:
+        recipe = Recipe(name=out.name)
+    elif not isinstance(recipe, Recipe):
+        recipe = recipe_given(recipe)
     if limit is not None:
         split = replace(split, name=f"{split.name}, first {limit}", train=split.train[:limit], val=split.val[:limit])
     with processes.main_first("prepared"):

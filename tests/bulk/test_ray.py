@@ -47,6 +47,7 @@ def nodes(s3: str) -> Iterator[Any]:
     import ray
     from ray.cluster_utils import Cluster
 
+    os.environ["RAY_worker_niceness"] = "0"  # beside other tests it would get hardly any time at its usual 15
     head = {"num_cpus": 0, "object_store_memory": STORE, "include_dashboard": False}
     made = Cluster(initialize_head=True, head_node_args=head)
     for _ in range(2):
@@ -56,6 +57,7 @@ def nodes(s3: str) -> Iterator[Any]:
     yield made
     ray.shutdown()
     made.shutdown()
+    del os.environ["RAY_worker_niceness"]
 
 
 @pytest.fixture(scope="module")

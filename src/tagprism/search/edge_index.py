@@ -19,7 +19,7 @@ from typing import Any
 
 import numpy as np
 import qdrant_edge as edge
-from jaxtyping import Float32, Int64
+from jaxtyping import Float32, Float64, Int64
 
 from tagprism.bundle.record import Records, Shape
 from tagprism.errors import InputError, MachineError
@@ -29,6 +29,7 @@ from tagprism.search.contract import (
     Filter,
     Hit,
     IndexInfo,
+    Match,
     Picture,
     as_json,
     check_added,
@@ -257,6 +258,22 @@ class EdgeIndex:
         """As `Whole.all_scores`."""
         check_scoring_vectors(scoring_vectors, self.shape.width)
         ids, places = self._asked(where)
+        return ids[places], self._kept.records.scores(scoring_vectors, places)
+
+    def likely_scores(
+        self, scoring_vectors: Float32[np.ndarray, "q Q"], limit: int, match: Match, where: Filter | None = None
+    ) -> tuple[Int64[np.ndarray, " n"], Float32[np.ndarray, "q n"]]:
+        """As `Whole.likely_scores`."""
+        check_scoring_vectors(scoring_vectors, self.shape.width)
+        ids, places = self._asked(where)
+        if (count := candidates(limit, len(places), by_radius=True)) is not None:
+
+            def by_place(
+                scores: Float32[np.ndarray, "q n"], some: Int64[np.ndarray, " n"]
+            ) -> Float64[np.ndarray, " n"]:
+                return match(scores, ids[some])
+
+            places = np.sort(self._kept.first.best_together(scoring_vectors, places, count, by_place))
         return ids[places], self._kept.records.scores(scoring_vectors, places)
 
     def newest(self, where: Filter | None, limit: int) -> list[Picture]:

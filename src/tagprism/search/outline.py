@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-from jaxtyping import Float32, Int8, Int32, Int64, UInt8
+from jaxtyping import Float32, Int8, Int32, Int64, Real, UInt8
 from safetensors import SafetensorError
 from safetensors.numpy import load_file, save_file
 
@@ -116,10 +116,26 @@ class Outline:
 
     def scores(self, asked: Float32[np.ndarray, "q W"]) -> Int32[np.ndarray, "q n"]:
         """Whole numbers that rise with what the pictures at all places likely score, for each scoring vector."""
+        return self._products(self._columns(asked)[0])
+
+    def estimates(self, asked: Float32[np.ndarray, "q W"]) -> Float32[np.ndarray, "q n"]:
+        """What the pictures at all places likely score, on the scale of the small vectors' scores."""
+        columns, steps = self._columns(asked)
+        offset = self._projection.offset - _ZERO  # what was taken from the numbers, and added to the kept bytes
+        found = self._products(columns).astype(np.float32)
+        found += (columns.astype(np.float32).T @ offset)[:, None]
+        found *= steps
+        return found
+
+    def _columns(self, asked: Float32[np.ndarray, "q W"]) -> tuple[Int8[np.ndarray, "k q"], Float32[np.ndarray, "q 1"]]:
+        """Scoring vectors as columns of whole numbers, and how much 1 is in each."""
         wanted = asked @ self._projection.queries
         steps = np.maximum(np.abs(wanted).max(axis=1, keepdims=True), 1e-30) / _MOST
-        columns, kept = np.ascontiguousarray(np.rint(wanted / steps).astype(np.int8).T), self._file.items
-        found = np.empty((len(asked), len(kept)), np.int32)
+        return np.ascontiguousarray(np.rint(wanted / steps).astype(np.int8).T), steps
+
+    def _products(self, columns: Int8[np.ndarray, "k q"]) -> Int32[np.ndarray, "q n"]:
+        kept = self._file.items
+        found = np.empty((columns.shape[1], len(kept)), np.int32)
         for start in range(0, len(kept), _PART):
             found[:, start : start + _PART] = self._product(kept[start : start + _PART], columns).T
         return found
@@ -136,7 +152,7 @@ def _whole_numbers(numbers: Float32[np.ndarray, "n W"], projection: Projection) 
     return items
 
 
-def nearly_best(scores: Int32[np.ndarray, " n"], count: int) -> Int64[np.ndarray, " m"]:
+def nearly_best(scores: Real[np.ndarray, " n"], count: int) -> Int64[np.ndarray, " m"]:
     """Rising places of half to twice so many of the best, by a bar that some of the scores set: quicker than exact."""
     some = scores[::_SAMPLE]
     last = len(some) - max(1, count // _SAMPLE)

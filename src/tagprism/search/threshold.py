@@ -116,6 +116,9 @@ class Search:
             return self._best_without(limit, depth, total)
         if self._bounds(np.full((1, len(self._vectors_of)), -np.inf))[0] > -np.inf:
             depth = total  # a picture without any of the labels may match: no list can prove anything
+        elif (whole := whole_of(self.index)) and self._is_plain and not self._filters and not self.exact:
+            ids, scores = whole.likely_scores(self._columns, depth, self._matches, self.where)
+            return self._ranked(ids, scores.T, limit)
         spent, cost = 0, total * max(1, len(self._columns))
         while depth < total:
             spent += cost
@@ -296,14 +299,19 @@ class Search:
                 logits[rows, place] = np.inf if added else -np.inf
         return logits
 
-    def _ranked(self, ids: Int64[np.ndarray, " n"], scores: Float32[np.ndarray, "n C"], limit: int) -> Ranking:
-        logits = self._marked(ids, self._logits(range(len(self._vectors_of)), scores))
+    def _matches(self, scores: Float32[np.ndarray, "C n"], ids: Int64[np.ndarray, " n"]) -> Float64[np.ndarray, " n"]:
+        """Logarithms of how well pictures match, from their scores."""
+        logits = self._marked(ids, self._logits(range(len(self._vectors_of)), scores.T))
         matches = np.zeros(len(ids))
         if self.query is not None:
             matches = matches + log_match(self.query, self._of_labels(logits) | self._of_filters(ids))
         if self.likeness is not None:
             alike = self.likeness.log_match(logits[:, len(self.labels) :])
             matches = matches + np.where(np.isin(ids, list(self.copies)), 0.0, alike)
+        return matches
+
+    def _ranked(self, ids: Int64[np.ndarray, " n"], scores: Float32[np.ndarray, "n C"], limit: int) -> Ranking:
+        matches = self._matches(scores.T, ids)
         possible = np.flatnonzero(matches > -np.inf)
         order = possible[np.lexsort((ids[possible], -matches[possible]))][:limit]
         return Ranking(ids[order], matches[order], scores[order, : len(self.labels)])

@@ -13,8 +13,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tagprism.bulk import cluster
-from tagprism.bulk.cluster import Part, results
+from tagprism.bulk import actors
+from tagprism.bulk.actors import Part, results
 from tagprism.errors import InputError, MachineError
 from tagprism.images.elsewhere import Item
 
@@ -54,6 +54,7 @@ class Ray:
         self.processors, self.held, self.deaths = processors, held, list(deaths)
         self.handles: list[Handle] = []
         self.given: dict[str, Any] = {}
+        self.fetched: set[str] = set()
         self.now = 0.0
 
     def put(self, job: Any) -> Any:
@@ -63,7 +64,7 @@ class Ray:
         assert options == {"num_cpus": 1, "max_restarts": 0, "max_task_retries": 0}
 
         def start(*arguments: Any) -> Handle:
-            self.handles.append(Handle(cluster._Process(*arguments)))
+            self.handles.append(Handle(actors._Process(*arguments)))
             return self.handles[-1]
 
         return lambda made: SimpleNamespace(remote=start)
@@ -93,11 +94,12 @@ class Ray:
                 raise SystemExit
             self.given[result] = call()
         except SystemExit:
-            handle.alive = False
-            self.given |= {one: DeathError("It died.") for one, _ in handle.calls if one not in self.given}
+            handle.alive = False  # and what it had done, but had not been fetched, is lost with it
+            self.given |= {one: DeathError("It died.") for one, _ in handle.calls if one not in self.fetched}
 
     def get(self, result: str) -> Any:
         value = self.given[result]
+        self.fetched.add(result)
         if isinstance(value, DeathError):
             raise value
         return value
@@ -126,7 +128,7 @@ def play(ray: Ray, job: Job, sizes: list[int]) -> list[tuple[list[int], bytes | 
     parts = [[Item(str(next(numbers)), "") for _ in range(size)] for size in sizes]
     with pytest.MonkeyPatch.context() as patch:
         patch.setitem(sys.modules, "ray", ray)  # type: ignore[arg-type]
-        patch.setattr(cluster, "time", SimpleNamespace(monotonic=lambda: ray.now))
+        patch.setattr(actors, "time", SimpleNamespace(monotonic=lambda: ray.now))
         with closing(results(job, parts, ray.processors)) as found:
             done = [([int(item.name) for item in part], result) for part, result in found]
     assert not any(handle.alive for handle in ray.handles), "every processor is let go of"
@@ -168,9 +170,9 @@ def test_a_cluster_that_others_hold_is_named_and_one_that_is_let_go_is_used() ->
     ray = Ray(2, held=2)
     with pytest.raises(MachineError, match="other jobs have had all processors of the Ray cluster for 10 minutes"):
         play(ray, Job(), [1])
-    assert cluster._BUSY <= ray.now <= cluster._BUSY + 2 * cluster._LOOK
+    assert actors._BUSY <= ray.now <= actors._BUSY + 2 * actors._LOOK
     ray = Ray(2, held=1)  # the second processor is held all the time
-    assert len(play(ray, Job(), [1] * 200)) == 200 and ray.now > cluster._BUSY
+    assert len(play(ray, Job(), [1] * 200)) == 200 and ray.now > actors._BUSY
 
 
 def test_a_cluster_without_processors_left_is_named() -> None:

@@ -25,7 +25,8 @@ import pytest
 from PIL import Image
 
 from tagprism import load
-from tagprism.bulk.cluster import Part, cluster, results
+from tagprism.bulk.actors import Part, results
+from tagprism.bulk.cluster import cluster
 from tagprism.bulk.shards import read_manifest
 from tagprism.errors import MachineError
 from tagprism.images.elsewhere import Item
@@ -38,6 +39,7 @@ pytestmark = [
 ]
 PHOTOS = Path(__file__).parents[1] / "photos"
 STORE = 100 << 20  # bytes; records alone pass through it
+NICENESS = "RAY_worker_niceness"
 BAD = {"bad.jpg": "not_an_image", "empty.png": "empty"}
 
 
@@ -47,7 +49,7 @@ def nodes(s3: str) -> Iterator[Any]:
     import ray
     from ray.cluster_utils import Cluster
 
-    os.environ["RAY_worker_niceness"] = "0"  # beside other tests it would get hardly any time at its usual 15
+    os.environ[NICENESS] = "0"  # beside other tests a process would get hardly any time at its usual 15
     head = {"num_cpus": 0, "object_store_memory": STORE, "include_dashboard": False}
     made = Cluster(initialize_head=True, head_node_args=head)
     for _ in range(2):
@@ -57,7 +59,7 @@ def nodes(s3: str) -> Iterator[Any]:
     yield made
     ray.shutdown()
     made.shutdown()
-    del os.environ["RAY_worker_niceness"]
+    del os.environ[NICENESS]
 
 
 @pytest.fixture(scope="module")
@@ -210,15 +212,15 @@ def test_a_cluster_that_another_job_holds(nodes: Any, monkeypatch: pytest.Monkey
     import ray
 
     ray.cloudpickle.register_pickle_by_value(sys.modules[__name__])
-    monkeypatch.setattr("tagprism.bulk.cluster._BUSY", 2.0)
-    monkeypatch.setattr("tagprism.bulk.cluster._LOOK", 0.5)
+    monkeypatch.setattr("tagprism.bulk.actors._BUSY", 2.0)
+    monkeypatch.setattr("tagprism.bulk.actors._LOOK", 0.5)
     part = [Item("1", "")]
     with cluster(nodes.address) as processors:
         held = [ray.remote(num_cpus=1)(Holder).remote() for _ in range(processors)]
         ray.get([one.hold.remote() for one in held])
         with pytest.raises(MachineError, match="other jobs have had all processors"):
             list(results(Deadly(), [part], processors))
-        monkeypatch.setattr("tagprism.bulk.cluster._BUSY", 600.0)
+        monkeypatch.setattr("tagprism.bulk.actors._BUSY", 600.0)
         threading.Timer(1, lambda: [ray.kill(one) for one in held]).start()
         assert list(results(Deadly(), [part], processors)) == [(part, b"1")]
         assert_free(processors)

@@ -16,7 +16,7 @@ from jaxtyping import Float32
 from threadpoolctl import threadpool_limits
 
 import tagprism
-from tagprism.bulk.cluster import Part, results
+from tagprism.bulk.actors import Part, results
 from tagprism.bulk.listing import Listing, parts_of
 from tagprism.bulk.shards import Manifest, Shards
 from tagprism.bundle.open_model import lasting_name

@@ -13,7 +13,7 @@ import numpy as np
 from threadpoolctl import threadpool_limits
 
 import tagprism
-from tagprism.bulk.cluster import Part, results
+from tagprism.bulk.actors import Part, results
 from tagprism.bulk.listing import parts_of
 from tagprism.bulk.look import KILLED, Bytes, open_same
 from tagprism.errors import PictureError

@@ -55,7 +55,7 @@ def _connect(ray: Any, address: str) -> None:
         try:
             _muted(ray.init, address="auto", **common)
         except ConnectionError:  # none runs here
-            _muted(ray.init, include_dashboard=False, object_store_memory=_STORE, **common)
+            _start(ray, common)
         return
     host, _, port = address.rpartition(":")
     if not host or not port.isdigit() or "/" in address:
@@ -67,6 +67,14 @@ def _connect(ray: Any, address: str) -> None:
         _muted(ray.init, address=address, **common)
     except (OSError, OverflowError, RuntimeError, ValueError) as error:
         raise MachineError(f"the Ray cluster does not answer ({error}).", where=address, remedy=remedy) from error
+
+
+def _start(ray: Any, common: dict[str, Any]) -> None:
+    try:
+        _muted(ray.init, include_dashboard=False, object_store_memory=_STORE, **common)
+    except Exception as error:  # Ray raises it bare where a process of its does not answer in time
+        remedy = "Give the command again when the machine is less busy, or start one with `ray start --head`."
+        raise MachineError(f"a Ray cluster does not start ({error}).", where="--ray auto", remedy=remedy) from error
 
 
 def _muted(call: Callable[..., object], **arguments: Any) -> None:

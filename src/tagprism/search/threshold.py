@@ -2,8 +2,10 @@
 
 Each label gives a list of its best pictures. What stands in none of the lists can be no better than the last of all
 lists together, and the lists grow until that is worse than the last picture found. Labels below a NOT need no list: at
-best a picture has none of them. Where lists can prove nothing (only NOT), all pictures are scored. An index that is open
-in this process needs no lists: it scores all pictures, or of a large one those that likely match best.
+best a picture has none of them. Where lists can prove nothing (only NOT), all pictures are scored.
+
+An index that is open in this process needs no lists: it scores all pictures, or of a large one those that likely match
+best.
 
 With neighbours, the first of that ranking are ordered anew, by scores that are averaged over those among them that are
 alike.

@@ -18,7 +18,7 @@ from pathlib import Path
 
 import numpy as np
 import onnxruntime
-from jaxtyping import Float32, Int8, Int32, Int64, UInt8
+from jaxtyping import Float, Float32, Int8, Int32, Int64, UInt8
 
 from tagprism.bundle.record import Records, Shape
 from tagprism.search.contract import Match
@@ -154,7 +154,9 @@ class FirstStage:
             rough = outline.estimates(self._asked(scoring_vectors))
             rough = rough if len(places) == rough.shape[1] else rough[:, places]
             places = places[nearly_best(match(rough, places), worth)]
-        return places[_best(match(self._scores_at(scoring_vectors, places), places), count)]
+        best: Int64[np.ndarray, " count"]
+        best = places[_best(match(self._scores_at(scoring_vectors, places), places), count)]
+        return best
 
     def _scores_at(
         self, scoring_vectors: Float32[np.ndarray, "q Q"], places: Int64[np.ndarray, " n"]
@@ -222,7 +224,7 @@ class FirstStage:
         return onnxruntime.InferenceSession(_MATMUL, options, providers=["CPUExecutionProvider"])
 
 
-def _best(scores: Float32[np.ndarray, " n"], count: int) -> Int64[np.ndarray, " count"]:
+def _best(scores: Float[np.ndarray, " n"], count: int) -> Int64[np.ndarray, " count"]:
     """Where the best are, in any order."""
     best: Int64[np.ndarray, " count"] = np.argpartition(scores, -count)[-count:]
     return best

@@ -10,7 +10,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tagprism.bulk import actors
@@ -108,15 +108,20 @@ class Ray:
 class Job:
     """Gives the names of a part back; some pictures kill the process, and some raise."""
 
-    def __init__(self, deadly: frozenset[int] = frozenset(), opens: Callable[[], None] = lambda: None) -> None:
-        self.deadly, self.opens = deadly, opens
+    def __init__(
+        self,
+        deadly: frozenset[int] = frozenset(),
+        opens: Callable[[], None] = lambda: None,
+        death: type[BaseException] = SystemExit,
+    ) -> None:
+        self.deadly, self.opens, self.death = deadly, opens, death
 
     def open(self) -> Callable[[Part], bytes]:
         self.opens()
 
         def look(part: Part) -> bytes:
             if any(int(item.name) in self.deadly for item in part):
-                raise SystemExit
+                raise self.death
             return " ".join(item.name for item in part).encode()
 
         return look
@@ -135,6 +140,7 @@ def play(ray: Ray, job: Job, sizes: list[int]) -> list[tuple[list[int], bytes | 
     return done
 
 
+@settings(max_examples=60, deadline=None)
 @given(
     sizes=st.lists(st.integers(1, 5), max_size=12),
     deadly=st.frozensets(st.integers(0, 30), max_size=3),
@@ -154,6 +160,11 @@ def test_a_part_that_waited_behind_a_deadly_one_stays_whole() -> None:
     found = play(Ray(1), Job(frozenset({1})), [4, 4, 4])
     assert [4, 5, 6, 7] in [part for part, _ in found] and [8, 9, 10, 11] in [part for part, _ in found]
     assert [part for part, result in found if result is None] == [[1]]
+
+
+def test_a_picture_that_memory_is_too_small_for_is_known_by_name() -> None:
+    found = play(Ray(2), Job(frozenset({5}), death=MemoryError), [4, 4])
+    assert [part for part, result in found if result is None] == [[5]] and len(found) == 5
 
 
 def test_processors_that_come_later_are_used() -> None:

@@ -212,6 +212,8 @@ class _Process:
         assert self._do is not None, "it was opened"
         try:
             return self._do([Item(*one) for one in json.loads(zlib.decompress(data))]), ""
+        except MemoryError as error:  # as if the system had ended it: the picture that needs so much is then found
+            raise SystemExit from error
         except Exception as error:
             return None, _as_text(error)
 

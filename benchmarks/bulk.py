@@ -4,7 +4,9 @@ Run: python benchmarks/bulk.py PHOTOS [--pictures 500 3000] [--rounds 3]
 The same pictures are looked at by `tagprism index --into` and by `tagprism index --ray auto --shards`, each in the two
 given numbers, in turn. Counted is the processor time of the command and of all processes below it, sampled every
 quarter of a second, of several rounds the median; what a picture costs is the difference of the two numbers, so that
-what is fixed falls out. A second table says which processes of Ray's way take it.
+what is fixed falls out. A second table says which processes of Ray's way take it. No other Ray cluster may run on the
+machine. RAY_worker_niceness=0 gives the actors their share of a busy one; Ray's own 15 lets other work push them out of
+the processor's caches.
 Run: python benchmarks/bulk.py --sizes [--model photos-lite]
 Prints the bytes that records of a model take on Qdrant, from the form of the collection and of a row's payload.
 """
@@ -35,6 +37,7 @@ _TICKS = os.sysconf("SC_CLK_TCK")
 _IDS = 24  # bytes in memory for the number of a point and its version
 _OF_FILTERS = 5 * 16  # bytes in memory: moment, stars, north, east twice, as a value and a number each
 _COPIES = 2
+_OTHERS = "others of Ray"
 
 
 def main() -> None:
@@ -112,7 +115,9 @@ def _processor_time(arguments: list[str]) -> dict[str, float]:
         for pid, (parent, seconds) in _processes().items():
             if pid not in before and (parent in below or pid in below):
                 below.add(pid)
-                spent[pid] = "the command" if pid == command.pid else _what(pid), seconds
+                known = spent.get(pid, ("", 0.0))[0]  # at its end it has no name any more
+                what = "the command" if pid == command.pid else _what(pid)
+                spent[pid] = known if what == _OTHERS and known else what, seconds
         time.sleep(0.25)
     if command.returncode not in (0, 4):
         sys.exit(f"{' '.join(arguments)} ended with {command.returncode}")
@@ -127,9 +132,9 @@ def _what(pid: int) -> str:
     try:
         said = Path(f"/proc/{pid}/cmdline").read_bytes().decode(errors="replace")
     except OSError:
-        return "others of Ray"
+        return _OTHERS
     kinds = {"_Process": "the actors", "raylet/raylet": "raylet", "gcs_server": "gcs_server"}
-    return next((what for mark, what in kinds.items() if mark in said), "others of Ray")
+    return next((what for mark, what in kinds.items() if mark in said), _OTHERS)
 
 
 def _processes() -> dict[int, tuple[int, float]]:

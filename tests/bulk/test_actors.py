@@ -27,7 +27,7 @@ class Handle:
     """An actor whose calls wait until `Ray.wait` lets it go on, one at a time."""
 
     def __init__(self, made: Any) -> None:
-        self.made, self.alive, self.calls = made, True, []
+        self.made, self.alive, self.placed, self.calls = made, True, False, []
         self.open, self.do = (SimpleNamespace(remote=self._later(name)) for name in ("open", "do"))
 
     def _later(self, name: str) -> Callable[..., str]:
@@ -46,12 +46,13 @@ class Ray:
         processors: that there are.
         held: those that other jobs have.
         deaths: how many steps of any actor it takes to each death that no picture is to blame for.
+        goes: whether the processor goes with it.
     """
 
     exceptions = SimpleNamespace(RayError=DeathError)
 
-    def __init__(self, processors: int, held: int = 0, deaths: tuple[int, ...] = ()) -> None:
-        self.processors, self.held, self.deaths = processors, held, list(deaths)
+    def __init__(self, processors: int, held: int = 0, deaths: tuple[int, ...] = (), *, goes: bool = False) -> None:
+        self.processors, self.held, self.deaths, self.goes = processors, held, list(deaths), goes
         self.handles: list[Handle] = []
         self.given: dict[str, Any] = {}
         self.fetched: set[str] = set()
@@ -72,12 +73,19 @@ class Ray:
     def cluster_resources(self) -> dict[str, float]:
         return {"CPU": float(self.processors)} if self.processors else {}
 
+    def sleep(self, seconds: float) -> None:
+        self.now += seconds
+
     def kill(self, handle: Handle) -> None:
         handle.alive = False
 
     def wait(self, waited: list[str], timeout: float) -> tuple[list[str], list[str]]:
-        placed = [one for one in self.handles if one.alive][: self.processors - self.held]
+        assert waited, "Ray refuses to wait for nothing"
+        assert self.now < 1e5, "it hangs"
+        alive = sorted((one for one in self.handles if one.alive), key=lambda one: not one.placed)
+        placed = alive[: self.processors - self.held]
         for handle in placed:
+            handle.placed = True
             for result, call in handle.calls:
                 if result not in self.given:
                     self._step(handle, result, call)
@@ -91,6 +99,7 @@ class Ray:
         try:
             if 0 in self.deaths:
                 self.deaths.remove(0)
+                self.processors = max(1, self.processors - self.goes)
                 raise SystemExit
             self.given[result] = call()
         except SystemExit:
@@ -133,7 +142,7 @@ def play(ray: Ray, job: Job, sizes: list[int]) -> list[tuple[list[int], bytes | 
     parts = [[Item(str(next(numbers)), "") for _ in range(size)] for size in sizes]
     with pytest.MonkeyPatch.context() as patch:
         patch.setitem(sys.modules, "ray", ray)  # type: ignore[arg-type]
-        patch.setattr(actors, "time", SimpleNamespace(monotonic=lambda: ray.now))
+        patch.setattr(actors, "time", SimpleNamespace(monotonic=lambda: ray.now, sleep=ray.sleep))
         with closing(results(job, parts, ray.processors)) as found:
             done = [([int(item.name) for item in part], result) for part, result in found]
     assert not any(handle.alive for handle in ray.handles), "every processor is let go of"
@@ -146,11 +155,12 @@ def play(ray: Ray, job: Job, sizes: list[int]) -> list[tuple[list[int], bytes | 
     deadly=st.frozensets(st.integers(0, 30), max_size=3),
     deaths=st.lists(st.integers(1, 40), max_size=2),
     processors=st.integers(1, 4),
+    goes=st.booleans(),
 )
 def test_every_picture_comes_once_whatever_dies(
-    sizes: list[int], deadly: frozenset[int], deaths: list[int], processors: int
+    sizes: list[int], deadly: frozenset[int], deaths: list[int], processors: int, goes: bool
 ) -> None:
-    found = play(Ray(processors, deaths=tuple(deaths)), Job(deadly), sizes)
+    found = play(Ray(processors, deaths=tuple(deaths), goes=goes), Job(deadly), sizes)
     assert Counter(number for part, _ in found for number in part) == Counter(range(sum(sizes)))
     assert {number for part, result in found if result is None for number in part} == deadly & set(range(sum(sizes)))
     assert all(result is None or [*map(int, result.split())] == part for part, result in found)

@@ -99,8 +99,9 @@ class _Pool:
         looked = served = time.monotonic()  # when the processors were counted, and when an actor last had one
         self._start_actors()
         while self._waiting or any(actor.ready and actor.under_way for actor in self._actors):
-            done, _ = self._ray.wait(list(self._of), timeout=_LOOK)
-            for result in done:
+            if not self._of:  # no processor is left
+                time.sleep(_LOOK)
+            for result in self._ray.wait(list(self._of), timeout=_LOOK)[0] if self._of else ():
                 yield from self._take(result)
             now = time.monotonic()
             if now - looked >= _LOOK:
@@ -138,10 +139,13 @@ class _Pool:
         if error:
             raise _again(error)
         actor.ready, self._failed = True, 0
-        while (self._waiting or self._fetch()) and actor.takes(self._waiting[0]):
-            self._send(actor, self._waiting.popleft())
+        self._feed(actor)
         if task is not None:
             yield task.part, value
+
+    def _feed(self, actor: _Actor) -> None:
+        while (self._waiting or self._fetch()) and actor.takes(self._waiting[0]):
+            self._send(actor, self._waiting.popleft())
 
     def _fetch(self) -> bool:
         self._waiting.extend(islice(self._source, 1))
@@ -170,6 +174,9 @@ class _Pool:
         for task in tasks:
             task.alone = True
         self._waiting.extendleft(reversed(tasks))
+        for other in self._actors:  # which may have nothing to do any more, on the last processor that is left
+            if other.ready:
+                self._feed(other)
 
     def _fail_to_start(self, death: Exception) -> None:
         self._failed += 1

@@ -1,9 +1,12 @@
 """What a picture costs on a Ray cluster beside one machine, and what a Qdrant cluster needs for many.
 
-Run: python benchmarks/bulk.py PHOTOS [--pictures 500 3000]
+Run: python benchmarks/bulk.py PHOTOS [--pictures 500 3000] [--rounds 3]
 The same pictures are looked at by `tagprism index --into` and by `tagprism index --ray auto --shards`, each in the two
-given numbers. Counted is the processor time of the command and of all processes below it, sampled every quarter of a
-second; what a picture costs is the difference of the two runs, so that what is fixed falls out.
+given numbers, in turn. Counted is the processor time of the command and of all processes below it, sampled every
+quarter of a second, of several rounds the median; what a picture costs is the difference of the two numbers, so that
+what is fixed falls out. A second table says which processes of Ray's way take it. No other Ray cluster may run on the
+machine. RAY_worker_niceness=0 gives the actors their share of a busy one; Ray's own 15 lets other work push them out of
+the processor's caches.
 Run: python benchmarks/bulk.py --sizes [--model photos-lite]
 Prints the bytes that records of a model take on Qdrant, from the form of the collection and of a row's payload.
 """
@@ -15,10 +18,12 @@ import json
 import os
 import platform
 import shutil
+import statistics
 import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 from rich.console import Console
@@ -32,6 +37,7 @@ _TICKS = os.sysconf("SC_CLK_TCK")
 _IDS = 24  # bytes in memory for the number of a point and its version
 _OF_FILTERS = 5 * 16  # bytes in memory: moment, stars, north, east twice, as a value and a number each
 _COPIES = 2
+_OTHERS = "others of Ray"
 
 
 def main() -> None:
@@ -39,6 +45,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("photos", type=Path, nargs="?")
     parser.add_argument("--pictures", type=int, nargs=2, default=[500, 3000])
+    parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--sizes", action="store_true")
     parser.add_argument("--model", default="photos-lite")
     arguments = parser.parse_args()
@@ -47,24 +54,48 @@ def main() -> None:
         console.print(_sizes(arguments.model))
         return
     files = find_pictures([arguments.photos])[: max(arguments.pictures)]
-    table = Table(title=f"{platform.machine()}, {os.cpu_count()} processors, load {os.getloadavg()[0]:.0f}")
-    for column in ("", *(f"{count:,} pictures, s" for count in arguments.pictures), "ms a picture", "fixed, s"):
-        table.add_column(column, justify="left" if not column else "right")
     with tempfile.TemporaryDirectory() as place:
         folders = [_some(files[:count], Path(place) / f"{count}") for count in arguments.pictures]
-        ways = {
-            "one machine": lambda folder: ["--into", f"{folder}.index"],
-            "Ray": lambda folder: ["--ray", "auto", "--shards", f"{folder}.shards"],
-        }
-        costs = {}
-        for name, options in ways.items():
-            spent = [_processor_time(["index", str(folder), "--quiet", *options(folder)]) for folder in folders]
-            few, many = arguments.pictures
-            costs[name] = (spent[1] - spent[0]) / (many - few)
-            fixed = spent[0] - few * costs[name]
-            table.add_row(name, *(f"{one:.1f}" for one in spent), f"{1000 * costs[name]:.2f}", f"{fixed:.1f}")
-    console.print(table)
-    console.print(f"A picture costs {costs['Ray'] / costs['one machine']:.2f} times as much on Ray.")
+        rounds = [[_both_ways(folder) for folder in folders] for _ in range(arguments.rounds)]
+    spent = {way: [_median([one[at][way] for one in rounds]) for at in (0, 1)] for way in _WAYS}
+    title = f"{platform.machine()}, {os.cpu_count()} processors, load {os.getloadavg()[0]:.0f}, {len(rounds)} rounds"
+    totals = {way: [sum(one.values()) for one in both] for way, both in spent.items()}
+    console.print(_costs(title, totals, arguments.pictures))
+    few, many = spent["Ray"]
+    by_process = {what: [few.get(what, 0.0), many[what]] for what in sorted(many, key=lambda one: -many[one])}
+    console.print(_costs("Ray, by process", by_process, arguments.pictures))
+    one, ray = (totals[way][1] - totals[way][0] for way in ("one machine", "Ray"))
+    console.print(f"A picture costs {ray / one:.2f} times as much on Ray.")
+
+
+_WAYS: dict[str, Callable[[Path], list[str]]] = {
+    "one machine": lambda folder: ["--into", f"{folder}.index"],
+    "Ray": lambda folder: ["--ray", "auto", "--shards", f"{folder}.shards"],
+}
+
+
+def _both_ways(folder: Path) -> dict[str, dict[str, float]]:
+    """Seconds of processor time of each way's processes, which begin with nothing."""
+    found = {}
+    for way, options in _WAYS.items():
+        found[way] = _processor_time(["index", str(folder), "--quiet", *options(folder)])
+        shutil.rmtree(options(folder)[-1])
+    return found
+
+
+def _median(rounds: list[dict[str, float]]) -> dict[str, float]:
+    names = {name for one in rounds for name in one}
+    return {name: statistics.median(one.get(name, 0.0) for one in rounds) for name in names}
+
+
+def _costs(title: str, spent: dict[str, list[float]], pictures: list[int]) -> Table:
+    table = Table(title=title)
+    for column in ("", *(f"{count:,} pictures, s" for count in pictures), "ms a picture", "fixed, s"):
+        table.add_column(column, justify="left" if not column else "right")
+    for what, (few, many) in spent.items():
+        cost = (many - few) / (pictures[1] - pictures[0])
+        table.add_row(what, f"{few:.1f}", f"{many:.1f}", f"{1000 * cost:.2f}", f"{few - pictures[0] * cost:.1f}")
+    return table
 
 
 def _some(files: list[Path], folder: Path) -> Path:
@@ -74,21 +105,36 @@ def _some(files: list[Path], folder: Path) -> Path:
     return folder
 
 
-def _processor_time(arguments: list[str]) -> float:
-    """Seconds of processor time of a command and of all that it started."""
+def _processor_time(arguments: list[str]) -> dict[str, float]:
+    """Seconds of processor time of a command and of all that it started, by what the processes are."""
     before = set(_processes())
     command = subprocess.Popen([sys.executable, "-m", "tagprism", *arguments])
-    spent: dict[int, float] = {}
+    spent: dict[int, tuple[str, float]] = {}
     below = {command.pid}
     while command.poll() is None:
         for pid, (parent, seconds) in _processes().items():
             if pid not in before and (parent in below or pid in below):
                 below.add(pid)
-                spent[pid] = seconds
+                known = spent.get(pid, ("", 0.0))[0]  # at its end it has no name any more
+                what = "the command" if pid == command.pid else _what(pid)
+                spent[pid] = known if what == _OTHERS and known else what, seconds
         time.sleep(0.25)
     if command.returncode not in (0, 4):
         sys.exit(f"{' '.join(arguments)} ended with {command.returncode}")
-    return sum(spent.values())
+    found: dict[str, float] = {}
+    for what, seconds in spent.values():
+        found[what] = found.get(what, 0.0) + seconds
+    return found
+
+
+def _what(pid: int) -> str:
+    """What a process of Ray is: an actor of ours, or one of its own."""
+    try:
+        said = Path(f"/proc/{pid}/cmdline").read_bytes().decode(errors="replace")
+    except OSError:
+        return _OTHERS
+    kinds = {"_Process": "the actors", "raylet/raylet": "raylet", "gcs_server": "gcs_server"}
+    return next((what for mark, what in kinds.items() if mark in said), _OTHERS)
 
 
 def _processes() -> dict[int, tuple[int, float]]:

@@ -25,19 +25,21 @@ import pytest
 from PIL import Image
 
 from tagprism import load
-from tagprism.bulk.cluster import Part, cluster, results
+from tagprism.bulk.actors import Part, results
+from tagprism.bulk.cluster import cluster
 from tagprism.bulk.shards import read_manifest
+from tagprism.errors import MachineError
 from tagprism.images.elsewhere import Item
 from tests.app.conftest import Cli
 
 pytest.importorskip("ray", reason="the extra `ray` is not installed")
 pytestmark = [
     pytest.mark.slow,
-    pytest.mark.filterwarnings("ignore::DeprecationWarning:ray.data.context"),  # of its own settings
     pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),  # its sockets are left open
 ]
 PHOTOS = Path(__file__).parents[1] / "photos"
 STORE = 100 << 20  # bytes; records alone pass through it
+NICENESS = "RAY_worker_niceness"
 BAD = {"bad.jpg": "not_an_image", "empty.png": "empty"}
 
 
@@ -47,6 +49,7 @@ def nodes(s3: str) -> Iterator[Any]:
     import ray
     from ray.cluster_utils import Cluster
 
+    os.environ[NICENESS] = "0"  # beside other tests a process would get hardly any time at its usual 15
     head = {"num_cpus": 0, "object_store_memory": STORE, "include_dashboard": False}
     made = Cluster(initialize_head=True, head_node_args=head)
     for _ in range(2):
@@ -56,6 +59,7 @@ def nodes(s3: str) -> Iterator[Any]:
     yield made
     ray.shutdown()
     made.shutdown()
+    del os.environ[NICENESS]
 
 
 @pytest.fixture(scope="module")
@@ -146,7 +150,7 @@ def is_working(node: Any) -> bool:
     """Whether a process of ours looks at pictures on a node."""
     raylet = str(node.all_processes["raylet"][0].process.pid)
     found = subprocess.run(["ps", "-ww", "-o", "args=", "--ppid", raylet], capture_output=True, text=True, check=False)
-    return "MapBatches(_Process)).submit" in found.stdout
+    return "ray::_Process.do" in found.stdout
 
 
 DRIVER = "import tagprism.bulk.shards as s; s._ROWS = 64; from tagprism.app.cli import main; main()"
@@ -180,16 +184,53 @@ class Deadly:
         return look
 
 
-def test_a_picture_that_kills_its_process_is_known_by_name(nodes: Any) -> None:
+def test_a_picture_that_kills_its_process_is_known_by_name(nodes: Any, capfd: pytest.CaptureFixture[str]) -> None:
     import ray
 
     ray.cloudpickle.register_pickle_by_value(sys.modules[__name__])
     parts = [[Item(str(number), "") for number in range(start, start + 4)] for start in (0, 4, 8)]
     with cluster(nodes.address) as processors:
         found = list(results(Deadly(), parts, processors))
+        assert_free(processors)
     names = [item.name for part, _ in found for item in part]
     assert sorted(names, key=int) == [str(number) for number in range(12)]
     assert [[item.name for item in part] for part, result in found if result is None] == [["7"]]
+    assert capfd.readouterr().out == "", "what Ray says of a death would stand among the rows of `tag`"
+
+
+def assert_free(processors: int) -> None:
+    """No processor is held any more, as the next job would wait for it."""
+    import ray
+
+    deadline = time.monotonic() + 60
+    while ray.available_resources().get("CPU", 0) < processors:
+        assert time.monotonic() < deadline, ray.available_resources()
+        time.sleep(0.1)
+
+
+def test_a_cluster_that_another_job_holds(nodes: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    import ray
+
+    ray.cloudpickle.register_pickle_by_value(sys.modules[__name__])
+    monkeypatch.setattr("tagprism.bulk.actors._BUSY", 2.0)
+    monkeypatch.setattr("tagprism.bulk.actors._LOOK", 0.5)
+    part = [Item("1", "")]
+    with cluster(nodes.address) as processors:
+        held = [ray.remote(num_cpus=1)(Holder).remote() for _ in range(processors)]
+        ray.get([one.hold.remote() for one in held])
+        with pytest.raises(MachineError, match="other jobs have had all processors"):
+            list(results(Deadly(), [part], processors))
+        monkeypatch.setattr("tagprism.bulk.actors._BUSY", 600.0)
+        threading.Timer(1, lambda: [ray.kill(one) for one in held]).start()
+        assert list(results(Deadly(), [part], processors)) == [(part, b"1")]
+        assert_free(processors)
+
+
+class Holder:
+    """Keeps a processor."""
+
+    def hold(self) -> None:
+        """Return when it has it."""
 
 
 @pytest.fixture(scope="module")

@@ -132,9 +132,12 @@ def test_only_what_has_no_row_is_looked_at(photos: Path, tables: list[pa.Table],
     assert there == [True, False, False, False, False, True] and shards.rows == 2
 
 
-def test_a_second_job_is_refused(out: Path) -> None:
+def test_a_second_job_is_refused(cli: Cli, out: Path, tmp_path: Path) -> None:
     with Shards(out, manifest()), pytest.raises(InputError, match="being written by another"):
         Shards(out, manifest())
+    with Shards(out, manifest()):  # before anything is looked for, or a cluster asked
+        done = cli("index", tmp_path / "nothing.jpg", "--ray", "auto", "--shards", out)
+        done.refused(f"{out}: is being written by another tagprism")
     other = manifest().model_copy(update={"max_pixels": 5, "digest": "0" * 64})
     with pytest.raises(InputError, match=r"another digest, max_pixels"):
         Shards(out, other)

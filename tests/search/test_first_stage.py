@@ -203,6 +203,40 @@ def test_outlines_say_which_small_vectors_are_worth_reading(tmp_path: Path, monk
         made.close()
 
 
+@pytest.mark.parametrize("outlined", [False, True])
+def test_candidates_of_several_vectors_are_those_that_match_together(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, outlined: bool
+) -> None:
+    for name, value in (("FIRST_STAGE", 100), ("_CANDIDATES", (120, 2)), ("OUTLINED", 2000 if outlined else 10**6)):
+        monkeypatch.setattr(first_stage, name, value)
+    monkeypatch.setattr(outline, "_COMPONENTS", 16)  # of 22 numbers
+    records, queries = drawn(1, N), vectors(2, 3)
+    made = EdgeIndex.create(tmp_path, SHAPE, "float32")
+    made.add([Picture(row + 1, f"/{row % 4}/{row}.jpg", 1, 1, f"{row:064x}", 4, 3) for row in range(N)], records)
+    made.settle(vectors(3, 4))
+    asked: list[int] = []
+
+    def least(scores: np.ndarray, ids: np.ndarray) -> np.ndarray:
+        """Good for each, and the best of none: lists of the best for each vector would hold few of them."""
+        asked.append(len(ids))
+        return np.where(ids == 7, np.inf, scores.min(axis=0))
+
+    every, exact = made.all_scores(queries)
+    order = every[np.argsort(-least(exact, every), kind="stable")]
+    asked.clear()
+    ids, scores = made.likely_scores(queries, 20, least)
+    assert len(ids) == 60 and 7 in ids and asked == ([N, asked[1]] if outlined else [N])
+    assert not outlined or asked[1] < N / 4
+    np.testing.assert_allclose(scores, exact[:, np.searchsorted(every, ids)], atol=1e-5)
+    assert len(set(order[:20]) & set(ids.tolist())) >= 18
+    where = Filter(path=("/3/",))
+    inside, _ = made.likely_scores(queries, 20, least, where)
+    assert all(one % 4 == 0 for one in inside.tolist()) and len(inside) == 60
+    few, _ = made.likely_scores(queries, 1000, least, where)
+    assert few.tolist() == [one for one in every.tolist() if one % 4 == 0], "where all are wanted, all are scored"
+    made.close()
+
+
 def test_about_as_many_of_the_best_as_are_wanted_are_chosen() -> None:
     scores = np.random.default_rng(0).integers(0, 10_000, 5000).astype(np.int32)
     for count in (100, 1000):

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from tagprism.bundle.record import Records, Shape, score_records
 from tagprism.search import threshold
-from tagprism.search.contract import Filter, Hit, Picture, meets
+from tagprism.search.contract import Filter, Hit, Match, Picture, meets
 from tagprism.search.find import _only
 from tagprism.search.match import LabelLogits, log_match
 from tagprism.search.parse import parse
@@ -64,6 +64,24 @@ class OnServer(Counted):
     def lowest(self, scoring_vectors: np.ndarray, limit: int, *, where: Filter | None = None) -> list[list[Hit]]:
         self.depths.append(limit)
         return [hits[::-1][:limit] for hits in self._index.search(scoring_vectors, N, where=where)]
+
+
+class InProcess(Counted):
+    """An index that gives at once what likely matches best, as a large one that is open in this process does."""
+
+    def all_scores(self, scoring_vectors: np.ndarray, where: Filter | None = None) -> tuple[np.ndarray, np.ndarray]:
+        ids = np.array([one.id for one in self._index.pictures() if where is None or meets(one, where)], np.int64)
+        return ids, self._index.scores(scoring_vectors, ids.tolist())
+
+    def likely_scores(
+        self, scoring_vectors: np.ndarray, limit: int, match: Match, where: Filter | None = None
+    ) -> tuple[np.ndarray, np.ndarray]:
+        ids, scores = self.all_scores(scoring_vectors, where)
+        best = np.sort(np.argsort(-match(scores, ids), kind="stable")[:limit])
+        return ids[best], scores[:, best]
+
+    def newest(self, where: Filter | None, limit: int) -> list[Picture]:
+        raise NotImplementedError
 
 
 class Made(NamedTuple):
@@ -145,7 +163,7 @@ def search_of(
 @given(
     tree=_TREES.filter(labels_of) | st.none(),
     likes=st.booleans(),
-    on_server=st.booleans(),
+    kept=st.sampled_from([Counted, OnServer, InProcess]),
     limit=st.integers(1, 30),
     marks=st.dictionaries(st.integers(0, 3), st.dictionaries(st.integers(1, N), st.booleans(), max_size=6), max_size=2),
 )
@@ -157,7 +175,7 @@ def test_the_best_are_those_of_a_plain_ranking(
     standardised: bool,
     tree: Query | None,
     likes: bool,
-    on_server: bool,
+    kept: type[Counted],
     limit: int,
     marks: dict[int, dict[int, bool]],
 ) -> None:
@@ -166,8 +184,7 @@ def test_the_best_are_those_of_a_plain_ranking(
     like = LIKENESS if likes or tree is None else None
     label_logits = LabelLogits(BACKGROUND, standardised)
     expected = plain(tree, like, label_logits, made, marks if tree is not None else {})[:limit]
-    index = OnServer(made[0]) if on_server else made[0]
-    found = search_of(index, tree, like, label_logits, marks).best(limit)
+    found = search_of(kept(made[0]), tree, like, label_logits, marks).best(limit)
     assert found.matches.tolist() == pytest.approx([-value for value, _ in expected], abs=threshold._ROUNDING)
     matches = np.array([value for value, _ in expected])
     if len(matches) < 2 or np.diff(matches).min() > threshold._ROUNDING:  # else the last bits of a product decide
@@ -180,6 +197,13 @@ def test_what_only_rejects_takes_little_of_a_server(made: Made, monkeypatch: pyt
     found = search_of(index, tree, None, label_logits).best(5)
     assert found.ids.tolist() == [one for _, one in plain(tree, None, label_logits, made, {})[:5]]
     assert max(index.depths) < N / 2 and not index.searched
+
+
+def test_an_index_in_this_process_needs_no_lists(made: Made) -> None:
+    index, label_logits, tree = InProcess(made[0]), LabelLogits(BACKGROUND, standardised=True), parse("a AND b NOT c")
+    found = search_of(index, tree, None, label_logits).best(5)
+    assert found.ids.tolist() == [one for _, one in plain(tree, None, label_logits, made, {})[:5]]
+    assert not index.searched
 
 
 @pytest.mark.parametrize("k", [1, 5])

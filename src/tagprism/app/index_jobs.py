@@ -27,6 +27,10 @@ def into_shards(
     from tagprism.images.elsewhere import is_url
 
     skipped = 0
+    if find_spec("pyarrow") is not None:  # else the cluster says what is missing
+        from tagprism.bulk.shards import refuse_taken
+
+        refuse_taken(shards)  # at once: a bucket may take long to list
 
     def skip(path: str, error: PictureError) -> None:
         nonlocal skipped

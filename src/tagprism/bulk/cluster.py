@@ -1,46 +1,19 @@
-"""Work on a Ray cluster by Ray Data: parts of a job go out, one result of each comes back. Knows nothing of the work.
-
-A process that dies takes no picture with it: Ray gives its parts to another one, and of a part whose processes die
-again and again each picture is tried by itself, so that the one that kills them is known by name.
-"""
+"""A connection to a Ray cluster, of this machine or of many."""
 
 from __future__ import annotations
 
 import importlib
-import json
 import logging
 import os
 import socket
-import time
-import traceback
-import warnings
-import zlib
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from itertools import islice
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import Any
 
-from tagprism import errors
-from tagprism.errors import InputError, MachineError, TagprismError
-from tagprism.images.elsewhere import Item
+from tagprism.errors import InputError, MachineError
 
-if TYPE_CHECKING:
-    import pyarrow as pa
-
-_WINDOW = 16_384  # parts that Ray holds a list of at once: a million pictures
-_RETRIES = 3  # of a part whose process died
-_RUNS = 4  # of what is left, where a run ends with an error of Ray's
 _STORE = 256 << 20  # bytes of the object store of a cluster of our own; paths and records pass through it, no pictures
 _PATIENCE = 10.0  # seconds for a cluster to take a connection
-_SETTLED, _BUSY, _LOOK = 5.0, 600.0, 0.5  # seconds: for ended processes to be let go, for other jobs to end, between
-Part = list[Item]
-
-
-class Job(Protocol):
-    """What is done with each part, in whatever process. It is sent there once."""
-
-    def open(self) -> Callable[[Part], bytes]:
-        """Get ready, and return what makes the result of a part."""
 
 
 @contextmanager
@@ -59,7 +32,6 @@ def cluster(address: str) -> Iterator[int]:
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
     try:
         ray: Any = importlib.import_module("ray")
-        importlib.import_module("ray.data")
     except ImportError as error:
         what = f"needs a package that is not installed ({error})."
         raise InputError(what, where="--ray", remedy='Install it: pip install "tagprism[ray]"') from error
@@ -83,7 +55,7 @@ def _connect(ray: Any, address: str) -> None:
         try:
             _muted(ray.init, address="auto", **common)
         except ConnectionError:  # none runs here
-            _muted(ray.init, include_dashboard=False, object_store_memory=_STORE, **common)
+            _start(ray, common)
         return
     host, _, port = address.rpartition(":")
     if not host or not port.isdigit() or "/" in address:
@@ -95,6 +67,14 @@ def _connect(ray: Any, address: str) -> None:
         _muted(ray.init, address=address, **common)
     except (OSError, OverflowError, RuntimeError, ValueError) as error:
         raise MachineError(f"the Ray cluster does not answer ({error}).", where=address, remedy=remedy) from error
+
+
+def _start(ray: Any, common: dict[str, Any]) -> None:
+    try:
+        _muted(ray.init, include_dashboard=False, object_store_memory=_STORE, **common)
+    except Exception as error:  # Ray raises it bare where a process of its does not answer in time
+        remedy = "Give the command again when the machine is less busy, or start one with `ray start --head`."
+        raise MachineError(f"a Ray cluster does not start ({error}).", where="--ray auto", remedy=remedy) from error
 
 
 def _muted(call: Callable[..., object], **arguments: Any) -> None:
@@ -110,145 +90,6 @@ def _muted(call: Callable[..., object], **arguments: Any) -> None:
 
 
 def _be_quiet(ray: Any) -> None:
-    context = ray.data.DataContext.get_current()
-    context.enable_progress_bars = context.print_on_execution_start = False
-    context.max_errored_blocks = -1  # what is missing is tried again here, picture by picture
-    for name in ("ray", "ray.data"):
-        logging.getLogger(name).setLevel(logging.CRITICAL + 1)
-
-
-def results(job: Job, parts: Iterable[Part], processors: int) -> Iterator[tuple[Part, bytes | None]]:
-    """Have a job done on the cluster one is connected to.
-
-    Args:
-        job: the work.
-        parts: of what there is to do; fetched a million pictures ahead.
-        processors: of the cluster; each gets a process that opens the job once.
-
-    Yields:
-        Parts with their results, in any order, each picture in exactly one. None for a picture by itself whose
-        processes died each time, as they do where memory is too small for it.
-
-    Raises:
-        TagprismError: a process raised it.
-    """
-    source = iter(parts)
-    while window := list(islice(source, _WINDOW)):
-        missing = dict(enumerate(window))
-        yield from _done(job, missing, processors)
-        # A lost node takes whole parts with it: these come first, as by itself a picture meets the network in another
-        # batch, whose numbers differ in the last bit.
-        yield from _done(job, missing, processors, at_once=1)
-        single = dict(enumerate([item] for part in missing.values() for item in part))
-        yield from _done(job, single, processors, at_once=1)
-        yield from ((part, None) for part in single.values())
-
-
-def _done(job: Job, waiting: dict[int, Part], processors: int, at_once: int = 2) -> Iterator[tuple[Part, bytes]]:
-    """The parts that came back, which are taken out of those waiting.
-
-    A run may end with an error though its parts are well: Ray Data lets go of a process that found no processor, on a
-    cluster that others use too, and stumbles over its end. So a run takes the processors that are free, and what an
-    error leaves is run again.
-    """
-    import ray
-
-    for left in reversed(range(_RUNS)):
-        try:
-            if waiting:
-                yield from _run(job, waiting, _free_processors(processors), at_once)
-            return
-        except ray.exceptions.RayError as error:
-            if waiting and not left:
-                remedy = "Nothing is lost: start it again, and give the same command again."
-                raise MachineError(f"the Ray cluster fails ({error}).", where="--ray", remedy=remedy) from error
-
-
-def _free_processors(processors: int) -> int:
-    """How many of a cluster's processors no other job has; waits for the first one.
-
-    Raises:
-        MachineError: other jobs have all of them for ten minutes.
-    """
-    import ray
-
-    began = time.monotonic()
-    while True:
-        free, waited = int(ray.available_resources().get("CPU", 0)), time.monotonic() - began  # type: ignore[no-untyped-call]
-        if free >= processors or (free and waited >= _SETTLED):
-            return min(free, processors)
-        if waited >= _BUSY:
-            what = f"other jobs have had all processors of the Ray cluster for {_BUSY / 60:.0f} minutes."
-            remedy = "What was done is kept: give the same command again when they have ended."
-            raise MachineError(what, where="--ray", remedy=remedy)
-        time.sleep(_LOOK)
-
-
-def _run(job: Job, waiting: dict[int, Part], processors: int, at_once: int) -> Iterator[tuple[Part, bytes]]:
-    import ray
-
-    items = [{"number": one, "part": zlib.compress(json.dumps(part).encode())} for one, part in waiting.items()]
-    pool = ray.data.ActorPoolStrategy(
-        min_size=1,
-        max_size=processors,
-        initial_size=min(processors, len(items)),
-        max_tasks_in_flight_per_actor=at_once,
-    )
-    with warnings.catch_warnings():
-        # There is no other way yet to say how often a part whose process died is tried.
-        warnings.filterwarnings("ignore", "`ray_remote_args` is deprecated")
-        done = ray.data.from_items(items, override_num_blocks=len(items)).map_batches(
-            _Process,
-            fn_constructor_args=(job,),
-            batch_size=None,  # a block is a part
-            batch_format="pyarrow",
-            compute=pool,
-            num_cpus=1,
-            max_restarts=-1,
-            max_task_retries=_RETRIES,
-        )
-    for batch in done.iter_batches(batch_size=None, batch_format="pyarrow", prefetch_batches=0):
-        table: Any = batch
-        for one in table.to_pylist():
-            if one["error"]:
-                raise _again(one["error"])
-            if (part := waiting.pop(one["number"], None)) is not None:
-                yield part, one["result"]
-
-
-class _Process:
-    """Lives in a process of the cluster. What goes wrong there is a value, as Ray would try it again for ever."""
-
-    def __init__(self, job: Job) -> None:
-        self._job = job
-        self._do: Callable[[Part], bytes] | None = None
-
-    def __call__(self, batch: pa.Table) -> pa.Table:
-        import pyarrow as pa
-
-        results: list[bytes | None] = []
-        failed = ""
-        for data in batch.column("part").to_pylist():
-            try:
-                do = self._do = self._do or self._job.open()
-                results.append(do([Item(*one) for one in json.loads(zlib.decompress(data))]))
-            except Exception as error:
-                failed = _as_text(error)
-                results.append(None)
-        column = pa.array(results, pa.large_binary())
-        return pa.table({"number": batch.column("number"), "result": column, "error": [failed] * len(results)})
-
-
-def _as_text(error: Exception) -> str:
-    if isinstance(error, TagprismError):
-        return json.dumps([type(error).__name__, error.what, error.where, error.remedy])
-    return json.dumps(["", traceback.format_exc()])
-
-
-def _again(text: str) -> Exception:
-    kind, what, *rest = json.loads(text)
-    if not kind:
-        return RuntimeError(f"in a process of the cluster:\n{what}")
-    where, remedy = rest
-    made: Exception = getattr(errors, kind)(what, where=where, remedy=remedy)
-    return made
+    """Ray prints the death of a process on stdout, among the rows of `tag`; of its settings none is for this."""
+    ray._private.worker._worker_logs_enabled = False
+    logging.getLogger("ray").setLevel(logging.CRITICAL + 1)

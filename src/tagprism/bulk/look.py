@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 from jaxtyping import Float32
 from threadpoolctl import threadpool_limits
 
 import tagprism
-from tagprism.bulk.cluster import Part, results
+from tagprism.bulk.actors import Part, results
 from tagprism.bulk.listing import Listing, parts_of
 from tagprism.bulk.shards import Manifest, Shards
 from tagprism.bundle.open_model import lasting_name
@@ -205,15 +207,16 @@ def index_into_shards(
     manifest = Manifest(model=name, digest=bundle.digest, **bundle.shape._asdict(), max_pixels=max_pixels)
     with Shards(folder, manifest) as shards, progress("looking at pictures", pictures.count) as advance:
         parts = _those_without_row(pictures, shards, advance)
-        for part, result in results(Looking(manifest), parts, processors):
-            if result is None:
-                result = _as_bytes([error_row(item, KILLED) for item in part], manifest)
-            table = pa.ipc.open_stream(result).read_all()
-            shards.add(table)
-            advance(len(part))
-            bad = table.filter(pa.compute.is_valid(table["error"])).select(["path", "error_code", "error"])
-            for row in bad.to_pylist():
-                skipped(row["path"], PictureError(row["error_code"], row["error"]))
+        with closing(results(Looking(manifest), parts, processors)) as found:
+            for part, result in found:
+                if result is None:
+                    result = _as_bytes([error_row(item, KILLED) for item in part], manifest)
+                table = pa.ipc.open_stream(result).read_all()
+                shards.add(table)
+                advance(len(part))
+                bad = table.filter(pc.is_valid(table["error"])).select(["path", "error_code", "error"])
+                for row in bad.to_pylist():
+                    skipped(row["path"], PictureError(row["error_code"], row["error"]))
         return shards.finish()
 
 

@@ -26,6 +26,7 @@ from tagprism.files import locked, machine_errors, read_json, replaced_whole, sy
 from tagprism.images.elsewhere import is_url
 
 MANIFEST = "manifest.json"
+_LOCK = ".lock"
 _ROWS, _SECONDS = 4096, 20.0  # pictures of a shard, and time after which it is written with fewer: what a kill may cost
 _NAME = re.compile(r"part-(\d{6,})\.parquet")
 _KEY = b"tagprism"
@@ -120,9 +121,8 @@ class Shards(AbstractContextManager["Shards"]):
         with machine_errors(folder):
             folder.mkdir(parents=True, exist_ok=True)
         with ExitStack() as held:
-            if not held.enter_context(locked(folder / ".lock")):
-                what = "is being written by another tagprism."
-                raise InputError(what, where=str(folder), remedy="Wait for it, or name another folder.")
+            if not held.enter_context(locked(folder / _LOCK)):
+                raise _taken(folder)
             self._check()
             self._names = _shards(folder)
             self._done = self._paths_there()
@@ -135,7 +135,7 @@ class Shards(AbstractContextManager["Shards"]):
     def _check(self) -> None:
         where = str(self._folder)
         if not (self._folder / MANIFEST).exists():
-            if any(entry.name != ".lock" for entry in self._folder.iterdir()):
+            if any(entry.name != _LOCK for entry in self._folder.iterdir()):
                 raise InputError("is not empty, and not of shards.", where=where, remedy="Name a new folder.")
             return
         old = read_manifest(self._folder).model_dump(exclude=_STATE)
@@ -195,6 +195,23 @@ class Shards(AbstractContextManager["Shards"]):
             self.save()
         finally:
             self._held.close()
+
+
+def refuse_taken(folder: Path) -> None:
+    """Refuse a folder that another command writes, before long work for it; `Shards` takes it.
+
+    Raises:
+        InputError: it is being written.
+    """
+    if (folder / _LOCK).exists():
+        with locked(folder / _LOCK) as is_free:
+            if not is_free:
+                raise _taken(folder)
+
+
+def _taken(folder: Path) -> InputError:
+    what = "is being written by another tagprism."
+    return InputError(what, where=str(folder), remedy="Wait for it, or name another folder.")
 
 
 def true_path(row: dict[str, Any]) -> str:

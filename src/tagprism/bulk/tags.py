@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import closing
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -12,7 +13,7 @@ import numpy as np
 from threadpoolctl import threadpool_limits
 
 import tagprism
-from tagprism.bulk.cluster import Part, results
+from tagprism.bulk.actors import Part, results
 from tagprism.bulk.listing import parts_of
 from tagprism.bulk.look import KILLED, Bytes, open_same
 from tagprism.errors import PictureError
@@ -90,8 +91,8 @@ def tag_on_cluster(
             yield part
 
     ready: dict[str, ImageTags] = {}
-    with progress("looking at pictures", total) as advance:
-        for part, result in results(job, parts(), processors):
+    with progress("looking at pictures", total) as advance, closing(results(job, parts(), processors)) as found:
+        for part, result in found:
             rows = [{"error": [KILLED.code, KILLED.message]}] if result is None else json.loads(result)
             advance(len(part))
             ready |= {item.name: _tags(item.name, row) for item, row in zip(part, rows, strict=True)}

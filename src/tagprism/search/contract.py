@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
-from jaxtyping import Float, Float32, Int64
+from jaxtyping import Float, Float32, Float64, Int64
 
 from tagprism.bundle.record import Records, Shape
 from tagprism.errors import InputError
@@ -172,6 +172,10 @@ class Index(Protocol):
         """Let go of files and connections."""
 
 
+Match = Callable[[Float32[np.ndarray, "q n"], Int64[np.ndarray, " n"]], Float64[np.ndarray, " n"]]
+"""How well pictures match, from their scores and ids."""
+
+
 @runtime_checkable
 class Whole(Protocol):
     """An index that is in this process, and so can be asked for much at once."""
@@ -180,6 +184,11 @@ class Whole(Protocol):
         self, scoring_vectors: Float32[np.ndarray, "q Q"], where: Filter | None = None
     ) -> tuple[Int64[np.ndarray, " n"], Float32[np.ndarray, "q n"]]:
         """Ids and scores of all pictures that meet conditions."""
+
+    def likely_scores(
+        self, scoring_vectors: Float32[np.ndarray, "q Q"], limit: int, match: Match, where: Filter | None = None
+    ) -> tuple[Int64[np.ndarray, " n"], Float32[np.ndarray, "q n"]]:
+        """As `all_scores`; of a large index only of those among which so many with the best match likely are."""
 
     def newest(self, where: Filter | None, limit: int) -> list[Picture]:
         """The newest pictures that meet conditions, those of unknown time last; ties: lowest id first."""

@@ -19,7 +19,7 @@ from typing import Any
 
 import numpy as np
 import qdrant_edge as edge
-from jaxtyping import Float32, Int64
+from jaxtyping import Float32, Float64, Int64
 
 from tagprism.bundle.record import Records, Shape
 from tagprism.errors import InputError, MachineError
@@ -29,6 +29,7 @@ from tagprism.search.contract import (
     Filter,
     Hit,
     IndexInfo,
+    Match,
     Picture,
     as_json,
     check_added,
@@ -224,14 +225,20 @@ class EdgeIndex:
             return [[] for _ in scoring_vectors]
         first = None if exact else candidates(limit, len(places), by_radius=True)
         if first is None:
-            everything = len(places) > MOST * len(ids)
-            scores = self._kept.records.scores(scoring_vectors, None if everything else places)
-            return [_hits(ids[places], one, limit) for one in (scores[:, places] if everything else scores)]
+            return [_hits(ids[places], one, limit) for one in self._scores_at(scoring_vectors, ids, places)]
         found = []
         likely = self._kept.first.likely(scoring_vectors, places, first)
         for vector, chosen in zip(scoring_vectors, map(np.sort, likely), strict=True):
             found.append(_hits(ids[chosen], self._kept.records.scores(vector[None], chosen)[0], limit))
         return found
+
+    def _scores_at(
+        self, scoring_vectors: Float32[np.ndarray, "q Q"], ids: Int64[np.ndarray, " p"], places: Int64[np.ndarray, " n"]
+    ) -> Float32[np.ndarray, "q n"]:
+        """Scores of the records at places that rise; where they are most of all, the others are scored, too."""
+        if len(places) <= MOST * len(ids):
+            return self._kept.records.scores(scoring_vectors, places)
+        return self._kept.records.scores(scoring_vectors)[:, places]
 
     def _asked(self, where: Filter | None) -> tuple[Int64[np.ndarray, " places"], Int64[np.ndarray, " n"]]:
         """The id of the picture in each place, and the places of the pictures that meet conditions, rising."""
@@ -258,7 +265,23 @@ class EdgeIndex:
         """As `Whole.all_scores`."""
         check_scoring_vectors(scoring_vectors, self.shape.width)
         ids, places = self._asked(where)
-        return ids[places], self._kept.records.scores(scoring_vectors, places)
+        return ids[places], self._scores_at(scoring_vectors, ids, places)
+
+    def likely_scores(
+        self, scoring_vectors: Float32[np.ndarray, "q Q"], limit: int, match: Match, where: Filter | None = None
+    ) -> tuple[Int64[np.ndarray, " n"], Float32[np.ndarray, "q n"]]:
+        """As `Whole.likely_scores`."""
+        check_scoring_vectors(scoring_vectors, self.shape.width)
+        ids, places = self._asked(where)
+        if (count := candidates(limit, len(places), by_radius=True)) is not None:
+
+            def by_place(
+                scores: Float32[np.ndarray, "q n"], some: Int64[np.ndarray, " n"]
+            ) -> Float64[np.ndarray, " n"]:
+                return match(scores, ids[some])
+
+            places = np.sort(self._kept.first.best_together(scoring_vectors, places, count, by_place))
+        return ids[places], self._scores_at(scoring_vectors, ids, places)
 
     def newest(self, where: Filter | None, limit: int) -> list[Picture]:
         """As `Whole.newest`."""

@@ -21,6 +21,7 @@ import onnxruntime
 from jaxtyping import Float32, Int8, Int32, Int64, UInt8
 
 from tagprism.bundle.record import Records, Shape
+from tagprism.search.contract import Match
 from tagprism.search.outline import LARGEST, ZERO, Outline, Projection, best_places, nearly_best, whole_columns
 from tagprism.search.record_file import PlacedFile, powers_of_two
 
@@ -138,10 +139,32 @@ class FirstStage:
                 some = places[nearly_best(rough, worth)]
                 yield some[best_places(self.scores(vector[None], some)[0], count)]
             return
+        for of_one in self._scores_at(scoring_vectors, places):
+            yield places[best_places(of_one, count)]
+
+    def best_together(
+        self, scoring_vectors: Float32[np.ndarray, "q Q"], places: Int64[np.ndarray, " n"], count: int, match: Match
+    ) -> Int64[np.ndarray, " count"]:
+        """So many places, of some that rise, of the pictures whose scores for all vectors together likely match best.
+
+        A list of the best for each vector would have to be long to hold a picture that is only good for each.
+        """
+        outline, worth = self._outline, max(_WORTH * count, len(places) // _SHARE)
+        if outline is not None and len(places) >= max(OUTLINED, 4 * worth) and outline.size > places[-1]:
+            rough = outline.estimates(self._asked(scoring_vectors))
+            rough = rough if len(places) == rough.shape[1] else rough[:, places]
+            places = places[nearly_best(match(rough, places), worth)]
+        best: Int64[np.ndarray, " count"]
+        best = places[best_places(match(self._scores_at(scoring_vectors, places), places), count)]
+        return best
+
+    def _scores_at(
+        self, scoring_vectors: Float32[np.ndarray, "q Q"], places: Int64[np.ndarray, " n"]
+    ) -> Float32[np.ndarray, "q n"]:
+        """As `scores`, of places that rise."""
         everything = len(places) > MOST * self.size
         scores = self.scores(scoring_vectors, None if everything else places)
-        for of_one in scores[:, places] if everything and len(places) < scores.shape[1] else scores:
-            yield places[best_places(of_one, count)]
+        return scores[:, places] if everything and len(places) < scores.shape[1] else scores
 
     def _numbers(self, items: UInt8[np.ndarray, "n size"]) -> Float32[np.ndarray, "n W"]:
         """The small vectors in kept bytes, and behind each its radius."""

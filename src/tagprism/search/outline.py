@@ -116,9 +116,25 @@ class Outline:
 
     def scores(self, asked: Float32[np.ndarray, "q W"]) -> Int32[np.ndarray, "q n"]:
         """Whole numbers that rise with what the pictures at all places likely score, for each scoring vector."""
-        columns, _ = whole_columns((asked @ self._projection.queries).T)
-        columns, kept = np.ascontiguousarray(columns), self._file.items
-        found = np.empty((len(asked), len(kept)), np.int32)
+        return self._products(self._columns(asked)[0])
+
+    def estimates(self, asked: Float32[np.ndarray, "q W"]) -> Float32[np.ndarray, "q n"]:
+        """What the pictures at all places likely score, on the scale of the small vectors' scores."""
+        columns, steps = self._columns(asked)
+        offset = self._projection.offset - ZERO  # what was taken from the numbers, and added to the kept bytes
+        found = self._products(columns).astype(np.float32)
+        found += (columns.astype(np.float32).T @ offset)[:, None]
+        found *= steps[:, None]
+        return found
+
+    def _columns(self, asked: Float32[np.ndarray, "q W"]) -> tuple[Int8[np.ndarray, "k q"], Float32[np.ndarray, " q"]]:
+        """Scoring vectors as columns of whole numbers, and how much 1 is in each."""
+        columns, steps = whole_columns((asked @ self._projection.queries).T)
+        return np.ascontiguousarray(columns), steps
+
+    def _products(self, columns: Int8[np.ndarray, "k q"]) -> Int32[np.ndarray, "q n"]:
+        kept = self._file.items
+        found = np.empty((columns.shape[1], len(kept)), np.int32)
         for start in range(0, len(kept), _PART):
             found[:, start : start + _PART] = self._product(kept[start : start + _PART], columns).T
         return found
@@ -143,7 +159,7 @@ def whole_columns(
     return np.rint(numbers / steps).astype(np.int8), steps
 
 
-def nearly_best(scores: Int32[np.ndarray, " n"], count: int) -> Int64[np.ndarray, " m"]:
+def nearly_best(scores: Real[np.ndarray, " n"], count: int) -> Int64[np.ndarray, " m"]:
     """Rising places of half to twice so many of the best, by a bar that some of the scores set: quicker than exact."""
     some = scores[::_SAMPLE]
     last = len(some) - max(1, count // _SAMPLE)

@@ -153,14 +153,19 @@ class Scoring:
                 logits[rows, place] = np.inf if added else -np.inf
         return logits
 
-    def _ranked(self, ids: Int64[np.ndarray, " n"], scores: Float32[np.ndarray, "n C"], limit: int) -> Ranking:
-        logits = self._marked(ids, self._logits(range(len(self._vectors_of)), scores))
+    def _matches(self, scores: Float32[np.ndarray, "C n"], ids: Int64[np.ndarray, " n"]) -> Float64[np.ndarray, " n"]:
+        """Logarithms of how well pictures match, from their scores."""
+        logits = self._marked(ids, self._logits(range(len(self._vectors_of)), scores.T))
         matches = np.zeros(len(ids))
         if self.query is not None:
             matches = matches + log_match(self.query, self._of_labels(logits) | self._of_filters(ids))
         if self.likeness is not None:
             alike = self.likeness.log_match(logits[:, len(self.labels) :])
             matches = matches + np.where(np.isin(ids, list(self.copies)), 0.0, alike)
+        return matches
+
+    def _ranked(self, ids: Int64[np.ndarray, " n"], scores: Float32[np.ndarray, "n C"], limit: int) -> Ranking:
+        matches = self._matches(scores.T, ids)
         possible = np.flatnonzero(matches > -np.inf)
         order = possible[np.lexsort((ids[possible], -matches[possible]))][:limit]
         return Ranking(ids[order], matches[order], scores[order, : len(self.labels)])

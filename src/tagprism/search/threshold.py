@@ -4,6 +4,9 @@ Each label gives a list of its best pictures. What stands in none of the lists c
 lists together, and the lists grow until that is worse than the last picture found. Labels below a NOT need no list: at
 best a picture has none of them. Where lists can prove nothing (only NOT), all pictures are scored.
 
+An index that is open in this process needs no lists: it scores all pictures, or of a large one those that likely match
+best.
+
 With neighbours, the first of that ranking are ordered anew, by scores that are averaged over those among them that are
 alike.
 
@@ -49,6 +52,12 @@ class Search(Scoring):
             return self._best_without(limit, depth, total)
         if self._bounds(np.full((1, len(self._vectors_of)), -np.inf))[0] > -np.inf:
             depth = total  # a picture without any of the labels may match: no list can prove anything
+        elif (whole := whole_of(self.index)) and self._is_plain and not self._filters:
+            if self.exact:
+                ids, scores = whole.all_scores(self._columns, self.where)
+            else:
+                ids, scores = whole.likely_scores(self._columns, depth, self._matches, self.where)
+            return self._ranked(ids, scores.T, limit)
         spent, cost = 0, total * max(1, len(self._columns))
         while depth < total:
             spent += cost

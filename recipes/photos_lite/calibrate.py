@@ -38,13 +38,17 @@ from tagprism.labels.vocabulary import Role
 from tagprism.tagging.calibration import Calibration, MonotoneMap, WordKnowledge, background_statistics
 from tagprism.tagging.monotone_fit import fit_monotone
 from tagprism.tagging.tagger import Tagger, load
+from tagprism.training.networks import class_kinds, class_names
 
 BACKGROUND, PHOTOS, DRAWINGS, PAGES, SKIES = 256, 500, 250, 80, 40
 EVERY = 3  # of the photos that the map is fitted on
 OMITTED = 3.0  # odds that a thing is there, of those that two captions name it: judged by eye (docs/photos_lite.md)
-SHIFT, SLOPE = 1.6, 1.4  # the same for words trained on, of a logit (docs/photos_lite.md)
+SHIFT, SLOPE = 1.7, 1.2  # the same for words trained on, of a logit (docs/photos_lite.md)
+PHOTOGRAPHS = 8.0  # of them to each other picture that people give: odds before looking (docs/photos_lite.md)
+PEOPLE = 0.3  # off the logit of who is there and what they do: captions leave these out least (docs/photos_lite.md)
 LOOKED_FOR = 0.3  # off the logit of what captions list, for Corel-5k's words (docs/photos_lite.md)
 HALVES, FOLDS = (0, 1), (2, 3, 4, 5)  # of yardstick.py: heads without the words asked for, heads with them
+HIGH = 8.0  # scores of names of classes that are fitted on
 LITTLE = 4  # photos that list a word, by which its own offset counts half
 UNCALIBRATED = re.compile(r"- Scores rank; they are not probabilities\..*\n(  .*\n)*")  # of the model card
 CALIBRATED = (
@@ -52,6 +56,7 @@ CALIBRATED = (
     "on others they may be off."
 )
 KINDS = {"person": ("man", "woman", "people", "boy", "girl", "child", "baby", "men", "lady", "couple", "crowd")}
+DONE = ("standing", "sitting", "walking", "playing", "running", "riding", "holding", "wearing")
 
 
 def commonness(words: tuple[str, ...], files: list[Path]) -> Float32[np.ndarray, " W"]:
@@ -141,7 +146,7 @@ def own_offsets(
 
 
 def word_offsets(
-    halves: dict[str, np.ndarray], common: np.ndarray, complete: np.ndarray
+    halves: dict[str, np.ndarray], common: np.ndarray, complete: np.ndarray, people: np.ndarray
 ) -> tuple[dict[bool, MonotoneMap], Float64[np.ndarray, " W"]]:
     """The maps to what captions list, of words trained on and of others, and every word's own offset."""
     maps, offsets = {}, {}
@@ -152,8 +157,32 @@ def word_offsets(
         offsets[trained] = own_offsets(maps[trained], features, listed, words, len(common))
     trained_on = np.array([halves[f"trained_{part}"] for part in FOLDS]).mean(axis=0) > 0.5
     slope = float(np.median(np.diff(maps[True].logits)[2:] / np.diff(maps[True].knots)[2:]))
-    less = complete * LOOKED_FOR / slope
-    return maps, np.where(trained_on, offsets[True], offsets[False]) - less
+    less = (complete * LOOKED_FOR + people * PEOPLE / SLOPE) / slope
+    return maps, np.where(trained_on, offsets[True] - less, offsets[False])
+
+
+def class_offset(its: MonotoneMap, halves: dict[str, np.ndarray], files: list[Path]) -> float:
+    """What to add to the sums of names of ImageNet's classes, which people seldom write: their kinds say who is right.
+
+    A caption photo is one of an espresso where a caption says espresso or coffee, of a spaniel where it says spaniel.
+    Fitted on scores that are high for a class that no head trained on.
+    """
+    said = {f"{file.parent.name}/{key}": words for file in files for key, words in json.loads(file.read_text()).items()}
+    column = {spelling: at for at, word in enumerate(halves["words"]) for spelling in variants(word)}
+    spellings = [{one for word in words for one in variants(word)} for words in class_kinds()]
+    columns = np.array([column[next(iter(variants(name) & column.keys()))] for name in class_names()])
+    features, right = [], []
+    for part in FOLDS:
+        scores, trained = halves[f"scores_{part}"], halves[f"trained_{part}"]
+        best = scores[:, trained].max(axis=1)
+        high = (scores[:, columns] > HIGH) & ~trained[columns] & halves[f"captions_{part}"][:, None]
+        for picture, its_class in zip(*np.nonzero(high), strict=True):
+            words = said[str(halves[f"keys_{part}"][picture])]
+            features.append((scores[picture, columns[its_class]], best[picture], 0.0))
+            right.append(bool(spellings[its_class] & {one for word in words for one in variants(word)}))
+    found = own_offsets(its, np.array(features), np.array(right), np.zeros(len(right), int), 1)
+    console.say(f"names of classes: {len(right)} scores above {HIGH:g}, {100 * np.mean(right):.0f} % right")
+    return float(found[0])
 
 
 def pages(count: int) -> list[Image.Image]:
@@ -224,14 +253,15 @@ def familiar(photos: Records, strange: Records) -> Float32[np.ndarray, " Q1"]:
     scaled = (values - mean) / deviation
     model = LogisticRegression(C=0.01, max_iter=1000)
     judge = np.arange(len(values)) % 2 == 1
-    right = model.fit(scaled[~judge], kind[~judge]).predict_proba(scaled[judge])[:, 1]
-    lost, kept = (right[kind[judge]] < 0.5).mean(), (right[~kind[judge]] >= 0.5).mean()
+    odds = np.log(PHOTOGRAPHS / (len(photos) / len(strange)))  # the fit sees other shares
+    right = model.fit(scaled[~judge], kind[~judge]).decision_function(scaled[judge]) + odds > 0
+    lost, kept = (~right[kind[judge]]).mean(), right[~kind[judge]].mean()
     console.say(
         f"half kept back: {100 * lost:.1f} % of the photographs look strange, {100 * kept:.1f} % of the rest familiar"
     )
     model.fit(scaled, kind)
     weights = model.coef_[0] / deviation
-    return np.append(weights, model.intercept_[0] - weights @ mean).astype(np.float32)
+    return np.append(weights, model.intercept_[0] + odds - weights @ mean).astype(np.float32)
 
 
 def calibration(
@@ -263,7 +293,9 @@ def main() -> None:
     looked_for = {v for at in (*table.positive[corel], *table.negative[corel]) for v in variants(table.labels[int(at)])}
     complete = np.array([bool(variants(word) & looked_for) for word in halves["words"]])
     common = commonness(tuple(halves["words"]), given.counts)
-    listed, offsets = word_offsets(halves, common, complete)
+    of_people = {one for word in (*KINDS["person"], *DONE) for one in variants(word)}
+    people = np.array([bool(variants(word) & of_people) for word in halves["words"]])
+    listed, offsets = word_offsets(halves, common, complete, people)
     seen = three(present(listed[True], SHIFT, SLOPE))
     unseen = three(present(listed[False], np.log(OMITTED)))
     own = dict[str, float]()
@@ -272,6 +304,13 @@ def main() -> None:
     roles, of_words = np.array(vocabulary.roles), commonness(vocabulary.names, given.counts)
     weights = np.where(roles == "seen", listed[True].weights[2], listed[False].weights[2])
     added = weights * of_words + [own.get(normalise_phrase(name), 0.0) for name in vocabulary.names]
+    never = three(listed[False])  # nothing says that captions leave out words that nobody uses
+    maps: dict[Role, MonotoneMap] = {"seen": seen, "unseen": unseen, "other": never}
+    spellings = {one for name in class_names() for one in variants(name)}
+    of_class = np.array([bool(variants(name) & spellings) for name in vocabulary.names])
+    for role in ("unseen", "other"):
+        its = of_class & (roles == role)
+        added[its] = np.maximum(added[its], class_offset(maps[role], halves, given.counts))
     asked = of_words[
         of_words > of_words.min() + 1e-6
     ]  # a word of a user's own is taken for as common as the middle one
@@ -287,8 +326,6 @@ def main() -> None:
         familiar(records, strange),
         np.array([(a, b) for a, b in kinds if a is not None and b is not None], np.int32).reshape(-1, 2),
     )
-    never = three(listed[False])  # nothing says that captions leave out words that nobody uses
-    maps: dict[Role, MonotoneMap] = {"seen": seen, "unseen": unseen, "other": never}
     fitted = calibration(tagger, records[:BACKGROUND].astype(np.float16), maps, words)
     kept = [name for name in bundle.config.digests if name != CALIBRATION]
     files: dict[str, Content] = {name: partial(shutil.copyfile, bundle.path / name) for name in kept}

@@ -20,7 +20,7 @@ from pathlib import Path
 
 import numpy as np
 from jaxtyping import Bool, Float
-from names import CAPTIONS, COCO, kept_back
+from names import ASKED, CAPTIONS, COCO, kept_back
 
 from tagprism.datasets.registry import open_dataset
 from tagprism.evaluation.metrics import average_precisions
@@ -67,12 +67,13 @@ def main() -> None:
     table, counts = open_dataset(sys.argv[1]), json.loads(Path(sys.argv[2]).read_text(encoding="utf-8"))
     eye = tomllib.loads(Path(__file__).with_name("by_eye.toml").read_text(encoding="utf-8"))
     files = {key: Path(file) for key, file in zip(table.keys, table.files, strict=True) if kept_back(key)}
-    captions, corel = ([key for key in files if key.startswith(CAPTIONS) == own] for own in (True, False))
+    captions = [key for key in files if key.startswith(ASKED)]
+    corel = [key for key in files if not key.startswith(CAPTIONS)]
     read = [key for key in captions if key in eye]
     spelt = [
         {spelling for word in (PEOPLE if name == "person" else (name,)) for spelling in variants(word)} for name in COCO
     ]
-    in_captions = [{s for word in counts[key.removeprefix(CAPTIONS)] for s in variants(word)} for key in captions]
+    in_captions = [{s for word in counts[key.removeprefix(ASKED)] for s in variants(word)} for key in captions]
     rows = table.rows_of(corel).tolist()
     places = sorted({int(at) for one in rows for at in (*table.positive[one], *table.negative[one])})
     words = [table.labels[at] for at in places]

@@ -12,7 +12,7 @@ from __future__ import annotations
 import json
 import sys
 
-from names import TEST, place
+from names import TEST, place, used
 
 from tagprism.datasets.registry import open_dataset
 
@@ -21,8 +21,8 @@ LEAST = 8
 table = open_dataset(sys.argv[1])
 counts = dict(zip(table.labels, table.label_counts().tolist(), strict=True))
 labels = sorted((label for label in counts if counts[label] >= LEAST), key=place)
-test = sorted(key for key in table.keys if place(key) < TEST)
-train = sorted(set(table.keys) - set(test))
+test = sorted(key for key in used(table.keys) if place(key) < TEST)
+train = sorted(set(used(table.keys)) - set(test))
 unseen = sorted(labels[::7])
 proxy = {"seen": sorted(set(labels) - set(unseen)), "unseen": unseen, "train": train, "test": test}
 rare = sorted(set(counts) - set(labels))

@@ -22,7 +22,7 @@ from pathlib import Path
 
 import numpy as np
 from jaxtyping import Bool
-from names import CAPTIONS, COCO, TEST, place, same
+from names import ASKED, CAPTIONS, COCO, TEST, place, same, used
 
 from tagprism.app import console
 from tagprism.bundle.record import Records, score_records, scoring_vectors
@@ -34,6 +34,7 @@ from tagprism.files import replaced_whole
 from tagprism.labels.phrases import variants
 from tagprism.training.features import compute_features
 from tagprism.training.fit import fit
+from tagprism.training.networks import class_names
 from tagprism.training.prepare import prepare
 from tagprism.training.recipe import Recipe, load_recipe
 
@@ -44,13 +45,13 @@ LEAST_ASKED = 5  # photos of a name that is asked for
 
 def splits(table: ImageTable, without: tuple[str, ...]) -> list[Split]:
     """Both splits; a label that says the same as a name that is left out is in neither list."""
-    photos = sorted(key for key in table.keys if key.startswith(CAPTIONS))
+    photos = sorted(key for key in table.keys if key.startswith(ASKED))
     halves = [key for key in photos if place(key) < 0.5], [key for key in photos if place(key) >= 0.5]
-    corel = [key for key in table.keys if not key.startswith(CAPTIONS)]
-    held, others = [key for key in corel if place(key) < TEST], [key for key in corel if place(key) >= TEST]
+    rest = [key for key in used(table.keys) if not key.startswith(ASKED)]
+    held, others = [key for key in rest if place(key) < TEST], [key for key in rest if place(key) >= TEST]
     found = []
-    for number, (test, rest) in enumerate((halves, halves[::-1])):
-        train = [key for key in (*rest, *others) if not (without and key.startswith(without))]
+    for number, (test, other_half) in enumerate((halves, halves[::-1])):
+        train = [key for key in (*other_half, *others) if not (without and key.startswith(without))]
         counts: Counter[str] = Counter()
         for row in table.rows_of(train):
             counts.update(table.labels[place] for place in table.positive[int(row)])
@@ -62,12 +63,12 @@ def splits(table: ImageTable, without: tuple[str, ...]) -> list[Split]:
 
 def folds(table: ImageTable, count: int = FOLDS) -> list[Split]:
     """Splits with every name trained on, as in the bundle, whose test photos are not those of the bundle's split."""
-    photos = sorted(key for key in table.keys if key.startswith(CAPTIONS) and place(key) >= TEST)
+    photos = sorted(key for key in used(table.keys) if key.startswith(CAPTIONS) and place(key) >= TEST)
     corel = [key for key in table.keys if not key.startswith(CAPTIONS)]
     held, others = [key for key in corel if place(key) < TEST], [key for key in corel if place(key) >= TEST]
     found = []
     for number in range(count):
-        test = [key for key in photos if int(count * (place(key) - TEST) / (1 - TEST)) == number]
+        test = [key for key in photos if int(count * place(f"fold of {key}")) == number]
         train = sorted({*photos, *others} - set(test))
         counts = Counter(table.labels[at] for row in table.rows_of(train) for at in table.positive[int(row)])
         seen = sorted(label for label in counts if counts[label] >= LEAST)
@@ -109,17 +110,20 @@ def main() -> None:
     without = tuple(one.partition("=")[2] for one in settings if one.startswith("without="))
     overrides = (*(one for one in settings if not one.startswith(("without=", "folds="))), "training.validation=0")
     recipe, table, gold = load_recipe(Path(recipe_file), overrides), open_dataset(data), open_dataset(gold_data)
-    rest = (label for label in gold.labels if not any(variants(label) & variants(name) for name in COCO))
-    words = [*COCO, *rest]
+    words, spellings = list[str](), set[str]()
+    for word in (*COCO, *gold.labels, *class_names()):
+        if not variants(word) & spellings:
+            words.append(word)
+            spellings |= variants(word)
     kept: dict[str, np.ndarray] = {"words": np.array(words)}
     found: dict[str, list[list[float]]] = {}
     names: dict[str, list[float]] = {}  # average precision of every name, for paired differences
     halves = splits(table, without)
     for number, split in enumerate([*halves, *(() if "folds=0" in settings else folds(table))]):
         half, truth = measure(recipe, table, split, words), listed(gold, split.test, words)
-        own = np.array([key.startswith(CAPTIONS) for key in split.test])
+        own, captions = (np.array([key.startswith(its) for key in split.test]) for its in (ASKED, CAPTIONS))
         kept |= {f"{name}_{number}": half[name] for name in ("scores", "trained")}
-        kept |= {f"listed_{number}": truth, f"captions_{number}": own, f"keys_{number}": np.array(split.test)}
+        kept |= {f"listed_{number}": truth, f"captions_{number}": captions, f"keys_{number}": np.array(split.test)}
         for part in ("scores", "SDL alone", "classes alone") if number < len(halves) else ():
             precision = average_precisions(half[part][own], truth[own].astype(np.int8))
             for at in np.flatnonzero(truth[own, : len(COCO)].sum(axis=0) >= LEAST_ASKED):

@@ -101,14 +101,24 @@ def class_definitions() -> list[str]:
     return _descriptions(detailed=True)
 
 
+def class_kinds() -> list[list[str]]:
+    """All names of each ImageNet-1k class, and those of what it is a kind of, from WordNet."""
+    names = (one.split(", ") for one in _descriptions(detailed=False))
+    return [[*own, *(kinds[0] if kinds else ())] for own, kinds in zip(names, _kinds(), strict=True)]
+
+
+def _kinds() -> list[list[list[str]]]:
+    """Of each ImageNet-1k class the names of what it is a kind of, level by level, the nearest first."""
+    lines = [line for line in _KINDS.read_text(encoding="utf-8").splitlines() if not line.startswith("#")]
+    return [[level.split(", ") for level in line.split("\t") if level] for line in lines]
+
+
 def class_vectors(space: LabelSpace) -> Float32[ndarray, "K D"]:
     """Unit vectors of the ImageNet-1k classes: name, definition, and what they are a kind of, the nearest kind most.
 
     Zeros where the space knows none of these words.
     """
-    names, definitions = class_names(), class_definitions()
-    lines = [line for line in _KINDS.read_text(encoding="utf-8").splitlines() if not line.startswith("#")]
-    kinds = [[level.split(", ") for level in line.split("\t") if level] for line in lines]
+    names, definitions, kinds = class_names(), class_definitions(), _kinds()
     phrases = list(dict.fromkeys([*names, *definitions, *(word for one in kinds for level in one for word in level)]))
     kept, found = embed_known(space, phrases)
     known = dict(zip((phrases[number] for number in kept), found, strict=True))
@@ -236,7 +246,7 @@ def make_class_columns(
     imagenet_classifier(backbone)
     columns = empty_class_columns(model, space.dimension, len(seen_vectors))
     assert columns is not None
-    return columns.fill(class_vectors(space), seen_vectors, pictures)
+    return columns.fill(class_vectors(space), seen_vectors, pictures if model.class_columns_by_share else None)
 
 
 def empty_class_columns(model: ModelTable, dimension: int, seen: int) -> ClassColumns | None:

@@ -56,6 +56,9 @@ class ModelTable(_Table):
         default=0.0, ge=0, description="weight of the backbone's own classes beside the trained score"
     )
     class_columns_rank: int = Field(default=192, ge=1, description="directions of the class-label affinities kept")
+    class_columns_by_share: bool = Field(
+        default=True, description="a class that training pictures show more decides more of the directions"
+    )
     class_columns_trained: float = Field(
         default=0.25, ge=0, le=1, description="weight of the class columns for seen labels; for others it is 1"
     )

@@ -45,7 +45,6 @@ EVERY = 3  # of the photos that the map is fitted on
 OMITTED = 3.0  # odds that a thing is there, of those that two captions name it: judged by eye (docs/photos_lite.md)
 SHIFT, SLOPE = 1.7, 1.2  # the same for words trained on, of a logit (docs/photos_lite.md)
 PHOTOGRAPHS = 8.0  # of them to each other picture that people give: odds before looking (docs/photos_lite.md)
-PEOPLE = 0.3  # off the logit of who is there and what they do: captions leave these out least (docs/photos_lite.md)
 LOOKED_FOR = 0.3  # off the logit of what captions list, for Corel-5k's words (docs/photos_lite.md)
 HALVES, FOLDS = (0, 1), (2, 3, 4, 5)  # of yardstick.py: heads without the words asked for, heads with them
 HIGH = 8.0  # scores of names of classes that are fitted on
@@ -56,7 +55,13 @@ CALIBRATED = (
     "on others they may be off."
 )
 KINDS = {"person": ("man", "woman", "people", "boy", "girl", "child", "baby", "men", "lady", "couple", "crowd")}
-DONE = ("standing", "sitting", "walking", "playing", "running", "riding", "holding", "wearing")
+SELDOM_OMITTED = {  # off the logit of what captions list: they leave these out less than things (docs/photos_lite.md)
+    0.3: KINDS["person"],
+    0.9: (
+        *("standing", "sitting", "walking", "playing", "running", "riding", "holding", "wearing", "jump", "jumping"),
+        *("white", "black", "brown", "red", "green", "blue", "yellow", "pink", "little", "young", "small"),
+    ),
+}
 
 
 def commonness(words: tuple[str, ...], files: list[Path]) -> Float32[np.ndarray, " W"]:
@@ -145,8 +150,17 @@ def own_offsets(
     return found
 
 
+def off_the_logit(words: np.ndarray) -> Float64[np.ndarray, " W"]:
+    """What `SELDOM_OMITTED` says of words."""
+    found = np.zeros(len(words))
+    for off, its in SELDOM_OMITTED.items():
+        spellings = {one for word in its for one in variants(word)}
+        found[[bool(variants(word) & spellings) for word in words]] = off
+    return found
+
+
 def word_offsets(
-    halves: dict[str, np.ndarray], common: np.ndarray, complete: np.ndarray, people: np.ndarray
+    halves: dict[str, np.ndarray], common: np.ndarray, complete: np.ndarray, seldom_omitted: np.ndarray
 ) -> tuple[dict[bool, MonotoneMap], Float64[np.ndarray, " W"]]:
     """The maps to what captions list, of words trained on and of others, and every word's own offset."""
     maps, offsets = {}, {}
@@ -157,7 +171,7 @@ def word_offsets(
         offsets[trained] = own_offsets(maps[trained], features, listed, words, len(common))
     trained_on = np.array([halves[f"trained_{part}"] for part in FOLDS]).mean(axis=0) > 0.5
     slope = float(np.median(np.diff(maps[True].logits)[2:] / np.diff(maps[True].knots)[2:]))
-    less = (complete * LOOKED_FOR + people * PEOPLE / SLOPE) / slope
+    less = (complete * LOOKED_FOR + seldom_omitted / SLOPE) / slope
     return maps, np.where(trained_on, offsets[True] - less, offsets[False])
 
 
@@ -293,9 +307,7 @@ def main() -> None:
     looked_for = {v for at in (*table.positive[corel], *table.negative[corel]) for v in variants(table.labels[int(at)])}
     complete = np.array([bool(variants(word) & looked_for) for word in halves["words"]])
     common = commonness(tuple(halves["words"]), given.counts)
-    of_people = {one for word in (*KINDS["person"], *DONE) for one in variants(word)}
-    people = np.array([bool(variants(word) & of_people) for word in halves["words"]])
-    listed, offsets = word_offsets(halves, common, complete, people)
+    listed, offsets = word_offsets(halves, common, complete, off_the_logit(halves["words"]))
     seen = three(present(listed[True], SHIFT, SLOPE))
     unseen = three(present(listed[False], np.log(OMITTED)))
     own = dict[str, float]()

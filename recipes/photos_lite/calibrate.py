@@ -51,7 +51,7 @@ HIGH = 8.0  # scores of names of classes that are fitted on
 LITTLE = 4  # photos that list a word, by which its own offset counts half
 UNCALIBRATED = re.compile(r"- Scores rank; they are not probabilities\..*\n(  .*\n)*")  # of the model card
 CALIBRATED = (
-    "- The probabilities were fitted by recipes/photos_lite/calibrate.py, on photos of two sources; "
+    "- The probabilities were fitted by recipes/photos_lite/calibrate.py, on photos of three sources; "
     "on others they may be off."
 )
 KINDS = {"person": ("man", "woman", "people", "boy", "girl", "child", "baby", "men", "lady", "couple", "crowd")}

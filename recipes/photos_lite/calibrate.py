@@ -21,7 +21,7 @@ from pathlib import Path
 
 import numpy as np
 from jaxtyping import Bool, Float32, Float64, Int64
-from names import kept_back, place
+from names import kept_back, place, used
 from PIL import Image, ImageDraw, ImageFilter, ImageFont
 from safetensors.numpy import load_file, save_file
 from sklearn.linear_model import LogisticRegression
@@ -48,6 +48,7 @@ PHOTOGRAPHS = 8.0  # of them to each other picture that people give: odds before
 LOOKED_FOR = 0.3  # off the logit of what captions list, for Corel-5k's words (docs/photos_lite.md)
 HALVES, FOLDS = (0, 1), (2, 3, 4, 5)  # of yardstick.py: heads without the words asked for, heads with them
 HIGH = 8.0  # scores of names of classes that are fitted on
+FARTHEST = 12.0  # of an offset
 LITTLE = 4  # photos that list a word, by which its own offset counts half
 UNCALIBRATED = re.compile(r"- Scores rank; they are not probabilities\..*\n(  .*\n)*")  # of the model card
 CALIBRATED = (
@@ -55,7 +56,7 @@ CALIBRATED = (
     "on others they may be off."
 )
 KINDS = {"person": ("man", "woman", "people", "boy", "girl", "child", "baby", "men", "lady", "couple", "crowd")}
-SELDOM_OMITTED = {  # off the logit of what captions list: they leave these out less than things (docs/photos_lite.md)
+SELDOM_OMITTED = {  # off the last logit: captions leave these out less than things (docs/photos_lite.md)
     0.3: KINDS["person"],
     0.9: (
         *("standing", "sitting", "walking", "playing", "running", "riding", "holding", "wearing", "jump", "jumping"),
@@ -142,8 +143,8 @@ def own_offsets(
         before = expected(0.0)
         larger = max(positives[word], before)
         target = before + (positives[word] - before) * larger / (larger + LITTLE)
-        low, high = -3.0, 3.0
-        for _ in range(12 if len(own) else 0):
+        low, high = -FARTHEST, FARTHEST
+        for _ in range(14 if len(own) else 0):
             middle = (low + high) / 2
             low, high = (middle, high) if expected(middle) < target else (low, middle)
         found[word] = (low + high) / 2
@@ -192,9 +193,10 @@ def class_offset(its: MonotoneMap, halves: dict[str, np.ndarray], files: list[Pa
         high = (scores[:, columns] > HIGH) & ~trained[columns] & halves[f"captions_{part}"][:, None]
         for picture, its_class in zip(*np.nonzero(high), strict=True):
             words = said[str(halves[f"keys_{part}"][picture])]
-            features.append((scores[picture, columns[its_class]], best[picture], 0.0))
+            features.append((0.0, scores[picture, columns[its_class]], best[picture]))
             right.append(bool(spellings[its_class] & {one for word in words for one in variants(word)}))
     found = own_offsets(its, np.array(features), np.array(right), np.zeros(len(right), int), 1)
+    assert abs(found[0]) < 0.99 * FARTHEST, found
     console.say(f"names of classes: {len(right)} scores above {HIGH:g}, {100 * np.mean(right):.0f} % right")
     return float(found[0])
 
@@ -320,13 +322,12 @@ def main() -> None:
     maps: dict[Role, MonotoneMap] = {"seen": seen, "unseen": unseen, "other": never}
     spellings = {one for name in class_names() for one in variants(name)}
     of_class = np.array([bool(variants(name) & spellings) for name in vocabulary.names])
-    for role in ("unseen", "other"):
-        its = of_class & (roles == role)
-        added[its] = np.maximum(added[its], class_offset(maps[role], halves, given.counts))
+    its = of_class & (roles != "seen")
+    added[its] = np.maximum(added[its], class_offset(never, halves, given.counts))
     asked = of_words[
         of_words > of_words.min() + 1e-6
     ]  # a word of a user's own is taken for as common as the middle one
-    photos = [table.files[row] for row in sorted(range(len(table)), key=lambda row: place(table.keys[row]))[-PHOTOS:]]
+    photos = [table.files[row] for row in table.rows_of(sorted(used(table.keys), key=place)[-PHOTOS:])]
     drawings = open_dataset(given.drawings).files
     step = len(drawings) // DRAWINGS
     records, strange = look(tagger, photos, list(drawings[: step * DRAWINGS : step]), given.run / "looks.safetensors")

@@ -9,7 +9,7 @@ often wrong, for all recipes alike. Prints mAP, chance and the number of names;
 OUT keeps the scores of all words that any caption has, from which `calibrate.py` fits the probabilities of words not
 trained on. For those of words trained on, four more heads learn every name, as the bundle does, each on three quarters
 of the caption photos that the bundle trains on. `without=corel5k/` leaves a source out of the halves; `folds=0` makes
-the halves alone.
+the halves alone; `beside=OUT` of another run prints the difference to it, paired over the names.
 """
 
 from __future__ import annotations
@@ -108,7 +108,8 @@ def main() -> None:
     """Train, print, keep."""
     data, recipe_file, gold_data, out, *settings = sys.argv[1:]
     without = tuple(one.partition("=")[2] for one in settings if one.startswith("without="))
-    overrides = (*(one for one in settings if not one.startswith(("without=", "folds="))), "training.validation=0")
+    own = ("without=", "folds=", "beside=")
+    overrides = (*(one for one in settings if not one.startswith(own)), "training.validation=0")
     recipe, table, gold = load_recipe(Path(recipe_file), overrides), open_dataset(data), open_dataset(gold_data)
     words, spellings = list[str](), set[str]()
     for word in (*COCO, *gold.labels, *class_names()):
@@ -134,6 +135,12 @@ def main() -> None:
                 names.setdefault(part, []).append(float(precision[at]))
     for group, rows in found.items():
         print(f"{group}: {len(rows)} names, mAP and chance", *np.round(np.mean(rows, axis=0), 1))
+    for one in settings:
+        if one.startswith("beside="):
+            with np.load(one.partition("=")[2]) as other:
+                gains = np.array(names["scores"]) - other["AP of scores"]
+            error = gains.std(ddof=1) / len(gains) ** 0.5
+            print(f"beside {one.partition('=')[2]}: {gains.mean():+.1f} +- {error:.1f}")
     kept |= {f"AP of {part}": np.array(values) for part, values in names.items()}
     with replaced_whole(Path(out)) as beside, beside.open("wb") as file:
         np.savez(file, **kept)

@@ -211,6 +211,8 @@ class _Process:
     def open(self) -> tuple[None, str]:
         try:
             self._do = self._job.open()
+        except MemoryError as error:  # as in `do`
+            raise SystemExit from error
         except Exception as error:
             return None, _as_text(error)
         return None, ""

@@ -40,11 +40,13 @@ class Projection(NamedTuple):
         pictures: (W, k) what makes whole numbers of a small vector.
         offset: (k,) what is taken from them.
         queries: (W, k) what makes numbers of a scoring vector.
+        centre: (W,) mean of the small vectors; what it scores is the same for all pictures.
     """
 
     pictures: Float32[np.ndarray, "W k"]
     offset: Float32[np.ndarray, " k"]
     queries: Float32[np.ndarray, "W k"]
+    centre: Float32[np.ndarray, " W"]
 
     @classmethod
     def fitted(cls, numbers: Float32[np.ndarray, "n W"], asked: Float32[np.ndarray, "q W"]) -> Projection:
@@ -58,7 +60,7 @@ class Projection(NamedTuple):
         steps = _SPAN * np.sqrt(np.maximum(variances, 1e-12)) / LARGEST
         pictures = weights[:, None] * components / steps
         queries = components * steps / weights[:, None]
-        return cls(*(one.astype(np.float32) for one in (pictures, centre @ pictures, queries)))
+        return cls(*(one.astype(np.float32) for one in (pictures, centre @ pictures, queries, centre)))
 
 
 class Outline:
@@ -88,7 +90,7 @@ class Outline:
         except (SafetensorError, TypeError):
             return None
         k = 0 if projection is None else projection.offset.size
-        if projection is None or [one.shape for one in projection] != [(width, k), (k,), (width, k)]:
+        if projection is None or [one.shape for one in projection] != [(width, k), (k,), (width, k), (width,)]:
             return None
         return cls(path, projection, product)
 
@@ -121,10 +123,10 @@ class Outline:
     def estimates(self, asked: Float32[np.ndarray, "q W"]) -> Float32[np.ndarray, "q n"]:
         """What the pictures at all places likely score, on the scale of the small vectors' scores."""
         columns, steps = self._columns(asked)
-        offset = self._projection.offset - ZERO  # what was taken from the numbers, and added to the kept bytes
         found = self._products(columns).astype(np.float32)
-        found += (columns.astype(np.float32).T @ offset)[:, None]
+        found -= ZERO * columns.sum(axis=0, dtype=np.float32)[:, None]
         found *= steps[:, None]
+        found += (asked @ self._projection.centre)[:, None]
         return found
 
     def _columns(self, asked: Float32[np.ndarray, "q W"]) -> tuple[Int8[np.ndarray, "k q"], Float32[np.ndarray, " q"]]:

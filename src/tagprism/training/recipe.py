@@ -171,7 +171,7 @@ class Recipe(_Table):
     training: TrainingTable = TrainingTable()
     calibration: CalibrationTable = CalibrationTable()
 
-    def __init__(self, **values: Any) -> None:
+    def __init__(self, /, **values: Any) -> None:
         """Read settings, nested ones as tables or as dictionaries."""
         try:
             super().__init__(**values)

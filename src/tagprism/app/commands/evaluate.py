@@ -54,7 +54,8 @@ def evaluate(
     if engine == "torch":
         _use_torch(tagger, model)
     own = tagger.bundle.path.parent / RUN_SPLIT  # of the run that the bundle lies in
-    table, chosen = open_data(data, split, console.progress(quiet), otherwise=str(own) if own.is_file() else None)
+    is_run = own.is_file() and own.with_name("recipe.toml").is_file()
+    table, chosen = open_data(data, split, console.progress(quiet), otherwise=str(own) if is_run else None)
     if chosen.name == own.name and split is None:
         console.say(f"split: that of the run, {own}", quiet=quiet)
     if chosen.protocol is not None:

@@ -38,7 +38,7 @@ from tagprism.labels.vocabulary import Role
 from tagprism.tagging.calibration import Calibration, MonotoneMap, WordKnowledge, background_statistics
 from tagprism.tagging.monotone_fit import fit_monotone
 from tagprism.tagging.tagger import Tagger, load
-from tagprism.training.networks import class_kinds, class_names
+from tagprism.training.networks import class_kinds, class_names, imagenet_labels
 
 BACKGROUND, PHOTOS, DRAWINGS, PAGES, SKIES = 256, 500, 250, 80, 40
 EVERY = 3  # of the photos that the map is fitted on
@@ -320,8 +320,8 @@ def main() -> None:
     added = weights * of_words + [own.get(normalise_phrase(name), 0.0) for name in vocabulary.names]
     never = three(listed[False])  # nothing says that captions leave out words that nobody uses
     maps: dict[Role, MonotoneMap] = {"seen": seen, "unseen": unseen, "other": never}
-    spellings = {one for name in class_names() for one in variants(name)}
-    of_class = np.array([bool(variants(name) & spellings) for name in vocabulary.names])
+    names = set(imagenet_labels(vocabulary.names))
+    of_class = np.array([name in names for name in vocabulary.names])
     its = of_class & (roles != "seen")
     added[its] = np.maximum(added[its], class_offset(never, halves, given.counts))
     asked = of_words[

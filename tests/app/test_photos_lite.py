@@ -13,6 +13,7 @@ from tagprism.bundle.bundle import VOCABULARY, Bundle
 from tagprism.bundle.open_model import find_bundle
 from tagprism.labels.phrase_list import read_phrases
 from tagprism.labels.vocabulary import Vocabulary
+from tests.app.conftest import Cli
 
 ROOT = Path(__file__).parents[2]
 OFFENSIVE = ("bitch", "negro", "nude", "whore", "gypsy", "rape", "slave", "slut", "porn")
@@ -77,3 +78,10 @@ def test_a_photo_gets_few_tags(shared: Path) -> None:
     known = {label for its in labels.values() for label in its}  # `grey fox` may be right, but no photo can list it
     given = [tag.label in labels[row.path.name] for row in rows for tag in row.tags if tag.label in known]
     assert len(given) >= 5 and sum(given) / len(given) > 0.5
+
+
+def test_no_picture_is_likely_for_a_word_that_nobody_knows(cli: Cli, tmp_path: Path) -> None:
+    cli("index", ROOT / "tests/photos/hubble_deep_field.jpg", "--into", tmp_path / "i")
+    found = cli("search", tmp_path / "i", "xyzzy", "--all")  # by its vector, which is noise, it would be
+    assert "`xyzzy` is unknown" in found.err and "none is likely" in found.out
+    assert "none is likely" in cli("search", tmp_path / "i", "night AND xyzzy", "--all").out

@@ -160,7 +160,8 @@ def find(
     places = np.arange(len(ranking.ids))
     found = tuple(_described(collection, search, ranking.of((places >= offset) & (places < offset + limit))))
     if rest is not None and like is None:
-        least = np.exp(least_likely(rest))
+        unknown = collection.tagger.unknown([label for label in labels if not (learned and learned.is_known(label))])
+        least = np.inf if _needs(rest, set(unknown)) else np.exp(least_likely(rest))
         found = tuple(replace(one, likely=bool(one.score >= least)) for one in found)
     info = index.info()
     as_added = info.exact or (exact and info.storage == "float32")
@@ -207,6 +208,21 @@ def _asked_of_people(query: Query, labels: set[str]) -> Query:
             return Tagged(text)
         case _:
             return query
+
+
+def _needs(query: Query, unknown: set[str]) -> bool:
+    """Whether every match must have a label that the model does not know: its score is noise, and nothing is likely."""
+    match query:
+        case Label(text):
+            return text in unknown
+        case And(parts):
+            return any(_needs(part, unknown) for part in parts)
+        case Or(parts):
+            return all(_needs(part, unknown) for part in parts)
+        case Weighted(_, part):
+            return _needs(part, unknown)
+        case _:
+            return False
 
 
 def _ids_tagged(leaf: Tagged, own: OwnTags) -> frozenset[int]:

@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from tagprism.errors import InputError
+from tagprism.evaluation.report import Report, write_report
 from tests.app.conftest import Cli
 from tests.small_world import LABELS, World
 
@@ -46,7 +48,7 @@ def test_a_report_replaces_nobody_elses_file(cli: Cli, world: World, tmp_path: P
     assert "mine" in page.read_text()
     cli("evaluate", tmp_path / "nothing", *world.on(0), "--report", picture).refused("the ending .jpg", ".html")
     with pytest.raises(InputError, match="is there already"):
-        write_report(page, Report("a", "b", {}, {}))
+        write_report(page, Report("a", "b"))
 
 
 def test_a_bundle_alone_is_enough(cli: Cli, world: World, tmp_path: Path) -> None:

@@ -28,7 +28,7 @@ def test_aliases_are_made_and_checked(cli: Cli, world: World, words: Path, tmp_p
     again = cli("labels", "make", words, "--out", out, "--encoder", f"file:{world.words}")
     assert again.code == 0  # a vocabulary is replaced, a list of words is not
     cli("labels", "make", words, "--out", words, "--encoder", f"file:{world.words}").refused(
-        "words.txt: is there already"
+        "list.txt: is there already"
     )
     vocabulary = Vocabulary.load(out)
     assert vocabulary.names == ("red", "star")

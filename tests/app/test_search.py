@@ -22,6 +22,7 @@ from tagprism.search.collection import open_index
 from tagprism.search.contract import Picture
 from tagprism.search.create import create_collection
 from tagprism.search.marks import open_marks
+from tagprism.search.output import OWN
 from tests.app.conftest import Cli
 from tests.command_line import python, tagprism
 from tests.keywords.sidecars import DARKTABLE
@@ -347,13 +348,8 @@ def test_documents_and_csv_say_what_jsonl_says(cli: Cli, index: Path, some_red: 
     cli("search", index, "red", "--format", "csv", "-0").refused("--null", "--format paths")
 
 
-@pytest.mark.parametrize(
-    ("format", "replaced"),
-    [(format, format not in ("paths", "fiftyone")) for format in (*DOCUMENTS, *OWN.keys() - {*DOCUMENTS}, "paths")],
-)
-def test_only_results_of_its_own_are_replaced(
-    cli: Cli, index: Path, world: World, tmp_path: Path, format: str, replaced: bool
-) -> None:
+@pytest.mark.parametrize("format", [*OWN, "paths", "fiftyone"])
+def test_only_results_of_its_own_are_replaced(cli: Cli, index: Path, world: World, tmp_path: Path, format: str) -> None:
     if format == "parquet":
         pytest.importorskip("pyarrow.parquet", reason="pyarrow is not installed")
     out = tmp_path / "out"
@@ -369,7 +365,7 @@ def test_only_results_of_its_own_are_replaced(
     out.write_bytes(b"")  # which holds nothing to lose
     assert cli(*command).code == 0 and out.stat().st_size
     for limit in (1, 3):
-        assert cli(*command, "-n", limit).code == (0 if replaced else 2)
+        assert cli(*command, "-n", limit).code == (0 if format in OWN else 2)
 
 
 def test_an_ending_of_no_format_is_refused(cli: Cli, tmp_path: Path) -> None:

@@ -146,7 +146,7 @@ class Shards(AbstractContextManager["Shards"]):
         new = self._manifest.model_dump(exclude=_STATE)
         if differing := sorted(name for name in new if old[name] not in ("", new[name])):
             what = f"holds shards of another job (another {', '.join(differing)})."
-            raise InputError(what, where=where, remedy="Name another folder, or the model and options of that job.")
+            raise InputError(what, where=where, remedy="Name another folder, or its pictures, model and options.")
 
     def _keep(self, *, complete: bool) -> None:
         state = {"complete": complete, "pictures": self.rows if complete else 0}

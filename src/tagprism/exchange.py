@@ -9,17 +9,51 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 import shutil
 import sys
 import time
 from contextlib import suppress
 from pathlib import Path
 
+from tagprism.errors import InputError
 from tagprism.files import EXCHANGE, digest_file, machine_errors, place_new, rename_if
 
 _PATIENCE = 2.0  # seconds for a program that is just saving
 _PAUSE = 0.01  # seconds
 _MOST_SAVES = 100
+_ENDS = 1 << 16  # bytes at the beginning and at the end of a file, where its mark is
+
+OWN_PAGE = b'<meta name="generator" content="tagprism">'
+"""Mark of the HTML that tagprism writes, for `refuse_foreign`."""
+
+
+def refuse_foreign(file: Path, mark: bytes | None) -> None:
+    """Refuse to replace something that tagprism did not write, before long work for it. An empty file may be replaced.
+
+    Args:
+        file: what is to be written.
+        mark: regular expression for the first and last bytes of such a file of tagprism's own; None where nothing tells
+            it from other people's files.
+
+    Raises:
+        InputError: something else is there.
+        MachineError: it cannot be read.
+    """
+    with machine_errors(file):
+        if not file.exists():
+            return
+        if file.is_file():
+            size = file.stat().st_size
+            with file.open("rb") as opened:
+                ends = opened.read(_ENDS)
+                opened.seek(max(_ENDS, size - _ENDS))
+                ends += opened.read(_ENDS)
+            if not size or (mark is not None and re.search(mark, ends, re.DOTALL)):
+                return
+    why = "nothing shows whether tagprism wrote it" if mark is None else "it is not what tagprism writes there"
+    remedy = "It is left as it is: name another file, or remove it."
+    raise InputError(f"is there already, and {why}.", where=str(file), remedy=remedy)
 
 
 def exchange(path: Path, new: bytes | None, *, expected: str | None, part: Path, mtime_ns: int | None = None) -> bool:

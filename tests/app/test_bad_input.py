@@ -325,5 +325,5 @@ def test_a_damaged_checkpoint_is_named(cli: Cli, world: World, run: Path) -> Non
 
 
 def test_a_report_in_place_of_a_folder(cli: Cli, world: World, tmp_path: Path) -> None:
-    cli("evaluate", world.run, *world.on(0), "--report", tmp_path, "--quiet").refused("Is a directory")
+    cli("evaluate", world.run, *world.on(0), "--report", tmp_path, "--quiet").refused("is there already")
     assert not any(tmp_path.iterdir())

@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from tagprism.errors import InputError
+from tagprism.evaluation.report import Report, write_report
 from tests.app.conftest import Cli
 from tests.small_world import LABELS, World
 
@@ -36,6 +38,17 @@ def test_the_report_is_self_contained(cli: Cli, world: World, tmp_path: Path) ->
     assert "data:image/" in html
     for word in ("chance", "ceiling", "constant", "seed 3", "yellow", "cross"):
         assert word in html
+    assert cli("evaluate", world.run, *world.on(0), "--report", report).code == 0  # an older report is replaced
+
+
+def test_a_report_replaces_nobody_elses_file(cli: Cli, world: World, tmp_path: Path) -> None:
+    page, picture = tmp_path / "own.html", tmp_path / "china.jpg"
+    page.write_text("<html><head><title>mine</title></head></html>")
+    cli("evaluate", tmp_path / "nothing", *world.on(0), "--report", page).refused("own.html: is there already")
+    assert "mine" in page.read_text()
+    cli("evaluate", tmp_path / "nothing", *world.on(0), "--report", picture).refused("the ending .jpg", ".html")
+    with pytest.raises(InputError, match="is there already"):
+        write_report(page, Report("a", "b"))
 
 
 def test_a_bundle_alone_is_enough(cli: Cli, world: World, tmp_path: Path) -> None:

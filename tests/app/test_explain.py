@@ -100,6 +100,14 @@ def test_a_folder_among_the_pictures_is_refused(cli: Cli, world: World, tmp_path
     for into in (world.data, world.data / "images/why", tmp_path / "link/why"):
         cli("tag", world.data, "-m", world.run, "--explain", into).refused("taken for pictures", "folder elsewhere")
     assert not (world.data / "images/why").exists()
+    picture = tmp_path / "photos" / "x.png"
+    picture.parent.mkdir()
+    shutil.copy(world.pictures()[0], picture)
+    cli("tag", picture, "-m", world.run, "--explain", tmp_path / "photos").refused(
+        "taken for pictures", str(picture.parent)
+    )
+    assert [*picture.parent.iterdir()] == [picture]
+    assert cli("tag", picture, "-m", world.run, "--explain", picture.with_name("why")).code == 0
 
 
 def test_a_file_in_the_way_is_refused(cli: Cli, world: World, tmp_path: Path) -> None:

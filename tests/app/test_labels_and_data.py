@@ -25,6 +25,11 @@ def test_aliases_are_made_and_checked(cli: Cli, world: World, words: Path, tmp_p
     words.write_text("# colours\nred\tyellow\torange\nstar\tzzzzz\n")
     out = tmp_path / "own.safetensors"
     assert cli("labels", "make", words, "--out", out, "--encoder", f"file:{world.words}").code == 0
+    again = cli("labels", "make", words, "--out", out, "--encoder", f"file:{world.words}")
+    assert again.code == 0  # a vocabulary is replaced, a list of words is not
+    cli("labels", "make", words, "--out", words, "--encoder", f"file:{world.words}").refused(
+        "list.txt: is there already"
+    )
     vocabulary = Vocabulary.load(out)
     assert vocabulary.names == ("red", "star")
     assert vocabulary.aliases == {"red": ("yellow", "orange"), "star": ("zzzzz",)}

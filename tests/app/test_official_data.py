@@ -68,6 +68,9 @@ def test_lists_of_coco(cli: Cli, tmp_path: Path) -> None:
     tree = make_coco(tmp_path / "data")
     done = cli("data", "lists", f"coco:{tree.folder}?test=val", "--out", tmp_path / "lists")
     assert (done.code, done.out) == (0, "")
+    cli("data", "lists", f"coco:{tree.folder}?test=val", "--out", tmp_path / "lists").refused(
+        "split.json: is there already"
+    )
     assert "zsl_test: 12 pictures" in done.err and "6 of the 2729 pictures" in done.err
     train = (tmp_path / "lists/train.txt").read_text().splitlines()
     assert (tmp_path / "lists/zsl_test.txt").read_text().splitlines() == tree.test

@@ -22,6 +22,7 @@ from tagprism.search.collection import open_index
 from tagprism.search.contract import Picture
 from tagprism.search.create import create_collection
 from tagprism.search.marks import open_marks
+from tagprism.search.output import OWN
 from tests.app.conftest import Cli
 from tests.command_line import python, tagprism
 from tests.keywords.sidecars import DARKTABLE
@@ -345,6 +346,33 @@ def test_documents_and_csv_say_what_jsonl_says(cli: Cli, index: Path, some_red: 
     table = parquet.read_table(tmp_path / "reds.parquet").to_pylist()
     assert [row["score"] for row in table] == [row["score"] for row in rows]
     cli("search", index, "red", "--format", "csv", "-0").refused("--null", "--format paths")
+
+
+@pytest.mark.parametrize("format", [*OWN, "paths", "fiftyone"])
+def test_only_results_of_its_own_are_replaced(cli: Cli, index: Path, world: World, tmp_path: Path, format: str) -> None:
+    if format == "parquet":
+        pytest.importorskip("pyarrow.parquet", reason="pyarrow is not installed")
+    out = tmp_path / "out"
+    command = ("search", index, "red", "--all", "--format", format, "--out", out)
+    for theirs in (
+        world.pictures()[0].read_bytes(),
+        b'{"path": "a.jpg", "caption": "mine"}\n',
+        b"path,score\na.jpg,1\n",
+    ):
+        out.write_bytes(theirs)
+        cli(*command).refused("out: is there already", "name another file")
+        assert out.read_bytes() == theirs
+    out.write_bytes(b"")  # which holds nothing to lose
+    assert cli(*command).code == 0 and out.stat().st_size
+    for limit in (1, 3):
+        assert cli(*command, "-n", limit).code == (0 if format in OWN else 2)
+
+
+def test_an_ending_of_no_format_is_refused(cli: Cli, tmp_path: Path) -> None:
+    for name in ("g.pdf", "photo.jpg"):
+        done = cli("search", tmp_path / "no.index", "red", "--out", tmp_path / name)
+        done.refused(f"the ending {Path(name).suffix}", ".html", ".album", "--format")
+        assert not (tmp_path / name).exists()
 
 
 @pytest.mark.slow

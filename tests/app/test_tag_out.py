@@ -126,11 +126,15 @@ def test_formats_of_the_file(cli: Cli, world: World, tmp_path: Path) -> None:
     command = ("tag", world.pictures()[0], "-m", world.run)
     shown = {kind: cli(*command, "--format", kind).out for kind in ("csv", "jsonl")}
     assert cli(*command, "--out", tmp_path / "a.csv").out == ""
-    assert cli(*command, "--out", tmp_path / "a.txt").code == 0
+    assert cli(*command, "--out", tmp_path / "a.ndjson").code == 0
     assert cli(*command, "--out", tmp_path / "b.txt", "--format", "csv").code == 0
     assert (tmp_path / "a.csv").read_text() == (tmp_path / "b.txt").read_text() == shown["csv"]
-    assert (tmp_path / "a.txt").read_text() == shown["jsonl"]
+    assert (tmp_path / "a.ndjson").read_text() == shown["jsonl"]
     cli(*command, "--out", tmp_path / "c", "--format", "table").refused("--format jsonl or csv")
+    cli("tag", tmp_path / "none", "--out", tmp_path / "t.xyz").refused(
+        "the ending .xyz", ".csv", ".parquet", "--format"
+    )
+    assert not (tmp_path / "t.xyz").exists()
 
 
 def row(name: str) -> ImageTags:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import sys
@@ -223,6 +224,28 @@ def test_a_cluster_that_is_none(cli: Cli, photos: Path, tmp_path: Path, monkeypa
     cli("index", photos, "--ray", "auto", "--shards", tmp_path / "o").refused('pip install "tagprism[ray]"')
 
 
-def test_nothing_to_look_at(tmp_path: Path) -> None:
+def test_nothing_to_look_at(cli: Cli, tmp_path: Path) -> None:
     with pytest.raises(NothingToDoError):
         Listing([str(tmp_path)])
+    for absent in (str(tmp_path / "none"), f"file://{tmp_path}/none", str(tmp_path / "*.jpg")):
+        with pytest.raises(InputError, match="is not there"):
+            Listing([absent])
+    cli("index", tmp_path / "none", "--ray", "auto", "--shards", tmp_path / "o").refused("none: is not there")
+    assert not (tmp_path / "o").exists()
+
+
+def test_other_pictures_are_another_job(photos: Path, tmp_path: Path) -> None:
+    def job(*paths: Path, exclude: tuple[str, ...] = ()) -> Manifest:
+        return manifest().model_copy(update=Listing([*map(str, paths)], exclude=exclude).asked)
+
+    out = tmp_path / "out"
+    for _ in range(2):  # the same one goes on
+        Shards(out, job(photos)).__exit__()
+    with pytest.raises(InputError, match=r"another exclude\)"):
+        Shards(out, job(photos, exclude=("c*",)))
+    with pytest.raises(InputError, match=r"another paths\)"):
+        Shards(out, job(photos / "coffee.jpg"))
+    older = read_manifest(out).model_dump(exclude={"paths", "exclude"})  # as it was kept before these were
+    (out / "manifest.json").write_text(json.dumps(older))
+    Shards(out, job(photos)).__exit__()
+    assert read_manifest(out).paths == job(photos).paths

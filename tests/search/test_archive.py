@@ -84,7 +84,7 @@ def test_what_comes_back_is_what_went_in(made: tuple[Path, Path], cli: Cli, tmp_
 def test_what_cannot_be_done_is_said(made: tuple[Path, Path], cli: Cli, tmp_path: Path) -> None:  # noqa: F811
     where, file = made
     (tmp_path / "mine.txt").write_text("mine")
-    cli("index", "--into", where, "--export", tmp_path / "mine.txt").refused("is no exported index")
+    cli("index", "--into", where, "--export", tmp_path / "mine.txt").refused("mine.txt: is there already")
     assert (tmp_path / "mine.txt").read_text() == "mine"
     cli("index", "--into", tmp_path / "none", "--export", tmp_path / "x.zip").refused("is not an index")
     cli("index", "--into", tmp_path / "new", "--import", tmp_path / "none.zip").refused("is not there")

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal, TypeVar
 
 import typer
 
 from tagprism.app import console
 from tagprism.device import Device as DeviceName
 from tagprism.device import device_in_use, use_device
+from tagprism.errors import InputError
 
 if TYPE_CHECKING:
     from tagprism.tagging.tagger import Tagger
 
+_Format = TypeVar("_Format", bound=str)
 DEFAULT_MODEL = "photos-lite"  # as `bundle.open_model.DEFAULT`, which loads ONNX Runtime
 DATA_HELP = "openclipart, tagged:DIR, nus-wide:DIR, coco:DIR, open-images:DIR, parquet:GLOB or webdataset:GLOB."
 Data = Annotated[str, typer.Option("--data", help=DATA_HELP)]
@@ -86,6 +88,20 @@ def refuse_together(alone: dict[str, object], others: dict[str, object]) -> None
     first, *more = [name for name, value in (alone | others).items() if value]
     if more:
         raise typer.BadParameter(f"{first} stands alone; leave {', '.join(more)} away.")
+
+
+def by_ending(out: Path, endings: dict[str, _Format], option: str = "--out") -> _Format:
+    """The format of a file by its ending, before any work is done for it.
+
+    Raises:
+        InputError: no format has that ending.
+    """
+    if (ending := out.suffix.lower()) not in endings:
+        known = ", ".join(sorted(filter(None, endings)))
+        say = ", or say --format" if option == "--out" else ""
+        what = f"{option} writes no format with the ending {ending}."
+        raise InputError(what, where=str(out), remedy=f"There are {known}{say}.")
+    return endings[ending]
 
 
 def say_device(quiet: bool) -> None:

@@ -9,10 +9,10 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 from tagprism.errors import NothingToDoError
-from tagprism.files import machine_errors
-from tagprism.images.elsewhere import Item, each_item
+from tagprism.files import digest_json, machine_errors
+from tagprism.images.elsewhere import Item, as_path, each_item, is_url
 from tagprism.images.leave_out import WalkReport
-from tagprism.images.picture_list import named_paths, why_none
+from tagprism.images.picture_list import named_paths, refuse_absent, why_none
 
 PART = 64
 """Pictures that a worker gets at once, a multiple of `stream.BATCH`: they meet the network in the batches in which one
@@ -32,16 +32,20 @@ class Listing:
     Attributes:
         count: how many pictures there are.
         report: what was left out of them.
+        asked: digests of what was named and of what was excluded, by which the same job is known again.
 
     Raises:
         NothingToDoError: there are none.
-        InputError: an archive is damaged, or a URL leads nowhere.
+        InputError: none of the paths is there, an archive is damaged, or a URL leads nowhere.
         MachineError: a server does not answer, or the disk is full.
     """
 
     def __init__(
         self, paths: Sequence[str], listed: bytes = b"", *, null: bool = False, exclude: Sequence[str] = ()
     ) -> None:
+        if not any(map(is_url, local := [*map(as_path, paths)])):  # a URL is looked for by its server
+            refuse_absent(local)
+        self.asked = {"paths": digest_json([*paths]), "exclude": digest_json([*exclude])}
         self.report, self.count = WalkReport(), 0
         self._file = tempfile.TemporaryFile()  # noqa: SIM115 (it lives as long as the listing)
         weakref.finalize(self, self._file.close)

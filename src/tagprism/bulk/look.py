@@ -204,7 +204,8 @@ def index_into_shards(
     """
     bundle = load(model, progress=progress).bundle
     name = lasting_name(model, bundle.path)
-    manifest = Manifest(model=name, digest=bundle.digest, **bundle.shape._asdict(), max_pixels=max_pixels)
+    shape, asked = bundle.shape._asdict(), pictures.asked
+    manifest = Manifest(model=name, digest=bundle.digest, **shape, max_pixels=max_pixels, **asked)
     with Shards(folder, manifest) as shards, progress("looking at pictures", pictures.count) as advance:
         parts = _those_without_row(pictures, shards, advance)
         with closing(results(Looking(manifest), parts, processors)) as found:

@@ -45,6 +45,8 @@ class Manifest(BaseModel):
         dimension: D.
         shared: S.
         max_pixels: cap on the size of a picture.
+        paths: digest of the pictures as they were named; empty where an older version did not keep it.
+        exclude: digest of what was left out of folders; empty as `paths`.
         complete: whether every picture of the last command has its row.
         pictures: how many rows there are then.
     """
@@ -58,6 +60,8 @@ class Manifest(BaseModel):
     dimension: Annotated[int, Field(ge=1)]
     shared: Annotated[int, Field(ge=1)]
     max_pixels: int
+    paths: str = ""
+    exclude: str = ""
     complete: bool = False
     pictures: Annotated[int, Field(ge=0)] = 0
 
@@ -140,9 +144,9 @@ class Shards(AbstractContextManager["Shards"]):
             return
         old = read_manifest(self._folder).model_dump(exclude=_STATE)
         new = self._manifest.model_dump(exclude=_STATE)
-        if differing := sorted(name for name in new if new[name] != old[name]):
+        if differing := sorted(name for name in new if old[name] not in ("", new[name])):
             what = f"holds shards of another job (another {', '.join(differing)})."
-            raise InputError(what, where=where, remedy="Name another folder, or the model and options of that job.")
+            raise InputError(what, where=where, remedy="Name another folder, or its pictures, model and options.")
 
     def _keep(self, *, complete: bool) -> None:
         state = {"complete": complete, "pictures": self.rows if complete else 0}

@@ -31,6 +31,7 @@ from tagprism.evaluation.protocols import TASK_TITLES, Evaluation, LabelResult, 
 from tagprism.evaluation.reliability import RELIABILITY_COLUMNS, RELIABILITY_NOTE, Reliability, reliability_cells
 from tagprism.evaluation.showcase import Curve, Ranking, Showcase, showcase
 from tagprism.evaluation.table import Layout, Methods, lay_out
+from tagprism.exchange import OWN_PAGE, refuse_foreign
 from tagprism.files import write_text
 from tagprism.images.decode import open_picture
 from tagprism.images.picture_file import PictureFile
@@ -208,13 +209,14 @@ def write_report(path: Path, report: Report) -> None:
     """Write the report whole or not at all; names and captions are escaped, pictures embedded as small JPEGs.
 
     Args:
-        path: the HTML file; about 8 kB per picture shown.
+        path: the HTML file; about 8 kB per picture shown. An older report there is replaced.
         report: what it shows.
 
     Raises:
-        InputError: the methods cannot be compared.
+        InputError: the methods cannot be compared, or something else is there.
         MachineError: the file cannot be written.
     """
+    refuse_foreign(path, OWN_PAGE)
     write_text(path, render_report(report))
 
 

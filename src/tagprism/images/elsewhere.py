@@ -80,7 +80,7 @@ def each_item(paths: Iterable[str], *, exclude: Sequence[str] = (), report: Walk
         InputError: an archive is damaged or cut short, or a URL leads nowhere.
         MachineError: a server does not answer.
     """
-    named = [_as_path(path) for path in paths]
+    named = [as_path(path) for path in paths]
     seen: set[bytes] = set()
     several = sum(_kind(path) != "file" for path in named) > 1  # which may hold the same pictures
     for kind, some in groupby(named, key=_kind):
@@ -96,7 +96,8 @@ def each_item(paths: Iterable[str], *, exclude: Sequence[str] = (), report: Walk
                     seen.add(key)
 
 
-def _as_path(path: str) -> str:
+def as_path(path: str) -> str:
+    """The path that a `file:` URL stands for; anything else as it is."""
     return url2pathname(urlsplit(path).path) if path.startswith("file://") else path
 
 

@@ -39,6 +39,16 @@ def why_none(report: WalkReport) -> str | None:
     return " ".join(filter(None, (left_out, say_not_read(report.not_read)))) or None
 
 
+def refuse_absent(paths: Sequence[str]) -> None:
+    """Refuse what was named where none of it is there; listed paths are left to whoever reads them.
+
+    Raises:
+        InputError: none is there.
+    """
+    if "-" not in paths and not any(map(os.path.lexists, named_paths(paths))):
+        raise InputError("is not there.", where=", ".join(paths), remedy="Name files or folders that are there.")
+
+
 class PictureList:
     """The pictures that were asked for; every pass over it looks for them again, so that none is held in memory.
 
@@ -61,8 +71,7 @@ class PictureList:
         self, paths: Sequence[str], listed: bytes = b"", *, null: bool = False, exclude: Sequence[str] = ()
     ) -> None:
         self._paths, self._listed, self._null, self._exclude = paths, listed, null, exclude
-        if "-" not in paths and not any(map(os.path.lexists, self.named())):
-            raise InputError("is not there.", where=", ".join(paths), remedy="Name files or folders that are there.")
+        refuse_absent(paths)
         self.report = WalkReport()
         self.count = sum(1 for _ in each_picture(self.named(), exclude=exclude, report=self.report))
         if not self.count:

@@ -15,6 +15,8 @@ from tagprism.errors import InputError
 from tagprism.files import replaced_whole
 
 _KEY = "tagprism"  # one key, so that the file's bytes do not depend on the order of a hash map
+OWN_TENSORS = rb'\A.{8}\{"__metadata__":\{"tagprism":"'
+"""Mark of these files, for `exchange.refuse_foreign`."""
 
 
 def tensor_bytes(kind: str, version: int, header: Mapping[str, Any], tensors: Mapping[str, np.ndarray]) -> bytes:

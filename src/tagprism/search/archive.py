@@ -23,6 +23,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from tagprism.bundle.open_model import lasting_name
 from tagprism.bundle.record import Records
 from tagprism.errors import InputError
+from tagprism.exchange import refuse_foreign
 from tagprism.files import digest_bytes, machine_errors, replaced_whole, write_json, write_text
 from tagprism.progress import Progress, silent
 from tagprism.search.collection import (
@@ -46,6 +47,7 @@ from tagprism.search.record_file import Form
 from tagprism.search.upkeep import settle
 
 _MANIFEST = "index.json"
+_OWN = rb"\APK.*index\.json.{0,200}\Z"  # the manifest is the last part of the list at the end
 _BESIDE = ("learned.safetensors",)  # files of the folder that are kept as they are, where they are there
 _PAGE = 1000  # pictures, or lines, of a part
 _LARGEST = 64 << 20  # bytes of a part of JSON
@@ -89,8 +91,7 @@ def export_index(where: str, file: Path, *, progress: Progress = silent) -> int:
         MachineError: the index is being updated, or it cannot be read or the file not be written.
     """
     _refuse_address(where, "export")
-    if file.is_dir() or (file.exists() and not _is_export(file)):
-        raise InputError("is there and is no exported index.", where=str(file), remedy="Name another file.")
+    refuse_foreign(file, _OWN)
     with open_index(where) as collection, update_lock(where), replaced_whole(file) as beside:
         writer = _Writer(beside, collection.settings)
         with closing(writer.archive), progress("exporting pictures", collection.index.info().pictures) as advance:
@@ -316,14 +317,6 @@ def _text(value: Any) -> str:
     if not isinstance(value, str):
         raise ValueError(f"{value!r} is no text")
     return value
-
-
-def _is_export(file: Path) -> bool:
-    try:
-        with zipfile.ZipFile(file) as archive:
-            return _MANIFEST in archive.namelist()
-    except (zipfile.BadZipFile, OSError):
-        return False
 
 
 def _refuse_address(where: str, doing: str) -> None:

@@ -23,6 +23,7 @@ Row: TypeAlias = dict[str, Any]
 Document: TypeAlias = Literal["parquet", "coco", "fiftyone", "label-studio"]
 DOCUMENTS: tuple[Document, ...] = get_args(Document)
 _BATCH = 5000  # rows of a row group
+_BY = {"made_by": "tagprism"}  # by which a file of our own is known when it is to be replaced
 _LIKELY = 0.5  # probability, or match, of a tag that search exports
 
 
@@ -110,13 +111,13 @@ def _write_parquet(rows: Iterable[Row], out: Writable, model: str) -> None:
     try:
         following = iter(rows)
         while some := list(islice(following, _BATCH)):
-            schema = arrow.schema(of_search if "own" in some[0] else of_tag, _origin(model))
+            schema = arrow.schema(of_search if "own" in some[0] else of_tag, _origin(model) | _BY)
             plain = [{name: _plain(value) for name, value in row.items()} for row in some]
             table = arrow.Table.from_pylist(plain, schema=schema)
             writer = writer or arrow.parquet.ParquetWriter(out, schema)
             writer.write_table(table)
         if writer is None:
-            arrow.parquet.write_table(arrow.schema(of_tag, _origin(model)).empty_table(), out)
+            arrow.parquet.write_table(arrow.schema(of_tag, _origin(model) | _BY).empty_table(), out)
     finally:
         if writer is not None:
             writer.close()

@@ -43,15 +43,24 @@ def explained(
         The rows; one whose picture can no longer be read carries that error.
 
     Raises:
-        InputError: at once: the bundle cannot explain; `into` lies in a folder that is being tagged.
+        InputError: at once: the bundle cannot explain; `into` lies in a folder that is being tagged, or is
+            that of a picture which is.
         MachineError: the folder cannot be written.
     """
     explainer = Explainer(tagger, labels)
     place = Path(os.path.realpath(into))
-    for path in tagged:
-        if Path(path).is_dir() and place.is_relative_to(os.path.realpath(path)):
+    checked: set[str] = set()  # folders of single pictures, which mostly share one
+    for path in map(os.fsdecode, tagged):
+        folder = path if os.path.isdir(path) else os.path.dirname(path) or "."  # noqa: PTH112, PTH120 (texts)
+        if folder in checked:
+            continue
+        at = os.path.realpath(folder)
+        is_tagged = place.is_relative_to(at) if folder == path else place == Path(at)
+        if folder != path:
+            checked.add(folder)
+        if is_tagged:
             raise InputError(
-                f"lies in {os.fspath(path)}, which is being tagged: its sheets would be taken for pictures.",
+                f"lies in {folder}, where pictures are being tagged: its sheets would be taken for pictures.",
                 where=str(into),
                 remedy="Name a folder elsewhere.",
             )

@@ -84,8 +84,11 @@ def lists(
 ) -> int:
     """Build the lists of a published protocol from the official annotations, and say how they compare with it."""
     from tagprism.datasets.registry import default_split, open_dataset
+    from tagprism.exchange import refuse_foreign
     from tagprism.files import write_json, write_text
 
+    for name in ("split.json", "train.txt", "zsl_test.txt", "gzsl_test.txt"):
+        refuse_foreign(out / name, None)
     table = open_dataset(data)
     split = default_split(data, table)
     if split is None:

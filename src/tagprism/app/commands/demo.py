@@ -56,12 +56,15 @@ def demo(
     from tagprism.evaluation.evaluate import evaluate
     from tagprism.evaluation.protocols import EvaluationProtocol
     from tagprism.evaluation.report import Report, provenance_rows, showcase_of, write_report
+    from tagprism.exchange import OWN_PAGE, refuse_foreign
     from tagprism.files import write_json
     from tagprism.tagging.tagger import load
     from tagprism.training.recipe import load_recipe
     from tagprism.training.train import train
 
     progress, say = console.progress(quiet), partial(console.say, quiet=quiet)
+    refuse_foreign(out / "report.html", OWN_PAGE)
+    refuse_foreign(out / "result.json", rb'\A\{\s*"methods": ')
     tour = _tour(out, progress, say)
     say("opening the pictures")
     table, chosen = open_data(data, split)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from tagprism.app import console
-from tagprism.app.options import Data, Device, Limit, Quiet, Split, Unknown, Views
+from tagprism.app.options import Data, Device, Limit, Quiet, Split, Unknown, Views, by_ending
 from tagprism.errors import InputError
 
 if TYPE_CHECKING:
@@ -43,8 +43,12 @@ def evaluate(
     from tagprism.evaluation.reliability import reliability_table
     from tagprism.evaluation.report import report_of, write_report
     from tagprism.evaluation.table import comparison_table, lay_out
+    from tagprism.exchange import OWN_PAGE, refuse_foreign
     from tagprism.tagging.tagger import load
 
+    if report is not None:
+        by_ending(report, dict.fromkeys(("", ".html", ".htm"), "html"), "--report")
+        refuse_foreign(report, OWN_PAGE)
     tagger = load(model, views=views, progress=console.progress(quiet))
     if "trained_on" in tagger.bundle.config.provenance or tagger.bundle.config.foreign is not None:
         which = "this model" if tagger.bundle.config.foreign is None else "the public model in it"

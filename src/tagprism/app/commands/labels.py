@@ -33,12 +33,15 @@ def make(
 ) -> int:
     """Embed a word list and write it as a vocabulary."""
     from tagprism.bundle.referring import open_encoder
+    from tagprism.exchange import refuse_foreign
     from tagprism.labels.label_space import LabelSpace
     from tagprism.labels.phrase_list import read_phrases
     from tagprism.labels.space_part import SpacePart
+    from tagprism.labels.tensor_file import OWN_TENSORS
     from tagprism.labels.vocabulary import Role, Vocabulary
     from tagprism.network.encoder_sources import encoder_folder
 
+    refuse_foreign(out, OWN_TENSORS)
     aliases = read_phrases(words, console.say)
     phrases = list(aliases)
     names = encoder or ["minilm"]
@@ -131,7 +134,7 @@ def build_encoder(
 ) -> int:
     """Make text encoders in the cache, where every model that was trained with them finds them."""
     from tagprism.files import replaced_whole
-    from tagprism.labels.encoders.encoder import read_card
+    from tagprism.labels.encoders.encoder import CARD_FILE, read_card
     from tagprism.tagging.tagger import load
 
     tagger = load(model) if model is not None else None
@@ -141,6 +144,9 @@ def build_encoder(
     for folder in folders:
         card = read_card(folder)
         if into is not None:
+            if (into / card.id).exists() and not (into / card.id / CARD_FILE).is_file():
+                what, remedy = "is there already, and is no text encoder.", "Name another --into."
+                raise InputError(what, where=str(into / card.id), remedy=remedy)
             with replaced_whole(into / card.id) as beside:
                 shutil.copytree(folder, beside)
             folder = into / card.id

@@ -125,11 +125,15 @@ def calibrate(
     quiet: Quiet = False,
 ) -> int:
     """Fit probabilities to photos with labels, for a model that has none, or for your own kind of photos."""
+    from tagprism.exchange import refuse_foreign
+    from tagprism.labels.tensor_file import OWN_TENSORS
     from tagprism.tagging.own_calibration import read_own, remove_own, write_own
     from tagprism.tagging.tagger import load
 
     if sum((data is not None, take is not None, remove)) != 1:
         raise InputError("there is nothing to fit to.", remedy="Give one of --data KIND:PATH, --from FILE, --remove.")
+    if out is not None:
+        refuse_foreign(out, OWN_TENSORS)
     tagger = load(model, views=views, progress=console.progress(quiet))
     bundle = tagger.bundle
     if remove:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple
 import typer
 
 from tagprism.app import console
-from tagprism.app.options import Device, ModelNow, Quiet
+from tagprism.app.options import Device, ModelNow, Quiet, by_ending
 from tagprism.errors import InputError, PictureError
 
 if TYPE_CHECKING:
@@ -22,6 +22,7 @@ _FileFormat = Literal["jsonl", "csv", "paths", "html", "album", "parquet", "coco
 Format = Literal["table", _FileFormat]
 _MARKED = ("jsonl", "csv", "parquet")  # forms whose rows say whether they are likely: these hold the others too
 _ENDINGS: dict[str, Format] = {".html": "html", ".htm": "html", ".csv": "csv", ".parquet": "parquet", ".album": "album"}
+_ENDINGS |= dict.fromkeys(("", ".jsonl", ".ndjson", ".json"), "jsonl")
 _LIMIT = 20
 _WORTH_SAYING = 0.99  # recall of an index below which an answer comes with a remark
 
@@ -63,8 +64,10 @@ def search(
     quiet: Quiet = False,
 ) -> int:
     """Find pictures of an index by tags, also ones no model was trained on, or by a picture like them."""
+    from tagprism.exchange import refuse_foreign
     from tagprism.search.album import Album
     from tagprism.search.collection import open_index
+    from tagprism.search.output import OWN
     from tagprism.search.parse import parse
     from tagprism.search.query import show
     from tagprism.tagging.documents import DOCUMENTS, check_document
@@ -73,6 +76,8 @@ def search(
     _check_options(format, out, null=null, both=copy_to is not None and link_to is not None)
     if format in DOCUMENTS:
         check_document(format)
+    if out is not None:
+        refuse_foreign(out, OWN.get(format))
     if album is not None:
         saved = Album.read(album)
         query, like = query or saved.query or None, like or saved.like
@@ -121,7 +126,7 @@ class _Answer(NamedTuple):
 
 
 def _format_for(out: Path | None) -> Format:
-    return "table" if out is None else _ENDINGS.get(out.suffix.lower(), "jsonl")
+    return "table" if out is None else by_ending(out, _ENDINGS)
 
 
 def _check_options(format: Format, out: Path | None, *, null: bool, both: bool) -> None:

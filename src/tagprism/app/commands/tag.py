@@ -15,7 +15,18 @@ from typing import TYPE_CHECKING, Annotated, Literal, NamedTuple
 import typer
 
 from tagprism.app import console
-from tagprism.app.options import DEFAULT_MODEL, Device, Exclude, Model, Quiet, Ray, Views, read_words, say_device
+from tagprism.app.options import (
+    DEFAULT_MODEL,
+    Device,
+    Exclude,
+    Model,
+    Quiet,
+    Ray,
+    Views,
+    by_ending,
+    read_words,
+    say_device,
+)
 from tagprism.app.tag_table import TagTable
 from tagprism.errors import InputError, PictureError
 
@@ -153,8 +164,9 @@ def _cluster(ray: str | None) -> AbstractContextManager[int]:
 def _format_for(out: Path | None) -> Format:
     if out is None:
         return "table"
-    by_ending: dict[str, Format] = {".csv": "csv", ".parquet": "parquet"}
-    return by_ending.get(out.suffix.lower(), "jsonl")
+    endings: dict[str, Format] = {".csv": "csv", ".parquet": "parquet"}
+    endings |= dict.fromkeys(("", ".jsonl", ".ndjson", ".json"), "jsonl")
+    return by_ending(out, endings)
 
 
 class _Job(NamedTuple):

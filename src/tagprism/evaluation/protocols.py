@@ -60,7 +60,7 @@ class EvaluationProtocol:
     def __post_init__(self) -> None:
         """Refuse what could only fail after all pictures were read."""
         ks = self.ks if isinstance(self.ks, Sequence) else ()
-        if not ks or not all(isinstance(k, Integral) and not isinstance(k, bool) for k in ks):
+        if not ks or not all(isinstance(k, Integral) for k in ks) or any(k is True or k is False for k in ks):
             remedy = "Give whole numbers from 1: ks=(3, 5)."
             raise InputError(f"ks is {self.ks!r:.60}.", where="protocol", remedy=remedy)
         if min(ks) < 1:

@@ -223,6 +223,7 @@ def test_following_places_is_as_good_as_looking_at_everything(library: Library, 
 
 def test_only_the_places_are_looked_at(library: Library) -> None:
     paths = [library.draw(f"{seed}.png", seed) for seed in range(3)]
+    library.draw("0.b.png", 3)  # begins as 0.png, and is another photo
     library.update()
     library.draw("0.png", 10), library.draw("1.png", 11)
     assert library.upkeep.follow({str(paths[0])}) == Report(changed=1)

@@ -133,6 +133,8 @@ class Upkeep:
         self._read_keywords(roots)
         self._links = self._report.walk.links > 0 or len(present) < len(folders)
         self._settle()
+        if all(folder in present for folder in folders):
+            self._collection.keep_renewed()
         return self._report
 
     def follow(self, places: SomeOf[str]) -> Report:

@@ -121,11 +121,11 @@ def test_an_update_reads_what_sidecars_say_now(collection: Collection) -> None:
         f"<rdf:Description {spaces} {said}/></rdf:RDF></x:xmpmeta>"
     )
     (folder / "cross.png.xmp").write_text(sidecar)
-    update(collection)
+    upkeep = Upkeep(collection)
+    report = upkeep.update()
+    assert (report.renewed, report.unchanged) == (1, 3)
     for query in ("rating:5", "taken:2019-05-04", "gps:47.3,8.4..47.5,8.7"):
         assert [one[0] for one in found(collection, query)] == ["cross.png"], query
-    upkeep = Upkeep(collection)
-    upkeep.update()
     (folder / "cross.png.xmp").write_text(sidecar.replace('Rating="5"', 'Rating="2"'))
     report = upkeep.follow([str(folder / "cross.png.xmp")])
     assert (report.renewed, report.removed) == (1, 0)

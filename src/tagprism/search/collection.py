@@ -216,7 +216,7 @@ class Collection:
         """What to say where it is being made anew, or this was cut short, so that pictures are missing; else ''."""
         if not self.settings.renewing:
             return ""
-        held = f"only {self.index.info().pictures:,} pictures and their keywords are in it so far"
+        held = f"it holds {self.index.info().pictures:,} pictures so far, and keywords come last"
         return f"{self.where} is being made anew, or that was cut short: {held}. {_finish(self.where)}"
 
     def _keep(self, **changed: Any) -> None:

@@ -363,6 +363,7 @@ class Upkeep:
             if (now := replace(picture, **said)) != picture:
                 self._wait(now, self._index.records([picture.id]))
                 self._report.renewed += 1
+                self._report.unchanged = max(0, self._report.unchanged - 1)  # of a sidecar alone it was not counted
         self._commit()
 
     def _settle(self) -> None:

@@ -9,14 +9,18 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import closing
 from pathlib import Path
 
 import numpy as np
 import pytest
 from qdrant_client import QdrantClient
 
+from tagprism.errors import MachineError
 from tagprism.search import edge_index, qdrant_index
 from tagprism.search.collection import MARKS, open_index
+from tagprism.search.create import open_for_update
+from tagprism.search.marks import open_marks
 from tests.app.conftest import Cli
 from tests.command_line import python, tagprism
 from tests.small_world import World, draw
@@ -251,6 +255,36 @@ def test_without_the_extra_the_pip_line_is_shown(cli: Cli, photos: Path, monkeyp
     done.refused('pip install "tagprism[cluster]"')
 
 
+def test_an_index_of_which_the_renewal_was_cut_short_says_so_and_loses_nothing(
+    cli: Cli, world: World, photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    where, finish = tmp_path / "photos.index", f"`tagprism index --into {tmp_path}/photos.index` finishes it"
+    asked = ("search", where, "tag:Rex", "--format", "paths")
+    assert cli("index", photos, "--into", where, "-m", world.run, "--exclude", "5.png", "--quiet").code == 0
+    with open_index(where) as collection, closing(open_marks(str(where))) as marks:
+        first = min(collection.index.pictures(), key=lambda one: one.path)
+        marks.put(first.digest, "Rex", True)
+    assert cli(*asked).out.split() == [str(photos / "0.png")]
+
+    def killed(*arguments: object) -> None:
+        raise MachineError("killed", where="here", remedy="none")
+
+    with monkeypatch.context() as patch:  # when the pictures are gone, and there is no new index yet
+        patch.setattr(edge_index.EdgeIndex, "create", killed)
+        assert cli("index", "--into", where, "--rebuild").code == 6
+    cli(*asked).refused("making it anew was cut short", finish)
+    with open_for_update(str(where)) as collection:  # when it is there, and holds nothing yet
+        assert collection.settings.renewing == "filling" and collection.settings.exclude == ("5.png",)
+    done = cli(*asked, "--quiet")
+    assert (done.code, done.out) == (4, "") and finish in done.err and "holds 0 pictures" in done.err
+    cli("learn", where, "--quiet").refused("too few marks", finish, code=3)
+    assert cli("index", photos / "1.png", "--into", where).code == 0  # that is not all of it
+    assert finish in cli(*asked).err and cli("search", where, "red", "--all").code == 0
+    assert "4 added, 1 unchanged" in cli("index", "--into", where).err and held(where) == [f"{n}.png" for n in range(5)]
+    done = cli(*asked)
+    assert (done.code, done.out.split()) == (0, [str(photos / "0.png")]) and finish not in done.err
+
+
 @pytest.mark.filterwarnings("ignore:Payload indexes have no effect in the local Qdrant:UserWarning")
 @pytest.mark.filterwarnings("ignore:Local mode performs exact:UserWarning")
 def test_a_collection_of_a_server_is_kept_up_to_date_too(
@@ -268,7 +302,8 @@ def test_a_collection_of_a_server_is_kept_up_to_date_too(
     assert collection.folders == (str(photos),) and collection.index.info().storage == "half"
     assert len(collection.index.search(collection.tagger.scoring_vectors(["red"]), 10)[0]) == 6
     assert cli("index", "--into", where, "--rebuild", "--storage", "float32").code == 0
-    assert open_index(where).index.info().exact
+    renewed = open_index(where)
+    assert renewed.index.info().exact and renewed.unfinished == ""
 
 
 def test_a_server_that_is_not_there_is_exit_code_6(cli: Cli, photos: Path) -> None:

@@ -111,6 +111,36 @@ def test_an_update_reads_changed_keywords_alone(collection: Collection, monkeypa
     assert found(collection, "tag:red") == found(collection, "tag:Rex") == []
 
 
+def test_an_update_reads_what_sidecars_say_now(collection: Collection) -> None:
+    folder = Path(collection.folders[0])
+    records = {one.path: collection.index.records([one.id]).rows for one in collection.index.pictures()}
+    said = 'xmp:Rating="5" xmp:CreateDate="2019-05-04T06:50:57" exif:GPSLatitude="47,24N" exif:GPSLongitude="8,30E"'
+    spaces = 'xmlns:xmp="http://ns.adobe.com/xap/1.0/" xmlns:exif="http://ns.adobe.com/exif/1.0/"'
+    sidecar = (
+        '<x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf:RDF xmlns:rdf="http://www.w3.org/1999/02/22-rdf-syntax-ns#">'
+        f"<rdf:Description {spaces} {said}/></rdf:RDF></x:xmpmeta>"
+    )
+    (folder / "cross.png.xmp").write_text(sidecar)
+    upkeep = Upkeep(collection)
+    report = upkeep.update()
+    assert (report.renewed, report.unchanged) == (1, 3)
+    for query in ("rating:5", "taken:2019-05-04", "gps:47.3,8.4..47.5,8.7"):
+        assert [one[0] for one in found(collection, query)] == ["cross.png"], query
+    (folder / "cross.png.xmp").write_text(sidecar.replace('Rating="5"', 'Rating="2"'))
+    report = upkeep.follow([str(folder / "cross.png.xmp")])
+    assert (report.renewed, report.removed) == (1, 0)
+    assert found(collection, "rating:5") == [] and [one[0] for one in found(collection, "rating:2")] == ["cross.png"]
+    (folder / "cross.png.xmp").unlink()
+    takeout = folder / "cross.png.supplemental-metadata.json"
+    takeout.write_text('{"photoTakenTime": {"timestamp": "1500000000"}}')
+    report = upkeep.follow([str(takeout), str(folder / "cross.png.xmp")])
+    assert (report.renewed, report.changed, report.removed) == (1, 0, 0) and upkeep.update().renewed == 0
+    upkeep.close()
+    assert found(collection, "rating:2") == [] and [one[0] for one in found(collection, "taken:2017")] == ["cross.png"]
+    for one in collection.index.pictures():
+        np.testing.assert_array_equal(collection.index.records([one.id]).rows, records[one.path])
+
+
 def test_an_index_without_keywords_is_searched_and_renewed(collection: Collection) -> None:
     (Path(collection.where) / "catalog.sqlite").unlink()
     assert found(collection, "tag:red") == []

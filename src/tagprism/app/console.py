@@ -97,6 +97,12 @@ def say(text: str, *, quiet: bool = False) -> None:
         talk.print(_plain(text))  # here already, as rich leaves some control characters out
 
 
+def warn(text: str) -> None:
+    """A line on stderr that --quiet does not silence, where there is something to say."""
+    if text:
+        say(text)
+
+
 def write(text: str) -> None:
     """Data on stdout: to a program to the byte, to a terminal without what could command it."""
     sys.stdout.write(text if isinstance(text, Shown) or not on_terminal() else _plain(text))

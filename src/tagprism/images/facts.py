@@ -169,11 +169,20 @@ def xmp_facts(packet: bytes, source: str) -> Facts:
 
 def xmp_beside(path: str) -> Facts:
     """What the sidecar of a photo says: `photo.jpg.xmp`, or else `photo.xmp`."""
-    for base in (path, os.path.splitext(path)[0]):
-        for ending in (".xmp", ".XMP"):
-            if data := _read(base + ending):
-                return xmp_facts(data, "sidecar XMP-")
+    for name in _xmp_names(path):
+        if data := _read(name):
+            return xmp_facts(data, "sidecar XMP-")
     return Facts()
+
+
+def _xmp_names(path: str) -> Iterator[str]:
+    return (base + ending for base in (path, os.path.splitext(path)[0]) for ending in (".xmp", ".XMP"))
+
+
+def names_beside(path: str) -> Iterator[str]:
+    """Where files may be that `xmp_beside` and `takeout` read."""
+    yield from _xmp_names(path)
+    yield from _takeout_names(*os.path.split(path))
 
 
 def takeout(path: str) -> Facts:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import get_args
 
 from tagprism.errors import PictureError
+from tagprism.images.facts import names_beside
 from tagprism.images.metadata import read_embedded_keywords
 from tagprism.keywords.merge import Keywords
 from tagprism.keywords.sidecar import Naming, named, read_keywords, sidecar_path
@@ -41,16 +42,17 @@ def own_keywords(photo: Path) -> tuple[str, ...]:
 
 
 def keywords_stamp(photo: Path) -> str:
-    """What tells whether a photo's keywords may have changed: sizes and times of its file and its sidecars."""
-    return ";".join(f"{status.st_size},{status.st_mtime_ns}" if status else "" for status in _statuses(photo))
+    """What tells whether a photo's keywords, or what is said of it beside it, may have changed: sizes and times."""
+    files = [_size_and_time(path) for path in (photo, *_sidecar_paths(photo))]
+    return ";".join([*files, *filter(None, map(_size_and_time, names_beside(str(photo))))])
 
 
-def _statuses(photo: Path) -> Iterator[os.stat_result | None]:
-    for path in (photo, *_sidecar_paths(photo)):
-        try:
-            yield path.stat()
-        except (OSError, ValueError):
-            yield None
+def _size_and_time(path: str | Path) -> str:
+    try:
+        status = os.stat(path)  # noqa: PTH116 (texts)
+    except (OSError, ValueError):
+        return ""
+    return f"{status.st_size},{status.st_mtime_ns}"
 
 
 def _sidecar_paths(photo: Path) -> Iterator[Path]:

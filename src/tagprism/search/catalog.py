@@ -226,11 +226,18 @@ class Catalog:
             row = self._db.sql.execute(f"SELECT count(*) FROM picture WHERE {_BELOW}", _range(root)).fetchone()
         return int(row[0])
 
-    def held_below(self, root: str) -> list[tuple[int, str]]:
-        """Ids and paths of the pictures held of a file or folder."""
+    def held_below(self, root: str, *, alike: bool = False) -> list[tuple[int, str]]:
+        """Ids and paths of the pictures held of a file or folder; with `alike` as `gone_below`."""
+        query = f"SELECT id, path FROM picture WHERE {_BELOW}"
         with self._db.errors():
-            rows = self._db.sql.execute(f"SELECT id, path FROM picture WHERE {_BELOW}", _range(root))
-            return [(number, os.fsdecode(path)) for number, path in rows]
+            return self._paths(query, root, alike)
+
+    def _paths(self, query: str, root: str, alike: bool) -> list[tuple[int, str]]:
+        found = [(number, os.fsdecode(path)) for number, path in self._db.sql.execute(query, _range(root))]
+        if alike:
+            rows = ((number, os.fsdecode(path)) for number, path in self._db.sql.execute(query, _alike(root)))
+            found += [(number, path) for number, path in rows if _start(path) == _start(root)]
+        return found
 
     def held_as(self, paths: Iterable[str]) -> dict[str, tuple[int, str]]:
         """Ids and digests of those of some paths that are held."""
@@ -250,10 +257,8 @@ class Catalog:
             f"SELECT id, path FROM picture WHERE {_BELOW} AND {_UNHIDDEN} AND NOT EXISTS "
             "(SELECT 1 FROM seen WHERE seen.path = picture.path) ORDER BY id"
         )
-        ranges = [_range(root), *([_alike(root)] if alike else [])]
         with self._db.errors():
-            rows = (row for one in ranges for row in self._db.sql.execute(query, one))
-            return [(number, os.fsdecode(path)) for number, path in rows]
+            return self._paths(query, root, alike)
 
     def note_bad(self, file: File, code: str) -> bool:
         """Note a file that cannot be used; whether that is known of it as it is."""
@@ -291,9 +296,14 @@ def _range(root: str) -> dict[str, bytes]:
 
 
 def _alike(path: str) -> dict[str, bytes]:
-    """Paths that begin as this one without its ending, and a full stop ("." + 1 is "/")."""
-    start = os.fsencode(os.path.splitext(path)[0])  # noqa: PTH122 (texts)
+    """Paths that begin as this one without its ending, and a full stop ("." + 1 is "/"): of `a.jpg` also `a.b.jpg`."""
+    start = os.fsencode(_start(path))
     return {"root": start, "first": start + b".", "end": start + b"/"}
+
+
+def _start(path: str) -> str:
+    """A path without its last ending."""
+    return os.path.splitext(path)[0]  # noqa: PTH122 (texts)
 
 
 def not_read(file: Path) -> dict[str, int]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 from functools import cached_property
 from pathlib import Path
 from types import TracebackType
@@ -47,6 +48,7 @@ class Settings(BaseModel):
         folders: the roots that were indexed, absolute; each as text, or as the hex of its bytes where it is no text.
         exclude: patterns of what is left out of them.
         devices: where networks ran when its pictures were looked at, such as `cpu`.
+        renewing: `begun` from when it is made anew until it is empty, `filling` until all its folders are in it again.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -62,6 +64,7 @@ class Settings(BaseModel):
     folders: tuple[str, ...] = ()
     exclude: tuple[str, ...] = ()
     devices: tuple[str, ...] = ()
+    renewing: Literal["", "begun", "filling"] = ""
 
     @property
     def shape(self) -> Shape:
@@ -199,6 +202,23 @@ class Collection:
         if used and used not in self.settings.devices:
             self._keep(devices=tuple(sorted({*self.settings.devices, used})))
 
+    def keep_renewed(self) -> None:
+        """Note that all of its folders are in it again, after it was made anew.
+
+        Raises:
+            MachineError: it cannot be written.
+        """
+        if self.settings.renewing:
+            self._keep(renewing="")
+
+    @property
+    def unfinished(self) -> str:
+        """What to say where it is being made anew, or this was cut short, so that pictures are missing; else ''."""
+        if not self.settings.renewing:
+            return ""
+        held = f"it holds {self.index.info().pictures:,} pictures so far, and keywords come last"
+        return f"{self.where} is being made anew, or that was cut short: {held}. {_finish(self.where)}"
+
     def _keep(self, **changed: Any) -> None:
         self.settings = self.settings.model_copy(update=changed)
         values = self.settings.model_dump(mode="json")
@@ -243,6 +263,8 @@ def open_index(path: str | os.PathLike[str], model: str | None = None) -> Collec
         index = engine.QdrantIndex(client, name)
     else:
         settings = read_settings(Path(where))
+        if settings.renewing == "begun":
+            raise InputError("holds nothing: making it anew was cut short.", where=where, remedy=_finish(where))
         index = SharedIndex(Path(where), settings.shape, settings.storage)
     collection = Collection(where, settings, index)
     return collection if model is None else collection.with_model(model)
@@ -279,6 +301,10 @@ def fitting_tagger(where: str, model: str, made_by: tuple[str, str], *, renewabl
             remedy=f"{remedy}.",
         )
     return tagger
+
+
+def _finish(where: str) -> str:
+    return f"`tagprism index --into {shlex.quote(where)}` finishes it; folders, marks and what was learned are kept."
 
 
 def is_address(where: str) -> bool:

@@ -84,7 +84,7 @@ def open_for_update(
         if views is not None:
             its = model or (str(_values(where).get("model", DEFAULT)) if exists(where) else DEFAULT)
             model = with_views(its, views)
-        if rebuild or not exists(where):
+        if rebuild or not exists(where) or _is_begun(where):
             collection = _anew(where, roots, model, storage, progress)
         else:
             _renew(where, model, progress)
@@ -115,11 +115,14 @@ def _anew(
     folders = [unescaped(one) for one in old.get("folders", ()) if isinstance(one, str)]
     exclude = tuple(one for one in old.get("exclude", ()) if isinstance(one, str))
     model = model or str(old.get("model", DEFAULT))
-    load(model, progress=progress)  # a model that cannot be used is an error before anything is removed
-    remove_collection(where)
     kept = STORAGES.get(str(old.get("storage")), "half")
     all_roots = without_nested([*folders, *roots])
-    return create_collection(where, model, storage or kept, all_roots, exclude, progress=progress)
+    return create_collection(where, model, storage or kept, all_roots, exclude, anew=True, progress=progress)
+
+
+def _is_begun(where: str) -> bool:
+    """Whether a process was killed just when it made an index anew: its settings say all that is needed for that."""
+    return not is_address(where) and _values(where).get("renewing") == "begun"
 
 
 def _values(where: str) -> dict[str, Any]:
@@ -205,6 +208,7 @@ def create_collection(
     folders: tuple[str, ...] = (),
     exclude: tuple[str, ...] = (),
     *,
+    anew: bool = False,
     progress: Progress = silent,
 ) -> Collection:
     """Make an empty index for the records of a model, while nobody else does (`update_lock`).
@@ -215,11 +219,12 @@ def create_collection(
         storage: how records are kept.
         folders: the roots that will be indexed.
         exclude: patterns of what is left out of them.
+        anew: in place of the one that is there, of which only the pictures go and not what people added.
         progress: told of what a foreign model needs before it can be used.
 
     Raises:
         InputError: something else is there already, or the model cannot be used.
-        MachineError: it cannot be written.
+        MachineError: it cannot be written, or another process has it open and it is to be made anew.
     """
     tagger = load(model, progress=progress)
     shape = tagger.bundle.shape
@@ -230,13 +235,19 @@ def create_collection(
         storage=storage,
         folders=tuple(map(escaped, folders)),
         exclude=exclude,
+        renewing="filling" if anew else "",
     )
     if is_address(where):
         engine = qdrant()
+        if anew:
+            engine.remove_collection(*engine.connect(where))
         engine.QdrantIndex.create(*engine.connect(where), settings.model_dump(mode="json")).close()
     else:
         folder = Path(where)
-        refuse_filled(folder)
+        if anew:
+            _empty(folder, settings)
+        else:
+            refuse_filled(folder)
         EdgeIndex.create(folder, shape, storage).close()
         write_json(folder / SETTINGS, settings.model_dump(mode="json"))  # last: without it there is no index
     return open_index(where)
@@ -253,18 +264,12 @@ def refuse_filled(folder: Path) -> None:
             raise InputError("is no index and not empty.", where=str(folder), remedy="Name a new folder.")
 
 
-def remove_collection(where: str) -> None:
+def _empty(folder: Path, settings: Settings) -> None:
     """Remove the pictures of an index, but not what people added beside them, so that it can be made anew.
 
-    Raises:
-        MachineError: another process has it open, or it cannot be removed.
+    Its settings go first, and say so: a kill at any moment leaves the old index whole, or a new one that can go on.
     """
-    if is_address(where):
-        engine = qdrant()
-        engine.remove_collection(*engine.connect(where))
-        return
-    folder = Path(where)
-    with _locked(folder / LOCK, where, "is open in another process.", _STOP), machine_errors(folder):
-        (folder / SETTINGS).unlink(missing_ok=True)  # first: from here on there is no index
+    with _locked(folder / LOCK, str(folder), "is open in another process.", _STOP), machine_errors(folder):
+        write_json(folder / SETTINGS, settings.model_copy(update={"renewing": "begun"}).model_dump(mode="json"))
         shutil.rmtree(folder / PICTURES, ignore_errors=True)
         remove_older(folder)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import sqlite3
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
 from itertools import chain
 from pathlib import Path
@@ -51,13 +51,16 @@ class KeywordTable:
         remedy = "Free space or mend the permission; if it is damaged, delete it: it is made again from the index."
         self._db = SqliteFile(file, "the catalog of the index fails", remedy, _TABLES)
 
-    def update(self, held: Mapping[int, str], index: Index, progress: Progress) -> None:
+    def update(
+        self, held: Mapping[int, str], index: Index, progress: Progress, changed_too: Callable[[Sequence[int]], None]
+    ) -> None:
         """Read the keywords of pictures whose files or sidecars have changed since, and forget those that are gone.
 
         Args:
             held: id -> path of the pictures to look at.
             index: says which of the others are still there.
             progress: told of every picture whose keywords are read.
+            changed_too: called with their ids before it is noted that they were read, so that a kill loses nothing.
         """
         stamps = self.stamps()
         absent = [one for one in stamps if one not in held]
@@ -69,6 +72,7 @@ class KeywordTable:
         with progress("reading keywords", len(changed)) as advance:
             for start in range(0, len(changed), _BATCH):
                 some = changed[start : start + _BATCH]
+                changed_too(some)
                 self.put([(number, now[number], _keywords_of(held[number])) for number in some])
                 advance(len(some))
 

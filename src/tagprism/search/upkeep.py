@@ -9,6 +9,7 @@ import os
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from collections.abc import Collection as SomeOf
+from dataclasses import replace
 from functools import cached_property
 from itertools import chain
 
@@ -69,7 +70,7 @@ class Upkeep:
         self._report = Report()
         self._waiting: list[tuple[Picture, Records]] = []
         self._waiting_of: dict[str, tuple[Picture, Records]] = {}  # the first of them by its digest
-        self._next_id = 0
+        self._next_id = self._first_new = 0  # the latter of those that are new in this run
         self._replaced: Sequence[str] = ()
         self._links = True  # whether a folder may hold pictures by several paths, so that one place says too little
         self._own = (os.path.abspath(collection.where),)  # noqa: PTH100 (texts); thumbnails are kept with the index
@@ -132,6 +133,8 @@ class Upkeep:
         self._read_keywords(roots)
         self._links = self._report.walk.links > 0 or len(present) < len(folders)
         self._settle()
+        if all(folder in present for folder in folders):
+            self._collection.keep_renewed()
         return self._report
 
     def follow(self, places: SomeOf[str]) -> Report:
@@ -158,7 +161,7 @@ class Upkeep:
             gone = (one for place in some for one in self._catalog.gone_below(place, alike=place != root))
             self._remove_gone(root, list(dict.fromkeys(gone)), prune=False)
         self._catalog.forget_bad(places)
-        self._read_keywords(places)
+        self._read_keywords({*places, *chain.from_iterable(map(_without_endings, places))})
         self._settle()
         return self._report
 
@@ -167,7 +170,7 @@ class Upkeep:
         self._clear_waiting()
         self._replaced = replaced
         self._catalog.heal(self._index)
-        self._next_id = self._catalog.next_id()
+        self._next_id = self._first_new = self._catalog.next_id()
         hidden: list[str] = []
         self._catalog.scan(as_files(paths, hidden), hidden)
         for folder in hidden:
@@ -343,8 +346,25 @@ class Upkeep:
 
     def _read_keywords(self, places: Iterable[str]) -> None:
         """Take in what people tagged in the pictures below some places, and in their sidecars."""
-        held = dict(chain.from_iterable(map(self._catalog.held_below, places)))
-        self._keywords.update(held, self._index, self._progress)
+        roots = self._collection.folders
+        held = dict(chain.from_iterable(self._catalog.held_below(one, alike=one not in roots) for one in places))
+        self._keywords.update(held, self._index, self._progress, self._read_facts)
+
+    def _read_facts(self, ids: Sequence[int]) -> None:
+        """Take in what files beside some pictures say now; of those that are new in this run it has just been read."""
+        for picture in self._index.get([one for one in ids if one < self._first_new]):
+            if picture is None:
+                continue
+            try:
+                known = read_metadata(picture.path)
+            except PictureError:  # it has gone meanwhile; what takes its place is read by the next run
+                continue
+            said = {name: getattr(known, name) for name in ("taken", "taken_from", "camera", "rating", "place")}
+            if (now := replace(picture, **said)) != picture:
+                self._wait(now, self._index.records([picture.id]))
+                self._report.renewed += 1
+                self._report.unchanged = max(0, self._report.unchanged - 1)  # of a sidecar alone it was not counted
+        self._commit()
 
     def _settle(self) -> None:
         if self._report.any_change:
@@ -354,6 +374,12 @@ class Upkeep:
         """Let go of the catalog; the collection stays open."""
         self._keywords.close()
         self._catalog.close()
+
+
+def _without_endings(path: str) -> Iterator[str]:
+    """What a file may lie beside: `photo.jpg` of `photo.jpg.xmp`."""
+    while (shorter := os.path.splitext(path)[0]) != path:  # noqa: PTH122 (texts)
+        yield (path := shorter)
 
 
 def settle(collection: Collection) -> None:

@@ -19,7 +19,7 @@ class Report:
         moved: whose file was found elsewhere; not looked at again.
         removed: whose file is gone.
         unchanged: not read at all.
-        renewed: of which an older version had read less than is read today; not looked at again.
+        renewed: of which an older version had read less, or files beside them said other things; not looked at again.
         skipped: that cannot be used; each was told.
         known_bad: that cannot be used either, and could not before; they were not told again.
         doubtful: root -> how many are gone below it: so many that they were kept in the index, as a disk may be away.

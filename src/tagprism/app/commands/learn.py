@@ -27,6 +27,7 @@ def learn(
     from tagprism.search.marks import kept_marks
 
     with open_index(index, model) as collection:
+        console.warn(collection.unfinished)
         file = learned_file(collection.where)
         if forget:
             if not file.exists():

@@ -83,6 +83,7 @@ def search(
         query, like = query or saved.query or None, like or saved.like
     tree = parse(query) if query is not None else None  # an error of the query comes before the model is loaded
     with open_index(index, model) as collection:
+        console.warn(unfinished := collection.unfinished)
         limit = limit or (max(1, collection.index.info().pictures) if duplicates else _LIMIT)
         groups: list[int] = []
         if duplicates:
@@ -96,7 +97,8 @@ def search(
         )
         _write(answer, format, collection, out, quiet=quiet)
         _remark(results, collection, exact, quiet=quiet)
-    return console.report_skipped(skipped)
+    code = console.report_skipped(skipped)
+    return console.SKIPPED if unfinished and not found else code
 
 
 class _Answer(NamedTuple):

@@ -14,6 +14,7 @@ from typing import Any, BinaryIO, Concatenate, ParamSpec, TypeVar, get_type_hint
 
 from pydantic import TypeAdapter
 
+from tagprism.app import console
 from tagprism.app.server.frames import read_frame, write_frame
 from tagprism.app.server.library import Library
 from tagprism.errors import TagprismError
@@ -100,6 +101,7 @@ class LibraryProcess:
         if not header["ready"]:
             self.close()
             raise LibraryBugError if header["error"] is None else LibraryError(header["error"])
+        console.warn(str(header["unfinished"]))
         self.device = str(header["device"])
         threading.Thread(target=self._listen, args=(gone,), name="library answers", daemon=True).start()
         return int(header["pictures"])

@@ -55,7 +55,8 @@ class Worker:
             self._send({"ready": False, "error": described(error)})
             return
         pictures = library.collection.index.info().pictures
-        self._send({"ready": True, "pictures": pictures, "device": device_in_use()})
+        unfinished = library.collection.unfinished
+        self._send({"ready": True, "pictures": pictures, "device": device_in_use(), "unfinished": unfinished})
         pool = ThreadPoolExecutor(_THREADS, thread_name_prefix="library")
         while (frame := read_frame(self._requests)) is not None:
             pool.submit(self._answer, library, *frame)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import socket
 import struct
+import time
 from pathlib import Path
 from typing import Any
 
@@ -68,6 +69,9 @@ def test_wandb_writes_offline_into_the_run(tmp_path: Path, monkeypatch: pytest.M
     out = trained(tmp_path, "wandb")
     (run,) = (out / "wandb").glob("offline-run-*")
     (file,) = run.glob("*.wandb")
+    deadline = time.monotonic() + 60
+    while b"validation_mAP" not in file.read_bytes() and time.monotonic() < deadline:
+        time.sleep(0.1)  # a process of W&B writes the end of it by itself
     data = file.read_bytes()
     assert b"validation_mAP" in data and b"diversity_weighting" in data  # the curves, and the recipe
     outside = [address for family, address in connected if family != socket.AF_UNIX]

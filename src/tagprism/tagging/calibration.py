@@ -23,7 +23,7 @@ from tagprism.labels.vocabulary import Role, Vocabulary
 
 KIND, VERSION = "calibration", 3  # version 1 kept the background with the shared numbers in every row; 2 had no words
 _CHUNK = 2048  # labels whose scores over the background are held at once
-_ABOVE = 1 + 1e-6  # a `person` comes before the `man` who is one, whatever rounding does
+_ABOVE = 1 + 1e-4  # a `person` comes before the `man` who is one, though float32 scores them a little differently
 _LEAST_DEVIATION = 1e-3  # a label that scores alike everywhere says nothing; nothing is divided by zero
 FEATURES = ("deviations above the label's mean", "score", "best score of a trained label in the picture")
 

@@ -160,7 +160,7 @@ def find(
     places = np.arange(len(ranking.ids))
     found = tuple(_described(collection, search, ranking.of((places >= offset) & (places < offset + limit))))
     if rest is not None and like is None:
-        unknown = collection.tagger.unknown([label for label in labels if not (learned and learned.is_known(label))])
+        unknown = collection.tagger.unknown([label for label in labels if not learned.is_known(label)])
         least = np.inf if _needs(rest, set(unknown)) else np.exp(least_likely(rest))
         found = tuple(replace(one, likely=bool(one.score >= least)) for one in found)
     info = index.info()

@@ -60,7 +60,7 @@ def evaluate(
     own = tagger.bundle.path.parent / RUN_SPLIT  # of the run that the bundle lies in
     is_run = own.is_file() and own.with_name("recipe.toml").is_file()
     table, chosen = open_data(data, split, console.progress(quiet), otherwise=str(own) if is_run else None)
-    if chosen.name == own.name and split is None:
+    if is_run and split is None and chosen.name == own.name:
         console.say(f"split: that of the run, {own}", quiet=quiet)
     if chosen.protocol is not None:
         console.say(chosen.protocol.summary(), quiet=quiet)

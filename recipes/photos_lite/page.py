@@ -52,7 +52,7 @@ def draw(address: str, gallery: Path, docs: Path) -> None:
         page.wait_for_timeout(SETTLED)
         page.get_by_text("cat", exact=True).first.hover()
         shoot(page, docs / "server_photo.jpg")
-        for name, size, query in (("server_dark", WIDE, "mountain"), ("server_phone", PHONE, "red flower")):
+        for name, size, query in (("server_dark", WIDE, "mountain"), ("server_phone", PHONE, "a cup of coffee")):
             page = browser.new_page(viewport=size, color_scheme="dark" if size is WIDE else "light")
             page.goto(address)
             page.locator("#entry").fill(query)

@@ -7,8 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tagprism.datasets.openclipart import Drawing, openclipart_table
-from tagprism.datasets.openclipart_source import find_openclipart
+from tagprism.datasets.openclipart import Drawing, find_openclipart, openclipart_table
 from tagprism.datasets.table import ImageTable
 
 

@@ -16,17 +16,19 @@ from PIL import Image
 
 from tagprism.datasets import debian_packages
 from tagprism.datasets import openclipart as module
-from tagprism.datasets import openclipart_source as source
+from tagprism.datasets import openclipart as source
 from tagprism.datasets.compact import FilesBelow, Ragged
 from tagprism.datasets.near_duplicates import drawing_name, near_duplicates
 from tagprism.datasets.openclipart import (
+    PARTS,
+    UNSEEN_LABELS,
     Drawing,
     default_openclipart_split,
+    draw_openclipart_split,
     open_openclipart,
     read_drawings,
     read_svg_metadata,
 )
-from tagprism.datasets.openclipart_split import PARTS, UNSEEN_LABELS, draw_openclipart_split
 from tagprism.datasets.registry import default_split, open_dataset
 from tagprism.datasets.splits import shared_labels
 from tagprism.datasets.table import ImageTable

@@ -14,8 +14,7 @@ from tagprism.bundle.record import score_records, scoring_vectors
 from tagprism.errors import InputError
 from tagprism.labels.encoders.encoder import unit_rows
 from tagprism.network.backbones import Backbone, BackboneUnion, make_backbone
-from tagprism.network.class_columns import ClassColumns
-from tagprism.network.class_evidence import ClassEvidence
+from tagprism.network.class_columns import ClassColumns, ClassEvidence
 from tagprism.network.embedding_matrix import EmbeddingMatrix, Network, Standardiser
 from tagprism.network.export import find_places
 from tagprism.network.prior import ClassifierPrior

@@ -22,7 +22,7 @@ from tagprism.errors import InputError, MachineError
 from tagprism.search import index_server, remote_index, shared_index
 from tagprism.search.contract import Filter, Index, Picture
 from tagprism.search.edge_index import PICTURES, EdgeIndex
-from tagprism.search.remote_index import SOCKET, connect
+from tagprism.search.index_server import SOCKET, connect
 from tagprism.search.shared_index import LOCK, SERVER, SharedIndex, take_lock
 from tests.search import writer
 from tests.search.writer import SHAPE, open_shared, picture, record

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 import pytest
 from PIL import Image
 
-from tagprism.datasets.openclipart_source import find_openclipart
+from tagprism.datasets.openclipart import find_openclipart
 from tests.keywords.sidecars import DARKTABLE
 from tests.server.served import PHOTOS, TOKEN, Served, make_index, make_photos, served
 

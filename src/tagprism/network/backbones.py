@@ -62,7 +62,7 @@ class Backbone(FeatureNetwork):
 
     Attributes:
         features: C, the length of the pooled feature vector.
-        classes: how many of the features, the last ones, are evidence for classes (`network.class_evidence`).
+        classes: how many of the features, the last ones, are evidence for classes (`network.class_columns`).
         classifier: the ImageNet classifier that was cut off (`nn.Linear`), or None, also where it read features
             that are pooled in another way.
         image_size, mean, std, interpolation, resize, pad_color: how pixels must be prepared.

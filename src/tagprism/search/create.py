@@ -31,9 +31,9 @@ from tagprism.search.collection import (
     unescaped,
 )
 from tagprism.search.edge_index import PICTURES, EdgeIndex
+from tagprism.search.index_server import SOCKET
 from tagprism.search.older_index import STORAGES, copy_older, remove_older
 from tagprism.search.record_file import StorageName
-from tagprism.search.remote_index import SOCKET
 from tagprism.search.roots import without_nested
 from tagprism.search.shared_index import LOCK, SERVER
 from tagprism.tagging.tagger import load

@@ -1,4 +1,9 @@
-"""Lets other processes use an index that this one has open. Who has not shown the key has no thread and little time."""
+"""The line between the process that has an index open and others that use it: both ends, and the greeting.
+
+On Linux a line is a Unix socket in the folder of the index, which is its owner's alone; elsewhere, and in folders that
+can hold no socket, a port of 127.0.0.1. The greeting proves that both sides know the key; who has not shown it has no
+thread and little time. What is said on a line stands in `remote_index`.
+"""
 
 from __future__ import annotations
 
@@ -10,19 +15,80 @@ import socket
 import sys
 import threading
 import time
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
-from tagprism.search.contract import Index
-from tagprism.search.remote_index import HOST, NONCE, SOCKET, answer, proof, short_path
-
+SOCKET = "server.sock"
+_NONCE = 32  # bytes
+_HOST = "127.0.0.1"
+_LONGEST = 100  # bytes of a path that a socket can have anywhere
 GREETING = 5.0
 """Seconds in which a client must have shown that it knows the key."""
 
 GUESTS, CLIENTS = 64, 256
 """Clients that may be about to show the key (the oldest goes for one more), and that may have a thread of their own."""
+
+
+@contextmanager
+def _short_path(folder: Path) -> Iterator[str]:
+    """A path of the socket that is short enough for one: a folder's own path may be longer than sockets allow."""
+    path = str(folder / SOCKET)
+    if len(os.fsencode(path)) <= _LONGEST:
+        yield path
+        return
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        yield f"/proc/self/fd/{handle}/{SOCKET}"
+    finally:
+        os.close(handle)
+
+
+def connect(folder: Path, about: dict[str, Any], key: bytes, seconds: float) -> Connection:
+    """A line to the process that has the index open, which both sides have proved to be the right one.
+
+    Args:
+        folder: of the index.
+        about: address, as `listen` has given it.
+        key: of that process.
+        seconds: that the greeting may take.
+
+    Raises:
+        ConnectionError: whatever listens there knows no key, or does not answer.
+    """
+    line = socket.socket(socket.AF_UNIX if "socket" in about else socket.AF_INET)
+    try:
+        line.settimeout(seconds)
+        if "socket" in about:
+            with _short_path(folder) as short:
+                line.connect(short)
+        else:
+            line.connect((_HOST, int(about["port"])))
+        theirs, ours = _whole(line, _NONCE), secrets.token_bytes(_NONCE)
+        line.sendall(ours + _proof(key, b"client", theirs, ours))
+        if not hmac.compare_digest(_whole(line, _NONCE), _proof(key, b"server", theirs, ours)):
+            raise ConnectionError("something else listens there")
+        line.settimeout(None)
+    except OSError as error:
+        line.close()
+        raise ConnectionError("the process that had the index open has gone") from error
+    return Connection(line.detach())
+
+
+def _proof(key: bytes, who: bytes, server: bytes, client: bytes) -> bytes:
+    """What one side sends to show that it knows the key; of no use to whoever overhears it."""
+    return hmac.digest(key, who + server + client, "sha256")
+
+
+def _whole(line: socket.socket, count: int) -> bytes:
+    got = b""
+    while len(got) < count:
+        if not (more := line.recv(count - len(got))):
+            raise ConnectionError("the other side has gone")
+        got += more
+    return got
 
 
 def listen(folder: Path) -> tuple[socket.socket, dict[str, Any]]:
@@ -32,7 +98,7 @@ def listen(folder: Path) -> tuple[socket.socket, dict[str, Any]]:
         folder: of the index, whose lock this process holds.
 
     Returns:
-        The listening socket, and its address as JSON values for `remote_index.connect`.
+        The listening socket, and its address as JSON values for `connect`.
 
     Raises:
         OSError: the machine refuses.
@@ -40,7 +106,7 @@ def listen(folder: Path) -> tuple[socket.socket, dict[str, Any]]:
     if sys.platform == "linux":
         with suppress(OSError):  # some network disks hold no sockets
             return _listen_in(folder), {"socket": SOCKET}
-    listening = socket.create_server((HOST, 0), backlog=64)
+    listening = socket.create_server((_HOST, 0), backlog=64)
     return listening, {"port": listening.getsockname()[1]}
 
 
@@ -48,7 +114,7 @@ def _listen_in(folder: Path) -> socket.socket:
     (folder / SOCKET).unlink(missing_ok=True)  # of a process that was killed
     listening = socket.socket(socket.AF_UNIX)
     try:
-        with short_path(folder) as short:
+        with _short_path(folder) as short:
             listening.bind(short)
             os.chmod(short, 0o600)  # noqa: PTH101 (a text)
         listening.listen(64)
@@ -62,26 +128,26 @@ class _Guest:
     """A client that has not shown the key."""
 
     def __init__(self) -> None:
-        self.nonce, self.got, self.since = secrets.token_bytes(NONCE), b"", time.monotonic()
+        self.nonce, self.got, self.since = secrets.token_bytes(_NONCE), b"", time.monotonic()
 
 
 class IndexServer:
     """Answers other processes, in a thread for each that has shown the key.
 
     Args:
-        index: open in this process; used by several threads at once.
+        answer: gives the answer to a message; called by several threads at once.
         folder: of the index.
 
     Attributes:
-        address: as `remote_index.connect` takes it.
+        address: as `connect` takes it.
         key: 32 bytes that a process must know.
 
     Raises:
         OSError: the machine refuses.
     """
 
-    def __init__(self, index: Index, folder: Path) -> None:
-        self._index, self._folder, self.key = index, folder, secrets.token_bytes(32)
+    def __init__(self, answer: Callable[[bytes], bytes], folder: Path) -> None:
+        self._answer, self._folder, self.key = answer, folder, secrets.token_bytes(32)
         self._listening, self.address = listen(folder)
         self._listening.setblocking(False)
         self._closing = threading.Event()
@@ -125,21 +191,21 @@ class IndexServer:
     def _greet(self, waiting: selectors.BaseSelector, line: socket.socket) -> None:
         guest = self._guests[line]
         try:
-            more = line.recv(2 * NONCE - len(guest.got))
+            more = line.recv(2 * _NONCE - len(guest.got))
         except OSError:
             more = b""
         guest.got += more
-        if more and len(guest.got) < 2 * NONCE:
+        if more and len(guest.got) < 2 * _NONCE:
             return
-        theirs, shown = guest.got[:NONCE], guest.got[NONCE:]
-        is_known = hmac.compare_digest(shown, proof(self.key, b"client", guest.nonce, theirs))
+        theirs, shown = guest.got[:_NONCE], guest.got[_NONCE:]
+        is_known = hmac.compare_digest(shown, _proof(self.key, b"client", guest.nonce, theirs))
         if not is_known or len(self._clients) >= CLIENTS:
             self._dismiss(waiting, line)
             return
         waiting.unregister(line)
         del self._guests[line]
         line.setblocking(True)
-        line.sendall(proof(self.key, b"server", guest.nonce, theirs))
+        line.sendall(_proof(self.key, b"server", guest.nonce, theirs))
         client = Connection(line.detach())
         self._clients.add(client)
         threading.Thread(target=self._serve, args=(client,), name="index client", daemon=True).start()
@@ -152,7 +218,7 @@ class IndexServer:
     def _serve(self, client: Connection) -> None:
         try:
             while not self._closing.is_set():
-                message = answer(self._index, client.recv_bytes())
+                message = self._answer(client.recv_bytes())
                 if self._closing.is_set():
                     return  # the client asks the next server: this answer may be of an index that is closed
                 client.send_bytes(message)

@@ -1,20 +1,14 @@
-"""An index that another process has open: the line to it, requests, and answers.
+"""An index that another process has open: requests and answers, both sides of each.
 
-On Linux a line is a Unix socket in the folder of the index, which is its owner's alone; elsewhere, and in folders that
-can hold no socket, a port of 127.0.0.1. A greeting proves that both sides know the key. A message is one line of JSON,
-then the bytes of float32 arrays. Nothing is unpickled: `multiprocessing.connection` only frames the messages.
+A message is one line of JSON, then the bytes of float32 arrays. Nothing is unpickled: `multiprocessing.connection`
+only frames the messages. Who may send them is decided in `index_server`.
 """
 
 from __future__ import annotations
 
-import hmac
 import json
 import math
-import os
-import secrets
-import socket
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import asdict
 from itertools import islice
 from multiprocessing.connection import Connection
@@ -27,74 +21,12 @@ from jaxtyping import Float, Float32
 from tagprism.bundle.record import Records
 from tagprism.errors import InputError, MachineError, TagprismError
 from tagprism.search.contract import Filter, Hit, Index, IndexInfo, Picture, as_json, from_json
+from tagprism.search.index_server import connect
 
-SOCKET = "server.sock"
-NONCE = 32  # bytes
-HOST = "127.0.0.1"
-_LONGEST = 100  # bytes of a path that a socket can have anywhere
 _PAGE = 1000  # pictures an answer lists at most
 _GREETING = 30.0  # seconds that the server may take to let a client in
 _SECONDS = 600.0  # that the server may take over one request
 _ERRORS = {"InputError": InputError, "MachineError": MachineError}
-
-
-@contextmanager
-def short_path(folder: Path) -> Iterator[str]:
-    """A path of the socket that is short enough for one: a folder's own path may be longer than sockets allow."""
-    path = str(folder / SOCKET)
-    if len(os.fsencode(path)) <= _LONGEST:
-        yield path
-        return
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        yield f"/proc/self/fd/{handle}/{SOCKET}"
-    finally:
-        os.close(handle)
-
-
-def connect(folder: Path, about: dict[str, Any], key: bytes, seconds: float) -> Connection:
-    """A line to the process that has the index open, which both sides have proved to be the right one.
-
-    Args:
-        folder: of the index.
-        about: address, as `index_server.listen` has given it.
-        key: of that process.
-        seconds: that the greeting may take.
-
-    Raises:
-        ConnectionError: whatever listens there knows no key, or does not answer.
-    """
-    line = socket.socket(socket.AF_UNIX if "socket" in about else socket.AF_INET)
-    try:
-        line.settimeout(seconds)
-        if "socket" in about:
-            with short_path(folder) as short:
-                line.connect(short)
-        else:
-            line.connect((HOST, int(about["port"])))
-        theirs, ours = _whole(line, NONCE), secrets.token_bytes(NONCE)
-        line.sendall(ours + proof(key, b"client", theirs, ours))
-        if not hmac.compare_digest(_whole(line, NONCE), proof(key, b"server", theirs, ours)):
-            raise ConnectionError("something else listens there")
-        line.settimeout(None)
-    except OSError as error:
-        line.close()
-        raise ConnectionError("the process that had the index open has gone") from error
-    return Connection(line.detach())
-
-
-def proof(key: bytes, who: bytes, server: bytes, client: bytes) -> bytes:
-    """What one side sends to show that it knows the key; of no use to whoever overhears it."""
-    return hmac.digest(key, who + server + client, "sha256")
-
-
-def _whole(line: socket.socket, count: int) -> bytes:
-    got = b""
-    while len(got) < count:
-        if not (more := line.recv(count - len(got))):
-            raise ConnectionError("the other side has gone")
-        got += more
-    return got
 
 
 def answer(index: Index, message: bytes) -> bytes:

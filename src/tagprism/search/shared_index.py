@@ -15,6 +15,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import NoReturn, TypeVar
@@ -30,7 +31,7 @@ from tagprism.search.contract import Filter, Hit, Index, IndexInfo, Picture, Who
 from tagprism.search.edge_index import PICTURES, EdgeIndex
 from tagprism.search.index_server import IndexServer
 from tagprism.search.record_file import StorageName
-from tagprism.search.remote_index import RemoteIndex
+from tagprism.search.remote_index import RemoteIndex, answer
 
 LOCK, SERVER = "lock", "server.json"  # files in the folder of the index
 _PATIENCE = 30.0  # seconds to wait for a process that is just opening or closing the index
@@ -86,7 +87,7 @@ class SharedIndex:
         if self._lock is None:
             return self._ask()
         self._index = EdgeIndex(self._folder, *self._form)
-        self._server = IndexServer(self._index, self._folder)
+        self._server = IndexServer(partial(answer, self._index), self._folder)
         about = {"process": os.getpid(), "key": self._server.key.hex(), **self._server.address}
         with machine_errors(self._folder):
             (self._folder / SERVER).unlink(missing_ok=True)

@@ -20,8 +20,7 @@ from tagprism.labels.encoders.encoder import unit_rows
 from tagprism.labels.label_space import LabelSpace, UnknownPhrasesError
 from tagprism.labels.phrases import variants
 from tagprism.network.backbones import Backbone, make_backbone
-from tagprism.network.class_columns import ClassColumns
-from tagprism.network.class_evidence import ClassEvidence
+from tagprism.network.class_columns import ClassColumns, ClassEvidence
 from tagprism.network.embedding_matrix import EmbeddingMatrix
 from tagprism.network.export import find_places
 from tagprism.network.onnx_backbone import OnnxBackbone

@@ -217,7 +217,7 @@ def shards(
 @app.command()
 def fetch(data: Annotated[Literal["openclipart"], typer.Argument(help="What to fetch.")]) -> int:
     """Fetch a data set that may be fetched: Open Clip Art from Debian's packages, into the cache."""
-    from tagprism.datasets.openclipart_source import fetch_openclipart
+    from tagprism.datasets.openclipart import fetch_openclipart
 
     console.say(f"{data}: {fetch_openclipart()}")
     return console.OK

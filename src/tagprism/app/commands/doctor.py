@@ -61,7 +61,7 @@ def doctor(
 
 
 def _findings() -> Iterator[tuple[str, str, bool]]:
-    from tagprism.datasets.openclipart_source import find_openclipart
+    from tagprism.datasets.openclipart import find_openclipart
     from tagprism.files import cache_dir
     from tagprism.provenance import made_with
 

@@ -25,7 +25,7 @@ test: $(VENV)/installed
 
 # What a change most likely breaks, in some three minutes on two idle cores.
 test-fast: $(VENV)/installed
-	$(PYTEST) -m "not slow"
+	$(PYTEST) -m "not slow" --hypothesis-profile fast
 
 # The attacks on the server, larger than in `make test`; some minutes.
 attack: export TAGPRISM_ATTACK := 1

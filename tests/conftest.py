@@ -7,6 +7,7 @@ is made once for all of them lies in `session_folder`.
 from __future__ import annotations
 
 import os
+import re
 from pathlib import Path
 
 import jaxtyping
@@ -32,12 +33,23 @@ jaxtyping.install_import_hook(
     "beartype.beartype",
 )
 
-from tests.command_line import tagprism  # noqa: E402
 from tests.small_world import World, make_world  # noqa: E402
 
 # An example takes as long as a busy machine lets it: a limit in real time would fail by chance.
 settings.register_profile("tests", settings(), deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("tests")
+# `make test-fast` asks for this one: a change that breaks a property mostly shows in the first examples.
+settings.register_profile("fast", settings.get_profile("tests"), max_examples=20)
+
+_ALL_SLOW = re.compile(r"^pytestmark = pytest\.mark\.slow\b", re.MULTILINE)
+
+
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """Leave out files of slow tests alone where these are not asked for: what they import takes seconds to load."""
+    if config.option.markexpr != "not slow" or collection_path.suffix != ".py" or not collection_path.is_file():
+        return None
+    return True if _ALL_SLOW.search(collection_path.read_text(encoding="utf-8")) else None
+
 
 SHARED = Path(__file__).resolve().parents[2] / "shared"
 
@@ -84,6 +96,9 @@ def world(session_folder: Path, cache_folder: Path) -> World:
     with FileLock(session_folder / "world.lock"):
         if not (world.run / "bundle").exists():  # which is made last; else another process of this session has made it
             make_world(world.folder)
-            trained = tagprism(*world.train_arguments(), "--quiet", environment={"TAGPRISM_CACHE": str(cache_folder)})
-            assert (trained.returncode, trained.stdout, trained.stderr) == (0, b"", b"")
+            from tests.app.conftest import COMMAND
+
+            with pytest.MonkeyPatch.context() as patch:
+                patch.setenv("TAGPRISM_CACHE", str(cache_folder))
+                assert COMMAND([*world.train_arguments(), "--quiet"], standalone_mode=False) == 0
     return world

@@ -12,6 +12,8 @@ import tagprism
 from tagprism.training.recipe import load_recipe
 from tests.small_world import COLOURS, SHAPES, draw, make_recipe
 
+pytestmark = pytest.mark.slow
+
 
 class MyLoss(nn.Module):
     """Squared distance of each label's best score from its target; knows the vectors of the seen labels."""
@@ -35,7 +37,6 @@ class MyBackbone(nn.Module):
         return torch.cat([one.flatten(1) for one in both], dim=1)
 
 
-@pytest.mark.slow
 def test_the_whole_loop_in_ten_lines(tmp_path: Path) -> None:
     pictures = []
     for number in range(96):

@@ -13,6 +13,8 @@ from tests.app.conftest import Cli
 from tests.app.test_train import sets
 from tests.small_world import World
 
+pytestmark = pytest.mark.slow  # each run trains three heads; test_own_calibration is quicker
+
 CALIBRATED = ("calibration.folds=2", "calibration.background=16", "training.validation=0.5", "training.epochs=8")
 
 
@@ -78,7 +80,6 @@ def test_a_probability_is_the_same_alone_in_a_batch_and_among_other_words(world:
         assert tag.probability == pytest.approx(together[picture, "cross"].probability, rel=1e-3)
 
 
-@pytest.mark.slow
 def test_words_for_the_bundle_are_known_without_its_encoders(cli: Cli, world: World, run: Path, tmp_path: Path) -> None:
     words = tmp_path / "words.txt"
     words.write_text("star\torange\nReds\tscarlet\n")
@@ -90,33 +91,31 @@ def test_words_for_the_bundle_are_known_without_its_encoders(cli: Cli, world: Wo
     assert vocabulary.names[vocabulary.index("scarlet")] == "red"
 
 
-@pytest.mark.slow
 def test_an_interrupted_calibration_continues_to_the_same_bits(
     world: World, run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from tagprism.app.commands.train import train
-    from tagprism.training import calibrate
+    from tagprism.training import fit as training_fit
 
     _, data, _, split = world.on(0)
     arguments = (world.recipe, data, split, tmp_path / "run", CALIBRATED, None, None, None, None, False, True)
-    fit, calls = calibrate.fit, []
+    fit, calls = training_fit.fit, []
 
     def stopped(*given: object, **named: object) -> object:
         calls.append(given)
-        if len(calls) == 2:
+        if len(calls) == 3:  # the whole network, then the folds
             raise KeyboardInterrupt
         return fit(*given, **named)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(calibrate, "fit", stopped)
+    monkeypatch.setattr(training_fit, "fit", stopped)
     with pytest.raises(KeyboardInterrupt):
         train(*arguments)
-    monkeypatch.setattr(calibrate, "fit", fit)
+    monkeypatch.setattr(training_fit, "fit", fit)
     assert train(*arguments) == 0
     name = "bundle/calibration.safetensors"
     assert (tmp_path / "run" / name).read_bytes() == (run / name).read_bytes()
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(
     ("settings", "reason"),
     [

@@ -25,6 +25,8 @@ from tests.command_line import tagprism
 from tests.small_clip import make_clip, theirs
 from tests.small_world import World
 
+pytestmark = pytest.mark.slow
+
 PROMPT = "a photo of a {}."
 RECIPE = """
 name = "clip"
@@ -76,7 +78,6 @@ def their_words(spec: str, names: list[str] | tuple[str, ...]) -> np.ndarray:
     return vectors
 
 
-@pytest.mark.slow
 def test_a_bundle_reads_own_words_without_torch_as_open_clip_does(run: Path, spec: str, world: World) -> None:
     code = f"""
 import json, sys
@@ -95,7 +96,6 @@ assert not {{"torch", "open_clip", "timm"}} & set(sys.modules)
     np.testing.assert_allclose(vector, their_words(spec, [PHRASE])[0], atol=1e-4)
 
 
-@pytest.mark.slow
 def test_onnx_and_torch_agree_and_the_card_says_where_it_comes_from(run: Path, cli: Cli, world: World) -> None:
     results = [
         json.loads(cli("evaluate", run, *world.on(0), "--engine", engine, "--format", "json", "--quiet").out)
@@ -107,7 +107,6 @@ def test_onnx_and_torch_agree_and_the_card_says_where_it_comes_from(run: Path, c
     assert load(run).preprocess.resize == "crop"
 
 
-@pytest.mark.slow
 def test_it_is_stored_in_halves_but_not_in_int8_and_has_no_places(
     run: Path, cli: Cli, world: World, tmp_path: Path
 ) -> None:
@@ -119,7 +118,6 @@ def test_it_is_stored_in_halves_but_not_in_int8_and_has_no_places(
     cli("tag", picture, "--model", run, "--explain", tmp_path / "sheets").refused("cannot say where in a picture")
 
 
-@pytest.mark.slow
 def test_rows_begin_as_plain_clip(spec: str, world: World, tmp_path: Path) -> None:
     """Untrained and raw, the model ranks as open_clip's own cosines of open_clip's own pictures and words."""
     table = open_dataset(f"tagged:{world.data}")
@@ -142,7 +140,6 @@ def test_rows_begin_as_plain_clip(spec: str, world: World, tmp_path: Path) -> No
     assert plain.label_encoder == spec
 
 
-@pytest.mark.slow
 def test_the_table_says_whether_plain_clip_is_beaten(spec: str, world: World, cli: Cli, tmp_path: Path) -> None:
     recipe = tmp_path / "clip.toml"
     recipe.write_text(RECIPE.format(spec=spec, prompt=PROMPT, rows_from="patches"))
@@ -161,7 +158,6 @@ def test_the_table_says_whether_plain_clip_is_beaten(spec: str, world: World, cl
     assert f"GZSL mAP {np.mean(differences):+.1f}" in said
 
 
-@pytest.mark.slow
 def test_a_prior_needs_the_text_tower_in_the_label_space(spec: str, world: World, cli: Cli, tmp_path: Path) -> None:
     changed = ("--set", f"model.backbone={spec}", "--set", "model.prior=100", "--set", "model.image_size=48")
     cli("train", world.recipe, *world.on(0), "--out", tmp_path / "run", *changed).refused(

@@ -173,6 +173,12 @@ def test_a_reader_that_leaves_is_no_error(world: World) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.slow
+def test_a_quiet_training_prints_nothing(world: World, tmp_path: Path) -> None:
+    done = tagprism(*world.train_arguments(tmp_path / "run"), "--set", "training.epochs=1", "--quiet")
+    assert (done.returncode, done.stdout, done.stderr) == (0, b"", b"")
+
+
 def test_using_a_model_needs_nothing_of_the_training(world: World, tmp_path: Path) -> None:
     pictures = draw_odd_pictures(tmp_path / "odd")
     words = tmp_path / "words.txt"

@@ -18,6 +18,8 @@ from tests.command_line import python, tagprism
 from tests.hostile_pictures import Hostile, make_hostile
 from tests.small_world import World
 
+pytestmark = pytest.mark.slow
+
 GIBIBYTE = 2**20  # in the kibibytes of ru_maxrss
 # A child's ru_maxrss begins with what its parent had when it was started: pytest has gigabytes, this has not.
 _MEASURED = """
@@ -52,7 +54,6 @@ def tags(rows: list[dict[str, Any]]) -> dict[str, Any]:
     }
 
 
-@pytest.mark.slow
 def test_every_file_has_a_row_and_every_good_one_its_tags(hostile: Hostile, world: World, tmp_path: Path) -> None:
     assert len(hostile.expected) >= 200
     command = [*without_power(), sys.executable, "-m", "tagprism", "tag", hostile.folder, "-m", world.run]
@@ -81,7 +82,6 @@ def test_every_file_has_a_row_and_every_good_one_its_tags(hostile: Hostile, worl
     assert not any(ord(char) < 32 for char in said.replace("\n", "")), "a name commands the terminal"
 
 
-@pytest.mark.slow
 def test_the_table_and_csv_take_any_name(hostile: Hostile, world: World) -> None:
     names = hostile.folder / "names"
     table = tagprism("tag", names, "-m", world.run, "--top-k", "1", environment={"COLUMNS": "80"})
@@ -95,7 +95,6 @@ def test_the_table_and_csv_take_any_name(hostile: Hostile, world: World) -> None
     assert ascii_only.returncode == 0, ascii_only.stderr
 
 
-@pytest.mark.slow
 def test_files_may_change_and_vanish_meanwhile(world: World, tmp_path: Path) -> None:
     paths = []
     for number in range(400):

@@ -15,6 +15,8 @@ from pathlib import Path
 
 import pytest
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).parents[2]
 PHOTO = ROOT / "tests" / "photos" / "chelsea.jpg"
 MAY_BE_IN_A_HOME = (".cache/tagprism/", ".local/state/tagprism/")  # docs/privacy.md
@@ -103,7 +105,6 @@ class Watched:
         return [name for name in files if not name.startswith(MAY_BE_IN_A_HOME)]
 
 
-@pytest.mark.slow
 def test_using_a_model_asks_no_network_and_leaves_nothing_in_the_home(tmp_path: Path) -> None:
     watched = Watched(tmp_path)
     index = tmp_path / "photos.index"
@@ -119,7 +120,6 @@ def test_using_a_model_asks_no_network_and_leaves_nothing_in_the_home(tmp_path: 
     assert watched.calls() == [] and watched.strange_files() == []
 
 
-@pytest.mark.slow
 def test_a_look_up_and_a_file_in_the_home_would_be_seen(tmp_path: Path) -> None:
     watched = Watched(tmp_path)
     watched.python("-c", "from pathlib import Path; Path.home().joinpath('.device').touch()")

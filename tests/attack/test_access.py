@@ -6,6 +6,7 @@ import asyncio
 import hashlib
 import os
 import shutil
+import time
 import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
@@ -199,12 +200,12 @@ def test_an_index_that_is_deleted_is_said_to_be_and_comes_back(own: tuple[Path, 
         refused = client.put("/api/images/1/marks", json=said)
         assert refused.status_code == 503 and "no longer there" in refused.json()["error"]["what"]
         while (answer := client.get("/api/search")).status_code == 503 and "retry-after" in answer.headers:
-            pass
+            time.sleep(0.05)
         assert answer.status_code == 503 and "is not an index" in answer.json()["error"]["what"]
         assert client.get("/health").status_code == 503
         away.rename(index)
         while client.get("/health").status_code != 200:
-            pass
+            time.sleep(0.05)
         assert client.put("/api/images/1/marks", json=said).status_code == 200
         (index / "marks.sqlite").unlink()
         assert client.put("/api/images/1/marks", json=said).status_code == 503

@@ -19,6 +19,8 @@ from tagprism.onnx_graph import SECONDS_VARIABLE
 from tests.command_line import tagprism
 from tests.small_world import World
 
+pytestmark = pytest.mark.slow
+
 onnx = pytest.importorskip("onnx", reason="the graphs are made with onnx, of the extra [train]")
 helper, FLOAT, INT64, BOOL = onnx.helper, onnx.TensorProto.FLOAT, onnx.TensorProto.INT64, onnx.TensorProto.BOOL
 
@@ -131,7 +133,6 @@ def refused(*arguments: str | Path, words: tuple[str, ...], environment: dict[st
     assert time.monotonic() - began < 120
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(
     ("trouble", "words"),
     [
@@ -154,14 +155,12 @@ def test_a_network_that_makes_trouble_is_one_clear_error(
     assert not (tmp_path / "copy").exists()
 
 
-@pytest.mark.slow
 def test_the_same_network_without_trouble_is_used(bundle: Callable[[str], Path], white: Path) -> None:
     done = tagprism("tag", white, "-m", bundle("none"), "--format", "jsonl")
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout)["tags"]
 
 
-@pytest.mark.slow
 def test_a_server_outlives_a_picture_at_which_its_network_hangs(
     bundle: Callable[[str], Path], white: Path, world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -181,7 +180,6 @@ def test_a_server_outlives_a_picture_at_which_its_network_hangs(
         assert client.post("/api/tag", files={"file": ("photo.png", photo)}).status_code == 200
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("place", [CARD, "text/words/notes.txt", "text/words/folder"])
 def test_a_link_to_another_file_is_not_followed_into_an_export(place: str, world: World, tmp_path: Path) -> None:
     private = tmp_path / "private"
@@ -200,7 +198,6 @@ def test_a_link_to_another_file_is_not_followed_into_an_export(place: str, world
     assert tagprism(*arguments).returncode == 0
 
 
-@pytest.mark.slow
 def test_the_links_of_a_hubs_cache_are_followed(world: World, tmp_path: Path) -> None:
     snapshot = tmp_path / "models--a--b" / "snapshots" / "0123"
     shutil.copytree(world.run / "bundle", snapshot)

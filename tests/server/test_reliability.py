@@ -17,21 +17,20 @@ from tests.server.storm import storm
 from tests.server.test_serve_command import get
 from tests.small_world import draw
 
+pytestmark = pytest.mark.slow
 
-@pytest.mark.slow
+
 def test_a_short_storm(tmp_path: Path) -> None:
     happened = storm(tmp_path / "storm", kills=1, clients=50, seed=0)
     assert happened.wrong == [] and set(happened.answers) == {200} and happened.answers[200] > 50, happened
 
 
-@pytest.mark.slow
 @pytest.mark.skipif("TAGPRISM_STORM" not in os.environ, reason="takes minutes: TAGPRISM_STORM=1 runs it")
 def test_twenty_kills(tmp_path: Path) -> None:
     happened = storm(tmp_path / "storm", kills=20, clients=50, seed=1)
     assert happened.wrong == [] and set(happened.answers) == {200}, happened
 
 
-@pytest.mark.slow
 def test_the_server_goes_on_when_the_process_that_had_the_index_is_killed(tmp_path: Path) -> None:
     photos = make_photos(tmp_path / "photos", drawn=2)
     index = make_index(tmp_path / "photos.index", photos)
@@ -59,7 +58,6 @@ def test_the_server_goes_on_when_the_process_that_had_the_index_is_killed(tmp_pa
         watching.stderr.close()  # type: ignore[union-attr]
 
 
-@pytest.mark.slow
 def test_the_server_is_killed_and_comes_back(own: tuple[Path, Path]) -> None:
     _, index = own
     for _ in range(3):
@@ -70,7 +68,6 @@ def test_the_server_is_killed_and_comes_back(own: tuple[Path, Path]) -> None:
         assert get(server.address, "/api/search?query=sky")["pictures"] == 5
 
 
-@pytest.mark.slow
 def test_no_request_that_fits_the_description_is_an_error_of_the_server(own: tuple[Path, Path], tmp_path: Path) -> None:
     program = shutil.which("schemathesis", path=str(Path(sys.executable).parent)) or shutil.which("schemathesis")
     if program is None:

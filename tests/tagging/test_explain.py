@@ -85,6 +85,7 @@ def test_places_and_the_share_without_place_sum_to_the_score(
     check_sums(tagger, save_noise(tmp_path / "noise.png", width, height, seed))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("preprocess", [{"resize": "pad"}, {"resize": "crop", "trim": True}, {"crop_pct": 0.8}])
 def test_so_they_do_with_one_vector_and_an_oblong_input(
     preprocess: dict[str, object], oblong: Path, tmp_path: Path
@@ -94,6 +95,7 @@ def test_so_they_do_with_one_vector_and_an_oblong_input(
     check_sums(with_config(bundle, preprocess=preprocess), save_noise(tmp_path / "noise.png", 90, 150, 3))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("resize", ["squash", "crop", "pad"])
 def test_a_change_of_the_picture_shows_where_it_was_made(resize: str, oblong: Path, tmp_path: Path) -> None:
     bundle = tmp_path / "bundle"

@@ -25,6 +25,8 @@ from tagprism.training.prepare import Prepared, prepare
 from tagprism.training.recipe import load_recipe
 from tests.small_world import World
 
+pytestmark = pytest.mark.slow  # each trains a network in this process
+
 Prepare = Callable[..., Prepared]
 
 
@@ -102,7 +104,6 @@ def test_fp16_needs_a_gpu(prepared: Prepare, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("slow", [False, True], ids=["quick data", "slow data"])
-@pytest.mark.slow
 def test_the_log_says_how_fast_it_is_and_how_long_it_waits(
     slow: bool, prepared: Prepare, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -18,6 +18,8 @@ from tagprism.training.prepare import prepare
 from tagprism.training.recipe import load_recipe
 from tests.small_world import make_pictures, make_recipe
 
+pytestmark = pytest.mark.slow  # each trains a network in this process
+
 
 def trained(folder: Path, logger: str, *settings: str) -> Path:
     """Train for an epoch; returns the folder of the checkpoints."""
@@ -48,7 +50,6 @@ def test_tensorboard_gets_loss_and_validation(tmp_path: Path) -> None:
     assert values["loss"] > 0 and 0 < values["validation_mAP"] <= 100 and values["images_per_second"] > 0
 
 
-@pytest.mark.slow
 def test_wandb_writes_offline_into_the_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("wandb")
     connected: list[tuple[int, object]] = []

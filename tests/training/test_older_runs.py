@@ -17,7 +17,6 @@ from tagprism.errors import InputError
 from tagprism.files import digest_file
 from tagprism.network.embedding_matrix import EmbeddingMatrix, Standardiser
 from tagprism.training.diversity_loss import SemanticDiversityLoss
-from tagprism.training.module import EmbeddingTrainer
 from tagprism.training.older_runs import current_names
 from tagprism.training.recipe import TrainingTable, load_recipe, recipe_toml
 from tests.app.conftest import Cli, cli  # noqa: F401 (a fixture)
@@ -141,7 +140,10 @@ def test_an_old_run_is_evaluated_and_continued(cli: Cli, world: World, tmp_path:
         torch.testing.assert_close(value, weights[name])
 
 
+@pytest.mark.slow  # loads Lightning
 def test_the_weights_of_an_old_checkpoint_get_todays_names() -> None:
+    from tagprism.training.module import EmbeddingTrainer
+
     head, vectors = EmbeddingMatrix(4, 2, 3), torch.eye(3)
     trainer = EmbeddingTrainer(head, SemanticDiversityLoss(vectors), Standardiser(vectors), TrainingTable(), 0)
     checkpoint = {"batches_done": 3, "skipped_images": 1, "failed": "{}"}

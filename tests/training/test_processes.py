@@ -18,13 +18,11 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from safetensors.torch import load_file
-from timm.layers import BatchNormAct2d, SyncBatchNormAct
 
 from tagprism.errors import InputError
 from tagprism.network.backbones import Backbone
 from tagprism.training import processes as module
 from tagprism.training.batches import InOrder, TrainingOrder, shard
-from tagprism.training.fit import synchronise_batch_norm
 from tagprism.training.processes import ALONE, this_process
 from tests.odd_pictures import DAMAGED, draw_odd_pictures
 from tests.small_world import World, make_world
@@ -68,7 +66,12 @@ def test_a_batch_smaller_than_the_processes_leaves_some_without() -> None:
     assert [shard([7], rank, 3) for rank in range(3)] == [(), (), (7,)]
 
 
+@pytest.mark.slow  # loads Lightning
 def test_synchronised_batch_norm_keeps_weights_and_activations() -> None:
+    from timm.layers import BatchNormAct2d, SyncBatchNormAct
+
+    from tagprism.training.fit import synchronise_batch_norm
+
     backbone = Backbone("test_efficientnet.r160_in1k", "random").eval()
     copied = synchronise_batch_norm(backbone).eval()
     before = [type(one) for one in backbone.modules() if isinstance(one, torch.nn.BatchNorm2d)]
@@ -90,6 +93,7 @@ def test_a_process_alone_needs_no_others(monkeypatch: pytest.MonkeyPatch) -> Non
         pass
 
 
+@pytest.mark.slow  # loads Lightning
 def test_srun_tells_each_process_its_place(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("TORCHELASTIC_RUN_ID", raising=False)
     values = {"NTASKS": 8, "STEP_NUM_TASKS": 8, "NTASKS_PER_NODE": 4, "PROCID": 6, "LOCALID": 2, "NODEID": 1}

@@ -14,6 +14,8 @@ import pytest
 
 from tests.small_world import make_pictures, make_recipe
 
+pytestmark = pytest.mark.slow
+
 MODES = {
     "frozen": ["training.epochs=40", "training.choose=best"],
     "end_to_end": [
@@ -58,7 +60,6 @@ def kill_after_checkpoints(process: subprocess.Popen[bytes], checkpoint: Path, c
     return False
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("mode", MODES)
 def test_killed_run_ends_bit_equal(mode: str, tmp_path: Path) -> None:
     data, recipe = make_pictures(tmp_path / "data"), make_recipe(tmp_path)

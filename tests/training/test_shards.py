@@ -15,9 +15,8 @@ from tagprism.datasets.registry import open_data
 from tagprism.datasets.shards import Blocks
 from tagprism.datasets.write_shards import write_shards
 from tagprism.progress import Advance
-from tagprism.training import batches, module
+from tagprism.training import batches
 from tagprism.training.batches import TrainingOrder, epoch_order
-from tagprism.training.fit import fit
 from tagprism.training.prepare import prepare
 from tagprism.training.recipe import load_recipe
 from tests.small_world import make_pictures, make_recipe
@@ -60,6 +59,8 @@ def weights(world: Path, kind: str, out: str, stop_after: int | None = None) -> 
 
         yield advance
 
+    from tagprism.training.fit import fit
+
     prepared = prepare(load_recipe(world / "small.toml", SETTINGS), table, split)
     network = fit(prepared, world / out, stopping).network
     return b"".join(value.numpy().tobytes() for value in network.state_dict().values())
@@ -68,6 +69,8 @@ def weights(world: Path, kind: str, out: str, stop_after: int | None = None) -> 
 @pytest.mark.slow
 def test_shards_give_the_bits_of_the_folder_also_continued(world: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """In small windows, too, and stopped in the middle of one."""
+    from tagprism.training import module
+
     whole = weights(world, "tagged", "folder")
     assert weights(world, "webdataset", "tars") == whole
     assert weights(world, "parquet", "files") == whole  # all of it is one window

@@ -44,7 +44,6 @@ from tagprism.network.open_clip_backbone import ClipBackbone
 from tagprism.network.open_clip_models import PREFIX
 from tagprism.progress import Progress, silent
 from tagprism.training.features import Features, compute_features, stored_features
-from tagprism.training.fit import fit, make_network
 from tagprism.training.networks import make_class_columns, make_prior
 from tagprism.training.prepare import Prepared, make_preprocess, prepare
 from tagprism.training.recipe import ModelTable, Recipe
@@ -126,6 +125,8 @@ class Experiment:
 
     def _trained(self, recipe: Recipe, *, supervised: bool, neighbours: int) -> Evaluation:
         """Train a recipe and measure it: on unseen labels too, or with scores averaged over like test pictures."""
+        from tagprism.training.fit import make_network
+
         split = replace(self.split, seen=self.names, unseen=()) if supervised else self.split
         prepared = self._prepare(recipe, split)
         network = make_network(prepared, self._fitted_head(prepared))
@@ -142,6 +143,8 @@ class Experiment:
 
     def _fitted_head(self, prepared: Prepared) -> torch.nn.Module:
         """Train, or take the head of an earlier recipe that differs in its name and in what is done after it alone."""
+        from tagprism.training.fit import fit  # which loads Lightning; what is measured without training needs none
+
         values = prepared.recipe.model_dump(mode="json", exclude={"name"})
         if prepared.recipe.training.choose == "last":
             for name in list(values["model"]):  # how pictures are ranked, not trained

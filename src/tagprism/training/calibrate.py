@@ -30,7 +30,6 @@ from tagprism.tagging.calibration import (
     pair_features,
 )
 from tagprism.tagging.monotone_fit import fit_monotone
-from tagprism.training.fit import fit
 from tagprism.training.prepare import Prepared, embed_labels
 
 _LIKELY, _BESIDE = 0.5, 0.2
@@ -130,6 +129,8 @@ def fold_pairs(prepared: Prepared, number: int, folder: Path, progress: Progress
     done = folder / f"fold_{number}.safetensors"
     if (kept := _read(done)) is not None:
         return kept
+    from tagprism.training.fit import fit  # which loads Lightning
+
     without, held = _without_fold(prepared, number)
     network = fit(without, folder / f"fold_{number}", _renamed(progress, f"calibrating {number + 1}")).network
     background = records_of(network, _background(prepared, background_rows(prepared)))

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from jinja2 import Environment, StrictUndefined
 
 from tagprism.network.onnx_models import ONNX
 from tagprism.network.open_clip_models import PREFIX
-from tagprism.training.fit import Fitted
 from tagprism.training.prepare import Prepared
 from tagprism.training.recipe import ModelTable
+
+if TYPE_CHECKING:
+    from tagprism.training.fit import Fitted
 
 _LICENCES = {
     "openclipart": "drawings of Open Clip Art as packaged by Debian, nearly all marked public domain by their authors",

@@ -15,12 +15,9 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cached_property
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
-from lightning.fabric.plugins.environments.cluster_environment import ClusterEnvironment
-from lightning.fabric.plugins.environments.slurm import SLURMEnvironment
-from lightning.fabric.plugins.environments.torchelastic import TorchElasticEnvironment
 from torch import Tensor, distributed
 from torch.distributed.elastic.multiprocessing.api import SignalException
 from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
@@ -28,6 +25,9 @@ from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 from torch.distributed.rendezvous import rendezvous
 
 from tagprism.errors import InputError, MachineError
+
+if TYPE_CHECKING:
+    from lightning.fabric.plugins.environments.cluster_environment import ClusterEnvironment
 
 _LAUNCHED = "TAGPRISM_LAUNCHED"  # in the environment of processes that `launch` started: its process id
 
@@ -184,11 +184,15 @@ def this_process() -> Processes:
     """What this process is: one of several that torchrun, srun or `launch` started, or alone."""
     if os.environ.get(_LAUNCHED):
         _end_with_launcher()
-    if TorchElasticEnvironment.detect():
+    if distributed.is_torchelastic_launched():
+        from lightning.fabric.plugins.environments.torchelastic import TorchElasticEnvironment
+
         return Processes(TorchElasticEnvironment(), int(os.environ["LOCAL_WORLD_SIZE"]))
     if int(os.environ.get("SLURM_STEP_NUM_TASKS", "1")) > 1:  # set by srun, not by a plain batch script
         if "SLURM_NTASKS_PER_NODE" not in os.environ:
             raise InputError("srun must be told the tasks per machine.", remedy="Add --ntasks-per-node=GPUS to sbatch.")
+        from lightning.fabric.plugins.environments.slurm import SLURMEnvironment
+
         return Processes(SLURMEnvironment(auto_requeue=False), int(os.environ["SLURM_NTASKS_PER_NODE"]))
     return ALONE
 

@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -35,12 +35,14 @@ from tagprism.provenance import made_with
 from tagprism.tagging.calibration import Calibration
 from tagprism.training.calibrate import calibrate
 from tagprism.training.custom_parts import IDENTITY, CustomParts
-from tagprism.training.fit import Fitted, fit, has_batch_norm, make_network, untrained_head
 from tagprism.training.model_card import model_card
-from tagprism.training.module import Speed
 from tagprism.training.prepare import Prepared, prepare
 from tagprism.training.processes import ALONE, Processes
 from tagprism.training.recipe import Recipe, load_recipe, recipe_given, recipe_toml
+
+if TYPE_CHECKING:
+    from tagprism.training.fit import Fitted
+    from tagprism.training.module import Speed
 
 RECIPE, WEIGHTS, CHECKPOINTS, SKIPPED = "recipe.toml", "weights.safetensors", "checkpoints", "skipped.json"
 _CALIBRATION_FOLDS = "calibration"
@@ -130,6 +132,8 @@ def train(
         >>> run.bundle.name
         'bundle'
     """
+    from tagprism.training.fit import fit  # which loads Lightning
+
     check_given(table, split)
     out, own = Path(out), (loss, head, backbone)
     custom = CustomParts(*own) if any(part is not None for part in own) else None
@@ -269,6 +273,8 @@ def _reference(prepared: Prepared) -> dict[str, Any]:
 
 def _check_network(prepared: Prepared, out: Path, processes: Processes) -> None:
     """Refuse a network that would fail later: at the first step of several processes, or at the end, at its export."""
+    from tagprism.training.fit import has_batch_norm, make_network, untrained_head
+
     if (
         prepared.recipe.training.end_to_end
         and processes.count > 1

@@ -98,6 +98,7 @@ def test_on_clip_from_pictures_to_a_result(
     assert 0 < json.loads(measured.out)["zsl"]["mAP"] <= 100
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", TREES)
 def test_without_the_label_vectors_the_recipe_says_what_is_missing(
     name: str, places: Callable[[str], tuple[str, Path]], cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

@@ -12,6 +12,8 @@ import pytest
 
 from tests.app.conftest import Cli
 
+pytestmark = pytest.mark.slow
+
 PHOTOS = Path(__file__).parents[1] / "photos"
 
 
@@ -41,8 +43,8 @@ damaged = pytest.mark.parametrize(
     "damage",
     [
         _gone,
-        pytest.param(lambda file: _cut(file, 0), marks=pytest.mark.slow, id="empty"),
-        pytest.param(lambda file: _cut(file, 1000), marks=pytest.mark.slow, id="cut off"),
+        pytest.param(lambda file: _cut(file, 0), id="empty"),
+        pytest.param(lambda file: _cut(file, 1000), id="cut off"),
     ],
 )
 
@@ -78,16 +80,7 @@ def test_the_note_of_places_is_not_needed(cli: Cli, index: Path, content: bytes)
     assert cli("search", index, "cat", "--format", "jsonl").out == right
 
 
-@pytest.mark.parametrize(
-    "values",
-    [
-        {"folders": [5]},
-        *(
-            pytest.param(values, marks=pytest.mark.slow)
-            for values in ({"folders": "x"}, {"exclude": [None]}, {"storage": []})
-        ),
-    ],
-)
+@pytest.mark.parametrize("values", [{"folders": [5]}, {"folders": "x"}, {"exclude": [None]}, {"storage": []}])
 def test_settings_that_make_no_sense_lose_nothing(cli: Cli, index: Path, values: dict[str, object]) -> None:
     file = index / "index.json"
     file.write_text(json.dumps(json.loads(file.read_text()) | values))

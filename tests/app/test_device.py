@@ -79,6 +79,7 @@ def test_the_choice_reaches_processes_that_are_started(monkeypatch: pytest.Monke
     assert os.environ[device.VARIABLE] == "cpu"
 
 
+@pytest.mark.slow
 def test_where_it_ran_is_said_and_kept_with_the_results(
     cli: Cli, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:

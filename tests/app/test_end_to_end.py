@@ -88,6 +88,7 @@ def test_names_of_any_bytes_survive(world: World, tmp_path: Path) -> None:
     assert len({tuple(tag["label"] for tag in row["tags"]) for row in rows}) == 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("format", ["csv", "table"])
 def test_damaged_pictures_of_odd_names_are_listed(format: str, world: World, tmp_path: Path) -> None:
     odd = Path(os.fsdecode(os.fsencode(tmp_path) + b"/\xff[red].png"))
@@ -108,6 +109,7 @@ def test_quiet_says_nothing_on_stderr(world: World) -> None:
         assert b"\x1b" not in done.stdout  # not a terminal: no colours
 
 
+@pytest.mark.slow
 def test_no_color_is_respected(tmp_path: Path) -> None:
     coloured, plain = (
         tagprism("tag", tmp_path, "-m", tmp_path, environment={"FORCE_COLOR": "1"} | more).stderr

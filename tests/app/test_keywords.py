@@ -203,6 +203,7 @@ def test_tagging_and_writing_apart(world: World, photos: Path) -> None:
         assert b"".join(lines[:place] + lines[place + 5 :]) == written[path.name]
 
 
+@pytest.mark.slow
 def test_writing_needs_no_torch(world: World, photos: Path) -> None:
     code = (
         "import sys\nfrom tagprism.app import console\nfrom tagprism.app.cli import app\n"

@@ -117,6 +117,7 @@ def test_a_renewal_that_is_interrupted_begins_anew(
         assert np.array_equal(collection.index.records([1, 2, 3]).rows, records.rows)
 
 
+@pytest.mark.slow
 def test_it_can_be_made_anew_with_another_model(cli: Cli, older: tuple[Path, Records, list[str]], world: World) -> None:
     where, *_ = older
     cli("index", "--into", where, "-m", "photos-lite", "--quiet").refused("another model", code=5)

@@ -158,7 +158,7 @@ def test_aliases_count_for_their_label(cli: Cli, world: World, tmp_path: Path) -
     )
 
 
-@pytest.mark.parametrize("separator", [b"\n", b"\r\n", b"\0"])
+@pytest.mark.parametrize("separator", [b"\n", pytest.param(b"\r\n", marks=pytest.mark.slow), b"\0"])
 def test_a_list_on_stdin(world: World, tmp_path: Path, separator: bytes) -> None:
     names = [b"[1].png", b"a b.png", b"\xff.png"] + [b"new\nline.png"] * (separator == b"\0")
     for name in names:
@@ -183,6 +183,7 @@ def test_patterns_that_no_shell_expanded(cli: Cli, world: World, monkeypatch: py
     assert paths[:4] == [f"0/red_{shape}.png" for shape in ("circle", "cross", "square", "triangle")]
 
 
+@pytest.mark.slow
 def test_rows_reach_their_file_while_a_terminal_shows_the_progress(world: World, tmp_path: Path) -> None:
     main, side = pty.openpty()
     with (tmp_path / "out.jsonl").open("wb") as out:

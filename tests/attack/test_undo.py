@@ -19,6 +19,8 @@ from tagprism.files import digest_bytes
 from tagprism.keywords.journal import recorded_runs, undo
 from tests.command_line import tagprism
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(autouse=True)
 def state(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Path:
@@ -41,7 +43,6 @@ def write(*photos: Path, word: str = "beach", zone: str = "UTC") -> None:
     assert done.returncode == 0, done.stderr
 
 
-@pytest.mark.slow
 def test_after_a_flight_west_the_last_run_is_undone(tmp_path: Path) -> None:
     first, second = photo(tmp_path, "a.jpg"), photo(tmp_path, "b.jpg")
     write(first, zone="Pacific/Auckland")
@@ -50,7 +51,6 @@ def test_after_a_flight_west_the_last_run_is_undone(tmp_path: Path) -> None:
     assert first.with_name("a.jpg.xmp").exists() and not second.with_name("b.jpg.xmp").exists()
 
 
-@pytest.mark.slow
 def test_a_clock_that_is_set_back_changes_no_order(tmp_path: Path, state: Path) -> None:
     first, second = photo(tmp_path, "a.jpg"), photo(tmp_path, "b.jpg")
     write(first)
@@ -89,7 +89,6 @@ def test_journals_of_older_versions_are_undone_by_their_true_time_and_after_newe
     assert tagprism("undo").returncode == 3
 
 
-@pytest.mark.slow
 def test_a_disk_that_is_not_there_keeps_the_run_to_be_undone(tmp_path: Path) -> None:
     disk, here = tmp_path / "disk", tmp_path / "here"
     disk.mkdir()
@@ -135,7 +134,6 @@ def test_photos_at_the_root_of_a_disk_that_is_not_mounted(mounted: Path) -> None
     assert sorted(os.listdir(mounted)) == ["photo.jpg"]  # noqa: PTH208
 
 
-@pytest.mark.slow
 def test_a_file_that_may_not_be_changed_keeps_the_run_to_be_undone(mounted: Path, tmp_path: Path) -> None:
     write(photo(tmp_path), word="earlier")
     write(photo(mounted))
@@ -162,7 +160,6 @@ def test_an_immutable_sidecar_keeps_the_run_to_be_undone(tmp_path: Path) -> None
     assert undo().restored == 1 and not sidecar.exists()
 
 
-@pytest.mark.slow
 @pytest.mark.skipif(shutil.which("exiftool") is None, reason="exiftool is not installed")
 def test_writing_into_photos_is_killed_and_one_undo_gives_every_byte_back(tmp_path: Path, state: Path) -> None:
     photos = [photo(tmp_path, f"{number:02}.jpg") for number in range(40)]
@@ -182,7 +179,6 @@ def test_writing_into_photos_is_killed_and_one_undo_gives_every_byte_back(tmp_pa
     assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
 
 
-@pytest.mark.slow
 def test_what_was_changed_since_is_left_alone_for_good(tmp_path: Path) -> None:
     """It is no refusal: nobody may put it back, and the run before comes next."""
     write(photo(tmp_path, "a.jpg"), word="earlier")

@@ -6,9 +6,12 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 BENCHMARK = Path(__file__).resolve().parents[2] / "benchmarks" / "metrics.py"
 
 
+@pytest.mark.slow
 def test_the_benchmark_prints_a_row_per_format_and_the_machine() -> None:
     printed = subprocess.check_output([sys.executable, str(BENCHMARK), "--images", "600"], text=True)
     assert "600 images x 1006 labels x M=7" in printed

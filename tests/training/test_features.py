@@ -120,6 +120,7 @@ def _opened(path: Path) -> object:
     return open_picture(path)
 
 
+@pytest.mark.slow
 def test_no_usable_picture_is_an_error(backbone: Backbone, tmp_path: Path) -> None:
     files = draw_odd_pictures(tmp_path)[: len(DAMAGED)]
     with pytest.raises(InputError, match=r"none of 5 pictures can be used\. The first: .*corrupt\.png"):

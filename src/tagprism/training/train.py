@@ -132,8 +132,6 @@ def train(
         >>> run.bundle.name
         'bundle'
     """
-    from tagprism.training.fit import fit  # which loads Lightning
-
     check_given(table, split)
     out, own = Path(out), (loss, head, backbone)
     custom = CustomParts(*own) if any(part is not None for part in own) else None
@@ -151,6 +149,8 @@ def train(
         prepared = prepare(recipe, table, split, progress, custom)
         _check_network(prepared, out, processes)
     processes.agree("pictures", prepared.digest, remedy="All machines must see the same files.")
+    from tagprism.training.fit import fit  # which loads Lightning: what was refused until here needs none
+
     fitted = fit(prepared, out / CHECKPOINTS, progress, processes)
     if not processes.is_main:
         return Run(out, {}, fitted.speed, fitted.validation_mAP)

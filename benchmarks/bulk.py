@@ -5,8 +5,7 @@ The same pictures are looked at by `tagprism index --into` and by `tagprism inde
 given numbers, in turn. Counted is the processor time of the command and of all processes below it, sampled every
 quarter of a second, of several rounds the median; what a picture costs is the difference of the two numbers, so that
 what is fixed falls out. A second table says which processes of Ray's way take it. No other Ray cluster may run on the
-machine. RAY_worker_niceness=0 gives the actors their share of a busy one; Ray's own 15 lets other work push them out of
-the processor's caches.
+machine. RAY_worker_niceness=15 gives the actors the niceness that they have on a cluster of someone else's.
 Run: python benchmarks/bulk.py --sizes [--model photos-lite]
 Prints the bytes that records of a model take on Qdrant, from the form of the collection and of a row's payload.
 """
@@ -56,7 +55,10 @@ def main() -> None:
     files = find_pictures([arguments.photos])[: max(arguments.pictures)]
     with tempfile.TemporaryDirectory() as place:
         folders = [_some(files[:count], Path(place) / f"{count}") for count in arguments.pictures]
-        rounds = [[_both_ways(folder) for folder in folders] for _ in range(arguments.rounds)]
+        rounds = []
+        for _ in range(arguments.rounds):
+            rounds.append([_both_ways(folder) for folder in folders])
+            console.print_json(json.dumps({"load": os.getloadavg()[0], "seconds": rounds[-1]}), indent=None)
     spent = {way: [_median([one[at][way] for one in rounds]) for at in (0, 1)] for way in _WAYS}
     title = f"{platform.machine()}, {os.cpu_count()} processors, load {os.getloadavg()[0]:.0f}, {len(rounds)} rounds"
     totals = {way: [sum(one.values()) for one in both] for way, both in spent.items()}

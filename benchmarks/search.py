@@ -54,7 +54,7 @@ def main() -> None:
     parser.add_argument("--pictures", type=int, default=100_000, help="0 leaves the comparison away")
     parser.add_argument("--rounds", type=int, default=3, help="how often each word is asked for")
     parser.add_argument("--million", action="store_true", help="also grow an index to 1,000,000 pictures")
-    parser.add_argument("--rivals", type=int, default=12, help="queries for those beside the million; 0: candidates instead")
+    parser.add_argument("--rivals", type=int, default=12, help="queries of theirs beside a million; 0: try candidates")
     parser.add_argument(
         "--bare", action="store_true", help="grow it without the engine: 5 GB, searched without filters"
     )
@@ -463,7 +463,8 @@ def together(index: EdgeIndex, tagger: Tagger, count: int) -> None:
     """
     random, logits = np.random.default_rng(0), LabelLogits.of(tagger, index)
     names, spent = tagger.vocabulary.names, []
-    found: dict[int, list[list[np.ndarray]]] = {20: [[], []], 100: [[], []]}
+    wanted: dict[int, list[np.ndarray]] = {20: [], 100: []}
+    found: dict[int, list[np.ndarray]] = {20: [], 100: []}
     for _ in range(count):
         words = tuple(names[place] for place in random.choice(len(names), 3, replace=False))
         search = Search(
@@ -472,13 +473,12 @@ def together(index: EdgeIndex, tagger: Tagger, count: int) -> None:
         began = time.process_time()
         search.best(20)
         spent.append(1000 * (time.process_time() - began))
-        for limit, (exact, by_candidates) in found.items():
-            by_candidates.append(search.best(limit).ids)
         ids = replace(search, exact=True).best(100).ids
-        for limit, (exact, _) in found.items():
-            exact.append(ids[:limit])
-    for limit, (exact, by_candidates) in found.items():
-        its = {"first": limit, **recall(exact, by_candidates)}
+        for limit in wanted:
+            wanted[limit].append(ids[:limit])
+            found[limit].append(search.best(limit).ids)
+    for limit in wanted:
+        its = {"first": limit, **recall(wanted[limit], found[limit])}
         say(what="a AND b AND c", queries=count, cpu_p50_ms=round(float(np.median(spent)), 1), **its)
 
 

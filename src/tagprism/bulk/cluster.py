@@ -70,8 +70,8 @@ def _connect(ray: Any, address: str) -> None:
 
 
 def _start(ray: Any, common: dict[str, Any]) -> None:
-    # By Ray's own 15 other work on a busy machine pushes them out of the processor at every turn, at half as much again
-    # for each picture. As they are all that the command does, they have its own niceness, which `nice` still sets.
+    # Ray's own niceness of 15 lets other work on a busy machine push actors out of the processor at every turn. Here
+    # they are all that the command does.
     os.environ.setdefault("RAY_worker_niceness", "0")
     try:
         _muted(ray.init, include_dashboard=False, object_store_memory=_STORE, **common)

@@ -5,8 +5,10 @@ The same pictures are looked at by `tagprism index --into` and by `tagprism inde
 given numbers, in turn. Counted is the processor time of the command and of all processes below it, sampled every
 quarter of a second, of several rounds the median; what a picture costs is the difference of the two numbers, so that
 what is fixed falls out. A second table says which processes of Ray's way take it. No other Ray cluster may run on the
-machine. RAY_worker_niceness=0 gives the actors their share of a busy one; Ray's own 15 lets other work push them out of
-the processor's caches.
+machine. RAY_worker_niceness=15 gives the actors the niceness that they have on a cluster of someone else's.
+Run: python benchmarks/bulk.py PHOTOS --by-hand [--rounds 3]
+Without Ray: parts of 64 pictures are looked at in this process as an actor does and as `index` does, in turn. It shows
+what of a difference is the work itself, where the machine is too busy for Ray to start.
 Run: python benchmarks/bulk.py --sizes [--model photos-lite]
 Prints the bytes that records of a model take on Qdrant, from the form of the collection and of a row's payload.
 """
@@ -24,14 +26,25 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
+from itertools import islice
 from pathlib import Path
 
+import numpy as np
 from rich.console import Console
 from rich.table import Table
+from threadpoolctl import threadpool_limits
 
 from tagprism import load
+from tagprism.bulk.actors import Part
+from tagprism.bulk.listing import Listing, parts_of
+from tagprism.bulk.look import Looking
+from tagprism.bulk.shards import Manifest
+from tagprism.images.decode import MAX_PIXELS
+from tagprism.images.metadata import read_metadata
+from tagprism.images.stream import process_pictures
 from tagprism.images.walk import find_pictures
 from tagprism.search.contract import Picture, as_json, searched
+from tagprism.tagging.tags import LabelRanker
 
 _TICKS = os.sysconf("SC_CLK_TCK")
 _IDS = 24  # bytes in memory for the number of a point and its version
@@ -46,6 +59,7 @@ def main() -> None:
     parser.add_argument("photos", type=Path, nargs="?")
     parser.add_argument("--pictures", type=int, nargs=2, default=[500, 3000])
     parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--by-hand", action="store_true")
     parser.add_argument("--sizes", action="store_true")
     parser.add_argument("--model", default="photos-lite")
     arguments = parser.parse_args()
@@ -53,10 +67,16 @@ def main() -> None:
     if arguments.sizes:
         console.print(_sizes(arguments.model))
         return
+    if arguments.by_hand:
+        console.print_json(json.dumps(_by_hand(arguments.photos, arguments.model, arguments.rounds)), indent=None)
+        return
     files = find_pictures([arguments.photos])[: max(arguments.pictures)]
     with tempfile.TemporaryDirectory() as place:
         folders = [_some(files[:count], Path(place) / f"{count}") for count in arguments.pictures]
-        rounds = [[_both_ways(folder) for folder in folders] for _ in range(arguments.rounds)]
+        rounds = []
+        for _ in range(arguments.rounds):
+            rounds.append([_both_ways(folder) for folder in folders])
+            console.print_json(json.dumps({"load": os.getloadavg()[0], "seconds": rounds[-1]}), indent=None)
     spent = {way: [_median([one[at][way] for one in rounds]) for at in (0, 1)] for way in _WAYS}
     title = f"{platform.machine()}, {os.cpu_count()} processors, load {os.getloadavg()[0]:.0f}, {len(rounds)} rounds"
     totals = {way: [sum(one.values()) for one in both] for way, both in spent.items()}
@@ -81,6 +101,33 @@ def _both_ways(folder: Path) -> dict[str, dict[str, float]]:
         found[way] = _processor_time(["index", str(folder), "--quiet", *options(folder)])
         shutil.rmtree(options(folder)[-1])
     return found
+
+
+def _by_hand(photos: Path, model: str, rounds: int) -> dict[str, float]:
+    """Milliseconds of processor time a picture, the median of parts."""
+    tagger = load(model)
+    manifest = Manifest(
+        model=model, digest=tagger.bundle.digest, **tagger.bundle.shape._asdict(), max_pixels=MAX_PIXELS
+    )
+    look, ranker = Looking(manifest).open(), LabelRanker(tagger, None)
+
+    def network(pixels: np.ndarray) -> list[object]:
+        records = tagger.network(pixels)
+        return list(zip(records, ranker.best(records, 10, None), strict=True))
+
+    def as_index(part: Part) -> None:
+        with threadpool_limits(1, "blas"):
+            for one in process_pictures([item.name for item in part], tagger.preprocess, network):
+                read_metadata(one.path)
+
+    spent: dict[str, list[float]] = {"as an actor": [], "as index, without its writing": []}
+    parts = list(islice(parts_of(Listing([str(photos)]).items()), rounds))
+    for part in parts[:1] + parts:  # the first one twice, as it warms up
+        for name, way in zip(spent, (look, as_index), strict=True):
+            began = time.process_time()
+            way(part)
+            spent[name].append(1000 * (time.process_time() - began) / len(part))
+    return {name: round(statistics.median(its[1:]), 1) for name, its in spent.items()}
 
 
 def _median(rounds: list[dict[str, float]]) -> dict[str, float]:

@@ -1,7 +1,7 @@
 """How the time of every kind of work grows: processor seconds against its size, and the exponent that fits them.
 
 Run: python benchmarks/growth.py PHOTOS [--records FILE.npz] [--most 100000] [--plot growth.svg] [--only WORD]
-                                 [--kept FILE.json]
+                                 [--kept FILE.json] [--leave INDEX]
 PHOTOS is a folder of photos; more records are made from theirs as `benchmarks/search.py` says. The files of an index
 are hard links of a few small pictures, each with a time of change of its own, so that upkeep walks real folders. Each
 figure is the least of a few runs, as other work on the machine only adds to it. The exponent is the slope of a line
@@ -62,6 +62,7 @@ def main() -> None:
     parser.add_argument("--plot", type=Path, help="SVG file to draw the growth into")
     parser.add_argument("--only", choices=("index", "copies", "arrays"))
     parser.add_argument("--kept", type=Path, help="JSON file of what was measured, which a later run goes on from")
+    parser.add_argument("--leave", type=Path, help="folder that gets the largest index, for benchmarks/several_tags.py")
     arguments = parser.parse_args()
     times = kept_times(arguments.kept)
     with tempfile.TemporaryDirectory(dir=arguments.folder) as folder:
@@ -74,6 +75,9 @@ def main() -> None:
             real = real_records(load(), arguments.photos, arguments.records)
             for size in (one for one in SIZES if one <= arguments.most and one not in times.get("open", {})):
                 of_index(times, Path(folder) / str(size), real, size)
+                if arguments.leave and size == arguments.most:
+                    shutil.move(Path(folder) / str(size) / "photos.index", arguments.leave)
+                shutil.rmtree(Path(folder) / str(size))
                 keep_times(times, arguments.kept)
     keep_times(times, arguments.kept)
     for what, by_size in times.items():
@@ -147,7 +151,6 @@ def of_index(times: Times, folder: Path, real: Records, size: int) -> None:
     for _ in range(3):
         with timed(times, "open", size):
             open_index(where).close()
-    shutil.rmtree(folder)
 
 
 def of_queries(times: Times, collection: Collection, size: int) -> None:

@@ -1,7 +1,7 @@
 """How quickly pictures are found: the embedded index against the plain product and against faiss, on the same records.
 
-Run: python benchmarks/search.py PHOTOS [--pictures 100000] [--million [--bare] [--rivals 50000]]
-                                 [--plot search_speed.svg] [--check]
+Run: python benchmarks/search.py PHOTOS [--pictures 100000] [--million [--bare [--leave FOLDER]] [--rivals 12]]
+                                 [--plot search_speed.svg] [--check] [--again FOLDER]
 PHOTOS is a folder of photos. Their records (photos-lite: 7 rows of 256 numbers, 402 shared numbers) are real; more
 pictures are made from them: each is a mix of two real ones, the second with a share of at most a half, and noise of a
 fifth of each column's deviation, once for the shared numbers as for each row. Queries are words of the model's
@@ -22,6 +22,7 @@ import platform
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -34,11 +35,15 @@ from tagprism.search.contract import IndexInfo, Picture
 from tagprism.search.edge_index import EdgeIndex
 from tagprism.search.first_stage import _read_tails, candidates
 from tagprism.search.kept_records import KeptRecords
+from tagprism.search.query import And, Label
 from tagprism.search.record_file import StorageName
+from tagprism.search.scoring import LabelLogits
+from tagprism.search.threshold import Search
 from tagprism.tagging.tagger import Tagger
 
 LIMIT, QUERIES, MEASURED, CHUNK = 100, 48, 16, 10_000  # other words than those asked for are what an index settles by
 HOT = ("candidates.bin", "outlines.bin", "places.npy")  # files that every search reads
+BLOCK = 50_000  # pictures that rivals beside a million hold at once: 1.4 GB
 SIZES = (10_000, 30_000, 100_000, 300_000, 1_000_000)
 
 
@@ -49,10 +54,11 @@ def main() -> None:
     parser.add_argument("--pictures", type=int, default=100_000, help="0 leaves the comparison away")
     parser.add_argument("--rounds", type=int, default=3, help="how often each word is asked for")
     parser.add_argument("--million", action="store_true", help="also grow an index to 1,000,000 pictures")
-    parser.add_argument("--rivals", type=int, default=50_000, help="pictures of the rivals beside the million")
+    parser.add_argument("--rivals", type=int, default=12, help="queries of theirs beside a million; 0: try candidates")
     parser.add_argument(
         "--bare", action="store_true", help="grow it without the engine: 5 GB, searched without filters"
     )
+    parser.add_argument("--leave", type=Path, help="folder that gets, or already has, files of --bare for --again")
     parser.add_argument("--again", type=Path, help="folder of files that --bare has made: ask them again")
     parser.add_argument("--most", type=int, default=1_000_000, help="pictures that it grows to")
     parser.add_argument("--check", action="store_true", help="are candidates harder to find among real pictures?")
@@ -73,14 +79,23 @@ def main() -> None:
         if arguments.again:
             index = Bare(arguments.again, real.shape)
             say(what="again", **asked(index, queries, arguments.again))
-            by_candidates(index, queries, (100, 1000))
-            by_bounds(index, queries)
-            beside_rivals(index, real, queries, arguments.rivals)
-        if arguments.million:
+            if arguments.rivals:
+                together(index, tagger, arguments.rivals)
+                beside_rivals(index, queries, arguments.rivals)
+            else:
+                by_candidates(index, queries, (100, 1000))
+                by_bounds(index, queries)
+        if arguments.leave:
+            arguments.leave.mkdir(exist_ok=True)
+            index = Bare(arguments.leave, real.shape)
+            begin = index.info().pictures // CHUNK * CHUNK  # of an earlier run, which may have been killed
+            say(what="left", **fill(index, real, arguments.most, begin))
+            index.settle(others)
+        elif arguments.million:
             kind = Bare if arguments.bare else EdgeIndex
             index = kind.create(Path(folder) / "grown", real.shape)
             rows = grow(index, real, queries, others, Path(folder) / "grown", arguments.most)
-            beside_rivals(index, real, queries, arguments.rivals)
+            beside_rivals(index, queries, arguments.rivals)
             index.close()
             if arguments.plot:
                 draw(rows, arguments.plot)
@@ -403,21 +418,68 @@ def check(real: Records, queries: np.ndarray, folder: Path) -> None:
             say(what="check", records=name, pictures=len(records), by_outline=count, **recall(wanted, found))
 
 
-def beside_rivals(index: EdgeIndex, real: Records, queries: np.ndarray, count: int) -> None:
-    """The whole index and rivals of its first pictures, query by query in turn.
+def beside_rivals(index: EdgeIndex, queries: np.ndarray, count: int) -> None:
+    """The whole index and rivals that scan all of it, some queries in turn, one tag and three.
 
-    The rivals scan all they hold, so that they hold few: a million would take 9 and 18 GB. Their time grows in a line.
+    In float32 a million pictures take 9 and 18 GB. So the rivals get the records of one block after the other, whose
+    times add up, as a scan's do; the index is asked the same beside each block.
     """
-    records = Records.joined(chunk for _, chunk in resampled(real, count))
-    ways: dict[str, Callable[[np.ndarray], object]] = {
-        "index half": lambda some: found_in(index, some),
-        "index half, exact": lambda some: found_in(index, some, exact=True),
-        f"numpy float32, {count}": lambda some: [best_places(one) for one in largest_scores(records, some)],
-        f"faiss flat, {count}": faiss_way(with_copies(records), records.shape.vectors),
-    }
-    for tags in (1, 3):
-        for name, times in in_turns(ways, queries, tags, 1).items():
-            say(what="beside", way=name, pictures=index.info().pictures, tags=tags, **times)
+    total = index.info().pictures
+    spent: dict[tuple[str, int], np.ndarray] = {}
+    best: dict[int, list[tuple[float, int]]] = {}
+    for start in range(0, total, BLOCK):
+        records = index._kept.records.read(np.arange(start, min(start + BLOCK, total)))
+        ways: dict[str, Callable[[np.ndarray], list[np.ndarray]]] = {
+            "index half": lambda some: found_in(index, some),
+            "numpy float32": lambda some, records=records: [best_places(one) for one in largest_scores(records, some)],
+            "faiss flat": faiss_way(with_copies(records), records.shape.vectors),
+        }
+        for tags in (1, 3):
+            groups = [queries[at : at + tags] for at in range(0, count, tags)]
+            for name, way in ways.items():
+                its = spent.setdefault((name, tags), np.zeros((0, len(groups))))
+                spent[name, tags] = np.concatenate([its, [[cpu_ms(way, some) for some in groups]]])
+        for at, scores in enumerate(largest_scores(records, queries[:count])):
+            new = [(float(scores[place]), start + int(place)) for place in best_places(scores)]
+            best[at] = sorted([*best.get(at, []), *new], reverse=True)[:LIMIT]
+    wanted = [np.array([place for _, place in best[at]]) for at in range(count)]
+    say(what="beside, found", queries=count, **recall(wanted, found_in(index, queries[:count])))
+    for (name, tags), times in spent.items():
+        its = times if name == "index half" else times.sum(axis=0)
+        say(what="beside", way=name, pictures=total, tags=tags, cpu_p50_ms=round(float(np.median(its)), 1))
+
+
+def cpu_ms(way: Callable[[np.ndarray], object], some: np.ndarray) -> float:
+    """Milliseconds of processor time."""
+    began = time.process_time()
+    way(some)
+    return 1000 * (time.process_time() - began)
+
+
+def together(index: EdgeIndex, tagger: Tagger, count: int) -> None:
+    """What `a AND b AND c` finds of the first 20 and 100 of all records, by candidates for all three together.
+
+    Words are drawn from the vocabulary, as by `benchmarks/several_tags.py`, which needs a whole index.
+    """
+    random, logits = np.random.default_rng(0), LabelLogits.of(tagger, index)
+    names, spent = tagger.vocabulary.names, []
+    wanted: dict[int, list[np.ndarray]] = {20: [], 100: []}
+    found: dict[int, list[np.ndarray]] = {20: [], 100: []}
+    for _ in range(count):
+        words = tuple(names[place] for place in random.choice(len(names), 3, replace=False))
+        search = Search(
+            index, None, And(tuple(map(Label, words))), words, tagger.scoring_vectors(words), None, logits, {}, {}, None
+        )
+        began = time.process_time()
+        search.best(20)
+        spent.append(1000 * (time.process_time() - began))
+        ids = replace(search, exact=True).best(100).ids
+        for limit in wanted:
+            wanted[limit].append(ids[:limit])
+            found[limit].append(search.best(limit).ids)
+    for limit in wanted:
+        its = {"first": limit, **recall(wanted[limit], found[limit])}
+        say(what="a AND b AND c", queries=count, cpu_p50_ms=round(float(np.median(spent)), 1), **its)
 
 
 def memory() -> dict[str, float]:

@@ -17,7 +17,7 @@ import pytest
 from qdrant_client import QdrantClient
 
 from tagprism.errors import MachineError
-from tagprism.search import edge_index, qdrant_index
+from tagprism.search import edge_index, qdrant_collection, qdrant_index
 from tagprism.search.collection import MARKS, open_index
 from tagprism.search.create import open_for_update
 from tagprism.search.marks import open_marks
@@ -304,6 +304,21 @@ def test_a_collection_of_a_server_is_kept_up_to_date_too(
     assert cli("index", "--into", where, "--rebuild", "--storage", "float32").code == 0
     renewed = open_index(where)
     assert renewed.index.info().exact and renewed.unfinished == ""
+
+    def killed(*arguments: object, **named: object) -> None:
+        raise MachineError("killed", where="here", remedy="none")
+
+    with monkeypatch.context() as patch:  # when the collection is gone, and there is no new one yet
+        patch.setattr(qdrant_collection, "make_collection", killed)
+        assert cli("index", "--into", where, "--rebuild").code == 6
+    assert not client.collection_exists("photos")
+    cli("search", where, "red").refused("making it anew was cut short", f"`tagprism index --into {where}` finishes it")
+    with monkeypatch.context() as patch:  # when it is there, but not all of it may be
+        patch.setattr(client, "create_payload_index", killed)
+        assert cli("index", "--into", where, "--rebuild").code == 6
+    assert "6 added; 6 pictures" in cli("index", "--into", where).err
+    assert open_index(where).folders == (str(photos),)
+    assert [one.name for one in client.get_collections().collections] == ["photos"]
 
 
 def test_a_server_that_is_not_there_is_exit_code_6(cli: Cli, photos: Path) -> None:

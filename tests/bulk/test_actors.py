@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import sys
 from collections import Counter
 from collections.abc import Callable
@@ -27,7 +28,7 @@ class Handle:
     """An actor whose calls wait until `Ray.wait` lets it go on, one at a time."""
 
     def __init__(self, made: Any) -> None:
-        self.made, self.alive, self.placed, self.calls = made, True, False, []
+        self.made, self.alive, self.machine, self.calls = made, True, "", []
         self.open, self.do = (SimpleNamespace(remote=self._later(name)) for name in ("open", "do"))
 
     def _later(self, name: str) -> Callable[..., str]:
@@ -42,21 +43,41 @@ class Handle:
 class Ray:
     """As much of Ray as the pool asks for. A job's `SystemExit` is the death of its actor, and waiting takes no time.
 
+    Each processor is a machine.
+
     Args:
         processors: that there are.
         held: those that other jobs have.
         deaths: how many steps of any actor it takes to each death that no picture is to blame for.
         goes: whether the processor goes with it.
+        lost_by: a picture whose machine is lost when an actor looks at it, and how many of them; another one comes.
+            As with Ray itself it is said to be there until something else happens.
     """
 
     exceptions = SimpleNamespace(RayError=DeathError)
 
-    def __init__(self, processors: int, held: int = 0, deaths: tuple[int, ...] = (), *, goes: bool = False) -> None:
+    def __init__(
+        self,
+        processors: int,
+        held: int = 0,
+        deaths: tuple[int, ...] = (),
+        *,
+        goes: bool = False,
+        lost_by: tuple[str, int] = ("", 0),
+    ) -> None:
         self.processors, self.held, self.deaths, self.goes = processors, held, list(deaths), goes
         self.handles: list[Handle] = []
         self.given: dict[str, Any] = {}
         self.fetched: set[str] = set()
         self.now = 0.0
+        self.lost_by, self.losses = lost_by
+        self.here, self.lost, self.just_lost = "", set[str](), ""
+
+    def nodes(self) -> list[dict[str, Any]]:
+        return [{"NodeID": one.machine, "Alive": one.machine not in self.lost} for one in self.handles if one.machine]
+
+    def get_runtime_context(self) -> Any:
+        return SimpleNamespace(get_node_id=lambda: self.here)
 
     def put(self, job: Any) -> Any:
         return job
@@ -82,10 +103,10 @@ class Ray:
     def wait(self, waited: list[str], timeout: float) -> tuple[list[str], list[str]]:
         assert waited, "Ray refuses to wait for nothing"
         assert self.now < 1e5, "it hangs"
-        alive = sorted((one for one in self.handles if one.alive), key=lambda one: not one.placed)
+        alive = sorted((one for one in self.handles if one.alive), key=lambda one: not one.machine)
         placed = alive[: self.processors - self.held]
         for handle in placed:
-            handle.placed = True
+            handle.machine = handle.machine or self._free_machine(placed)
             for result, call in handle.calls:
                 if result not in self.given:
                     self._step(handle, result, call)
@@ -94,14 +115,25 @@ class Ray:
         known = [result for result in waited if result in self.given]
         return known[:1], waited
 
+    def _free_machine(self, placed: list[Handle]) -> str:
+        taken = {*self.lost, self.just_lost, *(handle.machine for handle in placed)}
+        return next(name for name in map(str, itertools.count(1)) if name not in taken)
+
     def _step(self, handle: Handle, result: str, call: Callable[[], Any]) -> None:
         self.deaths = [left - 1 for left in self.deaths]
+        self.here = handle.machine
+        self.lost.add(self.just_lost)
         try:
             if 0 in self.deaths:
                 self.deaths.remove(0)
                 self.processors = max(1, self.processors - self.goes)
                 raise SystemExit
-            self.given[result] = call()
+            value = call()
+            looked_at = value[0].decode().split() if isinstance(value[0], bytes) else []
+            if self.losses and self.lost_by in looked_at:
+                self.losses, self.just_lost = self.losses - 1, handle.machine
+                raise SystemExit
+            self.given[result] = value
         except SystemExit:
             handle.alive = False  # and what it had done, but had not been fetched, is lost with it
             self.given |= {one: DeathError("It died.") for one, _ in handle.calls if one not in self.fetched}
@@ -170,6 +202,17 @@ def test_a_part_that_waited_behind_a_deadly_one_stays_whole() -> None:
     found = play(Ray(1), Job(frozenset({1})), [4, 4, 4])
     assert [4, 5, 6, 7] in [part for part, _ in found] and [8, 9, 10, 11] in [part for part, _ in found]
     assert [part for part, result in found if result is None] == [[1]]
+
+
+def test_a_machine_that_is_lost_is_no_fault_of_the_picture_that_was_in_work() -> None:
+    found = play(Ray(2, lost_by=("5", 7)), Job(), [4, 4, 4])
+    assert sorted(part for part, result in found if result) == [[0, 1, 2, 3], [4, 5, 6, 7], [8, 9, 10, 11]]
+
+
+def test_a_picture_that_takes_each_machine_with_it_is_known_by_name() -> None:
+    ray = Ray(2, lost_by=("5", 10**6))
+    assert [part for part, result in play(ray, Job(), [4, 4]) if result is None] == [[5]]
+    assert 10**6 - ray.losses <= 2 * (actors._LOSSES + 1)
 
 
 def test_a_picture_that_memory_is_too_small_for_is_known_by_name() -> None:

@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from tagprism.errors import PictureError
-from tagprism.keywords.own import keywords_stamp, own_keywords
+from tagprism.keywords.own import keywords_stamp, keywords_stamps, own_keywords
 from tagprism.keywords.sidecar import plan
 from tests.keywords.sidecars import DARKTABLE
 
@@ -47,6 +47,21 @@ def test_the_stamp_changes_with_the_file_and_each_sidecar(photo: Path) -> None:
         photo.with_name(name).write_bytes(b"changed")
         stamps.add(keywords_stamp(photo))
     assert len(stamps) == 4 and keywords_stamp(photo) in stamps
+
+
+@pytest.mark.parametrize("beside", [None, "a.xmp", "a.XMP", "a.jpg.xmp", "a.jpg.json", "other.json", "sub/a.xmp"])
+def test_stamps_of_many_are_those_of_each(photo: Path, beside: str | None, monkeypatch: pytest.MonkeyPatch) -> None:
+    photos = [photo, photo.with_name("b.jpg"), photo.parent / "sub" / "c.jpg", photo.parent / "none" / "d.jpg"]
+    photos[2].parent.mkdir()
+    for one in photos[1:3]:
+        one.write_bytes(photo.read_bytes())
+    if beside:
+        (photo.parent / beside).write_text("{}")
+    assert list(keywords_stamps(map(str, photos))) == list(map(keywords_stamp, photos))
+    looks, stat = [], os.stat
+    monkeypatch.setattr(os, "stat", lambda path, **named: (looks.append(path), stat(path, **named))[1])
+    list(keywords_stamps([str(photo)] * 10))
+    assert (len(looks) == 10) == (beside in (None, "sub/a.xmp"))  # a re-scan does it for every picture
 
 
 def test_a_photo_without_sidecars_takes_few_looks_at_the_disk(photo: Path, monkeypatch: pytest.MonkeyPatch) -> None:

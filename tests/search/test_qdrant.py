@@ -88,3 +88,12 @@ def test_pictures_are_sent_again_where_a_node_is_busy(
     server.busy = 3
     with pytest.raises(MachineError, match="503"):
         index.add([picture(99)], some_records(2, 1))
+
+
+def test_a_collection_is_made_anew_in_place_of_the_old_one(server: Server, index: QdrantIndex) -> None:
+    index.add([picture(1)], some_records(1, 1))
+    client, name = connect(f"{server.address}/photos")
+    made = QdrantIndex.create(client, name, {**SHAPE._asdict(), "storage": "float32", "folders": ["/a"]}, anew=True)
+    assert made.info().pictures == 0 and made.settings["folders"] == ["/a"] and made.info().storage == "float32"
+    assert [one.name for one in server.client.get_collections().collections] == ["photos"]
+    made.close()

@@ -23,6 +23,7 @@ from tagprism.images.elsewhere import Item
 
 _IN_FLIGHT = 2  # parts of an actor: one that it does, and one that waits there, so that it need not wait for it
 _DEATHS = 3  # of actors that did a part, before its pictures are tried by themselves; of each of these, too
+_LOSSES = 10  # likewise where machines went with them, as a picture may take so much memory that its machine ends
 _BUSY, _LOOK = 600.0, 5.0  # seconds: that no actor may get a processor, and between two looks at what there is
 Part = list[Item]
 
@@ -66,13 +67,14 @@ def results(job: Job, parts: Iterable[Part], processors: int) -> Generator[tuple
 class _Task:
     part: Part
     alone: bool = False  # whether an actor may have nothing else to do: one that had it has died
-    deaths: int = 0  # of actors that had nothing else to do
+    lost_on: list[str] = field(default_factory=list)  # machines where actors died that had nothing else to do
 
 
 @dataclass
 class _Actor:
     handle: Any
     ready: bool = False
+    machine: str = ""  # once it is ready
     under_way: dict[Any, _Task | None] = field(default_factory=dict)  # by the result to come; None opens the job
 
     def takes(self, task: _Task) -> bool:
@@ -138,7 +140,9 @@ class _Pool:
         task = actor.under_way.pop(result)
         if error:
             raise _again(error)
-        actor.ready, self._failed = True, 0
+        self._failed = 0
+        if task is None:
+            actor.ready, actor.machine = True, value
         self._feed(actor)
         if task is not None:
             yield task.part, value
@@ -165,8 +169,8 @@ class _Pool:
         if not actor.ready:
             self._fail_to_start(death)
         if len(tasks) == 1:
-            tasks[0].deaths += 1
-            if tasks[0].deaths >= _DEATHS:
+            tasks[0].lost_on.append(actor.machine)
+            if self._is_to_blame(tasks[0]):
                 part = tasks[0].part
                 if len(part) == 1:
                     yield part, None
@@ -177,6 +181,16 @@ class _Pool:
         for other in self._actors:  # which may have nothing to do any more, on the last processor that is left
             if other.ready:
                 self._feed(other)
+
+    def _is_to_blame(self, task: _Task) -> bool:
+        """Whether so many actors died of a task that another cause is unlikely.
+
+        Where its machine is lost an actor dies of that. Ray knows it some time after the actor's death, so that all
+        losses are judged again at each.
+        """
+        there = {one["NodeID"] for one in self._ray.nodes() if one["Alive"]}
+        alone = sum(machine in there for machine in task.lost_on)
+        return alone >= _DEATHS or len(task.lost_on) >= _LOSSES
 
     def _fail_to_start(self, death: Exception) -> None:
         self._failed += 1
@@ -208,14 +222,17 @@ class _Process:
         self._job = job
         self._do: Callable[[Part], bytes] | None = None
 
-    def open(self) -> tuple[None, str]:
+    def open(self) -> tuple[str, str]:
+        """The machine, or an error."""
+        import ray
+
         try:
             self._do = self._job.open()
         except MemoryError as error:  # as in `do`
             raise SystemExit from error
         except Exception as error:
-            return None, _as_text(error)
-        return None, ""
+            return "", _as_text(error)
+        return ray.get_runtime_context().get_node_id(), ""
 
     def do(self, data: bytes) -> tuple[bytes | None, str]:
         assert self._do is not None, "it was opened"

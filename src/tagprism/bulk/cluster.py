@@ -70,6 +70,9 @@ def _connect(ray: Any, address: str) -> None:
 
 
 def _start(ray: Any, common: dict[str, Any]) -> None:
+    # Ray's own niceness of 15 lets other work on a busy machine push actors out of the processor at every turn. Here
+    # they are all that the command does.
+    os.environ.setdefault("RAY_worker_niceness", "0")
     try:
         _muted(ray.init, include_dashboard=False, object_store_memory=_STORE, **common)
     except Exception as error:  # Ray raises it bare where a process of its does not answer in time

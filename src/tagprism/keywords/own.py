@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import get_args
 
@@ -45,6 +45,29 @@ def keywords_stamp(photo: Path) -> str:
     """What tells whether a photo's keywords, or what is said of it beside it, may have changed: sizes and times."""
     files = [_size_and_time(path) for path in (photo, *_sidecar_paths(photo))]
     return ";".join([*files, *filter(None, map(_size_and_time, names_beside(str(photo))))])
+
+
+def keywords_stamps(photos: Iterable[str]) -> Iterator[str]:
+    """The stamp of each of many photos.
+
+    All that may lie beside a photo ends in `.xmp` or `.json`. Where a folder holds nothing of that kind, the dozen
+    looks at the disk for each of its photos, nine tenths of the time, are spared.
+    """
+    alone = {"": False}
+    for photo in photos:
+        folder = os.path.dirname(photo)  # noqa: PTH120 (texts)
+        if folder not in alone:
+            alone[folder] = _holds_pictures_alone(folder)
+        none = ";" * len(get_args(Naming))
+        yield _size_and_time(photo) + none if alone[folder] else keywords_stamp(Path(photo))
+
+
+def _holds_pictures_alone(folder: str) -> bool:
+    try:
+        names = os.listdir(folder)  # noqa: PTH208 (texts)
+    except OSError:
+        return False
+    return not any(name.lower().endswith((".xmp", ".json")) for name in names)
 
 
 def _size_and_time(path: str | Path) -> str:

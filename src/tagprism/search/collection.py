@@ -259,15 +259,20 @@ def open_index(path: str | os.PathLike[str], model: str | None = None) -> Collec
     if is_address(where):
         engine = qdrant()
         client, name = engine.connect(where)
-        settings = _checked(where, engine.kept_settings(client, name))
+        settings = _whole(where, _checked(where, engine.kept_settings(client, name)))
         index = engine.QdrantIndex(client, name)
     else:
-        settings = read_settings(Path(where))
-        if settings.renewing == "begun":
-            raise InputError("holds nothing: making it anew was cut short.", where=where, remedy=_finish(where))
+        settings = _whole(where, read_settings(Path(where)))
         index = SharedIndex(Path(where), settings.shape, settings.storage)
     collection = Collection(where, settings, index)
     return collection if model is None else collection.with_model(model)
+
+
+def _whole(where: str, settings: Settings) -> Settings:
+    """The settings, where there is an index that goes with them."""
+    if settings.renewing == "begun":
+        raise InputError("holds nothing: making it anew was cut short.", where=where, remedy=_finish(where))
+    return settings
 
 
 def fitting_tagger(where: str, model: str, made_by: tuple[str, str], *, renewable: bool = True) -> Tagger:

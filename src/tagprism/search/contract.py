@@ -109,7 +109,8 @@ class IndexInfo:
         storage: how records are kept.
         exact: whether `search` gives the ranking of the records as they were added.
         recall: where candidates are looked for first, the share of the first 100 of the kept records that `search`
-            gives, 0..1, as measured last on this index; else 1. What rounding costs is not in it (docs/scale.md).
+            gives for one word, 0..1, as measured last on this index; else 1. What rounding costs is not in it, nor what
+            a query of several words finds, which looks for candidates by all of them together (docs/scale.md).
         worst: that share for the word which loses most by the first stage, of those it was measured with; else 1.
     """
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from tagprism.bundle.open_model import DEFAULT, lasting_name, with_views
-from tagprism.errors import IndexMismatchError, InputError, MachineError
+from tagprism.errors import InputError, MachineError
 from tagprism.files import machine_errors, take_lock, write_json
 from tagprism.progress import Progress, silent
 from tagprism.search.collection import (
@@ -122,7 +122,7 @@ def _anew(
 
 def _is_begun(where: str) -> bool:
     """Whether a process was killed just when it made an index anew: its settings say all that is needed for that."""
-    return not is_address(where) and _values(where).get("renewing") == "begun"
+    return _values(where).get("renewing") == "begun"
 
 
 def _values(where: str) -> dict[str, Any]:
@@ -160,9 +160,7 @@ def exists(where: str) -> bool:
     if not is_address(where):
         return (Path(where) / SETTINGS).is_file()
     try:
-        open_index(where).close()
-    except IndexMismatchError:
-        return True  # an older one
+        _values(where)
     except InputError as error:
         if "no such collection" in error.what:
             return False
@@ -239,9 +237,7 @@ def create_collection(
     )
     if is_address(where):
         engine = qdrant()
-        if anew:
-            engine.remove_collection(*engine.connect(where))
-        engine.QdrantIndex.create(*engine.connect(where), settings.model_dump(mode="json")).close()
+        engine.QdrantIndex.create(*engine.connect(where), settings.model_dump(mode="json"), anew=anew).close()
     else:
         folder = Path(where)
         if anew:

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from tagprism.errors import PictureError
-from tagprism.keywords.own import keywords_stamp, own_keywords
+from tagprism.keywords.own import keywords_stamps, own_keywords
 from tagprism.labels.phrases import normalise_phrase, variants
 from tagprism.progress import Progress
 from tagprism.search.catalog import held_with
@@ -65,7 +65,7 @@ class KeywordTable:
         stamps = self.stamps()
         absent = [one for one in stamps if one not in held]
         self.forget([one for one, picture in zip(absent, index.get(absent), strict=True) if picture is None])
-        now = {number: keywords_stamp(Path(path)) for number, path in held.items()}
+        now = dict(zip(held, keywords_stamps(held.values()), strict=True))
         changed = [number for number, stamp in now.items() if stamps.get(number) != stamp]
         if not changed:
             return

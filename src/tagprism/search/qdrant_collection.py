@@ -31,6 +31,7 @@ _INDEXED: dict[str, Any] = {
 }
 _SHARDS_OF_A_NODE, _COPIES = 2, 2  # of a collection on a cluster: it can grow to twice the nodes, and lose one
 SETTINGS = "tagprism"
+_NOTE = "-tagprism-renewing"  # ending of the name of a collection without points, whose settings those of another are
 _SECONDS = 60  # that an answer may take
 
 
@@ -73,30 +74,41 @@ def connect(where: str) -> tuple[QdrantClient, str]:
         return QdrantClient(url=address, port=port, api_key=key, timeout=_SECONDS, check_compatibility=False), name
 
 
-def remove_collection(client: QdrantClient, name: str) -> None:
-    """Remove a collection that tagprism has made, if it is there.
+def replace_collection(client: QdrantClient, name: str, settings: dict[str, Any]) -> None:
+    """Make an empty collection in place of one that tagprism has made, where that is.
+
+    Settings go with their collection, and no step removes one and makes another. So a collection of its own has the new
+    settings until all is done: a kill in between loses no folders.
 
     Raises:
         InputError: tagprism has not made it.
         MachineError: the server does not answer, or refuses.
     """
+    note, noted = f"{name}{_NOTE}", {SETTINGS: {**settings, "renewing": "begun"}}
     with server_errors(name):
         if client.collection_exists(name):
             kept_settings(client, name)
-            client.delete_collection(name)
+        if client.collection_exists(note):  # a kill has left it
+            client.update_collection(note, metadata=noted)
+        else:
+            client.create_collection(note, vectors_config={}, metadata=noted)
+        client.delete_collection(name)
+        make_collection(client, name, settings)
+        client.delete_collection(note)
 
 
 def kept_settings(client: QdrantClient, name: str) -> dict[str, Any]:
-    """The settings that are kept with a collection.
+    """The settings that are kept with a collection, or those that it is being made anew with.
 
     Raises:
         InputError: there is no such collection, or tagprism has not made it.
         MachineError: the server does not answer, or refuses.
     """
     with server_errors(name):
-        if not client.collection_exists(name):
+        kept = next((one for one in (f"{name}{_NOTE}", name) if client.collection_exists(one)), None)
+        if kept is None:
             raise InputError("there is no such collection.", where=name, remedy="Make one with `tagprism index`.")
-        found = (client.get_collection(name).config.metadata or {}).get(SETTINGS)
+        found = (client.get_collection(kept).config.metadata or {}).get(SETTINGS)
     if not isinstance(found, dict):
         raise InputError("is not a collection that tagprism has made.", where=name, remedy="Name another one.")
     return found

@@ -40,11 +40,11 @@ from tagprism.search.qdrant_collection import (
     WHOLE,
     conditions_of,
     make_collection,
+    replace_collection,
     server_errors,
 )
 from tagprism.search.qdrant_collection import connect as connect
 from tagprism.search.qdrant_collection import kept_settings as kept_settings
-from tagprism.search.qdrant_collection import remove_collection as remove_collection
 from tagprism.search.record_file import StorageName
 
 _PLAIN = models.QuantizationSearchParams(ignore=True)
@@ -77,19 +77,20 @@ class QdrantIndex:
         self._storage: StorageName = found["storage"]
 
     @classmethod
-    def create(cls, client: QdrantClient, name: str, settings: dict[str, Any]) -> QdrantIndex:
+    def create(cls, client: QdrantClient, name: str, settings: dict[str, Any], *, anew: bool = False) -> QdrantIndex:
         """Make an empty collection.
 
         Args:
             client: connected to the server.
             name: of the collection, which is not there yet.
+            anew: in place of the one of that name, if it is there and tagprism has made it.
             settings: kept with it; `vectors` (M), `dimension` (D), `shared` (S) and `storage` say its form.
 
         Raises:
             InputError: there is a collection of that name.
             MachineError: the server does not answer, or refuses.
         """
-        make_collection(client, name, settings)
+        (replace_collection if anew else make_collection)(client, name, settings)
         return cls(client, name)
 
     def _errors(self) -> Any:

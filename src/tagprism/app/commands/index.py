@@ -183,7 +183,7 @@ def _say(collection: Collection, report: Report, quiet: bool) -> None:
     done = ", ".join(f"{count:,} {word}" for word, count in words.items() if count) or "nothing to do"
     info = collection.index.info()
     form = info.storage + (", exact" if info.exact else "")
-    form += f", recall {info.recall:.4f}" if info.recall < 1 else ""
+    form += f", recall of one word {info.recall:.4f}" if info.recall < 1 else ""
     form += f", worst word {info.worst:.2f}" if info.worst < 1 else ""
     console.say(f"{done}; {info.pictures:,} pictures in {collection.where} ({form})", quiet=quiet)
     console.say_not_read(report.walk.not_read, quiet=quiet)

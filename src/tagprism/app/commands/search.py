@@ -237,9 +237,8 @@ def _remark(results: Results, collection: Collection, exact: bool, *, quiet: boo
         console.say("no picture matches.", quiet=quiet)
     recall = collection.index.info().recall
     if recall < _WORTH_SAYING and not exact:
-        console.say(
-            f"this index is approximate: it finds {100 * recall:.1f} % of the best; --exact finds all.", quiet=quiet
-        )
+        finds = f"it finds {100 * recall:.1f} % of the best for one word"
+        console.say(f"this index is approximate: {finds}; --exact finds all.", quiet=quiet)
     if results.reading is None:
         return
     for sentence in remarks(results.reading, collection.tagger, {word for one in results.found for word in one.own}):

@@ -104,7 +104,7 @@ class SearchAnswer(Answer):
         hits: best first.
         more: whether there are pictures after these.
         exact: whether the ranking is that of all records.
-        recall: measured share of the best 100 of the kept records that this index finds.
+        recall: measured share of the best 100 of the kept records that this index finds for one word.
         seconds: time it took.
     """
 

@@ -10,8 +10,10 @@ Run: python benchmarks/rows.py recipes/corel5k.toml tagged:DIR --split fresh.jso
      python benchmarks/rows.py recipes/openclipart.toml openclipart --draw 8 --form "M=7" --form "M=14 lam=none top=2"
 
 A form has M, D (0: all directions), lam, top (k of the soft maximum); at (k in use) and unseen (k in use for unseen
-labels alone); epochs; ema (decay of averaged weights, one of DECAYS); with (the mean with the rows of a run of so many
-epochs); repel (weight of the mean cosine of the rows in the loss); rank (the stack of rows kept in so many directions).
+labels alone); epochs; ema (decay of averaged weights); with (the mean with the rows of a run of so many
+epochs); repel (weight of the mean cosine of the rows in the loss); rank (the stack of rows kept in so many directions);
+features (0: all); start (times as far apart the rows begin); places (1: rows from places, each by a learned attention
+over the whole and its places); and the losses of `row_forms.py`.
 """
 
 from __future__ import annotations
@@ -27,6 +29,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from row_forms import FormLoss
 from tagprism.bundle.record import scoring_vectors
 from tagprism.comparing.compare import choosing_splits
 from tagprism.datasets.draw_split import draw_split
@@ -35,7 +38,6 @@ from tagprism.datasets.splits import Split, load_split
 from tagprism.datasets.table import ImageTable
 from tagprism.evaluation.metrics import mean_average_precision
 from tagprism.network.embedding_matrix import max_similarity
-from tagprism.training.diversity_loss import SemanticDiversityLoss
 from tagprism.training.features import compute_features
 from tagprism.training.networks import make_class_columns, make_prior
 from tagprism.training.prepare import prepare
@@ -43,7 +45,6 @@ from tagprism.training.recipe import Recipe, load_recipe
 
 DIMENSION, FEATURES, BATCH = 192, 512, 128
 KEY = ("split", "form", "epochs", "full")
-DECAYS = ("0.98", "0.995")  # of averaged weights
 AFTER_TRAINING = ("at", "unseen", "with", "rank", "epochs", "ema")
 FORMS = ("M=7", "M=7 lam=none top=2", "M=14 lam=none top=2")
 
@@ -109,27 +110,30 @@ def reduced(data: Data, directions: int, features: int) -> Data:
     )
 
 
-def trained(data: Data, form: dict[str, str], recipe: Recipe, epochs: int, seed: int = 0) -> dict[str, Tensor]:
-    """Weights (M * D, C) of a form's head, the last ones (`ema` of 0) and averaged ones."""
-    M, top = int(form["M"]), int(form.get("top", 1))
-    lam = None if form.get("lam") == "none" else float(form.get("lam", 0.3))
+def trained(
+    data: Data, form: dict[str, str], recipe: Recipe, epochs: int, decays: tuple[str, ...] = (), seed: int = 0
+) -> dict[str, Tensor]:
+    """Weights (M * D, C) of a form's head, the last ones (`ema` of 0) and averaged ones of these decays."""
+    M, D = int(form["M"]), data.vectors.shape[1]
     torch.manual_seed(seed)
-    head = nn.Linear(data.train.shape[1], M * data.vectors.shape[1], bias=False)
-    settings = {"across_images": recipe.loss.across_images, "best_rows": top}
-    seen = data.vectors[: data.seen]
-    loss = SemanticDiversityLoss(seen, lam, recipe.loss.diversity_weighting, **settings)  # type: ignore[arg-type]
+    head = nn.Linear(data.train.shape[-1], M * D, bias=False)
+    with torch.no_grad():
+        head.weight *= float(form.get("start", 1))
+        if data.train.ndim == 3:  # the queries stand behind the maps; at first all places count alike
+            head.weight = nn.Parameter(torch.cat([head.weight, torch.zeros(M, data.train.shape[-1])]))
+    loss = FormLoss(data.vectors[: data.seen], form, recipe.loss)
     count, rate = len(data.train), recipe.training.learning_rate
     optimiser = torch.optim.Adam(head.parameters(), lr=rate, weight_decay=recipe.training.weight_decay, fused=True)
     steps = -(-count // BATCH) * epochs
     schedule = torch.optim.lr_scheduler.OneCycleLR(
         optimiser, rate, total_steps=steps, pct_start=recipe.training.warm_up
     )
-    averaged = {decay: head.weight.detach().clone() for decay in ("0", *DECAYS)}
+    averaged = {decay: head.weight.detach().clone() for decay in decays}
     for epoch in range(epochs):
         order = torch.randperm(count, generator=torch.Generator().manual_seed(seed * 1000 + epoch))
         for some in order.split(BATCH):
             matrices = rows_of(head.weight, data.train[some], data.prior_train[some])
-            value = loss(matrices, data.targets[some])
+            value = loss(matrices, data.targets[some], data.prior_train[some])
             if repulsion := float(form.get("repel", 0)):
                 value = value + repulsion * cosine(matrices)
             optimiser.zero_grad()
@@ -138,16 +142,27 @@ def trained(data: Data, form: dict[str, str], recipe: Recipe, epochs: int, seed:
             schedule.step()
             for decay, mean in averaged.items():
                 mean.lerp_(head.weight.detach(), 1 - float(decay))
-    return averaged
+    return averaged | {"0": head.weight.detach()}
 
 
 def rows_of(weight: Tensor, features: Tensor, prior: Tensor) -> Tensor:
-    """(n, M, D) rows of pictures."""
+    """(n, M, D) rows of pictures with features (n, C), or (n, T, C) with those of places."""
+    if features.ndim == 3:
+        channels, D = features.shape[2], prior.shape[1]
+        M = len(weight) // (D + 1)
+        maps, queries = weight[: M * D].view(M, D, channels), weight[M * D :]
+        looked = (features @ queries.mT / channels**0.5).softmax(1).mT @ features  # (n, M, C)
+        return torch.einsum("nmc,mdc->nmd", looked, maps) + prior[:, None]
     return (features @ weight.mT).view(len(features), -1, prior.shape[1]) + prior[:, None]
 
 
 def measure(
-    data: Data, form: dict[str, str], recipe: Recipe, epochs: int, heads: dict[str, Tensor]
+    data: Data,
+    form: dict[str, str],
+    recipe: Recipe,
+    epochs: int,
+    heads: dict[str, dict[str, Tensor]],
+    decays: tuple[str, ...] = (),
 ) -> dict[str, float]:
     """Train a form on a split, or take it from `heads`, and measure it."""
     begun, epochs = time.perf_counter(), int(form.get("epochs", epochs))
@@ -156,7 +171,7 @@ def measure(
         said = {name: value for name, value in form.items() if name not in AFTER_TRAINING}
         key = json.dumps([said, epochs])
         if key not in heads:
-            heads[key] = trained(data, said, recipe, epochs)
+            heads[key] = trained(data, said, recipe, epochs, decays)
         return heads[key][form.get("ema", "0")]
 
     weight = head(epochs)
@@ -213,7 +228,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("recipe", type=Path)
     parser.add_argument("data")
-    parser.add_argument("--split", help="FILE, all of its splits, or FILE#3")
+    parser.add_argument("--split", action="append", default=[], help="FILE, all of its eight splits, or FILE#3")
     parser.add_argument("--draw", type=int, default=0, help="draw so many splits")
     parser.add_argument("--form", action="append", help="such as `M=7 lam=0.1 top=2`, see above")
     parser.add_argument("--full", action="store_true", help="all directions and features, as the recipe has them")
@@ -230,25 +245,28 @@ def main() -> None:
         shares = {"unseen": 0.2, "test": 0.3, "least_positives": 8, "near_duplicates_together": False}
         splits = [draw_split(table, seed=100 + number, **shares) for number in range(given.draw)]  # type: ignore[arg-type]
     else:
-        chosen = [given.split] if "#" in given.split else [f"{given.split}#{at}" for at in range(8)]
-        splits = [load_split(one, table) for one in chosen]
+        chosen = [[one] if "#" in one else [f"{one}#{at}" for at in range(8)] for one in given.split]
+        splits = [load_split(one, table) for some in chosen for one in some]
     if given.pseudo_unseen:
         splits = [drawn for one in splits for drawn in choosing_splits(one, given.pseudo_unseen)]
     lines = given.out.read_text().splitlines() if given.out.is_file() else []
     known = {tuple(its.get(name, False) for name in KEY): its for its in map(json.loads, lines)}
     forms, results = given.form or list(FORMS), []
+    saids = {form: dict(part.split("=") for part in form.split()) for form in forms}
+    decays = tuple({said["ema"] for said in saids.values() if "ema" in said})
     for split in splits:
         data, heads = {}, {}
         for form in forms:
             key = split.digest, form, given.epochs, given.full
             if key not in known:
-                said = dict(part.split("=") for part in form.split())
-                small = int(said.get("D", 0 if given.full else DIMENSION)), 0 if given.full else FEATURES
+                said, usual = saids[form], (0, 0) if given.full else (DIMENSION, FEATURES)
+                size = int(said.get("D", usual[0])), int(said.get("features", usual[1]))
                 if not data:
                     data[0, 0] = prepared_data(recipe, table, split)
-                if small not in data:
-                    data[small] = reduced(data[0, 0], *small)
-                known[key] = dict(zip(KEY, key, strict=True)) | measure(data[small], said, recipe, given.epochs, heads)
+                if size not in data:
+                    data[size] = reduced(data[0, 0], *size)
+                its = measure(data[size], said, recipe, given.epochs, heads, decays)
+                known[key] = dict(zip(KEY, key, strict=True)) | its
                 with given.out.open("a") as file:
                     file.write(json.dumps(known[key]) + "\n")
             results.append(known[key])

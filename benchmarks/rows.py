@@ -39,8 +39,8 @@ from tagprism.datasets.table import ImageTable
 from tagprism.evaluation.metrics import mean_average_precision
 from tagprism.network.embedding_matrix import max_similarity
 from tagprism.training.features import compute_features
-from tagprism.training.networks import make_class_columns, make_prior
-from tagprism.training.prepare import prepare
+from tagprism.training.networks import make_class_columns, make_prior, open_backbone
+from tagprism.training.prepare import make_preprocess, prepare
 from tagprism.training.recipe import Recipe, load_recipe
 
 DIMENSION, FEATURES, BATCH = 192, 512, 128
@@ -53,7 +53,7 @@ FORMS = ("M=7", "M=7 lam=none top=2", "M=14 lam=none top=2")
 class Data:
     """A split: features, what is added to each row (the prior), and what is added to each score (class columns)."""
 
-    train: Tensor  # (n, C)
+    train: Tensor  # (n, C), or (n, 1 + T, C) with those of the places behind
     test: Tensor
     prior_train: Tensor  # (n, D)
     prior_test: Tensor
@@ -90,16 +90,29 @@ def prepared_data(recipe: Recipe, table: ImageTable, split: Split) -> Data:
     return Data(train, test, *priors, columns, vectors, seen, targets, wanted.astype(np.int8))
 
 
+def with_places(data: Data, recipe: Recipe, table: ImageTable, split: Split) -> Data:
+    """The same with the features of the places behind the pooled ones."""
+    model = recipe.model.model_copy(update={"class_columns": 0.0, "rows_from": "patches"})
+    backbone = open_backbone(model)
+    preprocess = make_preprocess(recipe, backbone)
+    files = [[table.files[int(row)] for row in table.rows_of(part)] for part in (split.train, split.test)]
+    both = [compute_features(some, backbone, preprocess).vectors for some in files]
+    train, test = (torch.from_numpy(one).view(len(one), -1, data.train.shape[1]) for one in both)
+    assert torch.allclose(train[:, 0], data.train, atol=1e-3), "the same pictures in the same order"
+    return replace(data, train=train, test=test)
+
+
 def reduced(data: Data, directions: int, features: int) -> Data:
     """The same in the strongest directions of the seen labels' vectors, and the strongest features; 0 keeps all."""
-    vectors, basis, strongest = data.vectors, torch.eye(data.vectors.shape[1]), torch.eye(data.train.shape[1])
+    vectors, basis, strongest = data.vectors, torch.eye(data.vectors.shape[1]), torch.eye(data.train.shape[-1])
     if directions:
         basis = torch.linalg.svd(vectors[: data.seen], full_matrices=False)[2][:directions].mT
         rotation = torch.randn(basis.shape[1], basis.shape[1], generator=torch.Generator().manual_seed(0))
         basis = basis @ torch.linalg.qr(rotation)[0]  # Adam is not rotation-invariant
         vectors = functional.normalize(vectors @ basis, dim=1)
     if features:
-        strongest = torch.linalg.eigh(data.train.mT @ data.train / len(data.train))[1][:, -features:]
+        pooled = data.train if data.train.ndim == 2 else data.train[:, 0]
+        strongest = torch.linalg.eigh(pooled.mT @ pooled / len(pooled))[1][:, -features:]
     return replace(
         data,
         train=data.train @ strongest,
@@ -260,11 +273,12 @@ def main() -> None:
             key = split.digest, form, given.epochs, given.full
             if key not in known:
                 said, usual = saids[form], (0, 0) if given.full else (DIMENSION, FEATURES)
-                size = int(said.get("D", usual[0])), int(said.get("features", usual[1]))
+                size = int(said.get("D", usual[0])), int(said.get("features", usual[1])), "places" in said
                 if not data:
-                    data[0, 0] = prepared_data(recipe, table, split)
+                    data[0, 0, False] = prepared_data(recipe, table, split)
                 if size not in data:
-                    data[size] = reduced(data[0, 0], *size)
+                    whole = data[0, 0, False]
+                    data[size] = reduced(with_places(whole, recipe, table, split) if size[2] else whole, *size[:2])
                 its = measure(data[size], said, recipe, given.epochs, heads, decays)
                 known[key] = dict(zip(KEY, key, strict=True)) | its
                 with given.out.open("a") as file:

@@ -12,8 +12,7 @@ Run: python benchmarks/rows.py recipes/corel5k.toml tagged:DIR --split fresh.jso
 A form has M, D (0: all directions), lam, top (k of the soft maximum); at (k in use) and unseen (k in use for unseen
 labels alone); epochs; ema (decay of averaged weights); with (the mean with the rows of a run of so many
 epochs); repel (weight of the mean cosine of the rows in the loss); rank (the stack of rows kept in so many directions);
-features (0: all); start (times as far apart the rows begin); places (1: rows from places, each by a learned attention
-over the whole and its places); and the losses of `row_forms.py`.
+features (0: all); start (times as far apart the rows begin); and the losses of `row_forms.py`.
 """
 
 from __future__ import annotations
@@ -29,7 +28,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from row_forms import FormLoss
+from row_forms import WORDS, FormLoss
 from tagprism.bundle.record import scoring_vectors
 from tagprism.comparing.compare import choosing_splits
 from tagprism.datasets.draw_split import draw_split
@@ -39,13 +38,14 @@ from tagprism.datasets.table import ImageTable
 from tagprism.evaluation.metrics import mean_average_precision
 from tagprism.network.embedding_matrix import max_similarity
 from tagprism.training.features import compute_features
-from tagprism.training.networks import make_class_columns, make_prior, open_backbone
-from tagprism.training.prepare import make_preprocess, prepare
+from tagprism.training.networks import make_class_columns, make_prior
+from tagprism.training.prepare import prepare
 from tagprism.training.recipe import Recipe, load_recipe
 
 DIMENSION, FEATURES, BATCH = 192, 512, 128
 KEY = ("split", "form", "epochs", "full")
 AFTER_TRAINING = ("at", "unseen", "with", "rank", "epochs", "ema")
+OF_TRAINING = ("M", "D", "lam", "top", "repel", "features", "start", *WORDS)
 FORMS = ("M=7", "M=7 lam=none top=2", "M=14 lam=none top=2")
 
 
@@ -53,7 +53,7 @@ FORMS = ("M=7", "M=7 lam=none top=2", "M=14 lam=none top=2")
 class Data:
     """A split: features, what is added to each row (the prior), and what is added to each score (class columns)."""
 
-    train: Tensor  # (n, C), or (n, 1 + T, C) with those of the places behind
+    train: Tensor  # (n, C)
     test: Tensor
     prior_train: Tensor  # (n, D)
     prior_test: Tensor
@@ -90,29 +90,16 @@ def prepared_data(recipe: Recipe, table: ImageTable, split: Split) -> Data:
     return Data(train, test, *priors, columns, vectors, seen, targets, wanted.astype(np.int8))
 
 
-def with_places(data: Data, recipe: Recipe, table: ImageTable, split: Split) -> Data:
-    """The same with the features of the places behind the pooled ones."""
-    model = recipe.model.model_copy(update={"class_columns": 0.0, "rows_from": "patches"})
-    backbone = open_backbone(model)
-    preprocess = make_preprocess(recipe, backbone)
-    files = [[table.files[int(row)] for row in table.rows_of(part)] for part in (split.train, split.test)]
-    both = [compute_features(some, backbone, preprocess).vectors for some in files]
-    train, test = (torch.from_numpy(one).view(len(one), -1, data.train.shape[1]) for one in both)
-    assert torch.allclose(train[:, 0], data.train, atol=1e-3), "the same pictures in the same order"
-    return replace(data, train=train, test=test)
-
-
 def reduced(data: Data, directions: int, features: int) -> Data:
     """The same in the strongest directions of the seen labels' vectors, and the strongest features; 0 keeps all."""
-    vectors, basis, strongest = data.vectors, torch.eye(data.vectors.shape[1]), torch.eye(data.train.shape[-1])
+    vectors, basis, strongest = data.vectors, torch.eye(data.vectors.shape[1]), torch.eye(data.train.shape[1])
     if directions:
         basis = torch.linalg.svd(vectors[: data.seen], full_matrices=False)[2][:directions].mT
         rotation = torch.randn(basis.shape[1], basis.shape[1], generator=torch.Generator().manual_seed(0))
         basis = basis @ torch.linalg.qr(rotation)[0]  # Adam is not rotation-invariant
         vectors = functional.normalize(vectors @ basis, dim=1)
     if features:
-        pooled = data.train if data.train.ndim == 2 else data.train[:, 0]
-        strongest = torch.linalg.eigh(pooled.mT @ pooled / len(pooled))[1][:, -features:]
+        strongest = torch.linalg.eigh(data.train.mT @ data.train / len(data.train))[1][:, -features:]
     return replace(
         data,
         train=data.train @ strongest,
@@ -129,11 +116,9 @@ def trained(
     """Weights (M * D, C) of a form's head, the last ones (`ema` of 0) and averaged ones of these decays."""
     M, D = int(form["M"]), data.vectors.shape[1]
     torch.manual_seed(seed)
-    head = nn.Linear(data.train.shape[-1], M * D, bias=False)
+    head = nn.Linear(data.train.shape[1], M * D, bias=False)
     with torch.no_grad():
         head.weight *= float(form.get("start", 1))
-        if data.train.ndim == 3:  # the queries stand behind the maps; at first all places count alike
-            head.weight = nn.Parameter(torch.cat([head.weight, torch.zeros(M, data.train.shape[-1])]))
     loss = FormLoss(data.vectors[: data.seen], form, recipe.loss)
     count, rate = len(data.train), recipe.training.learning_rate
     optimiser = torch.optim.Adam(head.parameters(), lr=rate, weight_decay=recipe.training.weight_decay, fused=True)
@@ -159,13 +144,7 @@ def trained(
 
 
 def rows_of(weight: Tensor, features: Tensor, prior: Tensor) -> Tensor:
-    """(n, M, D) rows of pictures with features (n, C), or (n, T, C) with those of places."""
-    if features.ndim == 3:
-        channels, D = features.shape[2], prior.shape[1]
-        M = len(weight) // (D + 1)
-        maps, queries = weight[: M * D].view(M, D, channels), weight[M * D :]
-        looked = (features @ queries.mT / channels**0.5).softmax(1).mT @ features  # (n, M, C)
-        return torch.einsum("nmc,mdc->nmd", looked, maps) + prior[:, None]
+    """(n, M, D) rows of pictures."""
     return (features @ weight.mT).view(len(features), -1, prior.shape[1]) + prior[:, None]
 
 
@@ -252,6 +231,8 @@ def main() -> None:
         "--out", type=Path, required=True, help="results, one JSON line each; what is there is not redone"
     )
     given = parser.parse_args()
+    if not given.split and not given.draw:
+        parser.error("give --split FILE, or --draw 8.")
     torch.set_num_threads(1)
     recipe, table = load_recipe(given.recipe, ("training.validation=0", *given.set)), open_dataset(given.data)
     if given.draw:
@@ -266,6 +247,8 @@ def main() -> None:
     known = {tuple(its.get(name, False) for name in KEY): its for its in map(json.loads, lines)}
     forms, results = given.form or list(FORMS), []
     saids = {form: dict(part.split("=") for part in form.split()) for form in forms}
+    if odd := {word for said in saids.values() for word in said} - {*OF_TRAINING, *AFTER_TRAINING}:
+        parser.error(f"--form: no form has {', '.join(sorted(odd))}; the words are {OF_TRAINING + AFTER_TRAINING}.")
     decays = tuple({said["ema"] for said in saids.values() if "ema" in said})
     for split in splits:
         data, heads = {}, {}
@@ -273,12 +256,11 @@ def main() -> None:
             key = split.digest, form, given.epochs, given.full
             if key not in known:
                 said, usual = saids[form], (0, 0) if given.full else (DIMENSION, FEATURES)
-                size = int(said.get("D", usual[0])), int(said.get("features", usual[1])), "places" in said
+                size = int(said.get("D", usual[0])), int(said.get("features", usual[1]))
                 if not data:
-                    data[0, 0, False] = prepared_data(recipe, table, split)
+                    data[0, 0] = prepared_data(recipe, table, split)
                 if size not in data:
-                    whole = data[0, 0, False]
-                    data[size] = reduced(with_places(whole, recipe, table, split) if size[2] else whole, *size[:2])
+                    data[size] = reduced(data[0, 0], *size)
                 its = measure(data[size], said, recipe, given.epochs, heads, decays)
                 known[key] = dict(zip(KEY, key, strict=True)) | its
                 with given.out.open("a") as file:

@@ -1,11 +1,10 @@
 """End to end against frozen features by the processor time that each took.
 
-    python benchmarks/end_to_end.py recipes/corel5k.toml tagged:DIR FILE#0 OUT [FORMS]
+    python benchmarks/end_to_end.py recipes/corel5k.toml tagged:DIR FILE#0 OUT
 
 Every form is `tagprism train` with other settings, then `tagprism evaluate`. The time is user and system time of the
 training and its processes, with the look at every training picture: OUT has a cache of its own, which gets what is made
-once (encoders, backbones in ONNX) from yours, and no features. What was measured is not measured again. FORMS is how
-many of the forms are run, the first ones.
+once (encoders, backbones in ONNX) from yours, and no features. What was measured is not measured again.
 """
 
 from __future__ import annotations
@@ -34,14 +33,13 @@ FORMS = {
 def main() -> None:
     """Train and measure what is not there yet, and print the table."""
     recipe, data, split, out = sys.argv[1], sys.argv[2], sys.argv[3], Path(sys.argv[4])
-    forms = list(FORMS.items())[: int(sys.argv[5]) if len(sys.argv) > 5 else None]
     source, cache = ("--data", data, "--split", split, "--quiet"), out / "cache"
     if not cache.exists():
         for name in ("backbones", "encoders", "phrases"):
             shutil.copytree(cache_dir(name), cache / name)
     os.environ["TAGPRISM_CACHE"] = str(cache)
     print("| | ZSL mAP | GZSL mAP | processor time, s |\n|---|---:|---:|---:|")
-    for number, (name, settings) in enumerate(forms):
+    for number, (name, settings) in enumerate(FORMS.items()):
         run, file = out / str(number), out / f"{number}.json"
         if not file.is_file():
             shutil.rmtree(run, ignore_errors=True)

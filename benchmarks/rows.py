@@ -10,8 +10,9 @@ Run: python benchmarks/rows.py recipes/corel5k.toml tagged:DIR --split fresh.jso
      python benchmarks/rows.py recipes/openclipart.toml openclipart --draw 8 --form "M=7" --form "M=14 lam=none top=2"
 
 A form has M, D (0: all directions), lam, top (k of the soft maximum); at (k in use) and unseen (k in use for unseen
-labels alone); epochs; ema (decay of averaged weights, one of DECAYS); with (the mean with the rows of a run of so many
-epochs); repel (weight of the mean cosine of the rows in the loss); rank (the stack of rows kept in so many directions).
+labels alone); epochs; ema (decay of averaged weights); with (the mean with the rows of a run of so many
+epochs); repel (weight of the mean cosine of the rows in the loss); rank (the stack of rows kept in so many directions);
+features (0: all); start (times as far apart the rows begin); and the losses of `row_forms.py`.
 """
 
 from __future__ import annotations
@@ -27,6 +28,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from row_forms import WORDS, FormLoss
 from tagprism.bundle.record import scoring_vectors
 from tagprism.comparing.compare import choosing_splits
 from tagprism.datasets.draw_split import draw_split
@@ -35,7 +37,6 @@ from tagprism.datasets.splits import Split, load_split
 from tagprism.datasets.table import ImageTable
 from tagprism.evaluation.metrics import mean_average_precision
 from tagprism.network.embedding_matrix import max_similarity
-from tagprism.training.diversity_loss import SemanticDiversityLoss
 from tagprism.training.features import compute_features
 from tagprism.training.networks import make_class_columns, make_prior
 from tagprism.training.prepare import prepare
@@ -43,8 +44,8 @@ from tagprism.training.recipe import Recipe, load_recipe
 
 DIMENSION, FEATURES, BATCH = 192, 512, 128
 KEY = ("split", "form", "epochs", "full")
-DECAYS = ("0.98", "0.995")  # of averaged weights
 AFTER_TRAINING = ("at", "unseen", "with", "rank", "epochs", "ema")
+OF_TRAINING = ("M", "D", "lam", "top", "repel", "features", "start", *WORDS)
 FORMS = ("M=7", "M=7 lam=none top=2", "M=14 lam=none top=2")
 
 
@@ -109,27 +110,28 @@ def reduced(data: Data, directions: int, features: int) -> Data:
     )
 
 
-def trained(data: Data, form: dict[str, str], recipe: Recipe, epochs: int, seed: int = 0) -> dict[str, Tensor]:
-    """Weights (M * D, C) of a form's head, the last ones (`ema` of 0) and averaged ones."""
-    M, top = int(form["M"]), int(form.get("top", 1))
-    lam = None if form.get("lam") == "none" else float(form.get("lam", 0.3))
+def trained(
+    data: Data, form: dict[str, str], recipe: Recipe, epochs: int, decays: tuple[str, ...] = (), seed: int = 0
+) -> dict[str, Tensor]:
+    """Weights (M * D, C) of a form's head, the last ones (`ema` of 0) and averaged ones of these decays."""
+    M, D = int(form["M"]), data.vectors.shape[1]
     torch.manual_seed(seed)
-    head = nn.Linear(data.train.shape[1], M * data.vectors.shape[1], bias=False)
-    settings = {"across_images": recipe.loss.across_images, "best_rows": top}
-    seen = data.vectors[: data.seen]
-    loss = SemanticDiversityLoss(seen, lam, recipe.loss.diversity_weighting, **settings)  # type: ignore[arg-type]
+    head = nn.Linear(data.train.shape[1], M * D, bias=False)
+    with torch.no_grad():
+        head.weight *= float(form.get("start", 1))
+    loss = FormLoss(data.vectors[: data.seen], form, recipe.loss)
     count, rate = len(data.train), recipe.training.learning_rate
     optimiser = torch.optim.Adam(head.parameters(), lr=rate, weight_decay=recipe.training.weight_decay, fused=True)
     steps = -(-count // BATCH) * epochs
     schedule = torch.optim.lr_scheduler.OneCycleLR(
         optimiser, rate, total_steps=steps, pct_start=recipe.training.warm_up
     )
-    averaged = {decay: head.weight.detach().clone() for decay in ("0", *DECAYS)}
+    averaged = {decay: head.weight.detach().clone() for decay in decays}
     for epoch in range(epochs):
         order = torch.randperm(count, generator=torch.Generator().manual_seed(seed * 1000 + epoch))
         for some in order.split(BATCH):
             matrices = rows_of(head.weight, data.train[some], data.prior_train[some])
-            value = loss(matrices, data.targets[some])
+            value = loss(matrices, data.targets[some], data.prior_train[some])
             if repulsion := float(form.get("repel", 0)):
                 value = value + repulsion * cosine(matrices)
             optimiser.zero_grad()
@@ -138,7 +140,7 @@ def trained(data: Data, form: dict[str, str], recipe: Recipe, epochs: int, seed:
             schedule.step()
             for decay, mean in averaged.items():
                 mean.lerp_(head.weight.detach(), 1 - float(decay))
-    return averaged
+    return averaged | {"0": head.weight.detach()}
 
 
 def rows_of(weight: Tensor, features: Tensor, prior: Tensor) -> Tensor:
@@ -147,7 +149,12 @@ def rows_of(weight: Tensor, features: Tensor, prior: Tensor) -> Tensor:
 
 
 def measure(
-    data: Data, form: dict[str, str], recipe: Recipe, epochs: int, heads: dict[str, Tensor]
+    data: Data,
+    form: dict[str, str],
+    recipe: Recipe,
+    epochs: int,
+    heads: dict[str, dict[str, Tensor]],
+    decays: tuple[str, ...] = (),
 ) -> dict[str, float]:
     """Train a form on a split, or take it from `heads`, and measure it."""
     begun, epochs = time.perf_counter(), int(form.get("epochs", epochs))
@@ -156,7 +163,7 @@ def measure(
         said = {name: value for name, value in form.items() if name not in AFTER_TRAINING}
         key = json.dumps([said, epochs])
         if key not in heads:
-            heads[key] = trained(data, said, recipe, epochs)
+            heads[key] = trained(data, said, recipe, epochs, decays)
         return heads[key][form.get("ema", "0")]
 
     weight = head(epochs)
@@ -213,7 +220,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("recipe", type=Path)
     parser.add_argument("data")
-    parser.add_argument("--split", help="FILE, all of its splits, or FILE#3")
+    parser.add_argument("--split", action="append", default=[], help="FILE, all of its eight splits, or FILE#3")
     parser.add_argument("--draw", type=int, default=0, help="draw so many splits")
     parser.add_argument("--form", action="append", help="such as `M=7 lam=0.1 top=2`, see above")
     parser.add_argument("--full", action="store_true", help="all directions and features, as the recipe has them")
@@ -224,31 +231,38 @@ def main() -> None:
         "--out", type=Path, required=True, help="results, one JSON line each; what is there is not redone"
     )
     given = parser.parse_args()
+    if not given.split and not given.draw:
+        parser.error("give --split FILE, or --draw 8.")
     torch.set_num_threads(1)
     recipe, table = load_recipe(given.recipe, ("training.validation=0", *given.set)), open_dataset(given.data)
     if given.draw:
         shares = {"unseen": 0.2, "test": 0.3, "least_positives": 8, "near_duplicates_together": False}
         splits = [draw_split(table, seed=100 + number, **shares) for number in range(given.draw)]  # type: ignore[arg-type]
     else:
-        chosen = [given.split] if "#" in given.split else [f"{given.split}#{at}" for at in range(8)]
-        splits = [load_split(one, table) for one in chosen]
+        chosen = [[one] if "#" in one else [f"{one}#{at}" for at in range(8)] for one in given.split]
+        splits = [load_split(one, table) for some in chosen for one in some]
     if given.pseudo_unseen:
         splits = [drawn for one in splits for drawn in choosing_splits(one, given.pseudo_unseen)]
     lines = given.out.read_text().splitlines() if given.out.is_file() else []
     known = {tuple(its.get(name, False) for name in KEY): its for its in map(json.loads, lines)}
     forms, results = given.form or list(FORMS), []
+    saids = {form: dict(part.split("=") for part in form.split()) for form in forms}
+    if odd := {word for said in saids.values() for word in said} - {*OF_TRAINING, *AFTER_TRAINING}:
+        parser.error(f"--form: no form has {', '.join(sorted(odd))}; the words are {OF_TRAINING + AFTER_TRAINING}.")
+    decays = tuple({said["ema"] for said in saids.values() if "ema" in said})
     for split in splits:
         data, heads = {}, {}
         for form in forms:
             key = split.digest, form, given.epochs, given.full
             if key not in known:
-                said = dict(part.split("=") for part in form.split())
-                small = int(said.get("D", 0 if given.full else DIMENSION)), 0 if given.full else FEATURES
+                said, usual = saids[form], (0, 0) if given.full else (DIMENSION, FEATURES)
+                size = int(said.get("D", usual[0])), int(said.get("features", usual[1]))
                 if not data:
                     data[0, 0] = prepared_data(recipe, table, split)
-                if small not in data:
-                    data[small] = reduced(data[0, 0], *small)
-                known[key] = dict(zip(KEY, key, strict=True)) | measure(data[small], said, recipe, given.epochs, heads)
+                if size not in data:
+                    data[size] = reduced(data[0, 0], *size)
+                its = measure(data[size], said, recipe, given.epochs, heads, decays)
+                known[key] = dict(zip(KEY, key, strict=True)) | its
                 with given.out.open("a") as file:
                     file.write(json.dumps(known[key]) + "\n")
             results.append(known[key])

@@ -58,6 +58,17 @@ def test_it_is_made_and_kept_up_to_date(cli: Cli, world: World, photos: Path, tm
     assert held(where) == ["2.png", "3.png", "4.png", "5.png", "moved.png"]
 
 
+def test_a_model_that_has_moved_is_remembered(cli: Cli, world: World, photos: Path, tmp_path: Path) -> None:
+    where, first, copy = tmp_path / "photos.index", tmp_path / "first", tmp_path / "copy"
+    for folder in (first, copy):
+        shutil.copytree(world.run / "bundle", folder)
+    assert cli("index", photos, "--into", where, "-m", first, "--quiet").code == 0
+    shutil.rmtree(first)
+    cli("search", where, "red").refused(str(first))
+    assert "6 unchanged" in cli("index", "--into", where, "-m", copy).err
+    assert cli("search", where, "red", "--all", "--format", "paths").out.count("\n") == 6
+
+
 def test_it_ranks_as_the_tagger_does(cli: Cli, world: World, photos: Path, tmp_path: Path) -> None:
     where = tmp_path / "photos.index"
     assert cli("index", photos, "--into", where, "-m", world.run, "--storage", "float32", "--quiet").code == 0
@@ -283,6 +294,33 @@ def test_an_index_of_which_the_renewal_was_cut_short_says_so_and_loses_nothing(
     assert "4 added, 1 unchanged" in cli("index", "--into", where).err and held(where) == [f"{n}.png" for n in range(5)]
     done = cli(*asked)
     assert (done.code, done.out.split()) == (0, [str(photos / "0.png")]) and finish not in done.err
+
+
+@pytest.mark.filterwarnings("ignore:Payload indexes have no effect in the local Qdrant:UserWarning")
+@pytest.mark.filterwarnings("ignore:Local mode performs exact:UserWarning")
+def test_a_collection_killed_between_its_removal_and_its_creation_loses_nothing(
+    cli: Cli, world: World, photos: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    client, where = QdrantClient(":memory:"), "qdrant+http://127.0.0.1:6333/killed"
+    monkeypatch.setattr(client, "close", lambda: None)
+    monkeypatch.setattr(qdrant_index, "connect", lambda where: (client, "killed"))
+    made = ("index", photos, "--into", where, "-m", world.run, "--exclude", "5.png", "--storage", "float32", "--quiet")
+    assert cli(*made).code == 0
+
+    def killed(*arguments: object) -> None:
+        raise MachineError("killed", where="here", remedy="none")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(qdrant_index.QdrantIndex, "create", killed)
+        assert cli("index", "--into", where, "--rebuild").code == 6
+    assert not client.collection_exists("killed")
+    cli("search", where, "red").refused("no such collection")
+    assert "5 added" in cli("index", "--into", where).err
+    renewed = open_index(where)
+    assert (renewed.folders, renewed.settings.exclude) == ((str(photos),), ("5.png",))
+    assert (renewed.settings.model, renewed.settings.storage) == (str(world.run), "float32")
+    client.delete_collection("killed")  # by hand: nothing is left of it then
+    cli("index", "--into", where).refused("no pictures are named")
 
 
 @pytest.mark.filterwarnings("ignore:Payload indexes have no effect in the local Qdrant:UserWarning")

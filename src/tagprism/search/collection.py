@@ -202,6 +202,15 @@ class Collection:
         if used and used not in self.settings.devices:
             self._keep(devices=tuple(sorted({*self.settings.devices, used})))
 
+    def keep_model(self) -> None:
+        """Note where its model is now, so that the next command finds it there.
+
+        Raises:
+            MachineError: it cannot be written.
+        """
+        _ = self.tagger  # it is the one that made the index
+        self._keep(model=self._model)
+
     def keep_renewed(self) -> None:
         """Note that all of its folders are in it again, after it was made anew.
 

@@ -11,7 +11,7 @@ from typing import Any
 
 from tagprism.bundle.open_model import DEFAULT, lasting_name, with_views
 from tagprism.errors import IndexMismatchError, InputError, MachineError
-from tagprism.files import machine_errors, take_lock, write_json
+from tagprism.files import machine_errors, read_json, take_lock, write_json
 from tagprism.progress import Progress, silent
 from tagprism.search.collection import (
     CATALOG,
@@ -97,6 +97,8 @@ def open_for_update(
                     where=where,
                     remedy="Leave --storage away, or index anew with --rebuild.",
                 )
+            if model is not None:
+                collection.keep_model()
             yield collection
 
 
@@ -122,7 +124,7 @@ def _anew(
 
 def _is_begun(where: str) -> bool:
     """Whether a process was killed just when it made an index anew: its settings say all that is needed for that."""
-    return not is_address(where) and _values(where).get("renewing") == "begun"
+    return _values(where).get("renewing") == "begun"
 
 
 def _values(where: str) -> dict[str, Any]:
@@ -130,8 +132,18 @@ def _values(where: str) -> dict[str, Any]:
     if not is_address(where):
         return read_values(Path(where))
     engine = qdrant()
-    found: dict[str, Any] = engine.kept_settings(*engine.connect(where))
+    try:
+        found: dict[str, Any] = engine.kept_settings(*engine.connect(where))
+    except InputError:
+        if not _begun_file(where).is_file():
+            raise
+        found = read_json(_begun_file(where), remedy="Delete it, and make the index again.")
     return found
+
+
+def _begun_file(where: str) -> Path:
+    """Where the settings of a server's collection are while it is removed and not yet made anew."""
+    return catalog_file(where).with_suffix(".renewing.json")
 
 
 def _renew(where: str, model: str | None, progress: Progress) -> None:
@@ -165,7 +177,7 @@ def exists(where: str) -> bool:
         return True  # an older one
     except InputError as error:
         if "no such collection" in error.what:
-            return False
+            return _begun_file(where).is_file()
         raise
     return True
 
@@ -240,8 +252,10 @@ def create_collection(
     if is_address(where):
         engine = qdrant()
         if anew:
+            write_json(_begun_file(where), _begun(settings))
             engine.remove_collection(*engine.connect(where))
         engine.QdrantIndex.create(*engine.connect(where), settings.model_dump(mode="json")).close()
+        _begun_file(where).unlink(missing_ok=True)
     else:
         folder = Path(where)
         if anew:
@@ -264,12 +278,16 @@ def refuse_filled(folder: Path) -> None:
             raise InputError("is no index and not empty.", where=str(folder), remedy="Name a new folder.")
 
 
+def _begun(settings: Settings) -> dict[str, Any]:
+    return settings.model_copy(update={"renewing": "begun"}).model_dump(mode="json")
+
+
 def _empty(folder: Path, settings: Settings) -> None:
     """Remove the pictures of an index, but not what people added beside them, so that it can be made anew.
 
     Its settings go first, and say so: a kill at any moment leaves the old index whole, or a new one that can go on.
     """
     with _locked(folder / LOCK, str(folder), "is open in another process.", _STOP), machine_errors(folder):
-        write_json(folder / SETTINGS, settings.model_copy(update={"renewing": "begun"}).model_dump(mode="json"))
+        write_json(folder / SETTINGS, _begun(settings))
         shutil.rmtree(folder / PICTURES, ignore_errors=True)
         remove_older(folder)

@@ -51,8 +51,8 @@ def main() -> None:
     parser.add_argument("run", type=Path)
     parser.add_argument("photos", type=Path)
     parser.add_argument("--bundle", type=Path, action="append", default=[], help="another bundle of the same RUN")
-    parser.add_argument("--small", type=int, default=128, help="small pictures a round")
-    parser.add_argument("--large", type=int, default=24, help="large pictures a round")
+    parser.add_argument("--small", type=int, default=128, help="small pictures a round; 0 leaves these out")
+    parser.add_argument("--large", type=int, default=24, help="large pictures a round; 0 leaves these out")
     parser.add_argument("--rounds", type=int, default=3)
     arguments = parser.parse_args()
     found = sorted(path for path in arguments.photos.rglob("*") if path.suffix.lower() in (".jpg", ".jpeg"))
@@ -63,8 +63,10 @@ def main() -> None:
         large = [enlarge(path, Path(folder) / f"{place}.jpg") for place, path in enumerate(found[: arguments.large])]
         plain = torch_records(arguments.run, taggers[str(arguments.run)].vocabulary)
         for title, files in (("small", small), ("12 megapixels", large)):
-            console.print(throughput(title, files, taggers, plain, arguments.rounds))
-        console.print(processes(arguments.run, small))
+            if files:
+                console.print(throughput(title, files, taggers, plain, arguments.rounds))
+        if small:
+            console.print(processes(arguments.run, small))
     console.print(retagging())
     console.print(
         f"{_processor()}, {os.cpu_count()} cores, Python {platform.python_version()}, torch {torch.__version__}"

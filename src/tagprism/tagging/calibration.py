@@ -255,7 +255,7 @@ class LabelCalibration:
         if self.other_names is not None:
             places, queries, its_names = self.other_names
             its_scores, _ = score_records(records, queries, best_rows=self.best_rows)
-            np.maximum.at(found, (slice(None), places), its_names.probabilities(records, its_scores))
+            np.maximum.at(found.T, places, its_names.probabilities(records, its_scores).T)
         return found
 
 

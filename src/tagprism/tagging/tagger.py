@@ -170,7 +170,9 @@ class Tagger:
         return [label for label in new if not any(encoder.knows(label) for encoder in encoders)]
 
     def nearest_known(self, label: str, n: int = 3) -> list[str]:
-        """Words that are spelt most like an unknown one: the encoders', then the vocabulary's."""
+        """Words that are spelt most like an unknown one: the encoders', then the vocabulary's; none of a number."""
+        if not any(map(str.isalpha, label)):
+            return []
         encoders = self.label_space.encoders.values() if self.label_space is not None else ()
         near = [word for encoder in encoders for word in encoder.nearest_known(label, n)]
         letters = set(label.casefold().replace(" ", ""))

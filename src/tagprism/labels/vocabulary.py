@@ -167,15 +167,16 @@ class Vocabulary:
         """The same, also in another number, with other accents, or hyphened, apart or joined (`Beaches`, `cafés`)."""
         if (found := self.find(name)) is not None:
             return found  # without the spellings, which take a hundred times as long to list
-        if name not in self._alike:
-            if len(self._alike) >= _REMEMBERED:
-                self._alike.clear()
-            self._alike[name] = self._find_other_spelling(name)
-        return self._alike[name]
+        known = self._other_spellings
+        if (row := known.get(name, -1)) == -1:
+            if len(known) >= _REMEMBERED:
+                known.clear()
+            row = known[name] = self._find_other_spelling(name)
+        return row
 
     @cached_property
-    def _alike(self) -> dict[str, int | None]:
-        """What `find_alike` found for names that stand in no such spelling: a list is gone through several times."""
+    def _other_spellings(self) -> dict[str, int | None]:
+        """What names are that stand here in no such spelling; remembered, as a list is gone through several times."""
         return {}
 
     def _find_other_spelling(self, name: str) -> int | None:

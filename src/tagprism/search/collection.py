@@ -208,8 +208,7 @@ class Collection:
         Raises:
             MachineError: it cannot be written.
         """
-        _ = self.tagger  # it is the one that made the index
-        self._keep(model=self._model)
+        self._keep(model=lasting_name(self._model, self.tagger.bundle.path))  # which is the one that made the index
 
     def keep_renewed(self) -> None:
         """Note that all of its folders are in it again, after it was made anew.

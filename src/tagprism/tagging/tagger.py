@@ -204,7 +204,18 @@ class Tagger:
         classes = self.bundle.class_affinity
         if classes is None:
             return scoring_vectors(vectors)
-        return scoring_vectors(vectors, classes, np.array(self.vocabulary.roles_of(labels)) == "seen")
+        words = self.vocabulary
+        if tuple(labels) == words.names and np.array_equal(vectors, words.vectors):
+            return self._vocabulary_scoring_vectors
+        return scoring_vectors(vectors, classes, np.array(words.roles_of(labels)) == "seen")
+
+    @cached_property
+    def _vocabulary_scoring_vectors(self) -> Float32[np.ndarray, "L Q"]:
+        """Those of the whole vocabulary: half a second's work for each call of `tag` of a program."""
+        words = self.vocabulary
+        found = scoring_vectors(words.vectors, self.bundle.class_affinity, np.array(words.roles) == "seen")
+        found.flags.writeable = False
+        return found
 
     def _no_vectors(self, phrases: Sequence[str]) -> InputError:
         near = {phrase: ", ".join(self.vocabulary.nearest_names(phrase, 3)) for phrase in phrases[:10]}

@@ -72,7 +72,7 @@ class SentenceEncoder:
     def _encode(self, texts: tuple[str, ...]) -> Float32[np.ndarray, "L D"]:
         vectors = np.zeros((len(texts), self.dimension), dtype=np.float32)
         rows = [row for row, text in enumerate(texts) if text]
-        tokens = self._tokens([texts[row] for row in rows])
+        tokens = self._tokens([texts[row] for row in rows]) if rows else []
         lengths = [sum(one.attention_mask) for one in tokens]
         rows = [rows[place] for place in np.argsort(lengths, kind="stable")]  # of like length together: little padding
         batches = [rows[start : start + _BATCH] for start in range(0, len(rows), _BATCH)]

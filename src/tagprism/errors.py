@@ -41,6 +41,12 @@ class NothingToDoError(TagprismError):
     exit_code = 3
 
 
+class DoneAlreadyError(NothingToDoError):
+    """What was asked for is there, made by an earlier call: for a script that is repeated all is well."""
+
+    exit_code = 0
+
+
 class IndexMismatchError(TagprismError):
     """An index and a model do not fit, or an index is of an older form."""
 

@@ -85,6 +85,9 @@ def test_compare_says_what_evaluate_says(cli: Cli, world: World) -> None:
     ours, theirs = json.loads(compared.out)["methods"]["small"][0], json.loads(evaluated.out)
     assert ours["gzsl"]["mAP"] == pytest.approx(theirs["gzsl"]["mAP"], rel=1e-3)
     assert ours["zsl"]["mAP"] == pytest.approx(theirs["zsl"]["mAP"], rel=1e-3)
+    again = cli("compare", "-m", world.run, "--data", f"tagged:{world.data}", "--format", "json")
+    assert "split: that of the run" in again.err
+    assert json.loads(again.out)["methods"]["run"][0]["zsl"]["mAP"] == pytest.approx(theirs["zsl"]["mAP"], rel=1e-3)
 
 
 @pytest.mark.slow

@@ -9,11 +9,13 @@ import pytest
 import typer
 
 from tagprism.app import console
-from tagprism.errors import InputError, MachineError, NothingToDoError, PictureError
+from tagprism.errors import DoneAlreadyError, InputError, MachineError, NothingToDoError, PictureError
+from tests.app.conftest import Cli
 
 CASES = [
     (InputError("is odd.", where="a.toml", remedy="Mend it."), 2, "error a.toml: is odd. Mend it."),
-    (NothingToDoError("all done."), 3, "error all done."),
+    (NothingToDoError("all done."), 3, "nothing to do: all done."),
+    (DoneAlreadyError("is finished."), 0, "nothing to do: is finished."),
     (MachineError("refuses."), 6, "error refuses."),
     (PictureError("corrupt", "It is damaged.", where="[red].png"), 4, "error [red].png: It is damaged."),
     (OSError(errno.ENOSPC, "No space left on device"), 6, "the machine refused"),
@@ -52,6 +54,11 @@ def test_skipped_pictures_are_counted(capsys: pytest.CaptureFixture[str]) -> Non
 def test_ctrl_c_that_typer_has_caught_says_how_to_go_on(capsys: pytest.CaptureFixture[str]) -> None:
     assert console.run(lambda: console.INTERRUPTED) == 130
     assert "run the same command again" in capsys.readouterr().err
+
+
+def test_options_after_two_dashes_are_explained(cli: Cli) -> None:
+    cli("search", "photos.index", "--", "-dog", "-n", 2).refused("extra argument", "options come before it")
+    assert "come before it" not in cli("search", "photos.index", "dog", "cat").err
 
 
 def test_names_of_files_in_a_message_cannot_command_the_terminal(capsys: pytest.CaptureFixture[str]) -> None:

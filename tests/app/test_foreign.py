@@ -309,4 +309,5 @@ def test_the_list_of_models() -> None:
     assert listed[0]["name"] in shown and shown.count("(not verified)") == sum(
         not one["licence_from"] for one in listed
     )
+    assert listed[0]["name"] == "photos-lite" and "in this package, the default" in shown
     assert "MIT (by the page of Qdrant/clip-ViT-B-32-vision)" in shown

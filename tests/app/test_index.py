@@ -58,6 +58,17 @@ def test_it_is_made_and_kept_up_to_date(cli: Cli, world: World, photos: Path, tm
     assert held(where) == ["2.png", "3.png", "4.png", "5.png", "moved.png"]
 
 
+def test_a_model_that_has_moved_is_remembered(cli: Cli, world: World, photos: Path, tmp_path: Path) -> None:
+    where, first, copy = tmp_path / "photos.index", tmp_path / "first", tmp_path / "copy"
+    for folder in (first, copy):
+        shutil.copytree(world.run / "bundle", folder)
+    assert cli("index", photos, "--into", where, "-m", first, "--quiet").code == 0
+    shutil.rmtree(first)
+    cli("search", where, "red").refused(str(first))
+    assert "6 unchanged" in cli("index", "--into", where, "-m", copy).err
+    assert cli("search", where, "red", "--all", "--format", "paths").out.count("\n") == 6
+
+
 def test_it_ranks_as_the_tagger_does(cli: Cli, world: World, photos: Path, tmp_path: Path) -> None:
     where = tmp_path / "photos.index"
     assert cli("index", photos, "--into", where, "-m", world.run, "--storage", "float32", "--quiet").code == 0

@@ -151,8 +151,9 @@ def test_a_keyword_taken_away_in_a_photo_program_stays_away(cli: Cli, world: Wor
     sidecar.write_text(edited.replace(f"     <rdf:li>tagprism|{gone}</rdf:li>\n", ""))
     assert cli(*command).code == 0
     assert shown(cli, photos / "a.png") == {"a.png": {"yours": [], "ours": rest, "taken_away": [gone]}}
-    table = cli("keywords", "show", photos / "a.png")
-    assert gone in table.out and table.code == 0
+    table = cli("keywords", "show", photos)
+    block = f"{photos / 'a.png'}\n  tagprism's  {', '.join(rest)}\n  taken away  {gone}\n"
+    assert block in table.out and table.code == 0 and "picture(s) have no keywords" in table.err
 
 
 def test_without_probabilities_a_limit_has_to_be_given(cli: Cli, world: World, photos: Path) -> None:

@@ -101,7 +101,9 @@ def test_print_config_reads_back_equal(cli: Cli, world: World, tmp_path: Path) -
 
 def test_a_finished_run_is_nothing_to_do(cli: Cli, world: World) -> None:
     before = (world.run / "weights.safetensors").stat().st_mtime_ns
-    cli(*world.train_arguments()).refused("finished", str(world.run), code=3)
+    again = cli(*world.train_arguments())
+    assert again.code == 0 and again.out == "" and "error" not in again.err
+    assert f"nothing to do: {world.run}: this run is finished." in again.err
     assert (world.run / "weights.safetensors").stat().st_mtime_ns == before
 
 

@@ -78,6 +78,9 @@ def test_what_is_wrong_is_said(cli: Cli, first: Path, second: Path, tmp_path: Pa
     both = (f"tagged:{first}", f"tagged:{other}")
     cli("data", "join", *both, *out, "--unknown", "tagged:x").refused("--unknown", "tagged:x")
     cli("data", "join", *both, "--into", first).refused("exists already", "--into")
+    cli("data", "join", "tagged:large", "tagged:larger", "--into", first).refused(
+        "exists already"
+    )  # before any is read
     same_name = make(tmp_path / "below/first", {"a.jpg": ["dog"]})
     cli("data", "join", f"tagged:{first}", f"tagged:{same_name}", *out).refused("one name", "Rename")
     assert not (tmp_path / "out").exists()

@@ -11,7 +11,7 @@ from tagprism.labels.english import is_english
     "phrase",
     [
         *("dog", "Beaches", "CATS", "cafe", "café", "sea turtle", "my daughter", "birthday party", "selfie", "chat"),
-        *("BBQ", "TV", "X-ray", "3d printer", "2019", "colour", "grey", "color", "snowboarding", "receipts", "men"),
+        *("BBQ", "TV", "X-ray", "3d printer", "747 jet", "colour", "grey", "color", "snowboarding", "receipts", "men"),
         *("ice-cream", "icecream", "rock'n'roll", "black_and_white", "labradoodle puppy", "firetruck", "screenshot"),
     ],
 )
@@ -20,7 +20,11 @@ def test_english(phrase: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "phrase", ["Hund", "plage", "Straße", "犬", "le chien", "der Hund", "Geburtstag", "собака", "qwertz", "", "-"]
+    "phrase",
+    [
+        *("Hund", "plage", "Straße", "犬", "le chien", "der Hund", "Geburtstag", "собака", "qwertz", "", "-"),
+        *("2019", "12345", "\U0001f600", "1 + 1"),
+    ],
 )
 def test_not_english(phrase: str) -> None:
     assert not is_english(phrase)

@@ -101,6 +101,17 @@ def test_a_match_is_made_of_those_of_the_labels(collection: Collection) -> None:
         assert one.score == pytest.approx(red * circle * (1 - blue) ** 2, rel=1e-3)
 
 
+def test_an_unknown_word_ranks_nothing_that_need_not_have_it(
+    collection: Collection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(collection.tagger, "unknown", lambda labels: [one for one in labels if one == "orange"])
+    red = [(one.picture.id, one.score, one.likely) for one in find(collection, "red", limit=64).found]
+    for query in ("red OR orange", "red NOT orange", "red AND NOT orange OR orange"):
+        results = find(collection, query, limit=64)
+        assert [(one.picture.id, pytest.approx(one.score), one.likely) for one in results.found] == red
+    assert not any(one.likely for one in find(collection, "red AND orange", limit=64).found)
+
+
 def test_filters_sift(collection: Collection) -> None:
     results = find(collection, "red path:/2/ taken:2021..2022", limit=64)
     assert results.found

@@ -68,6 +68,8 @@ def test_what_was_read_otherwise_and_what_is_unknown_is_said(tagger: Any) -> Non
     assert "read as dogs AND beach" in said("dogs beach")[0]
     assert "`plage` is unknown to this model; is" in said("plage OR dogs")[0]
     assert "`plage` (in `dog plage`) is unknown" in said("dog plage")[0]
+    assert "`2024` is unknown" in said("2024")[0] and "taken:2024" in said("2024")[0]
+    assert said("\U0001f600") == ["`\U0001f600` is unknown to this model."] and "meant" not in said("F OR 16")[-1]
     assert "write AND in capitals" in said("black and white house")[0]
 
 

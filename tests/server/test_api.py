@@ -73,6 +73,14 @@ def test_an_upload_may_bring_its_own_words(client: TestClient, photos: Path) -> 
     assert {tag["label"] for tag in answer.json()["tags"]} == {"grass", "head"}
 
 
+def test_words_may_come_as_one_text_with_commas(client: TestClient, photos: Path) -> None:
+    files = {"file": (photos / "chelsea.jpg").read_bytes()}
+    answer = client.post("/api/tag", files=files, data={"labels": "cat, polar bear;grass,, cat"})
+    assert {tag["label"] for tag in answer.json()["tags"]} == {"cat", "polar bear", "grass"}
+    many = client.post("/api/tag", files=files, data={"labels": ",".join(f"word {n}" for n in range(101))})
+    assert many.status_code == 422
+
+
 @pytest.mark.parametrize(
     ("data", "status"),
     [

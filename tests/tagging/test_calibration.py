@@ -22,6 +22,7 @@ from tagprism.tagging.calibration import (
     pair_features,
 )
 from tagprism.tagging.monotone_fit import fit_monotone
+from tagprism.tagging.tagger import load
 
 D, M = 5, 3
 
@@ -211,3 +212,17 @@ def test_common_words_strange_pictures_and_kinds_change_probabilities_as_the_slo
         kind = 1 / (1 + np.exp(-float(row @ familiar)))
         expected = [kind * max(plain[3], plain[0], plain[2]), kind * plain[2], kind * plain[4]]
         np.testing.assert_allclose(found[picture], expected, rtol=3e-4)  # what comes before its kind is 1e-4 above it
+
+
+def test_a_listed_word_is_as_probable_as_a_known_one_of_the_same_thing() -> None:
+    tagger, picture = load(), Path(__file__).parents[1] / "photos/coffee.jpg"
+
+    def probability(*words: str) -> dict[str, float]:
+        (row,) = tagger.tag(picture, list(words), top_k=None)
+        return {tag.label: tag.probability or 0.0 for tag in row.tags}
+
+    alone = probability("dog", "dining table")
+    listed = probability("dog", "dinner tables", "settee")
+    assert listed["dinner tables"] > alone["dining table"] - 1e-5 and listed["dog"] == pytest.approx(alone["dog"])
+    # What is no word of the vocabulary has the probability of its other name there, where that is the greater one.
+    assert listed["settee"] > probability("couch")["couch"] - 1e-5

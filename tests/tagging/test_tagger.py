@@ -189,3 +189,13 @@ def test_errors_keep_no_file_in_memory(tagger: Tagger, tmp_path: Path) -> None:
         tracemalloc.stop()
     assert [row.error.code for row in rows if row.error] == ["corrupt"] * 10
     assert kept < 10_000_000
+
+
+def test_the_vocabulary_is_made_ready_once_and_scores_as_its_parts() -> None:
+    tagger = tagprism.load()
+    names = tagger.vocabulary.names
+    whole = tagger.scoring_vectors(names)
+    assert tagger.scoring_vectors(names) is whole
+    some = [*tagger.vocabulary.seen[:3], *names[-3:]]
+    rows = [names.index(name) for name in some]
+    np.testing.assert_allclose(tagger.scoring_vectors(some), whole[rows], atol=1e-3)

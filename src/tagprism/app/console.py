@@ -12,6 +12,7 @@ import io
 import json
 import logging
 import os
+import re
 import sys
 import threading
 import traceback
@@ -28,7 +29,7 @@ from rich.segment import Segment
 from rich.text import Text
 
 from tagprism.device import DeviceWarning
-from tagprism.errors import InputError, MachineError, TagprismError
+from tagprism.errors import InputError, MachineError, NothingToDoError, TagprismError
 from tagprism.files import REFUSALS
 from tagprism.progress import Advance
 from tagprism.progress import Progress as ProgressProtocol
@@ -210,6 +211,9 @@ def run(command: Callable[[], object]) -> int:
     except Interrupted as stop:
         say(str(stop))
         return INTERRUPTED
+    except NothingToDoError as error:  # which is no fault
+        say(f"nothing to do: {error}")
+        return error.exit_code
     except TagprismError as error:
         _say_error(str(error))
         return error.exit_code
@@ -217,6 +221,8 @@ def run(command: Callable[[], object]) -> int:
         text = io.StringIO()
         error.show(text)
         say(text.getvalue().rstrip("\n"))
+        if re.search(r"unexpected extra argument.*[( ]-", str(error)):  # only `--` makes an argument of an option
+            say("What follows `--` is no option, so options come before it: tagprism search INDEX -n 2 -- -dog")
         return UNUSABLE
     except (KeyboardInterrupt, typer.Abort):
         return _interrupted()

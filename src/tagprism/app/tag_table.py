@@ -46,8 +46,11 @@ class TagTable:
         else:
             right = [Text(f"no tag above {self._at_least:g}" if self._at_least is not None else "no tag", "dim")]
         folder, name = os.path.split(os.fsdecode(row.path))
-        shown = Text(console.printable(name)).wrap(console.data, self._left - 2)
-        lines = self._beside([Text("  ").append(line) for line in shown], right)
+        shown = Text("  " + console.printable(name))
+        if cell_len(shown.plain) > self._left:  # a name stays whole, to be copied: its tags begin on the next line
+            lines = [shown, *self._beside([], right)]
+        else:
+            lines = self._beside([shown], right)
         if folder != self._folder:
             self._folder = folder
             lines.insert(0, Text(console.printable(folder) + "/", "bold blue"))

@@ -130,6 +130,12 @@ class Split:
         _refuse_twice((*self.train, *self.val, *self.test), where)
 
 
+def split_of_run(bundle: Path) -> str | None:
+    """The split file of the run that a bundle lies in; None where it lies in none, or its data set has the split."""
+    own = bundle.parent / RUN_SPLIT
+    return str(own) if own.is_file() and own.with_name("recipe.toml").is_file() else None
+
+
 def split_names(file: str) -> list[str]:
     """Names of the splits in a file, as `load_split` takes them.
 

@@ -15,7 +15,7 @@ from typing import Any, Literal, NamedTuple
 
 from tagprism.datasets.shards import FINISHED
 from tagprism.datasets.table import ImageTable, SkippedPicture
-from tagprism.errors import InputError, NothingToDoError, PictureError
+from tagprism.errors import DoneAlreadyError, InputError, PictureError
 from tagprism.files import machine_errors, read_json, replaced_whole, write_json
 from tagprism.images.formats import picture_extensions
 from tagprism.images.picture_file import read_bytes
@@ -54,7 +54,7 @@ def write_shards(
 
     Raises:
         InputError: `out` holds something else, or Parquet without pyarrow.
-        NothingToDoError: all shards are there.
+        DoneAlreadyError: all shards are there.
         MachineError: the folder cannot be written.
     """
     starts = range(0, len(table), per_shard)
@@ -62,7 +62,7 @@ def write_shards(
     _claim(out, {"data": table.digest, "form": form, "per_shard": per_shard, "shards": names}, table)
     skipped: list[SkippedPicture] = []
     if all((out / name).exists() for name in names):
-        raise NothingToDoError("all shards are written.", where=str(out), remedy="Choose another --out.")
+        raise DoneAlreadyError("all shards are written.", where=str(out), remedy="Choose another --out.")
     with progress("writing shards", len(table)) as advance:
         for start, name in zip(starts, names, strict=True):
             rows = range(start, min(start + per_shard, len(table)))

@@ -20,6 +20,8 @@ _SHORTEST_PART = 3  # of a word that is written as one with another
 def is_english(phrase: str, further: Container[str] = ()) -> bool:
     """Whether at least half of the words of a phrase are English, or say nothing of their language.
 
+    What has no letter (a number, an emoji, punctuation) is no word of any language.
+
     Args:
         phrase: any text.
         further: words that are known besides, lower-case, such as the names of cities.
@@ -27,9 +29,10 @@ def is_english(phrase: str, further: Container[str] = ()) -> bool:
     words = re.split(r"[\W_]+", spoken_phrase(phrase))
     words = [word for word in words if len(word) >= _SHORTEST or not word.isascii()]
     known = sum(_is_word(word) or (len(word) > _SHORTEST and bare_phrase(word) in further) for word in words)
-    return 2 * known >= len(words) and bool(spoken_phrase(phrase))
+    return 2 * known >= len(words) and any(map(str.isalpha, phrase))
 
 
+@lru_cache(maxsize=65536)  # the words of a long list come again and again
 def _is_word(word: str) -> bool:
     word = bare_phrase(word)
     if any(map(str.isdigit, word)) or word in _words():

@@ -21,6 +21,7 @@ _MARKS = (  # at the start of a text, saying how it is written; the longer ones 
     (codecs.BOM_UTF16_BE, "utf-16-be"),
 )
 _LEVELS = re.compile(r"\||\s>\s")  # animals|cat, animals > cat
+_BETWEEN = re.compile("[,;]")  # phrases of a line
 _LINE_END = re.compile("\r\n?|\n")
 _REMEDY = "Save it as UTF-8 text, a phrase a line."
 _Entry = tuple[int, list[str]]  # line, and a label with its other spellings
@@ -103,11 +104,16 @@ def _entries(lines: list[tuple[int, str]]) -> list[_Entry]:
             if entries:
                 entries[-1][1].extend(_evened([text[1:-1]]))
             continue
-        for part in re.split("[,;]", text):
+        for part in _BETWEEN.split(text):
             label, *aliases = part.split("\t")
             if spellings := _evened([_LEVELS.split(label)[-1], *aliases]):
                 entries.append((number, spellings))
     return entries
+
+
+def phrases_of(text: str) -> list[str]:
+    """The phrases that a person wrote into one line, with commas or semicolons between; what is empty left out."""
+    return _evened(_BETWEEN.split(text))
 
 
 def _evened(spellings: list[str]) -> list[str]:

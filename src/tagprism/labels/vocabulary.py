@@ -20,6 +20,7 @@ from tagprism.labels.tensor_file import read_tensors, tensor_bytes, write_tensor
 Role: TypeAlias = Literal["seen", "unseen", "other"]
 Groups: TypeAlias = Int64[np.ndarray, "L K"]
 _KIND, _VERSION = "vocabulary", 2
+_REMEMBERED = 1 << 18  # phrases
 _SEVERAL = 2  # the version of a file in which labels have several vectors; without such labels it is still 1
 
 
@@ -166,6 +167,19 @@ class Vocabulary:
         """The same, also in another number, with other accents, or hyphened, apart or joined (`Beaches`, `cafés`)."""
         if (found := self.find(name)) is not None:
             return found  # without the spellings, which take a hundred times as long to list
+        known = self._other_spellings
+        if (row := known.get(name, -1)) == -1:
+            if len(known) >= _REMEMBERED:
+                known.clear()
+            row = known[name] = self._find_other_spelling(name)
+        return row
+
+    @cached_property
+    def _other_spellings(self) -> dict[str, int | None]:
+        """What names are that stand here in no such spelling; remembered, as a list is gone through several times."""
+        return {}
+
+    def _find_other_spelling(self, name: str) -> int | None:
         for text in (name, without_accents(normalise_phrase(name))):
             for spelling in (normalise_phrase(text), *sorted(variants(text))):
                 if (row := self._rows.get(spelling)) is not None:

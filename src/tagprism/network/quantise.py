@@ -9,6 +9,7 @@ from typing import Any, Literal
 
 import numpy as np
 import onnx
+import onnxruntime
 from jaxtyping import Float32
 from onnxruntime.quantization import CalibrationDataReader, CalibrationMethod, QuantFormat, QuantType, quantize_static
 
@@ -18,6 +19,7 @@ from tagprism.network.onnx_weights import store_small
 
 _FIRST = 3  # convolutions that stay in float32: few weights, and the widest range of values between channels
 _ACTIVATIONS = ("Clip", "Relu")
+_ERRORS, _WARNINGS = 3, 2  # what ONNX Runtime writes to stderr by itself; the latter is its default
 
 
 def quantise_network(
@@ -65,6 +67,7 @@ def _quantise_convolutions(source: Path, target: Path, pixels: Iterable[Float32[
     chosen = _trunk(model.graph)
     if not chosen:
         raise InputError("has too few convolutions to gain from int8.", where=str(source), remedy="Use fp16.")
+    onnxruntime.set_default_logger_severity(_ERRORS)  # it warns of `asked`, which is meant to be an input
     try:
         quantize_static(
             model,
@@ -82,6 +85,8 @@ def _quantise_convolutions(source: Path, target: Path, pixels: Iterable[Float32[
         raise InputError(
             f"onnxruntime cannot quantise it ({error}).", where=str(source), remedy="Use --precision fp16."
         ) from error
+    finally:
+        onnxruntime.set_default_logger_severity(_WARNINGS)
 
 
 def _trunk(graph: Any) -> list[str]:

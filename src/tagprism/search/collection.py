@@ -202,6 +202,14 @@ class Collection:
         if used and used not in self.settings.devices:
             self._keep(devices=tuple(sorted({*self.settings.devices, used})))
 
+    def keep_model(self) -> None:
+        """Note where its model is now, so that the next command finds it there.
+
+        Raises:
+            MachineError: it cannot be written.
+        """
+        self._keep(model=lasting_name(self._model, self.tagger.bundle.path))  # which is the one that made the index
+
     def keep_renewed(self) -> None:
         """Note that all of its folders are in it again, after it was made anew.
 

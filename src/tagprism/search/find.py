@@ -179,7 +179,10 @@ def _without(ranking: Ranking, index: Index, path: str) -> Ranking:
 
 
 def _with_known_vectors(tree: Query, collection: Collection, own: OwnTags) -> Query:
-    """The query, where labels that the model does not know but people gave are asked of people alone.
+    """The query, where labels that the model does not know are asked of people alone.
+
+    One that people gave no picture stays as it is where every match must have it: then nothing is likely (`_needs`),
+    and else its scores, which are noise, would rank the pictures that an OR or a NOT is about.
 
     Raises:
         InputError: labels that neither the model nor people know.
@@ -188,10 +191,12 @@ def _with_known_vectors(tree: Query, collection: Collection, own: OwnTags) -> Qu
     labels = tuple(label for label in labels_of(tree) if not learned.is_known(label))
     if not labels:
         return tree
-    peoples = {label for label in collection.tagger.unknown(labels) if any(own.of_label(label).values())}
+    unknown = collection.tagger.unknown(labels)
+    peoples = {label for label in unknown if any(own.of_label(label).values())}
     if rest := [label for label in labels if label not in peoples]:
         collection.tagger.embed(rest)
-    return _asked_of_people(tree, peoples)
+    strangers = set(unknown) - peoples
+    return _asked_of_people(tree, peoples | (set() if _needs(tree, strangers) else strangers))
 
 
 def _asked_of_people(query: Query, labels: set[str]) -> Query:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 
@@ -14,6 +15,7 @@ from tagprism.tagging.tagger import Tagger
 
 _LONGEST = 8  # words of a phrase that is taken apart
 _JOINING = ("and", "or", "not")
+_YEAR = re.compile("(?:19|20)[0-9]{2}")
 
 
 @dataclass(frozen=True)
@@ -117,5 +119,7 @@ def remarks(reading: Reading, tagger: Tagger, given: Iterable[str]) -> list[str]
 
 
 def _unknown(word: str, where: str, tagger: Tagger) -> str:
+    if _YEAR.fullmatch(word):
+        return f"`{word}`{where} is unknown to this model; photos of a year are found by `taken:{word}`."
     near = " or ".join(f"`{one}`" for one in tagger.nearest_known(word))
     return f"`{word}`{where} is unknown to this model" + (f"; is {near} meant?" if near else ".")

@@ -18,6 +18,7 @@ from jaxtyping import Bool, Float, Float32, Float64, Int32, Integer
 
 from tagprism.bundle.record import ClassAffinity, Records, score_records, scoring_vectors
 from tagprism.errors import InputError
+from tagprism.labels.synonyms import other_names
 from tagprism.labels.tensor_file import read_tensors, write_tensors
 from tagprism.labels.vocabulary import Role, Vocabulary
 
@@ -162,7 +163,21 @@ class Calibration:
         statistics[~own] = background_statistics(
             self.background, vectors[~own], self.classes, trained, best_rows=self.best_rows
         )
-        return self._of_rows(rows, statistics, roles, reference, vocabulary)
+        found = self._of_rows(rows, statistics, roles, reference, vocabulary)
+        if tuple(labels[: len(vocabulary.names)]) == vocabulary.names:  # and further ones: each name is there itself
+            return found
+        named = [(place, row) for place, label in enumerate(labels) for row in _other_rows(label, vocabulary)]
+        if not named:
+            return found
+        columns, others = np.array(named).T
+        queries = self._queries(others, vocabulary)
+        its = self._of_rows(others, self.statistics[others], np.array(vocabulary.roles)[others], reference, vocabulary)
+        return replace(found, other_names=(columns, queries, its))
+
+    def _queries(self, rows: Integer[np.ndarray, " n"], vocabulary: Vocabulary) -> Float32[np.ndarray, "n Q"]:
+        """Scoring vectors of labels of the vocabulary."""
+        trained = np.array(vocabulary.roles)[rows] == "seen"
+        return scoring_vectors(vocabulary.vectors[rows], self.classes, trained)
 
     def _of_rows(
         self,
@@ -183,7 +198,7 @@ class Calibration:
             of_it = known.kinds[known.kinds[:, 0] == label, 1]
             if len(columns := np.flatnonzero(rows == label)):
                 its = np.array(vocabulary.roles)[of_it]
-                queries = scoring_vectors(vocabulary.vectors[of_it], self.classes, its == "seen")
+                queries = self._queries(of_it, vocabulary)
                 inner = replace(plain, statistics=self.statistics[of_it], roles=its, offsets=known.offsets[of_it])
                 kinds.append((columns, queries, inner))
         return replace(plain, offsets=offsets, kinds=tuple(kinds), words=known)
@@ -201,6 +216,8 @@ class LabelCalibration:
         best_rows: as in `Calibration`.
         offsets: (L,) added to the weighted sums; none when None.
         kinds: columns of a label, the scoring vectors of its kinds, and their calibration.
+        other_names: columns of labels, and for each the scoring vector of another name of the same thing, with the
+            calibration of these; a label is at least as probable as its other names. None where there are none.
         words: gives the familiarity of a picture.
     """
 
@@ -212,6 +229,7 @@ class LabelCalibration:
     offsets: Float32[np.ndarray, " L"] | None = None
     kinds: tuple[tuple[Integer[np.ndarray, " k"], Float32[np.ndarray, "n Q"], LabelCalibration], ...] = ()
     words: WordKnowledge | None = None
+    other_names: tuple[Integer[np.ndarray, " k"], Float32[np.ndarray, "k Q"], LabelCalibration] | None = None
 
     @cached_property
     def _columns(self) -> dict[Role, Integer[np.ndarray, " K"]]:
@@ -232,7 +250,20 @@ class LabelCalibration:
             its_scores, _ = score_records(records, queries, best_rows=self.best_rows)
             of_kinds = its_kinds.probabilities(records, its_scores).max(axis=1)
             found[:, columns] = np.maximum(found[:, columns], np.minimum(_ABOVE * of_kinds, 1.0)[:, None])
-        return found if self.words is None else found * self.words.familiarity(records)[:, None]
+        if self.words is not None:
+            found *= self.words.familiarity(records)[:, None]
+        if self.other_names is not None:
+            places, queries, its_names = self.other_names
+            its_scores, _ = score_records(records, queries, best_rows=self.best_rows)
+            np.maximum.at(found.T, places, its_names.probabilities(records, its_scores).T)
+        return found
+
+
+def _other_rows(label: str, vocabulary: Vocabulary) -> list[int]:
+    """Rows of the other names of a thing that the vocabulary has."""
+    own = vocabulary.find_alike(label)
+    rows = [vocabulary.find_alike(name) for name in other_names(label)]
+    return [row for row in dict.fromkeys(rows) if row is not None and row != own]
 
 
 def reference_vectors(vocabulary: Vocabulary, classes: ClassAffinity | None) -> Float32[np.ndarray, "S Q"]:

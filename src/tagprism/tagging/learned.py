@@ -98,7 +98,7 @@ class Learned:
         vectors = np.concatenate([vectors, np.zeros((len(own), vectors.shape[1]), np.float32)])
         order = np.argsort(owners, kind="stable")
         owners, vectors = owners[order], vectors[order]
-        scoring = tagger.scoring_vectors_of([labels[at] for at in owners], vectors)
+        scoring = tagger.scoring_vectors_of([labels[at] for at in owners], vectors).copy()  # it may be the tagger's own
         for row in np.flatnonzero(np.isin(owners, list(own))):
             scoring[row] = own[int(owners[row])]
         return vectors, scoring, owners

@@ -170,7 +170,9 @@ class Tagger:
         return [label for label in new if not any(encoder.knows(label) for encoder in encoders)]
 
     def nearest_known(self, label: str, n: int = 3) -> list[str]:
-        """Words that are spelt most like an unknown one: the encoders', then the vocabulary's."""
+        """Words that are spelt most like an unknown one: the encoders', then the vocabulary's; none of a number."""
+        if not any(map(str.isalpha, label)):
+            return []
         encoders = self.label_space.encoders.values() if self.label_space is not None else ()
         near = [word for encoder in encoders for word in encoder.nearest_known(label, n)]
         letters = set(label.casefold().replace(" ", ""))
@@ -202,7 +204,18 @@ class Tagger:
         classes = self.bundle.class_affinity
         if classes is None:
             return scoring_vectors(vectors)
-        return scoring_vectors(vectors, classes, np.array(self.vocabulary.roles_of(labels)) == "seen")
+        words = self.vocabulary
+        if tuple(labels) == words.names and np.array_equal(vectors, words.vectors):
+            return self._vocabulary_scoring_vectors
+        return scoring_vectors(vectors, classes, np.array(words.roles_of(labels)) == "seen")
+
+    @cached_property
+    def _vocabulary_scoring_vectors(self) -> Float32[np.ndarray, "L Q"]:
+        """Those of the whole vocabulary: half a second's work for each call of `tag` of a program."""
+        words = self.vocabulary
+        found = scoring_vectors(words.vectors, self.bundle.class_affinity, np.array(words.roles) == "seen")
+        found.flags.writeable = False
+        return found
 
     def _no_vectors(self, phrases: Sequence[str]) -> InputError:
         near = {phrase: ", ".join(self.vocabulary.nearest_names(phrase, 3)) for phrase in phrases[:10]}

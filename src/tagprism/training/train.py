@@ -22,7 +22,7 @@ from tagprism.bundle.write import Content, class_affinities, text_files, trained
 from tagprism.datasets.given import check_given
 from tagprism.datasets.splits import RUN_SPLIT, Split
 from tagprism.datasets.table import ImageTable
-from tagprism.errors import InputError, NothingToDoError
+from tagprism.errors import DoneAlreadyError, InputError
 from tagprism.files import replaced_whole, write_json, write_text
 from tagprism.labels.encoders.encoder import read_card
 from tagprism.labels.phrases import normalise_phrase, variants
@@ -119,7 +119,7 @@ def train(
 
     Raises:
         InputError: something given cannot be used, a part has another form, or `out` holds another run.
-        NothingToDoError: the run is finished already.
+        DoneAlreadyError: the run is finished already.
 
     Example:
         >>> labels = [["red", "blue"], ["dog", "cat", "car"]]
@@ -314,7 +314,7 @@ def _claim(out: Path, recipe: Recipe, table: ImageTable, split: Split, custom: C
                 else "Choose another --out.",
             )
         if (out / "bundle").is_dir():
-            raise NothingToDoError(
+            raise DoneAlreadyError(
                 "this run is finished.", where=str(out), remedy="Delete the folder to train again, or evaluate it."
             )
     elif out.exists() and (not out.is_dir() or any(out.iterdir())):

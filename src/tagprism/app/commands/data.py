@@ -183,6 +183,8 @@ def join(
         )
     if strangers := [one for one in unknown or () if one not in names]:
         raise InputError(f"not among the data sets to join: {first_ten(strangers)}.", where="--unknown")
+    if into.exists():  # opening a large data set takes minutes
+        raise InputError("exists already.", where=str(into), remedy="Choose another --into.")
     tables = {name: open_dataset(one) for one, name in names.items()}
     progress = console.progress(quiet)
     joined = join_datasets(tables, into, unknown=[names[one] for one in unknown or ()], progress=progress)

@@ -37,7 +37,7 @@ def evaluate(
     from dataclasses import replace
 
     from tagprism.datasets.registry import open_data
-    from tagprism.datasets.splits import RUN_SPLIT
+    from tagprism.datasets.splits import split_of_run
     from tagprism.evaluation import evaluate as evaluation
     from tagprism.evaluation.protocols import EvaluationProtocol
     from tagprism.evaluation.reliability import reliability_table
@@ -57,10 +57,9 @@ def evaluate(
         )
     if engine == "torch":
         _use_torch(tagger, model)
-    own = tagger.bundle.path.parent / RUN_SPLIT  # of the run that the bundle lies in
-    is_run = own.is_file() and own.with_name("recipe.toml").is_file()
-    table, chosen = open_data(data, split, console.progress(quiet), otherwise=str(own) if is_run else None)
-    if is_run and split is None and chosen.name == own.name:
+    own = split_of_run(tagger.bundle.path)
+    table, chosen = open_data(data, split, console.progress(quiet), otherwise=own)
+    if own is not None and split is None and chosen.name == Path(own).name:
         console.say(f"split: that of the run, {own}", quiet=quiet)
     if chosen.protocol is not None:
         console.say(chosen.protocol.summary(), quiet=quiet)

@@ -108,6 +108,8 @@ def index(
     roots = [os.path.abspath(one) for path in paths or () for one in expand_pattern(path)]  # noqa: PTH100 (texts)
     if not watch and not exists(into):
         _refuse_none(roots, exclude or [])
+    if rebuild and exists(into):
+        console.say("Until all pictures are looked at again, searches find only those that are.", quiet=quiet)
     with open_for_update(
         into, roots, model=model, views=views, storage=storage, rebuild=rebuild, progress=progress
     ) as collection:

@@ -125,6 +125,19 @@ def _print_difference(change: SidecarChange) -> None:
     console.write("\n".join(lines) + "\n")
 
 
+def _shown(photo: str, lists: dict[str, tuple[str, ...]]) -> str:
+    """A photo on a line of its own, so that its name stays whole, and its keywords below."""
+    from rich.text import Text
+
+    lines = [Text(repr(photo)[1:-1], "bold")]
+    for title, (kind, words) in zip(("yours", "tagprism's", "taken away"), lists.items(), strict=True):
+        if words:
+            lines.append(
+                Text(f"  {title:<10}  {console.printable(', '.join(words))}", "dim" if kind == "taken_away" else "")
+            )
+    return console.shown(lines)
+
+
 @app.command()
 def show(
     photos: Annotated[list[Path], typer.Argument(parser=named_path, help="Pictures and folders.")],
@@ -133,8 +146,6 @@ def show(
     format: Annotated[Literal["table", "jsonl"], typer.Option(help="What to print.")] = "table",
 ) -> int:
     """Show the keywords in sidecars, or inside JPEGs: yours, tagprism's, and those of ours that you took away."""
-    from rich.table import Table
-
     from tagprism.images.walk import find_pictures
     from tagprism.keywords.embed import read_inside
     from tagprism.keywords.sidecar import read_keywords
@@ -142,8 +153,7 @@ def show(
     files = find_pictures(photos)
     if not files:
         raise NothingToDoError("there are no pictures.", where=", ".join(map(str, photos)))
-    table = Table("picture", "yours", "tagprism's", "taken away")
-    skipped = []
+    skipped, without = [], 0
     for photo in files:
         name = os.fsdecode(photo)
         try:
@@ -154,8 +164,10 @@ def show(
         lists = {"yours": keywords.yours, "ours": keywords.still_ours, "taken_away": keywords.taken_away}
         if format == "jsonl":
             console.write(json.dumps({"path": name, **lists}) + "\n")
+        elif any(lists.values()):
+            console.write(_shown(name, lists))
         else:
-            table.add_row(repr(name)[1:-1], *map(", ".join, lists.values()))
-    if format == "table":
-        console.data.print(table)
+            without += 1
+    if without:
+        console.say(f"{without:,} of {len(files):,} picture(s) have no keywords.")
     return console.report_skipped(skipped)

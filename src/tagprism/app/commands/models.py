@@ -13,6 +13,7 @@ from tagprism.errors import InputError, NothingToDoError
 
 if TYPE_CHECKING:
     from tagprism.bundle.bundle import Bundle
+    from tagprism.bundle.foreign.known import KnownModel
     from tagprism.bundle.foreign.model import ForeignModel
 
 app = typer.Typer(help="Public CLIP and SigLIP models: list, fetch, info, calibrate, remove.", no_args_is_help=True)
@@ -26,12 +27,13 @@ Format = Annotated[Literal["table", "json"], typer.Option(help="What to print.")
 
 @app.command("list")
 def list_models(format: Format = "table") -> int:
-    """Name models of a layout that is read, with size, licence, languages, time of a picture and published accuracy."""
+    """Name the models in the box and public ones of a layout that is read: size, licence, languages, accuracy."""
     from rich.padding import Padding
 
     from tagprism.bundle.foreign.known import known_models
+    from tagprism.bundle.open_model import packaged_bundles
 
-    models = known_models()
+    models = [*map(_packaged, packaged_bundles()), *known_models()]
     if format == "json":
         console.write_json([one.model_dump(mode="json") for one in models])
         return console.OK
@@ -51,6 +53,29 @@ def list_models(format: Format = "table") -> int:
         else:
             console.data.print(f"    {said}", soft_wrap=True)  # whole lines for grep
     return console.OK
+
+
+def _packaged(name: str) -> KnownModel:
+    """A model that this installation brings, as the public ones are described."""
+    from tagprism.bundle.foreign.known import KnownModel
+    from tagprism.bundle.open_model import DEFAULT, open_model
+    from tagprism.labels.encoders.encoder import PACKAGED
+
+    model = open_model(name)
+    pictures, phrases = (
+        round(sum(file.stat().st_size for file in folder.rglob("*") if file.is_file()) / 1e6)
+        for folder in (model.path, PACKAGED)
+    )
+    note = f"knows {len(model.vocabulary.names):,} words and reads any English phrase"
+    return KnownModel(
+        name=name,
+        layout="in this package" + (", the default" if name == DEFAULT else ""),
+        size_mb=(pictures, phrases),
+        licence="the weights' own",
+        licence_from=f"{name}: {model.path / 'README.md'}",
+        languages="English",
+        note=note,
+    )
 
 
 @app.command()

@@ -38,6 +38,7 @@ def _list_runs() -> int:
     from tagprism.keywords.journal import recorded_runs
 
     table = Table("run", "started", "files", "state")
+    table.columns[0].no_wrap = True  # it is to be copied
     for run in recorded_runs():
         state = "finished" if run.finished else "interrupted: run it again, or undo it"
         if run.waiting:

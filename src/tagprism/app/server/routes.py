@@ -9,7 +9,7 @@ from urllib.parse import quote
 
 from fastapi import APIRouter, Depends, File, Form, Path, Query, Request, Response, UploadFile
 from fastapi.responses import StreamingResponse
-from pydantic import StringConstraints
+from pydantic import BeforeValidator, StringConstraints
 
 from tagprism.app.server.answers import (
     Errors,
@@ -25,6 +25,7 @@ from tagprism.app.server.answers import (
 from tagprism.app.server.library import Library
 from tagprism.app.server.originals import Size, stream_original
 from tagprism.app.server.service import Service
+from tagprism.labels.phrase_list import phrases_of
 
 router = APIRouter(prefix="/api")
 _JSON: dict[str, Any] = {"model": Errors}
@@ -41,6 +42,13 @@ async def _service(request: Request) -> Service:
 
 Served = Annotated[Service, Depends(_service)]
 Number = Annotated[int, Path(ge=1, le=2**63 - 1, description="Of the picture.")]
+
+
+def _apart(labels: object) -> object:
+    """Labels that came as one text with commas between, as a word list may have them."""
+    return [one for text in labels for one in phrases_of(text)] if isinstance(labels, list) else labels
+
+
 Label = Annotated[str, StringConstraints(min_length=1, max_length=200)]
 Limit = Annotated[int, Query(ge=1, le=200, description="Pictures at most.")]
 Offset = Annotated[int, Query(ge=0, le=2**31 - 1, description="Pictures to leave out first.")]
@@ -63,7 +71,9 @@ async def tag(
     served: Served,
     file: Annotated[UploadFile, File(description="A picture; it is not kept.")],
     labels: Annotated[
-        list[Label] | None, Form(max_length=100, description="Words to choose from; else the vocabulary.")
+        list[Label] | None,
+        BeforeValidator(_apart),
+        Form(max_length=100, description="Words to choose from, also with commas between; else the vocabulary."),
     ] = None,
     top_k: Annotated[int, Form(ge=1, le=100, description="Tags at most.")] = 10,
     similar: Annotated[int, Form(ge=0, le=100, description="Pictures like it to find in the index.")] = 0,

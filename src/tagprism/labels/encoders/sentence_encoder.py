@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -51,7 +53,8 @@ class SentenceEncoder:
     def _graph(self) -> OnnxGraph:
         from tagprism.onnx_graph import OnnxGraph  # here, as it loads ONNX Runtime
 
-        return OnnxGraph(self._folder / MODEL_FILE)
+        # Batches of phrases run side by side instead: several threads in one call cost a third more processor time.
+        return OnnxGraph(self._folder / MODEL_FILE, threads=1)
 
     @cached_property
     def _tokenizer(self) -> Any:
@@ -68,21 +71,40 @@ class SentenceEncoder:
 
     def _encode(self, texts: tuple[str, ...]) -> Float32[np.ndarray, "L D"]:
         vectors = np.zeros((len(texts), self.dimension), dtype=np.float32)
-        rows = sorted((row for row, text in enumerate(texts) if text), key=lambda row: len(texts[row]))
-        for start in range(0, len(rows), _BATCH):  # phrases of like length together: little padding
-            batch = rows[start : start + _BATCH]
-            tokens = encode_texts(self._tokenizer, [texts[row] for row in batch], self._folder / TOKENIZER_FILE)
-            feeds = {
-                "input_ids": np.array([token.ids for token in tokens], dtype=np.int64),
-                "attention_mask": np.array([token.attention_mask for token in tokens], dtype=np.int64),
-            }
-            pictures = 1 + len(batch) // _PHRASES_A_PICTURE
-            (found,) = self._graph.run(["vectors"], feeds, pictures=pictures)
-            if found.shape != (len(batch), self.dimension):
-                what = f"its network gives {found.shape} numbers for {len(batch)} phrases, not {self.dimension} each."
-                raise InputError(what, where=str(self._folder / MODEL_FILE), remedy="Copy it again.")
-            vectors[batch] = found
+        rows = [row for row, text in enumerate(texts) if text]
+        tokens = self._tokens([texts[row] for row in rows]) if rows else []
+        lengths = [sum(one.attention_mask) for one in tokens]
+        rows = [rows[place] for place in np.argsort(lengths, kind="stable")]  # of like length together: little padding
+        batches = [rows[start : start + _BATCH] for start in range(0, len(rows), _BATCH)]
+
+        def run(batch: list[int]) -> Float32[np.ndarray, "B D"]:
+            return self._run([texts[row] for row in batch])
+
+        if len(batches) == 1:
+            vectors[batches[0]] = run(batches[0])
+        elif batches:
+            _ = self._graph  # loaded once, before several threads ask for it
+            with ThreadPoolExecutor(os.cpu_count()) as pool:
+                for batch, found in zip(batches, pool.map(run, batches), strict=True):
+                    vectors[batch] = found
         return unit_rows(vectors)
+
+    def _tokens(self, texts: Sequence[str]) -> list[Any]:
+        return encode_texts(self._tokenizer, texts, self._folder / TOKENIZER_FILE)
+
+    def _run(self, texts: Sequence[str]) -> Float32[np.ndarray, "B D"]:
+        """The network's vectors of one batch."""
+        tokens = self._tokens(texts)
+        feeds = {
+            "input_ids": np.array([token.ids for token in tokens], dtype=np.int64),
+            "attention_mask": np.array([token.attention_mask for token in tokens], dtype=np.int64),
+        }
+        pictures = 1 + len(texts) // _PHRASES_A_PICTURE
+        (found,) = self._graph.run(["vectors"], feeds, pictures=pictures)
+        if found.shape != (len(texts), self.dimension):
+            what = f"its network gives {found.shape} numbers for {len(texts)} phrases, not {self.dimension} each."
+            raise InputError(what, where=str(self._folder / MODEL_FILE), remedy="Copy it again.")
+        return found
 
     def knows(self, phrase: str) -> bool:
         """Whether a phrase is of the encoder's language, where that is known; else whether there is a word in it."""

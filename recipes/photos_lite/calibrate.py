@@ -57,7 +57,7 @@ CALIBRATED = (
     "on others they may be off."
 )
 SELDOM_OMITTED = {  # off the last logit: captions leave these out less than things (docs/photos_lite.md)
-    1.0: KINDS["person"],
+    0.5: KINDS["person"],
     0.9: (
         *("standing", "sitting", "walking", "playing", "running", "riding", "holding", "wearing", "jump", "jumping"),
         *("white", "black", "brown", "red", "green", "blue", "yellow", "pink", "little", "young", "small"),

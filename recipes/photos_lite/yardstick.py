@@ -5,10 +5,10 @@
 Half of the caption photos (drawn by name) train with nine tenths of Corel-5k, the other half is asked for COCO's names;
 then the halves change places. In each half every other name is left out of the training, with the labels that say the
 same (`mare` for `horse`). The truth is GOLD's: a name that fewer than two captions give counts as absent, which is
-often wrong, for all recipes alike. Prints mAP, chance and the number of names;
-OUT keeps the scores of all words that any caption has, from which `calibrate.py` fits the probabilities of words not
-trained on. For those of words trained on, four more heads learn every name, as the bundle does, each on three quarters
-of the caption photos that the bundle trains on. `without=corel5k/` leaves a source out of the halves; `folds=0` makes
+often wrong, for all recipes alike. Prints mAP, chance and the number of names; OUT keeps the scores of all words that
+any caption has, from which `calibrate.py` fits the probabilities of words not trained on. For those of words trained
+on, four more heads learn every name, as the bundle does, each on three quarters of the photos that the bundle trains
+on. `without=corel5k/` leaves a source and its copies out of the halves, `without=small_` all copies; `folds=0` makes
 the halves alone; `beside=OUT` of another run prints the difference to it, paired over the names.
 """
 
@@ -53,7 +53,11 @@ def splits(table: ImageTable, without: tuple[str, ...]) -> list[Split]:
     found = []
     for number, (test, other_half) in enumerate((halves, halves[::-1])):
         with_copies = [*other_half, *(twin for key in other_half if (twin := SMALL + key) in copies), *others]
-        train = [key for key in with_copies if not (without and key.removeprefix(SMALL).startswith(without))]
+        train = [
+            key
+            for key in with_copies
+            if not (without and (key.startswith(without) or key.removeprefix(SMALL).startswith(without)))
+        ]
         counts: Counter[str] = Counter()
         for row in table.rows_of([key for key in train if not copied(key)]):
             counts.update(table.labels[place] for place in table.positive[int(row)])

@@ -23,6 +23,7 @@ from tagprism.labels.vocabulary import Role, Vocabulary
 
 KIND, VERSION = "calibration", 3  # version 1 kept the background with the shared numbers in every row; 2 had no words
 _CHUNK = 2048  # labels whose scores over the background are held at once
+_ABOVE = 1 + 1e-4  # a `person` comes before the `man` who is one, though float32 scores them a little differently
 _LEAST_DEVIATION = 1e-3  # a label that scores alike everywhere says nothing; nothing is divided by zero
 FEATURES = ("deviations above the label's mean", "score", "best score of a trained label in the picture")
 
@@ -64,8 +65,9 @@ class WordKnowledge:
         other_offset: the same for all other words.
         familiar: (D + S + 1,) a logistic regression on the mean row, the shared numbers and 1: whether a picture is of
             a kind that was trained on. Probabilities are multiplied by it.
-        kinds: (n, 2) rows of the vocabulary: a label, and a kind of it; who is a `man` is a `person`. A label is there
-            unless it and all of its kinds are absent, which counts as independent of each other.
+        kinds: (n, 2) rows of the vocabulary: a label, and a kind of it; who is a `man` is a `person`. A label is at
+            least as probable as that one of its kinds is there: the mean of what this is if the kinds always come
+            together (the largest probability) and if they come independently.
     """
 
     offsets: Float32[np.ndarray, " L"]
@@ -229,8 +231,9 @@ class LabelCalibration:
             found[:, columns] = its(features[:, columns].reshape(-1, len(FEATURES)), offsets).reshape(len(scores), -1)
         for columns, queries, its_kinds in self.kinds:
             its_scores, _ = score_records(records, queries, best_rows=self.best_rows)
-            none_of_them = (1 - its_kinds.probabilities(records, its_scores)).prod(axis=1)
-            found[:, columns] = 1 - (1 - found[:, columns]) * none_of_them[:, None]
+            of_kinds = its_kinds.probabilities(records, its_scores)
+            one_of_them = (of_kinds.max(axis=1) + 1 - (1 - of_kinds).prod(axis=1)) / 2
+            found[:, columns] = np.maximum(found[:, columns], np.minimum(_ABOVE * one_of_them, 1.0)[:, None])
         return found if self.words is None else found * self.words.familiarity(records)[:, None]
 
 

@@ -60,6 +60,7 @@ licences: $(VENV)/installed
 
 # The bundle in the package, made again: make photos-lite DATA=FOLDER, with corel5k/, coco_captions/ and flickr8k/ in it (docs/photos_lite.md).
 LITE := recipes/photos_lite
+LITE_CAPTIONS = photos-lite/coco_captions $(DATA)/flickr8k
 photos-lite: photos-lite/halves.npz
 	rm -rf photos-lite/run
 	$(BIN)/tagprism train $(LITE).toml --data tagged:photos-lite/data --split photos-lite/split.json#1 --vocabulary $(LITE)/vocabulary.txt --out photos-lite/run
@@ -74,7 +75,11 @@ photos-lite/halves.npz: $(VENV)/installed
 	mkdir -p photos-lite/coco_captions
 	ln -sfn $(abspath $(DATA))/coco_captions/images photos-lite/coco_captions/images
 	cp $(DATA)/coco_captions/labels_wide.json photos-lite/coco_captions/labels.json
-	$(BIN)/tagprism data join tagged:$(DATA)/corel5k tagged:photos-lite/coco_captions tagged:$(DATA)/flickr8k --unknown tagged:photos-lite/coco_captions --unknown tagged:$(DATA)/flickr8k --into photos-lite/data || test $$? = 4 # six photos of Flickr8k have no label
+	for source in $(LITE_CAPTIONS); do \
+		$(BIN)/python $(LITE)/copies.py tagged:$$source photos-lite/small_$$(basename $$source) || exit 1; done
+	$(BIN)/tagprism data join tagged:$(DATA)/corel5k \
+		$(foreach source,$(LITE_CAPTIONS) photos-lite/small_coco_captions photos-lite/small_flickr8k,tagged:$(source) --unknown tagged:$(source)) \
+		--into photos-lite/data || test $$? = 4 # six photos of Flickr8k have no label
 	$(BIN)/python $(LITE)/split.py tagged:photos-lite/data > photos-lite/split.json
 	$(BIN)/python $(LITE)/yardstick.py tagged:photos-lite/data $(LITE).toml tagged:photos-lite/data $@
 

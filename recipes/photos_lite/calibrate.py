@@ -15,13 +15,14 @@ import json
 import re
 import shutil
 import tempfile
+from collections.abc import Iterable
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
 import numpy as np
 from jaxtyping import Bool, Float32, Float64, Int64
-from names import kept_back, place, used
+from names import COCO, KINDS, PEOPLE, copied, kept_back, place, same, used
 from PIL import Image, ImageDraw, ImageFilter, ImageFont
 from safetensors.numpy import load_file, save_file
 from sklearn.linear_model import LogisticRegression
@@ -45,7 +46,7 @@ EVERY = 3  # of the photos that the map is fitted on
 OMITTED = 3.0  # odds that a thing is there, of those that two captions name it: judged by eye (docs/photos_lite.md)
 SHIFT, SLOPE = 1.7, 1.2  # the same for words trained on, of a logit (docs/photos_lite.md)
 PHOTOGRAPHS = 8.0  # of them to each other picture that people give: odds before looking (docs/photos_lite.md)
-LOOKED_FOR = 0.3  # off the logit of what captions list, for Corel-5k's words (docs/photos_lite.md)
+LOOKED_FOR = 0.8  # off the logit of what captions list, for Corel-5k's words (docs/photos_lite.md)
 HALVES, FOLDS = (0, 1), (2, 3, 4, 5)  # of yardstick.py: heads without the words asked for, heads with them
 HIGH = 8.0  # scores of names of classes that are fitted on
 FARTHEST = 12.0  # of an offset
@@ -55,14 +56,19 @@ CALIBRATED = (
     "- The probabilities were fitted by recipes/photos_lite/calibrate.py, on photos of three sources; "
     "on others they may be off."
 )
-KINDS = {"person": ("man", "woman", "people", "boy", "girl", "child", "baby", "men", "lady", "couple", "crowd")}
 SELDOM_OMITTED = {  # off the last logit: captions leave these out less than things (docs/photos_lite.md)
-    0.3: KINDS["person"],
+    0.5: KINDS["person"],
     0.9: (
         *("standing", "sitting", "walking", "playing", "running", "riding", "holding", "wearing", "jump", "jumping"),
         *("white", "black", "brown", "red", "green", "blue", "yellow", "pink", "little", "young", "small"),
     ),
 }
+
+
+def columns(words: np.ndarray, names: Iterable[str]) -> Bool[np.ndarray, " W"]:
+    """Which words are one of the names, in any spelling."""
+    spellings = {one for name in names for one in variants(name)}
+    return np.array([bool(variants(word) & spellings) for word in words])
 
 
 def commonness(words: tuple[str, ...], files: list[Path]) -> Float32[np.ndarray, " W"]:
@@ -91,23 +97,26 @@ def without_kept_back(halves: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
 
 
 def pairs(
-    halves: dict[str, np.ndarray], common: np.ndarray, complete: np.ndarray, *, trained: bool
+    halves: dict[str, np.ndarray], common: np.ndarray, known: np.ndarray, *, trained: bool
 ) -> tuple[Float32[np.ndarray, "n 3"], Bool[np.ndarray, " n"], Int64[np.ndarray, " n"]]:
     """Score, best score and commonness of pairs, whether the word is listed, and its column.
 
     Args:
         halves: what yardstick.py kept.
         common: of its words.
-        complete: (W,) true for words that Corel-5k lists wherever they are.
+        known: (W,) true for words that a photo of Corel-5k has only if it lists them.
         trained: pairs of words trained on, of the heads with all names; else of other words, of the other heads.
     """
     features, truth, words = [], [], []
+    people = columns(halves["words"], PEOPLE)  # Corel-5k says `people` where a man is: `man` is absent where nobody is
     for part in FOLDS if trained else HALVES:
         scores, its = halves[f"scores_{part}"], halves[f"trained_{part}"]
         best = scores[:, its].max(axis=1)
-        at, word = np.nonzero((halves[f"captions_{part}"][:, None] | complete) & (its == trained))
+        listed, captions = halves[f"listed_{part}"], halves[f"captions_{part}"][:, None]
+        somebody = listed[:, people].any(axis=1, keepdims=True)
+        at, word = np.nonzero((captions | np.where(people, ~somebody, known)) & (its == trained))
         features.append(np.stack([scores[at, word], best[at], common[word]], axis=1))
-        truth.append(halves[f"listed_{part}"][at, word])
+        truth.append(listed[at, word])
         words.append(word)
     return np.concatenate(features), np.concatenate(truth), np.concatenate(words)
 
@@ -155,18 +164,21 @@ def off_the_logit(words: np.ndarray) -> Float64[np.ndarray, " W"]:
     """What `SELDOM_OMITTED` says of words."""
     found = np.zeros(len(words))
     for off, its in SELDOM_OMITTED.items():
-        spellings = {one for word in its for one in variants(word)}
-        found[[bool(variants(word) & spellings) for word in words]] = off
+        found[columns(words, its)] = off
     return found
 
 
 def word_offsets(
-    halves: dict[str, np.ndarray], common: np.ndarray, complete: np.ndarray, seldom_omitted: np.ndarray
+    halves: dict[str, np.ndarray],
+    common: np.ndarray,
+    known: np.ndarray,
+    complete: np.ndarray,
+    seldom_omitted: np.ndarray,
 ) -> tuple[dict[bool, MonotoneMap], Float64[np.ndarray, " W"]]:
     """The maps to what captions list, of words trained on and of others, and every word's own offset."""
     maps, offsets = {}, {}
     for trained in (True, False):
-        features, listed, words = pairs(halves, common, complete, trained=trained)
+        features, listed, words = pairs(halves, common, known, trained=trained)
         some = slice(None, None, EVERY)
         maps[trained] = fit_monotone(features[some], listed[some], rising=1)
         offsets[trained] = own_offsets(maps[trained], features, listed, words, len(common))
@@ -306,10 +318,12 @@ def main() -> None:
     with np.load(given.halves) as file:
         halves = without_kept_back(dict(file))
     corel = next(row for row, key in enumerate(table.keys) if key.startswith("corel5k/"))
-    looked_for = {v for at in (*table.positive[corel], *table.negative[corel]) for v in variants(table.labels[int(at)])}
-    complete = np.array([bool(variants(word) & looked_for) for word in halves["words"]])
+    looked_for = [table.labels[int(at)] for at in (*table.positive[corel], *table.negative[corel])]
+    complete = columns(halves["words"], looked_for)
+    absent = [name for name in COCO if not same(name, looked_for)]  # a frisbee would be among Corel-5k's words
+    known = complete | columns(halves["words"], absent)
     common = commonness(tuple(halves["words"]), given.counts)
-    listed, offsets = word_offsets(halves, common, complete, off_the_logit(halves["words"]))
+    listed, offsets = word_offsets(halves, common, known, complete, off_the_logit(halves["words"]))
     seen = three(present(listed[True], SHIFT, SLOPE))
     unseen = three(present(listed[False], np.log(OMITTED)))
     own = dict[str, float]()
@@ -327,7 +341,8 @@ def main() -> None:
     asked = of_words[
         of_words > of_words.min() + 1e-6
     ]  # a word of a user's own is taken for as common as the middle one
-    photos = [table.files[row] for row in table.rows_of(sorted(used(table.keys), key=place)[-PHOTOS:])]
+    originals = [key for key in used(table.keys) if not copied(key)]
+    photos = [table.files[row] for row in table.rows_of(sorted(originals, key=place)[-PHOTOS:])]
     drawings = open_dataset(given.drawings).files
     step = len(drawings) // DRAWINGS
     records, strange = look(tagger, photos, list(drawings[: step * DRAWINGS : step]), given.run / "looks.safetensors")

@@ -9,6 +9,7 @@ from tagprism.labels.phrases import variants
 
 ASKED = "coco_captions/"  # photos that the yardstick asks for COCO's names
 CAPTIONS = (ASKED, "flickr8k/")  # photos whose labels are what captions say: much of what is there is not listed
+SMALL = "small_"  # before the source's name: copies of its photos (copies.py), which train with them and test nothing
 FLICKR_SHARE = 0.45  # of Flickr8k's photos, so that they are no more than those of Corel-5k
 TEST = 0.1  # share of the photos that no bundle trains on
 _COCO = """person bicycle car motorcycle airplane bus train truck boat traffic_light fire_hydrant stop_sign
@@ -24,21 +25,29 @@ necktie / surfboard board surfing surfer / skis skiing skier / snowboard snowboa
 skateboarder skateboarding / refrigerator fridge / donut doughnut / dog puppy / cat kitten / tennis_racket racket
 / baseball_bat bat / laptop computer / person people man woman"""
 _GROUPS = [{word.replace("_", " ") for word in group.split()} for group in _SAME.split("/")]
+KINDS = {"person": ("man", "woman", "people", "boy", "girl", "child", "baby", "men", "lady", "couple", "crowd")}
+_CALLINGS = ("swimmers", "athlete", "monks", "guard", "diver", "vendor", "indian", "face", "model", "kid")
+PEOPLE = ("person", *KINDS["person"], *_CALLINGS)
 
 
 def place(name: str) -> float:
-    """A number in 0..1 that a name always has."""
-    return int(sha256(f"photos-lite 0 {name}".encode()).hexdigest()[:12], 16) / 16**12
+    """A number in 0..1 that a name always has; a photo and its copy have one."""
+    return int(sha256(f"photos-lite 0 {name.removeprefix(SMALL)}".encode()).hexdigest()[:12], 16) / 16**12
+
+
+def copied(key: str) -> bool:
+    """Whether it is the copy of a photo, which trains with it and tests nothing."""
+    return key.startswith(SMALL)
 
 
 def used(keys: Iterable[str]) -> list[str]:
     """The photos of the joined folder that are trained on or tested."""
-    return [key for key in keys if not key.startswith("flickr8k/") or place(key) < FLICKR_SHARE]
+    return [key for key in keys if not key.removeprefix(SMALL).startswith("flickr8k/") or place(key) < FLICKR_SHARE]
 
 
 def kept_back(key: str) -> bool:
     """Whether a photo of the joined folder is kept from the heads and from the fit of the probabilities too."""
-    return (0 if key.startswith(CAPTIONS) else TEST / 2) <= place(key) < TEST
+    return not copied(key) and (0 if key.startswith(CAPTIONS) else TEST / 2) <= place(key) < TEST
 
 
 def same(name: str, labels: Iterable[str]) -> set[str]:

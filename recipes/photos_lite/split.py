@@ -11,18 +11,22 @@ from __future__ import annotations
 
 import json
 import sys
+from collections import Counter
 
-from names import TEST, place, used
+from names import TEST, copied, place, used
 
 from tagprism.datasets.registry import open_dataset
 
 LEAST = 8
 
 table = open_dataset(sys.argv[1])
-counts = dict(zip(table.labels, table.label_counts().tolist(), strict=True))
+rows = table.rows_of([key for key in table.keys if not copied(key)])
+counts = dict.fromkeys(table.labels, 0) | Counter(
+    table.labels[int(at)] for row in rows for at in table.positive[int(row)]
+)
 labels = sorted((label for label in counts if counts[label] >= LEAST), key=place)
-test = sorted(key for key in used(table.keys) if place(key) < TEST)
-train = sorted(set(used(table.keys)) - set(test))
+test = sorted(key for key in used(table.keys) if place(key) < TEST and not copied(key))
+train = sorted(key for key in used(table.keys) if place(key) >= TEST)
 unseen = sorted(labels[::7])
 proxy = {"seen": sorted(set(labels) - set(unseen)), "unseen": unseen, "train": train, "test": test}
 rare = sorted(set(counts) - set(labels))

@@ -5,10 +5,10 @@
 Half of the caption photos (drawn by name) train with nine tenths of Corel-5k, the other half is asked for COCO's names;
 then the halves change places. In each half every other name is left out of the training, with the labels that say the
 same (`mare` for `horse`). The truth is GOLD's: a name that fewer than two captions give counts as absent, which is
-often wrong, for all recipes alike. Prints mAP, chance and the number of names;
-OUT keeps the scores of all words that any caption has, from which `calibrate.py` fits the probabilities of words not
-trained on. For those of words trained on, four more heads learn every name, as the bundle does, each on three quarters
-of the caption photos that the bundle trains on. `without=corel5k/` leaves a source out of the halves; `folds=0` makes
+often wrong, for all recipes alike. Prints mAP, chance and the number of names; OUT keeps the scores of all words that
+any caption has, from which `calibrate.py` fits the probabilities of words not trained on. For those of words trained
+on, four more heads learn every name, as the bundle does, each on three quarters of the photos that the bundle trains
+on. `without=corel5k/` leaves a source and its copies out of the halves, `without=small_` all copies; `folds=0` makes
 the halves alone; `beside=OUT` of another run prints the difference to it, paired over the names.
 """
 
@@ -22,7 +22,7 @@ from pathlib import Path
 
 import numpy as np
 from jaxtyping import Bool
-from names import ASKED, CAPTIONS, COCO, TEST, place, same, used
+from names import ASKED, CAPTIONS, COCO, SMALL, TEST, copied, place, same, used
 
 from tagprism.app import console
 from tagprism.bundle.record import Records, score_records, scoring_vectors
@@ -47,32 +47,45 @@ def splits(table: ImageTable, without: tuple[str, ...]) -> list[Split]:
     """Both splits; a label that says the same as a name that is left out is in neither list."""
     photos = sorted(key for key in table.keys if key.startswith(ASKED))
     halves = [key for key in photos if place(key) < 0.5], [key for key in photos if place(key) >= 0.5]
-    rest = [key for key in used(table.keys) if not key.startswith(ASKED)]
+    rest = [key for key in used(table.keys) if not key.removeprefix(SMALL).startswith(ASKED)]
     held, others = [key for key in rest if place(key) < TEST], [key for key in rest if place(key) >= TEST]
+    copies = set(table.keys)
     found = []
     for number, (test, other_half) in enumerate((halves, halves[::-1])):
-        train = [key for key in (*other_half, *others) if not (without and key.startswith(without))]
+        with_copies = [*other_half, *(twin for key in other_half if (twin := SMALL + key) in copies), *others]
+        train = [
+            key
+            for key in with_copies
+            if not (without and (key.startswith(without) or key.removeprefix(SMALL).startswith(without)))
+        ]
         counts: Counter[str] = Counter()
-        for row in table.rows_of(train):
+        for row in table.rows_of([key for key in train if not copied(key)]):
             counts.update(table.labels[place] for place in table.positive[int(row)])
         left_out = {label for name in COCO[1 + number :: 2] for label in same(name, counts)}  # person, the first, stays
         seen = sorted(label for label in counts if counts[label] >= LEAST and label not in left_out)
-        found.append(Split(name=f"half {number}", seen=seen, unseen=(), train=train, test=[*test, *held]))
+        found.append(
+            Split(
+                name=f"half {number}",
+                seen=seen,
+                unseen=(),
+                train=train,
+                test=[*test, *(key for key in held if not copied(key))],
+            )
+        )
     return found
 
 
 def folds(table: ImageTable, count: int = FOLDS) -> list[Split]:
-    """Splits with every name trained on, as in the bundle, whose test photos are not those of the bundle's split."""
-    photos = sorted(key for key in used(table.keys) if key.startswith(CAPTIONS) and place(key) >= TEST)
-    corel = [key for key in table.keys if not key.startswith(CAPTIONS)]
-    held, others = [key for key in corel if place(key) < TEST], [key for key in corel if place(key) >= TEST]
+    """Splits with every name trained on, as in the bundle; each of its photos is a test photo of one of them."""
+    photos = [key for key in used(table.keys) if place(key) >= TEST]
     found = []
     for number in range(count):
-        test = [key for key in photos if int(count * place(f"fold of {key}")) == number]
-        train = sorted({*photos, *others} - set(test))
-        counts = Counter(table.labels[at] for row in table.rows_of(train) for at in table.positive[int(row)])
+        its = [key for key in photos if int(count * place(f"fold of {key.removeprefix(SMALL)}")) == number]
+        test, train = [key for key in its if not copied(key)], sorted(set(photos) - set(its))
+        rows = table.rows_of([key for key in train if not copied(key)])
+        counts = Counter(table.labels[at] for row in rows for at in table.positive[int(row)])
         seen = sorted(label for label in counts if counts[label] >= LEAST)
-        found.append(Split(name=f"fold {number}", seen=seen, unseen=(), train=train, test=[*test, *held]))
+        found.append(Split(name=f"fold {number}", seen=seen, unseen=(), train=train, test=test))
     return found
 
 
@@ -101,7 +114,9 @@ def measure(recipe: Recipe, table: ImageTable, split: Split, words: Sequence[str
     vectors = prepared.space.embed(words).vectors
     scores, _ = score_records(records, scoring_vectors(vectors, network.class_affinity, trained))
     alone, _ = score_records(Records(records.rows, records.shared[:, :1]), scoring_vectors(vectors))
-    return {"scores": scores, "SDL alone": alone, "classes alone": scores - alone, "trained": trained}
+    looks = np.stack([np.linalg.norm(records.rows, axis=2).mean(axis=1), records.shared[:, 0]], axis=1)
+    found = {"scores": scores, "SDL alone": alone, "classes alone": scores - alone, "trained": trained}
+    return {**found, "looks": looks}
 
 
 def main() -> None:
@@ -123,7 +138,7 @@ def main() -> None:
     for number, split in enumerate([*halves, *(() if "folds=0" in settings else folds(table))]):
         half, truth = measure(recipe, table, split, words), listed(gold, split.test, words)
         own, captions = (np.array([key.startswith(its) for key in split.test]) for its in (ASKED, CAPTIONS))
-        kept |= {f"{name}_{number}": half[name] for name in ("scores", "trained")}
+        kept |= {f"{name}_{number}": half[name] for name in ("scores", "trained", "looks")}
         kept |= {f"listed_{number}": truth, f"captions_{number}": captions, f"keys_{number}": np.array(split.test)}
         for part in ("scores", "SDL alone", "classes alone") if number < len(halves) else ():
             precision = average_precisions(half[part][own], truth[own].astype(np.int8))

@@ -67,7 +67,8 @@ class WordKnowledge:
         familiar: (D + S + 1,) a logistic regression on the mean row, the shared numbers and 1: whether a picture is of
             a kind that was trained on. Probabilities are multiplied by it.
         kinds: (n, 2) rows of the vocabulary: a label, and a kind of it; who is a `man` is a `person`. A label is at
-            least as probable as each of its kinds.
+            least as probable as that one of its kinds is there: the mean of what this is if the kinds always come
+            together (the largest probability) and if they come independently.
     """
 
     offsets: Float32[np.ndarray, " L"]
@@ -248,8 +249,9 @@ class LabelCalibration:
             found[:, columns] = its(features[:, columns].reshape(-1, len(FEATURES)), offsets).reshape(len(scores), -1)
         for columns, queries, its_kinds in self.kinds:
             its_scores, _ = score_records(records, queries, best_rows=self.best_rows)
-            of_kinds = its_kinds.probabilities(records, its_scores).max(axis=1)
-            found[:, columns] = np.maximum(found[:, columns], np.minimum(_ABOVE * of_kinds, 1.0)[:, None])
+            of_kinds = its_kinds.probabilities(records, its_scores)
+            one_of_them = (of_kinds.max(axis=1) + 1 - (1 - of_kinds).prod(axis=1)) / 2
+            found[:, columns] = np.maximum(found[:, columns], np.minimum(_ABOVE * one_of_them, 1.0)[:, None])
         if self.words is not None:
             found *= self.words.familiarity(records)[:, None]
         if self.other_names is not None:

@@ -262,16 +262,12 @@ def refuse_filled(folder: Path) -> None:
             raise InputError("is no index and not empty.", where=str(folder), remedy="Name a new folder.")
 
 
-def _begun(settings: Settings) -> dict[str, Any]:
-    return settings.model_copy(update={"renewing": "begun"}).model_dump(mode="json")
-
-
 def _empty(folder: Path, settings: Settings) -> None:
     """Remove the pictures of an index, but not what people added beside them, so that it can be made anew.
 
     Its settings go first, and say so: a kill at any moment leaves the old index whole, or a new one that can go on.
     """
     with _locked(folder / LOCK, str(folder), "is open in another process.", _STOP), machine_errors(folder):
-        write_json(folder / SETTINGS, _begun(settings))
+        write_json(folder / SETTINGS, settings.model_copy(update={"renewing": "begun"}).model_dump(mode="json"))
         shutil.rmtree(folder / PICTURES, ignore_errors=True)
         remove_older(folder)

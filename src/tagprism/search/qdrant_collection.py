@@ -87,7 +87,7 @@ def replace_collection(client: QdrantClient, name: str, settings: dict[str, Any]
     note, noted = f"{name}{_NOTE}", {SETTINGS: {**settings, "renewing": "begun"}}
     with server_errors(name):
         if client.collection_exists(name):
-            kept_settings(client, name)
+            _settings_of(client, name)
         if client.collection_exists(note):  # a kill has left it
             client.update_collection(note, metadata=noted)
         else:
@@ -108,7 +108,11 @@ def kept_settings(client: QdrantClient, name: str) -> dict[str, Any]:
         kept = next((one for one in (f"{name}{_NOTE}", name) if client.collection_exists(one)), None)
         if kept is None:
             raise InputError("there is no such collection.", where=name, remedy="Make one with `tagprism index`.")
-        found = (client.get_collection(kept).config.metadata or {}).get(SETTINGS)
+        return _settings_of(client, kept)
+
+
+def _settings_of(client: QdrantClient, name: str) -> dict[str, Any]:
+    found = (client.get_collection(name).config.metadata or {}).get(SETTINGS)
     if not isinstance(found, dict):
         raise InputError("is not a collection that tagprism has made.", where=name, remedy="Name another one.")
     return found

@@ -172,7 +172,8 @@ class Calibration:
             return found
         columns, others = np.array(named).T
         queries = self._queries(others, vocabulary)
-        its = self._of_rows(others, self.statistics[others], np.array(vocabulary.roles)[others], reference, vocabulary)
+        of_others = np.array(vocabulary.roles)[others] if vocabulary.seen else np.full(len(others), "unseen")
+        its = self._of_rows(others, self.statistics[others], of_others, reference, vocabulary)
         return replace(found, other_names=(columns, queries, its))
 
     def _queries(self, rows: Integer[np.ndarray, " n"], vocabulary: Vocabulary) -> Float32[np.ndarray, "n Q"]:

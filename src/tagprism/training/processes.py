@@ -24,7 +24,7 @@ from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
 from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 from torch.distributed.rendezvous import rendezvous
 
-from tagprism.errors import InputError, MachineError
+from tagprism.errors import DoneAlreadyError, InputError, MachineError
 
 if TYPE_CHECKING:
     from lightning.fabric.plugins.environments.cluster_environment import ClusterEnvironment
@@ -96,25 +96,40 @@ class Processes:
         """Run the body in the main process, then in one of each other machine, then in the rest.
 
         What the earlier ones computed and kept, the later ones find. They wait as long as it takes; when a process
-        fails in the body, those that wait for it end too.
+        fails in the body, those that wait for it end too. That all is done already, which the main one finds, all say.
+
+        Raises:
+            DoneAlreadyError: the main process has raised it.
         """
         if self.count == 1:
             yield
             return
         if not self.is_main:
             self._wait(f"{what}: main" if self.local_rank == 0 else f"{what}: machine {self._node}")
-        yield
+        try:
+            yield
+        except DoneAlreadyError as error:
+            self._tell(what, json.dumps([error.what, error.where, error.remedy]))
+            raise
+        self._tell(what, "")
+
+    def _tell(self, what: str, done_already: str) -> None:
+        """Let those go on that wait for this process; or end, where all was done before."""
         with _lost_peers():
             if self.local_rank == 0:
-                self._store.set(f"{what}: machine {self._node}", "done")
+                self._store.set(f"{what}: machine {self._node}", done_already)
             if self.is_main:
-                self._store.set(f"{what}: main", "done")
+                self._store.set(f"{what}: main", done_already)
 
     def _wait(self, key: str) -> None:
         store = self._store
         with _lost_peers():
             while not store.check([key]):
                 time.sleep(0.05)
+            done_already = store.get(key).decode()
+        if done_already:
+            said, where, remedy = json.loads(done_already)
+            raise DoneAlreadyError(said, where=where, remedy=remedy)
 
     def agree(self, what: str, value: str, *, remedy: str) -> None:
         """Make sure that all processes have the same value, such as the digest of what they are going to do.

@@ -46,7 +46,9 @@ Number = Annotated[int, Path(ge=1, le=2**63 - 1, description="Of the picture.")]
 
 def _apart(labels: object) -> object:
     """Labels that came as one text with commas between, as a word list may have them."""
-    return [one for text in labels for one in phrases_of(text)] if isinstance(labels, list) else labels
+    if not isinstance(labels, list):
+        return labels
+    return [one for text in labels for one in (phrases_of(text) if isinstance(text, str) and text else [text])]
 
 
 Label = Annotated[str, StringConstraints(min_length=1, max_length=200)]

@@ -16,8 +16,9 @@ from tagprism.labels.synonyms import other_names
     [
         ("Motorbikes", ("motorcycle",)),
         ("motorcycle", ("motorbike",)),
-        ("aeroplane", ("airplane", "plane")),
+        ("aeroplane", ("airplane",)),
         ("dog", ()),
+        ("fall", ()),  # of water, or the season
         ("", ()),
     ],
 )

@@ -190,6 +190,9 @@ def test_two_processes_on_features_are_one(pictures: World) -> None:
     two = start(pictures, "two", *TEN, devices=2, torchrun=True)
     assert "exitcode  : 4" in finish(pictures, "two", two, code=1)  # torchrun has 1 for all that is not 0
     same_training(pictures, "one", "two")
+    (pictures.folder / "two.log").unlink()
+    said = finish(pictures, "two", start(pictures, "two", *TEN, devices=2), code=0)  # once more: all of them end
+    assert said.count("this run is finished") == 1
 
 
 @pytest.mark.slow

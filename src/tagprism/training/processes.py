@@ -105,7 +105,7 @@ class Processes:
             yield
             return
         if not self.is_main:
-            self._wait(f"{what}: main" if self.local_rank == 0 else f"{what}: machine {self._node}")
+            self._end_if_done_already(f"{what}: main" if self.local_rank == 0 else f"{what}: machine {self._node}")
         try:
             yield
         except DoneAlreadyError as error:
@@ -126,7 +126,11 @@ class Processes:
         with _lost_peers():
             while not store.check([key]):
                 time.sleep(0.05)
-            done_already = store.get(key).decode()
+
+    def _end_if_done_already(self, key: str) -> None:
+        self._wait(key)
+        with _lost_peers():
+            done_already = self._store.get(key).decode()
         if done_already:
             said, where, remedy = json.loads(done_already)
             raise DoneAlreadyError(said, where=where, remedy=remedy)

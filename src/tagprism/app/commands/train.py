@@ -9,7 +9,7 @@ import typer
 
 from tagprism.app import console
 from tagprism.app.options import Data, Limit, Quiet, Sets, Split
-from tagprism.errors import InputError
+from tagprism.errors import DoneAlreadyError, InputError
 
 if TYPE_CHECKING:
     from tagprism.training.processes import Processes
@@ -66,6 +66,10 @@ def train(
         )
     except LostPeerError as error:
         if processes.launcher_tells:
+            return error.exit_code
+        raise
+    except DoneAlreadyError as error:
+        if not processes.is_main:  # which says so
             return error.exit_code
         raise
     if run.speed.images:

@@ -114,9 +114,7 @@ def measure(recipe: Recipe, table: ImageTable, split: Split, words: Sequence[str
     vectors = prepared.space.embed(words).vectors
     scores, _ = score_records(records, scoring_vectors(vectors, network.class_affinity, trained))
     alone, _ = score_records(Records(records.rows, records.shared[:, :1]), scoring_vectors(vectors))
-    looks = np.stack([np.linalg.norm(records.rows, axis=2).mean(axis=1), records.shared[:, 0]], axis=1)
-    found = {"scores": scores, "SDL alone": alone, "classes alone": scores - alone, "trained": trained}
-    return {**found, "looks": looks}
+    return {"scores": scores, "SDL alone": alone, "classes alone": scores - alone, "trained": trained}
 
 
 def main() -> None:
@@ -138,7 +136,7 @@ def main() -> None:
     for number, split in enumerate([*halves, *(() if "folds=0" in settings else folds(table))]):
         half, truth = measure(recipe, table, split, words), listed(gold, split.test, words)
         own, captions = (np.array([key.startswith(its) for key in split.test]) for its in (ASKED, CAPTIONS))
-        kept |= {f"{name}_{number}": half[name] for name in ("scores", "trained", "looks")}
+        kept |= {f"{name}_{number}": half[name] for name in ("scores", "trained")}
         kept |= {f"listed_{number}": truth, f"captions_{number}": captions, f"keys_{number}": np.array(split.test)}
         for part in ("scores", "SDL alone", "classes alone") if number < len(halves) else ():
             precision = average_precisions(half[part][own], truth[own].astype(np.int8))

@@ -348,16 +348,20 @@ def test_documents_and_csv_say_what_jsonl_says(cli: Cli, index: Path, some_red: 
     cli("search", index, "red", "--format", "csv", "-0").refused("--null", "--format paths")
 
 
-@pytest.mark.parametrize("format", [*OWN, "paths", "fiftyone"])
+@pytest.mark.parametrize("format", [*OWN, "paths", "coco", "fiftyone", "label-studio"])
 def test_only_results_of_its_own_are_replaced(cli: Cli, index: Path, world: World, tmp_path: Path, format: str) -> None:
     if format == "parquet":
         pytest.importorskip("pyarrow.parquet", reason="pyarrow is not installed")
     out = tmp_path / "out"
     command = ("search", index, "red", "--all", "--format", format, "--out", out)
+    by_tag = tmp_path / "by_tag"
+    its = format if format in ("csv", "parquet", "coco", "fiftyone", "label-studio") else "jsonl"
+    assert cli("tag", *world.pictures()[:2], "-m", world.run, "--format", its, "--out", by_tag).code == 0
     for theirs in (
         world.pictures()[0].read_bytes(),
         b'{"path": "a.jpg", "caption": "mine"}\n',
         b"path,score\na.jpg,1\n",
+        by_tag.read_bytes(),
     ):
         out.write_bytes(theirs)
         cli(*command).refused("out: is there already", "name another file")

@@ -6,22 +6,20 @@ import os
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from tagprism.exchange import OWN_PAGE
 from tagprism.search.find import Found
 from tagprism.tagging.csv_cells import csv_lines, csv_name
 
 _FACTS = ("taken", "taken_from", "camera", "rating", "type", "gps")
 _COLUMNS = ("path", "score", "likely", "labels", *_FACTS, "width", "height", "own", "tags")
 OWN = {
-    "jsonl": rb'\A\{"path": "[^\n]*", "score": ',
+    "jsonl": rb'\A\{"path": "(?:[^"\\\n]|\\.)*", "score": [^,\n]*, "likely": ',
     "csv": rb"\Apath,score,likely,labels,",
-    "html": OWN_PAGE,
+    "html": b'<meta name="generator" content="tagprism search">',
     "album": rb'\A\{\s*"tagprism_album": ',
-    "parquet": rb"\APAR1.*made_by..tagprism",
-    "coco": rb'\A\{"info": \{"description": "Tags of whole pictures by tagprism',
-    "label-studio": rb'\A\[(\]|\{"data": \{"image": "/data/local-files/\?d=[^"]*", "path": )',
+    "parquet": rb"\APAR1(?=.*likely)(?=.*made_by..tagprism)",
 }
-"""Marks of the files that a search writes (`exchange.refuse_foreign`); paths and FiftyOne's form have none."""
+"""Marks of what a search writes and `tag` does not (`exchange.refuse_foreign`); paths, COCO, FiftyOne and Label Studio
+have none."""
 
 
 def found_row(found: Found) -> dict[str, Any]:

@@ -223,6 +223,10 @@ def run(command: Callable[[], object]) -> int:
         say(text.getvalue().rstrip("\n"))
         if re.search(r"unexpected extra argument.*[( ]-", str(error)):  # only `--` makes an argument of an option
             say("What follows `--` is no option, so options come before it: tagprism search INDEX -n 2 -- -dog")
+        elif "unexpected extra argument" in str(error):
+            say('Words that belong together stand in quotes: tagprism search INDEX "dog AND snow"')
+        elif re.search(r"[Nn]o such option:? '?-\w", str(error)):
+            say("What begins with - and is no option comes last, after `--`: tagprism search INDEX -- -dog")
         return UNUSABLE
     except (KeyboardInterrupt, typer.Abort):
         return _interrupted()

@@ -169,5 +169,7 @@ def show(
         else:
             without += 1
     if without:
-        console.say(f"{without:,} of {len(files):,} picture(s) have no keywords.")
+        console.say(
+            f"{without:,} of {len(files):,} picture(s) have no keywords {'inside' if embed else 'beside them; --embed shows those inside'}."
+        )
     return console.report_skipped(skipped)

@@ -169,7 +169,6 @@ def show(
         else:
             without += 1
     if without:
-        console.say(
-            f"{without:,} of {len(files):,} picture(s) have no keywords {'inside' if embed else 'beside them; --embed shows those inside'}."
-        )
+        where = "inside" if embed else "beside them; --embed shows those inside"
+        console.say(f"{without:,} of {len(files):,} picture(s) have no keywords {where}.")
     return console.report_skipped(skipped)

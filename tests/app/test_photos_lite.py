@@ -71,13 +71,13 @@ def test_a_person_is_where_a_man_or_a_woman_is_and_a_page_of_text_or_galaxies_ge
 @pytest.mark.slow
 def test_a_photo_gets_few_tags(shared: Path) -> None:
     labels = json.loads((shared / "data/corel5k/labels.json").read_text())
-    pictures = [shared / "data/corel5k/images" / key for key in sorted(labels)[::400]]
+    pictures = [shared / "data/corel5k/images" / key for key in sorted(labels)[::20]]  # 250
     tagger = tagprism.load()
     rows = tagger.tag(pictures, top_k=None, min_probability=0.5)
     assert all(len(row.tags) <= 10 for row in rows)
     known = {label for its in labels.values() for label in its}  # `grey fox` may be right, but no photo can list it
     given = [tag.label in labels[row.path.name] for row in rows for tag in row.tags if tag.label in known]
-    assert len(given) >= 5 and sum(given) / len(given) > 0.4  # a photo of Corel-5k lists five words at most
+    assert len(given) >= 5 and sum(given) / len(given) > 0.5
 
 
 def test_no_picture_is_likely_for_a_word_that_nobody_knows(cli: Cli, tmp_path: Path) -> None:

@@ -71,8 +71,8 @@ def _packaged(name: str) -> KnownModel:
         name=name,
         layout="in this package" + (", the default" if name == DEFAULT else ""),
         size_mb=(pictures, phrases),
-        licence="the weights' own",
-        licence_from=f"{name}: {model.path / 'README.md'}",
+        licence="trained on photos for research",
+        licence_from=f"{name}, {model.path / 'README.md'}",
         languages="English",
         note=note,
     )

@@ -106,7 +106,7 @@ def open_picture(
             if draft_size is not None:
                 image.draft(None, _as_stored(draft_size, _orientation(image, turn)))
             if is_kept_whole(image, data):
-                image.decodermaxblock = 8192  # type: ignore[attr-defined]  # each of its scans may take long
+                image.decodermaxblock = 2048  # type: ignore[attr-defined]  # hundreds of scans fit into more
             reduction, held = _cost(image, data, stored, draft_size, turn, max_pixels, where)
             with _gate.holding(held):
                 loaded, remark = _loaded(image, data, draft_size, turn)

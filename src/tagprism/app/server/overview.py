@@ -21,7 +21,8 @@ from tagprism.labels.phrases import normalise_phrase
 from tagprism.labels.vocabulary import Vocabulary
 from tagprism.search.catalog import not_read
 from tagprism.search.collection import Collection, catalog_file
-from tagprism.search.contract import Index, folded, moment, moments
+from tagprism.search.conditions import folded, moment, moments
+from tagprism.search.contract import Index
 from tagprism.search.match import log_match
 from tagprism.search.query import InPath, Leaf, Query, Taken, leaves
 

@@ -30,11 +30,10 @@ from tagprism.app.server.answers import (
     TagOut,
     UndoAnswer,
 )
-from tagprism.app.server.forms import explained, hit_of, shown, tag_out
+from tagprism.app.server.forms import explained, hit_of, marked_tags, shown, tag_out
 from tagprism.app.server.keyword_writer import KeywordWriter
 from tagprism.app.server.originals import describe_original, is_there, read_original, thumbnail
 from tagprism.app.server.overview import Overviews, not_read_of
-from tagprism.app.server.picture_tags import marked_tags
 from tagprism.app.server.uploads import Upload, read_upload
 from tagprism.app.server.work_queues import BatchingQueue
 from tagprism.bundle.record import Records

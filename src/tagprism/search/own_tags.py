@@ -18,9 +18,10 @@ from tagprism.keywords.own import keywords_stamps, own_keywords
 from tagprism.labels.phrases import normalise_phrase, variants
 from tagprism.progress import Progress
 from tagprism.search.catalog import held_with
-from tagprism.search.collection import Collection, catalog_file
+from tagprism.search.collection import Collection
 from tagprism.search.contract import Index, Picture
 from tagprism.search.marks import Said
+from tagprism.search.settings import catalog_file
 from tagprism.sqlite_file import SqliteFile
 from tagprism.tagging.learned import Learned
 from tagprism.tagging.tags import LabelRanker
@@ -110,6 +111,19 @@ def _keywords_of(path: str) -> tuple[str, ...]:
         return own_keywords(Path(path))
     except PictureError:  # it has gone meanwhile; what takes its place has another stamp
         return ()
+
+
+def kept_keywords(file: Path) -> list[list[Any]]:
+    """[id, stamp, words] of each picture whose keywords were read; of no catalog that can be read none."""
+    words: dict[int, list[str]] = {}
+    try:
+        with closing(sqlite3.connect(f"{file.absolute().as_uri()}?mode=ro", timeout=60, uri=True)) as sql:
+            for number, word in sql.execute("SELECT id, word FROM keyword ORDER BY id, place"):
+                words.setdefault(number, []).append(word)
+            stamps = sql.execute("SELECT id, stamp FROM keywords_read ORDER BY id").fetchall()
+    except sqlite3.Error:  # they are read anew from the files
+        return []
+    return [[number, stamp, words.get(number, [])] for number, stamp in stamps]
 
 
 class OwnTags:

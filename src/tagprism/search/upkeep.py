@@ -28,10 +28,11 @@ from tagprism.images.stream import process_pictures
 from tagprism.images.walk import each_picture, pictures_at
 from tagprism.progress import Progress, silent
 from tagprism.search.catalog import Catalog, File, as_files
-from tagprism.search.collection import Collection, catalog_file
+from tagprism.search.collection import Collection
 from tagprism.search.contract import Picture
 from tagprism.search.own_tags import KeywordTable
 from tagprism.search.roots import lies_in, path_in, reaches_far, without_nested
+from tagprism.search.settings import catalog_file
 from tagprism.search.upkeep_report import Report, is_doubtful
 from tagprism.tagging.tags import LabelRanker, Tag
 

@@ -40,13 +40,14 @@ from tagprism.bundle.record import Records
 from tagprism.errors import InputError, PictureError
 from tagprism.keywords import sidecar
 from tagprism.keywords.own import own_keywords
-from tagprism.search.collection import SETTINGS, Collection, catalog_file, is_address, marks_file, read_settings
+from tagprism.search.collection import Collection
 from tagprism.search.contract import Picture
 from tagprism.search.find import Found, find, with_own
 from tagprism.search.marks import Marks
 from tagprism.search.own_tags import OwnTags
 from tagprism.search.parse import parse
 from tagprism.search.query import InPath, Query, Taken, labels_of, leaves, show
+from tagprism.search.settings import SETTINGS, catalog_file, is_address, marks_file, read_settings
 from tagprism.search.similar import Example
 from tagprism.search.words import read_words, remarks
 from tagprism.tagging.explain import Explainer

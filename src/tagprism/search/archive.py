@@ -29,8 +29,8 @@ from tagprism.search.collection import fitting_tagger, open_index
 from tagprism.search.contract import Picture, as_json, from_json
 from tagprism.search.create import exists, refuse_filled, update_lock
 from tagprism.search.edge_index import EdgeIndex
+from tagprism.search.keyword_table import KeywordTable, kept_keywords
 from tagprism.search.marks import Marks, kept_marks
-from tagprism.search.own_tags import KeywordTable, kept_keywords
 from tagprism.search.record_file import Form
 from tagprism.search.settings import (
     CATALOG,

@@ -31,7 +31,7 @@ from tagprism.progress import Progress, silent
 from tagprism.search.catalog import Catalog, File, as_files
 from tagprism.search.collection import Collection
 from tagprism.search.contract import Picture
-from tagprism.search.own_tags import KeywordTable
+from tagprism.search.keyword_table import KeywordTable
 from tagprism.search.roots import lies_in, path_in, reaches_far, without_nested
 from tagprism.search.settings import catalog_file
 from tagprism.search.upkeep_report import Report, is_doubtful

@@ -6,7 +6,7 @@ import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from tagprism.app.server.answers import Asked, ExplainAnswer, Explained, Hit, TagOut
+from tagprism.app.server.answers import Asked, ExplainAnswer, Explained, Hit, ImageAnswer, TagOut
 from tagprism.bundle.record import Records
 from tagprism.errors import InputError
 from tagprism.labels.phrases import normalise_phrase
@@ -97,6 +97,37 @@ def hit_of(found: Found, *, matched: bool = True) -> Hit:
         match=found.score if matched else None,
         likely=found.likely,
         asked=[Asked(label=tag.label, probability=tag.probability) for tag in found.tags],
+    )
+
+
+def image_of(
+    picture: Picture, tags: list[TagOut], own: Sequence[str], keywords: list[str] | None, *, explains: bool
+) -> ImageAnswer:
+    """All about one picture.
+
+    Args:
+        picture: as the index knows it.
+        tags: as `marked_tags` gives them.
+        own: keywords of the file and its sidecar.
+        keywords: of its sidecar; None where that cannot be read.
+        explains: whether the model says where tags come from.
+    """
+    return ImageAnswer(
+        id=picture.id,
+        name=shown(Path(picture.path).name),
+        path=shown(picture.path),
+        digest=picture.digest,
+        size=picture.size,
+        width=picture.width,
+        height=picture.height,
+        taken=picture.taken,
+        taken_from=picture.taken_from,
+        camera=picture.camera,
+        rating=picture.rating,
+        tags=tags,
+        own=list(own),
+        keywords=keywords,
+        explains=explains,
     )
 
 

@@ -30,7 +30,7 @@ from tagprism.app.server.answers import (
     TagOut,
     UndoAnswer,
 )
-from tagprism.app.server.forms import explained, hit_of, marked_tags, shown, tag_out
+from tagprism.app.server.forms import explained, hit_of, image_of, marked_tags, shown, tag_out
 from tagprism.app.server.keyword_writer import KeywordWriter
 from tagprism.app.server.originals import describe_original, is_there, read_original, thumbnail
 from tagprism.app.server.overview import Overviews, not_read_of
@@ -231,23 +231,8 @@ class Library:
         picture, record = self.picture(number), self.record(number)
         (tags,) = self.words.best(record, _TAGS, None)
         own = self._own_keywords(picture)
-        return ImageAnswer(
-            id=number,
-            name=shown(Path(picture.path).name),
-            path=shown(picture.path),
-            digest=picture.digest,
-            size=picture.size,
-            width=picture.width,
-            height=picture.height,
-            taken=picture.taken,
-            taken_from=picture.taken_from,
-            camera=picture.camera,
-            rating=picture.rating,
-            tags=marked_tags(self.tagger, tags, own, self.marks.said().get(picture.digest, {}), record),
-            own=list(own),
-            keywords=self.keywords.read(picture),
-            explains=self.tagger.bundle.explains,
-        )
+        outs = marked_tags(self.tagger, tags, own, self.marks.said().get(picture.digest, {}), record)
+        return image_of(picture, outs, own, self.keywords.read(picture), explains=self.tagger.bundle.explains)
 
     def _own_keywords(self, picture: Picture) -> tuple[str, ...]:
         """As the file and its sidecars are now."""

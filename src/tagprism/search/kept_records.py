@@ -53,9 +53,10 @@ class Places:
     def noted(folder: Path) -> Int64[np.ndarray, " places"] | None:
         """The ids that were noted in a folder; None where there are none, or they are damaged."""
         try:
-            return np.asarray(np.load(folder / _PLACES, allow_pickle=False), np.int64)
+            ids = np.asarray(np.load(folder / _PLACES, allow_pickle=False), np.int64)
         except (OSError, ValueError, EOFError):
             return None
+        return ids if ids.ndim == 1 else None
 
     @staticmethod
     def forget_noted(folder: Path) -> None:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 from rich.table import Table
 
 from tagprism.comparing.rows import OwnMethod, check_protocol, rows_given
-from tagprism.datasets.given import check_given
+from tagprism.datasets.registry import check_given
 from tagprism.datasets.splits import Split, hold_out_validation, pseudo_unseen
 from tagprism.datasets.table import ImageTable
 from tagprism.errors import InputError

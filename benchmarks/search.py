@@ -31,17 +31,18 @@ from tagprism import load
 from tagprism.bundle.record import Records, Shape
 from tagprism.images.walk import find_pictures
 from tagprism.search import first_stage
-from tagprism.search.contract import IndexInfo, Picture
+from tagprism.search.contract import MEASURED, IndexInfo, Picture
 from tagprism.search.edge_index import EdgeIndex
-from tagprism.search.first_stage import _read_tails, candidates
-from tagprism.search.kept_records import KeptRecords
+from tagprism.search.first_stage import candidates
+from tagprism.search.kept_records import KeptRecords, Places
 from tagprism.search.query import And, Label
 from tagprism.search.record_file import StorageName
 from tagprism.search.scoring import LabelLogits
 from tagprism.search.threshold import Search
 from tagprism.tagging.tagger import Tagger
 
-LIMIT, QUERIES, MEASURED, CHUNK = 100, 48, 16, 10_000  # other words than those asked for are what an index settles by
+LIMIT, QUERIES, CHUNK = 100, 48, 10_000
+ASKED = MEASURED + 1500  # other words than those asked for are what an index settles by
 HOT = ("candidates.bin", "outlines.bin", "places.npy")  # files that every search reads
 BLOCK = 50_000  # pictures that rivals beside a million hold at once: 1.4 GB
 SIZES = (10_000, 30_000, 100_000, 300_000, 1_000_000)
@@ -68,7 +69,7 @@ def main() -> None:
     arguments = parser.parse_args()
     tagger = load()
     real = real_records(tagger, arguments.photos, arguments.records)
-    names = np.random.default_rng(0).permutation(tagger.vocabulary.names)[: QUERIES + MEASURED].tolist()
+    names = np.random.default_rng(0).permutation(tagger.vocabulary.names)[: QUERIES + ASKED].tolist()
     queries, others = np.split(tagger.scoring_vectors(names), [QUERIES])
     say(what="machine", cpus=os.cpu_count(), python=platform.python_version(), load=os.getloadavg()[0], real=len(real))
     with tempfile.TemporaryDirectory(dir=arguments.folder) as folder:
@@ -84,7 +85,6 @@ def main() -> None:
                 beside_rivals(index, queries, arguments.rivals)
             else:
                 by_candidates(index, queries, (100, 1000))
-                by_bounds(index, queries)
         if arguments.leave:
             arguments.leave.mkdir(exist_ok=True)
             index = Bare(arguments.leave, real.shape)
@@ -150,8 +150,7 @@ class Bare(EdgeIndex):
 
     def __init__(self, folder: Path, shape: Shape) -> None:
         self.shape, self._kept = shape, KeptRecords(folder, shape, "half")
-        self._ids = np.arange(1, self._kept.size + 1)
-        self._held = self._ids, np.flatnonzero(self._ids)
+        self._places = Places(np.arange(1, self._kept.size + 1))
 
     @classmethod
     def create(cls, folder: Path, shape: Shape, storage: StorageName = "half") -> Bare:
@@ -160,15 +159,17 @@ class Bare(EdgeIndex):
 
     def add(self, pictures: Sequence[Picture], records: Records) -> None:
         ids = [one.id for one in pictures]
-        self._kept.write(np.array(ids) - 1, ids, records)
-        self._ids = np.arange(1, self._kept.size + 1)
+        places = np.array(ids) - 1
+        self._kept.write(places, ids, records)
+        self._places.move(ids, places, self._kept.size)
 
     def settle(self, scoring_vectors: np.ndarray) -> None:
-        if len(self._ids) >= first_stage.OUTLINED:
+        self._kept.summarise(scoring_vectors[MEASURED:, : self.shape.dimension])
+        if len(self._places) >= first_stage.OUTLINED:
             self._kept.first.make_outlines(scoring_vectors)
 
     def info(self) -> IndexInfo:
-        return IndexInfo(len(self._ids), *self.shape, storage="half", exact=False, recall=float("nan"))
+        return IndexInfo(len(self._places), *self.shape, storage="half", exact=False, recall=float("nan"))
 
     def close(self) -> None:
         pass
@@ -268,26 +269,6 @@ def by_candidates(index: EdgeIndex, queries: np.ndarray, limits: Sequence[int] =
     first_stage._CANDIDATES = usual
 
 
-def by_bounds(index: EdgeIndex, queries: np.ndarray) -> None:
-    """How often the candidates' answer could be proved, and how many pictures a bound cannot rule out.
-
-    No row has more than the mean and the radius times the vector's length. What rounding adds is left out, so that no
-    proof by these numbers can do better.
-    """
-    stage, D = index._kept.first, index.shape.dimension
-    radius = _read_tails(stage.items)[2]
-    for limit in (20, 100):
-        count = candidates(limit, len(radius), by_radius=True) or len(radius)
-        proved, left = [], []
-        for vector, hits in zip(queries, index.search(queries, limit, exact=True), strict=True):
-            likely, length = stage.scores(vector[None])[0], np.linalg.norm(vector[:D])
-            most = likely + (1 - first_stage._USUAL) * length * radius
-            left.append(int((most >= hits[-1].score).sum()))
-            others = np.argpartition(-likely, count - 1)[count:]
-            proved.append(most[others].max(initial=-np.inf) < hits[-1].score)
-        say(what="bounds", first=limit, proved=round(float(np.mean(proved)), 3), not_ruled_out=int(np.median(left)))
-
-
 def largest_scores(records: Records, queries: np.ndarray) -> np.ndarray:
     """Scores (q, n) in float32."""
     M, D, _ = records.shape
@@ -372,7 +353,6 @@ def grow(
         say(what="grown", storage="half", engine=not isinstance(index, Bare), **row)
         rows.append(row)
     by_candidates(index, queries, (100, 1000))
-    by_bounds(index, queries)
     return rows
 
 

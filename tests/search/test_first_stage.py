@@ -17,9 +17,11 @@ from tagprism.search import first_stage, outline
 from tagprism.search.contract import Filter, Hit, Picture, measured_recalls
 from tagprism.search.edge_index import PICTURES, EdgeIndex
 from tagprism.search.first_stage import FirstStage
+from tagprism.search.kept_records import KeptRecords
 from tagprism.search.outline import nearly_best
 from tagprism.search.qdrant_index import QdrantIndex
 from tagprism.search.record_file import RecordFile, powers_of_two
+from tagprism.search.row_summary import RowSummary
 
 SHAPE = Shape(3, 16, 5)
 N = 3000
@@ -276,3 +278,64 @@ def test_few_changes_are_not_measured_again(index: EdgeIndex, tmp_path: Path, mo
     made = EdgeIndex(tmp_path, SHAPE)
     assert made.info() == info
     made.close()
+
+
+def test_rows_come_to_what_is_nearest_for_label_vectors() -> None:
+    records, asked = drawn(1, 40), vectors(2, 200, SHAPE.dimension)
+    found, more = RowSummary(asked).of(records.rows)
+    known = np.concatenate([asked, np.linalg.norm(asked, axis=1, keepdims=True)], axis=1)
+    ridge = 0.1 * np.square(asked).sum() / SHAPE.dimension
+    for rows, its, its_more in zip(records.rows, found, more, strict=True):
+        products = rows @ asked.T
+        wanted = np.linalg.lstsq(  # a ridge is as many more rows of the least squares
+            np.concatenate([known, np.sqrt(ridge) * np.eye(known.shape[1])]),
+            np.concatenate([products.max(axis=0) - products.mean(axis=0), np.zeros(known.shape[1])]),
+        )[0]
+        np.testing.assert_allclose(its, rows.mean(axis=0) + wanted[:-1], atol=1e-3)
+        assert its_more == pytest.approx(max(wanted[-1], 0), abs=1e-3)
+
+
+@given(st.integers(1, 5), st.integers(1, 9), st.integers(1, 20), st.integers(0, 99))
+def test_equal_rows_come_to_the_row(M: int, D: int, K: int, seed: int) -> None:
+    row = np.random.default_rng(seed).standard_normal((1, 1, D)).astype(np.float32)
+    found, more = RowSummary(vectors(seed, K, D)).of(np.repeat(row, M, axis=1))
+    np.testing.assert_allclose(found, row[0], atol=1e-5)
+    assert more[0] == pytest.approx(0, abs=1e-5)
+
+
+def test_what_is_usually_asked_finds_more_and_is_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Rows that differ are far from their mean; what is asked lies in few directions, as words do."""
+    monkeypatch.setattr(first_stage, "FIRST_STAGE", 1000)
+    monkeypatch.setattr(first_stage, "_CANDIDATES", (200, 2))
+    random, records = np.random.default_rng(5), drawn(3, N)
+    rows = records.rows * np.exp(random.standard_normal((N, SHAPE.vectors, 1)))
+    records = Records(rows.astype(np.float32), records.shared * np.float32(0.1))
+    few = random.standard_normal((4, SHAPE.dimension))
+    asked = np.concatenate([random.standard_normal((416, 4)) @ few, np.zeros((416, SHAPE.shared))], axis=1)
+    queries, asked = asked[:64].astype(np.float32), asked[64:].astype(np.float32)
+    index = EdgeIndex.create(tmp_path, SHAPE)
+    index.add([Picture(1 + one, f"/{one}.jpg", 1, 1, f"{one}", 1, 1) for one in range(N)], records)
+    exact = index.search(queries, 100, exact=True)
+    before = recall(exact, index.search(queries, 100))
+    index.settle(asked)
+    after = recall(exact, index.search(queries, 100))
+    assert after > before + 0.02, (before, after)
+    kept = (tmp_path / PICTURES / "candidates.bin").read_bytes()
+    index.add([Picture(1, "/0.jpg", 1, 1, "0", 1, 1)], records[:1])
+    index.close()
+    index = EdgeIndex(tmp_path, SHAPE)
+    again = (tmp_path / PICTURES / "candidates.bin").read_bytes()
+    size = len(kept) // N
+    assert again[N * size : (N + 1) * size] == kept[:size]  # a picture that is added later comes to the same
+    (tmp_path / PICTURES / "usually_asked.safetensors").write_bytes(b"lost")
+    index.close()
+    index = EdgeIndex(tmp_path, SHAPE)
+    index.settle(asked)  # all are written again, by the same
+    assert (tmp_path / PICTURES / "candidates.bin").read_bytes()[: N * size] == kept
+    assert not list(not_as_written(tmp_path))
+    index.close()
+
+
+def not_as_written(folder: Path) -> list[int]:
+    """Ids of pictures whose bytes are not as they were written."""
+    return [one for one, as_written in KeptRecords(folder / PICTURES, SHAPE, "half").check() if not as_written]

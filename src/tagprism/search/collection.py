@@ -9,11 +9,14 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+from jaxtyping import Float32
+
 from tagprism.bundle.hub import HUB
 from tagprism.bundle.open_model import find_bundle, lasting_name, split_views, with_views
 from tagprism.errors import IndexMismatchError, InputError
 from tagprism.files import write_json
-from tagprism.search.contract import Index
+from tagprism.search.contract import MEASURED, Index
 from tagprism.search.match import LabelLogits
 from tagprism.search.query import Query
 from tagprism.search.settings import (
@@ -36,6 +39,7 @@ if TYPE_CHECKING:
     from tagprism.search.similar import Example
 
 _NOTHING = Learned()
+_ASKED = 1500  # words that say what is usually asked for
 
 
 class Collection:
@@ -302,3 +306,10 @@ def qdrant() -> Any:
             remedy='Install it with: pip install "tagprism[cluster]"',
         ) from error
     return qdrant_index
+
+
+def usually_asked(tagger: Tagger) -> Float32[np.ndarray, "q Q"]:
+    """Scoring vectors of words drawn from a model's vocabulary, as `Index.settle` takes them."""
+    names = tagger.vocabulary.names
+    chosen = np.random.default_rng(0).permutation(len(names))[: MEASURED + _ASKED]
+    return tagger.scoring_vectors([names[row] for row in chosen])

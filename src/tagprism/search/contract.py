@@ -160,7 +160,11 @@ class Index(Protocol):
         """All pictures of an id above `after`, by rising id; those changed meanwhile may be among them or not."""
 
     def settle(self, scoring_vectors: Float32[np.ndarray, "q Q"]) -> None:
-        """Make searches quick after many changes, and measure with these vectors the recall that `info` states."""
+        """Make searches quick after many changes, and measure the recall that `info` states.
+
+        Args:
+            scoring_vectors: the first `MEASURED` measure; the others say what is usually asked for.
+        """
 
     def info(self) -> IndexInfo:
         """Size, form and exactness."""
@@ -169,6 +173,8 @@ class Index(Protocol):
         """Let go of files and connections."""
 
 
+MEASURED = 16
+"""Scoring vectors that recall is measured with."""
 Match = Callable[[Float32[np.ndarray, "q n"], Int64[np.ndarray, " n"]], Float64[np.ndarray, " n"]]
 """How well pictures match, from their scores and ids."""
 

@@ -13,7 +13,7 @@ from tagprism.bundle.open_model import DEFAULT, lasting_name, with_views
 from tagprism.errors import InputError, MachineError
 from tagprism.files import machine_errors, take_lock, write_json
 from tagprism.progress import Progress, silent
-from tagprism.search.collection import Collection, fitting_tagger, open_index, qdrant
+from tagprism.search.collection import Collection, fitting_tagger, open_index, qdrant, usually_asked
 from tagprism.search.edge_index import PICTURES, EdgeIndex
 from tagprism.search.index_server import SOCKET
 from tagprism.search.older_index import STORAGES, copy_older, remove_older
@@ -243,7 +243,9 @@ def create_collection(
             _empty(folder, settings)
         else:
             refuse_filled(folder)
-        EdgeIndex.create(folder, shape, storage).close()
+        index = EdgeIndex.create(folder, shape, storage)
+        index.settle(usually_asked(tagger))  # pictures then come to what is near for these
+        index.close()
         write_json(folder / SETTINGS, settings.model_dump(mode="json"))  # last: without it there is no index
     return open_index(where)
 

@@ -26,6 +26,7 @@ from tagprism.errors import InputError, MachineError
 from tagprism.files import machine_errors, read_json, write_json
 from tagprism.search import first_stage
 from tagprism.search.contract import (
+    MEASURED,
     Filter,
     Hit,
     IndexInfo,
@@ -293,13 +294,19 @@ class EdgeIndex:
             yield from (from_json(int(point.id), point.payload or {}) for point in points)
 
     def settle(self, scoring_vectors: Float32[np.ndarray, "q Q"]) -> None:
-        """Drop what was removed, and measure with these vectors the recall that `info` states.
+        """Drop what was removed, and measure with the first vectors the recall that `info` states.
 
-        Both are put off until enough has changed: they take as long after one picture as after all.
+        Both are put off until enough has changed: they take as long after one picture as after all. The first time, the
+        other vectors say what is usually asked for, and candidates are found by that.
         """
         check_scoring_vectors(scoring_vectors, self.shape.width)
         kept, count = self._measured(), len(self._places)
         changed = kept.get("changed", count) + self._unsettled
+        scoring_vectors, asked = scoring_vectors[:MEASURED], scoring_vectors[MEASURED:]
+        if len(asked):
+            with self._writes:
+                made = self._kept.summarise(asked[:, : self.shape.dimension])
+            changed = count if made else changed
         if len(scoring_vectors) and count >= first_stage.OUTLINED:
             with self._writes:
                 made = self._kept.first.make_outlines(scoring_vectors)

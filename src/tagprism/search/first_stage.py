@@ -1,9 +1,9 @@
-"""One small vector of each picture, by which candidates are found: the mean of its rows, and its shared numbers.
+"""One small vector of each picture, by which candidates are found: what its rows come to, and its shared numbers.
 
 The numbers are 8-bit whole ones with a power of two for either part, multiplied by ONNX Runtime's product of whole
-numbers: several times faster than any float product here, and as near as the mean in float32 (docs/scale.md). With them
-goes the radius, the distance of the row farthest from the mean: no row's product with a label vector is more than the
-mean's and the radius times the vector's length. A share of that is what the best row usually has more than the mean.
+numbers: several times faster than any float product here, and as near as the numbers in float32 (docs/scale.md). With
+them goes the radius: a share of it, times a label vector's length, is what the best row usually has more. Rows come to
+what `row_summary` makes of them, or, until label vectors are known, to their mean and the farthest row's distance.
 
 A large index has an outline of the small vectors too, which says which of them are worth reading (`outline`).
 """
@@ -24,6 +24,7 @@ from tagprism.bundle.record import Records, Shape
 from tagprism.search.contract import Match
 from tagprism.search.outline import LARGEST, ZERO, Outline, Projection, best_places, nearly_best, whole_columns
 from tagprism.search.record_file import PlacedFile, powers_of_two
+from tagprism.search.row_summary import RowSummary
 
 _MATMUL = (
     bytes.fromhex(  # one node MatMulInteger: a (n, w) uint8, b (w, q) int8 -> o (n, q) int32; a test makes it anew
@@ -38,13 +39,13 @@ _MORE = 3  # bytes beside the numbers: the two exponents, and the radius
 _USUAL = 0.2  # of the radius is what the best row has more than the mean (docs/scale.md)
 _PART = 1 << 14  # pictures multiplied at once
 MOST = 0.8  # share of all places from which on it is quicker to look at all than to pick
-_OUTLINES = "outlines.bin"  # beside the small vectors
+_OUTLINES, _USUALLY_ASKED = "outlines.bin", "usually_asked.safetensors"  # beside the small vectors
 _FITTED = 20_000  # pictures that the components of outlines are found from
 _WORTH, _SHARE = 4, 60  # times the candidates are read after their outlines, or one in so many if that is more
 
 
 FIRST_STAGE = 50_000
-"""Pictures from which on an index looks for candidates first, by one vector a picture: the mean of its rows, and the
+"""Pictures from which on an index looks for candidates first, by one vector a picture: what its rows come to, and the
 shared numbers. The records of the candidates decide."""
 
 OUTLINED = 250_000
@@ -78,7 +79,8 @@ class FirstStage:
         self._file = PlacedFile(path, shape.width + _MORE)
         self._lock = threading.Lock()
         self._known = np.empty((3, 0), np.float32)  # what `_tails` gives
-        self._outlines = path.with_name(_OUTLINES)
+        self._outlines, self._usually_asked = path.with_name(_OUTLINES), path.with_name(_USUALLY_ASKED)
+        self._summary = RowSummary.opened(self._usually_asked)
         outline = None
         if self._outlines.is_file():
             outline = Outline.opened(self._outlines, shape.width + 1, self._product)
@@ -97,13 +99,19 @@ class FirstStage:
 
     def write(self, places: Int64[np.ndarray, " n"], records: Records) -> UInt8[np.ndarray, "n size"]:
         """Keep what records come down to, as `PlacedFile.write`; the bytes that are kept."""
-        parts, exponents, mean = [], [], records.rows.mean(axis=1)
-        for part in (mean, records.shared):
+        parts, exponents, radius = [], [], None
+        if self._summary is None:
+            of_rows = records.rows.mean(axis=1)
+        else:
+            of_rows, more = self._summary.of(records.rows)
+            radius = more / _USUAL
+        for part in (of_rows, records.shared):
             scales = powers_of_two(part, LARGEST)
             parts.append(np.rint(part / scales[:, None]))
             exponents.append(np.log2(scales))
-        kept_mean = parts[0] * np.exp2(exponents[0])[:, None]
-        radius = np.linalg.norm(records.rows - kept_mean[:, None], axis=2).max(axis=1)
+        if radius is None:
+            kept_mean = parts[0] * np.exp2(exponents[0])[:, None]
+            radius = np.linalg.norm(records.rows - kept_mean[:, None], axis=2).max(axis=1)
         steps = np.clip(np.ceil(8 * np.log2(np.maximum(radius, 1e-4))), -ZERO, LARGEST)
         numbers = np.concatenate([*parts, np.stack([*exponents, steps], axis=1)], axis=1)
         items: UInt8[np.ndarray, "n size"] = (numbers + ZERO).astype(np.uint8)
@@ -114,6 +122,21 @@ class FirstStage:
         if self._outline is not None:
             self._outline.write(places, self._numbers(items))
         return items
+
+    def summarise(self, label_vectors: Float32[np.ndarray, "K D"]) -> bool:
+        """Make of rows what is nearest for such label vectors from now on; false where that is so already.
+
+        What was written before is to be written again; then `keep_summary` says that this is done.
+        """
+        if self._summary is not None:
+            return False
+        self._summary = RowSummary(label_vectors)
+        return True
+
+    def keep_summary(self) -> None:
+        """All pictures are written by the summary; until this is called, an index that is opened anew has none."""
+        if self._summary is not None:
+            self._summary.save(self._usually_asked)
 
     def make_outlines(self, scoring_vectors: Float32[np.ndarray, "q Q"]) -> bool:
         """Keep outlines from now on, fitted to the small vectors that are there and to scoring vectors; false where

@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
-from jaxtyping import Int64, UInt8
+from jaxtyping import Float32, Int64, UInt8
 
 from tagprism.bundle.record import Records, Shape
 from tagprism.files import machine_errors, replaced_whole, sync_folder
@@ -147,6 +147,21 @@ class KeptRecords:
         """Keep records; as `PlacedFile.write`."""
         first = self.first.write(places, records)
         self._note(places, ids, self.records.write(places, records), first)
+
+    def summarise(self, label_vectors: Float32[np.ndarray, "K D"]) -> bool:
+        """Let candidates be found by what is nearest for label vectors that are usually asked for.
+
+        All small vectors are written again; killed meanwhile, it is done again the next time.
+
+        Returns:
+            Whether anything was done: only the first time.
+        """
+        if not self.first.summarise(label_vectors):
+            return False
+        for places in _parts(0, self.records.size):
+            self._note_candidates(places, self.first.write(places, self.records.read(places)))
+        self.first.keep_summary()
+        return True
 
     def _note(
         self, places: _Places, ids: list[int], records: UInt8[np.ndarray, "n r"], first: UInt8[np.ndarray, "n f"]

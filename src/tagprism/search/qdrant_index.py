@@ -19,6 +19,7 @@ from qdrant_client.http.exceptions import ApiException, UnexpectedResponse
 
 from tagprism.bundle.record import Records, Shape
 from tagprism.search.contract import (
+    MEASURED,
     Filter,
     Hit,
     IndexInfo,
@@ -255,7 +256,8 @@ class QdrantIndex:
         return self._by_id(None, after + 1)
 
     def settle(self, scoring_vectors: Float32[np.ndarray, "q Q"]) -> None:
-        """Measure with these vectors the recall that `info` states; a server tidies up by itself."""
+        """Measure with the first vectors the recall that `info` states; a server tidies up by itself."""
+        scoring_vectors = scoring_vectors[:MEASURED]
         if candidates(100, self.info().pictures) is not None:
             exact, found = (self.search(scoring_vectors, 100, exact=one) for one in (True, False))
             shares = measured_recalls(exact, found)

@@ -29,7 +29,7 @@ from tagprism.images.stream import process_pictures
 from tagprism.images.walk import each_picture, pictures_at
 from tagprism.progress import Progress, silent
 from tagprism.search.catalog import Catalog, File, as_files
-from tagprism.search.collection import Collection
+from tagprism.search.collection import Collection, usually_asked
 from tagprism.search.contract import Picture
 from tagprism.search.keyword_table import KeywordTable
 from tagprism.search.roots import lies_in, path_in, reaches_far, without_nested
@@ -39,7 +39,6 @@ from tagprism.tagging.tags import LabelRanker, Tag
 
 _BATCH = 64  # pictures that are kept at once: a second's work
 _TAGS = 10  # kept with each picture
-_WORDS = 16  # that recall is measured with
 _REMOVED = 1000  # at once
 _PLACES = 1000  # at which something changed: more of them are no quicker than a look at everything
 _Tags = tuple[tuple[str, float | None], ...]
@@ -367,6 +366,4 @@ def _without_endings(path: str) -> Iterator[str]:
 
 def settle(collection: Collection) -> None:
     """Make searches quick after many changes, and measure their recall with words of the vocabulary."""
-    names = collection.tagger.vocabulary.names
-    chosen = np.random.default_rng(0).permutation(len(names))[:_WORDS]
-    collection.index.settle(collection.tagger.scoring_vectors([names[row] for row in chosen]))
+    collection.index.settle(usually_asked(collection.tagger))

@@ -1,0 +1,68 @@
+"""One vector and one number for all rows of a picture, whose product with a label vector is near the rows' largest.
+
+The mean of the rows is near where they are alike. Where they differ, the vector is found by least squares over label
+vectors that are usually asked for: it then counts each row as much as labels ask for it (docs/scale.md).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import Float32
+from safetensors import SafetensorError
+from safetensors.numpy import load_file, save_file
+
+from tagprism.files import machine_errors, replaced_whole
+
+_RIDGE = 0.1  # of the mean square of a label vector's numbers: how little label vectors say of what they do not span
+_PART = 512  # pictures whose products with all label vectors are held at once
+
+
+@dataclass(frozen=True)
+class RowSummary:
+    """Least squares over label vectors.
+
+    Args:
+        label_vectors: (K, D) what is usually asked for; some hundred, drawn from a vocabulary.
+    """
+
+    label_vectors: Float32[np.ndarray, "K D"]
+
+    @classmethod
+    def opened(cls, path: Path) -> RowSummary | None:
+        """What `save` wrote; None where there is none, or it is damaged."""
+        try:
+            return cls(load_file(path)["label_vectors"].astype(np.float32))
+        except (OSError, SafetensorError, KeyError):
+            return None
+
+    def save(self, path: Path) -> None:
+        """Write it, whole or not at all.
+
+        Raises:
+            MachineError: it cannot be written.
+        """
+        with machine_errors(path), replaced_whole(path) as beside:
+            save_file({"label_vectors": self.label_vectors.astype(np.float16)}, beside)
+
+    def of(self, rows: Float32[np.ndarray, "n M D"]) -> tuple[Float32[np.ndarray, "n D"], Float32[np.ndarray, " n"]]:
+        """Vectors x and numbers r, so that x w + r |w| is near the largest product of a row and a label vector w."""
+        mean, more = rows.mean(axis=1), np.empty((len(rows), rows.shape[2] + 1), np.float32)
+        for at in range(0, len(rows), _PART):
+            products = rows[at : at + _PART] @ self.label_vectors.T  # (n, M, K)
+            more[at : at + _PART] = (products.max(axis=1) - products.mean(axis=1)) @ self._solution
+        return mean + more[:, :-1], np.maximum(more[:, -1], 0)
+
+    @cached_property
+    def _solution(self) -> Float32[np.ndarray, "K D1"]:
+        """What makes the numbers of the largest products' excess over the mean ones."""
+        lengths = np.linalg.norm(self.label_vectors, axis=1, keepdims=True)
+        known = np.concatenate([self.label_vectors, lengths], axis=1).astype(np.float64)
+        squares = known.T @ known
+        ridge = _RIDGE * max(float(np.square(self.label_vectors, dtype=np.float64).sum()) / (known.shape[1] - 1), 1e-12)
+        found: Float32[np.ndarray, "K D1"]
+        found = np.linalg.solve(squares + ridge * np.eye(len(squares)), known.T).T.astype(np.float32)
+        return found

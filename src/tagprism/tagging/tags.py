@@ -171,7 +171,7 @@ class LabelRanker:
         if labels is None and not all_names and "other" in roles and self._calibrated and len(flat) == len(spellings):
             trained = np.append(roles == "seen", np.ones(len(flat) - len(roles), bool))
             rank = 0 if classes is None else classes.columns - 1
-            self._things = SameThing(self._scoring_vectors, vectors.shape[1], rank, trained)
+            self._things = SameThing(self.names, self._scoring_vectors, vectors.shape[1], rank, trained)
 
     def best(
         self, records: Records, top_k: int | None, min_probability: float | None, min_score: float | None = None

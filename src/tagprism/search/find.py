@@ -14,7 +14,6 @@ from pathlib import Path
 import numpy as np
 
 from tagprism.errors import InputError, PictureError
-from tagprism.labels.vocabulary import groups_of
 from tagprism.search.collection import Collection
 from tagprism.search.contract import Filter, Index, Picture, meets, whole_of
 from tagprism.search.marks import Said
@@ -143,8 +142,7 @@ def find(
     learned = collection.learned
     vectors, groups = np.empty((0, index.info().width), np.float32), None
     if labels:
-        _, vectors, owners = learned.vectors_of(labels, tagger)
-        groups = None if len(owners) == len(labels) else groups_of(np.bincount(owners).tolist())
+        vectors, groups = learned.search_vectors(labels, tagger)
     likely = likeness(like, tagger, label_logits) if like is not None else None
     by_label = {column: said for column, label in enumerate(labels) if (said := own.of_label(label))}
     copies = frozenset(one.id for one in own.with_digests([like.digest])) if like and like.digest else frozenset()

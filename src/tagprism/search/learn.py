@@ -145,7 +145,7 @@ class _Teacher:
         others = ~np.isin(self._ids, ids)
         if others.sum() < LEAST_PICTURES:
             return Lesson(label, *counts, None, None, "the collection is too small: nothing else to tell it from")
-        model = None if self._tagger.unknown([label]) else self._tagger.scoring_vectors([label])[0]
+        model = None if self._tagger.unknown([label]) else Learned().search_vectors([label], self._tagger)[0]
         against = _joined(self._records[others], rejected)
         ranks = self._ranks(model, added, against)
         names, before = tuple(ranks), ranks["model"]
@@ -179,10 +179,11 @@ class _Teacher:
         z_own, z_theirs = (own - theirs.mean(axis=0)) / scale, (theirs - theirs.mean(axis=0)) / scale
         found = {"model": np.full(n, 0.5), "pictures": _share_above(z_theirs, z_own)}
         if model is not None:
-            at_others, at_marked = (score_records(of, model[None])[0][:, 0] for of in (against, added))
+            of_others, of_marked = (score_records(of, model)[0] for of in (against, added))
+            found["model"] = _share_above(np.repeat(of_others.max(axis=1)[:, None], n, axis=1), of_marked.max(axis=1))
+            at_others, at_marked = of_others[:, 0], of_marked[:, 0]
             t_theirs = (at_others - at_others.mean()) / (at_others.std() + 1e-9)
             t_own = (at_marked - at_others.mean()) / (at_others.std() + 1e-9)
-            found["model"] = _share_above(np.repeat(t_theirs[:, None], n, axis=1), t_own)
             found["both"] = _share_above(t_theirs[:, None] + _BESIDE * z_theirs, t_own + _BESIDE * z_own)
         return {name: its[some] for name, its in found.items()}
 
@@ -196,7 +197,8 @@ class _Teacher:
             direction = self._inverse @ rows.mean(axis=0)
             direction = direction / (float((self._centred @ direction).std()) + 1e-9)
             if way == "both" and model is not None:
-                direction = model + _BESIDE * float(score_records(self._records, model[None])[0].std()) * direction
+                own = model[:1]
+                direction = own[0] + _BESIDE * float(score_records(self._records, own)[0].std()) * direction
             found: Float32[np.ndarray, " Q"] = direction.astype(np.float32)
             return found
 
@@ -225,8 +227,8 @@ class _Teacher:
     def _shift(self, label: str, added: Records, rejected: Records) -> Lesson:
         counts = len(added), len(rejected)
         both, said = _joined(added, rejected), np.arange(sum(counts)) < counts[0]
-        vector = self._tagger.scoring_vectors([label])
-        scales = [self._logits.logits(vector, score_records(both, vector)[0])[:, 0]]
+        vectors, groups = Learned().search_vectors([label], self._tagger)
+        scales = [self._logits.logits(vectors, score_records(both, vectors, groups)[0], groups)[:, 0]]
         if self._tagger.calibrated:
             ranked = LabelRanker(self._tagger, [label]).best(both, None, None)
             chances = np.clip([tags[0].probability or 0.0 for tags in ranked], 1e-6, 1 - 1e-6)

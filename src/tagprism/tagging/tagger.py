@@ -197,6 +197,10 @@ class Tagger:
         """What scores words and phrases on records (`bundle.record`); errors as for `embed`."""
         return self.scoring_vectors_of(labels, self.embed(labels))
 
+    def searched_as(self, label: str) -> tuple[str, ...]:
+        """Further labels by which a word is found, as its probability depends on them; none without calibration."""
+        return () if self.calibration is None else self.calibration.trained_names(label, self.vocabulary)
+
     def scoring_vectors_of(
         self, labels: Sequence[str], vectors: Float32[np.ndarray, "L D"]
     ) -> Float32[np.ndarray, "L Q"]:

@@ -47,7 +47,7 @@ def learn(
             for one in lessons:
                 console.say(f"{console.printable(one.label)}: {one.result}.", quiet=quiet)
             before = " What was learned before stays; `--forget` takes it back." if file.exists() else ""
-            what = "nothing was learned: by leaving one mark out, no label gains more than its standard error."
+            what = "nothing was learned: by leaving one mark out, no label gains more than chance gives."
             raise NothingToDoError(what, where=index, remedy=f"Mark more pictures, also wrong tags.{before}")
         with machine_errors(file):
             learned.save(file, collection.tagger.bundle.digest)

@@ -31,7 +31,7 @@ from tagprism.labels.vocabulary import Vocabulary
 from tagprism.progress import Progress, silent
 from tagprism.tagging.calibration import Calibration
 from tagprism.tagging.own_calibration import own_calibration, read_own
-from tagprism.tagging.tags import ImageTags, LabelRanker, Labels, Tag
+from tagprism.tagging.tags import ImageTags, LabelRanker, Labels, Tag, known_labels, label_spellings
 
 _WORDS = 1000  # phrases embedded at once: some seconds of work
 _Path = str | os.PathLike[str]
@@ -298,8 +298,8 @@ class Tagger:
             One row per path, in order; a picture that cannot be used carries its error.
 
         Raises:
-            InputError: words without a vector, what is no word, limits out of range, or a probability asked of a bundle
-                without calibration.
+            InputError: words without a vector, words of which none is known, what is no word, limits out of range, or a
+                probability asked of a bundle without calibration.
 
         Example:
             >>> import tagprism
@@ -336,6 +336,9 @@ class Tagger:
             )
         _check_limits(top_k, min_probability)
         ranker = LabelRanker(self, labels, progress, all_names=all_names)
+        given = [] if labels is None else label_spellings(labels, self.vocabulary)
+        if given and all(self.unknown([word]) for group in given for word in group):
+            known_labels(self, {label: others for label, *others in given}, lambda remark: None, where="labels")
         _ = self.preprocess, self.bundle.model  # a damaged network is an error now, not after the first line of output
 
         def network(pixels: np.ndarray) -> list[tuple[Tag, ...]]:

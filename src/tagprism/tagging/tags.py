@@ -92,7 +92,11 @@ def label_spellings(labels: Labels, vocabulary: Vocabulary) -> list[tuple[str, .
 
 
 def known_labels(
-    tagger: Tagger, labels: Mapping[str, Sequence[str]], remark: Callable[[str], None]
+    tagger: Tagger,
+    labels: Mapping[str, Sequence[str]],
+    remark: Callable[[str], None],
+    learned: Learned | None = None,
+    where: str = "--labels",
 ) -> dict[str, tuple[str, ...]]:
     """The labels of a word list that a model has vectors for, each with those of its other spellings that it has.
 
@@ -100,11 +104,14 @@ def known_labels(
         tagger: the model.
         labels: with their other spellings.
         remark: told once which words are unknown, with the nearest known ones.
+        learned: what an index knows of labels beside the model.
+        where: the words come from, for the error.
 
     Raises:
         InputError: none of them is known.
     """
-    unknown = set(tagger.unknown([spelling for label, others in labels.items() for spelling in (label, *others)]))
+    spellings = [spelling for label, others in labels.items() for spelling in (label, *others)]
+    unknown = set(tagger.unknown([one for one in spellings if learned is None or not learned.is_known(one)]))
     if not unknown:
         return {label: tuple(others) for label, others in labels.items()}
     named = [
@@ -118,7 +125,7 @@ def known_labels(
     what = f"{len(unknown):,} of the words {are} unknown to this model: {', '.join(named)}{more}."
     if not known:
         tagger.embed(sorted(unknown)[:_NAMED])  # its error says what would help
-        raise InputError(what, where="--labels", remedy="Use other words.")
+        raise InputError(what, where=where, remedy="Use other words.")
     remark(f"{what} The others are used.")
     return known
 

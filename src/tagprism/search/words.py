@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from tagprism.bundle.foreign.model import ForeignModel
 from tagprism.errors import InputError
+from tagprism.labels.synonyms import other_names
 from tagprism.search.collection import Collection
 from tagprism.search.own_tags import OwnTags
 from tagprism.search.parse import MOST_LABELS
@@ -50,7 +51,8 @@ def read_words(query: Query, collection: Collection, own: OwnTags) -> Reading:
     apart: dict[str, tuple[str, ...]] = {}
 
     def is_tag(phrase: str) -> bool:
-        return vocabulary.find_alike(phrase) is not None or any(own.of_label(phrase).values())
+        names = (phrase, *other_names(phrase))  # `rubbish bin` is a tag as `trash can` is one
+        return any(vocabulary.find_alike(name) is not None for name in names) or any(own.of_label(phrase).values())
 
     def read(part: Query) -> Query:
         match part:

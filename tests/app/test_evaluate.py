@@ -102,7 +102,7 @@ def test_a_plural_of_a_trained_label_is_refused(cli: Cli, world: World, tmp_path
     split["unseen"] = ["yellow", "circles"]
     split["seen"].append("cross")
     (data / "splits.json").write_text(json.dumps([split]))
-    cli("evaluate", world.run, *world.on(0, data)).refused("1 labels called unseen", "'circles' as 'circle'")
+    cli("evaluate", world.run, *world.on(0, data)).refused("1 label called unseen", "'circles' as 'circle'")
 
 
 def test_damaged_test_pictures_are_left_out_and_listed(cli: Cli, world: World, tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ import typer
 
 from tagprism.app import console
 from tagprism.app.options import ModelNow, Quiet
+from tagprism.counted import counted
 from tagprism.errors import NothingToDoError
 
 if TYPE_CHECKING:
@@ -54,7 +55,8 @@ def learn(
     console.write(_table(lessons))
     gains = [one.gain for one in lessons if one.learned is not None and one.gain is not None]
     console.say(
-        f"{len(gains):,} of {len(lessons):,} labels learned, mean gain {sum(gains) / len(gains):.2f} (one left out). "
+        f"{len(gains):,} of {counted(len(lessons), 'label')} learned, "
+        f"mean gain {sum(gains) / len(gains):.2f} (one left out). "
         f"Searches, tags and the page of this index use it; `tagprism learn {index} --forget` takes it back.",
         quiet=quiet,
     )

@@ -11,6 +11,7 @@ import typer
 
 from tagprism.app import console
 from tagprism.app.options import Device, ModelNow, Quiet, by_ending
+from tagprism.counted import counted
 from tagprism.errors import InputError, PictureError
 
 if TYPE_CHECKING:
@@ -192,7 +193,7 @@ def _place(
                 where[one.picture.id] = str(placed.target)
                 new += placed.new
     there = f", {len(where) - new:,} were there already" if len(where) > new else ""
-    console.say(f"{new:,} pictures {'copied' if copy_to else 'linked'} into {folder}{there}", quiet=quiet)
+    console.say(f"{counted(new, 'picture')} {'copied' if copy_to else 'linked'} into {folder}{there}", quiet=quiet)
     return where, skipped
 
 
@@ -208,7 +209,7 @@ def _write(answer: _Answer, format: Format, collection: Collection, out: Path | 
         return
     with replaced_whole(out) as beside:
         beside.write_bytes(data)
-    console.say(f"{len(answer.found):,} pictures: {out}", quiet=quiet)
+    console.say(f"{counted(len(answer.found), 'picture')}: {out}", quiet=quiet)
 
 
 def _bytes(answer: _Answer, format: _FileFormat, collection: Collection) -> bytes:

@@ -11,7 +11,7 @@ import numpy as np
 from jaxtyping import Float64
 
 _FLIPPED = 0.05, 1.645  # how often chance may be taken for a gain, and the normal deviations that stand for it
-_DRAWN = 0.02, 2.054  # the same for a word of one's own, of which there are many: nothing else speaks for it
+_DRAWN = 0.02, 2.054  # the same for pictures drawn at random: people have many words of their own
 _FLIPS, _DRAWS = 999, 499
 
 BY_CHANCE = float(np.exp(-1))

@@ -55,9 +55,7 @@ class SameThing:
         worth = np.log(likely / (1 - likely)) - _RARE * np.where(self.trained[labels], 0.0, np.log1p(labels))
         groups: list[list[int]] = []
         free = np.ones(len(labels), bool)
-        for shown in np.argsort(
-            -worth, kind="stable"
-        ).tolist():  # not by chains: a ball is no athlete by way of `player`
+        for shown in np.argsort(-worth, kind="stable").tolist():  # no chains: a ball is no athlete by way of `player`
             if free[shown]:
                 free[shown] = False
                 its = np.flatnonzero(same[shown] & free)

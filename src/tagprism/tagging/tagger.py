@@ -31,7 +31,7 @@ from tagprism.labels.vocabulary import Vocabulary
 from tagprism.progress import Progress, silent
 from tagprism.tagging.calibration import Calibration
 from tagprism.tagging.own_calibration import own_calibration, read_own
-from tagprism.tagging.tags import ImageTags, LabelRanker, Labels, Tag, known_labels, label_spellings
+from tagprism.tagging.tags import ImageTags, LabelRanker, Labels, Tag, known_labels
 
 _WORDS = 1000  # phrases embedded at once: some seconds of work
 _Path = str | os.PathLike[str]
@@ -336,9 +336,8 @@ class Tagger:
             )
         _check_limits(top_k, min_probability)
         ranker = LabelRanker(self, labels, progress, all_names=all_names)
-        given = [] if labels is None else label_spellings(labels, self.vocabulary)
-        if given and all(self.unknown([word]) for group in given for word in group):
-            known_labels(self, {label: others for label, *others in given}, lambda remark: None, where="labels")
+        if labels is not None and all(self.unknown([word]) for word in ranker.words):
+            known_labels(self, dict.fromkeys(ranker.words, ()), lambda remark: None, where="labels")
         _ = self.preprocess, self.bundle.model  # a damaged network is an error now, not after the first line of output
 
         def network(pixels: np.ndarray) -> list[tuple[Tag, ...]]:

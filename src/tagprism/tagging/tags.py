@@ -141,6 +141,10 @@ class LabelRanker:
         all_names: give every name of a thing. Else, of a large vocabulary, the one that is likely and common
             (`one_name`); labels that were given are never left out.
 
+    Attributes:
+        names: of the labels.
+        words: these with all their other spellings.
+
     Raises:
         InputError: no labels, or labels without a vector.
     """
@@ -159,6 +163,7 @@ class LabelRanker:
             spellings += [(one,) for one in learned.own_labels(tagger.vocabulary)]
         self.names = tuple(group[0] for group in spellings)
         flat = [spelling for group in spellings for spelling in group]
+        self.words = tuple(flat)
         if learned:
             vectors, self._scoring_vectors, places = learned.vectors_of(flat, tagger, progress)
             flat = [flat[place] for place in places]

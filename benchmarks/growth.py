@@ -30,9 +30,10 @@ from tagprism import load, mean_average_precision, precision_recall_f1_at_k
 from tagprism.bundle.record import Records, score_records
 from tagprism.files import digest_bytes, write_json
 from tagprism.search.catalog import Catalog
-from tagprism.search.collection import Collection, catalog_file, open_index
+from tagprism.search.collection import Collection, open_index
 from tagprism.search.contract import Picture
 from tagprism.search.create import create_collection, update_lock
+from tagprism.search.settings import catalog_file
 from tagprism.search.upkeep import Upkeep
 from tagprism.tagging.tags import LabelRanker
 

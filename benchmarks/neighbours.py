@@ -16,11 +16,12 @@ import numpy as np
 
 from tagprism.datasets.registry import open_data
 from tagprism.evaluation.evaluate import evaluate
-from tagprism.search.collection import Collection, Settings
+from tagprism.search.collection import Collection
 from tagprism.search.contract import Picture
 from tagprism.search.edge_index import EdgeIndex
 from tagprism.search.find import find
 from tagprism.search.query import Label
+from tagprism.search.settings import Settings
 from tagprism.tagging.tagger import load
 
 FIRST = 20

@@ -19,11 +19,12 @@ from tagprism.datasets.registry import open_data
 from tagprism.evaluation.evaluate import Result, evaluate
 from tagprism.evaluation.metrics import chance_mean_average_precision
 from tagprism.evaluation.ranking import average_precision_of_ranks
-from tagprism.search.collection import Collection, Settings
+from tagprism.search.collection import Collection
 from tagprism.search.contract import Picture
 from tagprism.search.edge_index import EdgeIndex
 from tagprism.search.find import find
 from tagprism.search.query import Label
+from tagprism.search.settings import Settings
 from tagprism.tagging.tagger import Tagger, load
 
 FIRST = 20

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from tests.app.conftest import Cli
@@ -73,7 +75,12 @@ def test_lost_records_are_an_error_until_it_is_made_anew(
     assert cli("search", index, "cat", "--format", "jsonl").out == right
 
 
-@pytest.mark.parametrize("content", [b"", b"hi", b"\x93NUMPY\x01\x00"])
+def saved(array: np.ndarray) -> bytes:
+    np.save(file := io.BytesIO(), array)
+    return file.getvalue()
+
+
+@pytest.mark.parametrize("content", [b"", b"hi", b"\x93NUMPY\x01\x00", saved(np.ones((1, 1)))])
 def test_the_note_of_places_is_not_needed(cli: Cli, index: Path, content: bytes) -> None:
     right = cli("search", index, "cat", "--format", "jsonl").out
     (index / "pictures/places.npy").write_bytes(content)

@@ -18,9 +18,10 @@ from qdrant_client import QdrantClient
 
 from tagprism.errors import MachineError
 from tagprism.search import edge_index, qdrant_collection, qdrant_index
-from tagprism.search.collection import MARKS, open_index
+from tagprism.search.collection import open_index
 from tagprism.search.create import open_for_update
 from tagprism.search.marks import open_marks
+from tagprism.search.settings import MARKS
 from tests.app.conftest import Cli
 from tests.command_line import python, tagprism
 from tests.small_world import World, draw

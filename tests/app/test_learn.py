@@ -12,12 +12,12 @@ import pytest
 
 import tagprism
 from tagprism.bundle.record import Records
-from tagprism.search.collection import learned_file
 from tagprism.search.contract import Picture
 from tagprism.search.create import create_collection
 from tagprism.search.learn import _fitted_shift
 from tagprism.search.left_out import gains_by_chance, left_out_gain, marks_needed
 from tagprism.search.marks import open_marks
+from tagprism.search.settings import learned_file
 from tests.app.conftest import Cli
 from tests.small_world import World
 

@@ -15,10 +15,12 @@ from qdrant_client import QdrantClient
 from tagprism.bundle.record import Records
 from tagprism.errors import IndexMismatchError
 from tagprism.search import edge_index, qdrant_index
-from tagprism.search.collection import MARKS, SETTINGS, open_index
-from tagprism.search.contract import as_json, folded, moment
+from tagprism.search.collection import open_index
+from tagprism.search.conditions import folded, moment
+from tagprism.search.contract import as_json
 from tagprism.search.create import open_for_update, update_lock
 from tagprism.search.edge_index import PICTURES
+from tagprism.search.settings import MARKS, SETTINGS
 from tests.app.conftest import Cli
 from tests.small_world import World, draw
 

@@ -3,12 +3,23 @@
 from __future__ import annotations
 
 import itertools
+import tomllib
+from importlib.resources import files
 
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from tagprism.labels.phrases import normalise_phrase, same_label, spoken_phrase, variants, word_parts, word_spellings
+from tagprism.labels.phrases import (
+    bare_phrase,
+    normalise_phrase,
+    other_names,
+    same_label,
+    spoken_phrase,
+    variants,
+    word_parts,
+    word_spellings,
+)
 
 WORDS = st.text(alphabet="abcdefghijklmnopqrstuvwxyz", min_size=1, max_size=9)
 PHRASES = st.lists(WORDS, min_size=1, max_size=6).flatmap(
@@ -247,3 +258,24 @@ def test_spellings_are_words(text: str) -> None:
     for word in normalise_phrase(text).split():
         assert all(form and " " not in form for form in word_spellings(word))
         assert all(part and " " not in part for part in word_parts(word))
+
+
+@pytest.mark.parametrize(
+    ("phrase", "names"),
+    [
+        ("Motorbikes", ("motorcycle",)),
+        ("motorcycle", ("motorbike",)),
+        ("aeroplane", ("airplane",)),
+        ("dog", ()),
+        ("fall", ()),  # of water, or the season
+        ("", ()),
+    ],
+)
+def test_names_of_one_thing(phrase: str, names: tuple[str, ...]) -> None:
+    assert other_names(phrase) == names
+
+
+def test_no_name_stands_for_two_things() -> None:
+    text = files("tagprism.labels").joinpath("synonyms.toml").read_text(encoding="utf-8")
+    names = [bare_phrase(name) for group in tomllib.loads(text)["groups"] for name in group]
+    assert len(names) == len(set(names))

@@ -11,11 +11,12 @@ from pathlib import Path
 import pytest
 
 from tagprism.search.archive import import_index
-from tagprism.search.collection import catalog_file, open_index
+from tagprism.search.collection import open_index
 from tagprism.search.contract import Picture
 from tagprism.search.edge_index import PICTURES, EdgeIndex
+from tagprism.search.keyword_table import KeywordTable
 from tagprism.search.marks import kept_marks, open_marks
-from tagprism.search.own_tags import KeywordTable
+from tagprism.search.settings import catalog_file
 from tests.app.conftest import Cli, cli  # noqa: F401 (a fixture)
 from tests.small_world import World
 

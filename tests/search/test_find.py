@@ -27,12 +27,13 @@ from tagprism.files import digest_file
 from tagprism.labels.phrases import normalise_phrase
 from tagprism.labels.vocabulary import Vocabulary
 from tagprism.search import qdrant_index
-from tagprism.search.collection import Collection, marks_file
+from tagprism.search.collection import Collection
 from tagprism.search.contract import Picture
 from tagprism.search.create import create_collection
 from tagprism.search.find import example_of, find
 from tagprism.search.marks import Said, open_marks
 from tagprism.search.query import QueryError
+from tagprism.search.settings import marks_file
 from tagprism.search.similar import Example
 from tagprism.tagging.calibration import Calibration
 from tagprism.tagging.explain import Explainer

@@ -96,10 +96,10 @@ def test_the_page_has_the_last_word(collection: Collection) -> None:
 
 def test_an_update_reads_changed_keywords_alone(collection: Collection, monkeypatch: pytest.MonkeyPatch) -> None:
     folder, read = Path(collection.folders[0]), []
-    from tagprism.search import own_tags
+    from tagprism.search import keyword_table
 
-    own = own_tags.own_keywords
-    monkeypatch.setattr(own_tags, "own_keywords", lambda photo: read.append(photo.name) or own(photo))
+    own = keyword_table.own_keywords
+    monkeypatch.setattr(keyword_table, "own_keywords", lambda photo: read.append(photo.name) or own(photo))
     update(collection)
     assert read == []
     (folder / "cross.png.xmp").write_text(DARKTABLE.replace("Familie", "Oma"))

@@ -12,10 +12,11 @@ from tagprism.bundle.record import Records
 from tagprism.evaluation.metrics import average_precisions
 from tagprism.evaluation.ranking import average_precision_of_ranks
 from tagprism.evaluation.scores import streamed_scores
-from tagprism.search.collection import Collection, Settings
+from tagprism.search.collection import Collection
 from tagprism.search.contract import Index, Picture
 from tagprism.search.edge_index import EdgeIndex
 from tagprism.search.find import find
+from tagprism.search.settings import Settings
 from tagprism.tagging.tagger import Tagger, load
 from tests.search.numpy_index import NumpyIndex
 from tests.small_world import LABELS, World

@@ -18,8 +18,9 @@ from tagprism.bundle.record import Records
 from tagprism.errors import MachineError, PictureError
 from tagprism.search import upkeep
 from tagprism.search.catalog import not_read
-from tagprism.search.collection import CATALOG, Collection, Settings
+from tagprism.search.collection import Collection
 from tagprism.search.create import update_lock
+from tagprism.search.settings import CATALOG, Settings
 from tagprism.search.upkeep import Upkeep
 from tagprism.search.upkeep_report import Report
 from tagprism.tagging.tagger import Tagger, load

@@ -335,16 +335,16 @@ def test_an_own_tag_is_found_and_wins_also_without_an_encoder(own: tuple[Path, P
 
 
 def test_many_own_tags_are_embedded_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    from tagprism.app.server import picture_tags
+    from tagprism.app.server import forms
 
     calls: list[int] = []
-    ranker, tagger = picture_tags.LabelRanker, load("photos-lite")
+    ranker, tagger = forms.LabelRanker, load("photos-lite")
     monkeypatch.setattr(
-        picture_tags, "LabelRanker", lambda tagger, labels: calls.append(len(labels)) or ranker(tagger, labels)
+        forms, "LabelRanker", lambda tagger, labels: calls.append(len(labels)) or ranker(tagger, labels)
     )
     ((_, record, _),) = tagger.records([PHOTOS / "rocket.jpg"])
     names = tagger.vocabulary.names[-40:]
-    tags = picture_tags.marked_tags(tagger, (), (), {normalise_phrase(name): (name, True) for name in names}, record)
+    tags = forms.marked_tags(tagger, (), (), {normalise_phrase(name): (name, True) for name in names}, record)
     assert {tag.label for tag in tags if tag.mark} == set(names)
     assert calls == [40]
 

@@ -8,8 +8,7 @@ import numpy as np
 import pytest
 
 import tagprism
-from tagprism.tagging.one_name import SameThing
-from tagprism.tagging.tags import LabelRanker
+from tagprism.tagging.tags import LabelRanker, SameThing
 
 PHOTO = Path(__file__).parents[1] / "photos/chelsea.jpg"
 

@@ -14,10 +14,11 @@ from tagprism.bundle.record import Records
 from tagprism.errors import IndexMismatchError, InputError, PictureError
 from tagprism.progress import Progress, silent
 from tagprism.search.catalog import Catalog
-from tagprism.search.collection import Collection, catalog_file
+from tagprism.search.collection import Collection
 from tagprism.search.contract import from_json
 from tagprism.search.create import create_collection, exists, open_for_update, update_lock
 from tagprism.search.record_file import StorageName
+from tagprism.search.settings import catalog_file
 from tagprism.search.upkeep import settle
 from tagprism.tagging.tagger import load
 

@@ -14,7 +14,7 @@ from rich.table import Table
 
 from tagprism.comparing.rows import OwnMethod, check_protocol, rows_given
 from tagprism.counted import counted
-from tagprism.datasets.given import check_given
+from tagprism.datasets.registry import check_given
 from tagprism.datasets.splits import Split, hold_out_validation, pseudo_unseen
 from tagprism.datasets.table import ImageTable
 from tagprism.errors import InputError

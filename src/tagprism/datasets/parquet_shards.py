@@ -23,14 +23,11 @@ from typing import Any
 import numpy as np
 
 from tagprism.datasets.compact import Ragged
-from tagprism.datasets.shards import ShardContents, open_shards
+from tagprism.datasets.shards import WINDOW, ShardContents, open_shards
 from tagprism.datasets.table import ImageTable
 from tagprism.errors import InputError
 from tagprism.images.picture_file import StoredPicture
 from tagprism.progress import Progress, silent
-
-WINDOW = 128 << 20
-"""Bytes of pictures among which training shuffles, in whole row groups."""
 
 _KEPT = 2 * WINDOW  # bytes of row groups that a process keeps: those of one window and its neighbour's
 _FORM = "See docs/data.md for the columns."

@@ -1,12 +1,13 @@
-"""Data sets by the name people type, `KIND` or `KIND:PATH?options`. Knows which there are, not how to read one.
+"""Data sets by the name people type, `KIND` or `KIND:PATH?options`, and a check of what programs give in their place.
 
-A data set's module is imported when it is asked for.
+Knows which there are, not how to read one: a data set's module is imported when it is asked for.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from tagprism.datasets.splits import Split, load_split
 from tagprism.datasets.table import ImageTable, first_ten
@@ -15,6 +16,11 @@ from tagprism.progress import Progress, silent
 
 KINDS = "openclipart, tagged:DIR, nus-wide:DIR, coco:DIR, open-images:DIR, parquet:GLOB, webdataset:GLOB"
 """For help and messages."""
+
+_MADE = {
+    ImageTable: 'Make one with ImageTable.from_labels([(file, labels), ...]), or open_data("tagged:DIR", "FILE").',
+    Split: "Make one with draw_split(table), Split(...), or load_split(FILE, table).",
+}
 
 
 def open_dataset(spec: str, progress: Progress = silent) -> ImageTable:
@@ -138,3 +144,15 @@ def open_data(
     if chosen is None:
         raise InputError(f"`{data}` has no split of its own.", where="--split", remedy="Name one: --split FILE#0")
     return table, chosen
+
+
+def check_given(table: Any, *splits: Any) -> None:
+    """Refuse what is no table, and what is no split.
+
+    Raises:
+        InputError: naming what was found instead, and how the right thing is made.
+    """
+    for name, value, kind in (("table", table, ImageTable), *(("split", split, Split) for split in splits)):
+        if not isinstance(value, kind):
+            found = f"the text {value!r:.60}" if isinstance(value, str) else f"a {type(value).__name__}"
+            raise InputError(f"expected {kind.__name__}, found {found}.", where=name, remedy=_MADE[kind])

@@ -25,6 +25,9 @@ from tagprism.progress import Progress, silent
 FINISHED = "shards.json"
 """Beside shards that `tagprism data shards` writes: how many there will be."""
 
+WINDOW = 128 << 20
+"""Bytes of pictures among which training shuffles, in whole blocks of those that are read together."""
+
 _DATA_SET = "dataset.json"  # as FINISHED it lies beside the shards, where `DIR/*` finds it too
 
 _FORM = "See docs/data.md for what a shard holds."

@@ -13,7 +13,7 @@ from jaxtyping import Bool, Float32, Int8, Int64
 
 from tagprism.bundle.neighbours import nearest_pictures
 from tagprism.bundle.record import Records
-from tagprism.datasets.given import check_given
+from tagprism.datasets.registry import check_given
 from tagprism.datasets.splits import Split
 from tagprism.datasets.table import ImageTable
 from tagprism.device import device_in_use

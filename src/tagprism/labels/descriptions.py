@@ -1,19 +1,15 @@
-"""Labels described by sentences: how they are read, and what stands for each label. Knows no vectors."""
+"""Labels described by sentences: how they are read from a file. Knows no vectors."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeAlias
 
-import numpy as np
-from jaxtyping import Int64
-
 from tagprism.errors import InputError
 from tagprism.files import read_at_most
-from tagprism.labels.phrases import normalise_phrase, spoken_phrase, without_identifier
+from tagprism.labels.phrases import normalise_phrase, spoken_phrase
 
 Descriptions: TypeAlias = Mapping[str, Sequence[str]]
 """Labels, each with the sentences that say what it is."""
@@ -62,40 +58,3 @@ def read_descriptions(path: Path | str, labels: Sequence[str]) -> dict[str, tupl
             remedy="Describe every label of the run, seen and unseen: a mixture would tell described labels apart.",
         )
     return {name: found[normalise_phrase(name)] for name in labels}
-
-
-@dataclass(frozen=True)
-class Wording:
-    """Phrases, and the sentences that stand for each; mostly the phrase alone.
-
-    Args:
-        phrases: L of them.
-        sentences: of each; none where the phrase stands for itself.
-    """
-
-    phrases: tuple[str, ...]
-    sentences: tuple[tuple[str, ...], ...]
-
-    @classmethod
-    def of(cls, phrases: tuple[str, ...], descriptions: Descriptions) -> Wording:
-        """Phrases with those of the sentences that describe them, in any case and spacing."""
-        known = {normalise_phrase(name): tuple(its) for name, its in descriptions.items()}
-        return cls(phrases, tuple(known.get(normalise_phrase(phrase), ()) for phrase in phrases))
-
-    @property
-    def owners(self) -> Int64[np.ndarray, " V"]:
-        """The phrase of each text."""
-        return np.repeat(np.arange(len(self.phrases)), [max(len(its), 1) for its in self.sentences])
-
-    @property
-    def starts(self) -> Int64[np.ndarray, " L"]:
-        """The first text of each phrase."""
-        return np.searchsorted(self.owners, np.arange(len(self.phrases)))
-
-    def texts(self, template: str) -> list[str]:
-        """V texts: sentences as they are, phrases without any in the template."""
-        written = (
-            its or (template.replace("{}", without_identifier(phrase)) if spoken_phrase(phrase) else "",)
-            for phrase, its in zip(self.phrases, self.sentences, strict=True)
-        )
-        return [text for its in written for text in its]

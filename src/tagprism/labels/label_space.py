@@ -17,12 +17,13 @@ from pydantic import ValidationError
 from tagprism.counted import counted
 from tagprism.errors import InputError
 from tagprism.files import digest_bytes
-from tagprism.labels.descriptions import Descriptions, Wording
+from tagprism.labels.descriptions import Descriptions
 from tagprism.labels.encoders.encoder import LabelEncoder, unit_rows
 from tagprism.labels.phrases import listed, normalise_phrase
 from tagprism.labels.space_part import (
     Encoded,
     SpacePart,
+    Wording,
     averaged,
     encode,
     encoder_of,

@@ -167,6 +167,22 @@ def same_label(a: str, b: str) -> bool:
     return spoken_phrase(b) in variants(a) or spoken_phrase(a) in variants(b)
 
 
+def other_names(phrase: str) -> tuple[str, ...]:
+    """Other names of what a word or phrase names (`motorbike`: motorcycle), in any case and number; mostly none.
+
+    They are names that certainly mean the same in a photo.
+    """
+    bare = bare_phrase(phrase)
+    return tuple(name for name in _names_of_things().get(bare, ()) if bare_phrase(name) != bare)
+
+
+@lru_cache(maxsize=1)
+def _names_of_things() -> dict[str, tuple[str, ...]]:
+    """The names of a thing by each of them."""
+    text = files("tagprism.labels").joinpath("synonyms.toml").read_text(encoding="utf-8")
+    return {bare_phrase(name): tuple(group) for group in tomllib.loads(text)["groups"] for name in group}
+
+
 def _singulars(word: str) -> set[str]:
     """Words that `word` may be the plural of; empty when it is none, or when that is not certain."""
     if word in _ONE_FORM:

@@ -3,19 +3,58 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Annotated, Any, TypeAlias
 
 import numpy as np
-from jaxtyping import Bool, Float32
+from jaxtyping import Bool, Float32, Int64
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from tagprism.errors import InputError
-from tagprism.labels.descriptions import Wording
+from tagprism.labels.descriptions import Descriptions
 from tagprism.labels.encoders.encoder import LabelEncoder, unit_rows
 from tagprism.labels.encoders.word_table import WordTable
+from tagprism.labels.phrases import normalise_phrase, spoken_phrase, without_identifier
 
 _WEIGHT = "weight"  # stored with every part, always 1: files and digests stay those of older versions
 Encoded: TypeAlias = tuple[Float32[np.ndarray, "V _"], Bool[np.ndarray, " V"]]  # unit vectors; which are known
+
+
+@dataclass(frozen=True)
+class Wording:
+    """Phrases, and the sentences that stand for each; mostly the phrase alone.
+
+    Args:
+        phrases: L of them.
+        sentences: of each; none where the phrase stands for itself.
+    """
+
+    phrases: tuple[str, ...]
+    sentences: tuple[tuple[str, ...], ...]
+
+    @classmethod
+    def of(cls, phrases: tuple[str, ...], descriptions: Descriptions) -> Wording:
+        """Phrases with those of the sentences that describe them, in any case and spacing."""
+        known = {normalise_phrase(name): tuple(its) for name, its in descriptions.items()}
+        return cls(phrases, tuple(known.get(normalise_phrase(phrase), ()) for phrase in phrases))
+
+    @property
+    def owners(self) -> Int64[np.ndarray, " V"]:
+        """The phrase of each text."""
+        return np.repeat(np.arange(len(self.phrases)), [max(len(its), 1) for its in self.sentences])
+
+    @property
+    def starts(self) -> Int64[np.ndarray, " L"]:
+        """The first text of each phrase."""
+        return np.searchsorted(self.owners, np.arange(len(self.phrases)))
+
+    def texts(self, template: str) -> list[str]:
+        """V texts: sentences as they are, phrases without any in the template."""
+        written = (
+            its or (template.replace("{}", without_identifier(phrase)) if spoken_phrase(phrase) else "",)
+            for phrase, its in zip(self.phrases, self.sentences, strict=True)
+        )
+        return [text for its in written for text in its]
 
 
 class SpacePart(BaseModel):

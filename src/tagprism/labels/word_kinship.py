@@ -11,8 +11,7 @@ from difflib import SequenceMatcher
 from functools import lru_cache
 from itertools import takewhile
 
-from tagprism.labels.phrases import bare_phrase
-from tagprism.labels.synonyms import other_names
+from tagprism.labels.phrases import bare_phrase, other_names
 
 # Heads that add nothing to what stands before them (`church building`, `remote control`).
 _HOLLOW = frozenset({"building", "computer", "control", "equipment", "facility", "set", "store", "system"})

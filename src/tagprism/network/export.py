@@ -20,7 +20,6 @@ from tagprism.bundle.onnx_model import ASKED, OUTPUT, PLACES, ROWS, SHARED, Onnx
 from tagprism.errors import InputError
 from tagprism.network.backbones import Backbone
 from tagprism.network.embedding_matrix import EmbeddingMatrix, Network
-from tagprism.network.onnx_weights import strip_origin
 
 _TOLERANCE = 1e-4  # of the pooled features' largest magnitude
 
@@ -42,6 +41,47 @@ def export_onnx(module: nn.Module, image_size: tuple[int, int], path: Path, *, t
         InputError: torch cannot export the module, or the file gives other numbers than the module.
     """
     return _export(module, (3, *image_size), path, tolerance)
+
+
+def export_text_network(model: nn.Module, path: Path, longest: int, *, free: bool = True) -> None:
+    """Write a module from ids and mask (L, T) to vectors (L, D) as ONNX with a free L.
+
+    Args:
+        model: takes two int64 tensors, ids and mask.
+        path: the file to write.
+        longest: greatest T, in tokens.
+        free: whether T may be less, from 2 on.
+    """
+    # Two phrases: one would be taken for a fixed number. One masked token: a mask of ones may be left out.
+    length = min(8, longest - 1) if free else longest
+    ids, mask = torch.ones((2, length), dtype=torch.int64), torch.ones((2, length), dtype=torch.int64)
+    mask[1, -1] = 0
+    sizes = {0: torch.export.Dim("batch")}
+    if free:
+        sizes[1] = torch.export.Dim("length", min=2, max=longest)
+    with warnings.catch_warnings(), torch.no_grad():
+        warnings.simplefilter("ignore")  # the exporter's remarks about itself
+        torch.onnx.export(
+            model,
+            (ids, mask),
+            path,
+            input_names=["input_ids", "attention_mask"],
+            output_names=["vectors"],
+            dynamic_shapes={"input_ids": sizes, "attention_mask": sizes},
+            external_data=False,
+            verbose=False,
+        )
+    _strip_origin(path)
+
+
+def _strip_origin(path: Path) -> None:
+    """Take out of an ONNX file what torch notes of each node's source code: its paths are those of this machine."""
+    model = onnx.load(path)
+    for graph in (model.graph, *model.functions):
+        for item in (graph, *graph.node, *graph.value_info, *getattr(graph, "initializer", ())):
+            del item.metadata_props[:]
+            item.ClearField("doc_string")
+    onnx.save(model, path)
 
 
 def export_head(network: Network, features: int, path: Path, *, tolerance: float = 1e-3) -> float:
@@ -86,7 +126,7 @@ def _export(module: nn.Module, shape: tuple[int, ...], path: Path, tolerance: fl
                 where=type(module).__name__ if not isinstance(module, Network) else _names(module),
                 remedy="Its forward pass must be one graph: no branches that depend on values, no numpy, no lists.",
             ) from error
-    strip_origin(path)
+    _strip_origin(path)
     if placed:
         _make_asking_optional(path)
     return _check(module, shape, path, tolerance)

@@ -1,4 +1,4 @@
-"""An exported ONNX file made smaller: its weights stored small, its notes taken out. Knows no network.
+"""An exported ONNX file made smaller: its weights stored small. Knows no network.
 
 Computing stays float32: ONNX Runtime widens the weights once, at load. So a smaller file costs no time per picture and,
 unlike with ONNX Runtime's dynamic quantisation, a phrase has the same vector alone and in a batch. Needs onnx, from
@@ -55,16 +55,6 @@ def store_small(source: Path, target: Path, form: Literal["fp16", "int8"]) -> No
     graph.node.extend(nodes)
     onnx.checker.check_model(model)
     onnx.save(model, target)
-
-
-def strip_origin(path: Path) -> None:
-    """Take out of an ONNX file what torch notes of each node's source code: its paths are those of this machine."""
-    model = onnx.load(path)
-    for graph in (model.graph, *model.functions):
-        for item in (graph, *graph.node, *graph.value_info, *getattr(graph, "initializer", ())):
-            del item.metadata_props[:]
-            item.ClearField("doc_string")
-    onnx.save(model, path)
 
 
 def _rows_of_bytes(values: Float32[np.ndarray, ...]) -> tuple[Int8[np.ndarray, ...], Float32[np.ndarray, ...]]:

@@ -17,7 +17,7 @@ from tagprism.onnx_graph import OnnxGraph
 try:
     import torch
 
-    from tagprism.network.text_export import export_text_network
+    from tagprism.network.export import export_text_network
 except ImportError as error:
     raise InputError(
         "making an encoder of a CLIP model needs the package torch.",

@@ -19,7 +19,7 @@ try:
     from transformers import AutoConfig, AutoModel
     from transformers.utils import logging as transformers_logging
 
-    from tagprism.network.text_export import export_text_network
+    from tagprism.network.export import export_text_network
 except ImportError as error:
     raise InputError(
         f"making a sentence encoder needs the package {error.name}.",

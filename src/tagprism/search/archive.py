@@ -8,7 +8,6 @@ its own name, and a part is read up to its stated size alone: a file that someon
 from __future__ import annotations
 
 import json
-import sqlite3
 import zipfile
 import zlib
 from collections.abc import Iterator
@@ -26,29 +25,28 @@ from tagprism.errors import InputError
 from tagprism.exchange import refuse_foreign
 from tagprism.files import digest_bytes, machine_errors, replaced_whole, write_json, write_text
 from tagprism.progress import Progress, silent
-from tagprism.search.collection import (
+from tagprism.search.collection import fitting_tagger, open_index
+from tagprism.search.contract import Picture, as_json, from_json
+from tagprism.search.create import exists, refuse_filled, update_lock
+from tagprism.search.edge_index import EdgeIndex
+from tagprism.search.keyword_table import KeywordTable, kept_keywords
+from tagprism.search.marks import Marks, kept_marks
+from tagprism.search.record_file import Form
+from tagprism.search.settings import (
     CATALOG,
     IMPORTING,
+    LEARNED,
     MARKS,
     SETTINGS,
     Settings,
     catalog_file,
-    fitting_tagger,
     is_address,
     marks_file,
-    open_index,
 )
-from tagprism.search.contract import Picture, as_json, from_json
-from tagprism.search.create import exists, refuse_filled, update_lock
-from tagprism.search.edge_index import EdgeIndex
-from tagprism.search.marks import Marks, kept_marks
-from tagprism.search.own_tags import KeywordTable
-from tagprism.search.record_file import Form
 from tagprism.search.upkeep import settle
 
 _MANIFEST = "index.json"
 _OWN = rb"\APK.*index\.json.{0,200}\Z"  # the manifest is the last part of the list at the end
-_BESIDE = ("learned.safetensors",)  # files of the folder that are kept as they are, where they are there
 _PAGE = 1000  # pictures, or lines, of a part
 _LARGEST = 64 << 20  # bytes of a part of JSON
 _TIME = (1980, 1, 1, 0, 0, 0)  # so that the same index gives the same file
@@ -102,10 +100,9 @@ def export_index(where: str, file: Path, *, progress: Progress = silent) -> int:
             said = kept_marks(where) if marks_file(where).exists() else {}
             marks = [[digest, *one] for digest, its in said.items() for one in its.values()]
             writer.put_lines("marks", marks)
-            writer.put_lines("keywords", keywords := _kept_keywords(catalog_file(where)))
-            for name in _BESIDE:
-                if (kept := Path(where) / name).is_file():
-                    writer.put(name, kept.read_bytes())
+            writer.put_lines("keywords", keywords := kept_keywords(catalog_file(where)))
+            if (learned := Path(where) / LEARNED).is_file():
+                writer.put(LEARNED, learned.read_bytes())
             writer.end(len(marks), len(keywords))
         return writer.pictures
 
@@ -150,19 +147,6 @@ class _Writer:
 
 def _lines(rows: list[Any]) -> bytes:
     return "".join(json.dumps(row) + "\n" for row in rows).encode()  # ASCII, so that any file name survives
-
-
-def _kept_keywords(file: Path) -> list[list[Any]]:
-    """[id, stamp, words] of each picture whose keywords were read; of no catalog that can be read none."""
-    words: dict[int, list[str]] = {}
-    try:
-        with closing(sqlite3.connect(f"{file.absolute().as_uri()}?mode=ro", timeout=60, uri=True)) as sql:
-            for number, word in sql.execute("SELECT id, word FROM keyword ORDER BY id, place"):
-                words.setdefault(number, []).append(word)
-            stamps = sql.execute("SELECT id, stamp FROM keywords_read ORDER BY id").fetchall()
-    except sqlite3.Error:  # they are read anew from the files
-        return []
-    return [[number, stamp, words.get(number, [])] for number, stamp in stamps]
 
 
 def import_index(file: Path, where: str, *, model: str | None = None, progress: Progress = silent) -> int:
@@ -228,10 +212,9 @@ def _fill(folder: Path, reader: _Reader, settings: Settings, progress: Progress)
         rows = reader.lines("keywords", reader.inside.keywords)
         while page := [(int(one), _text(stamp), [*map(_text, its)]) for one, stamp, its in islice(rows, _PAGE)]:
             keywords.put(page)
-    for name in _BESIDE:
-        if (data := reader.beside(name)) is not None:
-            with replaced_whole(folder / name) as beside:
-                beside.write_bytes(data)
+    if (learned := reader.beside(LEARNED)) is not None:
+        with replaced_whole(folder / LEARNED) as beside:
+            beside.write_bytes(learned)
     write_json(folder / SETTINGS, settings.model_dump(mode="json"))
     noted.unlink()
 

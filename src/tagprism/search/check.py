@@ -10,11 +10,12 @@ from pathlib import Path
 from tagprism.errors import InputError
 from tagprism.progress import Progress, silent
 from tagprism.search.catalog import Catalog
-from tagprism.search.collection import catalog_file, is_address, marks_file, open_index
+from tagprism.search.collection import open_index
 from tagprism.search.contract import Picture
 from tagprism.search.create import update_lock
 from tagprism.search.edge_index import PICTURES
 from tagprism.search.kept_records import KeptRecords
+from tagprism.search.settings import catalog_file, is_address, marks_file
 
 
 @dataclass(frozen=True)

@@ -2,26 +2,32 @@
 
 from __future__ import annotations
 
-import json
 import os
 import shlex
 from functools import cached_property
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Annotated, Any, Literal
-
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from typing import TYPE_CHECKING, Any
 
 from tagprism.bundle.hub import HUB
 from tagprism.bundle.open_model import find_bundle, lasting_name, split_views, with_views
-from tagprism.bundle.record import Shape
 from tagprism.counted import counted
 from tagprism.errors import IndexMismatchError, InputError
-from tagprism.files import digest_bytes, digest_json, machine_errors, state_dir, write_json
-from tagprism.search.contract import Index, index_anew
+from tagprism.files import write_json
+from tagprism.search.contract import Index
 from tagprism.search.match import LabelLogits
 from tagprism.search.query import Query
-from tagprism.search.record_file import StorageName
+from tagprism.search.settings import (
+    SETTINGS,
+    Settings,
+    checked_settings,
+    escaped,
+    is_address,
+    learned_file,
+    marks_file,
+    read_settings,
+    unescaped,
+)
 from tagprism.search.shared_index import SharedIndex
 from tagprism.tagging.learned import Learned
 from tagprism.tagging.tagger import Tagger, load
@@ -30,47 +36,7 @@ if TYPE_CHECKING:
     from tagprism.search.find import Results
     from tagprism.search.similar import Example
 
-SETTINGS, CATALOG, MARKS, LEARNED = "index.json", "catalog.sqlite", "marks.sqlite", "learned.safetensors"
-IMPORTING = "importing"  # while an exported index is brought in
 _NOTHING = Learned()
-
-
-class Settings(BaseModel):
-    """What `index.json` says, written last when an index is made.
-
-    Args:
-        model: name of the model as `tagging.tagger.load` takes it: packaged, on the hub, or an absolute path.
-        digest: of its bundle.
-        vectors: M.
-        dimension: D.
-        shared: S.
-        storage: how records are kept.
-        recall: of a Qdrant server's int8 copies, as measured last.
-        folders: the roots that were indexed, absolute; each as text, or as the hex of its bytes where it is no text.
-        exclude: patterns of what is left out of them.
-        devices: where networks ran when its pictures were looked at, such as `cpu`.
-        renewing: `begun` from when it is made anew until it is empty, `filling` until all its folders are in it again.
-    """
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    format: Literal[2] = 2
-    model: str
-    digest: str
-    vectors: Annotated[int, Field(ge=1)]
-    dimension: Annotated[int, Field(ge=1)]
-    shared: Annotated[int, Field(ge=1)]
-    storage: StorageName = "half"
-    recall: float = 1.0
-    folders: tuple[str, ...] = ()
-    exclude: tuple[str, ...] = ()
-    devices: tuple[str, ...] = ()
-    renewing: Literal["", "begun", "filling"] = ""
-
-    @property
-    def shape(self) -> Shape:
-        """Of the records."""
-        return Shape(self.vectors, self.dimension, self.shared)
 
 
 class Collection:
@@ -268,7 +234,7 @@ def open_index(path: str | os.PathLike[str], model: str | None = None) -> Collec
     if is_address(where):
         engine = qdrant()
         client, name = engine.connect(where)
-        settings = _whole(where, _checked(where, engine.kept_settings(client, name)))
+        settings = _whole(where, checked_settings(where, engine.kept_settings(client, name)))
         index = engine.QdrantIndex(client, name)
     else:
         settings = _whole(where, read_settings(Path(where)))
@@ -321,28 +287,6 @@ def _finish(where: str) -> str:
     return f"`tagprism index --into {shlex.quote(where)}` finishes it; folders, marks and what was learned are kept."
 
 
-def is_address(where: str) -> bool:
-    """Whether an index is a server's collection and not a folder."""
-    return where.startswith("qdrant+")
-
-
-def catalog_file(where: str) -> Path:
-    """Where the catalog of an index is: beside it, or, of a server's, where this user keeps state."""
-    return state_dir("catalogs") / f"{digest_json(where)}.sqlite" if is_address(where) else Path(where) / CATALOG
-
-
-def marks_file(where: str) -> Path:
-    """Where the marks of an index are: in its folder, or, of a server's, where this user keeps state."""
-    folder = Path(where)
-    return folder / MARKS if folder.is_dir() else state_dir("marks") / f"{digest_bytes(where.encode())}.sqlite"
-
-
-def learned_file(where: str) -> Path:
-    """Where an index keeps what it has learned from marks: beside them."""
-    marks = marks_file(where)
-    return marks.with_name(LEARNED) if Path(where).is_dir() else marks.with_suffix(".learned")
-
-
 def qdrant() -> Any:
     """The module of the server's engine.
 
@@ -359,60 +303,3 @@ def qdrant() -> Any:
             remedy='Install it with: pip install "tagprism[cluster]"',
         ) from error
     return qdrant_index
-
-
-def read_settings(folder: Path) -> Settings:
-    """Read `index.json`.
-
-    Raises:
-        InputError: it is not there, damaged, or of a newer version.
-        IndexMismatchError: it is of an older version.
-    """
-    return _checked(str(folder), read_values(folder), folder / SETTINGS)
-
-
-def read_values(folder: Path) -> dict[str, Any]:
-    """The values in `index.json`, of whatever version; errors as `read_settings`."""
-    file = folder / SETTINGS
-    with machine_errors(file):
-        try:
-            data = file.read_bytes()
-        except (FileNotFoundError, NotADirectoryError) as error:
-            raise InputError("is not an index.", where=str(folder), remedy="Make one with `tagprism index`.") from error
-    try:
-        values = json.loads(data)
-        if not isinstance(values, dict):
-            raise ValueError("no object")
-        return values
-    except ValueError as error:
-        raise InputError("is damaged.", where=str(file), remedy=index_anew(folder, "PHOTOS ")) from error
-
-
-def _checked(where: str, values: dict[str, Any], file: Path | None = None) -> Settings:
-    if values.get("format") == 1:
-        option = " --rebuild" if is_address(where) else ""
-        raise IndexMismatchError(
-            "was made by an older version of tagprism, which kept pictures in another form.",
-            where=where,
-            remedy=f"Renew it with `tagprism index --into {where}{option}`; folders, marks and own words stay.",
-        )
-    try:
-        return Settings.model_validate(values)
-    except ValidationError as error:
-        what = f"is damaged, or of a newer version of tagprism ({error.errors()[0]['msg']})."
-        remedy = f"Update tagprism. {index_anew(where, 'PHOTOS ')}"
-        raise InputError(what, where=str(file or where), remedy=remedy) from error
-
-
-def escaped(folder: str) -> str:
-    """A root as the settings keep it."""
-    try:
-        folder.encode()
-    except UnicodeEncodeError:
-        return f"hex:{os.fsencode(folder).hex()}"
-    return folder
-
-
-def unescaped(folder: str) -> str:
-    """A root that `escaped` has written down."""
-    return os.fsdecode(bytes.fromhex(folder[4:])) if folder.startswith("hex:") else folder

@@ -13,11 +13,7 @@ from jaxtyping import Float, Float32, Float64, Int64
 
 from tagprism.bundle.record import Records, Shape
 from tagprism.errors import InputError
-from tagprism.search.conditions import Condition as Condition
-from tagprism.search.conditions import fact_conditions as fact_conditions
-from tagprism.search.conditions import folded as folded
-from tagprism.search.conditions import moment as moment
-from tagprism.search.conditions import moments as moments
+from tagprism.search.conditions import Condition, fact_conditions, folded, moment, moments
 
 MAX_ID = 2**63 - 1
 FACTS = 1
@@ -321,40 +317,6 @@ def from_json(number: int, values: dict[str, Any]) -> Picture:
 def index_anew(where: object, pictures: str = "") -> str:
     """The remedy that makes an index anew; it must name the pictures where the index no longer says which they are."""
     return f"Index anew with `tagprism index {pictures}--into {shlex.quote(str(where))} --rebuild`."
-
-
-EngineSearch = Callable[[Float32[np.ndarray, "q Q"], int], list[list[Hit]]]
-"""An engine's search: (scoring vectors, how many) -> hits of each, best first, equal ones in any order."""
-
-
-def by_score_then_id(search: EngineSearch, scoring_vectors: Float32[np.ndarray, "q Q"], limit: int) -> list[list[Hit]]:
-    """Search, with equal hits by rising id, also where the last place is shared by more than it can hold.
-
-    Args:
-        search: the engine.
-        scoring_vectors: q of them, asked for at once.
-        limit: hits per vector at most.
-    """
-    if limit < 1:
-        return [[] for _ in scoring_vectors]
-    answers = search(scoring_vectors, limit + 1)
-    for place, vector in enumerate(scoring_vectors):
-        count = limit + 1
-        while len(answers[place]) >= count and answers[place][-1].score == answers[place][limit - 1].score:
-            count *= 2  # the ties reach beyond what was asked for
-            answers[place] = search(vector[None], count)[0]
-    return [sorted(hits, key=lambda hit: (-hit.score, hit.id))[:limit] for hits in answers]
-
-
-def scores_of(found: list[list[Hit]], ids: Sequence[int]) -> Float32[np.ndarray, "q n"]:
-    """Scores of given pictures from the hits of each scoring vector; a `KeyError` for an id that is not there."""
-    by_id = [{hit.id: hit.score for hit in hits} for hits in found]
-    return np.array([[scores[one] for one in ids] for scores in by_id], np.float32).reshape(len(found), len(ids))
-
-
-def measured_recall(exact: list[list[Hit]], found: list[list[Hit]]) -> float:
-    """Mean share of the exact hits of each scoring vector that were found; 1 where there are none."""
-    return float(np.mean(measured_recalls(exact, found) or 1.0))
 
 
 def measured_recalls(exact: list[list[Hit]], found: list[list[Hit]]) -> list[float]:

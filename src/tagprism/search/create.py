@@ -13,28 +13,25 @@ from tagprism.bundle.open_model import DEFAULT, lasting_name, with_views
 from tagprism.errors import InputError, MachineError
 from tagprism.files import machine_errors, take_lock, write_json
 from tagprism.progress import Progress, silent
-from tagprism.search.collection import (
-    CATALOG,
-    IMPORTING,
-    LEARNED,
-    MARKS,
-    SETTINGS,
-    Collection,
-    Settings,
-    catalog_file,
-    escaped,
-    fitting_tagger,
-    is_address,
-    open_index,
-    qdrant,
-    read_values,
-    unescaped,
-)
+from tagprism.search.collection import Collection, fitting_tagger, open_index, qdrant
 from tagprism.search.edge_index import PICTURES, EdgeIndex
 from tagprism.search.index_server import SOCKET
 from tagprism.search.older_index import STORAGES, copy_older, remove_older
 from tagprism.search.record_file import StorageName
 from tagprism.search.roots import without_nested
+from tagprism.search.settings import (
+    CATALOG,
+    IMPORTING,
+    LEARNED,
+    MARKS,
+    SETTINGS,
+    Settings,
+    catalog_file,
+    escaped,
+    is_address,
+    read_values,
+    unescaped,
+)
 from tagprism.search.shared_index import LOCK, SERVER
 from tagprism.tagging.tagger import load
 

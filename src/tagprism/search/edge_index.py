@@ -23,7 +23,7 @@ from jaxtyping import Float32, Float64, Int64
 
 from tagprism.bundle.record import Records, Shape
 from tagprism.errors import InputError, MachineError
-from tagprism.files import machine_errors, read_json, replaced_whole, sync_folder, write_json
+from tagprism.files import machine_errors, read_json, write_json
 from tagprism.search import first_stage
 from tagprism.search.contract import (
     Filter,
@@ -51,11 +51,11 @@ from tagprism.search.edge_shard import (
     size_of,
 )
 from tagprism.search.first_stage import MOST, candidates
-from tagprism.search.kept_records import KeptRecords
+from tagprism.search.kept_records import KeptRecords, Places
 from tagprism.search.record_file import StorageName
 
 PICTURES = "pictures"  # folder of all that is kept of the pictures
-_SHARD, _PLACES, _RECALL, _FORM = "shard", "places.npy", "recall.json", "form.json"  # in that folder
+_SHARD, _RECALL, _FORM = "shard", "recall.json", "form.json"  # in that folder
 _PLACE = "record"  # name in the shard of where its record is
 _SETTLE = 0.02  # share of the pictures that has changed when it is settled again
 _FLUSH_EVERY, _TIDY_EVERY = 16_384, 65_536  # changes after which the log of writes is cut, and points are put in order
@@ -83,10 +83,7 @@ class EdgeIndex:
         self._refuse_other_form()
         self._shard = open_shard(folder / PICTURES / _SHARD)
         self._kept = KeptRecords(folder / PICTURES, shape, storage)
-        self._ids = self._read_ids()  # (places,) id of the picture whose record is there, 0 for none; never changed
-        self._place_of = {one: place for place, one in enumerate(self._ids.tolist()) if one}
-        self._held = self._ids, np.flatnonzero(self._ids)  # the places that hold a picture, of the newest ids asked for
-        self._free = np.flatnonzero(self._ids == 0)
+        self._places = Places(self._read_ids())
 
     @classmethod
     def create(cls, folder: Path, shape: Shape, storage: StorageName = "half") -> EdgeIndex:
@@ -113,29 +110,20 @@ class EdgeIndex:
 
     def _read_ids(self) -> Int64[np.ndarray, " places"]:
         """What is in each place: as it was noted when the index was closed, or, after a kill, as the points say."""
-        noted = self._folder / PICTURES / _PLACES
-        with suppress(OSError, ValueError, EOFError):  # absent, or damaged: the points know it, too
-            ids = np.asarray(np.load(noted, allow_pickle=False), np.int64)
-            self._check_size(int(np.flatnonzero(ids)[-1]) + 1 if ids.any() else 0)
-            return ids
-        ids = np.zeros(self._kept.size, np.int64)
-        with self._errors():
-            request = edge.ScrollRequest(limit=ALL, with_payload=edge.PayloadSelector.Include([_PLACE]))
-            points, _ = self._shard.scroll(request)
-        places = np.array([(point.payload or {})[_PLACE] for point in points], np.int64)
-        self._check_size(int(places.max()) + 1 if len(places) else 0)
-        ids[places] = [int(point.id) for point in points]
-        return ids
-
-    def _check_size(self, places: int) -> None:
-        if self._kept.size < places:
+        size, ids = self._kept.size, Places.noted(self._folder / PICTURES)
+        is_whole = ids is None or not ids[size:].any()
+        if ids is None:
+            with self._errors():
+                request = edge.ScrollRequest(limit=ALL, with_payload=edge.PayloadSelector.Include([_PLACE]))
+                points, _ = self._shard.scroll(request)
+            places = np.array([(point.payload or {})[_PLACE] for point in points], np.int64)
+            ids, is_whole = np.zeros(size, np.int64), bool(places.max(initial=-1) < size)
+            if is_whole:
+                ids[places] = [int(point.id) for point in points]
+        if not is_whole:
             remedy = index_anew(self._folder)
             raise MachineError("has lost records.", where=str(self._folder / PICTURES), remedy=remedy)
-
-    def _note_ids(self) -> None:
-        file = self._folder / PICTURES / _PLACES
-        with machine_errors(self._folder), replaced_whole(file) as beside, beside.open("wb") as stream:
-            np.save(stream, self._ids)
+        return ids
 
     def add(self, pictures: Sequence[Picture], records: Records) -> None:
         """Add pictures, or replace those of the same id: all of them or, with an error, none."""
@@ -143,10 +131,8 @@ class EdgeIndex:
         if not pictures:
             return
         with self._changing(len(pictures)):
-            size, again = len(self._ids), self._free[: len(pictures)]
-            places = np.concatenate([again, np.arange(size, size + len(pictures) - len(again))])
-            self._kept.write(places, [one.id for one in pictures], records)
-            self._free = self._free[len(again) :]
+            with self._places.vacant(len(pictures)) as places:
+                self._kept.write(places, [one.id for one in pictures], records)
             points = [
                 edge.Point(
                     id=one.id,
@@ -169,19 +155,9 @@ class EdgeIndex:
             self._hold(ids, None)
 
     def _hold(self, ids: Sequence[int], places: Int64[np.ndarray, " n"] | None) -> None:
-        """Note where pictures are now, or that they are nowhere; whoever is reading keeps the array that it has."""
-        held = np.zeros(self._kept.size, np.int64)
-        held[: len(self._ids)] = self._ids
-        former = np.array([self._place_of[one] for one in ids if one in self._place_of], np.int64)
-        held[former] = 0
-        self._kept.forget(former)
-        if places is not None:
-            held[places] = ids
-            self._place_of.update(zip(ids, places.tolist(), strict=True))
-        self._ids = held
-        if places is None:
-            for one in ids:
-                self._place_of.pop(one, None)
+        """Note where pictures are now, or that they are nowhere."""
+        self._kept.forget(self._places.of_those_held(ids))
+        self._places.move(ids, places, self._kept.size)
 
     @contextmanager
     def _changing(self, count: int) -> Iterator[None]:
@@ -189,9 +165,7 @@ class EdgeIndex:
         check_free(self._folder, FREE)
         with self._writes:
             with machine_errors(self._folder):
-                if (noted := self._folder / PICTURES / _PLACES).exists():
-                    noted.unlink()
-                    sync_folder(noted.parent)
+                Places.forget_noted(self._folder / PICTURES)
             yield
             self._unflushed, self._untidied = self._unflushed + count, self._untidied + count
             self._unsettled += count
@@ -243,12 +217,9 @@ class EdgeIndex:
     def _asked(self, where: Filter | None) -> tuple[Int64[np.ndarray, " places"], Int64[np.ndarray, " n"]]:
         """The id of the picture in each place, and the places of the pictures that meet conditions, rising."""
         asked = None if where is None else self._places_with(where)
-        ids = self._ids
         if asked is None:
-            known, places = self._held
-            if known is not ids:
-                self._held = ids, (places := np.flatnonzero(ids))
-            return ids, places
+            return self._places.held()
+        ids = self._places.ids
         asked = asked[asked < len(ids)]  # later ones are of later pictures
         return ids, asked[ids[asked] > 0]
 
@@ -256,8 +227,7 @@ class EdgeIndex:
         """Places of the pictures that meet conditions, rising."""
         with self._errors():
             points, _ = self._shard.scroll(edge.ScrollRequest(limit=ALL, filter=conditions(where), with_payload=False))
-        found = (self._place_of.get(int(point.id)) for point in points)
-        return np.sort(np.array([place for place in found if place is not None], np.int64))
+        return np.sort(self._places.of_those_held([int(point.id) for point in points]))
 
     def all_scores(
         self, scoring_vectors: Float32[np.ndarray, "q Q"], where: Filter | None = None
@@ -293,14 +263,15 @@ class EdgeIndex:
     def scores(self, scoring_vectors: Float32[np.ndarray, "q Q"], ids: Sequence[int]) -> Float32[np.ndarray, "q n"]:
         """Scores of given pictures for each scoring vector, as in `search`; a `KeyError` for an id not there."""
         check_scoring_vectors(scoring_vectors, self.shape.width)
-        return self._kept.records.scores(scoring_vectors, self._places(ids))
+        return self._kept.records.scores(scoring_vectors, self._at(ids))
 
-    def _places(self, ids: Sequence[int]) -> Int64[np.ndarray, " n"]:
+    def _at(self, ids: Sequence[int]) -> Int64[np.ndarray, " n"]:
+        """Places of pictures; a `KeyError` for an id not there."""
         try:
-            return np.array([self._place_of[one] for one in ids], np.int64)
+            return self._places.of(ids)
         except KeyError:
             with self._writes:  # it may just be added
-                return np.array([self._place_of[one] for one in ids], np.int64)
+                return self._places.of(ids)
 
     def get(self, ids: Sequence[int]) -> list[Picture | None]:
         """Pictures by id, None for an id that is not there."""
@@ -311,7 +282,7 @@ class EdgeIndex:
 
     def records(self, ids: Sequence[int]) -> Records:
         """Records as float32, as near to those added as the storage keeps them; a `KeyError` for an id not there."""
-        return self._kept.records.read(self._places(ids))
+        return self._kept.records.read(self._at(ids))
 
     def pictures(self, after: int = 0) -> Iterator[Picture]:
         """All pictures of an id above `after`, by rising id; those changed meanwhile may be among them or not."""
@@ -327,7 +298,7 @@ class EdgeIndex:
         Both are put off until enough has changed: they take as long after one picture as after all.
         """
         check_scoring_vectors(scoring_vectors, self.shape.width)
-        kept, count = self._measured(), len(self._place_of)
+        kept, count = self._measured(), len(self._places)
         changed = kept.get("changed", count) + self._unsettled
         if len(scoring_vectors) and count >= first_stage.OUTLINED:
             with self._writes:
@@ -355,7 +326,7 @@ class EdgeIndex:
 
     def info(self) -> IndexInfo:
         """Size, form and exactness."""
-        count = len(self._place_of)
+        count = len(self._places)
         whole = candidates(100, count, by_radius=True) is None
         measured = {} if whole else self._measured()
         recall, worst = (float(measured.get(name, 1.0)) for name in ("recall", "worst"))
@@ -366,8 +337,7 @@ class EdgeIndex:
         """Write out everything and let another process open it."""
         with self._writes, self._errors():
             self._shard.close()
-            if not (self._folder / PICTURES / _PLACES).exists():
-                self._note_ids()
+            self._places.note(self._folder / PICTURES)
 
 
 def _hits(ids: Int64[np.ndarray, " n"], scores: Float32[np.ndarray, " n"], limit: int) -> list[Hit]:

@@ -11,7 +11,8 @@ import qdrant_edge as edge
 
 from tagprism.errors import MachineError
 from tagprism.files import machine_errors
-from tagprism.search.contract import Condition, Filter, fact_conditions, folded, moments
+from tagprism.search.conditions import Condition, fact_conditions, folded, moments
+from tagprism.search.contract import Filter
 
 FOLDED, MOMENT = "folded", "moment"  # names in the shard
 ALL = 1 << 40  # points at most

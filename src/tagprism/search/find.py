@@ -20,24 +20,12 @@ from tagprism.search.marks import Said
 from tagprism.search.match import least_likely, log_match
 from tagprism.search.own_tags import OwnTags
 from tagprism.search.parse import parse
-from tagprism.search.query import (
-    And,
-    Label,
-    Leaf,
-    Not,
-    Or,
-    Query,
-    Tagged,
-    Weighted,
-    divided,
-    labels_of,
-    leaves,
-)
+from tagprism.search.query import And, Label, Leaf, Query, Tagged, divided, labels_of, leaves
 from tagprism.search.record_file import one_blas_thread
 from tagprism.search.scoring import Ranking, filter_logits, still_held
 from tagprism.search.similar import Example, likeness
 from tagprism.search.threshold import Search
-from tagprism.search.words import Reading, read_words
+from tagprism.search.words import Reading, needs, read_words, with_known_vectors
 from tagprism.tagging.tags import LabelRanker, Tag
 
 _PAGE = 1000
@@ -132,7 +120,7 @@ def find(
     if not index.info().pictures:
         return Results((), exact=True, reading=reading)
     if reading is not None:
-        tree = _with_known_vectors(reading.query, collection, own)
+        tree = with_known_vectors(reading.query, collection, own)
     where, rest = divided(tree) if tree is not None else (None, None)
     labels = labels_of(rest) if rest is not None else ()
     tagged = {leaf: _ids_tagged(leaf, own) for leaf in (leaves(rest) if rest else ()) if isinstance(leaf, Tagged)}
@@ -162,7 +150,7 @@ def find(
     strangers: tuple[str, ...] = ()
     if rest is not None and like is None:
         unknown = collection.tagger.unknown([label for label in labels if not learned.is_known(label)])
-        strangers = tuple(unknown) if _needs(rest, set(unknown)) else ()
+        strangers = tuple(unknown) if needs(rest, set(unknown)) else ()
         least = np.inf if strangers else np.exp(least_likely(rest))
         found = tuple(replace(one, likely=bool(one.score >= least)) for one in found)
     info = index.info()
@@ -178,58 +166,6 @@ def _without(ranking: Ranking, index: Index, path: str) -> Ranking:
             if picture is not None and picture.path == path:
                 return ranking.of(np.arange(len(ranking.ids)) != place)
     return ranking
-
-
-def _with_known_vectors(tree: Query, collection: Collection, own: OwnTags) -> Query:
-    """The query, where labels that the model does not know are asked of people alone.
-
-    One that people gave no picture stays as it is where every match must have it: then nothing is likely (`_needs`),
-    and else its scores, which are noise, would rank the pictures that an OR or a NOT is about.
-
-    Raises:
-        InputError: labels that neither the model nor people know.
-    """
-    learned = collection.learned
-    labels = tuple(label for label in labels_of(tree) if not learned.is_known(label))
-    if not labels:
-        return tree
-    unknown = collection.tagger.unknown(labels)
-    peoples = {label for label in unknown if any(own.of_label(label).values())}
-    if rest := [label for label in labels if label not in peoples]:
-        collection.tagger.embed(rest)
-    strangers = set(unknown) - peoples
-    return _asked_of_people(tree, peoples | (set() if _needs(tree, strangers) else strangers))
-
-
-def _asked_of_people(query: Query, labels: set[str]) -> Query:
-    match query:
-        case And(parts):
-            return And(tuple(_asked_of_people(part, labels) for part in parts))
-        case Or(parts):
-            return Or(tuple(_asked_of_people(part, labels) for part in parts))
-        case Not(part):
-            return Not(_asked_of_people(part, labels))
-        case Weighted(weight, part):
-            return Weighted(weight, _asked_of_people(part, labels))
-        case Label(text) if text in labels:
-            return Tagged(text)
-        case _:
-            return query
-
-
-def _needs(query: Query, unknown: set[str]) -> bool:
-    """Whether every match must have a label that the model does not know: its score is noise, and nothing is likely."""
-    match query:
-        case Label(text):
-            return text in unknown
-        case And(parts):
-            return any(_needs(part, unknown) for part in parts)
-        case Or(parts):
-            return all(_needs(part, unknown) for part in parts)
-        case Weighted(_, part):
-            return _needs(part, unknown)
-        case _:
-            return False
 
 
 def _ids_tagged(leaf: Tagged, own: OwnTags) -> frozenset[int]:

@@ -7,21 +7,110 @@ one has not changed the other to fit.
 from __future__ import annotations
 
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
 from jaxtyping import Int64, UInt8
 
 from tagprism.bundle.record import Records, Shape
+from tagprism.files import machine_errors, replaced_whole, sync_folder
 from tagprism.search.first_stage import FirstStage
 from tagprism.search.record_file import PlacedFile, RecordFile, StorageName
 
 _RECORDS, _FIRST, _SUMS = "records.bin", "candidates.bin", "sums.bin"
+_PLACES = "places.npy"
 _FORMER = "first.bin"  # candidates without their radius, of an older version
 _SUM = np.dtype([("id", "<i8"), ("record", "<u4"), ("first", "<u4")])
 _PART = 4096  # records that are read at once
 _Places = Int64[np.ndarray, " n"]
+
+
+class Places:
+    """Which picture's record is at which place; whoever reads keeps the arrays that it has while another thread writes.
+
+    A place that was given up is written again only after the index was opened anew (`vacant`).
+
+    Args:
+        ids: (places,) id of the picture whose record is there, 0 for none; never changed.
+
+    Attributes:
+        ids: as they are now, another array after every change.
+    """
+
+    def __init__(self, ids: Int64[np.ndarray, " places"]) -> None:
+        self.ids = ids
+        self._place_of = {one: place for place, one in enumerate(ids.tolist()) if one}
+        self._held = ids, np.flatnonzero(ids)  # of the newest ids asked for
+        self._free = np.flatnonzero(ids == 0)
+
+    def __len__(self) -> int:
+        """Number of pictures."""
+        return len(self._place_of)
+
+    @staticmethod
+    def noted(folder: Path) -> Int64[np.ndarray, " places"] | None:
+        """The ids that were noted in a folder; None where there are none, or they are damaged."""
+        try:
+            ids = np.asarray(np.load(folder / _PLACES, allow_pickle=False), np.int64)
+        except (OSError, ValueError, EOFError):
+            return None
+        return ids if ids.ndim == 1 else None
+
+    @staticmethod
+    def forget_noted(folder: Path) -> None:
+        """What was noted in a folder holds no more, also after a power cut."""
+        if (noted := folder / _PLACES).exists():
+            noted.unlink()
+            sync_folder(folder)
+
+    def note(self, folder: Path) -> None:
+        """Note the ids in a folder, where they are not.
+
+        Raises:
+            MachineError: they cannot be written.
+        """
+        if not (file := folder / _PLACES).exists():
+            with machine_errors(folder), replaced_whole(file) as beside, beside.open("wb") as stream:
+                np.save(stream, self.ids)
+
+    def held(self) -> tuple[Int64[np.ndarray, " places"], _Places]:
+        """The ids, and the places that hold a picture, rising."""
+        ids = self.ids
+        known, places = self._held
+        if known is not ids:
+            self._held = ids, (places := np.flatnonzero(ids))
+        return ids, places
+
+    def of(self, ids: Sequence[int]) -> _Places:
+        """Places of pictures; a `KeyError` for an id not there."""
+        return np.array([self._place_of[one] for one in ids], np.int64)
+
+    def of_those_held(self, ids: Iterable[int]) -> _Places:
+        """Places of those pictures that are there."""
+        found = map(self._place_of.get, ids)
+        return np.array([place for place in found if place is not None], np.int64)
+
+    @contextmanager
+    def vacant(self, count: int) -> Iterator[_Places]:
+        """So many places to write to in the block: those that are free, then new ones."""
+        size, again = len(self.ids), self._free[:count]
+        yield np.concatenate([again, np.arange(size, size + count - len(again))])
+        self._free = self._free[len(again) :]
+
+    def move(self, ids: Sequence[int], places: _Places | None, size: int) -> None:
+        """Pictures are at other places now, or nowhere; of `size` places."""
+        held = np.zeros(size, np.int64)
+        held[: len(self.ids)] = self.ids
+        held[self.of_those_held(ids)] = 0
+        if places is not None:
+            held[places] = ids
+            self._place_of.update(zip(ids, places.tolist(), strict=True))
+        self.ids = held
+        if places is None:
+            for one in ids:
+                self._place_of.pop(one, None)
 
 
 class KeptRecords:

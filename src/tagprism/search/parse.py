@@ -19,7 +19,7 @@ from typing import Literal, NoReturn
 
 from tagprism.errors import InputError
 from tagprism.labels.phrases import LONGEST, normalise_phrase
-from tagprism.search.contract import fact_conditions
+from tagprism.search.conditions import fact_conditions
 from tagprism.search.query import (
     OPERATORS,
     And,

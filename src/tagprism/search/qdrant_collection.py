@@ -12,7 +12,8 @@ from qdrant_client import QdrantClient, models
 from qdrant_client.http.exceptions import ApiException
 
 from tagprism.errors import InputError, MachineError
-from tagprism.search.contract import Condition, Filter, fact_conditions, folded, moments
+from tagprism.search.conditions import Condition, fact_conditions, folded, moments
+from tagprism.search.contract import Filter
 
 API_KEY = "TAGPRISM_QDRANT_KEY"  # environment variable
 ROWS, WHOLE, MOMENT = "rows", "whole", "moment"  # names in the collection

@@ -9,7 +9,7 @@ finds, or over all points.
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -24,12 +24,10 @@ from tagprism.search.contract import (
     IndexInfo,
     Picture,
     as_json,
-    by_score_then_id,
     check_added,
     check_scoring_vectors,
     from_json,
-    measured_recall,
-    scores_of,
+    measured_recalls,
     searched,
 )
 from tagprism.search.first_stage import candidates
@@ -156,7 +154,7 @@ class QdrantIndex:
             first = None if exact else candidates(count, total)
             return self._query(vectors, count, conditions, max(total, 1), first)
 
-        return by_score_then_id(found, scoring_vectors, limit)
+        return _by_score_then_id(found, scoring_vectors, limit)
 
     def lowest(
         self, scoring_vectors: Float32[np.ndarray, "q Q"], limit: int, *, where: Filter | None = None
@@ -168,7 +166,7 @@ class QdrantIndex:
         def found(vectors: Float32[np.ndarray, "q Q"], count: int) -> list[list[Hit]]:
             return self._query(vectors, count, conditions, total, formula=_MINUS_SUM)
 
-        best = by_score_then_id(found, scoring_vectors, limit)
+        best = _by_score_then_id(found, scoring_vectors, limit)
         return [[Hit(hit.id, -hit.score) for hit in hits] for hits in best]
 
     def newest(self, where: Filter | None = None) -> Iterator[Picture]:
@@ -230,7 +228,8 @@ class QdrantIndex:
         """Scores of given pictures for each scoring vector, as in `search`; a `KeyError` for an id not there."""
         check_scoring_vectors(scoring_vectors, self.shape.width)
         only, count = models.Filter(must=[models.HasIdCondition(has_id=list(set(ids)))]), max(1, len(ids))
-        return scores_of(self._query(scoring_vectors, count, only, count), ids)
+        by_id = [{hit.id: hit.score for hit in hits} for hits in self._query(scoring_vectors, count, only, count)]
+        return np.array([[its[one] for one in ids] for its in by_id], np.float32).reshape(len(by_id), len(ids))
 
     def get(self, ids: Sequence[int]) -> list[Picture | None]:
         """Pictures by id, None for an id that is not there."""
@@ -258,8 +257,9 @@ class QdrantIndex:
     def settle(self, scoring_vectors: Float32[np.ndarray, "q Q"]) -> None:
         """Measure with these vectors the recall that `info` states; a server tidies up by itself."""
         if candidates(100, self.info().pictures) is not None:
-            recall = measured_recall(self.search(scoring_vectors, 100, exact=True), self.search(scoring_vectors, 100))
-            self.keep_settings({**self.settings, "recall": recall})
+            exact, found = (self.search(scoring_vectors, 100, exact=one) for one in (True, False))
+            shares = measured_recalls(exact, found)
+            self.keep_settings({**self.settings, "recall": float(np.mean(shares or 1.0))})
 
     def info(self) -> IndexInfo:
         """Size, form and exactness."""
@@ -272,6 +272,29 @@ class QdrantIndex:
     def close(self) -> None:
         """Close the connection."""
         self._client.close()
+
+
+def _by_score_then_id(
+    search: Callable[[Float32[np.ndarray, "q Q"], int], list[list[Hit]]],
+    scoring_vectors: Float32[np.ndarray, "q Q"],
+    limit: int,
+) -> list[list[Hit]]:
+    """Search, with equal hits by rising id, also where the last place is shared by more than it can hold.
+
+    Args:
+        search: (scoring vectors, how many) -> hits of each, best first, equal ones in any order.
+        scoring_vectors: q of them, asked for at once.
+        limit: hits per vector at most.
+    """
+    if limit < 1:
+        return [[] for _ in scoring_vectors]
+    answers = search(scoring_vectors, limit + 1)
+    for place, vector in enumerate(scoring_vectors):
+        count = limit + 1
+        while len(answers[place]) >= count and answers[place][-1].score == answers[place][limit - 1].score:
+            count *= 2  # the ties reach beyond what was asked for
+            answers[place] = search(vector[None], count)[0]
+    return [sorted(hits, key=lambda hit: (-hit.score, hit.id))[:limit] for hits in answers]
 
 
 def _newest_first(one: tuple[int, int, Any]) -> tuple[int, int]:

@@ -69,7 +69,7 @@ class Fact:
 
     Args:
         name: `camera`, `rating`, `type` or `gps`.
-        text: as `contract.fact_conditions` reads it.
+        text: as `conditions.fact_conditions` reads it.
     """
 
     name: str

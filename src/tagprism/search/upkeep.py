@@ -12,6 +12,7 @@ from collections.abc import Collection as SomeOf
 from dataclasses import replace
 from functools import cached_property
 from itertools import chain
+from typing import Any
 
 import numpy as np
 from jaxtyping import Float32
@@ -28,10 +29,11 @@ from tagprism.images.stream import process_pictures
 from tagprism.images.walk import each_picture, pictures_at
 from tagprism.progress import Progress, silent
 from tagprism.search.catalog import Catalog, File, as_files
-from tagprism.search.collection import Collection, catalog_file
+from tagprism.search.collection import Collection
 from tagprism.search.contract import Picture
-from tagprism.search.own_tags import KeywordTable
+from tagprism.search.keyword_table import KeywordTable
 from tagprism.search.roots import lies_in, path_in, reaches_far, without_nested
+from tagprism.search.settings import catalog_file
 from tagprism.search.upkeep_report import Report, is_doubtful
 from tagprism.tagging.tags import LabelRanker, Tag
 
@@ -40,6 +42,7 @@ _TAGS = 10  # kept with each picture
 _WORDS = 16  # that recall is measured with
 _REMOVED = 1000  # at once
 _PLACES = 1000  # at which something changed: more of them are no quicker than a look at everything
+_Tags = tuple[tuple[str, float | None], ...]
 _PASSING = ("missing", "unreadable")  # errors that say nothing about what the file holds
 
 
@@ -118,7 +121,6 @@ class Upkeep:
             self._collection.keep_folders(folders, excluded)
         if tell_all:
             self._catalog.forget_bad(roots, all=True)
-        self._report = Report()
         passed: list[tuple[str, str]] = []
         self._report = Report(walk=WalkReport(lambda path, kind: passed.append((path, kind))))
         present = [root for root in roots if os.path.lexists(root)]
@@ -246,8 +248,7 @@ class Upkeep:
                 self._report.renewed += 1
             else:
                 self._report.changed += 1
-        picture = self._picture(file, number, digest, known, source.tags)
-        self._wait(picture, record)
+        self._wait(self._picture(file, number, digest, known, source.tags), record)
         return True
 
     def _held_of(self, size: int, digest: str) -> tuple[Picture, Records] | None:
@@ -267,37 +268,15 @@ class Upkeep:
         if number is not None:
             self._report.changed += 1
         best = tuple((tag.label, tag.probability) for tag in tags)
-        picture = self._picture(file, number, digest, known, best)
-        self._wait(picture, record)
+        self._wait(self._picture(file, number, digest, known, best), record)
 
-    def _picture(
-        self,
-        file: File,
-        number: int | None,
-        digest: str,
-        known: Metadata,
-        tags: tuple[tuple[str, float | None], ...],
-    ) -> Picture:
+    def _picture(self, file: File, number: int | None, digest: str, known: Metadata, tags: _Tags) -> Picture:
         if number is None:
             number = self._next_id
             self._next_id += 1
             self._report.added += 1
-        return Picture(
-            number,
-            file.path,
-            file.size,
-            file.modified,
-            digest,
-            known.width,
-            known.height,
-            known.taken,
-            tags,
-            known.taken_from,
-            known.camera,
-            known.rating,
-            known.kind,
-            known.place,
-        )
+        size = known.width, known.height
+        return Picture(number, *file, digest, *size, tags=tags, kind=known.kind, **_said(known))
 
     def _cannot_use(self, file: File, number: int | None, error: PictureError) -> None:
         self._skip(file, error)
@@ -359,8 +338,7 @@ class Upkeep:
                 known = read_metadata(picture.path)
             except PictureError:  # it has gone meanwhile; what takes its place is read by the next run
                 continue
-            said = {name: getattr(known, name) for name in ("taken", "taken_from", "camera", "rating", "place")}
-            if (now := replace(picture, **said)) != picture:
+            if (now := replace(picture, **_said(known))) != picture:
                 self._wait(now, self._index.records([picture.id]))
                 self._report.renewed += 1
                 self._report.unchanged = max(0, self._report.unchanged - 1)  # of a sidecar alone it was not counted
@@ -374,6 +352,11 @@ class Upkeep:
         """Let go of the catalog; the collection stays open."""
         self._keywords.close()
         self._catalog.close()
+
+
+def _said(known: Metadata) -> dict[str, Any]:
+    """What a file, and those beside it, say of a picture."""
+    return {name: getattr(known, name) for name in ("taken", "taken_from", "camera", "rating", "place")}
 
 
 def _without_endings(path: str) -> Iterator[str]:

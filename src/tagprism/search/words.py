@@ -1,4 +1,4 @@
-"""The words of a query as a model and people know them: one phrase or several tags, and what to say of them."""
+"""The words of a query as a model and people know them: one tag or several, whom to ask for it, and what to say."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from dataclasses import dataclass
 
 from tagprism.bundle.foreign.model import ForeignModel
 from tagprism.errors import InputError
-from tagprism.labels.synonyms import other_names
+from tagprism.labels.phrases import other_names
 from tagprism.search.collection import Collection
 from tagprism.search.own_tags import OwnTags
 from tagprism.search.parse import MOST_LABELS
-from tagprism.search.query import And, Label, Not, Or, Query, Weighted, labels_of
+from tagprism.search.query import And, Label, Not, Or, Query, Tagged, Weighted, labels_of
 from tagprism.tagging.tagger import Tagger
 
 _LONGEST = 8  # words of a phrase that is taken apart
@@ -90,6 +90,58 @@ def _fewest(words: list[str], is_tag: Callable[[str], bool]) -> tuple[str, ...]:
         if ways:
             best[end] = min(ways, key=len)
     return best.get(len(words), whole)
+
+
+def with_known_vectors(tree: Query, collection: Collection, own: OwnTags) -> Query:
+    """The query, where labels that the model does not know are asked of people alone.
+
+    One that people gave no picture stays as it is where every match must have it: then nothing is likely (`needs`),
+    and else its scores, which are noise, would rank the pictures that an OR or a NOT is about.
+
+    Raises:
+        InputError: labels that neither the model nor people know.
+    """
+    learned = collection.learned
+    labels = tuple(label for label in labels_of(tree) if not learned.is_known(label))
+    if not labels:
+        return tree
+    unknown = collection.tagger.unknown(labels)
+    peoples = {label for label in unknown if any(own.of_label(label).values())}
+    if rest := [label for label in labels if label not in peoples]:
+        collection.tagger.embed(rest)
+    strangers = set(unknown) - peoples
+    return _asked_of_people(tree, peoples | (set() if needs(tree, strangers) else strangers))
+
+
+def _asked_of_people(query: Query, labels: set[str]) -> Query:
+    match query:
+        case And(parts):
+            return And(tuple(_asked_of_people(part, labels) for part in parts))
+        case Or(parts):
+            return Or(tuple(_asked_of_people(part, labels) for part in parts))
+        case Not(part):
+            return Not(_asked_of_people(part, labels))
+        case Weighted(weight, part):
+            return Weighted(weight, _asked_of_people(part, labels))
+        case Label(text) if text in labels:
+            return Tagged(text)
+        case _:
+            return query
+
+
+def needs(query: Query, unknown: set[str]) -> bool:
+    """Whether every match must have a label that the model does not know: its score is noise, and nothing is likely."""
+    match query:
+        case Label(text):
+            return text in unknown
+        case And(parts):
+            return any(needs(part, unknown) for part in parts)
+        case Or(parts):
+            return all(needs(part, unknown) for part in parts)
+        case Weighted(_, part):
+            return needs(part, unknown)
+        case _:
+            return False
 
 
 def remarks(reading: Reading, tagger: Tagger, given: Iterable[str]) -> list[str]:

@@ -20,8 +20,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 from torchvision.transforms import v2
 
-from tagprism.datasets.parquet_shards import WINDOW
-from tagprism.datasets.shards import Blocks
+from tagprism.datasets.shards import WINDOW, Blocks
 from tagprism.datasets.table import Targets
 from tagprism.errors import PictureError
 from tagprism.files import digest_bytes

@@ -19,7 +19,7 @@ from torch import nn
 
 from tagprism.bundle.bundle import CALIBRATION, MODEL, VOCABULARY
 from tagprism.bundle.write import Content, class_affinities, text_files, trained_on, write_bundle
-from tagprism.datasets.given import check_given
+from tagprism.datasets.registry import check_given
 from tagprism.datasets.splits import RUN_SPLIT, Split
 from tagprism.datasets.table import ImageTable
 from tagprism.errors import DoneAlreadyError, InputError

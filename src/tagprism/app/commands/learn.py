@@ -23,9 +23,10 @@ def learn(
 ) -> int:
     """Learn from the marks of the page and the keywords of the files: better tags and searches in this index alone."""
     from tagprism.files import machine_errors
-    from tagprism.search.collection import learned_file, open_index
+    from tagprism.search.collection import open_index
     from tagprism.search.learn import learn, learned_of
     from tagprism.search.marks import kept_marks
+    from tagprism.search.settings import learned_file
 
     with open_index(index, model) as collection:
         console.warn(collection.unfinished)

@@ -30,24 +30,24 @@ from tagprism.app.server.answers import (
     TagOut,
     UndoAnswer,
 )
-from tagprism.app.server.forms import explained, hit_of, shown, tag_out
+from tagprism.app.server.forms import explained, hit_of, image_of, marked_tags, shown, tag_out
 from tagprism.app.server.keyword_writer import KeywordWriter
 from tagprism.app.server.originals import describe_original, is_there, read_original, thumbnail
 from tagprism.app.server.overview import Overviews, not_read_of
-from tagprism.app.server.picture_tags import marked_tags
 from tagprism.app.server.uploads import Upload, read_upload
 from tagprism.app.server.work_queues import BatchingQueue
 from tagprism.bundle.record import Records
 from tagprism.errors import InputError, PictureError
 from tagprism.keywords import sidecar
 from tagprism.keywords.own import own_keywords
-from tagprism.search.collection import SETTINGS, Collection, catalog_file, is_address, marks_file, read_settings
+from tagprism.search.collection import Collection
 from tagprism.search.contract import Picture
 from tagprism.search.find import Found, find, with_own
 from tagprism.search.marks import Marks
 from tagprism.search.own_tags import OwnTags
 from tagprism.search.parse import parse
 from tagprism.search.query import InPath, Query, Taken, labels_of, leaves, show
+from tagprism.search.settings import SETTINGS, catalog_file, is_address, marks_file, read_settings
 from tagprism.search.similar import Example
 from tagprism.search.words import read_words, remarks
 from tagprism.tagging.explain import Explainer
@@ -231,23 +231,8 @@ class Library:
         picture, record = self.picture(number), self.record(number)
         (tags,) = self.words.best(record, _TAGS, None)
         own = self._own_keywords(picture)
-        return ImageAnswer(
-            id=number,
-            name=shown(Path(picture.path).name),
-            path=shown(picture.path),
-            digest=picture.digest,
-            size=picture.size,
-            width=picture.width,
-            height=picture.height,
-            taken=picture.taken,
-            taken_from=picture.taken_from,
-            camera=picture.camera,
-            rating=picture.rating,
-            tags=marked_tags(self.tagger, tags, own, self.marks.said().get(picture.digest, {}), record),
-            own=list(own),
-            keywords=self.keywords.read(picture),
-            explains=self.tagger.bundle.explains,
-        )
+        outs = marked_tags(self.tagger, tags, own, self.marks.said().get(picture.digest, {}), record)
+        return image_of(picture, outs, own, self.keywords.read(picture), explains=self.tagger.bundle.explains)
 
     def _own_keywords(self, picture: Picture) -> tuple[str, ...]:
         """As the file and its sidecars are now."""

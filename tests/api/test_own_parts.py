@@ -123,7 +123,7 @@ def test_trying_a_loss_changes_nothing_that_is_random() -> None:
         (lambda table, split, out: tagprism.train({"nam": "x"}, table, split, out), r"`name`: Field required; `nam`"),
         (lambda table, split, out: evaluate("run", split, table), "table: expected ImageTable"),
         (lambda table, split, out: evaluate([[0.0] * 4], table, None), "split: expected Split, found a NoneType"),
-        (lambda table, split, out: compare([], table, split), "0 rows, 1 splits"),
+        (lambda table, split, out: compare([], table, split), "0 rows, 1 split and"),
         (lambda table, split, out: compare([lambda *_: 0], table, split), r"a function is no row.*OwnMethod\(\"mine\""),
         (lambda table, split, out: compare([3], table, split), "a int is no row of a comparison. Give recipes"),
         (lambda table, split, out: compare([out / "none"], table, split), "none: there is no such folder"),

@@ -61,6 +61,14 @@ def test_one_word_is_one_label_and_never_its_letters(tagger: Tagger) -> None:
     assert tagger.tag([CAT], labels=["cat"]) == [row]
 
 
+def test_words_of_which_none_is_known_are_refused_at_once(tagger: Tagger) -> None:
+    for labels in ("qwxzvbn", ["qwxzvbn", "12345"], {"qwxzvbn": ["zvbnqwx"]}):
+        with pytest.raises(InputError, match=r"unknown to this model: .*`qwxzvbn`"):
+            tagger.tag(CAT, labels)
+    (row,) = tagger.tag(CAT, {"qwxzvbn": "cat"})
+    assert [tag.label for tag in row.tags] == ["qwxzvbn"]
+
+
 def test_one_path_is_one_picture(tagger: Tagger) -> None:
     for path in (CAT, Path(CAT)):
         assert [row.path for row in tagger.tag(path, labels=["cat"])] == [Path(CAT)]

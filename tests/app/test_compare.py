@@ -46,7 +46,7 @@ def test_finished_runs_are_rows(cli: Cli, world: World, tmp_path: Path) -> None:
     cli("compare", *data).refused("name a recipe")
     other_split = ("--data", f"tagged:{world.data}", "--split", f"{world.data / 'splits.json'}#1")
     cli("compare", world.recipe, *other_split, "-m", world.run, "-q").refused(
-        f"{world.run.name}: ", "test images were trained on", "splits.json#1, or leave the row out"
+        f"{world.run.name}: ", "the model was trained on", "splits.json#1, or leave the row out"
     )
 
 

@@ -9,6 +9,7 @@ import pytest
 import typer
 
 from tagprism.app import console
+from tagprism.counted import counted
 from tagprism.errors import DoneAlreadyError, InputError, MachineError, NothingToDoError, PictureError
 from tests.app.conftest import Cli
 
@@ -48,7 +49,7 @@ def test_skipped_pictures_are_counted(capsys: pytest.CaptureFixture[str]) -> Non
     assert console.report_skipped([]) == 0
     assert capsys.readouterr().err == ""
     assert console.report_skipped([("a\nb [x].png", "It is damaged.")]) == 4
-    assert capsys.readouterr().err == "skipped a\\nb [x].png: It is damaged.\n1 picture(s) skipped.\n"
+    assert capsys.readouterr().err == "skipped a\\nb [x].png: It is damaged.\n1 picture skipped.\n"
 
 
 def test_ctrl_c_that_typer_has_caught_says_how_to_go_on(capsys: pytest.CaptureFixture[str]) -> None:
@@ -82,3 +83,7 @@ def test_a_log_hears_of_long_work_before_its_end(
             said = capsys.readouterr().err
         assert ("reading words: 1,500 of 2,000" in said) == (not quiet)
         capsys.readouterr()
+
+
+def test_counts_agree_with_their_nouns() -> None:
+    assert [counted(n, "picture") for n in (0, 1, 2484)] == ["0 pictures", "1 picture", "2,484 pictures"]

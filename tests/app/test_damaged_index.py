@@ -106,3 +106,16 @@ def test_a_word_that_is_not_of_the_models_language_is_named(cli: Cli, index: Pat
     found = cli("search", index, "Hund OR cat")
     assert found.code == 0 and "`hund` is unknown to this model; is `" in found.err.lower()
     assert "unknown" not in cli("search", index, "a red square").err
+    for query in ("qwxzvbn", "cat AND qwxzvbn", "buterfly path:photos"):
+        for options in ((), ("--format", "jsonl"), ("--duplicates",)):
+            cli("search", index, query, *options).refused("is unknown to this model; is `", "--all")
+    whole = cli("search", index, "buterfly", "--all")
+    assert whole.code == 0 and len(whole.out.splitlines()) > 2 and "is `butterfly`" in whole.err
+
+
+def test_a_file_is_no_index(cli: Cli, tmp_path: Path) -> None:
+    words = tmp_path / "words.txt"
+    words.write_text("dog\n")
+    for where in (words, tmp_path / "absent", tmp_path):
+        cli("search", where, "dog").refused(f"{where}: is not an index")
+    cli("learn", words).refused("is not an index")

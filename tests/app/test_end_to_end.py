@@ -237,7 +237,7 @@ def test_every_damaged_picture_has_a_row_and_a_reason(world: World, tmp_path: Pa
     expected = DAMAGED | {"missing.png": "missing"}
     found = {Path(row["path"]).name: row["error"]["code"] for row in rows if "error" in row}
     assert found == expected
-    assert f"{len(expected)} picture(s) skipped".encode() in done.stderr
+    assert f"{len(expected)} pictures skipped".encode() in done.stderr
     for row in rows:
         if "error" in row:
             assert f"{row['path']}: {row['error']['message']}".encode() in done.stderr.replace(b"\n", b"")

@@ -75,7 +75,7 @@ def test_limit_takes_the_first_test_pictures(cli: Cli, world: World) -> None:
 
 def test_another_split_is_refused_and_names_pictures_and_labels(cli: Cli, world: World) -> None:
     done = cli("evaluate", world.run, *world.on(1), "--format", "json")
-    done.refused("42 of 42 test images were trained on", "and 32 more", "'green', 'square'", "--allow-leak")
+    done.refused("trained on 42 of 42 test images", "and 32 more", "'green', 'square'", "--allow-leak")
     first = json.loads((world.data / "splits.json").read_text())[1]["test"][0]
     assert first in done.err
 
@@ -102,7 +102,7 @@ def test_a_plural_of_a_trained_label_is_refused(cli: Cli, world: World, tmp_path
     split["unseen"] = ["yellow", "circles"]
     split["seen"].append("cross")
     (data / "splits.json").write_text(json.dumps([split]))
-    cli("evaluate", world.run, *world.on(0, data)).refused("1 labels called unseen", "'circles' as 'circle'")
+    cli("evaluate", world.run, *world.on(0, data)).refused("1 label called unseen", "'circles' as 'circle'")
 
 
 def test_damaged_test_pictures_are_left_out_and_listed(cli: Cli, world: World, tmp_path: Path) -> None:

@@ -198,4 +198,4 @@ def test_the_collapse_meter_says_what_it_misses(cli: Cli, world: World, tmp_path
     cli("doctor", "--bundle", tmp_path, world.data).refused("not a bundle")
     cli("doctor", "--bundle", world.run, tmp_path).refused("there are no pictures", code=3)
     (tmp_path / "bad.jpg").write_text("no picture")
-    cli("doctor", "--bundle", world.run, tmp_path).refused("none of 1 pictures can be used")
+    cli("doctor", "--bundle", world.run, tmp_path).refused("none of 1 picture can be used")

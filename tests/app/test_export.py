@@ -129,7 +129,7 @@ def test_what_is_in_the_way_stays(cli: Cli, world: World, tmp_path: Path) -> Non
     cli("export", world.run, "--into", tmp_path / "b", "--photos", empty).refused("no pictures to check")
     (tmp_path / "broken.png").write_bytes(b"no picture")
     broken = ("--photos", tmp_path / "broken.png")
-    cli("export", world.run, "--into", tmp_path / "b", *broken).refused("none of 1 pictures can be used")
+    cli("export", world.run, "--into", tmp_path / "b", *broken).refused("none of 1 picture can be used")
     some = cli("export", world.run, "--into", tmp_path / "b", *broken, "--photos", world.data, *LOOSE)
     assert some.code == 4 and "skipped" in some.err
 

@@ -14,7 +14,8 @@ import tagprism
 from tagprism.bundle.record import Records
 from tagprism.search.contract import Picture
 from tagprism.search.create import create_collection
-from tagprism.search.learn import _fitted_shift, _left_out_gain
+from tagprism.search.learn import _fitted_shift
+from tagprism.search.left_out import gains_by_chance, left_out_gain, marks_needed
 from tagprism.search.marks import open_marks
 from tagprism.search.settings import learned_file
 from tests.app.conftest import Cli
@@ -27,7 +28,7 @@ PICTURES, REXES = 64, 16
 def index(world: World, tmp_path: Path) -> Path:
     """An index of 64 made records, of which the first 16 differ from the others in one direction that has no name.
 
-    Pictures 20 and 21 are the only ones that show a circle.
+    Pictures 20 to 24 are the only ones that show a circle.
     """
     where = tmp_path / "made.index"
     where.mkdir()
@@ -37,7 +38,7 @@ def index(world: World, tmp_path: Path) -> Path:
         rows[:REXES] += 2 * random.standard_normal(shape.dimension).astype(np.float32)
         circle = made.tagger.embed(["circle"])[0]
         rows -= (rows @ circle)[..., None] * circle / (circle @ circle)  # nobody shows any of it
-        rows[20:22] += 2 * circle / (circle @ circle)
+        rows[20:25] += 2 * circle / (circle @ circle)
         pictures = [Picture(n + 1, f"/made/{n}.jpg", 1, 1, f"{n:064x}", 96, 72, None) for n in range(PICTURES)]
         made.index.add(pictures, Records(rows, np.zeros((PICTURES, shape.shared), np.float32)))
     return where
@@ -99,12 +100,37 @@ def test_marks_that_teach_nothing_are_refused_with_the_reason(cli: Cli, index: P
     assert not learned_file(str(index)).exists()
 
 
+def test_a_few_marks_of_pictures_that_are_not_alike_are_refused(cli: Cli, index: Path) -> None:
+    random = np.random.default_rng(5)  # by its standard error alone a gain of four pictures would often be learned
+    for name in ("Jesper", "Lotte", "Mads", "Ida", "Sofus", "Karla"):
+        mark(index, name, random.choice(np.arange(REXES + 8, PICTURES), 4, replace=False).tolist())
+    done = cli("learn", index)
+    assert done.code == 3 and "Jesper: " in done.err and not learned_file(str(index)).exists()
+    mark(index, "Rex", range(4))  # that are alike
+    assert cli("learn", index).code == 0
+
+
+def test_marks_are_told_from_chance() -> None:
+    random = np.random.default_rng(0)
+    refused = [marks_needed(random.standard_normal(8)) != 0 for _ in range(400)]
+    assert 0.92 < np.mean(refused) < 0.98
+    few = np.array([1.0, 0.5, 1.5, 2.0])
+    assert marks_needed(few) == 5 and marks_needed(np.append(few, 1.2)) == 0 and marks_needed(-few) is None
+    features = random.standard_normal((300, 12))
+    chance = gains_by_chance(features @ features.T, 4)
+    assert abs(chance.mean()) < 0.15  # the gain is none on average
+    assert marks_needed(np.full(4, 5.0), chance) == 0 and marks_needed(np.full(4, chance.min()), chance) is None
+    assert 4 < (marks_needed(np.full(4, 0.8), chance) or 0) < 100
+
+
 def test_accepted_and_rejected_guesses_move_a_label_and_no_other(cli: Cli, index: Path) -> None:
     with tagprism.open_index(index) as opened:
         before = {one.picture.id: one.score for one in opened.search("circle", top_k=PICTURES).found}
         red = [one.score for one in opened.search("red", top_k=5).found]
     mark(index, "circle", [20, 21])  # the model is not as sure as it could be
-    mark(index, "Circles", [30, 31, 32], added=False)
+    mark(index, "Circles", [30, 31], added=False)
+    cli("learn", index).refused("too few marks", code=3)
+    mark(index, "circle", [22, 23, 24])
     assert cli("learn", index).code == 0
     with tagprism.open_index(index) as opened:
         learned = opened.learned.find("circles")
@@ -112,7 +138,7 @@ def test_accepted_and_rejected_guesses_move_a_label_and_no_other(cli: Cli, index
         after = {one.picture.id: one.score for one in opened.search("circle", top_k=PICTURES).found}
         assert [one.score for one in opened.search("red", top_k=5).found] == red
     unmarked = [number for number in after if after[number] < 1]
-    assert len(unmarked) == PICTURES - 5 and all(after[number] > before[number] for number in unmarked)
+    assert len(unmarked) == PICTURES - 7 and all(after[number] > before[number] for number in unmarked)
 
 
 def test_a_shift_follows_the_marks_as_far_as_the_prior_lets_it() -> None:
@@ -126,8 +152,8 @@ def test_a_shift_follows_the_marks_as_far_as_the_prior_lets_it() -> None:
 
 def test_a_gain_is_that_of_the_way_which_the_others_choose() -> None:
     gains = np.array([[0, 5.0], [0, -1.0], [0, -1.0], [0, -1.0]])  # one lucky picture
-    assert _left_out_gain(gains).tolist() == [0, -1, -1, -1]
-    assert _left_out_gain(np.array([[0, 1.0], [0, 2.0], [0, 3.0]])).tolist() == [1, 2, 3]
+    assert left_out_gain(gains).tolist() == [0, -1, -1, -1]
+    assert left_out_gain(np.array([[0, 1.0], [0, 2.0], [0, 3.0]])).tolist() == [1, 2, 3]
 
 
 @pytest.mark.slow

@@ -301,7 +301,7 @@ def test_found_pictures_are_copied_and_linked_and_listed(cli: Cli, index: Path, 
     (row,) = map(json.loads, done.out.splitlines())
     assert done.code == 0 and row["placed"] == str(tmp_path / "to" / "red_circle (2).png")
     assert Path(row["placed"]).read_bytes() == Path(row["path"]).read_bytes()
-    assert (tmp_path / "to" / "red_circle.png").read_bytes() == b"mine" and "1 pictures copied" in done.err
+    assert (tmp_path / "to" / "red_circle.png").read_bytes() == b"mine" and "1 picture copied" in done.err
     again = cli("search", index, "path:red_circle", "--copy-to", tmp_path / "to")
     assert "0 pictures copied" in again.err and "1 were there already" in again.err and "-> " in again.out
     done = cli("search", index, "path:gone.png OR path:red_circle", "--link-to", tmp_path / "links", "--format", "csv")

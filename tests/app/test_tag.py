@@ -87,7 +87,7 @@ def test_the_table_shows_every_picture_below_its_folder(cli: Cli, world: World, 
     assert lines[0] == f"{world.pictures()[0].parent}/"
     assert [line.split()[0] for line in lines[1:3]] == [path.name for path in world.pictures()[:2]]
     assert re.fullmatch(r"  truncated\.jpg +corrupt: The picture is damaged \(.*\)\.", lines[4])
-    assert done.err.splitlines()[-1] == "1 picture(s) skipped."
+    assert done.err.splitlines()[-1] == "1 picture skipped."
 
 
 def test_the_table_fits_a_terminal_and_cannot_command_it(

@@ -24,9 +24,9 @@ def test_an_index_keeps_its_views(cli: Cli, tmp_path: Path) -> None:
     assert json.loads(found.out.splitlines()[0])["path"].endswith("coffee.jpg")
     assert cli("search", into, "coffee", "--format", "jsonl", "--model", "photos-lite").out == found.out
     assert cli("index", "--into", into, "--quiet").code == 0  # by its own views
-    cli("search", into, "coffee", "--model", "photos-lite#views=1").refused("2 view(s) of each", code=5)
+    cli("search", into, "coffee", "--model", "photos-lite#views=1").refused("2 views of each", code=5)
     cli("index", "--into", into, "--views", 5, "--quiet").refused(
-        "2 view(s) of each picture, not 5", "--rebuild --views 5", code=5
+        "2 views of each picture, not 5", "--rebuild --views 5", code=5
     )
     assert cli("index", "--into", into, "--views", 1, "--rebuild", "--quiet").code == 0
     assert json.loads((into / "index.json").read_text())["model"] == "photos-lite"

@@ -82,7 +82,7 @@ def test_what_cannot_be_compared_is_refused_before_a_picture_is_read(
         compare([recipe, finished], table, split)
     with pytest.raises(InputError, match="two rows have the same name"):
         compare([recipe, recipe], table, split)
-    with pytest.raises(InputError, match="0 rows, 1 splits"):
+    with pytest.raises(InputError, match="0 rows, 1 split and"):
         compare([], table, split)
     with pytest.raises(InputError, match="0 seeds"):
         compare([recipe], table, split, seeds=0)

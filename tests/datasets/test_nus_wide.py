@@ -173,7 +173,7 @@ def test_half_a_download_names_everything_at_once(tmp_path: Path) -> None:
 def test_an_image_of_the_parts_that_the_whole_list_lacks(tmp_path: Path) -> None:
     tree = make_nus_wide(tmp_path, whole=True)
     without_last_line("ImageList/Imagelist.txt")(tree)
-    with pytest.raises(InputError, match=r"Imagelist.txt: 1 pictures of the training and test lists are not in it"):
+    with pytest.raises(InputError, match=r"Imagelist.txt: lacks 1 picture of the training and test lists"):
         open_nus_wide(tmp_path, {})
 
 

@@ -47,16 +47,16 @@ def test_the_error_names_the_first_ten_and_how_many_more() -> None:
     images = ", ".join(f"{i}.jpg" for i in range(10))
     names = ", ".join(["'dogs' as 'dog'", *(f"'thing{i}'" for i in range(9))])
     assert str(caught.value) == (
-        f"12 of 13 test images were trained on ({images} and 2 more); "
-        f"12 labels called unseen were trained on ({names} and 2 more). "
+        f"the model was trained on 12 of 13 test images ({images} and 2 more) "
+        f"and on 12 labels called unseen ({names} and 2 more). "
         "Evaluate on the split that the run was trained with, or pass --allow-leak to get a result so marked."
     )
 
 
 def test_only_what_leaked_is_mentioned() -> None:
-    with pytest.raises(LeakError, match=r"^1 of 1 test images were trained on \(a\.jpg\)\. Evaluate"):
+    with pytest.raises(LeakError, match=r"^the model was trained on 1 of 1 test image \(a\.jpg\)\. Evaluate"):
         check_leak(TRAINED, ["dog"], {"a.jpg": "d1"}, ["cat"])
-    with pytest.raises(LeakError, match=r"^1 labels called unseen were trained on \('dog'\)\. Evaluate"):
+    with pytest.raises(LeakError, match=r"^the model was trained on 1 label called unseen \('dog'\)\. Evaluate"):
         check_leak(TRAINED, ["dog"], {"a.jpg": "d3"}, ["dog"])
 
 

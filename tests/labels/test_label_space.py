@@ -95,7 +95,7 @@ def test_it_does_not_depend_on_the_unseen_labels(table: WordTable) -> None:
 
 
 def test_a_label_on_both_sides_is_refused(table: WordTable) -> None:
-    with pytest.raises(InputError, match="1 labels are both seen and unseen, among them `polar bear`"):
+    with pytest.raises(InputError, match="1 label both seen and unseen, among them `polar bear`"):
         LabelSpace.fit([SpacePart(encoder="tiny")], {"tiny": table}, SEEN, unseen=["wolf", "Polar_Bear"])
 
 

@@ -230,7 +230,7 @@ class TestCheck:
             data[len(data) * 3 // 4] ^= 1
             (where / PICTURES / name).write_bytes(data)
         bad = cli("index", "--into", where, "--check")
-        bad.refused("1 of 6 pictures have a damaged record", "--check --prune", "4.png")
+        bad.refused("of 6 pictures 1 with a damaged record", "--check --prune", "4.png")
         with open_index(where):  # beside a server
             assert cli("index", "--into", where, "--check", "--prune").code == 0
         again = cli("index", "--into", where)

@@ -12,10 +12,11 @@ from typing import Any
 
 import numpy as np
 import pytest
+from qdrant_client import QdrantClient
 
 from tagprism.bundle.bundle import CONFIG, VOCABULARY
 from tagprism.bundle.neighbours import nearest_pictures
-from tagprism.bundle.record import Records
+from tagprism.bundle.record import Records, score_records
 from tagprism.datasets.registry import open_dataset
 from tagprism.datasets.splits import load_split
 from tagprism.errors import InputError, PictureError
@@ -25,6 +26,7 @@ from tagprism.evaluation.streaming import evaluate_scores
 from tagprism.files import digest_file
 from tagprism.labels.phrases import normalise_phrase
 from tagprism.labels.vocabulary import Vocabulary
+from tagprism.search import qdrant_index
 from tagprism.search.collection import Collection
 from tagprism.search.contract import Picture
 from tagprism.search.create import create_collection
@@ -300,6 +302,34 @@ def test_a_label_of_several_vectors_is_tagged_searched_and_measured_by_the_best_
     )
     expected = evaluate_scores(by_hand, result.names, result.unseen, result.targets)
     assert result.evaluation.gzsl.labelled.mean_ap == pytest.approx(expected.gzsl.labelled.mean_ap, abs=1e-9)
+
+
+@pytest.mark.filterwarnings("ignore:Payload indexes have no effect in the local Qdrant:UserWarning")
+@pytest.mark.filterwarnings("ignore:Local mode performs exact:UserWarning")
+@pytest.mark.parametrize("engine", ["embedded", "qdrant"])
+def test_a_word_is_searched_by_its_kinds_and_other_names_too(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, engine: str
+) -> None:
+    client, where = QdrantClient(":memory:"), str(tmp_path)
+    if engine == "qdrant":
+        where = "qdrant+http://127.0.0.1:6333/photos"
+        monkeypatch.setattr(client, "close", lambda: None)
+        monkeypatch.setattr(qdrant_index, "connect", lambda where: (client, "photos"))
+    with closing(create_collection(where, "photos-lite", "float32")) as made:
+        background = made.label_logits.background
+        records = background[np.arange(60)].astype(np.float32)
+        pictures = [Picture(n + 1, f"/made/{n}.jpg", 1, 1, f"{n:064x}", 96, 72, None) for n in range(60)]
+        made.index.add(pictures, records)
+        for word, others in ("person", {"man", "woman", "boy", "crowd"}), ("lorry", {"truck"}), ("sunset", set[str]()):
+            names = made.tagger.searched_as(word)
+            assert others <= set(names) and bool(names) == bool(others)
+            scores, _ = score_records(records, made.tagger.scoring_vectors([word, *names]))
+            order = (np.argsort(-scores.max(axis=1), kind="stable") + 1).tolist()
+            for exact in (False, True):
+                found = find(made, word, limit=60, exact=exact).found
+                assert [one.picture.id for one in found] == order
+                assert [tag.label for tag in found[0].tags] == [word]
+            assert [one.picture.id for one in find(made, f"NOT {word}", limit=60).found] == order[::-1]
 
 
 def test_a_soft_maximum_ranks_alike_in_tags_search_and_evaluation(world: World, tmp_path: Path) -> None:

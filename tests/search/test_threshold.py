@@ -13,6 +13,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from tagprism.bundle.record import Records, Shape, score_records
+from tagprism.labels.vocabulary import Groups, groups_of
 from tagprism.search import threshold
 from tagprism.search.contract import Filter, Hit, Match, Picture, meets
 from tagprism.search.find import _only
@@ -116,10 +117,18 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Made]:
 
 
 VECTORS = np.random.default_rng(1).standard_normal((len(LABELS), Q)).astype(np.float32)
+FURTHER = np.random.default_rng(4).standard_normal((len(LABELS), Q)).astype(np.float32)  # another vector of each label
 LIKENESS = Likeness(
     np.random.default_rng(2).standard_normal((3, Q)).astype(np.float32), np.array([0.3, 0.7, 1.0]), own=-3.0
 )
 BACKGROUND = drawn(np.random.default_rng(3), 50)
+
+
+def vectors_of(places: Sequence[int], grouped: bool) -> tuple[np.ndarray, Groups | None]:
+    """Scoring vectors of labels, two of each where they are grouped."""
+    if not grouped or not places:
+        return VECTORS[places], None
+    return np.stack([VECTORS[places], FURTHER[places]], axis=1).reshape(-1, Q), groups_of([2] * len(places))
 
 
 def plain(
@@ -128,12 +137,14 @@ def plain(
     label_logits: LabelLogits,
     made: Made,
     marks: dict[int, dict[int, bool]],
+    grouped: bool = False,
 ) -> list[tuple[float, int]]:
     """Every picture's match and id, best first."""
     _, records, pictures = made
     known: dict[Any, np.ndarray] = {}
     if tree is not None:
-        logits = label_logits.logits(VECTORS, score_records(records, VECTORS)[0])
+        vectors, groups = vectors_of(range(len(LABELS)), grouped)
+        logits = label_logits.logits(vectors, score_records(records, vectors, groups)[0], groups)
         for place, its in marks.items():
             for one, added in its.items():
                 logits[one - 1, place] = np.inf if added else -np.inf
@@ -149,20 +160,27 @@ def plain(
 
 
 def search_of(
-    index: Any, tree: Query | None, like: Likeness | None, label_logits: LabelLogits, marks: Any = None
+    index: Any,
+    tree: Query | None,
+    like: Likeness | None,
+    label_logits: LabelLogits,
+    marks: Any = None,
+    grouped: bool = False,
 ) -> Search:
     labels = labels_of(tree) if tree is not None else ()
     places = [LABELS.index(label) for label in labels]
     own = {labels.index(LABELS[place]): its for place, its in (marks or {}).items() if LABELS[place] in labels}
     tagged = {leaf: TAGGED[leaf] for leaf in (leaves(tree) if tree else ()) if isinstance(leaf, Tagged)}
     only = _only(tree, tagged)
-    return Search(index, None, tree, labels, VECTORS[places], like, label_logits, own, tagged, only)
+    vectors, groups = vectors_of(places, grouped)
+    return Search(index, None, tree, labels, vectors, like, label_logits, own, tagged, only, groups=groups)
 
 
 @pytest.mark.parametrize("standardised", [True, False])
 @given(
     tree=_TREES.filter(labels_of) | st.none(),
     likes=st.booleans(),
+    grouped=st.booleans(),
     kept=st.sampled_from([Counted, OnServer, InProcess]),
     limit=st.integers(1, 30),
     marks=st.dictionaries(st.integers(0, 3), st.dictionaries(st.integers(1, N), st.booleans(), max_size=6), max_size=2),
@@ -175,6 +193,7 @@ def test_the_best_are_those_of_a_plain_ranking(
     standardised: bool,
     tree: Query | None,
     likes: bool,
+    grouped: bool,
     kept: type[Counted],
     limit: int,
     marks: dict[int, dict[int, bool]],
@@ -183,8 +202,8 @@ def test_the_best_are_those_of_a_plain_ranking(
     monkeypatch.setattr(threshold, "_FIRST", 1)
     like = LIKENESS if likes or tree is None else None
     label_logits = LabelLogits(BACKGROUND, standardised)
-    expected = plain(tree, like, label_logits, made, marks if tree is not None else {})[:limit]
-    found = search_of(kept(made[0]), tree, like, label_logits, marks).best(limit)
+    expected = plain(tree, like, label_logits, made, marks if tree is not None else {}, grouped)[:limit]
+    found = search_of(kept(made[0]), tree, like, label_logits, marks, grouped).best(limit)
     assert found.matches.tolist() == pytest.approx([-value for value, _ in expected], abs=threshold._ROUNDING)
     matches = np.array([value for value, _ in expected])
     if len(matches) < 2 or np.diff(matches).min() > threshold._ROUNDING:  # else the last bits of a product decide
@@ -199,10 +218,11 @@ def test_what_only_rejects_takes_little_of_a_server(made: Made, monkeypatch: pyt
     assert max(index.depths) < N / 2 and not index.searched
 
 
-def test_an_index_in_this_process_needs_no_lists(made: Made) -> None:
+@pytest.mark.parametrize("grouped", [False, True])
+def test_an_index_in_this_process_needs_no_lists(made: Made, grouped: bool) -> None:
     index, label_logits, tree = InProcess(made[0]), LabelLogits(BACKGROUND, standardised=True), parse("a AND b NOT c")
-    found = search_of(index, tree, None, label_logits).best(5)
-    assert found.ids.tolist() == [one for _, one in plain(tree, None, label_logits, made, {})[:5]]
+    found = search_of(index, tree, None, label_logits, grouped=grouped).best(5)
+    assert found.ids.tolist() == [one for _, one in plain(tree, None, label_logits, made, {}, grouped)[:5]]
     assert not index.searched
 
 

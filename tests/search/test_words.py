@@ -44,6 +44,8 @@ def read(tagger: Any, query: str) -> Reading:
         ("dogs beach taken:2024", "dogs AND beach AND taken:2024"),
         ("old Rex beach", "old Rex AND beach"),
         ("tag:old", "tag:old"),
+        ("rubbish bin", "rubbish bin"),
+        ("Chopping Boards knife", "Chopping Boards AND knife"),
     ],
 )
 def test_words_are_the_fewest_known_tags(tagger: Any, query: str, expected: str) -> None:

@@ -81,6 +81,16 @@ def test_words_may_come_as_one_text_with_commas(client: TestClient, photos: Path
     assert many.status_code == 422
 
 
+def test_unknown_words_are_named_and_alone_refused(client: TestClient, photos: Path) -> None:
+    files = {"file": (photos / "chelsea.jpg").read_bytes()}
+    some = client.post("/api/tag", files=files, data={"labels": "cat, qwxzvbn"}).json()
+    assert [tag["label"] for tag in some["tags"]] == ["cat"]
+    assert len(some["remarks"]) == 1 and "1 of the words is unknown to this model: `qwxzvbn`" in some["remarks"][0]
+    refused = client.post("/api/tag", files=files, data={"labels": "qwxzvbn, 12345"})
+    assert refused.status_code == 422 and "`qwxzvbn`" in refused.json()["error"]["what"]
+    assert client.post("/api/tag", files=files).json()["remarks"] == []
+
+
 @pytest.mark.parametrize(
     ("data", "status"),
     [

@@ -39,7 +39,7 @@ def test_overrides_of_another_form_are_refused(text: str) -> None:
 
 
 def test_all_unusable_settings_are_listed_at_once() -> None:
-    with pytest.raises(InputError, match=re.escape("2 unusable setting(s)")) as caught:
+    with pytest.raises(InputError, match=re.escape("2 unusable settings")) as caught:
         make_recipe({"name": "x", "model": {"vectors": 0, "size": 3}}, where="here")
     assert "model.vectors" in str(caught.value) and "model.size" in str(caught.value)
 

@@ -28,6 +28,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.segment import Segment
 from rich.text import Text
 
+from tagprism.counted import counted
 from tagprism.device import DeviceWarning
 from tagprism.errors import InputError, MachineError, NothingToDoError, TagprismError
 from tagprism.files import REFUSALS
@@ -183,7 +184,7 @@ def report_skipped(skipped: Iterable[tuple[str, str]], what: str = "picture") ->
     for name, reason in listed:
         say_skipped(name, reason)
     if listed:
-        talk.print(f"{len(listed)} {what}(s) skipped.")
+        talk.print(f"{counted(len(listed), what)} skipped.")
     return SKIPPED if listed else OK
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tagprism.app import console
+from tagprism.counted import counted
 from tagprism.errors import InputError, PictureError
 
 if TYPE_CHECKING:
@@ -58,7 +59,7 @@ def into_shards(
         kept = f"what was done is in {shards}. Run the same command again to continue."
         raise console.Interrupted(f"interrupted; {kept}") from stop
     load = f"load them with: tagprism index --from-shards {shards} --into INDEX"
-    console.say(f"{done.pictures:,} rows are in {shards}; {load}", quiet=quiet)
+    console.say(f"{shards} holds {counted(done.pictures, 'row')}; {load}", quiet=quiet)
     console.say_not_read(pictures.report.not_read, quiet=quiet)
     return console.SKIPPED if skipped else console.OK
 
@@ -83,7 +84,7 @@ def load_from_shards(folder: Path, into: str, model: str | None, storage: Storag
         raise console.Interrupted("interrupted; run the same command again to continue.") from stop
     words = {"added": done.added, "changed": done.changed, "unchanged": done.unchanged, "skipped": done.skipped}
     said = ", ".join(f"{count:,} {word}" for word, count in words.items() if count) or "nothing to do"
-    console.say(f"{said}; {done.pictures:,} pictures in {into}", quiet=quiet)
+    console.say(f"{said}; {counted(done.pictures, 'picture')} in {into}", quiet=quiet)
     return console.SKIPPED if done.skipped else console.OK
 
 
@@ -95,10 +96,10 @@ def as_one_file(
 
     if export is not None:
         count = export_index(into, export, progress=progress)
-        console.say(f"{count:,} pictures of {into} are in {export}", quiet=quiet)
+        console.say(f"{export} holds {counted(count, 'picture')} of {into}", quiet=quiet)
     elif imported is not None:
         count = import_index(imported, into, model=model, progress=progress)
-        console.say(f"{count:,} pictures of {imported} are in {into}", quiet=quiet)
+        console.say(f"{into} holds {counted(count, 'picture')} of {imported}", quiet=quiet)
     return console.OK
 
 
@@ -110,17 +111,17 @@ def check_records(into: str, take_out: bool, progress: Progress, quiet: bool) ->
     for picture in found.damaged[:_SHOWN]:
         console.say(f"damaged: the record of {console.printable(picture.path)}")
     if found.unknown:
-        kept = "were indexed by an older version, which kept no sums; --rebuild makes them"
-        console.say(f"{found.unknown:,} of {found.pictures:,} pictures {kept}", quiet=quiet)
+        kept = "indexed by an older version, which kept no sums; --rebuild makes them"
+        console.say(f"{found.unknown:,} of {counted(found.pictures, 'picture')} {kept}", quiet=quiet)
     if found.files:
         remedy = "The catalog is made again when it is deleted; marks come from a copy."
         raise InputError("is damaged.", where=", ".join(map(str, found.files)), remedy=remedy)
     again = f"Give `tagprism index --into {into}` to look at their files anew."
     if found.damaged and take_out:
-        console.say(f"{len(found.damaged):,} damaged picture(s) were taken out. {again}")
+        console.say(f"taken out: {counted(len(found.damaged), 'damaged picture')}. {again}")
     elif found.damaged:
-        what = f"{len(found.damaged):,} of {found.pictures:,} pictures have a damaged record."
+        what = f"of {counted(found.pictures, 'picture')} {len(found.damaged):,} with a damaged record."
         raise InputError(what, where=into, remedy="Take them out with --check --prune, or bring back a copy.")
     elif found.pictures > found.unknown:
-        console.say(f"{found.pictures - found.unknown:,} pictures in {into} are whole", quiet=quiet)
+        console.say(f"{counted(found.pictures - found.unknown, 'picture')} in {into}: nothing is damaged", quiet=quiet)
     return console.OK

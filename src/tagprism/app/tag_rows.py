@@ -15,6 +15,7 @@ from rich.text import Text
 
 from tagprism.app import console
 from tagprism.app.options import DEFAULT_MODEL
+from tagprism.counted import counted
 from tagprism.errors import InputError, PictureError
 
 if TYPE_CHECKING:
@@ -178,10 +179,10 @@ def _write_rows(job: TagJob, out: Path, format: str, asked: str) -> int:
     }
     with TagFile(out, FORMATS[format], command, job.pictures) as file:
         if file.complete:
-            console.say(f"{out} is complete: {file.rows:,} pictures", quiet=job.quiet or asked != format)
+            console.say(f"{out} is complete: {counted(file.rows, 'picture')}", quiet=job.quiet or asked != format)
             return file.skipped
         if file.rows:
-            console.say(f"continuing after {file.rows:,} of {job.pictures.count:,} pictures", quiet=job.quiet)
+            console.say(f"continuing after {file.rows:,} of {counted(job.pictures.count, 'picture')}", quiet=job.quiet)
         if file.skipped:
             console.say(f"{file.skipped:,} of them had been skipped; their rows say why", quiet=job.quiet)
         try:
@@ -192,10 +193,10 @@ def _write_rows(job: TagJob, out: Path, format: str, asked: str) -> int:
                 elif row.remark:
                     console.say_remark(os.fspath(row.path), row.remark, quiet=job.quiet)
         except KeyboardInterrupt as stop:
-            kept = f"{file.saved:,} of {job.pictures.count:,} pictures are in {file.part}"
+            kept = f"{file.part} holds {file.saved:,} of {counted(job.pictures.count, 'picture')}"
             raise console.Interrupted(f"interrupted; {kept}. Run the same command again to continue.") from stop
         file.finish()
-        console.say(f"{file.rows:,} pictures: {out}", quiet=job.quiet or asked != format)
+        console.say(f"{counted(file.rows, 'picture')}: {out}", quiet=job.quiet or asked != format)
         return file.skipped
 
 

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 from rich.table import Table
 
 from tagprism.comparing.rows import OwnMethod, check_protocol, rows_given
+from tagprism.counted import counted
 from tagprism.datasets.registry import check_given
 from tagprism.datasets.splits import Split, hold_out_validation, pseudo_unseen
 from tagprism.datasets.table import ImageTable
@@ -80,7 +81,7 @@ class Comparison:
 
     def table(self, *, ratio_to: str | None = None, title: str | None = None) -> Table:
         """Table for the terminal; arguments and errors as for `layout`."""
-        title = title or f"{self.kind}, {len(self.splits)} split(s)"
+        title = title or f"{self.kind}, {counted(len(self.splits), 'split')}"
         return comparison_table(self.layout(ratio_to=ratio_to), title=title)
 
     def markdown(self, *, ratio_to: str | None = None) -> str:
@@ -165,7 +166,8 @@ def compare(
         raise InputError("two rows have the same name.", where=", ".join(names), remedy="Rename one.")
     if not rows or not parts or seeds < 1:
         raise InputError(
-            f"{len(rows)} rows, {len(parts)} splits and {seeds} seeds: there must be one of each at least."
+            f"{counted(len(rows), 'row')}, {counted(len(parts), 'split')} and {counted(seeds, 'seed')}: "
+            "there must be one of each at least."
         )
     entries = _published(table, parts) if published else ()
     for split in parts if entries else ():

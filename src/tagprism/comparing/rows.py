@@ -11,6 +11,7 @@ from typing import Any
 from tagprism.bundle.bundle import Bundle
 from tagprism.bundle.foreign.model import ForeignModel
 from tagprism.bundle.open_model import open_model
+from tagprism.counted import counted
 from tagprism.datasets.splits import Split
 from tagprism.datasets.table import ImageTable, first_ten
 from tagprism.errors import InputError
@@ -136,7 +137,7 @@ def check_protocol(row: Any, split: Split) -> None:
     sides = ((wanted - found, "of them are missing"), (found - wanted, "are others"))
     apart = "; ".join(f"{len(labels)} {what}, {first_ten(sorted(labels))}" for labels, what in sides if labels)
     raise InputError(
-        f"was trained on {len(row.trained_on)} labels, and {split.name} on {len(split.seen)}: {apart}.",
+        f"was trained on {counted(len(row.trained_on), 'label')}, and {split.name} on {len(split.seen)}: {apart}.",
         where=row.name,
         remedy="Leave the row out: beside the published numbers it would be of another protocol. `tagprism evaluate` "
         "measures it alone.",

@@ -22,6 +22,7 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Bool
 
+from tagprism.counted import counted
 from tagprism.datasets.coco_file import CocoFile, read_coco
 from tagprism.datasets.compact import FilesBelow, Ragged
 from tagprism.datasets.official_files import find_files, official_folder
@@ -155,7 +156,7 @@ def _missing(parts: list[_Part]) -> tuple[SkippedPicture, ...]:
     skipped: list[SkippedPicture] = []
     for part in parts:
         if not part.there.any():
-            what = f"None of its {len(part.there)} pictures is there."
+            what = f"None of its {counted(len(part.there), 'picture')} is there."
             skipped.append(SkippedPicture(f"{part.name}/", "missing", what))
             continue
         gone = (key for key, its in zip(part.keys, part.there, strict=True) if not its)

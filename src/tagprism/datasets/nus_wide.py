@@ -21,6 +21,7 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Bool, Int32, Int64
 
+from tagprism.counted import counted
 from tagprism.datasets.compact import FilesBelow, Ragged
 from tagprism.datasets.nus_wide_files import read_column, read_lines, read_matrix
 from tagprism.datasets.official_files import find_files, official_folder
@@ -162,7 +163,7 @@ class _Source:
         order = np.asarray([place.get(key, -1) for key in listed])
         lacking = sorted(place.keys() - set(listed))
         if lacking:
-            what = f"{len(lacking)} pictures of the training and test lists are not in it, such as '{lacking[0]}'."
+            what = f"lacks {counted(len(lacking), 'picture')} of the training and test lists, such as '{lacking[0]}'."
             raise InputError(what, where=str(files[-1]), remedy=_SOURCE)
         return order
 

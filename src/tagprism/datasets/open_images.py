@@ -21,6 +21,7 @@ from typing import Literal
 import numpy as np
 from jaxtyping import Bool, Int64
 
+from tagprism.counted import counted
 from tagprism.datasets.compact import ImageIds, Ragged
 from tagprism.datasets.official_files import find_file, find_files, official_folder
 from tagprism.datasets.open_images_labels import ImageLabels, KnownNames
@@ -155,7 +156,9 @@ def _table(folder: Path, parts: list[_Part], machine: str) -> ImageTable:
         skipped=Missing(
             ImageIds(gone),
             tuple(
-                SkippedPicture(f"{part.name}/", "missing", f"None of its {len(part.there)} pictures is there.")
+                SkippedPicture(
+                    f"{part.name}/", "missing", f"None of its {counted(len(part.there), 'picture')} is there."
+                )
                 for part in empty
             ),
         ),

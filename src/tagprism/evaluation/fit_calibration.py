@@ -16,6 +16,7 @@ import numpy as np
 from jaxtyping import Bool, Float32, Float64, Int8
 
 from tagprism.bundle.record import Records, score_records
+from tagprism.counted import counted
 from tagprism.datasets.splits import Split
 from tagprism.datasets.table import ImageTable
 from tagprism.device import device_in_use
@@ -151,7 +152,9 @@ def _records(
             skipped += [(start + place, error) for place, error in errors]
     parts = [part for part in parts if len(part)]
     if not parts:
-        raise InputError(f"none of {len(rows)} pictures can be used. The first: {skipped[0][1]}", where="--data")
+        raise InputError(
+            f"none of {counted(len(rows), 'picture')} can be used. The first: {skipped[0][1]}", where="--data"
+        )
     shutil.rmtree(folder, ignore_errors=True)
     return Records.joined(parts), usable, skipped
 

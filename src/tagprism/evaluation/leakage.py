@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 
+from tagprism.counted import counted
 from tagprism.errors import InputError
 from tagprism.labels.phrases import variants
 
@@ -85,12 +86,13 @@ def check_leak(
         return
     parts = []
     if leak.images:
-        parts.append(f"{len(leak.images)} of {len(test_digests)} test images were trained on ({_first(leak.images)})")
+        of_all = f"{len(leak.images)} of {counted(len(test_digests), 'test image')}"
+        parts.append(f"on {of_all} ({_first(leak.images)})")
     if leak.labels:
         names = [repr(own) if own == other else f"{own!r} as {other!r}" for own, other in leak.labels]
-        parts.append(f"{len(names)} labels called unseen were trained on ({_first(names)})")
+        parts.append(f"on {counted(len(names), 'label')} called unseen ({_first(names)})")
     raise LeakError(
-        "; ".join(parts) + ".",
+        f"the model was trained {' and '.join(parts)}.",
         remedy="Evaluate on the split that the run was trained with, or pass --allow-leak to get a result so marked.",
     )
 

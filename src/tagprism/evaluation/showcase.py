@@ -9,6 +9,7 @@ import numpy as np
 from jaxtyping import Float, Float32, Float64, Int8
 
 from tagprism.bundle.record import Records
+from tagprism.counted import counted
 from tagprism.evaluation.metrics import labelled_images, precision_recall_curve
 from tagprism.evaluation.protocols import Evaluation, LabelResult, of_rankings
 from tagprism.evaluation.scores import streamed_scores
@@ -127,5 +128,6 @@ def _ranking(
     first = np.argsort(-scores, kind="stable")[:count]
     has_label = {1: True, 0: False, -1: None}
     pictures = tuple(RankedPicture(paths[i], float(scores[i]), has_label[int(marks[i])]) for i in first)
-    note = f"AP {row.average_precision['zsl']:.1f} (chance {row.chance['zsl']:.1f}), {row.positives} pictures have it"
+    quality = f"AP {row.average_precision['zsl']:.1f} (chance {row.chance['zsl']:.1f})"
+    note = f"{quality}, {counted(row.positives, 'picture')} with it"
     return Ranking(row.label, note, pictures)

@@ -17,6 +17,7 @@ from typing import IO, Any, NamedTuple
 from urllib.parse import urlsplit
 from urllib.request import url2pathname
 
+from tagprism.counted import counted
 from tagprism.errors import InputError, MachineError, PictureError, TagprismError
 from tagprism.images.leave_out import WalkReport
 from tagprism.images.picture_file import MAX_BYTES, check_size, read_bytes
@@ -145,7 +146,7 @@ def _in_tar(file: str) -> Iterator[Item]:
                     yield Item(name, file, "tar", member.offset_data, member.size)
                     vars(tar)["members"] = []  # it would keep them all
         except (tarfile.TarError, EOFError) as error:
-            what = f"is no tar, compressed, or cut short after {len(seen):,} picture(s) ({error})."
+            what = f"is no tar, compressed, or cut short after {counted(len(seen), 'picture')} ({error})."
             raise InputError(what, where=file, remedy="Copy it again, uncompressed.") from error
 
 

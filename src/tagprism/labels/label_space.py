@@ -14,6 +14,7 @@ import numpy as np
 from jaxtyping import Float32, Int64
 from pydantic import ValidationError
 
+from tagprism.counted import counted
 from tagprism.errors import InputError
 from tagprism.files import digest_bytes
 from tagprism.labels.descriptions import Descriptions
@@ -144,7 +145,7 @@ class LabelSpace:
         seen, unseen = listed(seen, "seen"), listed(unseen, "unseen")
         if both := sorted({normalise_phrase(name) for name in seen} & {normalise_phrase(name) for name in unseen}):
             raise InputError(
-                f"{len(both)} labels are both seen and unseen, among them `{both[0]}`.",
+                f"{counted(len(both), 'label')} both seen and unseen, among them `{both[0]}`.",
                 where="label space",
                 remedy="A label space is never fitted on unseen labels: take them off one side.",
             )

@@ -22,6 +22,7 @@ from tagprism.bundle.onnx_model import RecordNetwork
 from tagprism.bundle.record import Records
 from tagprism.bundle.referring import network_files, open_encoder
 from tagprism.bundle.write import Content, check_new, write_bundle
+from tagprism.counted import counted
 from tagprism.errors import InputError, PictureError
 from tagprism.files import digest_file
 from tagprism.images.stream import process_pictures
@@ -181,7 +182,9 @@ def _read_pictures(files: Sequence[Path], tagger: Tagger, progress: Progress) ->
                 pixels.append(seen.output)
             advance(1)
     if not pixels:
-        raise InputError(f"none of {len(files)} pictures can be used. The first: {skipped[0][1]}", where=skipped[0][0])
+        raise InputError(
+            f"none of {counted(len(files), 'picture')} can be used. The first: {skipped[0][1]}", where=skipped[0][0]
+        )
     return np.stack(pixels), skipped
 
 

@@ -14,6 +14,7 @@ import torch
 from tagprism.bundle.bundle import MODEL, VOCABULARY, Bundle
 from tagprism.bundle.referring import open_encoder
 from tagprism.bundle.write import Content, text_files, trained_on, write_bundle
+from tagprism.counted import counted
 from tagprism.errors import InputError
 from tagprism.files import digest_file
 from tagprism.images.preprocess import Preprocess
@@ -193,7 +194,7 @@ def _numbers(names: Sequence[str], known: dict[str, int], where: str, say: Calla
             remedy="Name the label vectors of the same data set.",
         )
     if strangers:
-        say(f"{where} has no vector for {len(strangers)} labels, left out: {', '.join(strangers[:10])}")
+        say(f"{where} has no vector for {counted(len(strangers), 'label')}, left out: {', '.join(strangers[:10])}")
     return {known[normalise_phrase(name)] for name in names if normalise_phrase(name) in known}
 
 

@@ -14,6 +14,7 @@ from jaxtyping import Float32
 
 from tagprism.bundle.hub import HUB
 from tagprism.bundle.open_model import find_bundle, lasting_name, split_views, with_views
+from tagprism.counted import counted
 from tagprism.errors import IndexMismatchError, InputError
 from tagprism.files import write_json
 from tagprism.search.contract import MEASURED, Index
@@ -194,7 +195,7 @@ class Collection:
         """What to say where it is being made anew, or this was cut short, so that pictures are missing; else ''."""
         if not self.settings.renewing:
             return ""
-        held = f"it holds {self.index.info().pictures:,} pictures so far, and keywords come last"
+        held = f"it holds {counted(self.index.info().pictures, 'picture')} so far, and keywords come last"
         return f"{self.where} is being made anew, or that was cut short: {held}. {_finish(self.where)}"
 
     def _keep(self, **changed: Any) -> None:
@@ -273,7 +274,7 @@ def fitting_tagger(where: str, model: str, made_by: tuple[str, str], *, renewabl
     if own != asked:
         remedy = f"Leave --views away, or say {own}" + (f", or {renew} --views {asked}`: {stay}" * renewable)
         raise IndexMismatchError(
-            f"was made with {own} view(s) of each picture, not {asked}.", where=where, remedy=f"{remedy}."
+            f"was made with {counted(own, 'view')} of each picture, not {asked}.", where=where, remedy=f"{remedy}."
         )
     if digest not in (tagger.bundle.digest, *tagger.bundle.former_digests):
         remedy = "Name the model it was made with (--model)" + (f", or {renew} --model {model}`: {stay}" * renewable)

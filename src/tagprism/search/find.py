@@ -14,7 +14,6 @@ from pathlib import Path
 import numpy as np
 
 from tagprism.errors import InputError, PictureError
-from tagprism.labels.vocabulary import groups_of
 from tagprism.search.collection import Collection
 from tagprism.search.contract import Filter, Index, Picture, meets, whole_of
 from tagprism.search.marks import Said
@@ -64,11 +63,13 @@ class Results:
         exact: whether no other picture of the index can be among the best; False where the index itself is approximate,
             or where neighbours were asked for, which are looked for among the first pictures alone.
         reading: how the words of the query were read; None without a query.
+        strangers: words that every match must have and that neither the model nor people know, so that none is likely.
     """
 
     found: tuple[Found, ...]
     exact: bool
     reading: Reading | None = None
+    strangers: tuple[str, ...] = ()
 
 
 @one_blas_thread()
@@ -131,8 +132,7 @@ def find(
     learned = collection.learned
     vectors, groups = np.empty((0, index.info().width), np.float32), None
     if labels:
-        _, vectors, owners = learned.vectors_of(labels, tagger)
-        groups = None if len(owners) == len(labels) else groups_of(np.bincount(owners).tolist())
+        vectors, groups = learned.search_vectors(labels, tagger)
     likely = likeness(like, tagger, label_logits) if like is not None else None
     by_label = {column: said for column, label in enumerate(labels) if (said := own.of_label(label))}
     copies = frozenset(one.id for one in own.with_digests([like.digest])) if like and like.digest else frozenset()
@@ -147,13 +147,15 @@ def find(
         ranking = _without(ranking, index, own_path)
     places = np.arange(len(ranking.ids))
     found = tuple(_described(collection, search, ranking.of((places >= offset) & (places < offset + limit))))
+    strangers: tuple[str, ...] = ()
     if rest is not None and like is None:
         unknown = collection.tagger.unknown([label for label in labels if not learned.is_known(label)])
-        least = np.inf if needs(rest, set(unknown)) else np.exp(least_likely(rest))
+        strangers = tuple(unknown) if needs(rest, set(unknown)) else ()
+        least = np.inf if strangers else np.exp(least_likely(rest))
         found = tuple(replace(one, likely=bool(one.score >= least)) for one in found)
     info = index.info()
     as_added = info.exact or (exact and info.storage == "float32")
-    return Results(with_own(found, own), as_added and ranking.is_proven and not neighbours, reading)
+    return Results(with_own(found, own), as_added and ranking.is_proven and not neighbours, reading, strangers)
 
 
 def _without(ranking: Ranking, index: Index, path: str) -> Ranking:

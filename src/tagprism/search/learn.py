@@ -5,13 +5,15 @@ collection (Fisher's linear discriminant), alone or beside the model's. A label 
 a shift of its logit, as far as a prior around 0 lets few marks move it.
 
 Each is kept only where it helps on marks that it has not seen: every marked picture is left out once, which way is
-taken for it is chosen by the others, and the mean gain must be larger than its standard error.
+taken for it is chosen by the others, and the mean gain must be larger than its standard error. And it must be told from
+chance (`left_out`): the marked pictures are found by each other better than pictures drawn at random are.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import islice
 
 import numpy as np
@@ -21,6 +23,14 @@ from tagprism.bundle.record import Records, score_records
 from tagprism.labels.phrases import bare_phrase
 from tagprism.progress import Progress, silent
 from tagprism.search.collection import Collection
+from tagprism.search.left_out import (
+    BY_CHANCE,
+    gains_by_chance,
+    left_out_deviations,
+    left_out_gain,
+    marks_needed,
+    share_above,
+)
 from tagprism.search.marks import Said
 from tagprism.search.match import LIKELY
 from tagprism.search.own_tags import OwnTags
@@ -28,7 +38,7 @@ from tagprism.tagging.learned import Learned, LearnedLabel
 from tagprism.tagging.tags import LabelRanker
 
 LEAST_PICTURES = 3  # marked as having a label, to learn its vector
-LEAST_MARKS = 4  # of both kinds, to learn a shift
+LEAST_MARKS = 5  # of both kinds, to learn a shift
 _MOST_LABELS, _SAMPLE = 500, 2_000  # labels learned at once, and pictures that stand for the collection
 _MOST_LEFT_OUT = 40  # of a label's marked pictures
 _RIDGE = 1.0  # of the covariance, in mean variances: fewer pictures than numbers
@@ -104,6 +114,7 @@ class _Teacher:
         self._centred = features - self._mean
         covariance = self._centred.T @ self._centred / max(1, len(features) - 1)
         ridge = _RIDGE * np.trace(covariance) / len(covariance)
+        self._chances: dict[int, Float64[np.ndarray, " d"]] = {}  # by the number of pictures
         self._inverse = np.linalg.inv(covariance + ridge * np.eye(len(covariance)))
 
     def lesson(self, phrase: str) -> Lesson:
@@ -145,18 +156,20 @@ class _Teacher:
         others = ~np.isin(self._ids, ids)
         if others.sum() < LEAST_PICTURES:
             return Lesson(label, *counts, None, None, "the collection is too small: nothing else to tell it from")
-        model = None if self._tagger.unknown([label]) else self._tagger.scoring_vectors([label])[0]
+        model = None if self._tagger.unknown([label]) else Learned().search_vectors([label], self._tagger)[0]
         against = _joined(self._records[others], rejected)
         ranks = self._ranks(model, added, against)
         names, before = tuple(ranks), ranks["model"]
         gains = np.log(before)[:, None] - np.log(np.stack([ranks[name] for name in names], axis=1))  # (n, C)
-        honest = _left_out_gain(gains)
+        honest = left_out_gain(gains)
         best = names[int(gains.mean(axis=0).argmax())]
         after = ranks[best]
-        if best == "model" or honest.mean() <= _error(honest):
-            return Lesson(
-                label, *counts, None, float(honest.mean()), "no gain: marked pictures are found as well without"
-            )
+        alike = np.log(BY_CHANCE) - np.log(ranks["pictures"])
+        needed = marks_needed(alike, self._by_chance(len(alike)))
+        gained = best != "model" and honest.mean() > _error(honest)
+        if not gained or needed != 0:
+            why = _no_gain("marked pictures are found as well without", len(added), needed if gained else None)
+            return Lesson(label, *counts, None, float(honest.mean()), why)
         result = (
             f"a picture left out is at {_place(before, len(against))} by the model, {_place(after, len(against))} now"
         )
@@ -170,21 +183,29 @@ class _Teacher:
     ) -> dict[str, Float64[np.ndarray, " n"]]:
         """Share of the other pictures that are above each marked one which was left out, by each way to rank them."""
         marked, other = _features(added) - self._mean, _features(against) - self._mean
-        some = slice(None, _MOST_LEFT_OUT)
-        kernel, to_others = marked @ self._inverse @ marked.T, other @ self._inverse @ marked.T  # (n, n), (N, n)
-        n = len(marked)
-        own = (kernel.sum(axis=1) - np.diag(kernel)) / (n - 1)
-        theirs = (to_others.sum(axis=1, keepdims=True) - to_others) / (n - 1)  # column i: without picture i
-        scale = theirs.std(axis=0) + 1e-9
-        z_own, z_theirs = (own - theirs.mean(axis=0)) / scale, (theirs - theirs.mean(axis=0)) / scale
-        found = {"model": np.full(n, 0.5), "pictures": _share_above(z_theirs, z_own)}
+        some, n = slice(None, _MOST_LEFT_OUT), len(marked)
+        z_own, z_theirs = left_out_deviations(marked @ self._inverse @ marked.T, other @ self._inverse @ marked.T)
+        found = {"model": np.full(n, BY_CHANCE), "pictures": share_above(z_theirs, z_own)}
         if model is not None:
-            at_others, at_marked = (score_records(of, model[None])[0][:, 0] for of in (against, added))
+            of_others, of_marked = (score_records(of, model)[0] for of in (against, added))
+            found["model"] = share_above(np.repeat(of_others.max(axis=1)[:, None], n, axis=1), of_marked.max(axis=1))
+            at_others, at_marked = of_others[:, 0], of_marked[:, 0]
             t_theirs = (at_others - at_others.mean()) / (at_others.std() + 1e-9)
             t_own = (at_marked - at_others.mean()) / (at_others.std() + 1e-9)
-            found["model"] = _share_above(np.repeat(t_theirs[:, None], n, axis=1), t_own)
-            found["both"] = _share_above(t_theirs[:, None] + _BESIDE * z_theirs, t_own + _BESIDE * z_own)
+            found["both"] = share_above(t_theirs[:, None] + _BESIDE * z_theirs, t_own + _BESIDE * z_own)
         return {name: its[some] for name, its in found.items()}
+
+    def _by_chance(self, count: int) -> Float64[np.ndarray, " d"]:
+        """Mean gains of as many pictures drawn at random, as `gains_by_chance` gives them."""
+        if count not in self._chances:
+            self._chances[count] = gains_by_chance(self._products, count)
+        return self._chances[count]
+
+    @cached_property
+    def _products(self) -> Float64[np.ndarray, "N N"]:
+        """Of the pictures of the sample with each other, as the marked ones' are taken."""
+        found: Float64[np.ndarray, "N N"] = self._centred @ self._inverse @ self._centred.T
+        return found
 
     def _learned_vector(
         self, label: str, way: str, model: np.ndarray | None, added: Records, rejected: Records, others: Records
@@ -196,7 +217,8 @@ class _Teacher:
             direction = self._inverse @ rows.mean(axis=0)
             direction = direction / (float((self._centred @ direction).std()) + 1e-9)
             if way == "both" and model is not None:
-                direction = model + _BESIDE * float(score_records(self._records, model[None])[0].std()) * direction
+                own = model[:1]
+                direction = own[0] + _BESIDE * float(score_records(self._records, own)[0].std()) * direction
             found: Float32[np.ndarray, " Q"] = direction.astype(np.float32)
             return found
 
@@ -225,8 +247,8 @@ class _Teacher:
     def _shift(self, label: str, added: Records, rejected: Records) -> Lesson:
         counts = len(added), len(rejected)
         both, said = _joined(added, rejected), np.arange(sum(counts)) < counts[0]
-        vector = self._tagger.scoring_vectors([label])
-        scales = [self._logits.logits(vector, score_records(both, vector)[0])[:, 0]]
+        vectors, groups = Learned().search_vectors([label], self._tagger)
+        scales = [self._logits.logits(vectors, score_records(both, vectors, groups)[0], groups)[:, 0]]
         if self._tagger.calibrated:
             ranked = LabelRanker(self._tagger, [label]).best(both, None, None)
             chances = np.clip([tags[0].probability or 0.0 for tags in ranked], 1e-6, 1 - 1e-6)
@@ -234,10 +256,9 @@ class _Teacher:
         before = [_losses(logits, said) for logits in scales]
         shifted = [logits + _left_out_shifts(logits, said) for logits in scales]
         gains = np.mean([old - _losses(new, said) for old, new in zip(before, shifted, strict=True)], axis=0)
-        if gains.mean() <= _error(gains):
-            return Lesson(
-                label, *counts, None, float(gains.mean()), "no gain: a shift from the other marks fits no better"
-            )
+        if (needed := marks_needed(gains)) != 0:
+            why = _no_gain("a shift from the other marks fits no better", sum(counts), needed)
+            return Lesson(label, *counts, None, float(gains.mean()), why)
         shifts = [_fitted_shift(logits, said) for logits in scales]
         right = [float(((logits > 0) == said).mean()) for logits in (scales[-1], shifted[-1])]
         result = f"marks left out are right in {right[0]:.0%} by the model, in {right[1]:.0%} now"
@@ -253,23 +274,16 @@ def _joined(one: Records, other: Records) -> Records:
     return Records.joined([one, other]) if len(other) else one
 
 
-def _share_above(theirs: Float64[np.ndarray, "N n"], own: Float64[np.ndarray, " n"]) -> Float64[np.ndarray, " n"]:
-    """Share of N others that are not below each of n, of which one counts as above: never 0."""
-    share: Float64[np.ndarray, " n"] = (1 + (theirs >= own).sum(axis=0)) / (1 + len(theirs))
-    return share
-
-
-def _left_out_gain(gains: Float64[np.ndarray, "n C"]) -> Float64[np.ndarray, " n"]:
-    """The gain on each picture of the way that is best on the others."""
-    n = len(gains)
-    others = (gains.sum(axis=0) - gains) / (n - 1)
-    found: Float64[np.ndarray, " n"] = gains[np.arange(n), others.argmax(axis=1)]
-    return found
-
-
 def _error(values: Float64[np.ndarray, " n"]) -> float:
     """Standard error of a mean."""
     return float(values.std(ddof=1) / np.sqrt(len(values)))
+
+
+def _no_gain(reason: str, marks: int, needed: int | None) -> str:
+    """Why nothing was learned, with the number of marks that would tell a gain from chance."""
+    if needed is None:
+        return f"no gain: {reason}"
+    return f"the gain of {marks} marks may be chance: about {needed:,} that gain as much would show it"
 
 
 def _place(shares: Float64[np.ndarray, " n"], others: int) -> str:

@@ -106,12 +106,11 @@ class Scoring:
             records = (self.index.records(ids[at : at + _AT_ONCE].tolist()) for at in range(0, len(ids) or 1, _AT_ONCE))
             parts = [score_records(some, self._columns, best_rows=best_rows)[0] for some in records]
             scores = np.concatenate(parts)
-        return scores if self.groups is None else np.stack([scores[:, its].max(axis=1) for its in self._vectors_of], 1)
+        return self._best_of_each(scores)
 
-    @property
-    def _is_plain(self) -> bool:
-        """Whether each label has one vector, and the best row decides."""
-        return self.groups is None and self.label_logits.best_rows == 1
+    def _best_of_each(self, scores: Float32[np.ndarray, "n V"]) -> Float32[np.ndarray, "n C"]:
+        """Scores of the labels and of the likeness, from those of all their vectors."""
+        return scores if self.groups is None else np.stack([scores[:, its].max(axis=1) for its in self._vectors_of], 1)
 
     def _logits(self, columns: Sequence[int], scores: Float32[np.ndarray, "n c"]) -> Float64[np.ndarray, "n c"]:
         """Logits of scores of some labels or columns of the likeness."""

@@ -70,14 +70,16 @@ def read_settings(folder: Path) -> Settings:
 def read_values(folder: Path) -> dict[str, Any]:
     """The values in `index.json`, of whatever version; errors as `read_settings`."""
     file = folder / SETTINGS
+    with machine_errors(file):
+        try:
+            data = file.read_bytes()
+        except (FileNotFoundError, NotADirectoryError) as error:
+            raise InputError("is not an index.", where=str(folder), remedy="Make one with `tagprism index`.") from error
     try:
-        with machine_errors(file):
-            values = json.loads(file.read_bytes())
+        values = json.loads(data)
         if not isinstance(values, dict):
             raise ValueError("no object")
         return values
-    except (FileNotFoundError, NotADirectoryError) as error:
-        raise InputError("is not an index.", where=str(folder), remedy="Make one with `tagprism index`.") from error
     except ValueError as error:
         raise InputError("is damaged.", where=str(file), remedy=index_anew(folder, "PHOTOS ")) from error
 

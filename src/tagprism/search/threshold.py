@@ -48,16 +48,17 @@ class Search(Scoring):
             return self._scored(np.array([], np.int64), limit)
         total = self.index.info().pictures
         depth = max(_LEAST_DEPTH, 4 * limit)
-        if hasattr(self.index, "lowest") and self.likeness is None and not self._rising and self._is_plain:
+        one_vector = self.groups is None and self._by_best_row
+        if hasattr(self.index, "lowest") and self.likeness is None and not self._rising and one_vector:
             return self._best_without(limit, depth, total)
         if self._bounds(np.full((1, len(self._vectors_of)), -np.inf))[0] > -np.inf:
             depth = total  # a picture without any of the labels may match: no list can prove anything
-        elif (whole := whole_of(self.index)) and self._is_plain and not self._filters:
+        elif (whole := whole_of(self.index)) and self._by_best_row and not self._filters:
             if self.exact:
                 ids, scores = whole.all_scores(self._columns, self.where)
             else:
-                ids, scores = whole.likely_scores(self._columns, depth, self._matches, self.where)
-            return self._ranked(ids, scores.T, limit)
+                ids, scores = whole.likely_scores(self._columns, depth, self._matches_of_vectors, self.where)
+            return self._ranked(ids, self._best_of_each(scores.T), limit)
         spent, cost = 0, total * max(1, len(self._columns))
         while depth < total:
             spent += cost
@@ -71,11 +72,22 @@ class Search(Scoring):
             if budget is not None and len(ranked.ids) == limit and spent + cost > budget:
                 return replace(ranked, is_proven=False)
             depth *= _GROWTH
-        if (whole := whole_of(self.index)) and self._is_plain:
+        if (whole := whole_of(self.index)) and self._by_best_row:
             ids, scores = whole.all_scores(self._columns, self.where)
-            return self._ranked(ids, scores.T, limit)
+            return self._ranked(ids, self._best_of_each(scores.T), limit)
         ids, scores = _aligned(self._whole_lists(max(total, 1)))
-        return self._ranked(ids, scores, limit) if self.label_logits.best_rows == 1 else self._scored(ids, limit)
+        return self._ranked(ids, scores, limit) if self._by_best_row else self._scored(ids, limit)
+
+    @property
+    def _by_best_row(self) -> bool:
+        """Whether the scores are the largest products, which is what an index knows."""
+        return self.label_logits.best_rows == 1
+
+    def _matches_of_vectors(
+        self, scores: Float32[np.ndarray, "V n"], ids: Int64[np.ndarray, " n"]
+    ) -> Float64[np.ndarray, " n"]:
+        """As `_matches`, from the scores of all vectors."""
+        return self._matches(self._best_of_each(scores.T).T, ids)
 
     def _best_without(self, limit: int, depth: int, total: int) -> Ranking:
         """The best of a query that only rejects labels, from those that a server finds to have least of each."""

@@ -7,6 +7,8 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 
 from tagprism.bundle.foreign.model import ForeignModel
+from tagprism.errors import InputError
+from tagprism.labels.phrases import other_names
 from tagprism.search.collection import Collection
 from tagprism.search.own_tags import OwnTags
 from tagprism.search.parse import MOST_LABELS
@@ -49,7 +51,8 @@ def read_words(query: Query, collection: Collection, own: OwnTags) -> Reading:
     apart: dict[str, tuple[str, ...]] = {}
 
     def is_tag(phrase: str) -> bool:
-        return vocabulary.find_alike(phrase) is not None or any(own.of_label(phrase).values())
+        names = (phrase, *other_names(phrase))  # `rubbish bin` is a tag as `trash can` is one
+        return any(vocabulary.find_alike(name) is not None for name in names) or any(own.of_label(phrase).values())
 
     def read(part: Query) -> Query:
         match part:
@@ -168,6 +171,12 @@ def remarks(reading: Reading, tagger: Tagger, given: Iterable[str]) -> list[str]
         elif " " in label and label not in given and tagger.vocabulary.find_alike(label) is None:
             said += [_unknown(word, f" (in `{label}`)", tagger) for word in tagger.unknown(label.split())]
     return said
+
+
+def unknown_words(words: Iterable[str], tagger: Tagger) -> InputError:
+    """The error of a query of which every match must have words that nobody knows."""
+    what = " ".join(_unknown(word, "", tagger) for word in words)
+    return InputError(what, where="query", remedy="Use other words; --all shows the pictures nearest to the letters.")
 
 
 def _unknown(word: str, where: str, tagger: Tagger) -> str:

@@ -176,6 +176,16 @@ class Calibration:
         its = self._of_rows(others, self.statistics[others], of_others, reference, vocabulary)
         return replace(found, other_names=(columns, queries, its))
 
+    def trained_names(self, label: str, vocabulary: Vocabulary) -> tuple[str, ...]:
+        """Labels trained on that stand for a label too: kinds (`person`: man, woman) and other names (`lorry`: truck).
+
+        Untrained ones are left out: the scores of `automobile` say less of a picture than those of `car`.
+        """
+        own = vocabulary.find_alike(label)
+        kinds = [] if self.words is None or own is None else self.words.kinds[self.words.kinds[:, 0] == own, 1].tolist()
+        rows = dict.fromkeys((*kinds, *_other_rows(label, vocabulary)))
+        return tuple(vocabulary.names[row] for row in rows if vocabulary.roles[row] == "seen")
+
     def _queries(self, rows: Integer[np.ndarray, " n"], vocabulary: Vocabulary) -> Float32[np.ndarray, "n Q"]:
         """Scoring vectors of labels of the vocabulary."""
         trained = np.array(vocabulary.roles)[rows] == "seen"

@@ -17,7 +17,7 @@ from jaxtyping import Float32, Float64, Int64
 from tagprism.errors import InputError
 from tagprism.labels.phrases import bare_phrase
 from tagprism.labels.tensor_file import read_tensors, write_tensors
-from tagprism.labels.vocabulary import Vocabulary
+from tagprism.labels.vocabulary import Groups, Vocabulary, groups_of
 from tagprism.progress import Progress, silent
 
 if TYPE_CHECKING:
@@ -102,6 +102,23 @@ class Learned:
         for row in np.flatnonzero(np.isin(owners, list(own))):
             scoring[row] = own[int(owners[row])]
         return vectors, scoring, owners
+
+    def search_vectors(self, labels: Sequence[str], tagger: Tagger) -> tuple[Float32[np.ndarray, "V Q"], Groups | None]:
+        """Scoring vectors that labels are searched by, those of kinds and other names too; errors as for `embed`.
+
+        Returns:
+            (V, Q) scoring vectors; (L, K) those of each label, the best of which counts, or None where each has one.
+        """
+        _, vectors, owners = self.vectors_of(labels, tagger)
+        more = [
+            (at, name) for at, one in enumerate(labels) if not self.is_known(one) for name in tagger.searched_as(one)
+        ]
+        if more:
+            vectors = np.concatenate([vectors, tagger.scoring_vectors([name for _, name in more])])
+            owners = np.concatenate([owners, np.array([at for at, _ in more], np.int64)])
+            order = np.argsort(owners, kind="stable")
+            vectors, owners = vectors[order], owners[order]
+        return vectors, None if len(owners) == len(labels) else groups_of(np.bincount(owners).tolist())
 
     def _vector(self, label: str) -> Float32[np.ndarray, " Q"] | None:
         return None if (one := self.find(label)) is None else one.vector

@@ -31,7 +31,7 @@ from tagprism.labels.vocabulary import Vocabulary
 from tagprism.progress import Progress, silent
 from tagprism.tagging.calibration import Calibration
 from tagprism.tagging.own_calibration import own_calibration, read_own
-from tagprism.tagging.tags import ImageTags, LabelRanker, Labels, Tag
+from tagprism.tagging.tags import ImageTags, LabelRanker, Labels, Tag, known_labels
 
 _WORDS = 1000  # phrases embedded at once: some seconds of work
 _Path = str | os.PathLike[str]
@@ -197,6 +197,10 @@ class Tagger:
         """What scores words and phrases on records (`bundle.record`); errors as for `embed`."""
         return self.scoring_vectors_of(labels, self.embed(labels))
 
+    def searched_as(self, label: str) -> tuple[str, ...]:
+        """Further labels by which a word is found, as its probability depends on them; none without calibration."""
+        return () if self.calibration is None else self.calibration.trained_names(label, self.vocabulary)
+
     def scoring_vectors_of(
         self, labels: Sequence[str], vectors: Float32[np.ndarray, "L D"]
     ) -> Float32[np.ndarray, "L Q"]:
@@ -294,8 +298,8 @@ class Tagger:
             One row per path, in order; a picture that cannot be used carries its error.
 
         Raises:
-            InputError: words without a vector, what is no word, limits out of range, or a probability asked of a bundle
-                without calibration.
+            InputError: words without a vector, words of which none is known, what is no word, limits out of range, or a
+                probability asked of a bundle without calibration.
 
         Example:
             >>> import tagprism
@@ -332,6 +336,8 @@ class Tagger:
             )
         _check_limits(top_k, min_probability)
         ranker = LabelRanker(self, labels, progress, all_names=all_names)
+        if labels is not None and all(self.unknown([word]) for word in ranker.words):
+            known_labels(self, dict.fromkeys(ranker.words, ()), lambda remark: None, where="labels")
         _ = self.preprocess, self.bundle.model  # a damaged network is an error now, not after the first line of output
 
         def network(pixels: np.ndarray) -> list[tuple[Tag, ...]]:

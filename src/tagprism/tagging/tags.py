@@ -13,6 +13,7 @@ from jaxtyping import Bool, Float, Float32, Float64, Integer
 from tagprism.bundle.record import Records, score_records
 from tagprism.errors import InputError, PictureError
 from tagprism.labels.vocabulary import Vocabulary
+from tagprism.labels.word_kinship import told_apart
 from tagprism.progress import Progress, silent
 from tagprism.tagging.learned import Learned
 
@@ -28,7 +29,7 @@ Labels: TypeAlias = str | Sequence[str] | Mapping[str, str | Sequence[str]] | No
 _NAMED = 10  # words that a remark names at most
 _POOL = 8  # times as many labels as are wanted are looked at for names of the same thing
 _NEAR = 0.7  # cosine of label vectors from which they name one thing
-_RATHER_NEAR, _SAME_EVIDENCE = 0.5, 0.85  # or of label vectors and of their class affinities, both
+_RATHER_NEAR, _SAME_EVIDENCE = 0.6, 0.85  # or of label vectors and of their class affinities, both
 _RARE = 0.15  # by which the logit of a further word falls with the logarithm of its row: common words come first
 
 
@@ -94,7 +95,11 @@ def label_spellings(labels: Labels, vocabulary: Vocabulary) -> list[tuple[str, .
 
 
 def known_labels(
-    tagger: Tagger, labels: Mapping[str, Sequence[str]], remark: Callable[[str], None]
+    tagger: Tagger,
+    labels: Mapping[str, Sequence[str]],
+    remark: Callable[[str], None],
+    learned: Learned | None = None,
+    where: str = "--labels",
 ) -> dict[str, tuple[str, ...]]:
     """The labels of a word list that a model has vectors for, each with those of its other spellings that it has.
 
@@ -102,11 +107,14 @@ def known_labels(
         tagger: the model.
         labels: with their other spellings.
         remark: told once which words are unknown, with the nearest known ones.
+        learned: what an index knows of labels beside the model.
+        where: the words come from, for the error.
 
     Raises:
         InputError: none of them is known.
     """
-    unknown = set(tagger.unknown([spelling for label, others in labels.items() for spelling in (label, *others)]))
+    spellings = [spelling for label, others in labels.items() for spelling in (label, *others)]
+    unknown = set(tagger.unknown([one for one in spellings if learned is None or not learned.is_known(one)]))
     if not unknown:
         return {label: tuple(others) for label, others in labels.items()}
     named = [
@@ -120,7 +128,7 @@ def known_labels(
     what = f"{len(unknown):,} of the words {are} unknown to this model: {', '.join(named)}{more}."
     if not known:
         tagger.embed(sorted(unknown)[:_NAMED])  # its error says what would help
-        raise InputError(what, where="--labels", remedy="Use other words.")
+        raise InputError(what, where=where, remedy="Use other words.")
     remark(f"{what} The others are used.")
     return known
 
@@ -130,16 +138,19 @@ class SameThing:
     """Which of a picture's tags name the same thing, and which of the names is shown.
 
     Two labels name one thing when their vectors are near, or rather near and the same classes of the backbone's
-    classifier speak for them (`cat`, `domestic cat`, `kitten`; not `sun` and `sunset`). The thresholds were chosen by
-    eye on eight photos, so that man and woman, sky and clouds, mare and foal stay apart.
+    classifier speak for them (`cat`, `domestic cat`, `kitten`; not `sun` and `sunset`), unless their words tell them
+    apart (`word_kinship`: a `train station` is no train). The thresholds were chosen by eye on photos, so that man and
+    woman, sky and clouds, mare and foal stay apart.
 
     Args:
+        names: of the L labels.
         scoring_vectors: (L, Q) of the labels; a label vector of zeros is a name of its own.
         dimension: D, of the label vectors among them.
         classes: R, class affinities that follow the label vector and the 1; 0 where there are none.
         trained: (L,) whether a label was trained on: people call photos so.
     """
 
+    names: Sequence[str]
     scoring_vectors: Float32[np.ndarray, "L Q"]
     dimension: int
     classes: int
@@ -153,20 +164,21 @@ class SameThing:
             chances: their probabilities, 0..1.
 
         Returns:
-            Groups of places in `labels`, in the order of their likeliest; in each the name to show is first: the one
-            that is likely and common.
+            Groups of places in `labels`, in their order; in each the name to show is first, the one that is likely
+            and common. All others of the group name the same as it, and no two names to show name the same.
         """
         same = self._same(labels)
-        groups: list[list[int]] = []
-        for place in range(len(labels)):
-            its = next((group for group in groups if same[place, group].any()), None)
-            if its is None:
-                groups.append([place])
-            else:
-                its.append(place)
         likely = np.clip(chances, 1e-9, 1 - 1e-9)
         worth = np.log(likely / (1 - likely)) - _RARE * np.where(self.trained[labels], 0.0, np.log1p(labels))
-        return [_first(group, max(group, key=lambda place: float(worth[place]))) for group in groups]
+        groups: list[list[int]] = []
+        free = np.ones(len(labels), bool)
+        for shown in np.argsort(-worth, kind="stable").tolist():  # no chains: a ball is no athlete by way of `player`
+            if free[shown]:
+                free[shown] = False
+                its = np.flatnonzero(same[shown] & free)
+                free[its] = False
+                groups.append([shown, *its.tolist()])
+        return sorted(groups)
 
     def _same(self, labels: Integer[np.ndarray, " n"]) -> Bool[np.ndarray, "n n"]:
         rows, D = self.scoring_vectors[labels], self.dimension
@@ -175,6 +187,9 @@ class SameThing:
         if self.classes:
             evidence = _cosines(rows[:, D + 1 : D + 1 + self.classes])
             same |= (near >= _RATHER_NEAR) & (evidence >= _SAME_EVIDENCE)
+        for one, other in np.argwhere(np.triu(same, 1)):
+            if told_apart(self.names[labels[one]], self.names[labels[other]]):
+                same[one, other] = same[other, one] = False
         return same
 
 
@@ -182,10 +197,6 @@ def _cosines(rows: Float[np.ndarray, "n k"]) -> Float[np.ndarray, "n n"]:
     unit = rows / np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), 1e-9)
     cosines: Float[np.ndarray, "n n"] = unit @ unit.T
     return cosines
-
-
-def _first(group: Sequence[int], shown: int) -> list[int]:
-    return [shown, *(place for place in group if place != shown)]
 
 
 class LabelRanker:
@@ -198,6 +209,10 @@ class LabelRanker:
         learned: what an index knows better of some labels; its own labels join the vocabulary.
         all_names: give every name of a thing. Else, of a large vocabulary, the one that is likely and common
             (`SameThing`); labels that were given are never left out.
+
+    Attributes:
+        names: of the labels.
+        words: these with all their other spellings.
 
     Raises:
         InputError: no labels, or labels without a vector.
@@ -217,6 +232,7 @@ class LabelRanker:
             spellings += [(one,) for one in learned.own_labels(tagger.vocabulary)]
         self.names = tuple(group[0] for group in spellings)
         flat = [spelling for group in spellings for spelling in group]
+        self.words = tuple(flat)
         if learned:
             vectors, self._scoring_vectors, places = learned.vectors_of(flat, tagger, progress)
             flat = [flat[place] for place in places]
@@ -236,7 +252,7 @@ class LabelRanker:
         if labels is None and not all_names and "other" in roles and self._calibrated and len(flat) == len(spellings):
             trained = np.append(roles == "seen", np.ones(len(flat) - len(roles), bool))
             rank = 0 if classes is None else classes.columns - 1
-            self._things = SameThing(self._scoring_vectors, vectors.shape[1], rank, trained)
+            self._things = SameThing(self.names, self._scoring_vectors, vectors.shape[1], rank, trained)
 
     def best(
         self, records: Records, top_k: int | None, min_probability: float | None, min_score: float | None = None
@@ -281,7 +297,7 @@ class LabelRanker:
         order = kept[np.lexsort((-scores[kept], -ranked[kept]))][:wanted]  # stable: on a tie of both the earlier label
         groups = [[place] for place in range(len(order))]
         if things is not None:
-            groups = sorted(things.groups(order, ranked[order].astype(np.float64)), key=lambda group: group[0])
+            groups = things.groups(order, ranked[order].astype(np.float64))
         return tuple(
             Tag(
                 self.names[i],

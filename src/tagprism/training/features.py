@@ -17,6 +17,7 @@ import torch
 from jaxtyping import Float, Float32, Int64
 
 from tagprism.bundle.onnx_model import OnnxNetwork
+from tagprism.counted import counted
 from tagprism.errors import InputError, PictureError
 from tagprism.files import cache_dir, replaced_whole
 from tagprism.images.digests import digest_pictures
@@ -179,7 +180,7 @@ def stored_features(
         rows = [row for row, digest in digests.items() if digest in known]
         if not rows:
             first = f" The first: {errors[0][1]}" if errors else ""
-            raise InputError(f"none of {len(files)} pictures can be used.{first}")
+            raise InputError(f"none of {counted(len(files), 'picture')} can be used.{first}")
         yield StoredFeatures(np.asarray(rows, np.int64), tuple(digests[row] for row in rows), tuple(errors), cache)
     finally:
         cache.close()

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from tagprism.bundle.hub import HUB
 from tagprism.bundle.referring import open_encoder, open_foreign
+from tagprism.counted import counted
 from tagprism.datasets.compact import Picked
 from tagprism.datasets.splits import Split, hold_out_validation
 from tagprism.datasets.table import ImageTable, Targets
@@ -147,7 +148,7 @@ def prepare(
             custom part that does not fit.
     """
     if len(split.seen) < 2:
-        raise InputError(f"has {len(split.seen)} seen label(s); training ranks at least 2.", where=split.name)
+        raise InputError(f"has {counted(len(split.seen), 'seen label')}; training ranks at least 2.", where=split.name)
     _fetch_foreign(recipe, progress)
     space, vocabulary, encoders = embed_labels(recipe.labels, recipe.seed, split, progress)
     if not split.val and recipe.training.validation:
@@ -287,7 +288,7 @@ def _part(
         read, errors = digest_pictures(files, progress, keep=True)
         rows, digests, features = np.asarray(list(read), np.int64), tuple(read.values()), None
     if not len(rows):
-        raise InputError(f"none of {len(keys)} pictures can be read. The first: {errors[0][1]}")
+        raise InputError(f"none of {counted(len(keys), 'picture')} can be read. The first: {errors[0][1]}")
     part = Part(
         Picked(keys, rows),
         Picked(table.files, chosen[rows]),

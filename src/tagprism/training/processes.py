@@ -24,6 +24,7 @@ from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
 from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 from torch.distributed.rendezvous import rendezvous
 
+from tagprism.counted import counted
 from tagprism.errors import DoneAlreadyError, InputError, MachineError
 
 if TYPE_CHECKING:
@@ -232,7 +233,9 @@ def launch(devices: int, nodes: int) -> int:
         KeyboardInterrupt: Ctrl-C.
     """
     if torch.cuda.is_available() and devices > torch.cuda.device_count():
-        raise InputError(f"this machine has {torch.cuda.device_count()} GPU(s), not {devices}.", where="--devices")
+        raise InputError(
+            f"this machine has {counted(torch.cuda.device_count(), 'GPU')}, not {devices}.", where="--devices"
+        )
     if nodes > 1 and not {"NODE_RANK", "MASTER_ADDR", "MASTER_PORT"} <= os.environ.keys():
         raise InputError(
             "several machines must know each other.",

@@ -10,6 +10,7 @@ from typing import Any, Literal, Self, TypeAlias
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
+from tagprism.counted import counted
 from tagprism.errors import InputError
 from tagprism.images.colour import Colour
 from tagprism.labels.space_part import SpacePart
@@ -178,7 +179,7 @@ class Recipe(_Table):
         except ValidationError as error:
             lines = [f"`{'.'.join(map(str, item['loc']))}`: {item['msg']}" for item in error.errors()]
             raise InputError(
-                f"the recipe has {len(lines)} unusable setting(s): {'; '.join(lines)}.",
+                f"the recipe has {counted(len(lines), 'unusable setting')}: {'; '.join(lines)}.",
                 remedy="`tagprism train RECIPE --print-config` shows every setting.",
             ) from error
 

@@ -10,6 +10,7 @@ import typer
 
 from tagprism.app import console
 from tagprism.app.options import DATA_HELP, Quiet
+from tagprism.counted import counted
 from tagprism.errors import InputError
 
 if TYPE_CHECKING:
@@ -99,8 +100,10 @@ def lists(
         targets = table.targets(rows, labels) == 1
         pictures[f"{task}_test"] = [key for key, own in zip(split.test, targets.any(axis=1), strict=True) if own]
         per_picture = targets.sum() / max(1, len(pictures[f"{task}_test"]))
-        console.say(f"{task}_test: {len(pictures[f'{task}_test'])} pictures, {per_picture:.3f} labels per picture")
-    console.say(f"train: {len(split.train)} pictures")
+        console.say(
+            f"{task}_test: {counted(len(pictures[f'{task}_test']), 'picture')}, {per_picture:.3f} labels per picture"
+        )
+    console.say(f"train: {counted(len(split.train), 'picture')}")
     for name, keys in pictures.items():
         write_text(out / f"{name}.txt", "".join(f"{key}\n" for key in keys))
     if split.protocol is None or not split.protocol.same_label:  # else no split file may say it
@@ -156,7 +159,8 @@ def split(
     for one in splits:
         rare = len(table.labels) - len(one.seen) - len(one.unseen)
         labels = f"{len(one.seen)} seen and {len(one.unseen)} unseen labels ({rare} too rare for either)"
-        pictures = f"{len(one.train)} pictures to train on, {len(one.val)} to choose by, {len(one.test)} to measure on"
+        train = counted(len(one.train), "picture")
+        pictures = f"{train} to train on, {len(one.val)} to choose by, {len(one.test)} to measure on"
         console.say(f"{one.name}: {labels}; {pictures}", quiet=quiet)
     undecoded = ((key, "The picture cannot be decoded.") for key in table.keys if key not in groups)
     return console.report_skipped([*((one.key, one.message) for one in table.skipped), *undecoded])
@@ -190,7 +194,7 @@ def join(
     joined = join_datasets(tables, into, unknown=[names[one] for one in unknown or ()], progress=progress)
     for label, others in joined.merged.items():
         console.say(f"{label}: also written {', '.join(others)}", quiet=quiet)
-    console.say(f"{joined.pictures} pictures, {joined.labels} labels: tagged:{into}", quiet=quiet)
+    console.say(f"{counted(joined.pictures, 'picture')}, {counted(joined.labels, 'label')}: tagged:{into}", quiet=quiet)
     return console.report_skipped(
         (f"{name}/{one.key}", one.message) for name, table in tables.items() for one in table.skipped
     )
@@ -212,7 +216,7 @@ def shards(
     table = open_dataset(data, progress)
     skipped = write_shards(table, out, format, per_shard=per_shard, progress=progress)
     pattern = "*.parquet" if format == "parquet" else "*.tar"
-    console.say(f"{len(table) - len(skipped)} pictures: --data '{format}:{out}/{pattern}'", quiet=quiet)
+    console.say(f"{counted(len(table) - len(skipped), 'picture')}: --data '{format}:{out}/{pattern}'", quiet=quiet)
     return console.report_skipped((one.key, one.message) for one in (*table.skipped, *skipped))
 
 

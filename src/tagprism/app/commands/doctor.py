@@ -15,6 +15,7 @@ import typer
 import tagprism
 from tagprism.app import console
 from tagprism.app.options import Device, Limit, Quiet, Split, named_path
+from tagprism.counted import counted
 from tagprism.errors import InputError, NothingToDoError, PictureError, TagprismError
 
 if TYPE_CHECKING:
@@ -143,7 +144,9 @@ def _measure(
         else:
             meter.add(outcome.rows)
     if len(skipped) == len(files):
-        raise InputError(f"none of {len(files)} pictures can be used. The first: {skipped[0][0]}: {skipped[0][1]}")
+        raise InputError(
+            f"none of {counted(len(files), 'picture')} can be used. The first: {skipped[0][0]}: {skipped[0][1]}"
+        )
     result = _to_json(meter.result()) | {"bundle": tagger.bundle.digest, "labels": len(tagger.vocabulary.names)}
     if format == "json":
         console.write_json(result)
@@ -219,7 +222,7 @@ def _words(verdict: str, close_cosine: float, collapsed_gain: float, **_others: 
 def _print(result: dict[str, Any]) -> None:
     from rich.table import Table
 
-    table = Table(title=f"{result['vectors']} principal vectors on {result['pictures']:,} pictures")
+    table = Table(title=f"{result['vectors']} principal vectors on {counted(result['pictures'], 'picture')}")
     for heading in ("", "mean", *(f"{q} %" for q in _QUANTILES)):
         table.add_column(heading, justify="right" if heading else "left")
     for name, title in (

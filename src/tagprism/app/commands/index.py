@@ -10,6 +10,7 @@ import typer
 
 from tagprism.app import console
 from tagprism.app.options import DEFAULT_MODEL, Device, Quiet, Ray, Views, named_path, refuse_together, say_device
+from tagprism.counted import counted
 from tagprism.errors import NothingToDoError
 
 if TYPE_CHECKING:
@@ -128,7 +129,7 @@ def index(
                 console.say("watching; Ctrl-C ends it", quiet=quiet)
                 _follow(collection, upkeep, report, quiet)
         except KeyboardInterrupt as stop:
-            kept = f"{collection.index.info().pictures:,} pictures are in {into}"
+            kept = f"{into} holds {counted(collection.index.info().pictures, 'picture')}"
             raise console.Interrupted(f"interrupted; {kept}. Run the same command again to continue.") from stop
         finally:
             upkeep.close()
@@ -172,14 +173,14 @@ def _exit_code(report: Report, roots: list[str]) -> int:
 def _say(collection: Collection, report: Report, quiet: bool) -> None:
     for root, gone in report.doubtful.items():
         what = "is not there" if not os.path.lexists(root) else "has lost many"
-        kept = f"{gone:,} indexed picture(s) were kept"
+        kept = f"{counted(gone, 'indexed picture')} kept"
         remedy = "If its disk is not in use, mount it; if they are gone for good, add --prune."
         console.say(f"{root} {what}: {kept}. {remedy}")
     if left_out := str(report.walk):
         console.say(f"left out: {left_out}", quiet=quiet)
     if report.known_bad:
         kept = "could not be used before and still cannot; `tagprism tag` says why"
-        console.say(f"{report.known_bad:,} picture(s) {kept}", quiet=quiet)
+        console.say(f"{counted(report.known_bad, 'picture')} {kept}", quiet=quiet)
     words = {"added": report.added, "changed": report.changed, "moved": report.moved, "removed": report.removed}
     words |= {"renewed": report.renewed, "unchanged": report.unchanged, "skipped": report.skipped}
     done = ", ".join(f"{count:,} {word}" for word, count in words.items() if count) or "nothing to do"
@@ -187,5 +188,5 @@ def _say(collection: Collection, report: Report, quiet: bool) -> None:
     form = info.storage + (", exact" if info.exact else "")
     form += f", recall of one word {info.recall:.4f}" if info.recall < 1 else ""
     form += f", worst word {info.worst:.2f}" if info.worst < 1 else ""
-    console.say(f"{done}; {info.pictures:,} pictures in {collection.where} ({form})", quiet=quiet)
+    console.say(f"{done}; {counted(info.pictures, 'picture')} in {collection.where} ({form})", quiet=quiet)
     console.say_not_read(report.walk.not_read, quiet=quiet)

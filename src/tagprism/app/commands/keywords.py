@@ -23,6 +23,7 @@ from tagprism.app.options import (
     read_words,
     say_device,
 )
+from tagprism.counted import counted
 from tagprism.errors import InputError, NothingToDoError, PictureError
 
 if TYPE_CHECKING:
@@ -100,7 +101,7 @@ def write(
     what = "photo" if embed else "sidecar"
     if done.beside_another:
         other = "photo.jpg.xmp" if sidecar == "photo.xmp" else "photo.xmp"
-        hint = f"{done.beside_another} new one(s) stand beside a {other} of the same photo, and began as its copy;"
+        hint = f"{counted(done.beside_another, 'new sidecar')} beside a {other} of the same photo, begun as its copy;"
         console.say(f"{hint} some programs read the one, some the other.", quiet=quiet)
     if done.linked:
         hint = f"{done.linked} of them had other names (hard links)"
@@ -108,7 +109,7 @@ def write(
     console.say_not_read(source.not_read, quiet=quiet)
     say_device(quiet)
     would = "would be " if dry_run else ""
-    console.say(f"{done.written} {what}(s) {would}written, {done.same} as they were.", quiet=quiet)
+    console.say(f"{counted(done.written, what)} {would}written, {done.same} as they were.", quiet=quiet)
     if done.run is not None:
         console.say(f"`tagprism undo {done.run}` takes it back.", quiet=quiet)
     code = console.report_skipped(done.skipped)
@@ -170,5 +171,5 @@ def show(
             without += 1
     if without:
         where = "inside" if embed else "beside them; --embed shows those inside"
-        console.say(f"{without:,} of {len(files):,} picture(s) have no keywords {where}.")
+        console.say(f"{without:,} of {counted(len(files), 'picture')} without keywords {where}.")
     return console.report_skipped(skipped)

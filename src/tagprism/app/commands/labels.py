@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from tagprism.app import console
+from tagprism.counted import counted
 from tagprism.errors import InputError
 
 if TYPE_CHECKING:
@@ -54,7 +55,10 @@ def make(
     vocabulary.save(out)
     for phrase, lacking in embedding.missing.items():
         console.say(f"{', '.join(lacking)} lacks `{phrase}`")
-    console.say(f"{len(phrases)} labels, {vocabulary.dimension} numbers each: {out} (digest {vocabulary.digest[:16]})")
+    console.say(
+        f"{counted(len(phrases), 'label')}, {vocabulary.dimension} numbers each: {out} "
+        f"(digest {vocabulary.digest[:16]})"
+    )
     return console.OK
 
 
@@ -107,7 +111,7 @@ def show(vocabulary: Annotated[str, typer.Argument(help="A model, as for --model
     opened = Vocabulary.load(path)
     for name, role in zip(opened.names, opened.roles, strict=True):
         console.write("\t".join(map(console.printable, (name, role, *opened.aliases.get(name, ())))) + "\n")
-    console.say(f"{len(opened.names)} labels, {opened.dimension} numbers each, digest {opened.digest}")
+    console.say(f"{counted(len(opened.names), 'label')}, {opened.dimension} numbers each, digest {opened.digest}")
     return console.OK
 
 

@@ -8,6 +8,7 @@ import typer
 
 from tagprism.app import console
 from tagprism.app.options import ModelNow, Quiet
+from tagprism.counted import counted
 from tagprism.errors import NothingToDoError
 
 if TYPE_CHECKING:
@@ -48,14 +49,15 @@ def learn(
             for one in lessons:
                 console.say(f"{console.printable(one.label)}: {one.result}.", quiet=quiet)
             before = " What was learned before stays; `--forget` takes it back." if file.exists() else ""
-            what = "nothing was learned: by leaving one mark out, no label gains more than its standard error."
+            what = "nothing was learned: by leaving one mark out, no label gains more than chance gives."
             raise NothingToDoError(what, where=index, remedy=f"Mark more pictures, also wrong tags.{before}")
         with machine_errors(file):
             learned.save(file, collection.tagger.bundle.digest)
     console.write(_table(lessons))
     gains = [one.gain for one in lessons if one.learned is not None and one.gain is not None]
     console.say(
-        f"{len(gains):,} of {len(lessons):,} labels learned, mean gain {sum(gains) / len(gains):.2f} (one left out). "
+        f"{len(gains):,} of {counted(len(lessons), 'label')} learned, "
+        f"mean gain {sum(gains) / len(gains):.2f} (one left out). "
         f"Searches, tags and the page of this index use it; `tagprism learn {index} --forget` takes it back.",
         quiet=quiet,
     )

@@ -9,6 +9,7 @@ import typer
 
 from tagprism.app import console
 from tagprism.app.options import DATA_HELP, Device, Quiet, Views
+from tagprism.counted import counted
 from tagprism.errors import InputError, NothingToDoError
 
 if TYPE_CHECKING:
@@ -66,7 +67,7 @@ def _packaged(name: str) -> KnownModel:
         round(sum(file.stat().st_size for file in folder.rglob("*") if file.is_file()) / 1e6)
         for folder in (model.path, PACKAGED)
     )
-    note = f"knows {len(model.vocabulary.names):,} words and reads any English phrase"
+    note = f"knows {counted(len(model.vocabulary.names), 'word')} and reads any English phrase"
     return KnownModel(
         name=name,
         layout="in this package" + (", the default" if name == DEFAULT else ""),
@@ -85,7 +86,7 @@ def fetch(name: Name, quiet: Quiet = False) -> int:
 
     model = open_model(name, renew=True, progress=console.progress(quiet))
     words = len(model.vocabulary.names)
-    console.say(f"{model.path} (digest {model.digest[:12]}), {words:,} words are ready", quiet=quiet)
+    console.say(f"{model.path} (digest {model.digest[:12]}), {counted(words, 'word')} ready", quiet=quiet)
     return console.OK
 
 
@@ -128,7 +129,8 @@ def _calibrated(model: Bundle | ForeignModel) -> str:
 
     if (own := own_calibration(model.digest)) is not None:
         _, note = read_own(own, model)
-        return f"by you: {note['pictures']:,} pictures and {note['labels']:,} labels of {note['kind']}, {own}"
+        fitted_on = f"{counted(note['pictures'], 'picture')} and {counted(note['labels'], 'label')}"
+        return f"by you: {fitted_on} of {note['kind']}, {own}"
     return "by the bundle" if model.config.calibration is not None else "no"
 
 

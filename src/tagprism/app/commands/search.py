@@ -11,6 +11,7 @@ import typer
 
 from tagprism.app import console
 from tagprism.app.options import Device, ModelNow, Quiet, by_ending
+from tagprism.counted import counted
 from tagprism.errors import InputError, PictureError
 
 if TYPE_CHECKING:
@@ -70,6 +71,7 @@ def search(
     from tagprism.search.output import OWN
     from tagprism.search.parse import parse
     from tagprism.search.query import show
+    from tagprism.search.words import unknown_words
     from tagprism.tagging.documents import DOCUMENTS, check_document
 
     format = format or ("paths" if null else _format_for(out))
@@ -90,6 +92,8 @@ def search(
             results, groups = _duplicates(collection, tree, like, limit, everything=everything, quiet=quiet)
         else:
             results = collection.search(tree, limit, like, neighbours, exact)
+        if results.strangers and not everything:
+            raise unknown_words(results.strangers, collection.tagger)
         found = results.found if everything or format in (*_MARKED, "table") else _likely(results.found)
         placed, skipped = _place(_likely(found, everything), copy_to, link_to, quiet=quiet)
         answer = _Answer(
@@ -165,7 +169,8 @@ def _duplicates(
     several = [(by_id[picture.id], number) for number, its in enumerate(groups, start=1) for picture in its]
     own = OwnTags(collection, kept_marks(collection.where))
     shown = with_own([one for one, _ in several], own)
-    return Results(shown, exact=True, reading=asked.reading), [number for _, number in several]
+    results = Results(shown, exact=True, reading=asked.reading, strangers=asked.strangers)
+    return results, [number for _, number in several]
 
 
 def _place(
@@ -188,7 +193,7 @@ def _place(
                 where[one.picture.id] = str(placed.target)
                 new += placed.new
     there = f", {len(where) - new:,} were there already" if len(where) > new else ""
-    console.say(f"{new:,} pictures {'copied' if copy_to else 'linked'} into {folder}{there}", quiet=quiet)
+    console.say(f"{counted(new, 'picture')} {'copied' if copy_to else 'linked'} into {folder}{there}", quiet=quiet)
     return where, skipped
 
 
@@ -204,7 +209,7 @@ def _write(answer: _Answer, format: Format, collection: Collection, out: Path | 
         return
     with replaced_whole(out) as beside:
         beside.write_bytes(data)
-    console.say(f"{len(answer.found):,} pictures: {out}", quiet=quiet)
+    console.say(f"{counted(len(answer.found), 'picture')}: {out}", quiet=quiet)
 
 
 def _bytes(answer: _Answer, format: _FileFormat, collection: Collection) -> bytes:

@@ -15,6 +15,7 @@ import typer
 from tagprism.app import console
 from tagprism.app.commands.keywords import Sidecar
 from tagprism.app.options import Device, ModelNow, Quiet
+from tagprism.counted import counted
 from tagprism.errors import InputError, MachineError
 from tagprism.files import cache_dir, machine_errors
 
@@ -65,7 +66,7 @@ def serve(
         server.should_exit = True
 
     def ready(pictures: int) -> None:
-        console.say(f"{pictures:,} pictures at {address} (Ctrl-C stops)", quiet=quiet)
+        console.say(f"{counted(pictures, 'picture')} at {address} (Ctrl-C stops)", quiet=quiet)
         if public and token is None:
             console.say("There is no token: whoever the proxy lets in sees the pictures.", quiet=quiet)
 

@@ -23,6 +23,7 @@ from tagprism.app.options import (
     say_device,
 )
 from tagprism.app.tag_rows import TagJob, print_rows, write_file
+from tagprism.counted import counted
 from tagprism.errors import InputError
 
 if TYPE_CHECKING:
@@ -140,7 +141,7 @@ def tag(
     console.say_not_read(pictures.report.not_read, quiet=quiet)
     say_device(quiet)
     if skipped:
-        console.talk.print(f"{skipped:,} picture(s) skipped.")
+        console.talk.print(f"{counted(skipped, 'picture')} skipped.")
     return console.SKIPPED if skipped else console.OK
 
 

@@ -8,6 +8,7 @@ import typer
 
 from tagprism.app import console
 from tagprism.app.options import Quiet
+from tagprism.counted import counted
 from tagprism.errors import NothingToDoError
 
 
@@ -24,9 +25,11 @@ def undo(
     done = undo(journal, console.progress(quiet))
     name, what = done.run.path.stem, "photo" if done.run.command.get("embed") else "sidecar"
     if done.refused:
-        console.say(f"run {name}: {done.restored} {what}(s) put back, {done.refused} to go: mend that, and undo again.")
+        console.say(
+            f"run {name}: {counted(done.restored, what)} put back, {done.refused} to go: mend that, and undo again."
+        )
     else:
-        console.say(f"run {name} undone: {done.restored} {what}(s) put back.", quiet=quiet)
+        console.say(f"run {name} undone: {counted(done.restored, what)} put back.", quiet=quiet)
     code = console.report_skipped(done.left, what)
     return console.REFUSED if done.refused else code
 

@@ -232,6 +232,7 @@ class TagAnswer(Answer):
         width: upright, in pixels; of a large JPEG, which is decoded at reduced size, fewer than it has.
         height: likewise.
         tags: best first.
+        remarks: which of the words that were given are unknown, and so left out.
         known: the picture of the index that has the very same bytes, or null.
         similar: pictures of the index that are most like it, as many as asked for.
         preview: the picture as a JPEG in a `data:` address, where that was asked for.
@@ -241,6 +242,7 @@ class TagAnswer(Answer):
     width: int
     height: int
     tags: list[TagOut]
+    remarks: list[str]
     known: Hit | None
     similar: list[Hit]
     preview: str | None

@@ -51,7 +51,7 @@ from tagprism.search.settings import SETTINGS, catalog_file, is_address, marks_f
 from tagprism.search.similar import Example
 from tagprism.search.words import read_words, remarks
 from tagprism.tagging.explain import Explainer
-from tagprism.tagging.tags import LabelRanker
+from tagprism.tagging.tags import LabelRanker, known_labels
 
 _TAGS = 12  # of one picture
 _BATCH, _UPLOADS = 8, 64  # uploads that go through the network at once, and that wait for it
@@ -258,11 +258,12 @@ class Library:
         """Tags of an uploaded picture; those that come together go through the network together."""
         upload = read_upload(data, self.tagger, name or "the upload", preview=preview)
         record = self._network.submit(upload.pixels).result()
-        tags = self._tags(record, labels, top_k)
+        tags, remarks = self._tags(record, labels, top_k)
         return TagAnswer(
             width=upload.width,
             height=upload.height,
             tags=tags,
+            remarks=remarks,
             known=self._known(upload),
             similar=self._similar(upload, record, similar),
             preview=upload.preview,
@@ -273,12 +274,15 @@ class Library:
         """Records of prepared pixels, in one batch."""
         return list(self.tagger.network(np.stack(pixels)))
 
-    def _tags(self, record: Records, labels: Sequence[str] | None, top_k: int) -> list[TagOut]:
-        """Tags of a picture's record, from the vocabulary or from some words."""
-        asked = None if labels is None else list(dict.fromkeys(labels))
-        words = self.words if asked is None else LabelRanker(self.tagger, asked, learned=self.collection.learned)
+    def _tags(self, record: Records, labels: Sequence[str] | None, top_k: int) -> tuple[list[TagOut], list[str]]:
+        """Tags of a picture's record, from the vocabulary or from those of some words that are known; and remarks."""
+        words, remarks = self.words, list[str]()
+        if labels is not None:
+            learned = self.collection.learned
+            known = known_labels(self.tagger, dict.fromkeys(labels, ()), remarks.append, learned, "labels")
+            words = LabelRanker(self.tagger, known, learned=learned)
         (tags,) = words.best(record, top_k, None)
-        return [tag_out(tag, None) for tag in tags]
+        return [tag_out(tag, None) for tag in tags], remarks
 
     # ---- what people say
 

@@ -46,7 +46,7 @@ def test_all_unusable_settings_are_listed_at_once() -> None:
 
 def test_rows_from_patches_have_no_class_columns() -> None:
     model = {"rows_from": "patches", "class_columns": 0.35}
-    with pytest.raises(InputError, match="no class_columns beside rows from patches"):
+    with pytest.raises(InputError, match="rows from patches have no class_columns"):
         make_recipe({"name": "x", "model": model}, where="here")
     assert make_recipe({"name": "x", "model": model | {"class_columns": 0}}, where="").model.rows_from == "patches"
 

@@ -81,7 +81,7 @@ class ModelTable(_Table):
         if self.class_columns and not self.standardise:
             raise ValueError("class_columns add to standardised scores: set standardise = true, or class_columns = 0")
         if self.class_columns and self.rows_from == "patches":
-            raise ValueError('there are no class_columns beside rows from patches: set them to 0, or rows_from = "pooled"')
+            raise ValueError("rows from patches have no class_columns: set class_columns = 0, or rows_from = pooled")
         return self
 
 

@@ -12,7 +12,10 @@ Run: python benchmarks/rows.py recipes/corel5k.toml tagged:DIR --split fresh.jso
 A form has M, D (0: all directions), lam, top (k of the soft maximum); at (k in use) and unseen (k in use for unseen
 labels alone); epochs; ema (decay of averaged weights); with (the mean with the rows of a run of so many
 epochs); repel (weight of the mean cosine of the rows in the loss); rank (the stack of rows kept in so many directions);
-features (0: all); start (times as far apart the rows begin); and the losses of `row_forms.py`.
+features (0: all); start (times as far apart the rows begin); the losses of `row_forms.py`; and with `--full`
+`from`, what the rows are made of: `queries`, places weighed by a query per row (`network/patch_rows.py`), or `regions`,
+of which M = 6 have a row each: the picture, four overlapping quarters and the centre, each with the prior of its own
+region, by one map for all regions.
 """
 
 from __future__ import annotations
@@ -37,6 +40,7 @@ from tagprism.datasets.splits import Split, load_split
 from tagprism.datasets.table import ImageTable
 from tagprism.evaluation.metrics import mean_average_precision
 from tagprism.network.embedding_matrix import max_similarity
+from tagprism.network.patch_rows import PatchFeatures
 from tagprism.training.features import compute_features
 from tagprism.training.networks import make_class_columns, make_prior
 from tagprism.training.prepare import prepare
@@ -45,7 +49,7 @@ from tagprism.training.recipe import Recipe, load_recipe
 DIMENSION, FEATURES, BATCH = 192, 512, 128
 KEY = ("split", "form", "epochs", "full")
 AFTER_TRAINING = ("at", "unseen", "with", "rank", "epochs", "ema")
-OF_TRAINING = ("M", "D", "lam", "top", "repel", "features", "start", *WORDS)
+OF_TRAINING = ("M", "D", "lam", "top", "repel", "features", "start", "from", *WORDS)
 FORMS = ("M=7", "M=7 lam=none top=2", "M=14 lam=none top=2")
 
 
@@ -53,9 +57,9 @@ FORMS = ("M=7", "M=7 lam=none top=2", "M=14 lam=none top=2")
 class Data:
     """A split: features, what is added to each row (the prior), and what is added to each score (class columns)."""
 
-    train: Tensor  # (n, C)
+    train: Tensor  # (n, C); (n, 1 + T, C) for queries, (n, M, C) for regions
     test: Tensor
-    prior_train: Tensor  # (n, D)
+    prior_train: Tensor  # (n, D); (n, M, D) for regions
     prior_test: Tensor
     columns: Tensor  # (N, L)
     vectors: Tensor  # (L, D), the seen ones first
@@ -64,8 +68,8 @@ class Data:
     wanted: np.ndarray  # (N, L)
 
 
-def prepared_data(recipe: Recipe, table: ImageTable, split: Split) -> Data:
-    """Everything that does not depend on the form, in all directions and features."""
+def prepared_data(recipe: Recipe, table: ImageTable, split: Split, kinds: set[str]) -> dict[str, Data]:
+    """Everything that does not depend on the form, in all directions and features, by what rows are made of."""
     ready = prepare(recipe, table, split)
     found = compute_features(
         [table.files[int(row)] for row in table.rows_of(split.test)], ready.backbone, ready.preprocess
@@ -84,26 +88,53 @@ def prepared_data(recipe: Recipe, table: ImageTable, split: Split) -> Data:
         if classes is not None:
             queries = scoring_vectors(vectors.numpy(), classes.affinity, np.arange(len(names)) < seen)
             columns = classes(test) @ torch.from_numpy(queries[:, vectors.shape[1] + 1 :]).mT
-    train, test = (one[:, : ready.backbone.pooling.channels].float() for one in (train, test))
+    channels = ready.backbone.pooling.channels
+    train, test = (one[:, :channels].float() for one in (train, test))
     wanted = table.targets(table.rows_of(split.test)[found.rows], names) == 1
     targets = torch.from_numpy(ready.train.targets[:].astype(np.int8))
-    return Data(train, test, *priors, columns, vectors, seen, targets, wanted.astype(np.int8))
+    made = {"pooled": Data(train, test, *priors, columns, vectors, seen, targets, wanted.astype(np.int8))}
+    if kinds - {"pooled"}:
+        network = PatchFeatures(
+            getattr(ready.backbone, "inner", ready.backbone), (ready.preprocess.height, ready.preprocess.width)
+        )
+        files = ready.train.files, [table.files[int(row)] for row in table.rows_of(split.test)[found.rows]]
+        halves = (torch.from_numpy(compute_features(its, network, ready.preprocess).vectors).half() for its in files)
+        tokens = [one.unflatten(1, (-1, channels)) for one in halves]
+        made["queries"] = replace(made["pooled"], train=tokens[0], test=tokens[1])
+        parts = [regions(one) for one in tokens]
+        with torch.inference_mode():
+            own = [torch.stack([prior(one) for one in part.unbind(1)], 1) if prior else None for part in parts]
+        assert own[0] is not None and own[1] is not None, "regions have the prior's rows"
+        made["regions"] = replace(made["pooled"], train=parts[0], test=parts[1], prior_train=own[0], prior_test=own[1])
+    return made
+
+
+def regions(tokens: Tensor) -> Tensor:
+    """Mean features (n, 6, C) of the picture, its overlapping quarters and its centre; tokens are (n, 1 + T, C)."""
+    side = round((tokens.shape[1] - 1) ** 0.5)
+    half, third = (side + 1) // 2, side // 3
+    places = tokens[:, 1:].unflatten(1, (side, side))
+    ends = slice(None, half), slice(side - half, None)
+    boxes = [(rows, columns) for rows in ends for columns in ends] + [(slice(third, side - third),) * 2]
+    means = [places[:, rows, columns].float().mean((1, 2)) for rows, columns in boxes]
+    return torch.stack([tokens[:, 0].float(), *means], dim=1)
 
 
 def reduced(data: Data, directions: int, features: int) -> Data:
     """The same in the strongest directions of the seen labels' vectors, and the strongest features; 0 keeps all."""
-    vectors, basis, strongest = data.vectors, torch.eye(data.vectors.shape[1]), torch.eye(data.train.shape[1])
+    vectors, basis, train, test = data.vectors, torch.eye(data.vectors.shape[1]), data.train, data.test
     if directions:
         basis = torch.linalg.svd(vectors[: data.seen], full_matrices=False)[2][:directions].mT
         rotation = torch.randn(basis.shape[1], basis.shape[1], generator=torch.Generator().manual_seed(0))
         basis = basis @ torch.linalg.qr(rotation)[0]  # Adam is not rotation-invariant
         vectors = functional.normalize(vectors @ basis, dim=1)
     if features:
-        strongest = torch.linalg.eigh(data.train.mT @ data.train / len(data.train))[1][:, -features:]
+        strongest = torch.linalg.eigh(train.mT @ train / len(train))[1][:, -features:]
+        train, test = train @ strongest, test @ strongest
     return replace(
         data,
-        train=data.train @ strongest,
-        test=data.test @ strongest,
+        train=train,
+        test=test,
         prior_train=data.prior_train @ basis,
         prior_test=data.prior_test @ basis,
         vectors=vectors,
@@ -116,8 +147,10 @@ def trained(
     """Weights (M * D, C) of a form's head, the last ones (`ema` of 0) and averaged ones of these decays."""
     M, D = int(form["M"]), data.vectors.shape[1]
     torch.manual_seed(seed)
-    head = nn.Linear(data.train.shape[1], M * D, bias=False)
+    many = {"queries": M * (D + 1), "regions": D}.get(form.get("from", "pooled"), M * D)
+    head = nn.Linear(data.train.shape[-1], many, bias=False)
     with torch.no_grad():
+        head.weight[M * D :] = 0  # queries, which at first weigh all places alike
         head.weight *= float(form.get("start", 1))
     loss = FormLoss(data.vectors[: data.seen], form, recipe.loss)
     count, rate = len(data.train), recipe.training.learning_rate
@@ -144,7 +177,14 @@ def trained(
 
 
 def rows_of(weight: Tensor, features: Tensor, prior: Tensor) -> Tensor:
-    """(n, M, D) rows of pictures."""
+    """(n, M, D) rows of pictures; see `Data` for what they are made of."""
+    if prior.ndim == 3:  # regions
+        return features @ weight.mT + prior
+    if features.ndim == 3:
+        tokens, M = features.float(), len(weight) // (prior.shape[1] + 1)
+        maps, queries = weight[:-M].view(M, -1, weight.shape[1]), weight[-M:]
+        looked = (tokens @ queries.mT / queries.shape[1] ** 0.5).softmax(1).mT @ tokens
+        return torch.einsum("nmc,mdc->nmd", looked, maps) + prior[:, None]
     return (features @ weight.mT).view(len(features), -1, prior.shape[1]) + prior[:, None]
 
 
@@ -249,6 +289,9 @@ def main() -> None:
     saids = {form: dict(part.split("=") for part in form.split()) for form in forms}
     if odd := {word for said in saids.values() for word in said} - {*OF_TRAINING, *AFTER_TRAINING}:
         parser.error(f"--form: no form has {', '.join(sorted(odd))}; the words are {OF_TRAINING + AFTER_TRAINING}.")
+    kinds = {said.get("from", "pooled") for said in saids.values()}
+    if kinds - {"pooled", "queries", "regions"} or (kinds != {"pooled"} and not given.full):
+        parser.error("--form: `from` is queries or regions, and needs --full.")
     decays = tuple({said["ema"] for said in saids.values() if "ema" in said})
     for split in splits:
         data, heads = {}, {}
@@ -256,11 +299,12 @@ def main() -> None:
             key = split.digest, form, given.epochs, given.full
             if key not in known:
                 said, usual = saids[form], (0, 0) if given.full else (DIMENSION, FEATURES)
-                size = int(said.get("D", usual[0])), int(said.get("features", usual[1]))
+                kind = said.get("from", "pooled")
+                size = int(said.get("D", usual[0])), int(said.get("features", usual[1])), kind
                 if not data:
-                    data[0, 0] = prepared_data(recipe, table, split)
+                    data = {(0, 0, made): its for made, its in prepared_data(recipe, table, split, kinds).items()}
                 if size not in data:
-                    data[size] = reduced(data[0, 0], *size)
+                    data[size] = reduced(data[0, 0, kind], *size[:2])
                 its = measure(data[size], said, recipe, given.epochs, heads, decays)
                 known[key] = dict(zip(KEY, key, strict=True)) | its
                 with given.out.open("a") as file:

@@ -85,9 +85,11 @@ def test_compare_says_what_evaluate_says(cli: Cli, world: World) -> None:
     ours, theirs = json.loads(compared.out)["methods"]["small"][0], json.loads(evaluated.out)
     assert ours["gzsl"]["mAP"] == pytest.approx(theirs["gzsl"]["mAP"], rel=1e-3)
     assert ours["zsl"]["mAP"] == pytest.approx(theirs["zsl"]["mAP"], rel=1e-3)
-    again = cli("compare", "-m", world.run, "--data", f"tagged:{world.data}", "--format", "json")
-    assert "split: that of the run" in again.err
-    assert json.loads(again.out)["methods"]["run"][0]["zsl"]["mAP"] == pytest.approx(theirs["zsl"]["mAP"], rel=1e-3)
+    for model in (world.run, world.run / "bundle"):
+        again = cli("compare", "-m", model, "--data", f"tagged:{world.data}", "--format", "json")
+        assert f"split: that of the run, {world.run}" in again.err
+        (row,) = json.loads(again.out)["methods"].values()
+        assert row[0]["zsl"]["mAP"] == pytest.approx(theirs["zsl"]["mAP"], rel=1e-3)
 
 
 @pytest.mark.slow
@@ -193,9 +195,11 @@ def test_bad_variants(text: str, words: tuple[str, ...], cli: Cli, world: World,
     cli("compare", world.recipe, *world.on(0), "--variants", variants).refused(*words)
 
 
-def test_end_to_end_recipes_are_refused(cli: Cli, world: World) -> None:
+def test_end_to_end_recipes_are_refused(cli: Cli, world: World, variants: Path) -> None:
     done = cli("compare", world.recipe, *world.on(0), "--set", "training.end_to_end=true", "--quiet")
     done.refused("frozen features", "tagprism train")
+    variants.write_text('[[variant]]\nname = "whole network"\nset = ["training.end_to_end=true"]\n')
+    cli("compare", world.recipe, *world.on(0), "--variants", variants).refused("whole network: comparisons train")
 
 
 @pytest.mark.slow

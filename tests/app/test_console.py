@@ -7,6 +7,7 @@ from typing import NoReturn
 
 import pytest
 import typer
+from rich.table import Table
 
 from tagprism.app import console
 from tagprism.counted import counted
@@ -55,6 +56,18 @@ def test_skipped_pictures_are_counted(capsys: pytest.CaptureFixture[str]) -> Non
 def test_ctrl_c_that_typer_has_caught_says_how_to_go_on(capsys: pytest.CaptureFixture[str]) -> None:
     assert console.run(lambda: console.INTERRUPTED) == 130
     assert "run the same command again" in capsys.readouterr().err
+
+
+def test_a_table_in_a_file_is_as_wide_as_it_is(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    table = Table("a long name " * 30, *(f"column {number}" for number in range(20)))
+    table.add_row("\x1b[31mrow", *(["12.3 (+4.5 ± 6.7)"] * 20))
+    monkeypatch.delenv("COLUMNS", raising=False)
+    console.show(table)
+    written = capsys.readouterr().out
+    assert ("a long name " * 30).strip() in written and "…" not in written and "\x1b" not in written
+    assert written.count("12.3 (+4.5 ± 6.7)") == 20
 
 
 def test_options_after_two_dashes_are_explained(cli: Cli) -> None:

@@ -149,3 +149,6 @@ def test_the_terminal_table_has_every_cell(make_problem: MakeProblem) -> None:
     for word in ("Small", *comparison.columns, *(cell for row in comparison.rows for cell in (row.name, *row.cells))):
         assert word in printed
     assert "positives per image" in " ".join(printed.split())
+    narrow = Console(file=io.StringIO(), width=40)
+    narrow.print(comparison_table(lay_out({"a name that is longer than its column": [make_problem().evaluate()]})))
+    assert "…" not in narrow.file.getvalue()  # type: ignore[attr-defined]

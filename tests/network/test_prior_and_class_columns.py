@@ -91,6 +91,18 @@ def test_a_class_counts_in_the_whole_picture_and_at_its_best_place() -> None:
     assert len({one.weights_digest() for one in (inner, backbone, ClassEvidence(inner, None, K))}) == 3
 
 
+def test_a_class_that_is_not_seen_at_all_leaves_the_training_of_the_backbone_finite() -> None:
+    inner = Backbone(TINY, "random")
+    inner.classifier = nn.Linear(inner.features, K)
+    nn.init.zeros_(inner.classifier.weight)
+    inner.classifier.bias.data = torch.tensor([200.0] + [0.0] * (K - 1))
+    found = ClassEvidence(inner, (2, 2), K)(torch.randn(2, 3, 64, 64))
+    assert (found[:, -1] == 0).all()
+    found[:, : inner.features].square().sum().backward()
+    grown = [one.grad for one in inner.network.parameters() if one.grad is not None]
+    assert grown and all(bool(one.isfinite().all()) for one in grown)
+
+
 def test_joined_backbones_are_their_features_end_to_end_and_their_mean_logits() -> None:
     parts = [Backbone(TINY, "random").eval() for _ in range(2)]
     for part in parts:

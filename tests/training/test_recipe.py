@@ -44,6 +44,13 @@ def test_all_unusable_settings_are_listed_at_once() -> None:
     assert "model.vectors" in str(caught.value) and "model.size" in str(caught.value)
 
 
+def test_rows_from_patches_have_no_class_columns() -> None:
+    model = {"rows_from": "patches", "class_columns": 0.35}
+    with pytest.raises(InputError, match="rows from patches have no class_columns"):
+        make_recipe({"name": "x", "model": model}, where="here")
+    assert make_recipe({"name": "x", "model": model | {"class_columns": 0}}, where="").model.rows_from == "patches"
+
+
 def test_none_is_no_regulariser() -> None:
     assert make_recipe({"name": "x", "loss": {"regulariser_weight": "none"}}, where="").loss.regulariser_weight is None
     assert make_recipe({"name": "x"}, where="").loss.regulariser_weight == 0.3

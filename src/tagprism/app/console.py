@@ -26,6 +26,7 @@ import typer
 from rich.console import Console, ConsoleOptions, RenderableType
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.segment import Segment
+from rich.table import Table
 from rich.text import Text
 
 from tagprism.counted import counted
@@ -36,6 +37,7 @@ from tagprism.progress import Advance
 from tagprism.progress import Progress as ProgressProtocol
 
 _SAY_EVERY = 30.0  # seconds
+_WIDE = 10_000  # columns: more than any table has
 OK, BUG, UNUSABLE, SKIPPED, REFUSED, INTERRUPTED = 0, 1, 2, 4, 6, 130
 # typer brings click under its own roof in some versions; this is the base of all that a command line can get wrong.
 _ClickException: type[typer.BadParameter] = next(
@@ -122,6 +124,12 @@ def write_bytes(data: bytes) -> None:
 def write_json(value: object) -> None:
     """A value as JSON on stdout; ASCII, so that any file name survives."""
     write(json.dumps(value, indent=2) + "\n")
+
+
+def show(table: Table) -> None:
+    """A table on stdout; in a file or a pipe, which have no width, as wide as it is, so that nothing is cut."""
+    wide = not (on_terminal() or "COLUMNS" in os.environ)
+    (_Door(highlight=False, emoji=False, markup=False, width=_WIDE) if wide else data).print(table)
 
 
 def flush() -> None:

@@ -56,7 +56,7 @@ class Method:
         if self.recipe.training.end_to_end:
             raise InputError(
                 "comparisons train on frozen features.",
-                where=self.recipe.name,
+                where=self.name,
                 remedy="Use `tagprism train`, and give the finished RUN as a row: --model RUN.",
             )
         if self.kind in ("recipe", "supervised") or self.kind.startswith((NEIGHBOURS, *_CLIPS)):

@@ -130,10 +130,10 @@ class Split:
         _refuse_twice((*self.train, *self.val, *self.test), where)
 
 
-def split_of_run(bundle: Path) -> str | None:
-    """The split file of the run that a bundle lies in; None where it lies in none, or its data set has the split."""
-    own = bundle.parent / RUN_SPLIT
-    return str(own) if own.is_file() and own.with_name("recipe.toml").is_file() else None
+def split_of_run(model: Path) -> str | None:
+    """The split file of a run, or of that which a bundle lies in; None where there is none, or the data set has it."""
+    kept = (folder / RUN_SPLIT for folder in (model, model.parent))
+    return next((str(own) for own in kept if own.is_file() and own.with_name("recipe.toml").is_file()), None)
 
 
 def split_names(file: str) -> list[str]:

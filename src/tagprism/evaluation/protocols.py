@@ -244,7 +244,8 @@ class Evaluation:
 
     def warnings(self, image_set: ImageSet) -> list[str]:
         """Sentences about the K of an image set at which a random ranking has more than half of the ceiling's F1."""
-        remedy = " Unverified labels are left out of the K best: see --unknown." if self.unknown == "ignore" else ""
+        remedy = " Unverified labels, where there are any, are left out of the K best: see --unknown."
+        remedy = remedy if self.unknown == "ignore" else ""
         return [
             f"WARNING: {task.upper()} F1@{k} says little: a random ranking has {at.f1:.1f}, and no model can have more "
             f"than {figures.ceiling[k].f1:.1f}.{remedy}"

@@ -170,9 +170,9 @@ def _deviation(values: Sequence[float]) -> str:
 def comparison_table(comparison: Layout, *, title: str | None = None) -> Table:
     """Table for the terminal, `title` above."""
     table = Table(title=title, caption="\n".join(comparison.captions), caption_justify="left")
-    table.add_column("percent")
+    table.add_column("percent", overflow="fold")
     for column in comparison.columns:
-        table.add_column(column, justify="right")
+        table.add_column(column, justify="right", overflow="fold")
     before = "method"
     for row in comparison.rows:
         if row.kind != before:

@@ -66,9 +66,9 @@ class ClassEvidence(Backbone):
     def pooled(self, found: Any) -> Float[Tensor, "B CK"]:
         """Pooled features and classes of a last map."""
         features = self.inner.pooled(found)
-        seen = self._posterior(features)
+        seen = self._posterior(features.detach())  # no loss reads it, and the root of a 0 would make its gradient nan
         if self.places is not None:
-            rows = feature_map(found, self.inner.features, self.places[0] * self.places[1])  # (B, P, C)
+            rows = feature_map(found, self.inner.features, self.places[0] * self.places[1]).detach()  # (B, P, C)
             seen = (seen * self._posterior(rows).amax(dim=1)).sqrt()
         return torch.cat([features, seen], dim=1)
 

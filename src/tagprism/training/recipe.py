@@ -81,6 +81,8 @@ class ModelTable(_Table):
     def _fits(self) -> Self:
         if self.class_columns and not self.standardise:
             raise ValueError("class_columns add to standardised scores: set standardise = true, or class_columns = 0")
+        if self.class_columns and self.rows_from == "patches":
+            raise ValueError("rows from patches have no class_columns: set class_columns = 0, or rows_from = pooled")
         return self
 
 

@@ -61,12 +61,11 @@ def compare(
     """Train and measure several recipes on the same pictures; over all splits of a file when none is chosen."""
     if recipe is not None:
         console.require_extra("train", "torch")
-    from tagprism.bundle.open_model import open_model
+    from tagprism.app.measured_data import open_measured
     from tagprism.comparing.compare import choosing_splits
     from tagprism.comparing.compare import compare as run
     from tagprism.comparing.rows import OwnMethod, finished
-    from tagprism.datasets.registry import open_data
-    from tagprism.datasets.splits import load_split, split_names, split_of_run
+    from tagprism.datasets.splits import load_split, split_names
     from tagprism.training.recipe import load_recipe
 
     rows: list[Method | OwnMethod] = list(finished(model or []))
@@ -89,10 +88,7 @@ def compare(
     if ratio_to is not None and ratio_to not in names:
         raise InputError(f"there is no row `{ratio_to}`.", where="--ratio-to", remedy=f"Rows: {', '.join(names)}.")
     chosen: list[str | None] = [split] if split is None or "#" in split else [*split_names(split)]
-    runs_own = split_of_run(open_model(model[0]).path) if model and split is None else None
-    table, first = open_data(data, chosen[0], console.progress(quiet), otherwise=runs_own)
-    if runs_own is not None and first.name == Path(runs_own).name:
-        console.say(f"split: that of the run, {runs_own}", quiet=quiet)
+    table, first = open_measured(data, chosen[0], model[0] if model else None, quiet=quiet)
     splits = [first, *(load_split(one, table) for one in chosen[1:] if one is not None)]
     if pseudo_unseen is not None:
         splits = [drawn for one in splits for drawn in choosing_splits(one, pseudo_unseen)]
@@ -112,7 +108,7 @@ def compare(
     elif format == "markdown":
         console.write(comparison.markdown(ratio_to=ratio_to))
     else:
-        console.data.print(comparison.table(ratio_to=ratio_to))
+        console.show(comparison.table(ratio_to=ratio_to))
     return console.report_skipped(sorted(comparison.skipped.items()))
 
 

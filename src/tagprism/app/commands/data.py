@@ -58,7 +58,7 @@ def info(
         for name, value in description.items():
             text = json.dumps(value) if isinstance(value, dict) else value
             shown.add_row(name, f"{text:.2f}" if isinstance(text, float) else str(text))
-        console.data.print(shown)
+        console.show(shown)
     return console.report_skipped((one.key, one.message) for one in table.skipped)
 
 

@@ -94,7 +94,7 @@ def demo(
     write_report(out / "report.html", report)
     found = {name: evaluations[0].to_json() for name, evaluations in methods.items()}
     write_json(out / "result.json", {"methods": found, "provenance": dict(result.provenance)})
-    console.data.print(comparison.table(title=f"{data}: {chosen.name}"))
+    console.show(comparison.table(title=f"{data}: {chosen.name}"))
     console.data.print(f"report: {out / 'report.html'}", soft_wrap=True)
     skipped = {**comparison.skipped, **{key: error.message for key, error in result.skipped}}
     return console.report_skipped(skipped.items())

@@ -57,7 +57,7 @@ def doctor(
     for name, value, good in _findings():
         fine &= good
         table.add_row(name, value, Text("ok", "green") if good else Text("no", "red"))
-    console.data.print(table)
+    console.show(table)
     return console.OK if fine else console.REFUSED
 
 
@@ -232,13 +232,13 @@ def _print(result: dict[str, Any]) -> None:
     ):
         if result[name] is not None:
             table.add_row(title, *(f"{value:.2f}" for value in result[name].values()))
-    console.data.print(table)
+    console.show(table)
     wins = Table()
     for heading in ("vector", "wins of all labels", "wins of the ten best"):
         wins.add_column(heading, justify="right")
     for m, (share, top_share) in enumerate(zip(result["wins"], result["top_wins"], strict=True)):
         wins.add_row(str(m), f"{share:.1%}", f"{top_share:.1%}", style="dim" if m in result["dead"] else None)
-    console.data.print(wins)
+    console.show(wins)
     console.data.print(_words(result["verdict"], **result["thresholds"]), soft_wrap=True)
     if result["dead"]:
         dead = ", ".join(map(str, result["dead"]))

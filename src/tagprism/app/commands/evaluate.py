@@ -36,8 +36,7 @@ def evaluate(
     """Measure a model on the test pictures of a split: ZSL and GZSL, with chance, constant and ceiling lines."""
     from dataclasses import replace
 
-    from tagprism.datasets.registry import open_data
-    from tagprism.datasets.splits import split_of_run
+    from tagprism.app.measured_data import open_measured
     from tagprism.evaluation import evaluate as evaluation
     from tagprism.evaluation.protocols import EvaluationProtocol
     from tagprism.evaluation.reliability import reliability_table
@@ -57,10 +56,7 @@ def evaluate(
         )
     if engine == "torch":
         _use_torch(tagger, model)
-    own = split_of_run(tagger.bundle.path)
-    table, chosen = open_data(data, split, console.progress(quiet), otherwise=own)
-    if own is not None and split is None and chosen.name == Path(own).name:
-        console.say(f"split: that of the run, {own}", quiet=quiet)
+    table, chosen = open_measured(data, split, model, quiet=quiet)
     if chosen.protocol is not None:
         console.say(chosen.protocol.summary(), quiet=quiet)
     protocol = EvaluationProtocol(tuple(k or (3, 5)), unknown, allow_leak=allow_leak, neighbours=neighbours)
@@ -75,9 +71,9 @@ def evaluate(
     if format == "json":
         console.write_json(result.to_json())
     else:
-        console.data.print(comparison_table(lay_out({result.name: [result.evaluation]})))
+        console.show(comparison_table(lay_out({result.name: [result.evaluation]})))
         if result.calibration:
-            console.data.print(reliability_table(result.calibration))
+            console.show(reliability_table(result.calibration))
     skipped = [(key, error.message) for key, error in result.skipped]
     return console.report_skipped(skipped + [(one.key, one.message) for one in table.skipped])
 

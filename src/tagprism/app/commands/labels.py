@@ -90,7 +90,7 @@ def check(
                 lists = [", ".join(some) for some in (respelled, finding.missing_words, finding.nearest)]
                 table.add_row(row.phrase, finding.encoder, finding.status, finding.rule, *lists)
     if table.row_count:
-        console.data.print(table)
+        console.show(table)
     unusable = [row.phrase for row in checks if not row.usable]
     complete = sum(row.complete for row in checks)
     for name, counts in count_rules(checks).items():

@@ -119,7 +119,7 @@ def info(name: Name, format: Format = "table", quiet: Quiet = False) -> int:
     for key, value in found.items():
         lines = [f"{name}: {its}" for name, its in value.items()] if isinstance(value, dict) else [str(value)]
         table.add_row(key, "\n".join(map(console.printable, lines)))
-    console.data.print(table)
+    console.show(table)
     return console.OK
 
 
@@ -180,7 +180,7 @@ def calibrate(
     chosen = load_split(split, table) if split is not None else None
     fitted = fit_calibration(tagger, table, chosen, pictures=pictures or PICTURES, progress=console.progress(quiet))
     file = write_own(fitted.calibration, fitted.note, bundle, out)
-    console.data.print(reliability_table({"held-out": fitted.held}))
+    console.show(reliability_table({"held-out": fitted.held}))
     if not fitted.held.skill > 0:
         console.say(_NO_SKILL, quiet=quiet)
     said = "Kept as" if out is None else "Written, and not in use before `tagprism models calibrate MODEL --from FILE`:"

@@ -51,5 +51,5 @@ def _list_runs() -> int:
         table.add_row(run.path.stem, run.started, str(len(run.lines)), state)
     if not table.row_count:
         raise NothingToDoError("no run has written keywords yet.")
-    console.data.print(table)
+    console.show(table)
     return console.OK

@@ -1,10 +1,10 @@
-"""Whether the words of two names tell them apart."""
+"""Whether two words merely begin alike."""
 
 from __future__ import annotations
 
 import pytest
 
-from tagprism.labels.word_kinship import told_apart
+from tagprism.labels.word_kinship import only_begin_alike
 
 
 @pytest.mark.parametrize(
@@ -13,16 +13,10 @@ from tagprism.labels.word_kinship import told_apart
         ("cat", "cathode"),
         ("chameleon", "chaise"),
         ("albatross", "albacore"),
-        ("train", "train station"),
-        ("snow", "snowplow"),
-        ("flowers", "flower bed"),
-        ("tennis racket", "tennis ball"),
-        ("skateboard", "skateboarder"),
-        ("traffic", "traffic light"),
     ],
 )
 def test_other_things(one: str, other: str) -> None:
-    assert told_apart(one, other) and told_apart(other, one)
+    assert only_begin_alike(one, other) and only_begin_alike(other, one)
 
 
 @pytest.mark.parametrize(
@@ -42,7 +36,10 @@ def test_other_things(one: str, other: str) -> None:
         ("photo", "photograph"),
         ("pram", "stroller"),
         ("dog", "dog"),
+        ("train", "train station"),
+        ("coffee", "coffeemaker"),
+        ("tennis racket", "tennis ball"),
     ],
 )
 def test_names_that_may_be_one_thing(one: str, other: str) -> None:
-    assert not told_apart(one, other) and not told_apart(other, one)
+    assert not only_begin_alike(one, other) and not only_begin_alike(other, one)

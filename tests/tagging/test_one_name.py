@@ -59,7 +59,7 @@ def test_a_name_is_no_chain_of_names() -> None:
 
 
 def test_words_tell_apart_what_vectors_do_not() -> None:
-    alike = things([1, 0, 1], [1, 0, 1], [1, 0, 1], names=("train", "train station", "passenger train"))
+    alike = things([1, 0, 1], [1, 0, 1], [1, 0, 1], names=("cat", "cathode", "domestic cat"))
     assert groups(alike, 0.9, 0.8, 0.7) == [[0, 2], [1]]
 
 
@@ -75,9 +75,15 @@ def test_the_words_of_the_model_in_the_box() -> None:
         rows = np.array([ranker.names.index(name) for name in names])
         return len(ranker._things.groups(rows, np.full(len(rows), 0.9))) == 1
 
-    for pair in ("cat", "domestic cat"), ("cat", "kitten"), ("couch", "sofa"), ("jump", "jumping"), ("horse", "mare"):
+    for pair in (
+        ("cat", "domestic cat"),
+        ("cat", "kitten"),
+        ("couch", "sofa"),
+        ("jump", "jumping"),
+        ("coffee", "coffee mill"),
+    ):
         assert joined(*pair), pair
-    for pair in ("cat", "cathode"), ("grass", "lawn mower"), ("chameleon", "chaise"), ("train", "train station"):
+    for pair in ("cat", "cathode"), ("chameleon", "chaise"), ("man", "woman"):
         assert not joined(*pair), pair
 
 

@@ -13,7 +13,7 @@ from jaxtyping import Bool, Float, Float32, Float64, Integer
 from tagprism.bundle.record import Records, score_records
 from tagprism.errors import InputError, PictureError
 from tagprism.labels.vocabulary import Vocabulary
-from tagprism.labels.word_kinship import told_apart
+from tagprism.labels.word_kinship import only_begin_alike
 from tagprism.progress import Progress, silent
 from tagprism.tagging.learned import Learned
 
@@ -29,7 +29,7 @@ Labels: TypeAlias = str | Sequence[str] | Mapping[str, str | Sequence[str]] | No
 _NAMED = 10  # words that a remark names at most
 _POOL = 8  # times as many labels as are wanted are looked at for names of the same thing
 _NEAR = 0.7  # cosine of label vectors from which they name one thing
-_RATHER_NEAR, _SAME_EVIDENCE = 0.6, 0.85  # or of label vectors and of their class affinities, both
+_RATHER_NEAR, _SAME_EVIDENCE = 0.5, 0.85  # or of label vectors and of their class affinities, both
 _RARE = 0.15  # by which the logit of a further word falls with the logarithm of its row: common words come first
 
 
@@ -138,9 +138,9 @@ class SameThing:
     """Which of a picture's tags name the same thing, and which of the names is shown.
 
     Two labels name one thing when their vectors are near, or rather near and the same classes of the backbone's
-    classifier speak for them (`cat`, `domestic cat`, `kitten`; not `sun` and `sunset`), unless their words tell them
-    apart (`word_kinship`: a `train station` is no train). The thresholds were chosen by eye on photos, so that man and
-    woman, sky and clouds, mare and foal stay apart.
+    classifier speak for them (`cat`, `domestic cat`, `kitten`; not `sun` and `sunset`), unless they merely begin
+    alike (`word_kinship`: a `cathode` is no cat). The thresholds were chosen by eye on photos, so that man and woman,
+    sky and clouds, mare and foal stay apart.
 
     Args:
         names: of the L labels.
@@ -188,7 +188,7 @@ class SameThing:
             evidence = _cosines(rows[:, D + 1 : D + 1 + self.classes])
             same |= (near >= _RATHER_NEAR) & (evidence >= _SAME_EVIDENCE)
         for one, other in np.argwhere(np.triu(same, 1)):
-            if told_apart(self.names[labels[one]], self.names[labels[other]]):
+            if only_begin_alike(self.names[labels[one]], self.names[labels[other]]):
                 same[one, other] = same[other, one] = False
         return same
 

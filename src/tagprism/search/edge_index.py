@@ -309,7 +309,7 @@ class EdgeIndex:
             changed = count if made else changed
         if len(scoring_vectors) and count >= first_stage.OUTLINED:
             with self._writes:
-                made = self._kept.first.make_outlines(scoring_vectors)
+                made = self._kept.first.make_outlines(np.concatenate([scoring_vectors, asked]))
             changed = count if made else changed  # searches find other candidates from now on
         if changed >= _SETTLE * count:
             with self._writes:

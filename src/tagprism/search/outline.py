@@ -1,7 +1,7 @@
 """An outline of the small vectors of a large index, in 128 bytes a picture: which of them are worth reading.
 
 To read the small vectors of a million pictures takes longer than all else that a search does. Here lie their principal
-components, each number weighed by how much scoring vectors ask of it, as 8-bit whole numbers. Their product with a
+components, weighed by how much scoring vectors ask of each direction, as 8-bit whole numbers. Their product with a
 scoring vector is near enough to pass over most pictures (docs/scale.md). Knows no ids, no pictures, no records.
 """
 
@@ -23,7 +23,7 @@ _COMPONENTS = 128
 _SPAN = 4  # deviations of a component that its whole numbers reach
 ZERO, LARGEST = 128, 127  # a kept byte is the whole number and 128
 _MOST = 63  # of a scoring vector's numbers; above 64 some processors' sums of two overflow
-_LEAST_ASKED = 0.25  # of the mean square over all numbers counts for each, as few scoring vectors say how much is asked
+_LEAST_ASKED, _FEW = 0.25, 60  # of the mean square counts for each number, and less where more than so many vectors ask
 _PART = 1 << 16  # pictures multiplied at once
 _SAMPLE = 5  # every how many pictures the best score is looked at, to find how high the best are
 
@@ -51,15 +51,17 @@ class Projection(NamedTuple):
     @classmethod
     def fitted(cls, numbers: Float32[np.ndarray, "n W"], asked: Float32[np.ndarray, "q W"]) -> Projection:
         """The principal components of some small vectors, weighed by what some scoring vectors ask."""
-        squares = np.square(asked, dtype=np.float64).mean(axis=0)  # in float32 large numbers would overflow
-        weights = np.sqrt(squares + _LEAST_ASKED * squares.mean() + 1e-12)
+        asked = asked.astype(np.float64)  # in float32 large numbers would overflow
+        moments, few = asked.T @ asked / len(asked), np.sqrt(max(1.0, len(asked) / _FEW))
+        moments += (_LEAST_ASKED / few * np.trace(moments) / len(moments) + 1e-12) * np.eye(len(moments))
+        squares, axes = np.linalg.eigh(moments)
+        root, inverse = (axes * squares**power @ axes.T for power in (0.5, -0.5))
         centre = numbers.mean(axis=0, dtype=np.float64)
-        weighed = (numbers - centre) * weights
+        weighed = (numbers - centre) @ root
         variances, components = np.linalg.eigh(weighed.T @ weighed / len(weighed))
         variances, components = variances[::-1][:_COMPONENTS], components[:, ::-1][:, :_COMPONENTS]
         steps = _SPAN * np.sqrt(np.maximum(variances, 1e-12)) / LARGEST
-        pictures = weights[:, None] * components / steps
-        queries = components * steps / weights[:, None]
+        pictures, queries = root @ components / steps, inverse @ components * steps
         return cls(*(one.astype(np.float32) for one in (pictures, centre @ pictures, queries, centre)))
 
 

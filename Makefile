@@ -23,7 +23,7 @@ test test-fast attack: export PYTHONDONTWRITEBYTECODE :=
 test: $(VENV)/installed
 	$(PYTEST)
 
-# What a change most likely breaks, in two to three minutes on two idle cores.
+# What a change most likely breaks, in under two minutes on two idle cores.
 test-fast: $(VENV)/installed
 	$(PYTEST) -m "not slow" --hypothesis-profile fast
 

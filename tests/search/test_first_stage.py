@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from onnx import TensorProto, helper
 from qdrant_client import QdrantClient
+from safetensors.numpy import save_file
 
 from tagprism.bundle.record import Records, Shape, score_records
 from tagprism.search import first_stage, outline
@@ -282,6 +283,7 @@ def test_few_changes_are_not_measured_again(index: EdgeIndex, tmp_path: Path, mo
 
 def test_rows_come_to_what_is_nearest_for_label_vectors() -> None:
     records, asked = drawn(1, 40), vectors(2, 200, SHAPE.dimension)
+    asked = asked.astype(np.float16).astype(np.float32)
     found, more = RowSummary(asked).of(records.rows)
     known = np.concatenate([asked, np.linalg.norm(asked, axis=1, keepdims=True)], axis=1)
     ridge = 0.1 * np.square(asked).sum() / SHAPE.dimension
@@ -339,3 +341,43 @@ def test_what_is_usually_asked_finds_more_and_is_kept(tmp_path: Path, monkeypatc
 def not_as_written(folder: Path) -> list[int]:
     """Ids of pictures whose bytes are not as they were written."""
     return [one for one, as_written in KeptRecords(folder / PICTURES, SHAPE, "half").check() if not as_written]
+
+
+def test_a_kill_while_small_vectors_are_written_again_damages_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    index = EdgeIndex.create(tmp_path, SHAPE)
+    index.add([Picture(1 + one, f"/{one}.jpg", 1, 1, f"{one}", 1, 1) for one in range(50)], drawn(1, 50))
+    asked, note = vectors(2, 16 + 2 * SHAPE.dimension), KeptRecords._note_candidates
+
+    def killed(kept: KeptRecords, places: np.ndarray, first: np.ndarray) -> None:
+        if first.any():
+            raise KeyboardInterrupt
+        note(kept, places, first)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(KeptRecords, "_note_candidates", killed)
+        with pytest.raises(KeyboardInterrupt):
+            index.settle(asked)
+    assert not not_as_written(tmp_path) and not (tmp_path / PICTURES / "usually_asked.safetensors").exists()
+    index.settle(asked)  # the same process goes on with it, too
+    assert (tmp_path / PICTURES / "usually_asked.safetensors").exists() and not not_as_written(tmp_path)
+    index.close()
+
+
+@pytest.mark.parametrize("content", [b"", np.zeros((3, 9)), np.zeros(16), np.full((3, 16), np.nan), np.zeros((0, 16))])
+def test_words_that_do_not_fit_are_passed_over(tmp_path: Path, content: bytes | np.ndarray) -> None:
+    file = tmp_path / "usually_asked.safetensors"
+    if isinstance(content, bytes):
+        file.write_bytes(content)
+    else:
+        save_file({"label_vectors": content}, file)
+    assert RowSummary.opened(file, 16) is None
+
+
+def test_few_words_and_single_rows_leave_the_mean(tmp_path: Path) -> None:
+    for name, shape, count in (("few", SHAPE, 20), ("single", Shape(1, 16, 5), 60)):
+        index = EdgeIndex.create(tmp_path / name, shape)
+        index.settle(vectors(1, 16 + count))
+        assert not (tmp_path / name / PICTURES / "usually_asked.safetensors").exists()
+        index.close()

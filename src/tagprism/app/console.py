@@ -235,7 +235,10 @@ def run(command: Callable[[], object]) -> int:
         elif "unexpected extra argument" in str(error):
             say('Words that belong together stand in quotes: tagprism search INDEX "dog AND snow"')
         elif re.search(r"[Nn]o such option:? '?-\w", str(error)):
-            say("What begins with - and is no option comes last, after `--`: tagprism search INDEX -- -dog")
+            example = (
+                "search INDEX -- -dog" if "search" in sys.argv[1:2] else f"{' '.join(sys.argv[1:2])} ... -- -1.jpg"
+            )
+            say(f"What begins with - and is no option comes last, after `--`: tagprism {example}")
         return UNUSABLE
     except (KeyboardInterrupt, typer.Abort):
         return _interrupted()

@@ -201,7 +201,7 @@ def remark_on_missing(share: float) -> str | None:
     """What is said of a picture of which such a share is missing; None where too little is there."""
     if share > _MOST:
         return None
-    return "the file ends early" + (f"; {share:.0%} of the picture are blank" if share >= 0.01 else "")
+    return "the file ends early" + (f"; {share:.0%} of the picture is blank" if share >= 0.01 else "")
 
 
 def empty_share(image: Image.Image) -> float:

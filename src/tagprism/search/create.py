@@ -244,8 +244,10 @@ def create_collection(
         else:
             refuse_filled(folder)
         index = EdgeIndex.create(folder, shape, storage)
-        index.settle(usually_asked(tagger))  # pictures then come to what is near for these
-        index.close()
+        try:
+            index.settle(usually_asked(tagger))  # pictures then come to what is near for these
+        finally:
+            index.close()
         write_json(folder / SETTINGS, settings.model_dump(mode="json"))  # last: without it there is no index
     return open_index(where)
 

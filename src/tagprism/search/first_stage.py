@@ -21,6 +21,7 @@ import onnxruntime
 from jaxtyping import Float32, Int8, Int32, Int64, UInt8
 
 from tagprism.bundle.record import Records, Shape
+from tagprism.files import machine_errors
 from tagprism.search.contract import Match
 from tagprism.search.outline import LARGEST, ZERO, Outline, Projection, best_places, nearly_best, whole_columns
 from tagprism.search.record_file import PlacedFile, powers_of_two
@@ -41,7 +42,7 @@ _PART = 1 << 14  # pictures multiplied at once
 MOST = 0.8  # share of all places from which on it is quicker to look at all than to pick
 _OUTLINES, _USUALLY_ASKED = "outlines.bin", "usually_asked.safetensors"  # beside the small vectors
 _FITTED = 20_000  # pictures that the components of outlines are found from
-_WORTH, _SHARE = 4, 60  # times the candidates are read after their outlines, or one in so many if that is more
+_WORTH, _SHARE = 4, 16  # times the candidates are read after their outlines, or one in so many if that is more
 
 
 FIRST_STAGE = 50_000
@@ -80,7 +81,7 @@ class FirstStage:
         self._lock = threading.Lock()
         self._known = np.empty((3, 0), np.float32)  # what `_tails` gives
         self._outlines, self._usually_asked = path.with_name(_OUTLINES), path.with_name(_USUALLY_ASKED)
-        self._summary = RowSummary.opened(self._usually_asked)
+        self._summary = RowSummary.opened(self._usually_asked, shape.dimension)
         outline = None
         if self._outlines.is_file():
             outline = Outline.opened(self._outlines, shape.width + 1, self._product)
@@ -130,8 +131,14 @@ class FirstStage:
         """
         if self._summary is not None:
             return False
-        self._summary = RowSummary(label_vectors)
+        self._summary, self._outline = RowSummary.over(label_vectors), None
+        with machine_errors(self._outlines):
+            self._outlines.unlink(missing_ok=True)  # outlines of other small vectors
         return True
+
+    def forget_summary(self) -> None:
+        """What was written before was not written again."""
+        self._summary = None
 
     def keep_summary(self) -> None:
         """All pictures are written by the summary; until this is called, an index that is opened anew has none."""

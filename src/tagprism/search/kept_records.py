@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
-from jaxtyping import Float32, Int64, UInt8
+from jaxtyping import Float32, Int64, UInt8, UInt32
 
 from tagprism.bundle.record import Records, Shape
 from tagprism.files import machine_errors, replaced_whole, sync_folder
@@ -23,6 +23,7 @@ _RECORDS, _FIRST, _SUMS = "records.bin", "candidates.bin", "sums.bin"
 _PLACES = "places.npy"
 _FORMER = "first.bin"  # candidates without their radius, of an older version
 _SUM = np.dtype([("id", "<i8"), ("record", "<u4"), ("first", "<u4")])
+_UNKNOWN = 0  # sum of what is being written
 _PART = 4096  # records that are read at once
 _Places = Int64[np.ndarray, " n"]
 
@@ -132,10 +133,10 @@ class KeptRecords:
     def __init__(self, folder: Path, shape: Shape, storage: StorageName) -> None:
         self.records = RecordFile(folder / _RECORDS, shape, storage)
         self.first = FirstStage(folder / _FIRST, shape)
+        self._vectors = shape.vectors
         self._sums = PlacedFile(folder / _SUMS, _SUM.itemsize)
         if self.first.size < self.records.size:
-            for places in _parts(self.first.size, self.records.size):
-                self._note_candidates(places, self.first.write(places, self.records.read(places)))
+            self._write_candidates(self.first.size)
             (folder / _FORMER).unlink(missing_ok=True)
 
     @property
@@ -151,17 +152,34 @@ class KeptRecords:
     def summarise(self, label_vectors: Float32[np.ndarray, "K D"]) -> bool:
         """Let candidates be found by what is nearest for label vectors that are usually asked for.
 
-        All small vectors are written again; killed meanwhile, it is done again the next time.
+        All small vectors are written again; killed meanwhile, it is done again the next time. One row is its own
+        summary, and few label vectors say less than the mean of the rows.
 
         Returns:
             Whether anything was done: only the first time.
         """
-        if not self.first.summarise(label_vectors):
+        K, D = label_vectors.shape
+        if self._vectors == 1 or K < 2 * D or not self.first.summarise(label_vectors):
             return False
-        for places in _parts(0, self.records.size):
-            self._note_candidates(places, self.first.write(places, self.records.read(places)))
+        try:
+            self._write_candidates(0)
+        except BaseException:
+            self.first.forget_summary()
+            raise
         self.first.keep_summary()
         return True
+
+    def _write_candidates(self, begin: int) -> None:
+        """Make from the records what candidates are found by, at all places from one on.
+
+        Its sums are put to nought before, and noted after: killed meanwhile, no picture counts as damaged.
+        """
+        for places in _parts(begin, self.records.size):
+            nothing = np.zeros(len(places), np.uint32)
+            self._note_candidates(places, nothing)
+            with np.errstate(all="ignore"):  # of damaged records
+                items = self.first.write(places, self.records.read(places))
+            self._note_candidates(places, np.array([zlib.crc32(item) for item in items], np.uint32))
 
     def _note(
         self, places: _Places, ids: list[int], records: UInt8[np.ndarray, "n r"], first: UInt8[np.ndarray, "n f"]
@@ -172,11 +190,11 @@ class KeptRecords:
             sums[name] = [zlib.crc32(item) for item in items]
         self._sums.write(places, sums.view(np.uint8).reshape(len(places), -1))
 
-    def _note_candidates(self, places: _Places, first: UInt8[np.ndarray, "n f"]) -> None:
-        """New sums of candidates that were made again, as rounded records give others than those of before."""
+    def _note_candidates(self, places: _Places, first: UInt32[np.ndarray, " n"]) -> None:
+        """New sums of what candidates are found by; 0 where it is not known to be whole."""
         noted = places < len(self._sums.items)
         sums = self._sums.items[places[noted]].view(_SUM)[:, 0]
-        sums["first"] = [zlib.crc32(item) for item in first[noted]]
+        sums["first"] = first[noted]
         kept = sums["id"] != 0  # places without sums, of an older version, get none
         self._sums.write(places[noted][kept], sums[kept].view(np.uint8).reshape(int(kept.sum()), -1))
 
@@ -194,7 +212,8 @@ class KeptRecords:
         for place, (one, *kept) in enumerate(sums.tolist()):
             if one:
                 items = (self.records.items, self.first.items) if place < held else ()
-                yield one, kept == [zlib.crc32(of_all[place]) for of_all in items]
+                record, first = (zlib.crc32(of_all[place]) for of_all in items) if items else (None, None)
+                yield one, kept[0] == record and kept[1] in (first, _UNKNOWN)
 
 
 def _parts(begin: int, end: int) -> Iterator[_Places]:

@@ -94,7 +94,7 @@ class RemoteIndex:
         line = self._idle.pop() if self._idle else connect(*self._where, _GREETING)
         try:
             line.send_bytes(_packed(request, *arrays))
-            if not line.poll(_SECONDS):
+            if not line.poll(None if request["call"] == "settle" else _SECONDS):  # all may be written again
                 raise MachineError("the process that has the index open does not answer.", remedy="Stop it.")
             answer, results = _unpacked(line.recv_bytes())
         except EOFError as error:

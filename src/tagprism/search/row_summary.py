@@ -32,12 +32,20 @@ class RowSummary:
     label_vectors: Float32[np.ndarray, "K D"]
 
     @classmethod
-    def opened(cls, path: Path) -> RowSummary | None:
+    def over(cls, label_vectors: Float32[np.ndarray, "K D"]) -> RowSummary:
+        """Over label vectors as `save` keeps them; how long they are all together changes nothing."""
+        largest = max(float(np.abs(label_vectors).max(initial=0)), 1e-30)
+        return cls((label_vectors / largest).astype(np.float16).astype(np.float32))
+
+    @classmethod
+    def opened(cls, path: Path, dimension: int) -> RowSummary | None:
         """What `save` wrote; None where there is none, or it is damaged."""
         try:
-            return cls(load_file(path)["label_vectors"].astype(np.float32))
+            kept = load_file(path)["label_vectors"].astype(np.float32)
         except (OSError, SafetensorError, KeyError):
             return None
+        fits = kept.ndim == 2 and len(kept) and kept.shape[1] == dimension and np.isfinite(kept).all()
+        return cls(kept) if fits else None
 
     def save(self, path: Path) -> None:
         """Write it, whole or not at all.

@@ -133,7 +133,7 @@ class Upkeep:
         self._catalog.forget_bad(present)
         self._read_keywords(roots)
         self._links = self._report.walk.links > 0 or len(present) < len(folders)
-        self._settle()
+        settle(self._collection)  # always: an update that was killed may have changed what this one found
         if all(folder in present for folder in folders):
             self._collection.keep_renewed()
         return self._report
@@ -163,7 +163,8 @@ class Upkeep:
             self._remove_gone(root, list(dict.fromkeys(gone)), prune=False)
         self._catalog.forget_bad(places)
         self._read_keywords({*places, *chain.from_iterable(map(_without_endings, places))})
-        self._settle()
+        if self._report.any_change:
+            settle(self._collection)
         return self._report
 
     def _bring_in(self, paths: Iterable[str], replaced: Sequence[str] = ()) -> None:
@@ -342,10 +343,6 @@ class Upkeep:
                 self._report.renewed += 1
                 self._report.unchanged = max(0, self._report.unchanged - 1)  # of a sidecar alone it was not counted
         self._commit()
-
-    def _settle(self) -> None:
-        if self._report.any_change:
-            settle(self._collection)
 
     def close(self) -> None:
         """Let go of the catalog; the collection stays open."""

@@ -48,10 +48,11 @@ def read_words(query: Query, collection: Collection, own: OwnTags) -> Reading:
     if isinstance(collection.tagger.bundle, ForeignModel):
         return Reading(query, {})
     vocabulary = collection.tagger.vocabulary
+    reads_phrases = collection.tagger.label_space is not None
     apart: dict[str, tuple[str, ...]] = {}
 
     def is_tag(phrase: str) -> bool:
-        names = (phrase, *other_names(phrase))  # `rubbish bin` is a tag as `trash can` is one
+        names = (phrase, *(other_names(phrase) if reads_phrases else ()))  # `rubbish bin` is a tag as `trash can` is
         return any(vocabulary.find_alike(name) is not None for name in names) or any(own.of_label(phrase).values())
 
     def read(part: Query) -> Query:

@@ -13,7 +13,6 @@ from jaxtyping import Bool, Float, Float32, Float64, Integer
 from tagprism.bundle.record import Records, score_records
 from tagprism.errors import InputError, PictureError
 from tagprism.labels.vocabulary import Vocabulary
-from tagprism.labels.word_kinship import only_begin_alike
 from tagprism.progress import Progress, silent
 from tagprism.tagging.learned import Learned
 
@@ -138,19 +137,16 @@ class SameThing:
     """Which of a picture's tags name the same thing, and which of the names is shown.
 
     Two labels name one thing when their vectors are near, or rather near and the same classes of the backbone's
-    classifier speak for them (`cat`, `domestic cat`, `kitten`; not `sun` and `sunset`), unless they merely begin
-    alike (`word_kinship`: a `cathode` is no cat). The thresholds were chosen by eye on photos, so that man and woman,
-    sky and clouds, mare and foal stay apart.
+    classifier speak for them (`cat`, `domestic cat`, `kitten`; not `sun` and `sunset`). The thresholds were chosen by
+    eye on eight photos, so that man and woman, sky and clouds, mare and foal stay apart.
 
     Args:
-        names: of the L labels.
         scoring_vectors: (L, Q) of the labels; a label vector of zeros is a name of its own.
         dimension: D, of the label vectors among them.
         classes: R, class affinities that follow the label vector and the 1; 0 where there are none.
         trained: (L,) whether a label was trained on: people call photos so.
     """
 
-    names: Sequence[str]
     scoring_vectors: Float32[np.ndarray, "L Q"]
     dimension: int
     classes: int
@@ -164,21 +160,20 @@ class SameThing:
             chances: their probabilities, 0..1.
 
         Returns:
-            Groups of places in `labels`, in their order; in each the name to show is first, the one that is likely
-            and common. All others of the group name the same as it, and no two names to show name the same.
+            Groups of places in `labels`, in the order of their likeliest; in each the name to show is first: the one
+            that is likely and common.
         """
         same = self._same(labels)
+        groups: list[list[int]] = []
+        for place in range(len(labels)):
+            its = next((group for group in groups if same[place, group].any()), None)
+            if its is None:
+                groups.append([place])
+            else:
+                its.append(place)
         likely = np.clip(chances, 1e-9, 1 - 1e-9)
         worth = np.log(likely / (1 - likely)) - _RARE * np.where(self.trained[labels], 0.0, np.log1p(labels))
-        groups: list[list[int]] = []
-        free = np.ones(len(labels), bool)
-        for shown in np.argsort(-worth, kind="stable").tolist():  # no chains: a ball is no athlete by way of `player`
-            if free[shown]:
-                free[shown] = False
-                its = np.flatnonzero(same[shown] & free)
-                free[its] = False
-                groups.append([shown, *its.tolist()])
-        return sorted(groups)
+        return [_first(group, max(group, key=lambda place: float(worth[place]))) for group in groups]
 
     def _same(self, labels: Integer[np.ndarray, " n"]) -> Bool[np.ndarray, "n n"]:
         rows, D = self.scoring_vectors[labels], self.dimension
@@ -187,9 +182,6 @@ class SameThing:
         if self.classes:
             evidence = _cosines(rows[:, D + 1 : D + 1 + self.classes])
             same |= (near >= _RATHER_NEAR) & (evidence >= _SAME_EVIDENCE)
-        for one, other in np.argwhere(np.triu(same, 1)):
-            if only_begin_alike(self.names[labels[one]], self.names[labels[other]]):
-                same[one, other] = same[other, one] = False
         return same
 
 
@@ -197,6 +189,10 @@ def _cosines(rows: Float[np.ndarray, "n k"]) -> Float[np.ndarray, "n n"]:
     unit = rows / np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), 1e-9)
     cosines: Float[np.ndarray, "n n"] = unit @ unit.T
     return cosines
+
+
+def _first(group: Sequence[int], shown: int) -> list[int]:
+    return [shown, *(place for place in group if place != shown)]
 
 
 class LabelRanker:
@@ -252,7 +248,7 @@ class LabelRanker:
         if labels is None and not all_names and "other" in roles and self._calibrated and len(flat) == len(spellings):
             trained = np.append(roles == "seen", np.ones(len(flat) - len(roles), bool))
             rank = 0 if classes is None else classes.columns - 1
-            self._things = SameThing(self.names, self._scoring_vectors, vectors.shape[1], rank, trained)
+            self._things = SameThing(self._scoring_vectors, vectors.shape[1], rank, trained)
 
     def best(
         self, records: Records, top_k: int | None, min_probability: float | None, min_score: float | None = None
@@ -297,7 +293,7 @@ class LabelRanker:
         order = kept[np.lexsort((-scores[kept], -ranked[kept]))][:wanted]  # stable: on a tie of both the earlier label
         groups = [[place] for place in range(len(order))]
         if things is not None:
-            groups = things.groups(order, ranked[order].astype(np.float64))
+            groups = sorted(things.groups(order, ranked[order].astype(np.float64)), key=lambda group: group[0])
         return tuple(
             Tag(
                 self.names[i],

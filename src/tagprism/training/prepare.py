@@ -115,7 +115,10 @@ class Prepared:
         if self.train.features is None:
             return "End-to-end training: playing unseen labels would take a whole training per fold."
         if self.validation.features is None:
-            return "There are no validation pictures (training.validation)."
+            return (
+                "There are no validation pictures. `training.validation` or `tagprism data split --val` keeps some; "
+                "`tagprism models calibrate` fits them afterwards."
+            )
         seen = len(self.split.seen)
         if seen < 2 * folds or seen - seen // folds < 3:
             return f"{seen} seen labels are too few for {folds} folds."

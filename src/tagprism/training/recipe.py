@@ -207,7 +207,8 @@ def load_recipe(path: Path | str, overrides: tuple[str, ...] = ()) -> Recipe:
     try:
         values = tomllib.loads(Path(path).read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"cannot be read ({error}).", where=str(path), remedy="Name a recipe file.") from error
+        reason = error.strerror if isinstance(error, OSError) else str(error)
+        raise InputError(f"cannot be read ({reason}).", where=str(path), remedy="Name a recipe file.") from error
     except tomllib.TOMLDecodeError as error:
         raise InputError(f"is not valid TOML: {error}.", where=str(path)) from error
     return make_recipe(override(values, overrides), where=str(path))

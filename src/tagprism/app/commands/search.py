@@ -101,6 +101,8 @@ def search(
         )
         _write(answer, format, collection, out, quiet=quiet)
         _remark(results, collection, exact, quiet=quiet)
+        if not duplicates and len(_likely(results.found)) == limit:
+            console.say(f"these are the first {limit:,}, and more may be likely: -n shows more.", quiet=quiet)
     code = console.report_skipped(skipped)
     return console.SKIPPED if unfinished and not found else code
 

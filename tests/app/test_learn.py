@@ -6,6 +6,7 @@ import json
 from collections.abc import Sequence
 from contextlib import closing
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -14,10 +15,11 @@ import tagprism
 from tagprism.bundle.record import Records
 from tagprism.search.contract import Picture
 from tagprism.search.create import create_collection
-from tagprism.search.learn import _fitted_shift
+from tagprism.search.learn import _fitted_shift, _Teacher
 from tagprism.search.left_out import gains_by_chance, left_out_gain, marks_needed
 from tagprism.search.marks import open_marks
 from tagprism.search.settings import learned_file
+from tagprism.tagging.learned import LearnedLabel
 from tests.app.conftest import Cli
 from tests.small_world import World
 
@@ -98,6 +100,18 @@ def test_marks_that_teach_nothing_are_refused_with_the_reason(cli: Cli, index: P
     mark(index, "Monday", [3, 11, 19, 25, 33, 41, 48, 60])  # in no way alike
     cli("learn", index).refused("nothing was learned", "Monday: no gain", code=3)
     assert not learned_file(str(index)).exists()
+
+
+def test_what_the_model_finds_by_itself_is_not_given_up_for_what_it_missed() -> None:
+    """Ten of forty pictures are likely by the model; a learned vector finds all, some or none of them."""
+    rows = np.full((40, 1, 2), -9, np.float32)
+    rows[:10, 0, 0] = rows[30:, 0, 1] = 9
+    others = Records(rows, np.zeros((40, 1), np.float32))
+    teacher = SimpleNamespace(_logits=SimpleNamespace(logits=lambda vectors, scores: scores))
+    for vector, kept in ([1, 0, 0], None), ([1, 0.5, 0], None), ([0, 1, 0], 0):
+        learned = LearnedLabel("people", 0.0, vector=np.array(vector, np.float32))
+        said = _Teacher._lost(teacher, np.array([[1, 0, 0]], np.float32), learned, others)  # type: ignore[arg-type]
+        assert (said == "") is (kept is None) and (kept is None or "of 10 other pictures that the model" in said)
 
 
 def test_a_few_marks_of_pictures_that_are_not_alike_are_refused(cli: Cli, index: Path) -> None:

@@ -5,8 +5,9 @@ collection (Fisher's linear discriminant), alone or beside the model's. A label 
 a shift of its logit, as far as a prior around 0 lets few marks move it.
 
 Each is kept only where it helps on marks that it has not seen: every marked picture is left out once, which way is
-taken for it is chosen by the others, and the mean gain must be larger than its standard error. And it must be told from
-chance (`left_out`): the marked pictures are found by each other better than pictures drawn at random are.
+taken for it is chosen by the others, and the mean gain must be larger than its standard error. It must be told from
+chance (`left_out`): the marked pictures are found by each other better than pictures drawn at random are. And what the
+model finds by itself must stay in front.
 """
 
 from __future__ import annotations
@@ -46,6 +47,7 @@ _BESIDE = 0.25  # deviations of the learned direction for one of the model's, wh
 _PRIOR = 2.0  # deviation of a shift before there are marks
 _FOUND, _FURTHER = 0.2, 3  # share of marked pictures that the cut may lose, and further pictures it may let in for each
 _AT_CUT = float(np.log(LIKELY / (1 - LIKELY)))
+_KEPT, _ENOUGH = 0.6, 5  # share of the pictures that the model finds which must stay in front, where it finds so many
 
 
 @dataclass(frozen=True)
@@ -176,7 +178,24 @@ class _Teacher:
         if model is None:
             result = f"a picture left out is at {_place(after, len(against))}; the model does not know the word"
         learned = self._learned_vector(label, best, model, added, rejected, self._records[others])
+        if model is not None and (lost := self._lost(model, learned, self._records[others])):
+            return Lesson(label, *counts, None, float(honest.mean()), lost)
         return Lesson(label, *counts, learned, float(honest.mean()), result)
+
+    def _lost(self, model: np.ndarray, learned: LearnedLabel, others: Records) -> str:
+        """Why a vector is not learned that loses what the model finds without marks; empty where it does not.
+
+        People mark what was missed, so that the marks say nothing of what was found.
+        """
+        likely = self._logits.logits(model, score_records(others, model)[0]).max(axis=1) > _AT_CUT
+        found = int(np.count_nonzero(likely))
+        if found < _ENOUGH or learned.vector is None:
+            return ""
+        after = score_records(others, learned.vector[None])[0][:, 0]
+        kept = int(np.count_nonzero(likely[np.argsort(-after)[:found]]))
+        if kept >= _KEPT * found:
+            return ""
+        return f"no gain: of {found:,} other pictures that the model finds likely, {kept:,} would stay in front"
 
     def _ranks(
         self, model: np.ndarray | None, added: Records, against: Records

@@ -48,12 +48,13 @@ def read_words(query: Query, collection: Collection, own: OwnTags) -> Reading:
     if isinstance(collection.tagger.bundle, ForeignModel):
         return Reading(query, {})
     vocabulary = collection.tagger.vocabulary
-    reads_phrases = collection.tagger.label_space is not None
     apart: dict[str, tuple[str, ...]] = {}
 
     def is_tag(phrase: str) -> bool:
-        names = (phrase, *(other_names(phrase) if reads_phrases else ()))  # `rubbish bin` is a tag as `trash can` is
-        return any(vocabulary.find_alike(name) is not None for name in names) or any(own.of_label(phrase).values())
+        if vocabulary.find_alike(phrase) is not None or any(own.of_label(phrase).values()):
+            return True
+        named = any(vocabulary.find_alike(name) is not None for name in other_names(phrase))
+        return named and collection.tagger.label_space is not None  # `rubbish bin` is a tag as `trash can` is
 
     def read(part: Query) -> Query:
         match part:

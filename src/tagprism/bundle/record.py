@@ -220,7 +220,8 @@ def _products(
     """The products of every label with every vector of every image, and the largest over the vectors."""
     B, M, D = matrices.shape
     rows = matrices.reshape(B * M, D).astype(np.float32, copy=False)
-    products = (rows @ label_vectors.astype(np.float32, copy=False).T).reshape(B, M, len(label_vectors))
+    with np.errstate(invalid="ignore"):  # OpenBLAS now and then leaves this flag behind, of numbers that are all finite
+        products = (rows @ label_vectors.astype(np.float32, copy=False).T).reshape(B, M, len(label_vectors))
     scores = products[:, 0].copy()
     for m in range(1, M):  # M passes over whole arrays: several times faster than max over a middle axis
         np.maximum(scores, products[:, m], out=scores)

@@ -60,8 +60,9 @@ class RowSummary:
         """Vectors x and numbers r, so that x w + r |w| is near the largest product of a row and a label vector w."""
         mean, more = rows.mean(axis=1), np.empty((len(rows), rows.shape[2] + 1), np.float32)
         for at in range(0, len(rows), _PART):
-            products = rows[at : at + _PART] @ self.label_vectors.T  # (n, M, K)
-            more[at : at + _PART] = (products.max(axis=1) - products.mean(axis=1)) @ self._solution
+            with np.errstate(invalid="ignore"):  # as in `bundle.record`
+                products = rows[at : at + _PART] @ self.label_vectors.T  # (n, M, K)
+                more[at : at + _PART] = (products.max(axis=1) - products.mean(axis=1)) @ self._solution
         return mean + more[:, :-1], np.maximum(more[:, -1], 0)
 
     @cached_property

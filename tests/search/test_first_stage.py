@@ -360,6 +360,9 @@ def test_a_kill_while_small_vectors_are_written_again_damages_nothing(
         with pytest.raises(KeyboardInterrupt):
             index.settle(asked)
     assert not not_as_written(tmp_path) and not (tmp_path / PICTURES / "usually_asked.safetensors").exists()
+    with monkeypatch.context() as patched, pytest.raises(OSError, match="full"):
+        patched.setattr(RowSummary, "save", lambda *_: (_ for _ in ()).throw(OSError("the disk is full")))
+        index.settle(asked)
     index.settle(asked)  # the same process goes on with it, too
     assert (tmp_path / PICTURES / "usually_asked.safetensors").exists() and not not_as_written(tmp_path)
     index.close()

@@ -163,10 +163,10 @@ class KeptRecords:
             return False
         try:
             self._write_candidates(0)
+            self.first.keep_summary()
         except BaseException:
             self.first.forget_summary()
             raise
-        self.first.keep_summary()
         return True
 
     def _write_candidates(self, begin: int) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hmac
 import json
 import os
 import shutil
@@ -267,6 +268,19 @@ class TestClients:
         client.close(), server.close()
         for stranger in crowd:
             stranger.close()
+
+    def test_a_client_that_leaves_when_it_has_shown_the_key_shuts_nobody_out(self, folder: Path) -> None:
+        server = with_stable(folder)
+        about = json.loads((folder / SERVER).read_text())
+        for _ in range(20):
+            line = socket.socket(socket.AF_UNIX if "socket" in about else socket.AF_INET)
+            line.connect(str(folder / SOCKET) if "socket" in about else ("127.0.0.1", about["port"]))
+            nonce = line.recv(32)
+            line.sendall(bytes(32) + hmac.digest(bytes.fromhex(about["key"]), b"client" + nonce + bytes(32), "sha256"))
+            line.close()
+        client = open_shared(folder)
+        right(client, None)
+        client.close(), server.close()
 
     def test_an_index_that_cannot_be_opened_leaves_no_lock(self, folder: Path, tmp_path: Path) -> None:
         shutil.rmtree(folder / PICTURES)

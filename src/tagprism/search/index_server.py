@@ -205,18 +205,19 @@ class IndexServer:
         waiting.unregister(line)
         del self._guests[line]
         line.setblocking(True)
-        line.sendall(_proof(self.key, b"server", guest.nonce, theirs))
-        client = Connection(line.detach())
+        client, proof = Connection(line.detach()), _proof(self.key, b"server", guest.nonce, theirs)
         self._clients.add(client)
-        threading.Thread(target=self._serve, args=(client,), name="index client", daemon=True).start()
+        threading.Thread(target=self._serve, args=(client, proof), name="index client", daemon=True).start()
 
     def _dismiss(self, waiting: selectors.BaseSelector, line: socket.socket) -> None:
         waiting.unregister(line)
         del self._guests[line]
         line.close()
 
-    def _serve(self, client: Connection) -> None:
+    def _serve(self, client: Connection, proof: bytes) -> None:
         try:
+            with self._socket_of(client) as line:
+                line.sendall(proof)  # not where others are let in: the client may have left by now
             while not self._closing.is_set():
                 message = self._answer(client.recv_bytes())
                 if self._closing.is_set():
@@ -238,7 +239,11 @@ class IndexServer:
                 (self._folder / SOCKET).unlink()
         for own in (self._listening, self._wake, self._woken):
             own.close()
-        family = socket.AF_UNIX if "socket" in self.address else socket.AF_INET
         for client in list(self._clients):  # its own thread closes it: only that knows when nothing reads from it
-            with suppress(OSError), socket.fromfd(client.fileno(), family, socket.SOCK_STREAM) as line:
+            with suppress(OSError), self._socket_of(client) as line:
                 line.shutdown(socket.SHUT_RDWR)
+
+    def _socket_of(self, client: Connection) -> socket.socket:
+        """A second handle of a client's line, which is closed by itself."""
+        family = socket.AF_UNIX if "socket" in self.address else socket.AF_INET
+        return socket.fromfd(client.fileno(), family, socket.SOCK_STREAM)

@@ -82,7 +82,8 @@ photos-lite/halves.npz: $(VENV)/installed
 		$(foreach source,$(LITE_CAPTIONS) photos-lite/small_coco_captions photos-lite/small_flickr8k,tagged:$(source) --unknown tagged:$(source)) \
 		--into photos-lite/data || test $$? = 4 # six photos of Flickr8k have no label
 	$(BIN)/python $(LITE)/split.py tagged:photos-lite/data > photos-lite/split.json
-	$(BIN)/python $(LITE)/yardstick.py tagged:photos-lite/data $(LITE).toml tagged:photos-lite/data $@
+	test -d photos-lite/nobody || $(BIN)/python $(LITE)/nobody.py photos-lite/nobody
+	$(BIN)/python $(LITE)/yardstick.py tagged:photos-lite/data $(LITE).toml tagged:photos-lite/data $@ nobody=photos-lite/nobody
 
 # torch and torchvision are resolved together with the rest, so that their builds fit each other.
 $(VENV)/installed: pyproject.toml

@@ -22,9 +22,10 @@ from pathlib import Path
 
 import numpy as np
 from jaxtyping import Bool, Float32, Float64, Int64
-from names import COCO, KINDS, PEOPLE, copied, kept_back, place, same, used
+from names import COCO, KINDS, NOBODY, PEOPLE, copied, kept_back, place, same, used
 from PIL import Image, ImageDraw, ImageFilter, ImageFont
 from safetensors.numpy import load_file, save_file
+from scipy.optimize import minimize_scalar
 from sklearn.linear_model import LogisticRegression
 
 from tagprism.app import console
@@ -49,20 +50,19 @@ PHOTOGRAPHS = 8.0  # of them to each other picture that people give: odds before
 LOOKED_FOR = 0.5  # off the logit of what captions list, for Corel-5k's words (docs/photos_lite.md)
 HALVES, FOLDS = (0, 1), (2, 3, 4, 5)  # of yardstick.py: heads without the words asked for, heads with them
 HIGH = 8.0  # scores of names of classes that are fitted on
-FARTHEST = 12.0  # of an offset
+FARTHEST, HEAVIEST = 12.0, 60.0  # of an offset, and of the weight of the first shared number
+NOBODY_TIMES = 10  # that a photo with nobody counts: then a sixth of all are unlike those trained on
 LITTLE = 4  # photos that list a word, by which its own offset counts half
 UNCALIBRATED = re.compile(r"- Scores rank; they are not probabilities\..*\n(  .*\n)*")  # of the model card
 CALIBRATED = (
     "- The probabilities were fitted by recipes/photos_lite/calibrate.py, on photos of three sources; "
     "on others they may be off."
 )
-SELDOM_OMITTED = {  # off the last logit: captions leave these out less than things (docs/photos_lite.md)
-    0.5: KINDS["person"],
-    0.9: (
-        *("standing", "sitting", "walking", "playing", "running", "riding", "holding", "wearing", "jump", "jumping"),
-        *("white", "black", "brown", "red", "green", "blue", "yellow", "pink", "little", "young", "small"),
-    ),
-}
+SELDOM_OMITTED = (  # captions leave these out less than things (docs/photos_lite.md)
+    *("standing", "sitting", "walking", "playing", "running", "riding", "holding", "wearing", "jump", "jumping"),
+    *("white", "black", "brown", "red", "green", "blue", "yellow", "pink", "little", "young", "small"),
+)
+LESS_OMITTED = 0.9  # off their last logit
 
 
 def columns(words: np.ndarray, names: Iterable[str]) -> Bool[np.ndarray, " W"]:
@@ -92,20 +92,22 @@ def without_kept_back(halves: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
     for part in (*HALVES, *FOLDS):
         keys = halves[f"keys_{part}"].tolist()
         fit = [not kept_back(key) for key in keys]
-        found |= {f"{name}_{part}": halves[f"{name}_{part}"][fit] for name in ("scores", "listed", "captions", "keys")}
+        names = ("scores", "listed", "captions", "keys", "first_shared")
+        found |= {f"{name}_{part}": halves[f"{name}_{part}"][fit] for name in names}
     return found
 
 
 def pairs(
-    halves: dict[str, np.ndarray], common: np.ndarray, known: np.ndarray, *, trained: bool
-) -> tuple[Float32[np.ndarray, "n 3"], Bool[np.ndarray, " n"], Int64[np.ndarray, " n"]]:
-    """Score, best score and commonness of pairs, whether the word is listed, and its column.
+    halves: dict[str, np.ndarray], common: np.ndarray, known: np.ndarray, *, trained: bool, nobody: bool = False
+) -> tuple[Float32[np.ndarray, "n 4"], Bool[np.ndarray, " n"], Int64[np.ndarray, " n"]]:
+    """Score, best score, commonness and first shared number of pairs, whether the word is listed, and its column.
 
     Args:
         halves: what yardstick.py kept.
         common: of its words.
         known: (W,) true for words that a photo of Corel-5k has only if it lists them.
         trained: pairs of words trained on, of the heads with all names; else of other words, of the other heads.
+        nobody: pairs of words for people, on the photos that nobody is in; else of all other photos.
     """
     features, truth, words = [], [], []
     people = columns(halves["words"], PEOPLE)  # Corel-5k says `people` where a man is: `man` is absent where nobody is
@@ -114,8 +116,12 @@ def pairs(
         best = scores[:, its].max(axis=1)
         listed, captions = halves[f"listed_{part}"], halves[f"captions_{part}"][:, None]
         somebody = listed[:, people].any(axis=1, keepdims=True)
-        at, word = np.nonzero((captions | np.where(people, ~somebody, known)) & (its == trained))
-        features.append(np.stack([scores[at, word], best[at], common[word]], axis=1))
+        of_nobody = np.char.startswith(halves[f"keys_{part}"], NOBODY)
+        told = people if nobody else captions | np.where(people, ~somebody, known)
+        at, word = np.nonzero((of_nobody == nobody)[:, None] & told & (its == trained))
+        first = halves[f"first_shared_{part}"]
+        first = first - first[~of_nobody].mean()  # each head has a level of its own
+        features.append(np.stack([scores[at, word], best[at], common[word], first[at]], axis=1))
         truth.append(listed[at, word])
         words.append(word)
     return np.concatenate(features), np.concatenate(truth), np.concatenate(words)
@@ -134,14 +140,14 @@ def three(its: MonotoneMap) -> MonotoneMap:
 
 def own_offsets(
     its: MonotoneMap,
-    features: Float32[np.ndarray, "n 3"],
+    sums: Float32[np.ndarray, " n"],
     listed: Bool[np.ndarray, " n"],
     words: Int64[np.ndarray, " n"],
     count: int,
 ) -> Float64[np.ndarray, " W"]:
     """What to add to each word's sums so that it is as often probable as it is listed; little for rare words."""
     order = np.argsort(words, kind="stable")
-    sums, positives = (features @ its.weights)[order], np.bincount(words, listed, count)
+    sums, positives = sums[order], np.bincount(words, listed, count)
     starts, found = np.searchsorted(words[order], np.arange(count + 1)), np.zeros(count)
     for word in range(count):
         own = sums[starts[word] : starts[word + 1]]
@@ -160,12 +166,29 @@ def own_offsets(
     return found
 
 
-def off_the_logit(words: np.ndarray) -> Float64[np.ndarray, " W"]:
-    """What `SELDOM_OMITTED` says of words."""
-    found = np.zeros(len(words))
-    for off, its in SELDOM_OMITTED.items():
-        found[columns(words, its)] = off
-    return found
+def people_weight(
+    its: MonotoneMap,
+    people: tuple[Float32[np.ndarray, "n 4"], Bool[np.ndarray, " n"], Int64[np.ndarray, " n"]],
+    nobody: tuple[Float32[np.ndarray, "m 4"], Bool[np.ndarray, " m"], Int64[np.ndarray, " m"]],
+    count: int,
+) -> float:
+    """What the first shared number counts in the sums of words for people: the likeliest weight where photos with
+    nobody stand beside those that heads train on, for which alone a word is as often probable as it is listed."""
+
+    def loss(weight: float) -> float:
+        (sums, listed, words), (others, _, their_words) = (
+            (features[:, :3] @ its.weights + weight * features[:, 3], *rest) for features, *rest in (people, nobody)
+        )
+        offsets = own_offsets(its, sums, listed, words, count)
+        logits, of_nobody = (
+            np.interp(one + offsets[of], its.knots, its.logits) for one, of in ((sums, words), (others, their_words))
+        )
+        likely = np.logaddexp(0, np.where(listed, -logits, logits)).sum()
+        return float(likely + NOBODY_TIMES * np.logaddexp(0, of_nobody).sum())
+
+    found = minimize_scalar(loss, bounds=(0.0, HEAVIEST), method="bounded", options={"xatol": 0.1})
+    assert found.x < 0.95 * HEAVIEST, found
+    return float(found.x)
 
 
 def word_offsets(
@@ -173,19 +196,26 @@ def word_offsets(
     common: np.ndarray,
     known: np.ndarray,
     complete: np.ndarray,
-    seldom_omitted: np.ndarray,
-) -> tuple[dict[bool, MonotoneMap], Float64[np.ndarray, " W"]]:
-    """The maps to what captions list, of words trained on and of others, and every word's own offset."""
-    maps, offsets = {}, {}
+) -> tuple[dict[bool, MonotoneMap], Float64[np.ndarray, " W"], float]:
+    """The maps to what captions list, of words trained on and of others, every word's own offset, and what the first
+    shared number counts for words for people."""
+    maps, offsets, weight, people = {}, {}, 0.0, columns(halves["words"], PEOPLE)
     for trained in (True, False):
         features, listed, words = pairs(halves, common, known, trained=trained)
         some = slice(None, None, EVERY)
-        maps[trained] = fit_monotone(features[some], listed[some], rising=1)
-        offsets[trained] = own_offsets(maps[trained], features, listed, words, len(common))
+        maps[trained] = its = fit_monotone(features[some, :3], listed[some], rising=1)
+        of_people = people[words]
+        if trained:
+            nobody = pairs(halves, common, known, trained=True, nobody=True)
+            its_people = features[of_people], listed[of_people], words[of_people]
+            weight = people_weight(its, its_people, nobody, len(common))
+            console.say(f"the first shared number counts {weight:.2f} for words for people")
+        sums = features[:, :3] @ its.weights + weight * of_people * features[:, 3]
+        offsets[trained] = own_offsets(its, sums, listed, words, len(common))
     trained_on = np.array([halves[f"trained_{part}"] for part in FOLDS]).mean(axis=0) > 0.5
     slope = float(np.median(np.diff(maps[True].logits)[2:] / np.diff(maps[True].knots)[2:]))
-    less = (complete * LOOKED_FOR + seldom_omitted / SLOPE) / slope
-    return maps, np.where(trained_on, offsets[True] - less, offsets[False])
+    less = (complete * LOOKED_FOR + columns(halves["words"], SELDOM_OMITTED) * LESS_OMITTED / SLOPE) / slope
+    return maps, np.where(trained_on, offsets[True] - less, offsets[False]), weight
 
 
 def class_offset(its: MonotoneMap, halves: dict[str, np.ndarray], files: list[Path]) -> float:
@@ -207,7 +237,7 @@ def class_offset(its: MonotoneMap, halves: dict[str, np.ndarray], files: list[Pa
             words = said[str(halves[f"keys_{part}"][picture])]
             features.append((0.0, scores[picture, columns[its_class]], best[picture]))
             right.append(bool(spellings[its_class] & {one for word in words for one in variants(word)}))
-    found = own_offsets(its, np.array(features), np.array(right), np.zeros(len(right), int), 1)
+    found = own_offsets(its, np.array(features) @ its.weights, np.array(right), np.zeros(len(right), int), 1)
     assert abs(found[0]) < 0.99 * FARTHEST, found
     console.say(f"names of classes: {len(right)} scores above {HIGH:g}, {100 * np.mean(right):.0f} % right")
     return float(found[0])
@@ -323,7 +353,7 @@ def main() -> None:
     absent = [name for name in COCO if not same(name, looked_for)]  # a frisbee would be among Corel-5k's words
     known = complete | columns(halves["words"], absent)
     common = commonness(tuple(halves["words"]), given.counts)
-    listed, offsets = word_offsets(halves, common, known, complete, off_the_logit(halves["words"]))
+    listed, offsets, weight = word_offsets(halves, common, known, complete)
     seen = three(present(listed[True], SHIFT, SLOPE))
     unseen = three(present(listed[False], np.log(OMITTED)))
     own = dict[str, float]()
@@ -348,11 +378,14 @@ def main() -> None:
     records, strange = look(tagger, photos, list(drawings[: step * DRAWINGS : step]), given.run / "looks.safetensors")
     rows = {name: vocabulary.find(name) for name in (*KINDS, *(kind for kinds in KINDS.values() for kind in kinds))}
     kinds = [(rows[name], rows[kind]) for name, its in KINDS.items() for kind in its]
+    shared_weights = weight * columns(np.array(vocabulary.names), PEOPLE)
+    added -= shared_weights * records[:BACKGROUND].shared[:, 0].mean()
     words = WordKnowledge(
         added.astype(np.float32),
         float(listed[False].weights[2] * np.median(asked)),
         familiar(records, strange),
         np.array([(a, b) for a, b in kinds if a is not None and b is not None], np.int32).reshape(-1, 2),
+        shared_weights.astype(np.float32),
     )
     fitted = calibration(tagger, records[:BACKGROUND].astype(np.float16), maps, words)
     kept = [name for name in bundle.config.digests if name != CALIBRATION]

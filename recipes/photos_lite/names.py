@@ -9,6 +9,7 @@ from tagprism.labels.phrases import variants
 
 ASKED = "coco_captions/"  # photos that the yardstick asks for COCO's names
 CAPTIONS = (ASKED, "flickr8k/")  # photos whose labels are what captions say: much of what is there is not listed
+NOBODY = "nobody/"  # photos that show nobody and list nothing (nobody.py): the probabilities alone are fitted on them
 SMALL = "small_"  # before the source's name: copies of its photos (copies.py), which train with them and test nothing
 FLICKR_SHARE = 0.45  # of Flickr8k's photos, so that they are no more than those of Corel-5k
 TEST = 0.1  # share of the photos that no bundle trains on

@@ -8,8 +8,9 @@ same (`mare` for `horse`). The truth is GOLD's: a name that fewer than two capti
 often wrong, for all recipes alike. Prints mAP, chance and the number of names; OUT keeps the scores of all words that
 any caption has, from which `calibrate.py` fits the probabilities of words not trained on. For those of words trained
 on, four more heads learn every name, as the bundle does, each on three quarters of the photos that the bundle trains
-on. `without=corel5k/` leaves a source and its copies out of the halves, `without=small_` all copies; `folds=0` makes
-the halves alone; `beside=OUT` of another run prints the difference to it, paired over the names.
+on; with `nobody=FOLDER` they see its photos too, a quarter each, as those of a source that lists nothing.
+`without=corel5k/` leaves a source and its copies out of the halves, `without=small_` all copies; `folds=0` makes the
+halves alone; `beside=OUT` of another run prints the difference to it, paired over the names.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ from pathlib import Path
 
 import numpy as np
 from jaxtyping import Bool
-from names import ASKED, CAPTIONS, COCO, SMALL, TEST, copied, place, same, used
+from names import ASKED, CAPTIONS, COCO, NOBODY, SMALL, TEST, copied, place, same, used
 
 from tagprism.app import console
 from tagprism.bundle.record import Records, score_records, scoring_vectors
@@ -99,13 +100,16 @@ def listed(table: ImageTable, keys: Sequence[str], words: Sequence[str]) -> Bool
     return found
 
 
-def measure(recipe: Recipe, table: ImageTable, split: Split, words: Sequence[str]) -> dict[str, np.ndarray]:
-    """Train one half and score words on the other; which words, or spellings of them, it was trained on."""
+def measure(
+    recipe: Recipe, table: ImageTable, split: Split, words: Sequence[str], further: Sequence[Path]
+) -> dict[str, np.ndarray]:
+    """Train one half and score words on the other and on further photos; which words, or spellings of them, it was
+    trained on; and the first shared number of the photos."""
     progress = console.progress(quiet=False)
     prepared = prepare(recipe, table, split, progress)
     with tempfile.TemporaryDirectory() as folder:
         network = fit(prepared, Path(folder), progress).network
-    files = [table.files[int(row)] for row in table.rows_of(split.test)]
+    files = [*(table.files[int(row)] for row in table.rows_of(split.test)), *further]
     features = compute_features(files, prepared.backbone, prepared.preprocess, progress)
     assert len(features.rows) == len(files), features.errors
     records = network.records(features.vectors)
@@ -114,14 +118,17 @@ def measure(recipe: Recipe, table: ImageTable, split: Split, words: Sequence[str
     vectors = prepared.space.embed(words).vectors
     scores, _ = score_records(records, scoring_vectors(vectors, network.class_affinity, trained))
     alone, _ = score_records(Records(records.rows, records.shared[:, :1]), scoring_vectors(vectors))
-    return {"scores": scores, "SDL alone": alone, "classes alone": scores - alone, "trained": trained}
+    found = {"scores": scores, "SDL alone": alone, "classes alone": scores - alone, "trained": trained}
+    return {**found, "first_shared": records.shared[:, 0]}
 
 
 def main() -> None:
     """Train, print, keep."""
     data, recipe_file, gold_data, out, *settings = sys.argv[1:]
     without = tuple(one.partition("=")[2] for one in settings if one.startswith("without="))
-    own = ("without=", "folds=", "beside=")
+    nobody = next((one.partition("=")[2] for one in settings if one.startswith("nobody=")), None)
+    without_people = sorted(Path(nobody).iterdir()) if nobody else []
+    own = ("without=", "folds=", "beside=", "nobody=")
     overrides = (*(one for one in settings if not one.startswith(own)), "training.validation=0")
     recipe, table, gold = load_recipe(Path(recipe_file), overrides), open_dataset(data), open_dataset(gold_data)
     words, spellings = list[str](), set[str]()
@@ -134,10 +141,13 @@ def main() -> None:
     names: dict[str, list[float]] = {}  # average precision of every name, for paired differences
     halves = splits(table, without)
     for number, split in enumerate([*halves, *(() if "folds=0" in settings else folds(table))]):
-        half, truth = measure(recipe, table, split, words), listed(gold, split.test, words)
-        own, captions = (np.array([key.startswith(its) for key in split.test]) for its in (ASKED, CAPTIONS))
-        kept |= {f"{name}_{number}": half[name] for name in ("scores", "trained")}
-        kept |= {f"listed_{number}": truth, f"captions_{number}": captions, f"keys_{number}": np.array(split.test)}
+        further = [] if number < len(halves) else without_people[number % FOLDS :: FOLDS]
+        keys = [*split.test, *(NOBODY + file.name for file in further)]
+        half = measure(recipe, table, split, words, further)
+        truth = np.pad(listed(gold, split.test, words), ((0, len(further)), (0, 0)))
+        own, captions = (np.array([key.startswith(its) for key in keys]) for its in (ASKED, CAPTIONS))
+        kept |= {f"{name}_{number}": half[name] for name in ("scores", "trained", "first_shared")}
+        kept |= {f"listed_{number}": truth, f"captions_{number}": captions, f"keys_{number}": np.array(keys)}
         for part in ("scores", "SDL alone", "classes alone") if number < len(halves) else ():
             precision = average_precisions(half[part][own], truth[own].astype(np.int8))
             for at in np.flatnonzero(truth[own, : len(COCO)].sum(axis=0) >= LEAST_ASKED):

@@ -188,9 +188,8 @@ def test_common_words_strange_pictures_and_kinds_change_probabilities_as_the_slo
 ) -> None:
     random = np.random.default_rng(5)
     offsets, familiar = random.standard_normal(4).astype(np.float32), random.standard_normal(D + 2).astype(np.float32)
-    words = WordKnowledge(
-        offsets, -0.3, familiar, np.array([[3, 0], [3, 2]], np.int32)
-    )  # cat and dog: kinds of Ice Cream
+    kinds, weights = np.array([[3, 0], [3, 2]], np.int32), random.standard_normal(4).astype(np.float32)
+    words = WordKnowledge(offsets, -0.3, familiar, kinds, weights)  # cat and dog: kinds of Ice Cream
     replace(calibration, words=words).save(tmp_path / "calibration.safetensors")
     read = Calibration.load(tmp_path / "calibration.safetensors", D)
     records, labels = drawn(random, 6), ["ice cream", "dog", "boat"]
@@ -203,9 +202,9 @@ def test_common_words_strange_pictures_and_kinds_change_probabilities_as_the_slo
     features = pair_features(records, all_scores, background_statistics(calibration.background, everything), reference)
     for picture in range(6):
         plain = [
-            calibration.maps[role](features[picture, [at]], float(offset))[0]
-            for at, (role, offset) in enumerate(
-                zip(("seen", "seen", "unseen", "other", "unseen"), (*offsets, -0.3), strict=True)
+            calibration.maps[role](features[picture, [at]], float(offset + weight * records.shared[picture, 0]))[0]
+            for at, (role, offset, weight) in enumerate(
+                zip(("seen", "seen", "unseen", "other", "unseen"), (*offsets, -0.3), (*weights, 0.0), strict=True)
             )
         ]
         row = np.concatenate([records.rows[picture].mean(axis=0), records.shared[picture], [1.0]])

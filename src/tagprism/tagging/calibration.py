@@ -22,7 +22,9 @@ from tagprism.labels.phrases import other_names
 from tagprism.labels.tensor_file import read_tensors, write_tensors
 from tagprism.labels.vocabulary import Role, Vocabulary
 
-KIND, VERSION = "calibration", 3  # version 1 kept the background with the shared numbers in every row; 2 had no words
+KIND, VERSION = "calibration", 4
+"""Version 1 kept the background with the shared numbers in every row, 2 had no words, 3 no weights of the first shared
+number."""
 _CHUNK = 2048  # labels whose scores over the background are held at once
 _ABOVE = 1 + 1e-4  # a `person` comes before the `man` who is one, though float32 scores them a little differently
 _LEAST_DEVIATION = 1e-3  # a label that scores alike everywhere says nothing; nothing is divided by zero
@@ -66,6 +68,8 @@ class WordKnowledge:
         other_offset: the same for all other words.
         familiar: (D + S + 1,) a logistic regression on the mean row, the shared numbers and 1: whether a picture is of
             a kind that was trained on. Probabilities are multiplied by it.
+        shared_weights: (L,) what the first shared number (`-mu / sd` of the labels trained on) counts in the weighted sum
+            of a word of the vocabulary; it is lower where nobody is, so words for people have one.
         kinds: (n, 2) rows of the vocabulary: a label, and a kind of it; who is a `man` is a `person`. A label is at
             least as probable as that one of its kinds is there: the mean of what this is if the kinds always come
             together (the largest probability) and if they come independently.
@@ -75,6 +79,7 @@ class WordKnowledge:
     other_offset: float
     familiar: Float32[np.ndarray, " Q1"]
     kinds: Int32[np.ndarray, "n 2"]
+    shared_weights: Float32[np.ndarray, " L"]
 
     def familiarity(self, records: Records) -> Float64[np.ndarray, " B"]:
         """How probably each picture is of a kind that was trained on (B,), 0..1."""
@@ -113,7 +118,7 @@ class Calibration:
             tensors |= {f"{name}_weights": its.weights, f"{name}_knots": its.knots, f"{name}_logits": its.logits}
         if self.words is not None:
             tensors |= {"offsets": self.words.offsets, "other_offset": np.array([self.words.other_offset], np.float32)}
-            tensors |= {"familiar": self.words.familiar, "kinds": self.words.kinds}
+            tensors |= {name: getattr(self.words, name) for name in ("familiar", "kinds", "shared_weights")}
         write_tensors(path, KIND, VERSION, {"features": list(FEATURES), **notes}, tensors)
 
     @classmethod
@@ -136,7 +141,8 @@ class Calibration:
             words = None
             if "offsets" in tensors:
                 other = float(tensors["other_offset"].item())
-                words = WordKnowledge(tensors["offsets"], other, tensors["familiar"], tensors["kinds"])
+                shared = tensors["shared_weights"] if header["version"] > 3 else np.zeros_like(tensors["offsets"])
+                words = WordKnowledge(tensors["offsets"], other, tensors["familiar"], tensors["kinds"], shared)
             return cls(background, maps, tensors["statistics"], classes, words, best_rows)
         except KeyError as error:
             raise InputError(f"the calibration lacks {error}.", where=str(path), remedy="Copy it again.") from error
@@ -205,6 +211,7 @@ class Calibration:
             return plain
         known = self.words
         offsets = np.where(rows >= 0, known.offsets[rows], np.float32(known.other_offset))
+        shared_weights = np.where(rows >= 0, known.shared_weights[rows], np.float32(0))
         kinds = []
         for label in np.unique(known.kinds[:, 0]):
             of_it = known.kinds[known.kinds[:, 0] == label, 1]
@@ -212,8 +219,9 @@ class Calibration:
                 its = np.array(vocabulary.roles)[of_it]
                 queries = self._queries(of_it, vocabulary)
                 inner = replace(plain, statistics=self.statistics[of_it], roles=its, offsets=known.offsets[of_it])
+                inner = replace(inner, shared_weights=known.shared_weights[of_it])
                 kinds.append((columns, queries, inner))
-        return replace(plain, offsets=offsets, kinds=tuple(kinds), words=known)
+        return replace(plain, offsets=offsets, shared_weights=shared_weights, kinds=tuple(kinds), words=known)
 
 
 @dataclass(frozen=True)
@@ -227,6 +235,7 @@ class LabelCalibration:
         reference: (S, Q) scoring vectors of all labels trained on, so that the other labels asked for change nothing.
         best_rows: as in `Calibration`.
         offsets: (L,) added to the weighted sums; none when None.
+        shared_weights: (L,) as in `WordKnowledge`; none when None.
         kinds: columns of a label, the scoring vectors of its kinds, and their calibration.
         other_names: columns of labels, and for each the scoring vector of another name of the same thing, with the
             calibration of these; a label is at least as probable as its other names. None where there are none.
@@ -239,6 +248,7 @@ class LabelCalibration:
     reference: Float32[np.ndarray, "S Q"]
     best_rows: int = 1
     offsets: Float32[np.ndarray, " L"] | None = None
+    shared_weights: Float32[np.ndarray, " L"] | None = None
     kinds: tuple[tuple[Integer[np.ndarray, " k"], Float32[np.ndarray, "n Q"], LabelCalibration], ...] = ()
     words: WordKnowledge | None = None
     other_names: tuple[Integer[np.ndarray, " k"], Float32[np.ndarray, "k Q"], LabelCalibration] | None = None
@@ -256,8 +266,13 @@ class LabelCalibration:
         found = np.empty(scores.shape)
         for role, columns in self._columns.items():
             its = self.maps[role]
-            offsets = 0.0 if self.offsets is None else np.tile(self.offsets[columns], len(scores))
-            found[:, columns] = its(features[:, columns].reshape(-1, len(FEATURES)), offsets).reshape(len(scores), -1)
+            offsets = np.zeros((len(scores), len(columns)))
+            if self.offsets is not None:
+                offsets += self.offsets[columns]
+            if self.shared_weights is not None:
+                offsets += np.outer(records.shared[:, 0], self.shared_weights[columns])
+            pairs = features[:, columns].reshape(-1, len(FEATURES))
+            found[:, columns] = its(pairs, offsets.ravel()).reshape(offsets.shape)
         for columns, queries, its_kinds in self.kinds:
             its_scores, _ = score_records(records, queries, best_rows=self.best_rows)
             of_kinds = its_kinds.probabilities(records, its_scores)

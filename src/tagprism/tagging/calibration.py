@@ -68,8 +68,8 @@ class WordKnowledge:
         other_offset: the same for all other words.
         familiar: (D + S + 1,) a logistic regression on the mean row, the shared numbers and 1: whether a picture is of
             a kind that was trained on. Probabilities are multiplied by it.
-        shared_weights: (L,) what the first shared number (`-mu / sd` of the labels trained on) counts in the weighted sum
-            of a word of the vocabulary; it is lower where nobody is, so words for people have one.
+        shared_weights: (L,) what the first shared number, `-mu / sd` of the labels trained on, counts in the weighted
+            sum of a word of the vocabulary; it is lower where nobody is, so words for people have one.
         kinds: (n, 2) rows of the vocabulary: a label, and a kind of it; who is a `man` is a `person`. A label is at
             least as probable as that one of its kinds is there: the mean of what this is if the kinds always come
             together (the largest probability) and if they come independently.

@@ -38,11 +38,11 @@ _POWERS = np.exp2(np.arange(256) - 128.0).astype(np.float32)  # by the byte that
 _RADII = np.exp2((np.arange(256) - 128.0) / 8).astype(np.float32)  # likewise
 _MORE = 3  # bytes beside the numbers: the two exponents, and the radius
 _USUAL = 0.2  # of the radius is what the best row has more than the mean (docs/scale.md)
-_PART = 1 << 14  # pictures multiplied at once
+_PART, _PICKED = 1 << 14, 1 << 12  # pictures multiplied at once, and fewer where they are gathered first
 MOST = 0.8  # share of all places from which on it is quicker to look at all than to pick
 _OUTLINES, _USUALLY_ASKED = "outlines.bin", "usually_asked.safetensors"  # beside the small vectors
 _FITTED = 20_000  # pictures that the components of outlines are found from
-_WORTH, _SHARE = 4, 16  # times the candidates are read after their outlines, or one in so many if that is more
+_WORTH, _SHARE = 4, 20  # times the candidates are read after their outlines, or one in so many if that is more
 
 
 FIRST_STAGE = 50_000
@@ -217,20 +217,24 @@ class FirstStage:
         self, scoring_vectors: Float32[np.ndarray, "q Q"], places: Int64[np.ndarray, " n"] | None = None
     ) -> Float32[np.ndarray, "q n"]:
         """What the pictures at some places, or at all, likely score, as near as the small vectors know it."""
-        kept = self._file.items if places is None else self._file.items[places]
-        tails = self._tails(len(kept))[:, : len(kept)] if places is None else _read_tails(kept)
+        items = self._file.items
+        count = len(items) if places is None else len(places)
+        all_tails = self._tails(count) if places is None else None
         columns, steps = _columns(scoring_vectors, self._dimension)
         offsets = ZERO * columns.sum(axis=0, dtype=np.int32)[:, None]
         usual = self._usual(scoring_vectors)
-        found = np.empty((len(scoring_vectors), len(kept)), np.float32)
-        for start in range(0, len(kept), _PART):
-            part = slice(start, start + _PART)
-            whole = np.ascontiguousarray(self._product(kept[part], columns).T)  # each pass is then over a whole row
+        found = np.empty((len(scoring_vectors), count), np.float32)
+        step = _PART if places is None else _PICKED
+        for start in range(0, count, step):
+            part = slice(start, min(start + step, count))
+            kept = items[part] if places is None else items[places[part]]
+            tails = _read_tails(kept) if all_tails is None else all_tails[:, part]
+            whole = np.ascontiguousarray(self._product(kept, columns).T)  # each pass is then over a whole row
             whole -= offsets
             products = whole.astype(np.float32).reshape(2, len(steps[0]), -1)  # (part, q, n)
             products *= steps[:, :, None]
-            products *= tails[:2, None, part]
-            found[:, part] = products[0] + products[1] + usual[:, None] * tails[2, part]
+            products *= tails[:2, None]
+            found[:, part] = products[0] + products[1] + usual[:, None] * tails[2]
         return found
 
     def _tails(self, count: int) -> Float32[np.ndarray, "3 n"]:

@@ -28,7 +28,7 @@ from tagprism.app.commands import (
     train,
     undo,
 )
-from tagprism.app.config import defaults_of
+from tagprism.files import config_file
 
 app = typer.Typer(
     name="tagprism",
@@ -55,7 +55,10 @@ def _options(
     version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Show it.")] = False,
 ) -> None:
     """Tag and find pictures with your own words, also words no model was trained on."""
-    context.default_map = defaults_of(context.invoked_subcommand)
+    if config_file().exists():  # most people have none, and its checks take a while to load
+        from tagprism.app.config import defaults_of
+
+        context.default_map = defaults_of(context.invoked_subcommand)
 
 
 app.command()(train.train)

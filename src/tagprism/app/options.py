@@ -33,7 +33,7 @@ Device = Annotated[
     DeviceName | None,
     typer.Option(
         "--device",
-        callback=use_device,
+        callback=lambda name: name and use_device(name),
         help="Where networks run; auto: cuda, directml or openvino where ONNX Runtime has it, else cpu. "
         "\\[default: auto]",
     ),

@@ -12,11 +12,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from jaxtyping import Float32
 
-from tagprism.bundle.hub import HUB
 from tagprism.bundle.open_model import find_bundle, lasting_name, split_views, with_views
 from tagprism.counted import counted
 from tagprism.errors import IndexMismatchError, InputError
 from tagprism.files import write_json
+from tagprism.labels.encoders.encoder import HUB
 from tagprism.search.contract import MEASURED, Index
 from tagprism.search.match import LabelLogits
 from tagprism.search.query import Query

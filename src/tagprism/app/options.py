@@ -35,7 +35,7 @@ Device = Annotated[
     DeviceName | None,
     typer.Option(
         "--device",
-        callback=lambda name: name and use_device(name),
+        callback=lambda name: name and use_device(name),  # without it all stays as it is
         help="Where networks run; auto: cuda, directml or openvino where ONNX Runtime has it, else cpu. "
         "\\[default: auto]",
     ),

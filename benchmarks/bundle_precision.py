@@ -26,7 +26,7 @@ from tagprism.evaluation.streaming import evaluate_records
 from tagprism.images.stream import process_pictures
 from tagprism.labels.encoders.encoder import load_encoder, read_card
 from tagprism.labels.label_space import LabelSpace
-from tagprism.network.encoder_precision import cosines, write_int8
+from tagprism.network.onnx_weights import cosines, write_int8
 from tagprism.network.quantise import quantise_network
 from tagprism.tagging.tagger import Tagger, load
 

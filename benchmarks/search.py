@@ -30,10 +30,9 @@ import numpy as np
 from tagprism import load
 from tagprism.bundle.record import Records, Shape
 from tagprism.images.walk import find_pictures
-from tagprism.search import first_stage
-from tagprism.search.contract import MEASURED, IndexInfo, Picture
+from tagprism.search import contract, first_stage
+from tagprism.search.contract import MEASURED, IndexInfo, Picture, candidates
 from tagprism.search.edge_index import EdgeIndex
-from tagprism.search.first_stage import candidates
 from tagprism.search.kept_records import KeptRecords, Places
 from tagprism.search.query import And, Label
 from tagprism.search.record_file import StorageName
@@ -260,13 +259,13 @@ def faiss_way(flat: np.ndarray, M: int) -> Callable[[np.ndarray], list[np.ndarra
 
 def by_candidates(index: EdgeIndex, queries: np.ndarray, limits: Sequence[int] = (20, 100, 500, 1000)) -> None:
     """What the first stage finds by the number of candidates, of what all records give."""
-    usual = first_stage._CANDIDATES
+    usual = contract._CANDIDATES
     for limit in limits:
         wanted = found_in(index, queries, limit, exact=True)
         for count in (1000, 2000, 4000, 8000, 16_000):
-            first_stage._CANDIDATES = first_stage._FEWER * count, 1
+            contract._CANDIDATES = contract._FEWER * count, 1
             say(what="candidates", first=limit, count=count, **recall(wanted, found_in(index, queries, limit)))
-    first_stage._CANDIDATES = usual
+    contract._CANDIDATES = usual
 
 
 def largest_scores(records: Records, queries: np.ndarray) -> np.ndarray:

@@ -39,11 +39,11 @@ class DeviceWarning(UserWarning):
     """A network runs on another processor than was asked for."""
 
 
-def use_device(name: str | None) -> str | None:
+def use_device(name: str) -> str:
     """Choose where networks that are opened from now on run, in this process and in those that it starts.
 
     Args:
-        name: one of `DEVICES`; None leaves it as it is.
+        name: one of `DEVICES`.
 
     Returns:
         The name.
@@ -51,9 +51,8 @@ def use_device(name: str | None) -> str | None:
     Raises:
         InputError: there is no such device, or this installation of ONNX Runtime does not have it.
     """
-    if name is not None:
-        _checked(name, "--device")
-        os.environ[VARIABLE] = name
+    _checked(name, "--device")
+    os.environ[VARIABLE] = name
     return name
 
 

@@ -47,6 +47,11 @@ def state_path(*parts: str) -> Path:
     return Path(os.environ.get("TAGPRISM_STATE") or platformdirs.user_state_dir("tagprism"), *parts)
 
 
+def config_file() -> Path:
+    """Where the user's file of defaults is, if there is one (`TAGPRISM_CONFIG` overrides its place)."""
+    return Path(os.environ.get("TAGPRISM_CONFIG") or platformdirs.user_config_path("tagprism") / "config.toml")
+
+
 def _made(path: Path) -> Path:
     with machine_errors(path):
         path.mkdir(parents=True, exist_ok=True)

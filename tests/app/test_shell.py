@@ -10,7 +10,9 @@ import sys
 from pathlib import Path
 
 import pytest
+from typer.main import get_command
 
+from tagprism.app.cli import app, with_one_command
 from tagprism.app.commands import index, keywords, search, serve, tag
 from tagprism.app.config import Config, defaults_of, read_config
 from tagprism.errors import InputError
@@ -43,6 +45,13 @@ def test_the_command_line_wins_over_the_file(cli: Cli, config: Path) -> None:
     assert (done.code, done.err) == (0, "") and len(done.out.splitlines()) == 3
     done = cli("tag", CAT, "--top-k", "1", "--format", "jsonl")
     assert [one["label"] for one in json.loads(done.out)["tags"]] == ["cat"]
+
+
+def test_a_command_is_built_alone_and_anything_else_builds_all() -> None:
+    names = list(get_command(app).commands)
+    assert {"search", "labels", "import-official"} <= set(names)
+    assert [list(get_command(with_one_command([name, "tag"])).commands) for name in names] == [[name] for name in names]
+    assert all(with_one_command(begin) is app for begin in ([], ["-h"], ["serch"], ["--version", "tag"]))
 
 
 @pytest.mark.parametrize(

@@ -30,8 +30,8 @@ from tagprism.bundle.foreign.text import TextTower
 from tagprism.bundle.foreign.transformers_files import read_preprocess
 from tagprism.bundle.record import score_records
 from tagprism.errors import InputError
-from tagprism.images.preprocess import Preprocess
-from tagprism.images.views import cut, view_boxes
+from tagprism.images.preprocess import Preprocess, cut
+from tagprism.images.views import view_boxes
 from tagprism.labels.phrases import spoken_phrase
 from tests.small_foreign import (
     CLIP_PREPROCESSOR,

@@ -13,7 +13,8 @@ from tagprism.bundle.open_model import lasting_name, split_views, with_views
 from tagprism.bundle.record import score_records
 from tagprism.errors import InputError
 from tagprism.images.decode import open_picture
-from tagprism.images.views import cut, view_boxes
+from tagprism.images.preprocess import cut
+from tagprism.images.views import view_boxes
 
 PHOTO = Path(__file__).parents[1] / "photos/coffee.jpg"
 

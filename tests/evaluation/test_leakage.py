@@ -15,8 +15,8 @@ TRAINED = frozenset({"d1", "d2"})
 def test_nothing_in_common_is_no_leak() -> None:
     leak = find_leak(TRAINED, ["dog", "glass"], {"a.jpg": "d3"}, ["cat", "glasses", "news"])
     assert not leak
-    assert leak == Leak()
-    check_leak(TRAINED, ["dog"], {"a.jpg": "d3"}, ["cat"])
+    assert leak == Leak(of_images=1)
+    check_leak(find_leak(TRAINED, ["dog"], {"a.jpg": "d3"}, ["cat"]))
 
 
 def test_images_are_known_by_their_bytes_whatever_their_name() -> None:
@@ -41,7 +41,7 @@ def test_the_error_names_the_first_ten_and_how_many_more() -> None:
     tests = {f"{i}.jpg": f"d{i % 2 + 1}" for i in range(12)} | {"clean.jpg": "d9"}
     labels = [f"thing{i}" for i in range(11)]
     with pytest.raises(LeakError) as caught:
-        check_leak(TRAINED, ["dog", *labels], tests, ["dogs", *labels])
+        check_leak(find_leak(TRAINED, ["dog", *labels], tests, ["dogs", *labels]))
     assert isinstance(caught.value, InputError)
     assert caught.value.exit_code == 2
     images = ", ".join(f"{i}.jpg" for i in range(10))
@@ -55,9 +55,9 @@ def test_the_error_names_the_first_ten_and_how_many_more() -> None:
 
 def test_only_what_leaked_is_mentioned() -> None:
     with pytest.raises(LeakError, match=r"^the model was trained on 1 of 1 test image \(a\.jpg\)\. Evaluate"):
-        check_leak(TRAINED, ["dog"], {"a.jpg": "d1"}, ["cat"])
+        check_leak(find_leak(TRAINED, ["dog"], {"a.jpg": "d1"}, ["cat"]))
     with pytest.raises(LeakError, match=r"^the model was trained on 1 label called unseen \('dog'\)\. Evaluate"):
-        check_leak(TRAINED, ["dog"], {"a.jpg": "d3"}, ["dog"])
+        check_leak(find_leak(TRAINED, ["dog"], {"a.jpg": "d3"}, ["dog"]))
 
 
 @pytest.mark.slow
@@ -75,7 +75,7 @@ def test_pairs_that_a_protocol_names_are_no_leak_and_others_are() -> None:
     assert find_leak(frozenset(), trained, {}, ["cars", "dogs"], None, allowed).labels == (("dogs", "dog"),)
     assert find_leak(frozenset(), [*trained, "Cars"], {}, ["cars"], None, allowed).labels == (("cars", "Cars"),)
     with pytest.raises(LeakError, match="'dogs' as 'dog'"):
-        check_leak(frozenset(), trained, {}, ["cars", "dogs"], None, allowed)
+        check_leak(find_leak(frozenset(), trained, {}, ["cars", "dogs"], None, allowed))
 
 
 def test_labels_of_one_name_are_one_label_whatever_their_identifiers() -> None:

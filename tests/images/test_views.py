@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from tagprism.errors import InputError
-from tagprism.images.preprocess import Preprocess
-from tagprism.images.views import VIEWS, ViewedPreprocess, cut, view_boxes
+from tagprism.images.preprocess import Preprocess, ViewedPreprocess, cut
+from tagprism.images.views import VIEWS, view_boxes
 
 PLAIN = Preprocess(height=16, width=16, mean=(0.5, 0.5, 0.5), std=(0.5, 0.5, 0.5))
 numbers = st.sampled_from(VIEWS)

@@ -62,6 +62,11 @@ def test_normalising_twice_changes_nothing(text: str) -> None:
     assert once.encode().decode() == once
 
 
+@given(st.text(st.characters(max_codepoint=127)))
+def test_plain_letters_take_a_shorter_way_to_the_same_spelling(text: str) -> None:
+    assert normalise_phrase(text) == normalise_phrase(text + "\u200b")  # which is dropped on the longer one
+
+
 @given(PHRASES)
 def test_case_does_not_matter(phrase: str) -> None:
     assert normalise_phrase(phrase.upper()) == normalise_phrase(phrase.title()) == normalise_phrase(phrase)

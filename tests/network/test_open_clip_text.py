@@ -119,7 +119,7 @@ assert not {{"torch", "open_clip"}} & set(sys.modules)
 
 @pytest.mark.slow
 def test_int8_is_near(encoder: LabelEncoder, tmp_path: Path) -> None:
-    from tagprism.network.encoder_precision import cosines, own_words, write_int8
+    from tagprism.network.onnx_weights import cosines, own_words, write_int8
 
     write_int8(encoder._folder, tmp_path)
     words = own_words(encoder._folder, 50)

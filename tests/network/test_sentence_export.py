@@ -89,7 +89,7 @@ def test_the_network_is_checked_when_it_is_made(folder: Path, tmp_path: Path, mo
 def test_int8_is_near_and_the_same_alone_and_in_a_padded_batch(
     encoder: LabelEncoder, folder: Path, tmp_path: Path
 ) -> None:
-    from tagprism.network.encoder_precision import own_words, write_int8
+    from tagprism.network.onnx_weights import own_words, write_int8
 
     write_int8(folder, tmp_path)
     small = load_encoder(tmp_path)

@@ -14,7 +14,7 @@ from qdrant_client import QdrantClient
 from safetensors.numpy import save_file
 
 from tagprism.bundle.record import Records, Shape, score_records
-from tagprism.search import first_stage, outline
+from tagprism.search import contract, first_stage, outline
 from tagprism.search.contract import Filter, Hit, Picture, measured_recalls
 from tagprism.search.edge_index import PICTURES, EdgeIndex
 from tagprism.search.first_stage import FirstStage
@@ -91,8 +91,10 @@ def test_what_candidates_are_found_by_is_made_from_the_records_where_it_is_not_t
     kept = tmp_path / PICTURES / "candidates.bin"
     before = kept.read_bytes()
     kept.unlink()
-    EdgeIndex(tmp_path, SHAPE, "float32").close()
-    assert kept.read_bytes() == before
+    small = EdgeIndex(tmp_path, SHAPE, "float32")
+    assert len(small.search(vectors(2, 1), 3)[0]) == 3 and not kept.exists()  # all records are looked at
+    small.close()
+    assert KeptRecords(tmp_path / PICTURES, SHAPE, "float32").first.size == 50 and kept.read_bytes() == before
 
 
 @given(st.integers(1, 300), st.integers(0, 99), st.sampled_from(["half", "float32"]))
@@ -129,8 +131,8 @@ def test_on_a_server_the_records_of_candidates_decide_too(monkeypatch: pytest.Mo
     index = QdrantIndex.create(QdrantClient(":memory:"), "photos", settings)
     index.add([Picture(row + 1, f"/{row % 4}/{row}.jpg", 1, 1, f"{row:064x}", 4, 3) for row in range(450)], records)
     whole, scores = index.search(queries, 5), score_records(records, queries)[0].T
-    monkeypatch.setattr(first_stage, "FIRST_STAGE", 100)
-    monkeypatch.setattr(first_stage, "_CANDIDATES", (20, 2))
+    monkeypatch.setattr(contract, "FIRST_STAGE", 100)
+    monkeypatch.setattr(contract, "_CANDIDATES", (20, 2))
     for vector, hits, every in zip(queries, index.search(queries, 5), scores, strict=True):
         mean = np.concatenate([records.rows.mean(axis=1), records.shared], axis=1) @ vector
         among = np.argsort(-mean)[:20]  # one more is asked for, for ties
@@ -148,8 +150,8 @@ def test_in_a_large_index_the_records_of_candidates_decide(index: EdgeIndex, mon
     queries, limit = vectors(2, 8), 10
     whole = index.search(queries, limit)
     assert index.info().exact
-    monkeypatch.setattr(first_stage, "FIRST_STAGE", 1000)
-    monkeypatch.setattr(first_stage, "_CANDIDATES", (300, 2))
+    monkeypatch.setattr(contract, "FIRST_STAGE", 1000)
+    monkeypatch.setattr(contract, "_CANDIDATES", (300, 2))
     found = index.search(queries, limit)
     scores = dict(zip(range(1, N + 1), index.scores(queries[:1], range(1, N + 1))[0].tolist(), strict=True))
     assert all(hit.score == pytest.approx(scores[hit.id], abs=1e-5) for hit in found[0])
@@ -170,7 +172,7 @@ def test_in_a_large_index_the_records_of_candidates_decide(index: EdgeIndex, mon
 
 def test_outlines_say_which_small_vectors_are_worth_reading(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for name, value in (("FIRST_STAGE", 100), ("_CANDIDATES", (60, 2)), ("OUTLINED", 2000), ("_WORTH", 6)):
-        monkeypatch.setattr(first_stage, name, value)
+        monkeypatch.setattr(contract if hasattr(contract, name) else first_stage, name, value)
     monkeypatch.setattr(outline, "_COMPONENTS", 12)  # of 22 numbers
     records, queries, read = drawn(1, N + 10), vectors(2, 8), []
     pictures = [Picture(row + 1, f"/{row}.jpg", 1, 1, f"{row:064x}", 4, 3) for row in range(N + 10)]
@@ -214,7 +216,7 @@ def test_candidates_of_several_vectors_are_those_that_match_together(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, outlined: bool
 ) -> None:
     for name, value in (("FIRST_STAGE", 100), ("_CANDIDATES", (120, 2)), ("OUTLINED", 2000 if outlined else 10**6)):
-        monkeypatch.setattr(first_stage, name, value)
+        monkeypatch.setattr(contract if hasattr(contract, name) else first_stage, name, value)
     monkeypatch.setattr(outline, "_COMPONENTS", 16)  # of 22 numbers
     records, queries = drawn(1, N), vectors(2, 3)
     made = EdgeIndex.create(tmp_path, SHAPE, "float32")
@@ -260,8 +262,8 @@ def test_outlines_of_large_numbers_are_finite() -> None:
 
 
 def test_few_changes_are_not_measured_again(index: EdgeIndex, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(first_stage, "FIRST_STAGE", 1000)
-    monkeypatch.setattr(first_stage, "_CANDIDATES", (300, 2))
+    monkeypatch.setattr(contract, "FIRST_STAGE", 1000)
+    monkeypatch.setattr(contract, "_CANDIDATES", (300, 2))
     made = EdgeIndex.create(tmp_path, SHAPE)
     pictures = [Picture(row + 1, f"/{row}.jpg", 1, 1, f"{row:064x}", 4, 3) for row in range(1100)]
     made.add(pictures[:1000], drawn(1, 1100)[:1000])
@@ -307,8 +309,8 @@ def test_equal_rows_come_to_the_row(M: int, D: int, K: int, seed: int) -> None:
 
 def test_what_is_usually_asked_finds_more_and_is_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Rows that differ are far from their mean; what is asked lies in few directions, as words do."""
-    monkeypatch.setattr(first_stage, "FIRST_STAGE", 1000)
-    monkeypatch.setattr(first_stage, "_CANDIDATES", (200, 2))
+    monkeypatch.setattr(contract, "FIRST_STAGE", 1000)
+    monkeypatch.setattr(contract, "_CANDIDATES", (200, 2))
     random, records = np.random.default_rng(5), drawn(3, N)
     rows = records.rows * np.exp(random.standard_normal((N, SHAPE.vectors, 1)))
     records = Records(rows.astype(np.float32), records.shared * np.float32(0.1))

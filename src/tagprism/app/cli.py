@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from copy import copy
 from typing import Annotated
 
 import typer
@@ -28,7 +29,7 @@ from tagprism.app.commands import (
     train,
     undo,
 )
-from tagprism.app.config import defaults_of
+from tagprism.files import config_file
 
 app = typer.Typer(
     name="tagprism",
@@ -55,26 +56,30 @@ def _options(
     version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Show it.")] = False,
 ) -> None:
     """Tag and find pictures with your own words, also words no model was trained on."""
-    context.default_map = defaults_of(context.invoked_subcommand)
+    if config_file().exists():  # most people have none, and its checks take a while to load
+        from tagprism.app.config import defaults_of
+
+        context.default_map = defaults_of(context.invoked_subcommand)
 
 
-app.command()(train.train)
-app.command()(evaluate.evaluate)
-app.command()(compare.compare)
-app.command("import-official")(import_official.import_official)
-app.command()(tag.tag)
-app.command()(index.index)
-app.command()(search.search)
-app.command()(serve.serve)
-app.command()(learn.learn)
-app.command()(undo.undo)
-app.command()(export.export)
-app.command()(demo.demo)
-app.command()(doctor.doctor)
+for _one in (train, evaluate, compare, import_official, tag, index, search, serve, learn, undo, export, demo, doctor):
+    _name = _one.__name__.rpartition(".")[2]  # each has a function of its own name
+    app.command(_name.replace("_", "-"))(getattr(_one, _name))
 
 
 def main() -> None:
     """Entry point: run the command line and exit with its code."""
     console.open_closed_streams()
     console.guard()
-    sys.exit(console.run(lambda: app(standalone_mode=False)))
+    sys.exit(console.run(lambda: with_one_command(sys.argv[1:])(standalone_mode=False)))
+
+
+def with_one_command(arguments: list[str]) -> typer.Typer:
+    """The application with the one command that arguments begin with, as to build the options of all takes a while.
+
+    Where they begin with none, as when help or completion is asked for, it is the whole one.
+    """
+    one, asked = copy(app), arguments[:1]
+    one.registered_commands = [its for its in app.registered_commands if its.name in asked]
+    one.registered_groups = [its for its in app.registered_groups if its.name in asked]
+    return one if one.registered_commands or one.registered_groups else app

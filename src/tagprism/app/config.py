@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import os
 import tomllib
-from pathlib import Path
 from typing import Annotated, Any, Literal
 
-import platformdirs
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from tagprism.app.commands.index import Storage
@@ -15,7 +13,7 @@ from tagprism.app.commands.search import Format as SearchFormat
 from tagprism.app.commands.tag import Format as TagFormat
 from tagprism.device import Device
 from tagprism.errors import InputError
-from tagprism.files import read_at_most
+from tagprism.files import config_file, read_at_most
 
 _LARGEST = 1 << 20  # bytes
 _REMEDY = "Mend it, or delete it; docs/tag.md lists what may be in it."
@@ -81,11 +79,6 @@ class Config(_Section):
     search: _Search = _Search()
     serve: _Serve = _Serve()
     keywords: _Keywords = _Keywords()
-
-
-def config_file() -> Path:
-    """Where the file is, if there is one (`TAGPRISM_CONFIG` overrides its place)."""
-    return Path(os.environ.get("TAGPRISM_CONFIG") or platformdirs.user_config_path("tagprism") / "config.toml")
 
 
 def read_config() -> dict[str, dict[str, Any]]:

@@ -24,7 +24,6 @@ from typing import Any
 
 import typer
 from rich.console import Console, ConsoleOptions, RenderableType
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.segment import Segment
 from rich.table import Table
 from rich.text import Text
@@ -70,6 +69,7 @@ class Interrupted(TagprismError):  # noqa: N818 (a person's wish is no error)
 
 def progress(quiet: bool) -> ProgressProtocol:
     """Progress bars on stderr; nothing when quiet."""
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
     @contextmanager
     def bars(what: str, total: int) -> Iterator[Advance]:

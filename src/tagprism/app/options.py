@@ -1,4 +1,4 @@
-"""Options that several commands share."""
+"""Options that several commands share, and what they name."""
 
 from __future__ import annotations
 
@@ -13,6 +13,8 @@ from tagprism.device import device_in_use, use_device
 from tagprism.errors import InputError
 
 if TYPE_CHECKING:
+    from tagprism.datasets.splits import Split as SplitOf
+    from tagprism.datasets.table import ImageTable
     from tagprism.tagging.tagger import Tagger
 
 _Format = TypeVar("_Format", bound=str)
@@ -33,7 +35,7 @@ Device = Annotated[
     DeviceName | None,
     typer.Option(
         "--device",
-        callback=use_device,
+        callback=lambda name: name and use_device(name),  # without it all stays as it is
         help="Where networks run; auto: cuda, directml or openvino where ONNX Runtime has it, else cpu. "
         "\\[default: auto]",
     ),
@@ -116,3 +118,26 @@ def read_words(file: Path, tagger: Tagger) -> dict[str, tuple[str, ...]]:
     from tagprism.tagging.tags import known_labels
 
     return known_labels(tagger, read_phrases(file, console.say), console.say)
+
+
+def open_measured(data: str, split: str | None, model: str | None, *, quiet: bool) -> tuple[ImageTable, SplitOf]:
+    """Open the pictures and the split to measure a finished model on, and say so where it is the split of its run.
+
+    Args:
+        data: as for `open_data`.
+        split: `FILE` or `FILE#2`; None for that of the data set, else of the run.
+        model: the name of a model, which need not lie in a run; None for none.
+        quiet: say nothing.
+
+    Raises:
+        InputError: as `open_data`, or there is no such model.
+    """
+    from tagprism.bundle.open_model import find_bundle
+    from tagprism.datasets.registry import open_data
+    from tagprism.datasets.splits import split_of_run
+
+    own = split_of_run(find_bundle(model)) if model is not None and split is None else None
+    table, chosen = open_data(data, split, console.progress(quiet), otherwise=own)
+    if own is not None and chosen.name == Path(own).name:
+        console.say(f"split: that of the run, {own}", quiet=quiet)
+    return table, chosen

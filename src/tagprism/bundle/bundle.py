@@ -20,7 +20,6 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationErr
 from safetensors import SafetensorError
 from safetensors.numpy import load_file
 
-from tagprism.bundle.onnx_model import RecordNetwork
 from tagprism.bundle.record import SHARPNESS, ClassAffinity, Records, Shape
 from tagprism.bundle.views import records_of_views
 from tagprism.errors import InputError
@@ -30,6 +29,7 @@ from tagprism.labels.vocabulary import Vocabulary
 
 if TYPE_CHECKING:
     from tagprism.bundle.foreign.model import ForeignModel
+    from tagprism.bundle.onnx_model import RecordNetwork
     from tagprism.bundle.referring import ReferringNetwork
 
 FORMAT = 2  # of format 1 the network's output is another (`onnx_model.RecordNetwork`)
@@ -190,6 +190,8 @@ class Bundle:
         Raises:
             InputError: it cannot be run, does not fit the config, or the foreign model that it takes is not here.
         """
+        from tagprism.bundle.onnx_model import RecordNetwork  # it loads ONNX Runtime, which words do not need
+
         threads = 1  # whoever has many pictures calls it from several threads
         model = RecordNetwork(self.path / MODEL, self.config.dimension, threads=threads)
         whole = model if self.foreign is None else self.on_foreign(model)
@@ -302,6 +304,8 @@ class Bundle:
         Raises:
             InputError: as `places`.
         """
+        from tagprism.bundle.onnx_model import RecordNetwork
+
         _ = self.places
         network = self.model
         assert isinstance(network, RecordNetwork), "a bundle on a foreign model has no places"

@@ -10,18 +10,19 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from fnmatch import fnmatch
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from tagprism.bundle.bundle import CONFIG, MODEL, TEXT, VOCABULARY
 from tagprism.bundle.card import CARD
-from tagprism.bundle.foreign.find import layout_of
-from tagprism.bundle.foreign.layout import names_in
 from tagprism.bundle.hub_file import LARGE, continue_file
 from tagprism.errors import InputError, MachineError, NothingToDoError, TagprismError
 from tagprism.files import REFUSALS, cache_dir, digest_bytes, digest_file, write_json
+from tagprism.labels.encoders.encoder import HUB as HUB
 from tagprism.progress import Progress, silent
 
-HUB = "hf-hub:"
+if TYPE_CHECKING:
+    from tagprism.bundle.foreign.layout import Adapter
+
 _HUB_NAME = re.compile(r"([\w][\w.-]{0,95}/[\w][\w.-]{0,95})(?:@([\w][\w./-]*))?(?:#(\w+))?", re.ASCII)
 _FILES = [
     CONFIG,
@@ -129,6 +130,21 @@ def remove_model(name: HubName) -> int:
     return plan.expected_freed_size
 
 
+def fetch_partner(folder: Path, name: HubName, renew: bool, progress: Progress) -> Path | None:
+    """The repository with the other half of a foreign model, where its layout has halves; errors as `fetch_model`."""
+    found = _layout_of(folder, name.form)
+    other = None if found is None else found[0].partner(name.repository)
+    return None if other is None else fetch_model(HubName(other), renew=renew, progress=progress)
+
+
+def _layout_of(files: Path | Collection[str], form: str | None) -> tuple[Adapter, list[str]] | None:
+    """As `find.layout_of`, also of a folder."""
+    from tagprism.bundle.foreign.find import layout_of  # it loads Pillow, which words do not need
+    from tagprism.bundle.foreign.layout import names_in
+
+    return layout_of(names_in(files) if isinstance(files, Path) else files, form)
+
+
 def _fetch(name: HubName, progress: Progress) -> Path:
     import huggingface_hub
 
@@ -150,7 +166,7 @@ def _fetch(name: HubName, progress: Progress) -> Path:
     folder = Path(found)
     for file in wanted:
         _check(folder / file)
-    if layout_of(names_in(folder), name.form) is not None:
+    if _layout_of(folder, name.form) is not None:
         write_json(_mark(folder, name), sorted(wanted))
     return folder
 
@@ -158,7 +174,7 @@ def _fetch(name: HubName, progress: Progress) -> Path:
 def _wanted(names: Collection[str], name: HubName) -> list[str]:
     """The files of a repository that are used."""
     try:
-        foreign = layout_of(names, name.form)
+        foreign = _layout_of(names, name.form)
     except InputError as error:
         raise InputError(error.what, where=str(name), remedy=error.remedy) from error
     if foreign is not None:
@@ -188,7 +204,7 @@ def _here(name: HubName) -> Path | None:
 def _whole(folder: Path, name: HubName) -> bool:
     """Whether a snapshot has all files that are used."""
     try:
-        return layout_of(names_in(folder), name.form) is not None or _holds_bundle(folder)
+        return _layout_of(folder, name.form) is not None or _holds_bundle(folder)
     except InputError:
         return False
 

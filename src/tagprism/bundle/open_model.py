@@ -12,15 +12,16 @@ import os
 import re
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from tagprism.bundle.bundle import CONFIG, VOCABULARY, Bundle
-from tagprism.bundle.foreign.find import layout_of, read_layout
-from tagprism.bundle.foreign.layout import names_in
-from tagprism.bundle.foreign.model import ForeignModel
-from tagprism.bundle.hub import HUB, HubName, fetch_model
+from tagprism.bundle.hub import HUB, HubName, fetch_model, fetch_partner
 from tagprism.errors import InputError
 from tagprism.images.views import check_views
 from tagprism.progress import Progress, silent
+
+if TYPE_CHECKING:
+    from tagprism.bundle.foreign.model import ForeignModel
 
 DEFAULT = "photos-lite"
 BUNDLES = Path(__file__).parents[1] / "bundles"  # those that this installation brings
@@ -50,7 +51,7 @@ def open_model(
     if isinstance(model, str) and model.startswith(HUB):
         name = HubName.parse(model)
         folder = fetch_model(name, renew=renew, progress=progress)
-        return _opened(folder, name.form, _partner(folder, name, renew, progress), views, progress, folder.name)
+        return _opened(folder, name.form, fetch_partner(folder, name, renew, progress), views, progress, folder.name)
     text, form = os.fspath(model), None
     if "#" in text and not Path(text).exists():
         text, _, form = text.rpartition("#")
@@ -67,17 +68,13 @@ def _opened(
 ) -> Bundle | ForeignModel:
     if any((folder / file).is_file() for file in (VOCABULARY, f"bundle/{CONFIG}", "recipe.toml")):
         return Bundle(folder, views=views)
+    from tagprism.bundle.foreign.find import read_layout  # they load Pillow and ONNX Runtime; words need neither
+    from tagprism.bundle.foreign.model import ForeignModel
+
     layout = read_layout(folder, form, partner)
     if layout is None:
         return Bundle(folder)  # which says what is wrong
     return ForeignModel(layout, revision=revision, views=views, progress=progress)
-
-
-def _partner(folder: Path, name: HubName, renew: bool, progress: Progress) -> Path | None:
-    """The repository with the other half of a foreign model, where its layout has halves."""
-    found = layout_of(names_in(folder), name.form)
-    other = None if found is None else found[0].partner(name.repository)
-    return None if other is None else fetch_model(HubName(other), renew=renew, progress=progress)
 
 
 def find_bundle(name: str) -> Path:

@@ -201,7 +201,7 @@ def _evaluate_model(
 ) -> Result:
     files, config = [table.files[int(row)] for row in rows], tagger.bundle.config
     digests, _ = digest_pictures(files, progress)
-    leak = (
+    leak = find_leak(
         tagger.bundle.trained_images,
         config.seen,
         {keys[at]: digest for at, digest in digests.items()},
@@ -210,7 +210,7 @@ def _evaluate_model(
         split.protocol.same_label if split.protocol else frozenset(),
     )
     if not protocol.allow_leak:
-        check_leak(*leak)
+        check_leak(leak)
     vectors, owners = tagger.embed_apart(names)
     queries = tagger.scoring_vectors_of([names[at] for at in owners], vectors)
     groups = None if len(vectors) == len(names) else groups_of(np.bincount(owners).tolist())
@@ -232,7 +232,7 @@ def _evaluate_model(
         ks=protocol.ks,
         unknown=protocol.unknown_for(table.kind),
         label_encoder=" + ".join(config.encoders) or str(config.provenance.get("label_vectors", "")),
-        leak=protocol.allow_leak and bool(find_leak(*leak)),
+        leak=bool(leak),
         nearest=nearest_pictures(stacked.rows, protocol.neighbours) if protocol.neighbours else None,
         groups=groups,
         best_rows=tagger.best_rows,

@@ -25,10 +25,12 @@ class Leak:
     Args:
         images: keys of test images whose bytes were trained on, in the order of the test.
         labels: pairs (label called unseen, trained label that means the same).
+        of_images: number of test images.
     """
 
     images: tuple[str, ...] = ()
     labels: tuple[tuple[str, str], ...] = ()
+    of_images: int = 0
 
     def __bool__(self) -> bool:
         """Whether anything leaked."""
@@ -69,24 +71,16 @@ def find_leak(
         found = (trained for spelling in _spellings(label, aliases) for trained in trained_as.get(spelling, ()))
         pairs += [pair for trained in found if (pair := (label, trained)) not in allowed][:1]
     images = tuple(key for key, digest in test_digests.items() if digest in trained_images)
-    return Leak(images, tuple(pairs))
+    return Leak(images, tuple(pairs), len(test_digests))
 
 
-def check_leak(
-    trained_images: AbstractSet[str],
-    trained_labels: Iterable[str],
-    test_digests: Mapping[str, str],
-    unseen: Iterable[str],
-    aliases: Mapping[str, Sequence[str]] | None = None,
-    allowed: AbstractSet[tuple[str, str]] = frozenset(),
-) -> None:
-    """Raise `LeakError`, naming the first ten images and labels, when `find_leak` (same arguments) finds anything."""
-    leak = find_leak(trained_images, trained_labels, test_digests, unseen, aliases, allowed)
+def check_leak(leak: Leak) -> None:
+    """Raise `LeakError`, naming the first ten images and labels, when there is a leak."""
     if not leak:
         return
     parts = []
     if leak.images:
-        of_all = f"{len(leak.images)} of {counted(len(test_digests), 'test image')}"
+        of_all = f"{len(leak.images)} of {counted(leak.of_images, 'test image')}"
         parts.append(f"on {of_all} ({_first(leak.images)})")
     if leak.labels:
         names = [repr(own) if own == other else f"{own!r} as {other!r}" for own, other in leak.labels]

@@ -14,6 +14,7 @@ from tagprism.errors import PictureError
 from tagprism.images.colour import WHITE_IS_ZERO, Colour, as_stored, changes_colours, in_srgb
 from tagprism.images.formats import advice, kind_of, picture_formats
 from tagprism.images.memory import MAX_MEMORY, NESTED, Gate, bytes_to_decode, is_kept_whole, pixels_inside
+from tagprism.images.memory import MAX_PIXELS as MAX_PIXELS
 from tagprism.images.picture_file import MAX_BYTES as MAX_BYTES
 from tagprism.images.picture_file import (
     PNG,
@@ -26,10 +27,6 @@ from tagprism.images.picture_file import (
 )
 from tagprism.images.picture_file import read_bytes as read_bytes
 from tagprism.images.raw import preview
-
-MAX_PIXELS = 2 * 89_478_485
-"""Default cap on width x height: the one at which Pillow itself refuses (about 179 megapixels). A JPEG that is decoded
-at reduced size costs less and may have twice as many: telephones make photos of 200 megapixels."""
 
 MAX_SECONDS = 60.0
 """Cap on the processor time of one picture: a JPEG of ten thousand scans and its like decode for hours."""

@@ -1,4 +1,4 @@
-"""How much memory decoding a picture takes, and who waits until there is some. Decodes nothing."""
+"""How much memory decoding a picture may take, and who waits until there is some. Decodes nothing."""
 
 from __future__ import annotations
 
@@ -7,8 +7,14 @@ import struct
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import TYPE_CHECKING
 
-from PIL import Image
+if TYPE_CHECKING:
+    from PIL import Image
+
+MAX_PIXELS = 2 * 89_478_485
+"""Default cap on width x height: the one at which Pillow itself refuses (about 179 megapixels). A JPEG that is decoded
+at reduced size costs less and may have twice as many: telephones make photos of 200 megapixels."""
 
 MAX_MEMORY = 600_000_000
 """Bytes that decoding one picture may take, whatever its format and mode, and that all pictures which are being decoded

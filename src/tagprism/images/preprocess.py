@@ -1,4 +1,4 @@
-"""An RGB picture -> the array a network takes. Knows neither files nor networks; travels with the weights."""
+"""RGB pictures, or views of them -> arrays that a network takes. Knows no files, no networks; travels with weights."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from tagprism.files import digest_json
 from tagprism.images.colour import Colour
+from tagprism.images.views import WHOLE, Box, check_views, view_boxes
 
 _FILTERS = {"bilinear": Image.Resampling.BILINEAR, "bicubic": Image.Resampling.BICUBIC}
 _SHORTEST: dict[str, Callable[[float], int]] = {"shortest": round, "shortest_floor": math.floor}
@@ -174,6 +175,62 @@ class Preprocess(BaseModel):
     def apply_into(self, image: Image.Image, pixels: Float32[np.ndarray, "3 H W"]) -> None:
         """As `apply`, into memory that is there: fresh memory costs as much time as the arithmetic."""
         self._normalise_into(self.resized(image), pixels)
+
+
+class ViewedPreprocess:
+    """Prepares all views of a picture, where `Preprocess` prepares the picture; their channels follow one another.
+
+    Args:
+        each: what is done to each view.
+        views: V, one of `VIEWS`.
+    """
+
+    def __init__(self, each: Preprocess, views: int) -> None:
+        self.each, self.views = each, check_views(views)
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """(3 V, H, W) of what `apply` gives."""
+        channels, height, width = self.each.shape
+        return self.views * channels, height, width
+
+    @property
+    def colour(self) -> Colour:
+        """As `Preprocess.colour`."""
+        return self.each.colour
+
+    @property
+    def draft_size(self) -> tuple[int, int]:
+        """As `Preprocess.draft_size`, for the smallest of the views."""
+        narrowest = min(right - left for left, _, right, _ in view_boxes(self.views, 1, 1))
+        width, height = self.each.draft_size
+        return math.ceil(width / narrowest), math.ceil(height / narrowest)
+
+    def apply(self, image: Image.Image) -> Float32[np.ndarray, "C H W"]:
+        """(3 V, H, W) of a picture of mode RGB and any size."""
+        pixels = np.empty(self.shape, np.float32)
+        self.apply_into(image, pixels)
+        return pixels
+
+    def apply_into(self, image: Image.Image, pixels: Float32[np.ndarray, "C H W"]) -> None:
+        """As `apply`, into memory that is there."""
+        for number, box in enumerate(view_boxes(self.views, *image.size)):
+            self.each.apply_into(cut(image, box), pixels[3 * number : 3 * number + 3])
+
+    def frame(self, image: Image.Image) -> Box:
+        """Where the views lie over a picture: they cover it."""
+        return WHOLE
+
+
+def cut(image: Image.Image, box: Box) -> Image.Image:
+    """A part of a picture, to whole pixels and at least one."""
+    if box == WHOLE:
+        return image
+    left, top = (min(int(share * side), side - 1) for share, side in zip(box[:2], image.size, strict=True))
+    right, bottom = (
+        max(math.ceil(share * side), low + 1) for share, side, low in zip(box[2:], image.size, (left, top), strict=True)
+    )
+    return image.crop((left, top, min(right, image.width), min(bottom, image.height)))
 
 
 def _drawn(image: Image.Image) -> tuple[int, int, int, int]:

@@ -17,8 +17,7 @@ from jaxtyping import Float32
 from tagprism.errors import PictureError
 from tagprism.files import digest_bytes
 from tagprism.images.decode import MAX_PIXELS, REMARK, open_picture, read_bytes
-from tagprism.images.preprocess import Preprocess
-from tagprism.images.views import ViewedPreprocess
+from tagprism.images.preprocess import Preprocess, ViewedPreprocess
 
 BATCH = 4  # pictures a network gets at once: more is no faster on a processor, and takes more memory a thread
 _AHEAD = 3  # batches a thread that may be under way before the first of them is fetched

@@ -44,12 +44,17 @@ def normalise_phrase(text: str) -> str:
     Returns:
         The normalised phrase, empty when nothing is left; normalising it again changes nothing.
     """
+    plain = text.lower() if text.isascii() else _compatible(text)  # a vocabulary has thousands that are
+    words = (word.strip("-") for word in re.split(r"[\s_/\\]+", plain))
+    return " ".join(word for word in words if word)
+
+
+def _compatible(text: str) -> str:
+    """The compatibility form of a text, without case, and with plain dashes and apostrophes."""
     decomposed = re.sub("[\ud800-\udfff]", "\ufffd", text)
     for form in ("NFD", "NFKD"):  # the Unicode standard's compatibility caseless matching (definition D146)
         decomposed = unicodedata.normalize(form, decomposed).casefold()
-    plain = unicodedata.normalize("NFKC", decomposed).translate(_INVISIBLE).translate(_DASHES).translate(_APOSTROPHES)
-    words = (word.strip("-") for word in re.split(r"[\s_/\\]+", plain))
-    return " ".join(word for word in words if word)
+    return unicodedata.normalize("NFKC", decomposed).translate(_INVISIBLE).translate(_DASHES).translate(_APOSTROPHES)
 
 
 def bare_phrase(text: str) -> str:

@@ -10,7 +10,6 @@ from typing import Literal, TypeAlias, get_args
 
 import numpy as np
 from jaxtyping import Float32, Int64
-from rapidfuzz import fuzz, process
 
 from tagprism.errors import InputError
 from tagprism.files import digest_bytes
@@ -258,6 +257,8 @@ class Vocabulary:
         Returns:
             Names, the most alike first; ties in vocabulary order.
         """
+        from rapidfuzz import fuzz, process  # here, as mostly all words are known
+
         found = process.extract(normalise_phrase(phrase), list(self._rows), scorer=fuzz.ratio, limit=None)
         rows = dict.fromkeys(self._rows[spelling] for spelling, _, _ in found)
         return [self.names[row] for row in rows][:n]

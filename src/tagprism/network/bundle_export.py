@@ -260,7 +260,7 @@ def _encoder(source: Path, precision: Precision, tagger: Tagger, scratch: Path) 
     card = read_card(source)
     if not (precision == "int8" and card.kind == "sentence" and card.precision == "fp32"):
         return partial(shutil.copytree, source), card.precision
-    from tagprism.network.encoder_precision import cosines, write_int8
+    from tagprism.network.onnx_weights import cosines, write_int8
 
     scratch.mkdir()
     write_int8(source, scratch)

@@ -73,7 +73,7 @@ def int8_folder(spec: str) -> Path:
     card = read_card(source)
 
     def build(folder: Path) -> None:
-        from tagprism.network.encoder_precision import write_int8  # needs onnx, once
+        from tagprism.network.onnx_weights import write_int8  # needs onnx, once
 
         write_int8(source, folder)
 

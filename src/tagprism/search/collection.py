@@ -39,7 +39,6 @@ if TYPE_CHECKING:
     from tagprism.search.find import Results
     from tagprism.search.similar import Example
 
-_NOTHING = Learned()
 _ASKED = 1500  # words that say what is usually asked for
 
 
@@ -55,7 +54,7 @@ class Collection:
 
     def __init__(self, where: str, settings: Settings, index: Index, model: str | None = None) -> None:
         self.where, self.settings, self.index, self._model = where, settings, index, model or settings.model
-        self._learned: tuple[int | None, Learned | None] = None, _NOTHING
+        self._learned: tuple[int | None, Learned] = None, Learned()
 
     def __enter__(self) -> Collection:
         return self
@@ -90,20 +89,12 @@ class Collection:
         Raises:
             InputError: it is damaged.
         """
-        return self._learned_now() or _NOTHING
-
-    @property
-    def learned_elsewhere(self) -> bool:
-        """Whether something was learned, but with another model."""
-        return self._learned_now() is None
-
-    def _learned_now(self) -> Learned | None:
         file = learned_file(self.where)
         stamp = file.stat().st_mtime_ns if file.exists() else None
         if stamp != self._learned[0]:
             bundle = self.tagger.bundle
             digests = (bundle.digest, *bundle.config.formerly)
-            self._learned = stamp, Learned.load(file, digests, self.settings.shape.width)
+            self._learned = stamp, Learned.load(file, digests, self.settings.shape.width) or Learned()
         return self._learned[1]
 
     @cached_property

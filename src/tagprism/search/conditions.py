@@ -7,14 +7,12 @@ import unicodedata
 from typing import NamedTuple
 
 from tagprism.errors import InputError
-from tagprism.images.formats import KINDS, RAW_ENDINGS
 
 _WHOLE = len("20240731180509")
 _NO_TEXT, _PRIVATE = re.compile("[\ud800-\udfff]"), 0x102000
 _TIME = "0000-00-00T00:00:00"
 _KINDS = {"jpg": "jpeg", "jpe": "jpeg", "jfif": "jpeg", "tif": "tiff", "heif": "heic", "hif": "heic", "jp2": "jpeg2000"}
 _FACT_REMEDIES = {
-    "type": f"There are {', '.join(sorted(KINDS))}.",
     "rating": "Write stars from 0 to 5 (-1 for rejected), or a range: rating:5, rating:3.., rating:1..3",
     "gps": "Write two corners in degrees, south,west..north,east: gps:47.3,8.4..47.5,8.7",
 }
@@ -74,8 +72,12 @@ def fact_conditions(name: str, text: str) -> tuple[Condition, ...]:
     """
     if name == "camera":
         return (Condition("camera_folded", holds=folded(text)),)
+    remedy = _FACT_REMEDIES.get(name)
     try:
         if name == "type":
+            from tagprism.images.formats import KINDS, RAW_ENDINGS  # it imports Pillow
+
+            remedy = f"There are {', '.join(sorted(KINDS))}."
             ending = text.lower().removeprefix(".")
             kind = "raw" if f".{ending}" in RAW_ENDINGS else _KINDS.get(ending, ending)
             if kind not in KINDS:
@@ -93,4 +95,4 @@ def fact_conditions(name: str, text: str) -> tuple[Condition, ...]:
         across = east + 360 if east < west else east
         return Condition("north", within=(south, north)), Condition("east", within=(west, across))
     except ValueError as error:
-        raise InputError(f"`{text}` is no value of {name}:.", remedy=_FACT_REMEDIES[name]) from error
+        raise InputError(f"`{text}` is no value of {name}:.", remedy=remedy) from error

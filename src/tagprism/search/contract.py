@@ -19,6 +19,12 @@ MAX_ID = 2**63 - 1
 FACTS = 1
 """Raised when more is read from picture files, so that the next update reads it from those that are indexed."""
 
+FIRST_STAGE = 50_000
+"""Pictures from which on an index looks for candidates first, by one vector a picture: what its rows come to, and the
+shared numbers. The records of the candidates decide."""
+_CANDIDATES = 8000, 16  # at least, and for each picture that is wanted
+_FEWER = 2  # times fewer do where the radius is known (docs/scale.md)
+
 
 @dataclass(frozen=True)
 class Picture:
@@ -324,6 +330,13 @@ def from_json(number: int, values: dict[str, Any]) -> Picture:
 def index_anew(where: object, pictures: str = "") -> str:
     """The remedy that makes an index anew; it must name the pictures where the index no longer says which they are."""
     return f"Index anew with `tagprism index {pictures}--into {shlex.quote(str(where))} --rebuild`."
+
+
+def candidates(limit: int, pictures: int, *, by_radius: bool = False) -> int | None:
+    """How many candidates are looked for to find so many pictures; None where all records are looked at."""
+    least, oversampling = _CANDIDATES
+    wanted = max(least, oversampling * limit) // (_FEWER if by_radius else 1)
+    return wanted if pictures >= max(FIRST_STAGE, 2 * wanted) else None
 
 
 def measured_recalls(exact: list[list[Hit]], found: list[list[Hit]]) -> list[float]:

@@ -33,6 +33,7 @@ from tagprism.search.contract import (
     Match,
     Picture,
     as_json,
+    candidates,
     check_added,
     check_scoring_vectors,
     from_json,
@@ -51,7 +52,7 @@ from tagprism.search.edge_shard import (
     open_shard,
     size_of,
 )
-from tagprism.search.first_stage import MOST, candidates
+from tagprism.search.first_stage import MOST
 from tagprism.search.kept_records import KeptRecords, Places
 from tagprism.search.record_file import StorageName
 

@@ -15,9 +15,9 @@ import threading
 from collections.abc import Iterator
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import numpy as np
-import onnxruntime
 from jaxtyping import Float32, Int8, Int32, Int64, UInt8
 
 from tagprism.bundle.record import Records, Shape
@@ -45,23 +45,8 @@ _FITTED = 20_000  # pictures that the components of outlines are found from
 _WORTH, _SHARE = 4, 20  # times the candidates are read after their outlines, or one in so many if that is more
 
 
-FIRST_STAGE = 50_000
-"""Pictures from which on an index looks for candidates first, by one vector a picture: what its rows come to, and the
-shared numbers. The records of the candidates decide."""
-
 OUTLINED = 250_000
 """Pictures from which on outlines are kept, and looked at before the small vectors."""
-
-
-_CANDIDATES = 8000, 16  # at least, and for each picture that is wanted
-_FEWER = 2  # times fewer do where the radius is known (docs/scale.md)
-
-
-def candidates(limit: int, pictures: int, *, by_radius: bool = False) -> int | None:
-    """How many candidates are looked for to find so many pictures; None where all records are looked at."""
-    least, oversampling = _CANDIDATES
-    wanted = max(least, oversampling * limit) // (_FEWER if by_radius else 1)
-    return wanted if pictures >= max(FIRST_STAGE, 2 * wanted) else None
 
 
 class FirstStage:
@@ -250,7 +235,9 @@ class FirstStage:
         return products
 
     @cached_property
-    def _session(self) -> onnxruntime.InferenceSession:
+    def _session(self) -> Any:
+        import onnxruntime  # here, as a small index needs none of it
+
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = os.cpu_count() or 1
         options.log_severity_level = 3

@@ -6,6 +6,7 @@ one has not changed the other to fit.
 
 from __future__ import annotations
 
+import threading
 import zlib
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -124,7 +125,6 @@ class KeptRecords:
 
     Attributes:
         records: their records.
-        first: what candidates are found by; made anew from the records where it is not there.
 
     Raises:
         MachineError: a file cannot be read or written, or the disk is full; by every method.
@@ -132,12 +132,25 @@ class KeptRecords:
 
     def __init__(self, folder: Path, shape: Shape, storage: StorageName) -> None:
         self.records = RecordFile(folder / _RECORDS, shape, storage)
-        self.first = FirstStage(folder / _FIRST, shape)
-        self._vectors = shape.vectors
+        self._folder, self._shape = folder, shape
         self._sums = PlacedFile(folder / _SUMS, _SUM.itemsize)
-        if self.first.size < self.records.size:
-            self._write_candidates(self.first.size)
-            (folder / _FORMER).unlink(missing_ok=True)
+        self._first: FirstStage | None = None
+        self._opening = threading.Lock()
+
+    @property
+    def first(self) -> FirstStage:
+        """What candidates are found by, opened on first use, as a small index that is only searched has none.
+
+        It is made anew from the records where it is not there.
+        """
+        with self._opening:
+            if self._first is None:
+                first = FirstStage(self._folder / _FIRST, self._shape)
+                if first.size < self.records.size:
+                    self._write_candidates(first, first.size)
+                    (self._folder / _FORMER).unlink(missing_ok=True)
+                self._first = first
+            return self._first
 
     @property
     def size(self) -> int:
@@ -159,17 +172,17 @@ class KeptRecords:
             Whether anything was done: only the first time.
         """
         K, D = label_vectors.shape
-        if self._vectors == 1 or K < 2 * D or not self.first.summarise(label_vectors):
+        if self._shape.vectors == 1 or K < 2 * D or not self.first.summarise(label_vectors):
             return False
         try:
-            self._write_candidates(0)
+            self._write_candidates(self.first, 0)
             self.first.keep_summary()
         except BaseException:
             self.first.forget_summary()
             raise
         return True
 
-    def _write_candidates(self, begin: int) -> None:
+    def _write_candidates(self, first: FirstStage, begin: int) -> None:
         """Make from the records what candidates are found by, at all places from one on.
 
         Its sums are put to nought before, and noted after: killed meanwhile, no picture counts as damaged.
@@ -178,7 +191,7 @@ class KeptRecords:
             nothing = np.zeros(len(places), np.uint32)
             self._note_candidates(places, nothing)
             with np.errstate(all="ignore"):  # of damaged records
-                items = self.first.write(places, self.records.read(places))
+                items = first.write(places, self.records.read(places))
             self._note_candidates(places, np.array([zlib.crc32(item) for item in items], np.uint32))
 
     def _note(
@@ -201,7 +214,8 @@ class KeptRecords:
     def forget(self, places: _Places) -> None:
         """No picture is at these places any more."""
         if len(places):
-            self._sums.write(places, np.zeros((len(places), _SUM.itemsize), np.uint8))
+            with self._opening:  # what makes `first` anew writes sums, too
+                self._sums.write(places, np.zeros((len(places), _SUM.itemsize), np.uint8))
 
     def check(self) -> Iterator[tuple[int, bool]]:
         """The id of the picture at each place, and whether its bytes are as they were written.

@@ -25,13 +25,13 @@ from tagprism.search.contract import (
     IndexInfo,
     Picture,
     as_json,
+    candidates,
     check_added,
     check_scoring_vectors,
     from_json,
     measured_recalls,
     searched,
 )
-from tagprism.search.first_stage import candidates
 from tagprism.search.qdrant_collection import (
     MOMENT,
     ROWS,

@@ -87,6 +87,7 @@ class SharedIndex:
         if self._lock is None:
             return self._ask()
         self._index = EdgeIndex(self._folder, *self._form)
+        # At once, also for one search: a folder that can only be read is copied where nobody answers (`_read_only`).
         self._server = IndexServer(partial(answer, self._index), self._folder)
         about = {"process": os.getpid(), "key": self._server.key.hex(), **self._server.address}
         with machine_errors(self._folder):

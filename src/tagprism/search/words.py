@@ -6,7 +6,7 @@ import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 
-from tagprism.bundle.foreign.model import ForeignModel
+from tagprism.bundle.bundle import Bundle
 from tagprism.errors import InputError
 from tagprism.labels.phrases import other_names
 from tagprism.search.collection import Collection
@@ -45,7 +45,7 @@ def read_words(query: Query, collection: Collection, own: OwnTags) -> Reading:
         collection: its model's vocabulary holds tags.
         own: what people gave its pictures are tags, too.
     """
-    if isinstance(collection.tagger.bundle, ForeignModel):
+    if not isinstance(collection.tagger.bundle, Bundle):
         return Reading(query, {})
     vocabulary = collection.tagger.vocabulary
     apart: dict[str, tuple[str, ...]] = {}

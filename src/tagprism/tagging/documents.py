@@ -17,7 +17,6 @@ from urllib.parse import quote
 
 from tagprism.device import device_in_use
 from tagprism.errors import InputError, PictureError
-from tagprism.images.metadata import read_metadata
 
 Row: TypeAlias = dict[str, Any]
 Document: TypeAlias = Literal["parquet", "coco", "fiftyone", "label-studio"]
@@ -146,6 +145,8 @@ def _coco(rows: list[Row], model: str) -> dict[str, Any]:
 
 
 def _with_sizes(rows: Iterable[Row]) -> Iterator[tuple[Row, tuple[int, int]]]:
+    from tagprism.images.metadata import read_metadata  # it loads Pillow
+
     for row in rows:
         if "width" in row:
             yield row, (row["width"], row["height"])

@@ -7,14 +7,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from tagprism.bundle.bundle import Bundle
-from tagprism.bundle.foreign.model import ForeignModel
 from tagprism.errors import InputError
 from tagprism.files import machine_errors, state_dir, state_path
 from tagprism.labels.tensor_file import read_tensors
 from tagprism.tagging.calibration import KIND, VERSION, Calibration
+
+if TYPE_CHECKING:
+    from tagprism.bundle.foreign.model import ForeignModel
 
 _FOLDER = "calibrations"
 _AGAIN = "Make it again with `tagprism models calibrate`, or take it away with --remove."

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence, Sized
 from functools import cached_property
 from numbers import Integral, Real
 from pathlib import Path
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 from jaxtyping import Float32, Int64
@@ -15,23 +15,23 @@ from pydantic import ValidationError
 from threadpoolctl import threadpool_limits
 
 from tagprism.bundle.bundle import CALIBRATION, Bundle
-from tagprism.bundle.foreign.model import ForeignModel
 from tagprism.bundle.open_model import DEFAULT, open_model
 from tagprism.bundle.record import Records, scoring_vectors
-from tagprism.bundle.referring import open_encoder
 from tagprism.errors import InputError, PictureError
 from tagprism.files import digest_file, digest_json
-from tagprism.images.decode import MAX_PIXELS
-from tagprism.images.preprocess import Preprocess
-from tagprism.images.stream import Processed, process_pictures
-from tagprism.images.views import ViewedPreprocess
+from tagprism.images.memory import MAX_PIXELS
 from tagprism.labels.encoders.encoder import find_encoder
-from tagprism.labels.label_space import LabelSpace
 from tagprism.labels.vocabulary import Vocabulary
 from tagprism.progress import Progress, silent
 from tagprism.tagging.calibration import Calibration
 from tagprism.tagging.own_calibration import own_calibration, read_own
 from tagprism.tagging.tags import ImageTags, LabelRanker, Labels, Tag, known_labels
+
+if TYPE_CHECKING:  # and imported where they are needed: for words of the vocabulary alone none of them is
+    from tagprism.bundle.foreign.model import ForeignModel
+    from tagprism.images.preprocess import Preprocess, ViewedPreprocess
+    from tagprism.images.stream import Processed
+    from tagprism.labels.label_space import LabelSpace
 
 _WORDS = 1000  # phrases embedded at once: some seconds of work
 _Path = str | os.PathLike[str]
@@ -60,6 +60,8 @@ class Tagger:
         Raises:
             InputError: the bundle's settings cannot be used.
         """
+        from tagprism.images.preprocess import Preprocess, ViewedPreprocess
+
         try:
             each = Preprocess.model_validate(self.bundle.config.preprocess)
         except ValidationError as error:
@@ -82,7 +84,7 @@ class Tagger:
     @property
     def cut(self) -> float | None:
         """Least score of a tag worth showing, of a model without probabilities whose scores have a known scale."""
-        return self.bundle.cut if isinstance(self.bundle, ForeignModel) and not self.calibrated else None
+        return None if isinstance(self.bundle, Bundle) or self.calibrated else self.bundle.cut
 
     @cached_property
     def own_calibration(self) -> Path | None:
@@ -125,11 +127,14 @@ class Tagger:
     @cached_property
     def label_space(self) -> LabelSpace | None:
         """The transform and encoders of the training, or None where an encoder or the whole of `text/` is absent."""
-        if isinstance(self.bundle, ForeignModel):
+        if not isinstance(self.bundle, Bundle):
             return self.bundle.label_space
         folders = {name: folder for name, folder in self.encoder_folders.items() if folder is not None}
         if self.bundle.text is None or len(folders) < len(self.encoder_folders):
             return None
+        from tagprism.bundle.referring import open_encoder
+        from tagprism.labels.label_space import LabelSpace
+
         digests = self.bundle.config.encoder_digests
         foreign = self.bundle.foreign
         encoders = {
@@ -267,6 +272,8 @@ class Tagger:
         max_pixels: int,
         progress: Progress,
     ) -> Iterator[Processed[_T]]:
+        from tagprism.images.stream import process_pictures
+
         if total is None:
             total = len(paths) if isinstance(paths, Sized) else 0
         with progress("looking at pictures", total) as advance:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from tagprism.app import console
-from tagprism.app.options import Data, Quiet, Sets, Split, Unknown
+from tagprism.app.options import Data, Quiet, Sets, Split, Unknown, open_measured
 from tagprism.errors import InputError
 
 if TYPE_CHECKING:
@@ -61,7 +61,6 @@ def compare(
     """Train and measure several recipes on the same pictures; over all splits of a file when none is chosen."""
     if recipe is not None:
         console.require_extra("train", "torch")
-    from tagprism.app.measured_data import open_measured
     from tagprism.comparing.compare import choosing_splits
     from tagprism.comparing.compare import compare as run
     from tagprism.comparing.rows import OwnMethod, finished

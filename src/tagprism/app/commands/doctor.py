@@ -107,7 +107,8 @@ def _device() -> tuple[str, bool]:
 
 def _defaults() -> str:
     """Where the user's file of defaults is, and what it says."""
-    from tagprism.app.config import config_file, read_config
+    from tagprism.app.config import read_config
+    from tagprism.files import config_file
 
     said = [f"{command} {json.dumps(options)}" for command, options in read_config().items()]
     return f"{config_file()}: {'; '.join(said) or 'nothing set'}"

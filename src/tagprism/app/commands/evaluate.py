@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from tagprism.app import console
-from tagprism.app.options import Data, Device, Limit, Quiet, Split, Unknown, Views, by_ending
+from tagprism.app.options import Data, Device, Limit, Quiet, Split, Unknown, Views, by_ending, open_measured
 from tagprism.errors import InputError
 
 if TYPE_CHECKING:
@@ -36,7 +36,6 @@ def evaluate(
     """Measure a model on the test pictures of a split: ZSL and GZSL, with chance, constant and ceiling lines."""
     from dataclasses import replace
 
-    from tagprism.app.measured_data import open_measured
     from tagprism.evaluation import evaluate as evaluation
     from tagprism.evaluation.protocols import EvaluationProtocol
     from tagprism.evaluation.reliability import reliability_table

@@ -203,7 +203,7 @@ def _made(spec: str, precision: Literal["fp32", "int8"], tagger: Tagger | None) 
     if precision == "fp32" or (tagger is not None and read_card(folder).kind == "words"):
         return folder
     small = int8_folder(spec)
-    from tagprism.network.encoder_precision import cosines, own_words
+    from tagprism.network.onnx_weights import cosines, own_words
 
     phrases = list(tagger.vocabulary.names) if tagger else own_words(folder)
     mean, least = cosines(folder, small, phrases)

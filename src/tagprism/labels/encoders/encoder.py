@@ -23,7 +23,7 @@ CARD_FILE = "encoder.json"
 PACKAGED = Path(__file__).parents[2] / "bundles/encoders"
 """Encoders that this installation brings, each a folder of its name."""
 
-_HUB = "hf-hub:"
+HUB = "hf-hub:"
 
 
 class ForeignReference(BaseModel):
@@ -44,14 +44,14 @@ class ForeignReference(BaseModel):
     def _on_this_machine(cls, name: str) -> str:
         """Refuse a share of another machine, to which Windows would log in; a path of either system is kept."""
         absolute = Path(name).is_absolute() or PureWindowsPath(name).drive[1:] == ":"
-        if not name.startswith(_HUB) and (not absolute or name.startswith(("//", "\\\\"))):
+        if not name.startswith(HUB) and (not absolute or name.startswith(("//", "\\\\"))):
             raise ValueError("must be hf-hub:owner/name or the absolute path of a folder on this machine")
         return name
 
     @property
     def on_hub(self) -> bool:
         """Whether it is a repository of the hub, not a folder."""
-        return self.name.startswith(_HUB)
+        return self.name.startswith(HUB)
 
     @property
     def digest(self) -> str:

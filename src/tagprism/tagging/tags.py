@@ -39,7 +39,8 @@ class Tag:
     Args:
         label: the word or phrase.
         score: comparable between pictures where the bundle is standardised.
-        probability: calibrated, 0..1, or None where the bundle has no calibration.
+        probability: calibrated, 0..1, or None where the bundle has no calibration; 0 where the label holds a word that
+            the model does not know.
         vector: which principal vector won, 0..M-1.
         also: other names of the same thing that are likely too, where one name a thing is asked for.
     """
@@ -116,10 +117,7 @@ def known_labels(
     unknown = set(tagger.unknown([one for one in spellings if learned is None or not learned.is_known(one)]))
     if not unknown:
         return {label: tuple(others) for label, others in labels.items()}
-    named = [
-        f"`{word}`" + (f" (nearest: {', '.join(near)})" if (near := tagger.nearest_known(word)) else "")
-        for word in sorted(unknown)[:_NAMED]
-    ]
+    named = [_strange(word, tagger) for word in sorted(unknown)[:_NAMED]]
     more = f" and {len(unknown) - _NAMED:,} more" if len(unknown) > _NAMED else ""
     groups = ([word for word in (label, *others) if word not in unknown] for label, others in labels.items())
     known = {label: tuple(others) for label, *others in filter(None, groups)}
@@ -130,6 +128,14 @@ def known_labels(
         raise InputError(what, where=where, remedy="Use other words.")
     remark(f"{what} The others are used.")
     return known
+
+
+def _strange(label: str, tagger: Tagger) -> str:
+    """An unknown label by the words that make it so, with the nearest known ones."""
+    words = tagger.unknown_words(label)
+    said = " and ".join(f"`{word}`" for word in words) + (f" in `{label}`" if words != [label] else "")
+    near = tagger.nearest_known(" ".join(words))
+    return said + (f" (nearest: {', '.join(near)})" if near else "")
 
 
 @dataclass(frozen=True, eq=False)
@@ -240,6 +246,9 @@ class LabelRanker:
         self._best_rows = tagger.best_rows
         calibration = tagger.calibration
         self._calibrated = calibration.of_labels(flat, vectors, tagger.vocabulary) if calibration is not None else None
+        known = tagger.vocabulary.names if labels is None else ()
+        strange = set(tagger.unknown(set(flat).difference(known))) if self._calibrated else ()
+        self._strange = [row for row, spelling in enumerate(flat) if spelling in strange]
         of_spelling = np.repeat(np.arange(len(spellings)), [len(group) for group in spellings])
         sizes = np.bincount(of_spelling[places])
         self._starts = None if sizes.max() == 1 else np.concatenate([[0], np.cumsum(sizes[:-1])])  # (L,)
@@ -261,6 +270,7 @@ class LabelRanker:
         scores, winners = score_records(records, self._scoring_vectors, best_rows=self._best_rows)
         chances = None if self._calibrated is None else self._calibrated.probabilities(records, scores)
         if chances is not None:
+            chances[:, self._strange] = 0.0  # before the learned ones: those are known by their pictures
             for place, one in self._learned:
                 chances[:, place] = one.probabilities(scores[:, place], chances[:, place])
         if self._starts is not None:

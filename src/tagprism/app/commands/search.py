@@ -93,7 +93,7 @@ def search(
         else:
             results = collection.search(tree, limit, like, neighbours, exact)
         if results.strangers and not everything:
-            raise unknown_words(results.strangers, collection.tagger)
+            raise unknown_words(results, collection.tagger)
         found = results.found if everything or format in (*_MARKED, "table") else _likely(results.found)
         placed, skipped = _place(_likely(found, everything), copy_to, link_to, quiet=quiet)
         answer = _Answer(
@@ -248,7 +248,7 @@ def _remark(results: Results, collection: Collection, exact: bool, *, quiet: boo
         console.say(f"this index is approximate: {finds}; --exact finds all.", quiet=quiet)
     if results.reading is None:
         return
-    for sentence in remarks(results.reading, collection.tagger, {word for one in results.found for word in one.own}):
+    for sentence in remarks(results.reading, collection.tagger):
         console.say(sentence, quiet=quiet)
 
 

@@ -134,8 +134,9 @@ class WordTable:
         return next((form for form in word_spellings(word) if form in self._rows), None)
 
     def knows(self, phrase: str) -> bool:
-        """Whether some word of a phrase is known."""
-        return bool(self.read(phrase).rows)
+        """Whether each word of a phrase is known, or the phrase as one."""
+        read = self.read(phrase)
+        return bool(read.rows) and not read.left_out
 
     def nearest_known(self, phrase: str, n: int = 3) -> list[str]:
         """Known words that are spelt like the unknown ones of a phrase.

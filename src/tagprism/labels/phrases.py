@@ -176,11 +176,24 @@ def other_names(phrase: str) -> tuple[str, ...]:
     return tuple(name for name in _names_of_things().get(bare, ()) if bare_phrase(name) != bare)
 
 
+def names_of_tags() -> list[list[str]]:
+    """The names of things that photos are tagged with, by things; the commonest first.
+
+    Of a thing that comes twice the later list has all names.
+    """
+    return [*_synonyms()["groups"], *_synonyms()["of_tags"]]
+
+
 @lru_cache(maxsize=1)
 def _names_of_things() -> dict[str, tuple[str, ...]]:
     """The names of a thing by each of them."""
-    text = files("tagprism.labels").joinpath("synonyms.toml").read_text(encoding="utf-8")
-    return {bare_phrase(name): tuple(group) for group in tomllib.loads(text)["groups"] for name in group}
+    groups = [*_synonyms()["groups"], *_synonyms()["of_lists"]]
+    return {bare_phrase(name): tuple(group) for group in groups for name in group}
+
+
+@lru_cache(maxsize=1)
+def _synonyms() -> dict[str, list[list[str]]]:
+    return tomllib.loads(files("tagprism.labels").joinpath("synonyms.toml").read_text(encoding="utf-8"))
 
 
 def _singulars(word: str) -> set[str]:

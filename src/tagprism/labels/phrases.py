@@ -27,6 +27,9 @@ _PUNCTUATION = "()[]{}<>,;:!?.&+*#\"'"
 _IDENTIFIER = re.compile(r"\s*\(/[a-z]/[0-9a-z_]+\)\s*$")  # Freebase: (/m/0hnnb), (/g/11bc5v_0f)
 _ACCENTS = re.compile(r"(?<=[A-Za-z])[\u0300-\u036f]+")
 LONGEST = 200  # characters of a phrase in a list, a query or a mark
+_SMALL = "a an and at by for from her his in into its my near not of on or our over the their to under with your"
+SMALL_WORDS = frozenset(_SMALL.split())
+"""Words of phrases that show in no photo; some tables of words lack them."""
 _LONGEST_MIXED = 4  # words; a longer phrase gets the evenly spaced, hyphened and joined spellings only
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Container, Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
@@ -34,14 +34,15 @@ class Reading:
         apart: those phrases, each with its tags.
         given: labels that the vocabulary lacks and the index has not learned, but people gave a picture.
         unknown: those of the others that the model does not know.
-        cut_short: filters that may go on after a blank (`tag:oma erna`), each as it then has to be written.
+        cut_short: filters that may go on after a blank (`tag:oma erna`), each as it then has to be written, and whether
+            that is likely: as the word is unknown, or people have such a tag.
     """
 
     query: Query
     apart: Mapping[str, tuple[str, ...]]
     given: frozenset[str] = frozenset()
     unknown: frozenset[str] = frozenset()
-    cut_short: tuple[str, ...] = ()
+    cut_short: Mapping[str, bool] = field(default_factory=dict)
 
 
 def read_words(query: Query, collection: Collection, own: OwnTags) -> Reading:
@@ -65,7 +66,7 @@ def read_words(query: Query, collection: Collection, own: OwnTags) -> Reading:
     new = [label for label in labels_of(found) if vocabulary.find_alike(label) is None and not learned.is_known(label)]
     given = frozenset(label for label in new if any(own.of_label(label).values()))
     unknown = frozenset(collection.tagger.unknown(new)) - given
-    return Reading(found, apart, given, unknown, tuple(_cut_short(found, unknown, own)))
+    return Reading(found, apart, given, unknown, dict(_cut_short(found, unknown, own)))
 
 
 def _taken_apart(query: Query, collection: Collection, own: OwnTags) -> tuple[Query, dict[str, tuple[str, ...]]]:
@@ -116,8 +117,8 @@ def _fewest(words: list[str], is_tag: Callable[[str], bool]) -> tuple[str, ...]:
     return best.get(len(words), whole)
 
 
-def _cut_short(query: Query, unknown: Container[str], own: OwnTags) -> Iterator[str]:
-    """Filters that a word follows which belongs to them, or which is unknown; each written with it."""
+def _cut_short(query: Query, unknown: Container[str], own: OwnTags) -> Iterator[tuple[str, bool]]:
+    """Filters that a word follows, each written with it, and whether that is likely what was meant."""
     match query:
         case And(parts) | Or(parts):
             for part in parts:
@@ -128,8 +129,8 @@ def _cut_short(query: Query, unknown: Container[str], own: OwnTags) -> Iterator[
         asked = part.part if isinstance(part, Not) else part
         if isinstance(asked, Tagged | InPath) and isinstance(following, Label) and not following.quoted:
             whole = replace(asked, text=f"{asked.text} {following.text}")
-            if following.text in unknown or (isinstance(whole, Tagged) and any(own.of_label(whole.text).values())):
-                yield show(whole)
+            given = isinstance(whole, Tagged) and any(own.of_label(whole.text).values())
+            yield show(whole), given or following.text in unknown
 
 
 def with_known_vectors(reading: Reading, collection: Collection) -> Query:
@@ -191,12 +192,13 @@ def needed(query: Query, unknown: Container[str], *, met: bool = True) -> frozen
             return frozenset()
 
 
-def remarks(reading: Reading, tagger: Tagger) -> list[str]:
+def remarks(reading: Reading, tagger: Tagger, found: bool) -> list[str]:
     """What a person should know of how the words of a query were read.
 
     Args:
         reading: of the query.
         tagger: the model.
+        found: whether there is any match.
 
     Returns:
         Sentences: phrases that were taken apart, small words that may be meant as operators, filters that end at a
@@ -206,7 +208,7 @@ def remarks(reading: Reading, tagger: Tagger) -> list[str]:
         f"`{phrase}` was read as {' AND '.join(tags)}; put it in quotes to ask for it as one tag."
         for phrase, tags in reading.apart.items()
     ]
-    said += _to_be_quoted(reading)
+    said += _to_be_quoted(reading, found)
     for label in labels_of(reading.query):
         joining = [word for word in label.split() if word in _JOINING]
         if joining and tagger.vocabulary.find(label) is None:
@@ -221,13 +223,14 @@ def remarks(reading: Reading, tagger: Tagger) -> list[str]:
 def unknown_words(results: Results, tagger: Tagger) -> InputError:
     """The error of a query of which every match must have words that nobody knows."""
     said = [sentence for label in results.strangers for sentence in _unknown(label, tagger)]
-    said += _to_be_quoted(results.reading) if results.reading is not None else []
+    said += _to_be_quoted(results.reading, bool(results.found)) if results.reading is not None else []
     remedy = "Use other words; --all shows the pictures nearest to the letters."
     return InputError(" ".join(said), where="query", remedy=remedy)
 
 
-def _to_be_quoted(reading: Reading) -> list[str]:
-    return [f"a blank ends a filter: write `{whole}` where its words belong together." for whole in reading.cut_short]
+def _to_be_quoted(reading: Reading, found: bool) -> list[str]:
+    meant = [whole for whole, is_likely in reading.cut_short.items() if is_likely or not found]
+    return [f"A blank ends a filter: write `{whole}` where its words belong together." for whole in meant]
 
 
 def _unknown(label: str, tagger: Tagger) -> list[str]:

@@ -27,6 +27,7 @@ from tagprism.images.stream import Processed, process_pictures
 from tagprism.images.views import ViewedPreprocess
 from tagprism.labels.encoders.encoder import find_encoder
 from tagprism.labels.label_space import LabelSpace
+from tagprism.labels.phrases import SMALL_WORDS
 from tagprism.labels.vocabulary import Vocabulary
 from tagprism.progress import Progress, silent
 from tagprism.tagging.calibration import Calibration
@@ -172,8 +173,10 @@ class Tagger:
         """
         if self._knows(label):
             return []
-        words = [word for word in label.split() if any(map(str.isalpha, word))] if self.label_space is not None else []
-        return [word for word in words if not self._knows(word)] if words else [label]
+        words = [word for word in label.split() if any(map(str.isalpha, word)) and word.lower() not in SMALL_WORDS]
+        if self.label_space is None or not words:
+            return [label]
+        return [word for word in words if not self._knows(word)]
 
     def _knows(self, phrase: str) -> bool:
         if self.vocabulary.find_alike(phrase) is not None:

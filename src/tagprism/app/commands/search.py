@@ -102,7 +102,8 @@ def search(
         _write(answer, format, collection, out, quiet=quiet)
         _remark(results, collection, exact, quiet=quiet)
         if not duplicates and len(_likely(results.found)) == limit:
-            console.say(f"these are the first {limit:,}, and more may be likely: -n shows more.", quiet=quiet)
+            these = f"these are the first {limit:,}" if limit > 1 else "this is the first"
+            console.say(f"{these}, and more may be likely: -n shows more.", quiet=quiet)
     code = console.report_skipped(skipped)
     return console.SKIPPED if unfinished and not found else code
 
@@ -248,7 +249,7 @@ def _remark(results: Results, collection: Collection, exact: bool, *, quiet: boo
         console.say(f"this index is approximate: {finds}; --exact finds all.", quiet=quiet)
     if results.reading is None:
         return
-    for sentence in remarks(results.reading, collection.tagger):
+    for sentence in remarks(results.reading, collection.tagger, bool(results.found)):
         console.say(sentence, quiet=quiet)
 
 

@@ -120,7 +120,8 @@ def test_an_unknown_word_ranks_nothing_that_need_not_have_it(
     assert not any(one.likely or one.tags[1].probability for one in needed.found)
     assert str(unknown_words(needed, collection.tagger)).startswith("query: `Hund` (in `Hund on orange`) is unknown")
     like = Example(collection.index.records([1]))
-    assert find(collection, "orange", limit=3, like=like).strangers == ("orange",)
+    beside = find(collection, "orange", limit=3, like=like)
+    assert beside.strangers == ("orange",) and {one.likely for one in beside.found} == {False}
 
 
 def test_filters_sift(collection: Collection) -> None:

@@ -79,6 +79,8 @@ def test_what_was_read_otherwise_and_what_is_unknown_is_said(tagger: Any) -> Non
     assert "`2024` (in `beach 2024`) is unknown" in said("beach 2024")[0]
     (strange,) = said("my qwxzvbn beach")
     assert strange.startswith("`qwxzvbn` (in `my qwxzvbn beach`) is unknown to this model")
+    own = ["`Hund` (in `my Hund on grass`) is a tag of your own; write AND between it and others."]
+    assert said("my Hund on grass") == own and "`Bello` (in" in said("a beach with Bello")[0]
     assert said("\U0001f600") == ["`\U0001f600` is unknown to this model."] and "meant" not in said("F OR 16")[-1]
     assert "write AND in capitals" in said("black and white house")[0]
 

@@ -63,8 +63,8 @@ class Results:
         exact: whether no other picture of the index can be among the best; False where the index itself is approximate,
             or where neighbours were asked for, which are looked for among the first pictures alone.
         reading: how the words of the query were read; None without a query.
-        strangers: labels of the query that neither the model nor people know and because of which none is likely; of
-            those that an answer needs not (in an OR, below a NOT) none.
+        strangers: labels that neither the model nor people know and that no match can do without, so that none is
+            likely. One below a NOT, or in an OR with a known label, is not among them.
     """
 
     found: tuple[Found, ...]
@@ -150,7 +150,7 @@ def find(
     found = tuple(_described(collection, search, ranking.of((places >= offset) & (places < offset + limit))))
     lost = needed(rest, reading.unknown) if rest is not None and reading is not None else ()
     strangers = tuple(label for label in labels if label in lost)
-    if rest is not None and like is None:
+    if rest is not None and (like is None or strangers):
         least = np.inf if strangers else np.exp(least_likely(rest))
         found = tuple(replace(one, likely=bool(one.score >= least)) for one in found)
     info = index.info()

@@ -34,6 +34,7 @@ class Reading:
         apart: those phrases, each with its tags.
         given: labels that the vocabulary lacks and the index has not learned, but people gave a picture.
         unknown: those of the others that the model does not know.
+        own_words: words of these phrases that are tags of people by themselves.
         cut_short: filters that may go on after a blank (`tag:oma erna`), each as it then has to be written, and whether
             that is likely: as the word is unknown, or people have such a tag.
     """
@@ -42,6 +43,7 @@ class Reading:
     apart: Mapping[str, tuple[str, ...]]
     given: frozenset[str] = frozenset()
     unknown: frozenset[str] = frozenset()
+    own_words: frozenset[str] = frozenset()
     cut_short: Mapping[str, bool] = field(default_factory=dict)
 
 
@@ -66,7 +68,9 @@ def read_words(query: Query, collection: Collection, own: OwnTags) -> Reading:
     new = [label for label in labels_of(found) if vocabulary.find_alike(label) is None and not learned.is_known(label)]
     given = frozenset(label for label in new if any(own.of_label(label).values()))
     unknown = frozenset(collection.tagger.unknown(new)) - given
-    return Reading(found, apart, given, unknown, dict(_cut_short(found, unknown, own)))
+    words = {word for label in unknown for word in collection.tagger.unknown_words(label)}
+    own_words = frozenset(word for word in words if learned.is_known(word) or any(own.of_label(word).values()))
+    return Reading(found, apart, given, unknown, own_words, dict(_cut_short(found, unknown, own)))
 
 
 def _taken_apart(query: Query, collection: Collection, own: OwnTags) -> tuple[Query, dict[str, tuple[str, ...]]]:
@@ -214,7 +218,7 @@ def remarks(reading: Reading, tagger: Tagger, found: bool) -> list[str]:
         if joining and tagger.vocabulary.find(label) is None:
             said.append(f"`{label}` was taken as one tag; write {joining[0].upper()} in capitals where it joins tags.")
         if label in reading.unknown:
-            said += _unknown(label, tagger)
+            said += _unknown(label, reading, tagger)
         elif label not in reading.given and tagger.vocabulary.find_alike(label) is None:
             said += [_of_a_year(word, label) for word in label.split() if _YEAR.fullmatch(word)]
     return said
@@ -222,8 +226,9 @@ def remarks(reading: Reading, tagger: Tagger, found: bool) -> list[str]:
 
 def unknown_words(results: Results, tagger: Tagger) -> InputError:
     """The error of a query of which every match must have words that nobody knows."""
-    said = [sentence for label in results.strangers for sentence in _unknown(label, tagger)]
-    said += _to_be_quoted(results.reading, bool(results.found)) if results.reading is not None else []
+    assert results.reading is not None  # without a query there are none
+    said = [sentence for label in results.strangers for sentence in _unknown(label, results.reading, tagger)]
+    said += _to_be_quoted(results.reading, bool(results.found))
     remedy = "Use other words; --all shows the pictures nearest to the letters."
     return InputError(" ".join(said), where="query", remedy=remedy)
 
@@ -233,13 +238,17 @@ def _to_be_quoted(reading: Reading, found: bool) -> list[str]:
     return [f"A blank ends a filter: write `{whole}` where its words belong together." for whole in meant]
 
 
-def _unknown(label: str, tagger: Tagger) -> list[str]:
+def _unknown(label: str, reading: Reading, tagger: Tagger) -> list[str]:
     """What is said of the unknown words of a label."""
     said = []
     for word in tagger.unknown_words(label):
         near = " or ".join(f"`{one}`" for one in tagger.nearest_known(word))
-        what = f"{_in(word, label)} is unknown to this model" + (f"; is {near} meant?" if near else ".")
-        said.append(_of_a_year(word, label) if _YEAR.fullmatch(word) else what)
+        if word in reading.own_words:
+            said.append(f"{_in(word, label)} is a tag of your own; write AND between it and others.")
+        elif _YEAR.fullmatch(word):
+            said.append(_of_a_year(word, label))
+        else:
+            said.append(f"{_in(word, label)} is unknown to this model" + (f"; is {near} meant?" if near else "."))
     return said
 
 

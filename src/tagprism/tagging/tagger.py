@@ -27,7 +27,7 @@ from tagprism.images.stream import Processed, process_pictures
 from tagprism.images.views import ViewedPreprocess
 from tagprism.labels.encoders.encoder import find_encoder
 from tagprism.labels.label_space import LabelSpace
-from tagprism.labels.phrases import SMALL_WORDS
+from tagprism.labels.phrases import SMALL_WORDS, normalise_phrase
 from tagprism.labels.vocabulary import Vocabulary
 from tagprism.progress import Progress, silent
 from tagprism.tagging.calibration import Calibration
@@ -167,7 +167,7 @@ class Tagger:
         return [label for label in labels if self.unknown_words(label)]
 
     def unknown_words(self, label: str) -> list[str]:
-        """The words of a phrase that neither the vocabulary holds in any spelling nor a text encoder here knows.
+        """The words of a phrase that neither the vocabulary holds, alone or in a name, nor a text encoder here knows.
 
         Where no encoder is here it is the whole phrase. The list is empty where the phrase is known.
         """
@@ -176,7 +176,12 @@ class Tagger:
         words = [word for word in label.split() if any(map(str.isalpha, word)) and word.lower() not in SMALL_WORDS]
         if self.label_space is None or not words:
             return [label]
-        return [word for word in words if not self._knows(word)]
+        return [word for word in words if not self._knows(word) and normalise_phrase(word) not in self._words_of_names]
+
+    @cached_property
+    def _words_of_names(self) -> frozenset[str]:
+        """Words of the vocabulary's names: the model knows a `Bedlington terrier`, and so one on grass."""
+        return frozenset(word for name in self.vocabulary.names for word in normalise_phrase(name).split())
 
     def _knows(self, phrase: str) -> bool:
         if self.vocabulary.find_alike(phrase) is not None:

@@ -175,6 +175,7 @@ def test_an_old_bad_file_is_news_once(cli: Cli, world: World, photos: Path, tmp_
     assert changed.code == 4 and "bad.jpg: " in changed.err and "new.jpg: " in changed.err and "gone" not in changed.err
     assert cli("index", "--into", where).code == 0
     anew = cli("index", "--into", where, "--rebuild")
+    assert "answer no search from now on" in anew.err and "It is whole: searches find all of it again" in anew.err
     assert anew.code == 4 and "bad.jpg: " in anew.err and "gone.jpg: " in anew.err
     for name in ("bad.jpg", "new.jpg", "gone.jpg"):
         (photos / name).unlink()

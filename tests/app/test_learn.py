@@ -96,10 +96,22 @@ def test_what_was_learned_outlives_a_renewal_and_not_another_model(cli: Cli, wor
 def test_marks_that_teach_nothing_are_refused_with_the_reason(cli: Cli, index: Path) -> None:
     cli("learn", index).refused("too few marks", code=3)
     mark(index, "Rex", [20, 21])
-    cli("learn", index).refused("too few marks", code=3)
+    mark(index, "circle", [22, 23])
+    mark(index, "Circles", [24], added=False)
+    few = "teach something. With and without: circle 2+1, Rex 2+0."
+    cli("learn", index).refused("there are too few marks", few, code=3)
     mark(index, "Monday", [3, 11, 19, 25, 33, 41, 48, 60])  # in no way alike
-    cli("learn", index).refused("nothing was learned", "Monday: no gain", code=3)
+    cli("learn", index).refused("nothing was learned", "Monday: no gain", few, code=3)
     assert not learned_file(str(index)).exists()
+
+
+def test_an_index_of_one_picture_teaches_nothing(cli: Cli, world: World, tmp_path: Path) -> None:
+    where = tmp_path / "one.index"
+    cli("index", world.pictures()[0], "--into", where, "-m", world.run, "--quiet")
+    with tagprism.open_index(where) as opened, closing(open_marks(str(where))) as marks:
+        marks.put([one.digest for one in opened.index.pictures()], "Rex", True)
+    mark(where, "Bello", [1])  # of a picture that has left the index
+    cli("learn", where).refused("there are too few marks", "With and without: Rex 1+0.", code=3)
 
 
 def test_what_the_model_finds_by_itself_is_not_given_up_for_what_it_missed() -> None:

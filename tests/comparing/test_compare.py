@@ -58,6 +58,7 @@ def test_rows_are_trained_with_several_seeds_and_stand_beside_a_method_of_ones_o
     assert mine.zsl.labelled.mean_ap == pytest.approx(values[0], rel=1e-3)
     assert f"| small | {statistics.fmean(values):.1f} ± {statistics.stdev(values):.1f} |" in comparison.markdown()
     assert "1 split, 2 seeds each." in " ".join(str(comparison).split())
+    assert "<th>small</th><td>" in comparison._repr_html_()  # what a notebook shows
     found = comparison.to_json()
     assert found["by_seed"]["small"][0][1]["zsl"]["mAP"] == values[1]
     assert found["methods"]["small"][0]["zsl"]["mAP"] == small.zsl.labelled.mean_ap

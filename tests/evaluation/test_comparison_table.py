@@ -53,6 +53,8 @@ def test_the_captions_state_the_protocol(make_problem: MakeProblem) -> None:
     )
     assert "GZSL" in gzsl
     assert "30 labels (2 without" in gzsl
+    *_, known = lay_out({"matrix": [evaluation] * 2}, known={"label 0", "label 1", "label 20"}).captions
+    assert known.endswith("without labels that are ImageNet class names, 2 of the unseen ones.")
 
 
 def test_several_splits_show_mean_and_spread(make_problem: MakeProblem) -> None:

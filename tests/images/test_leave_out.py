@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from tagprism.errors import InputError
+from tagprism.images import walk
 from tagprism.images.leave_out import WalkReport
 from tagprism.images.walk import each_picture, find_pictures, pictures_at
 from tests.images.test_walk import below, touch
@@ -96,3 +97,21 @@ def test_a_folder_that_is_mounted_twice_comes_once(tmp_path: Path) -> None:
         assert len(find_pictures([tmp_path / "twice/a.jpg", tmp_path / "real"])) == 1
     finally:
         subprocess.run(["umount", tmp_path / "twice"], check=True)
+
+
+def test_pictures_without_an_ending_are_counted_and_not_taken(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    picture = (Path(__file__).parents[1] / "photos/chelsea.jpg").read_bytes()
+    for name, data in {"IMG_1": picture, "b/webp": b"RIFF....WEBPVP8 ", "Makefile": b"all:\n", "empty": b""}.items():
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_bytes(data)
+    (tmp_path / "IMG_2.jpg").write_bytes(picture)
+    if hasattr(os, "mkfifo"):
+        os.mkfifo(tmp_path / "pipe")  # which would be waited for
+    report = WalkReport()
+    assert find_pictures([tmp_path], report=report) == [tmp_path / "IMG_2.jpg"]
+    assert str(report).startswith("2 pictures without an ending such as .jpg (rename them")
+    assert find_pictures([tmp_path / "IMG_1"]) == [tmp_path / "IMG_1"]
+
+    monkeypatch.setattr(walk, "_MOST_OPENED", 0)  # a folder of many other files is not read through
+    report = WalkReport()
+    assert find_pictures([tmp_path], report=report) and str(report) == ""

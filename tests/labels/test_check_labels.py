@@ -17,7 +17,7 @@ class Sentences:
         raise AssertionError("a report needs no vectors of a sentence encoder")
 
     def knows(self, phrase: str) -> bool:
-        return bool(phrase)
+        return "qwxz" not in phrase
 
     def nearest_known(self, phrase: str, n: int = 3) -> list[str]:
         return []
@@ -25,16 +25,23 @@ class Sentences:
 
 def test_every_phrase_has_a_row_with_what_each_encoder_knows(make_table: Callable[..., WordTable]) -> None:
     table = make_table({"polar": [1, 0], "bear": [0, 1]})
-    rows = check_labels(["bear", "polra bear", "xyzzy", "_"], [table, Sentences()])
+    rows = check_labels(["bear", "polra bear", "xyzzy", "_", "qwxz bear"], [table, Sentences()])
     sentence = Finding("sentences", "found", rule="sentence")
     assert rows == [
         LabelCheck("bear", (Finding("tiny", "found", rule="whole"), sentence)),
         LabelCheck("polra bear", (Finding("tiny", "partly", ("polra",), ("polar",), "words"), sentence)),
         LabelCheck("xyzzy", (Finding("tiny", "missing", ("xyzzy",)), sentence)),
         LabelCheck("_", (Finding("tiny", "missing"), Finding("sentences", "missing"))),
+        LabelCheck(
+            "qwxz bear",
+            (
+                Finding("tiny", "partly", ("qwxz",), rule="words"),
+                Finding("sentences", "partly", ("qwxz",), rule="sentence"),
+            ),
+        ),
     ]
-    assert [row.usable for row in rows] == [True, True, True, False]
-    assert [row.complete for row in rows] == [True, False, False, False]
+    assert [row.usable for row in rows] == [True, True, True, False, True]
+    assert [row.complete for row in rows] == [True, False, False, False, False]
 
 
 def test_rules_are_named_and_counted(make_table: Callable[..., WordTable]) -> None:

@@ -57,6 +57,13 @@ def test_else_the_mean_of_the_units_of_its_words(make_table: MakeTable) -> None:
     assert table.read("white-ish bear t-shirt") == Reading((1, 2), False, ("white", "ish"), ())
 
 
+def test_a_phrase_is_known_by_each_of_its_words_but_small_ones(make_table: MakeTable) -> None:
+    table = make_table({"bear": [0, 1], "snow": [1, 0], "new_york": [1, 1]})
+    known = {"bear": True, "bears & snow": True, "a bear in the snow": True, "New York": True, "in the": False}
+    known |= {"polar bear": False, "bear qwxz": False, "york": False}
+    assert {phrase: table.knows(phrase) for phrase in known} == known
+
+
 def test_words_that_cancel_out_are_unknown(make_table: MakeTable) -> None:
     assert not make_table({"hot": [1, 0], "cold": [-1, 0]}).encode(["hot cold"]).any()
 

@@ -35,6 +35,7 @@ from tagprism.search.marks import Said, open_marks
 from tagprism.search.query import QueryError
 from tagprism.search.settings import marks_file
 from tagprism.search.similar import Example
+from tagprism.search.words import unknown_words
 from tagprism.tagging.calibration import Calibration
 from tagprism.tagging.explain import Explainer
 from tests.small_world import LABELS, World
@@ -107,12 +108,20 @@ def test_a_match_is_made_of_those_of_the_labels(collection: Collection) -> None:
 def test_an_unknown_word_ranks_nothing_that_need_not_have_it(
     collection: Collection, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(collection.tagger, "unknown", lambda labels: [one for one in labels if one == "orange"])
+    words = {"orange": ["orange"], "Hund on orange": ["Hund"]}
+    monkeypatch.setattr(collection.tagger, "unknown_words", lambda label: words.get(label, []))
     red = [(one.picture.id, one.score, one.likely) for one in find(collection, "red", limit=64).found]
-    for query in ("red OR orange", "red NOT orange", "red AND NOT orange OR orange"):
+    for query in ("red OR orange", "red NOT orange", "red AND NOT orange OR orange", "Hund on orange OR red"):
         results = find(collection, query, limit=64)
+        assert results.strangers == ()
         assert [(one.picture.id, pytest.approx(one.score), one.likely) for one in results.found] == red
-    assert not any(one.likely for one in find(collection, "red AND orange", limit=64).found)
+    needed = find(collection, "red AND Hund on orange NOT orange", limit=64)
+    assert needed.strangers == ("Hund on orange",)
+    assert not any(one.likely or one.tags[1].probability for one in needed.found)
+    assert str(unknown_words(needed, collection.tagger)).startswith("query: `Hund` (in `Hund on orange`) is unknown")
+    like = Example(collection.index.records([1]))
+    beside = find(collection, "orange", limit=3, like=like)
+    assert beside.strangers == ("orange",) and {one.likely for one in beside.found} == {False}
 
 
 def test_filters_sift(collection: Collection) -> None:

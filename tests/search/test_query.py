@@ -103,6 +103,7 @@ def test_what_people_write_is_read_as_they_mean_it(text: str, tree: Query) -> No
         ("dog - cat", 5, "Write NOT"),
         ("dog !cat", 5, "Write NOT"),
         ("dog, cat", 4, "Write AND or OR"),
+        ("dog;cat", 4, "the semicolon"),
         ("dog*", 4, "after a number"),
         ("0*dog", 1, "out of range"),
         ("dog 101*cat", 5, "out of range"),

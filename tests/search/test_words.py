@@ -5,6 +5,7 @@ from __future__ import annotations
 from types import SimpleNamespace
 from typing import Any, cast
 
+import numpy as np
 import pytest
 
 import tagprism
@@ -12,14 +13,15 @@ from tagprism.search.collection import Collection
 from tagprism.search.own_tags import OwnTags
 from tagprism.search.parse import MOST_LABELS, parse
 from tagprism.search.query import show
-from tagprism.search.words import Reading, read_words, remarks
+from tagprism.search.words import Reading, needed, read_words, remarks
+from tagprism.tagging.learned import Learned, LearnedLabel
 
 
 class _Given:
-    """What people gave pictures: `old Rex` and nothing else."""
+    """What people gave pictures: `old Rex`, `oma erna` and a `Hund`, and nothing else."""
 
     def of_label(self, label: str) -> dict[int, bool]:
-        return {1: True} if label == "old Rex" else {}
+        return {1: True} if label in ("old Rex", "oma erna", "Hund", "Trip 2019") else {2: False}
 
 
 @pytest.fixture(scope="module")
@@ -28,7 +30,9 @@ def tagger() -> Any:
 
 
 def read(tagger: Any, query: str) -> Reading:
-    return read_words(parse(query), cast(Collection, SimpleNamespace(tagger=tagger)), cast(OwnTags, _Given()))
+    learned = Learned((LearnedLabel("Bello", 0.0, line=(1.0, 0.0), vector=np.ones(4, np.float32)),))
+    collection = SimpleNamespace(tagger=tagger, learned=learned)
+    return read_words(parse(query), cast(Collection, collection), cast(OwnTags, _Given()))
 
 
 @pytest.mark.parametrize(
@@ -64,15 +68,60 @@ def test_no_query_grows_over_the_limit_of_labels(tagger: Any) -> None:
 
 def test_what_was_read_otherwise_and_what_is_unknown_is_said(tagger: Any) -> None:
     def said(query: str) -> list[str]:
-        return remarks(read(tagger, query), tagger, ["Hund"])
+        return remarks(read(tagger, query), tagger, found=True)
 
-    assert said("dogs") == said("polar bear") == said("dog on a beach") == said("Hund") == []
+    for query in ("dogs", "polar bear", "dog on a beach", "Hund", "Bello OR bellos", "Trip 2019"):
+        assert said(query) == []
     assert "read as dogs AND beach" in said("dogs beach")[0]
     assert "`plage` is unknown to this model; is" in said("plage OR dogs")[0]
     assert "`plage` (in `dog plage`) is unknown" in said("dog plage")[0]
     assert "`2024` is unknown" in said("2024")[0] and "taken:2024" in said("2024")[0]
+    assert "`2024` (in `beach 2024`) is unknown" in said("beach 2024")[0]
+    (strange,) = said("my qwxzvbn beach")
+    assert strange.startswith("`qwxzvbn` (in `my qwxzvbn beach`) is unknown to this model")
+    own = ["`Hund` (in `my Hund on grass`) is a tag of your own; write AND between it and others."]
+    assert said("my Hund on grass") == own and "`Bello` (in" in said("a beach with Bello")[0]
     assert said("\U0001f600") == ["`\U0001f600` is unknown to this model."] and "meant" not in said("F OR 16")[-1]
     assert "write AND in capitals" in said("black and white house")[0]
+
+
+@pytest.mark.parametrize(
+    ("query", "unknown"),
+    [
+        ("dog OR qwxz", ""),
+        ("dog NOT qwxz", ""),
+        ("NOT (qwxz OR dog)", ""),
+        ("dog qwxz OR cat", ""),
+        ("qwxz", "qwxz"),
+        ("qwxz OR vbnm", "qwxz vbnm"),
+        ("qwxz AND (cat OR vbnm) AND NOT xyzz", "qwxz"),
+        ("NOT (NOT qwxz OR vbnm)", "qwxz"),
+        ("2*qwxz AND path:vbnm", "qwxz"),
+    ],
+)
+def test_those_unknown_words_are_named_without_which_there_is_no_answer(query: str, unknown: str) -> None:
+    words = {"qwxz", "vbnm", "xyzz", "dog qwxz"}
+    assert needed(parse(query), words) == set(unknown.split())
+
+
+@pytest.mark.parametrize(
+    ("query", "hint"),
+    [
+        ("tag:oma erna", 'tag:"oma erna"'),
+        ("dog NOT tag:oma erna", 'tag:"oma erna"'),
+        ("tag:opa qwxz", 'tag:"opa qwxz"'),
+        ("path:trip qwxz", 'path:"trip qwxz"'),
+        ('tag:oma "erna"', None),
+        ('tag:"oma erna"', None),
+        ("tag:oma beach", None),
+    ],
+)
+def test_a_filter_that_ends_at_a_blank_is_to_be_quoted(tagger: Any, query: str, hint: str | None) -> None:
+    reading = read(tagger, query)
+    assert [whole for whole, is_likely in reading.cut_short.items() if is_likely] == ([hint] if hint else [])
+    assert any("A blank ends a filter" in one for one in remarks(reading, tagger, found=True)) == bool(hint)
+    if query == "tag:oma beach":  # is right, unless it finds nothing
+        assert 'write `tag:"oma beach"`' in remarks(reading, tagger, found=False)[0]
 
 
 @pytest.mark.parametrize(

@@ -19,9 +19,11 @@ from tagprism.errors import InputError
 from tagprism.images.decode import open_picture
 from tagprism.tagging.explain import Explainer
 from tagprism.tagging.tagger import Tagger
-from tagprism.tagging.tags import _best_spellings
+from tagprism.tagging.tags import _best_spellings, known_labels
 from tests.odd_pictures import DAMAGED, USABLE, draw_odd_pictures
 from tests.small_world import LABELS, UNSEEN, World
+
+PHOTO = Path(__file__).parents[1] / "photos/chelsea.jpg"
 
 
 @pytest.fixture
@@ -199,3 +201,17 @@ def test_the_vocabulary_is_made_ready_once_and_scores_as_its_parts() -> None:
     some = [*tagger.vocabulary.seen[:3], *names[-3:]]
     rows = [names.index(name) for name in some]
     np.testing.assert_allclose(tagger.scoring_vectors(some), whole[rows], atol=1e-3)
+
+
+def test_a_phrase_with_an_unknown_word_is_never_sure() -> None:
+    tagger, said = tagprism.load(), list[str]()
+    phrases = ["cat", "my qwxzvbn cat", "Hund"]
+    (row,) = tagger.tag(PHOTO, phrases)
+    assert row.tags[0].label == "cat" and row.tags[0].probability
+    assert {tag.label: tag.probability for tag in row.tags[1:]} == {"my qwxzvbn cat": 0.0, "Hund": 0.0}
+    assert list(known_labels(tagger, dict.fromkeys(phrases, ()), said.append)) == ["cat"]
+    assert said[0].startswith("2 of the words are unknown to this model: `Hund`")
+    assert "`qwxzvbn` in `my qwxzvbn cat`" in said[0]
+    assert tagger.unknown(["Bedlington terrier on grass", "grass qwxzvbn"]) == ["grass qwxzvbn"]
+    (either,) = tagger.tag(PHOTO, {"Katze": ["cat"]})  # a spelling that is known suffices
+    assert (either.tags[0].probability or 0) > 0.5

@@ -23,7 +23,7 @@ from tagprism.evaluation.evaluate import Result, evaluate
 from tagprism.evaluation.leakage import LeakError
 from tagprism.evaluation.protocols import Evaluation, EvaluationProtocol, Unverified, mean_over_seeds
 from tagprism.evaluation.published import Entry, comparable_groups, published_for
-from tagprism.evaluation.table import Layout, as_text, comparison_markdown, comparison_table, lay_out
+from tagprism.evaluation.table import Layout, as_html, as_text, comparison_markdown, comparison_table, lay_out
 from tagprism.files import digest_json, write_json
 from tagprism.progress import Progress, silent
 from tagprism.provenance import made_with
@@ -87,6 +87,10 @@ class Comparison:
     def markdown(self, *, ratio_to: str | None = None) -> str:
         """Table as Markdown, with its captions below; arguments and errors as for `layout`."""
         return comparison_markdown(self.layout(ratio_to=ratio_to))
+
+    def _repr_html_(self) -> str:
+        """What a notebook shows."""
+        return as_html(self.layout())
 
     def __str__(self) -> str:
         """The table as text."""

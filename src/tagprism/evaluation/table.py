@@ -257,9 +257,9 @@ def _seeds_caption(methods: Methods) -> str:
 
 def _known_caption(evaluations: Sequence[Evaluation], known: Collection[str]) -> str:
     counts = [sum(row.unseen and row.label in known for row in evaluation.per_label) for evaluation in evaluations]
-    return (
-        f"{_WITHOUT}: without labels that are ImageNet class names, {min(counts)} to {max(counts)} of the unseen ones."
-    )
+    few, many = min(counts), max(counts)
+    count = f"{many}" if few == many else f"{few} to {many}"
+    return f"{_WITHOUT}: without labels that are ImageNet class names, {count} of the unseen ones."
 
 
 def _ratios(methods: Methods, to: str) -> str:

@@ -45,6 +45,7 @@ _HEIC = {b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"hevm", b"hevs",
 _RAW = (b"FUJIFILMCCD-RAW", b"IIRO", b"IIRS", b"MMOR", b"IIU\0", b"FOVb", b"\0MRM", b"II\x1a\0\0\0HEAPCCDR")
 _MAKE, _SUB_FILES, _KIND_OF_FILE, _DNG = 271, 330, 254, 50706  # tags of TIFF, of which many raw formats are a kind
 _LOOK = 4096  # bytes
+_STARTS = (b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"GIF8", b"II*\0", b"MM\0*")
 
 
 _KINDS = {"MPO": "jpeg", "HEIF": "heic", "DIB": "bmp"}
@@ -105,6 +106,17 @@ def say_not_read(counts: Mapping[str, int]) -> str:
     kinds = sorted(counts.items(), key=lambda one: (-one[1], one[0]))
     parts = [f"{count:,} {kind}" + (f" ({_REMEDIES[kind]})" if kind in _REMEDIES else "") for kind, count in kinds]
     return f"Not read, as they are of other kinds: {', '.join(parts)}." if parts else ""
+
+
+def begins_like_a_picture(path: str) -> bool:
+    """Whether the first bytes of a file are those of the formats that telephones, cameras and pages make."""
+    try:
+        with open(path, "rb", buffering=0) as file:  # noqa: PTH123 (a text)
+            start = file.read(16)
+    except OSError:
+        return False
+    webp = start.startswith(b"RIFF") and start[8:12] == b"WEBP"
+    return webp or start.startswith(_STARTS) or kind_of(start) in ("HEIC", "AVIF", "JPEG XL")
 
 
 def kind_of(data: bytes, name: str | None = None) -> str | None:

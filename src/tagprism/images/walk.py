@@ -11,11 +11,14 @@ from dataclasses import dataclass
 from hashlib import blake2b
 from pathlib import Path
 
-from tagprism.images.formats import RAW_ENDINGS, not_read, picture_extensions
+from tagprism.images.formats import RAW_ENDINGS, begins_like_a_picture, not_read, picture_extensions
 from tagprism.images.leave_out import Patterns, WalkReport, patterns, patterns_in, reason_to_leave_out
 
 _BESIDE_RAW = frozenset({".jpg", ".jpeg", ".heic", ".heif", ".hif"})
 """Endings of the picture that a camera or telephone saves together with a raw file or a film, under the same name."""
+
+_WITHOUT_ENDING = "without an ending such as .jpg (rename them, or name the files themselves)"
+_MOST_OPENED = 1000  # files of a walk without an ending that turn out to be no pictures
 
 
 def find_pictures(
@@ -115,6 +118,7 @@ class _Walk:
         self._exclude, self._report = exclude, report if report is not None else WalkReport()
         self._folders: dict[bytes, tuple[str, tuple[Patterns, ...]]] = {}
         self._files: set[bytes] = {identity(folder) for folder in without}
+        self._opened = 0
 
     def below(self, start: str) -> Iterator[str]:
         """A named file, or the pictures of a folder and its folders."""
@@ -183,6 +187,8 @@ class _Walk:
                     if not is_picture and not is_folder:
                         if not self._reason(path, entry.name, False, rules):
                             others.append(entry.name)
+                            if not stems and not _ending(entry.name) and entry.is_file(follow_symlinks=False):
+                                self._without_ending(entry.path)
                         continue
                     if reason := self._reason(path, entry.name, is_folder, rules):
                         (self._report.folders if is_folder else self._report.pictures)[reason] += 1
@@ -203,6 +209,14 @@ class _Walk:
 
     def _reason(self, folder: str, name: str, is_folder: bool, rules: tuple[Patterns, ...]) -> str | None:
         return reason_to_leave_out(folder, name, is_folder, (*rules, *self._excluding))
+
+    def _without_ending(self, path: str) -> None:
+        """Count a file without an ending that is a picture; after many that are none, no more are opened."""
+        if self._opened < _MOST_OPENED:
+            if begins_like_a_picture(path):
+                self._report.pictures[_WITHOUT_ENDING] += 1
+            else:
+                self._opened += 1
 
     def _without_pairs(self, folder: str, names: list[str], others: list[str]) -> list[str]:
         """Names without the raw files that belong to a photo; what is not read and belongs to none is told."""

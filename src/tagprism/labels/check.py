@@ -17,7 +17,7 @@ class Finding:
 
     Args:
         encoder: its id.
-        status: `found`, `partly` (some words are left out) or `missing` (no vector).
+        status: `found`, `partly` (words are left out, or not of the language it learnt) or `missing` (no vector).
         missing_words: the words that the encoder lacks.
         nearest: known words that are spelt like those.
         rule: how its vector is made: `whole` (the phrase as one), `words` (the mean of its words), `sentence`, or none.
@@ -77,7 +77,7 @@ def count_rules(checks: Sequence[LabelCheck]) -> dict[str, dict[str, int]]:
 
     Returns:
         Encoder -> `whole`, `words`, `partly` (some words left out), `missing` -> number of phrases; and, of all,
-        `respelled`. A sentence encoder knows every phrase whole.
+        `respelled`. A sentence encoder has every phrase whole, or partly.
     """
     counts: dict[str, dict[str, int]] = {}
     for finding in (finding for row in checks for finding in row.findings):
@@ -89,10 +89,12 @@ def count_rules(checks: Sequence[LabelCheck]) -> dict[str, dict[str, int]]:
 
 
 def _look(encoder: LabelEncoder, phrase: str) -> Finding:
-    if not isinstance(encoder, WordTable):  # a sentence encoder knows every phrase that has text
-        return (
-            Finding(encoder.id, "found", rule="sentence") if spoken_phrase(phrase) else Finding(encoder.id, "missing")
-        )
+    if not isinstance(encoder, WordTable):  # a sentence encoder has a vector of every phrase that has text
+        words = spoken_phrase(phrase).split()
+        if not words:
+            return Finding(encoder.id, "missing")
+        strange = () if encoder.knows(phrase) else tuple(word for word in words if not encoder.knows(word))
+        return Finding(encoder.id, "partly" if strange else "found", strange, rule="sentence")
     read = encoder.read(phrase)
     if not read.rows:
         return Finding(encoder.id, "missing", read.left_out, tuple(encoder.nearest_known(phrase)))

@@ -18,9 +18,10 @@ _SHORTEST_PART = 3  # of a word that is written as one with another
 
 
 def is_english(phrase: str, further: Container[str] = ()) -> bool:
-    """Whether at least half of the words of a phrase are English, or say nothing of their language.
+    """Whether each word of a phrase is English, or says nothing of its language.
 
-    What has no letter (a number, an emoji, punctuation) is no word of any language.
+    One strange word makes a phrase strange: with the vector of the others `Rex qwxzvbn beach` would be any beach. What
+    has no letter (a number, an emoji, punctuation) is no word of any language.
 
     Args:
         phrase: any text.
@@ -28,8 +29,8 @@ def is_english(phrase: str, further: Container[str] = ()) -> bool:
     """
     words = re.split(r"[\W_]+", spoken_phrase(phrase))
     words = [word for word in words if len(word) >= _SHORTEST or not word.isascii()]
-    known = sum(_is_word(word) or (len(word) > _SHORTEST and bare_phrase(word) in further) for word in words)
-    return 2 * known >= len(words) and any(map(str.isalpha, phrase))
+    known = (_is_word(word) or (len(word) > _SHORTEST and bare_phrase(word) in further) for word in words)
+    return all(known) and any(map(str.isalpha, phrase))
 
 
 @lru_cache(maxsize=65536)  # the words of a long list come again and again

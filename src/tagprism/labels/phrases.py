@@ -27,6 +27,9 @@ _PUNCTUATION = "()[]{}<>,;:!?.&+*#\"'"
 _IDENTIFIER = re.compile(r"\s*\(/[a-z]/[0-9a-z_]+\)\s*$")  # Freebase: (/m/0hnnb), (/g/11bc5v_0f)
 _ACCENTS = re.compile(r"(?<=[A-Za-z])[\u0300-\u036f]+")
 LONGEST = 200  # characters of a phrase in a list, a query or a mark
+_SMALL = "a an and at by for from her his in into its my near not of on or our over the their to under with your"
+SMALL_WORDS = frozenset(_SMALL.split())
+"""Words of phrases that show in no photo; some tables of words lack them."""
 _LONGEST_MIXED = 4  # words; a longer phrase gets the evenly spaced, hyphened and joined spellings only
 
 
@@ -181,11 +184,24 @@ def other_names(phrase: str) -> tuple[str, ...]:
     return tuple(name for name in _names_of_things().get(bare, ()) if bare_phrase(name) != bare)
 
 
+def names_of_tags() -> list[list[str]]:
+    """The names of things that photos are tagged with, by things; the commonest first.
+
+    Of a thing that comes twice the later list has all names.
+    """
+    return [*_synonyms()["groups"], *_synonyms()["of_tags"]]
+
+
 @lru_cache(maxsize=1)
 def _names_of_things() -> dict[str, tuple[str, ...]]:
     """The names of a thing by each of them."""
-    text = files("tagprism.labels").joinpath("synonyms.toml").read_text(encoding="utf-8")
-    return {bare_phrase(name): tuple(group) for group in tomllib.loads(text)["groups"] for name in group}
+    groups = [*_synonyms()["groups"], *_synonyms()["of_lists"]]
+    return {bare_phrase(name): tuple(group) for group in groups for name in group}
+
+
+@lru_cache(maxsize=1)
+def _synonyms() -> dict[str, list[list[str]]]:
+    return tomllib.loads(files("tagprism.labels").joinpath("synonyms.toml").read_text(encoding="utf-8"))
 
 
 def _singulars(word: str) -> set[str]:

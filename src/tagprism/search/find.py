@@ -25,7 +25,7 @@ from tagprism.search.record_file import one_blas_thread
 from tagprism.search.scoring import Ranking, filter_logits, still_held
 from tagprism.search.similar import Example, likeness
 from tagprism.search.threshold import Search
-from tagprism.search.words import Reading, needs, read_words, with_known_vectors
+from tagprism.search.words import Reading, needed, read_words, with_known_vectors
 from tagprism.tagging.tags import LabelRanker, Tag
 
 _PAGE = 1000
@@ -63,7 +63,8 @@ class Results:
         exact: whether no other picture of the index can be among the best; False where the index itself is approximate,
             or where neighbours were asked for, which are looked for among the first pictures alone.
         reading: how the words of the query were read; None without a query.
-        strangers: words that every match must have and that neither the model nor people know, so that none is likely.
+        strangers: labels that neither the model nor people know and that no match can do without, so that none is
+            likely. One below a NOT, or in an OR with a known label, is not among them.
     """
 
     found: tuple[Found, ...]
@@ -120,7 +121,7 @@ def find(
     if not index.info().pictures:
         return Results((), exact=True, reading=reading)
     if reading is not None:
-        tree = with_known_vectors(reading.query, collection, own)
+        tree = with_known_vectors(reading, collection)
     where, rest = divided(tree) if tree is not None else (None, None)
     labels = labels_of(rest) if rest is not None else ()
     tagged = {leaf: _ids_tagged(leaf, own) for leaf in (leaves(rest) if rest else ()) if isinstance(leaf, Tagged)}
@@ -147,10 +148,9 @@ def find(
         ranking = _without(ranking, index, own_path)
     places = np.arange(len(ranking.ids))
     found = tuple(_described(collection, search, ranking.of((places >= offset) & (places < offset + limit))))
-    strangers: tuple[str, ...] = ()
-    if rest is not None and like is None:
-        unknown = collection.tagger.unknown([label for label in labels if not learned.is_known(label)])
-        strangers = tuple(unknown) if needs(rest, set(unknown)) else ()
+    lost = needed(rest, reading.unknown) if rest is not None and reading is not None else ()
+    strangers = tuple(label for label in labels if label in lost)
+    if rest is not None and (like is None or strangers):
         least = np.inf if strangers else np.exp(least_likely(rest))
         found = tuple(replace(one, likely=bool(one.score >= least)) for one in found)
     info = index.info()

@@ -21,7 +21,6 @@ import numpy as np
 from jaxtyping import Bool, Float32, Float64
 
 from tagprism.bundle.record import Records, score_records
-from tagprism.labels.phrases import bare_phrase
 from tagprism.progress import Progress, silent
 from tagprism.search.collection import Collection
 from tagprism.search.left_out import (
@@ -40,6 +39,7 @@ from tagprism.tagging.tags import LabelRanker
 
 LEAST_PICTURES = 3  # marked as having a label, to learn its vector
 LEAST_MARKS = 5  # of both kinds, to learn a shift
+TOO_FEW = f"too few marks: {LEAST_PICTURES} pictures with it, or {LEAST_MARKS} accepted and rejected, teach something"
 _MOST_LABELS, _SAMPLE = 500, 2_000  # labels learned at once, and pictures that stand for the collection
 _MOST_LEFT_OUT = 40  # of a label's marked pictures
 _RIDGE = 1.0  # of the covariance, in mean variances: fewer pictures than numbers
@@ -84,8 +84,7 @@ def learn(collection: Collection, marks: Said, progress: Progress = silent) -> l
         A lesson a label, those with most marks first.
     """
     own, teacher = OwnTags(collection, marks), None
-    phrases = {bare_phrase(phrase): phrase for phrase in reversed(own.phrases(LEAST_PICTURES))}
-    chosen = list(reversed(phrases.values()))[:_MOST_LABELS]
+    chosen = own.phrases(LEAST_PICTURES)[:_MOST_LABELS] if collection.index.info().pictures else []
     lessons = []
     with progress("learning", len(chosen)) as advance:
         for phrase in chosen:
@@ -115,7 +114,7 @@ class _Teacher:
         self._mean = features.mean(axis=0)
         self._centred = features - self._mean
         covariance = self._centred.T @ self._centred / max(1, len(features) - 1)
-        ridge = _RIDGE * np.trace(covariance) / len(covariance)
+        ridge = max(_RIDGE * np.trace(covariance) / len(covariance), 1e-9)  # of copies of one picture it is 0
         self._chances: dict[int, Float64[np.ndarray, " d"]] = {}  # by the number of pictures
         self._inverse = np.linalg.inv(covariance + ridge * np.eye(len(covariance)))
 
@@ -134,10 +133,7 @@ class _Teacher:
         if min(counts) and sum(counts) >= LEAST_MARKS and not self._tagger.unknown([label]):
             of_shift = self._shift(label, *pictures)
             return of_shift if of_shift.learned is not None or of_vector is None else of_vector
-        few = (
-            f"too few marks: {LEAST_PICTURES} pictures with it, or {LEAST_MARKS} accepted and rejected, teach something"
-        )
-        return of_vector or Lesson(label, *counts, None, None, few)
+        return of_vector or Lesson(label, *counts, None, None, TOO_FEW)
 
     def _said(self, phrase: str) -> dict[int, bool]:
         """Pictures of which a label was said, one for each file's bytes."""

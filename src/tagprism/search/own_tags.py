@@ -12,7 +12,7 @@ from contextlib import closing
 from itertools import chain
 from typing import Any
 
-from tagprism.labels.phrases import normalise_phrase, variants
+from tagprism.labels.phrases import bare_phrase, normalise_phrase, variants
 from tagprism.search.catalog import held_with
 from tagprism.search.collection import Collection
 from tagprism.search.contract import Picture
@@ -49,12 +49,20 @@ class OwnTags:
         return said | {picture.id: of_digest[picture.digest] for picture in self.with_digests(of_digest)}
 
     def phrases(self, least: int) -> list[str]:
-        """Normalised labels that people gave or refused at least so many pictures, most first."""
-        counts = Counter(phrase for its in self._marks.values() for phrase in its)
-        counts.update(
-            dict(self._rows("SELECT phrase, COUNT(*) FROM keyword GROUP BY phrase HAVING COUNT(*) >= {}", [least]))
+        """Normalised labels that people gave or refused at least so many pictures, or marked at all; most first.
+
+        Of a label in several spellings (`cat`, `cats`) it is the one of most pictures.
+        """
+        marked = Counter(phrase for its in self._marks.values() for phrase in its)
+        counts = marked + Counter(
+            dict(self._rows("SELECT phrase, COUNT(*) FROM keyword WHERE id >= {} GROUP BY phrase", [0]))
         )
-        return [phrase for phrase, count in sorted(counts.items(), key=lambda one: (-one[1], one[0])) if count >= least]
+        spellings: dict[str, list[str]] = {}
+        for phrase in sorted(counts, key=lambda one: (-counts[one], one)):
+            spellings.setdefault(bare_phrase(phrase), []).append(phrase)
+        sums = {its[0]: sum(counts[one] for one in its) for its in spellings.values()}
+        asked = [its[0] for its in spellings.values() if sums[its[0]] >= least or not marked.keys().isdisjoint(its)]
+        return sorted(asked, key=lambda one: (-sums[one], one))
 
     def as_written(self, phrase: str) -> str:
         """A normalised label as someone wrote it."""

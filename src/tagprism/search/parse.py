@@ -289,9 +289,10 @@ def _word(text: str, place: int) -> tuple[Token, int]:
     if "*" in word:
         remedy = "Write a weight as in 2*dog; words are never cut short. Quote the phrase if the * belongs to it."
         raise QueryError("`*` stands after a number only.", text, place + word.index("*"), remedy)
-    if "," in word:
-        remedy = "Write AND or OR between tags; quote the phrase if the comma belongs to it."
-        raise QueryError("a comma joins no tags.", text, place + word.index(","), remedy)
+    if joining := re.search("[,;]", word):
+        name = "comma" if joining[0] == "," else "semicolon"
+        remedy = f"Write AND or OR between tags; quote the phrase if the {name} belongs to it."
+        raise QueryError(f"a {name} joins no tags.", text, place + joining.start(), remedy)
     return Token("word", word, place, place), found.end()
 
 

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Container, Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from itertools import pairwise
+from typing import TYPE_CHECKING
 
 from tagprism.bundle.bundle import Bundle
 from tagprism.errors import InputError
@@ -12,8 +14,11 @@ from tagprism.labels.phrases import other_names
 from tagprism.search.collection import Collection
 from tagprism.search.own_tags import OwnTags
 from tagprism.search.parse import MOST_LABELS
-from tagprism.search.query import And, Label, Not, Or, Query, Tagged, Weighted, labels_of
+from tagprism.search.query import And, InPath, Label, Not, Or, Query, Tagged, Weighted, labels_of, show
 from tagprism.tagging.tagger import Tagger
+
+if TYPE_CHECKING:
+    from tagprism.search.find import Results  # which reads words
 
 _LONGEST = 8  # words of a phrase that is taken apart
 _JOINING = ("and", "or", "not")
@@ -27,10 +32,19 @@ class Reading:
     Args:
         query: with AND between tags that were written as one phrase.
         apart: those phrases, each with its tags.
+        given: labels that the vocabulary lacks and the index has not learned, but people gave a picture.
+        unknown: those of the others that the model does not know.
+        own_words: words of these phrases that are tags of people by themselves.
+        cut_short: filters that may go on after a blank (`tag:oma erna`), each as it then has to be written, and whether
+            that is likely: as the word is unknown, or people have such a tag.
     """
 
     query: Query
     apart: Mapping[str, tuple[str, ...]]
+    given: frozenset[str] = frozenset()
+    unknown: frozenset[str] = frozenset()
+    own_words: frozenset[str] = frozenset()
+    cut_short: Mapping[str, bool] = field(default_factory=dict)
 
 
 def read_words(query: Query, collection: Collection, own: OwnTags) -> Reading:
@@ -45,8 +59,22 @@ def read_words(query: Query, collection: Collection, own: OwnTags) -> Reading:
         collection: its model's vocabulary holds tags.
         own: what people gave its pictures are tags, too.
     """
-    if not isinstance(collection.tagger.bundle, Bundle):
-        return Reading(query, {})
+    found, apart = query, dict[str, tuple[str, ...]]()
+    if isinstance(collection.tagger.bundle, Bundle):
+        found, apart = _taken_apart(query, collection, own)
+    if len(labels_of(found)) > MOST_LABELS:
+        found, apart = query, {}
+    vocabulary, learned = collection.tagger.vocabulary, collection.learned
+    new = [label for label in labels_of(found) if vocabulary.find_alike(label) is None and not learned.is_known(label)]
+    given = frozenset(label for label in new if any(own.of_label(label).values()))
+    unknown = frozenset(collection.tagger.unknown(new)) - given
+    words = {word for label in unknown for word in collection.tagger.unknown_words(label)}
+    own_words = frozenset(word for word in words if learned.is_known(word) or any(own.of_label(word).values()))
+    return Reading(found, apart, given, unknown, own_words, dict(_cut_short(found, unknown, own)))
+
+
+def _taken_apart(query: Query, collection: Collection, own: OwnTags) -> tuple[Query, dict[str, tuple[str, ...]]]:
+    """The query with AND between tags that were written as one phrase, and those phrases with their tags."""
     vocabulary = collection.tagger.vocabulary
     apart: dict[str, tuple[str, ...]] = {}
 
@@ -72,8 +100,7 @@ def read_words(query: Query, collection: Collection, own: OwnTags) -> Reading:
             case _:
                 return part
 
-    found = read(query)
-    return Reading(found, apart) if len(labels_of(found)) <= MOST_LABELS else Reading(query, {})
+    return read(query), apart
 
 
 def _joined(part: Query, read: Query) -> tuple[Query, ...]:
@@ -94,28 +121,40 @@ def _fewest(words: list[str], is_tag: Callable[[str], bool]) -> tuple[str, ...]:
     return best.get(len(words), whole)
 
 
-def with_known_vectors(tree: Query, collection: Collection, own: OwnTags) -> Query:
+def _cut_short(query: Query, unknown: Container[str], own: OwnTags) -> Iterator[tuple[str, bool]]:
+    """Filters that a word follows, each written with it, and whether that is likely what was meant."""
+    match query:
+        case And(parts) | Or(parts):
+            for part in parts:
+                yield from _cut_short(part, unknown, own)
+        case Not(part) | Weighted(part=part):
+            yield from _cut_short(part, unknown, own)
+    for part, following in pairwise(query.parts if isinstance(query, And) else ()):
+        asked = part.part if isinstance(part, Not) else part
+        if isinstance(asked, Tagged | InPath) and isinstance(following, Label) and not following.quoted:
+            whole = replace(asked, text=f"{asked.text} {following.text}")
+            given = isinstance(whole, Tagged) and any(own.of_label(whole.text).values())
+            yield show(whole), given or following.text in unknown
+
+
+def with_known_vectors(reading: Reading, collection: Collection) -> Query:
     """The query, where labels that the model does not know are asked of people alone.
 
-    One that people gave no picture stays as it is where every match must have it: then nothing is likely (`needs`),
+    One that people gave no picture stays as it is where every match must have it: then nothing is likely (`needed`),
     and else its scores, which are noise, would rank the pictures that an OR or a NOT is about.
 
     Raises:
-        InputError: labels that neither the model nor people know.
+        InputError: labels that neither the model nor people know, and that have no vector.
     """
-    learned = collection.learned
-    labels = tuple(label for label in labels_of(tree) if not learned.is_known(label))
-    if not labels:
-        return tree
-    unknown = collection.tagger.unknown(labels)
-    peoples = {label for label in unknown if any(own.of_label(label).values())}
+    labels = [label for label in labels_of(reading.query) if not collection.learned.is_known(label)]
+    peoples = frozenset(collection.tagger.unknown(reading.given))
     if rest := [label for label in labels if label not in peoples]:
         collection.tagger.embed(rest)
-    strangers = set(unknown) - peoples
-    return _asked_of_people(tree, peoples | (set() if needs(tree, strangers) else strangers))
+    lost = needed(reading.query, reading.unknown)
+    return _asked_of_people(reading.query, peoples if lost else peoples | reading.unknown)
 
 
-def _asked_of_people(query: Query, labels: set[str]) -> Query:
+def _asked_of_people(query: Query, labels: Container[str]) -> Query:
     match query:
         case And(parts):
             return And(tuple(_asked_of_people(part, labels) for part in parts))
@@ -131,58 +170,91 @@ def _asked_of_people(query: Query, labels: set[str]) -> Query:
             return query
 
 
-def needs(query: Query, unknown: set[str]) -> bool:
-    """Whether every match must have a label that the model does not know: its score is noise, and nothing is likely."""
+def needed(query: Query, unknown: Container[str], *, met: bool = True) -> frozenset[str]:
+    """The unknown labels because of which nothing can be a match, as no picture is known to have them.
+
+    Args:
+        query: a query, or a part of it.
+        unknown: labels that neither the model nor people know.
+        met: whether the part shall be met; below a NOT it shall not.
+
+    Returns:
+        Empty where there can be a match: an unknown label in an OR or below a NOT is needed by none.
+    """
     match query:
-        case Label(text):
-            return text in unknown
-        case And(parts):
-            return any(needs(part, unknown) for part in parts)
-        case Or(parts):
-            return all(needs(part, unknown) for part in parts)
-        case Weighted(_, part):
-            return needs(part, unknown)
+        case Label(text) if met and text in unknown:
+            return frozenset({text})
+        case And(parts) | Or(parts):
+            lost = [needed(part, unknown, met=met) for part in parts]
+            each = isinstance(query, And) == met  # else one part suffices
+            return frozenset().union(*lost) if each or all(lost) else frozenset()
+        case Not(part):
+            return needed(part, unknown, met=not met)
+        case Weighted(part=part):
+            return needed(part, unknown, met=met)
         case _:
-            return False
+            return frozenset()
 
 
-def remarks(reading: Reading, tagger: Tagger, given: Iterable[str]) -> list[str]:
+def remarks(reading: Reading, tagger: Tagger, found: bool) -> list[str]:
     """What a person should know of how the words of a query were read.
 
     Args:
         reading: of the query.
         tagger: the model.
-        given: tags that people gave the pictures that were found, of which the model need not know anything.
+        found: whether there is any match.
 
     Returns:
-        Sentences: phrases that were taken apart, small words that may be meant as operators, and words that the model
-        does not know, with the nearest that it knows.
+        Sentences: phrases that were taken apart, small words that may be meant as operators, filters that end at a
+        blank, and unknown words, with the nearest that the model knows.
     """
     said = [
         f"`{phrase}` was read as {' AND '.join(tags)}; put it in quotes to ask for it as one tag."
         for phrase, tags in reading.apart.items()
     ]
-    labels, given = labels_of(reading.query), set(given)
-    unknown = set(tagger.unknown(labels)) - given
-    for label in labels:
+    said += _to_be_quoted(reading, found)
+    for label in labels_of(reading.query):
         joining = [word for word in label.split() if word in _JOINING]
         if joining and tagger.vocabulary.find(label) is None:
             said.append(f"`{label}` was taken as one tag; write {joining[0].upper()} in capitals where it joins tags.")
-        elif label in unknown:
-            said.append(_unknown(label, "", tagger))
-        elif " " in label and label not in given and tagger.vocabulary.find_alike(label) is None:
-            said += [_unknown(word, f" (in `{label}`)", tagger) for word in tagger.unknown(label.split())]
+        if label in reading.unknown:
+            said += _unknown(label, reading, tagger)
+        elif label not in reading.given and tagger.vocabulary.find_alike(label) is None:
+            said += [_of_a_year(word, label) for word in label.split() if _YEAR.fullmatch(word)]
     return said
 
 
-def unknown_words(words: Iterable[str], tagger: Tagger) -> InputError:
+def unknown_words(results: Results, tagger: Tagger) -> InputError:
     """The error of a query of which every match must have words that nobody knows."""
-    what = " ".join(_unknown(word, "", tagger) for word in words)
-    return InputError(what, where="query", remedy="Use other words; --all shows the pictures nearest to the letters.")
+    assert results.reading is not None  # without a query there are none
+    said = [sentence for label in results.strangers for sentence in _unknown(label, results.reading, tagger)]
+    said += _to_be_quoted(results.reading, bool(results.found))
+    remedy = "Use other words; --all shows the pictures nearest to the letters."
+    return InputError(" ".join(said), where="query", remedy=remedy)
 
 
-def _unknown(word: str, where: str, tagger: Tagger) -> str:
-    if _YEAR.fullmatch(word):
-        return f"`{word}`{where} is unknown to this model; photos of a year are found by `taken:{word}`."
-    near = " or ".join(f"`{one}`" for one in tagger.nearest_known(word))
-    return f"`{word}`{where} is unknown to this model" + (f"; is {near} meant?" if near else ".")
+def _to_be_quoted(reading: Reading, found: bool) -> list[str]:
+    meant = [whole for whole, is_likely in reading.cut_short.items() if is_likely or not found]
+    return [f"A blank ends a filter: write `{whole}` where its words belong together." for whole in meant]
+
+
+def _unknown(label: str, reading: Reading, tagger: Tagger) -> list[str]:
+    """What is said of the unknown words of a label."""
+    said = []
+    for word in tagger.unknown_words(label):
+        near = " or ".join(f"`{one}`" for one in tagger.nearest_known(word))
+        if word in reading.own_words:
+            said.append(f"{_in(word, label)} is a tag of your own; write AND between it and others.")
+        elif _YEAR.fullmatch(word):
+            said.append(_of_a_year(word, label))
+        else:
+            said.append(f"{_in(word, label)} is unknown to this model" + (f"; is {near} meant?" if near else "."))
+    return said
+
+
+def _of_a_year(word: str, label: str) -> str:
+    return f"{_in(word, label)} is unknown to this model; photos of a year are found by `taken:{word}`."
+
+
+def _in(word: str, label: str) -> str:
+    return f"`{word}`" + (f" (in `{label}`)" if word != label else "")

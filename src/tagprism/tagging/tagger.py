@@ -21,6 +21,7 @@ from tagprism.errors import InputError, PictureError
 from tagprism.files import digest_file, digest_json
 from tagprism.images.memory import MAX_PIXELS
 from tagprism.labels.encoders.encoder import find_encoder
+from tagprism.labels.phrases import SMALL_WORDS, normalise_phrase
 from tagprism.labels.vocabulary import Vocabulary
 from tagprism.progress import Progress, silent
 from tagprism.tagging.calibration import Calibration
@@ -167,12 +168,30 @@ class Tagger:
         return np.stack([vectors[label] for label in labels]).astype(np.float32)
 
     def unknown(self, labels: Iterable[str]) -> list[str]:
-        """Words and phrases that neither the vocabulary holds in any spelling nor a text encoder here knows."""
-        new = [label for label in labels if self.vocabulary.find_alike(label) is None]
-        if not new or self.label_space is None:
-            return new
-        encoders = self.label_space.encoders.values()
-        return [label for label in new if not any(encoder.knows(label) for encoder in encoders)]
+        """Words and phrases that hold a word which is unknown here (`unknown_words`)."""
+        return [label for label in labels if self.unknown_words(label)]
+
+    def unknown_words(self, label: str) -> list[str]:
+        """The words of a phrase that neither the vocabulary holds, alone or in a name, nor a text encoder here knows.
+
+        Where no encoder is here it is the whole phrase. The list is empty where the phrase is known.
+        """
+        if self._knows(label):
+            return []
+        words = [word for word in label.split() if any(map(str.isalpha, word)) and word.lower() not in SMALL_WORDS]
+        if self.label_space is None or not words:
+            return [label]
+        return [word for word in words if not self._knows(word) and normalise_phrase(word) not in self._words_of_names]
+
+    @cached_property
+    def _words_of_names(self) -> frozenset[str]:
+        """Words of the vocabulary's names: the model knows a `Bedlington terrier`, and so one on grass."""
+        return frozenset(word for name in self.vocabulary.names for word in normalise_phrase(name).split())
+
+    def _knows(self, phrase: str) -> bool:
+        if self.vocabulary.find_alike(phrase) is not None:
+            return True
+        return self.label_space is not None and any(one.knows(phrase) for one in self.label_space.encoders.values())
 
     def nearest_known(self, label: str, n: int = 3) -> list[str]:
         """Words that are spelt most like an unknown one: the encoders', then the vocabulary's; none of a number."""

@@ -8,10 +8,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
-from jaxtyping import Bool, Float, Float32, Float64, Integer
+from jaxtyping import Bool, Float, Float32, Float64, Int64, Integer
 
 from tagprism.bundle.record import Records, score_records
 from tagprism.errors import InputError, PictureError
+from tagprism.labels.phrases import names_of_tags
 from tagprism.labels.vocabulary import Vocabulary
 from tagprism.progress import Progress, silent
 from tagprism.tagging.learned import Learned
@@ -39,7 +40,8 @@ class Tag:
     Args:
         label: the word or phrase.
         score: comparable between pictures where the bundle is standardised.
-        probability: calibrated, 0..1, or None where the bundle has no calibration.
+        probability: calibrated, 0..1, or None where the bundle has no calibration; 0 where the label holds a word that
+            the model does not know.
         vector: which principal vector won, 0..M-1.
         also: other names of the same thing that are likely too, where one name a thing is asked for.
     """
@@ -116,10 +118,7 @@ def known_labels(
     unknown = set(tagger.unknown([one for one in spellings if learned is None or not learned.is_known(one)]))
     if not unknown:
         return {label: tuple(others) for label, others in labels.items()}
-    named = [
-        f"`{word}`" + (f" (nearest: {', '.join(near)})" if (near := tagger.nearest_known(word)) else "")
-        for word in sorted(unknown)[:_NAMED]
-    ]
+    named = [_strange(word, tagger) for word in sorted(unknown)[:_NAMED]]
     more = f" and {len(unknown) - _NAMED:,} more" if len(unknown) > _NAMED else ""
     groups = ([word for word in (label, *others) if word not in unknown] for label, others in labels.items())
     known = {label: tuple(others) for label, *others in filter(None, groups)}
@@ -132,25 +131,42 @@ def known_labels(
     return known
 
 
+def _strange(label: str, tagger: Tagger) -> str:
+    """An unknown label by the words that make it so, with the nearest known ones."""
+    words = tagger.unknown_words(label)
+    said = " and ".join(f"`{word}`" for word in words) + (f" in `{label}`" if words != [label] else "")
+    near = tagger.nearest_known(" ".join(words))
+    return said + (f" (nearest: {', '.join(near)})" if near else "")
+
+
 @dataclass(frozen=True, eq=False)
 class SameThing:
     """Which of a picture's tags name the same thing, and which of the names is shown.
 
     Two labels name one thing when their vectors are near, or rather near and the same classes of the backbone's
     classifier speak for them (`cat`, `domestic cat`, `kitten`; not `sun` and `sunset`). The thresholds were chosen by
-    eye on eight photos, so that man and woman, sky and clouds, mare and foal stay apart.
+    eye on eight photos, so that man and woman, sky and clouds, mare and foal stay apart. Synonyms name one thing, too,
+    and of these the same one is shown of every photo.
 
     Args:
         scoring_vectors: (L, Q) of the labels; a label vector of zeros is a name of its own.
         dimension: D, of the label vectors among them.
         classes: R, class affinities that follow the label vector and the 1; 0 where there are none.
         trained: (L,) whether a label was trained on: people call photos so.
+        common: (L,) row of the synonym that is shown in place of a label; mostly its own.
     """
 
     scoring_vectors: Float32[np.ndarray, "L Q"]
     dimension: int
     classes: int
     trained: Bool[np.ndarray, " L"]
+    common: Int64[np.ndarray, " L"]
+
+    def with_synonyms(self, ranked: Float[np.ndarray, " L"]) -> Float[np.ndarray, " L"]:
+        """Probabilities (L,) of a picture's labels, each at least that of the synonyms that it is shown for."""
+        found = ranked.copy()
+        np.maximum.at(found, self.common, ranked)
+        return found
 
     def groups(self, labels: Integer[np.ndarray, " n"], chances: Float64[np.ndarray, " n"]) -> list[list[int]]:
         """Labels that name one thing.
@@ -163,17 +179,20 @@ class SameThing:
             Groups of places in `labels`, in the order of their likeliest; in each the name to show is first: the one
             that is likely and common.
         """
-        same = self._same(labels)
+        same, common = self._same(labels), self.common[labels].tolist()
         groups: list[list[int]] = []
+        group_of: dict[int, list[int]] = {}  # by the common name
         for place in range(len(labels)):
-            its = next((group for group in groups if same[place, group].any()), None)
+            its = group_of.get(common[place]) or next((one for one in groups if same[place, one].any()), None)
             if its is None:
-                groups.append([place])
-            else:
-                its.append(place)
+                groups.append(its := [])
+            its.append(place)
+            group_of[common[place]] = its
         likely = np.clip(chances, 1e-9, 1 - 1e-9)
         worth = np.log(likely / (1 - likely)) - _RARE * np.where(self.trained[labels], 0.0, np.log1p(labels))
-        return [_first(group, max(group, key=lambda place: float(worth[place]))) for group in groups]
+        shown = [max(group, key=lambda place: float(worth[place])) for group in groups]
+        place_of = {row: place for place, row in enumerate(labels.tolist())}
+        return [_first(group, place_of.get(common[place], place)) for group, place in zip(groups, shown, strict=True)]
 
     def _same(self, labels: Integer[np.ndarray, " n"]) -> Bool[np.ndarray, "n n"]:
         rows, D = self.scoring_vectors[labels], self.dimension
@@ -183,6 +202,16 @@ class SameThing:
             evidence = _cosines(rows[:, D + 1 : D + 1 + self.classes])
             same |= (near >= _RATHER_NEAR) & (evidence >= _SAME_EVIDENCE)
         return same
+
+
+def common_names(vocabulary: Vocabulary) -> Int64[np.ndarray, " L"]:
+    """Row of the name that each label of a vocabulary is shown under: of synonyms the commonest that was trained on."""
+    shown = np.arange(len(vocabulary.names))
+    for names in names_of_tags():
+        rows = [row for name in names if (row := vocabulary.find_alike(name)) is not None]
+        if rows:
+            shown[rows] = next((row for row in rows if vocabulary.roles[row] == "seen"), rows[0])
+    return shown
 
 
 def _cosines(rows: Float[np.ndarray, "n k"]) -> Float[np.ndarray, "n n"]:
@@ -240,15 +269,20 @@ class LabelRanker:
         self._best_rows = tagger.best_rows
         calibration = tagger.calibration
         self._calibrated = calibration.of_labels(flat, vectors, tagger.vocabulary) if calibration is not None else None
+        known = tagger.vocabulary.names if labels is None else ()
+        strange = set(tagger.unknown(set(flat).difference(known))) if self._calibrated else ()
+        self._strange = [row for row, spelling in enumerate(flat) if spelling in strange]
         of_spelling = np.repeat(np.arange(len(spellings)), [len(group) for group in spellings])
         sizes = np.bincount(of_spelling[places])
         self._starts = None if sizes.max() == 1 else np.concatenate([[0], np.cumsum(sizes[:-1])])  # (L,)
         roles, classes = np.array(tagger.vocabulary.roles), tagger.bundle.class_affinity
         self._things: SameThing | None = None
         if labels is None and not all_names and "other" in roles and self._calibrated and len(flat) == len(spellings):
-            trained = np.append(roles == "seen", np.ones(len(flat) - len(roles), bool))
+            own = len(flat) - len(roles)
+            trained = np.append(roles == "seen", np.ones(own, bool))
             rank = 0 if classes is None else classes.columns - 1
-            self._things = SameThing(self._scoring_vectors, vectors.shape[1], rank, trained)
+            common = np.append(common_names(tagger.vocabulary), np.arange(own) + len(roles))
+            self._things = SameThing(self._scoring_vectors, vectors.shape[1], rank, trained, common)
 
     def best(
         self, records: Records, top_k: int | None, min_probability: float | None, min_score: float | None = None
@@ -261,6 +295,7 @@ class LabelRanker:
         scores, winners = score_records(records, self._scoring_vectors, best_rows=self._best_rows)
         chances = None if self._calibrated is None else self._calibrated.probabilities(records, scores)
         if chances is not None:
+            chances[:, self._strange] = 0.0  # before the learned ones: those are known by their pictures
             for place, one in self._learned:
                 chances[:, place] = one.probabilities(scores[:, place], chances[:, place])
         if self._starts is not None:
@@ -284,6 +319,7 @@ class LabelRanker:
         bounded = top_k is not None or at_least is not None
         things = self._things if bounded else None
         wanted = top_k if top_k is None or things is None else _POOL * top_k
+        ranked = ranked if things is None else things.with_synonyms(ranked)
         at_least = -np.inf if at_least is None else at_least
         if wanted is not None and wanted < len(
             ranked
@@ -298,7 +334,7 @@ class LabelRanker:
             Tag(
                 self.names[i],
                 float(scores[i]),
-                None if chances is None else float(chances[i]),
+                None if chances is None else float(ranked[i]),
                 int(winners[i]),
                 tuple(self.names[order[place]] for place in group[1:]),
             )

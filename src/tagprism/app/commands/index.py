@@ -110,7 +110,11 @@ def index(
     if not watch and not exists(into):
         _refuse_none(roots, exclude or [])
     if rebuild and exists(into):
-        console.say("Until all pictures are looked at again, searches find only those that are.", quiet=quiet)
+        console.say(
+            "The index is made anew: its old pictures answer no search from now on, and each answers again once it has "
+            "been looked at. To search in the old ones meanwhile, stop, and make another index (--into).",
+            quiet=quiet,
+        )
     with open_for_update(
         into, roots, model=model, views=views, storage=storage, rebuild=rebuild, progress=progress
     ) as collection:
@@ -121,9 +125,12 @@ def index(
             skipped=lambda path, error: console.say_skipped(path, error.message),
             remarked=lambda path, remark: console.say_remark(path, remark, quiet=quiet),
         )
+        renewing = collection.unfinished
         try:
             report = upkeep.update(roots, prune=prune, exclude=exclude, tell_all=rebuild)
             _say(collection, report, quiet)
+            if renewing:
+                console.say(collection.unfinished or "It is whole: searches find all of it again.", quiet=quiet)
             say_device(quiet)
             if watch:
                 console.say("watching; Ctrl-C ends it", quiet=quiet)
@@ -161,12 +168,12 @@ def _follow(collection: Collection, upkeep: Upkeep, report: Report, quiet: bool)
 
 def _exit_code(report: Report, roots: list[str]) -> int:
     """0, or 4 when pictures were skipped that were not known to be bad; nothing at all is an error."""
-    from tagprism.images.formats import say_not_read
+    from tagprism.images.picture_list import why_none
 
     done = report.any_change or report.unchanged + report.skipped + report.known_bad
     if not done and not report.doubtful:
         where = ", ".join(map(console.printable, roots))
-        raise NothingToDoError("there are no pictures.", where=where, remedy=say_not_read(report.walk.not_read))
+        raise NothingToDoError("there are no pictures.", where=where, remedy=why_none(report.walk))
     return console.SKIPPED if report.skipped else console.OK
 
 

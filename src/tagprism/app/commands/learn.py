@@ -14,6 +14,8 @@ from tagprism.errors import NothingToDoError
 if TYPE_CHECKING:
     from tagprism.search.learn import Lesson
 
+_NAMED = 10  # labels with too few marks that are named
+
 
 def learn(
     index: Annotated[str, typer.Argument(help="Index that `tagprism index` has made.")],
@@ -24,7 +26,7 @@ def learn(
     """Learn from the marks of the page and the keywords of the files: better tags and searches in this index alone."""
     from tagprism.files import machine_errors
     from tagprism.search.collection import open_index
-    from tagprism.search.learn import learn, learned_of
+    from tagprism.search.learn import TOO_FEW, learn, learned_of
     from tagprism.search.marks import kept_marks
     from tagprism.search.settings import learned_file
 
@@ -38,7 +40,12 @@ def learn(
                 file.unlink()
             console.say(f"{index}: all is forgotten; marks and keywords stay.", quiet=quiet)
             return console.OK
-        lessons = learn(collection, kept_marks(collection.where), console.progress(quiet))
+        every = learn(collection, kept_marks(collection.where), console.progress(quiet))
+        lessons = [one for one in every if one.result != TOO_FEW]
+        if few := [one for one in every if one.result == TOO_FEW and one.added + one.rejected]:
+            named = ", ".join(f"{one.label} {one.added:,}+{one.rejected:,}" for one in few[:_NAMED])
+            more = f" and {len(few) - _NAMED:,} more" if len(few) > _NAMED else ""
+            console.say(f"{TOO_FEW}. With and without: {console.printable(named)}{more}.", quiet=quiet)
         if not lessons:
             remedy = (
                 "Accept, reject and add tags on the page of `tagprism serve`; three pictures of a label are the least."

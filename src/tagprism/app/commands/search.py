@@ -93,7 +93,7 @@ def search(
         else:
             results = collection.search(tree, limit, like, neighbours, exact)
         if results.strangers and not everything:
-            raise unknown_words(results.strangers, collection.tagger)
+            raise unknown_words(results, collection.tagger)
         found = results.found if everything or format in (*_MARKED, "table") else _likely(results.found)
         placed, skipped = _place(_likely(found, everything), copy_to, link_to, quiet=quiet)
         answer = _Answer(
@@ -102,7 +102,8 @@ def search(
         _write(answer, format, collection, out, quiet=quiet)
         _remark(results, collection, exact, quiet=quiet)
         if not duplicates and len(_likely(results.found)) == limit:
-            console.say(f"these are the first {limit:,}, and more may be likely: -n shows more.", quiet=quiet)
+            these = f"these are the first {limit:,}" if limit > 1 else "this is the first"
+            console.say(f"{these}, and more may be likely: -n shows more.", quiet=quiet)
     code = console.report_skipped(skipped)
     return console.SKIPPED if unfinished and not found else code
 
@@ -248,7 +249,7 @@ def _remark(results: Results, collection: Collection, exact: bool, *, quiet: boo
         console.say(f"this index is approximate: {finds}; --exact finds all.", quiet=quiet)
     if results.reading is None:
         return
-    for sentence in remarks(results.reading, collection.tagger, {word for one in results.found for word in one.own}):
+    for sentence in remarks(results.reading, collection.tagger, bool(results.found)):
         console.say(sentence, quiet=quiet)
 
 

@@ -144,7 +144,7 @@ class Library:
             results = find(self.collection, tree, limit + 1, like=example, marks=marks, offset=offset, budget=_SCANNED)
             hits = [hit_of(one) for one in results.found[:limit]]
             if reading is not None:
-                said = remarks(reading, self.tagger, {word for one in results.found for word in one.own})
+                said = remarks(reading, self.tagger, bool(results.found))
             more, exact = len(results.found) > limit, results.exact
         return SearchAnswer(
             query=show(tree) if tree is not None else "",

@@ -75,7 +75,7 @@ class LabelEncoder(Protocol):
         """Unit vectors of L phrases; a row of zeros where the phrase is unknown."""
 
     def knows(self, phrase: str) -> bool:
-        """Whether the vector of a phrase would stand for something."""
+        """Whether the vector of a phrase would stand for the whole of it."""
 
     def nearest_known(self, phrase: str, n: int = 3) -> list[str]:
         """Known words that are spelt like the unknown ones of a phrase; empty where every phrase is known."""

@@ -17,7 +17,7 @@ from rapidfuzz.distance import OSA
 
 from tagprism.errors import InputError
 from tagprism.labels.encoders.encoder import EncoderCard, unit_rows
-from tagprism.labels.phrases import normalise_phrase, spoken_phrase, word_parts, word_spellings
+from tagprism.labels.phrases import SMALL_WORDS, normalise_phrase, spoken_phrase, word_parts, word_spellings
 from tagprism.labels.tensor_file import open_tensors, read_header, write_tensors
 
 WORDS_FILE = "words.safetensors"
@@ -134,8 +134,9 @@ class WordTable:
         return next((form for form in word_spellings(word) if form in self._rows), None)
 
     def knows(self, phrase: str) -> bool:
-        """Whether some word of a phrase is known."""
-        return bool(self.read(phrase).rows)
+        """Whether each word of a phrase is known but for small ones, or the phrase as one."""
+        read = self.read(phrase)
+        return bool(read.rows) and SMALL_WORDS.issuperset(read.left_out)
 
     def nearest_known(self, phrase: str, n: int = 3) -> list[str]:
         """Known words that are spelt like the unknown ones of a phrase.

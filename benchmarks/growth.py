@@ -29,12 +29,13 @@ from search import real_records, resampled
 from tagprism import load, mean_average_precision, precision_recall_f1_at_k
 from tagprism.bundle.record import Records, score_records
 from tagprism.files import digest_bytes, write_json
+from tagprism.progress import silent
 from tagprism.search.catalog import Catalog
 from tagprism.search.collection import Collection, open_index
 from tagprism.search.contract import Picture
 from tagprism.search.create import create_collection, update_lock
 from tagprism.search.settings import catalog_file
-from tagprism.search.upkeep import Upkeep
+from tagprism.search.upkeep import Upkeep, settle
 from tagprism.tagging.tags import LabelRanker
 
 SIZES = (1000, 3000, 10_000, 30_000, 100_000, 300_000, 1_000_000)
@@ -136,7 +137,7 @@ def of_index(times: Times, folder: Path, real: Records, size: int) -> None:
         upkeep = Upkeep(collection)
         upkeep.update()  # reads the keywords once
         with timed(times, "settle, nothing new", size):
-            upkeep._settle()
+            settle(collection, silent)
         for _ in range(3):
             with timed(times, "re-scan, nothing new", size):
                 report = upkeep.update()

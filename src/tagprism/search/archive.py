@@ -186,7 +186,7 @@ def import_index(file: Path, where: str, *, model: str | None = None, progress: 
         with update_lock(where):
             _fill(folder, reader, settings, progress)
     with open_index(where) as collection:
-        settle(collection)
+        settle(collection, progress)
         return collection.index.info().pictures
 
 

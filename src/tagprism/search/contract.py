@@ -13,6 +13,7 @@ from jaxtyping import Float, Float32, Float64, Int64
 
 from tagprism.bundle.record import Records, Shape
 from tagprism.errors import InputError
+from tagprism.progress import Progress, silent
 from tagprism.search.conditions import Condition, fact_conditions, folded, moment, moments
 
 MAX_ID = 2**63 - 1
@@ -106,8 +107,11 @@ class IndexInfo:
         exact: whether `search` gives the ranking of the records as they were added.
         recall: where candidates are looked for first, the share of the first 100 of the kept records that `search`
             gives for one word, 0..1, as measured last on this index; else 1. What rounding costs is not in it, nor what
-            a query of several words finds, which looks for candidates by all of them together (docs/scale.md).
+            a query of several words finds, which looks for candidates by all of them together (docs/scale.md). None
+            where candidates are found by something else than when it was measured, or it never was.
         worst: that share for the word which loses most by the first stage, of those it was measured with; else 1.
+        fitted: whether candidates are found by what is nearest for words that are usually asked for, and not by the
+            mean of a picture's rows.
     """
 
     pictures: int
@@ -116,8 +120,9 @@ class IndexInfo:
     shared: int
     storage: str
     exact: bool
-    recall: float
-    worst: float = 1.0
+    recall: float | None
+    worst: float | None = 1.0
+    fitted: bool = False
 
     @property
     def width(self) -> int:
@@ -159,11 +164,12 @@ class Index(Protocol):
     def pictures(self, after: int = 0) -> Iterator[Picture]:
         """All pictures of an id above `after`, by rising id; those changed meanwhile may be among them or not."""
 
-    def settle(self, scoring_vectors: Float32[np.ndarray, "q Q"]) -> None:
+    def settle(self, scoring_vectors: Float32[np.ndarray, "q Q"], progress: Progress = silent) -> None:
         """Make searches quick after many changes, and measure the recall that `info` states.
 
         Args:
             scoring_vectors: the first `MEASURED` measure; the others say what is usually asked for.
+            progress: told of the pictures of which something is written again.
         """
 
     def info(self) -> IndexInfo:

@@ -14,6 +14,7 @@ from tagprism.errors import InputError, MachineError
 from tagprism.files import machine_errors, take_lock, write_json
 from tagprism.progress import Progress, silent
 from tagprism.search.collection import Collection, fitting_tagger, open_index, qdrant, usually_asked
+from tagprism.search.contract import MEASURED
 from tagprism.search.edge_index import PICTURES, EdgeIndex
 from tagprism.search.index_server import SOCKET
 from tagprism.search.older_index import STORAGES, copy_older, remove_older
@@ -85,7 +86,7 @@ def open_for_update(
             collection = _anew(where, roots, model, storage, progress)
         else:
             _renew(where, model, progress)
-            collection = open_index(where, model)
+            collection = open_index(where, model, progress=progress)
         with collection:
             _ = collection.tagger
             if storage not in (None, collection.settings.storage):
@@ -236,7 +237,8 @@ def create_collection(
     )
     if is_address(where):
         engine = qdrant()
-        engine.QdrantIndex.create(*engine.connect(where), settings.model_dump(mode="json"), anew=anew).close()
+        values, asked = settings.model_dump(mode="json"), usually_asked(tagger)[MEASURED:]
+        engine.QdrantIndex.create(*engine.connect(where), values, asked, anew=anew).close()
     else:
         folder = Path(where)
         if anew:

@@ -29,7 +29,7 @@ class Settings(BaseModel):
         dimension: D.
         shared: S.
         storage: how records are kept.
-        recall: of a Qdrant server's int8 copies, as measured last.
+        recall: of a Qdrant server's int8 copies, as measured last; None before.
         folders: the roots that were indexed, absolute; each as text, or as the hex of its bytes where it is no text.
         exclude: patterns of what is left out of them.
         devices: where networks ran when its pictures were looked at, such as `cpu`.
@@ -45,7 +45,7 @@ class Settings(BaseModel):
     dimension: Annotated[int, Field(ge=1)]
     shared: Annotated[int, Field(ge=1)]
     storage: StorageName = "half"
-    recall: float = 1.0
+    recall: float | None = None
     folders: tuple[str, ...] = ()
     exclude: tuple[str, ...] = ()
     devices: tuple[str, ...] = ()

@@ -186,7 +186,11 @@ def _say(collection: Collection, report: Report, quiet: bool) -> None:
     done = ", ".join(f"{count:,} {word}" for word, count in words.items() if count) or "nothing to do"
     info = collection.index.info()
     form = info.storage + (", exact" if info.exact else "")
-    form += f", recall of one word {info.recall:.4f}" if info.recall < 1 else ""
-    form += f", worst word {info.worst:.2f}" if info.worst < 1 else ""
+    if info.recall is None:
+        form += ", recall not measured yet"
+    elif info.recall < 1:
+        form += f", recall of one word {info.recall:.4f}"
+    form += f", worst word {info.worst:.2f}" if info.worst is not None and info.worst < 1 else ""
+    form += ", candidates by the mean of rows" if not info.fitted and info.recall != 1 else ""
     console.say(f"{done}; {counted(info.pictures, 'picture')} in {collection.where} ({form})", quiet=quiet)
     console.say_not_read(report.walk.not_read, quiet=quiet)

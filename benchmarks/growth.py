@@ -126,16 +126,14 @@ def of_index(times: Times, folder: Path, real: Records, size: int) -> None:
         catalog = Catalog(catalog_file(where))
         for made, records in resampled(real, size):
             for start in range(0, len(made), 1000):
-                some = [
-                    replace(next(pictures), id=one.id, tags=one.tags, taken=taken(one.id))
-                    for one in made[start : start + 1000]
-                ]
+                some = [replace(next(pictures), id=one.id, tags=one.tags) for one in made[start : start + 1000]]
                 with timed_sum(times, "index ready records", size), catalog.change([one.id for one in some]):
                     collection.index.add(some, records[start : start + 1000])
                     catalog.keep(some)
         catalog.close()
         upkeep = Upkeep(collection)
-        upkeep.update()  # reads the keywords once
+        report = upkeep.update()  # reads the keywords once
+        assert not report.renewed, report
         with timed(times, "settle, nothing new", size):
             settle(collection, silent)
         for _ in range(3):
@@ -178,10 +176,9 @@ def timed_sum(times: Times, what: str, size: int) -> Iterator[None]:
     its[size] = its.get(size, 0.0) + time.process_time() - began
 
 
-def taken(number: int) -> str:
+def taken(number: int) -> datetime:
     """A time of twenty years, hardly ever the same."""
-    seconds = number * 7_919_003 % (20 * 365 * 86_400)
-    return (datetime(2005, 1, 1) + timedelta(seconds=seconds)).isoformat()
+    return datetime(2005, 1, 1) + timedelta(seconds=number * 7_919_003 % (20 * 365 * 86_400))
 
 
 def new_photo(path: Path, number: int) -> bytes:
@@ -192,18 +189,17 @@ def new_photo(path: Path, number: int) -> bytes:
 
 
 def photos(folder: Path, count: int) -> Iterator[Picture]:
-    """Files in folders of 500, made when asked for."""
+    """Files in folders of 500, made when asked for. Their names state when they were taken, as an update reads that."""
     for number in range(count):
-        inside = folder / str(number // 500)
-        path = inside / f"{number}.png"
+        inside, time = folder / str(number // 500), taken(number)
+        path = inside / f"{time:%Y%m%d_%H%M%S}_{number}.png"
         if number % 500 == 0:
             inside.mkdir(parents=True)
-            data = new_photo(path, number)
-            digest = digest_bytes(data)
+            first, digest = path, digest_bytes(new_photo(path, number))
         else:
-            os.link(inside / f"{number // 500 * 500}.png", path)
-        status = path.stat()
-        yield Picture(1, str(path), status.st_size, status.st_mtime_ns, digest, 64, 64)
+            os.link(first, path)
+        status, said = path.stat(), {"taken": time.isoformat(), "taken_from": "file name"}
+        yield Picture(1, str(path), status.st_size, status.st_mtime_ns, digest, 64, 64, **said)
 
 
 def of_copies(times: Times, folder: Path) -> None:

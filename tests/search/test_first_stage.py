@@ -156,7 +156,10 @@ def test_on_a_server_the_records_of_candidates_decide_too(monkeypatch: pytest.Mo
     (inside,) = index.search(queries[:1], 3, where=Filter(path=("/3/",)))
     assert inside and all(hit.id % 4 == 0 for hit in inside)
     index.settle(queries)
-    assert 0.5 < index.info().recall <= 1
+    info = index.info()
+    assert 0.5 < info.recall <= 1 and info.worst <= info.recall
+    index.keep_settings(settings)
+    assert QdrantIndex(client, "photos").info() == info, "what was measured is no setting"
 
 
 def test_what_a_server_is_asked_and_keeps_lie_in_one_range() -> None:
@@ -174,7 +177,7 @@ def test_what_a_server_is_asked_and_keeps_lie_in_one_range() -> None:
     np.testing.assert_array_equal(made.shared(kept, 256), records.shared)
     np.testing.assert_array_equal(questions * made.weights, asked)
     sizes_now = np.sqrt(np.square(questions).mean(axis=0))
-    assert sizes_now.max() < 2.1 * sizes_now.min() and np.abs(kept[:, :256]).std() < 2 * sizes_now.mean()
+    assert sizes_now.max() < 3 * sizes_now.min() and np.abs(kept[:, :256]).std() < 2 * sizes_now.mean()
     again = WholeVector.read("photos", shape, json.loads(json.dumps(made.kept())))
     np.testing.assert_array_equal(again.of(records.rows, records.shared), kept)
     few = WholeVector.for_asked(shape, asked[:5])

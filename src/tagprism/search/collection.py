@@ -201,7 +201,7 @@ class Collection:
 
     def _keep(self, **changed: Any) -> None:
         self.settings = self.settings.model_copy(update=changed)
-        values = self.settings.model_dump(mode="json")
+        values = self.settings.values()
         if is_address(self.where):
             self.index.keep_settings(values)  # type: ignore[attr-defined]
         else:

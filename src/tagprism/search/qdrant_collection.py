@@ -31,7 +31,7 @@ _INDEXED: dict[str, Any] = {
     "east": _DEGREES,
 }
 _SHARDS_OF_A_NODE, _COPIES = 2, 2  # of a collection on a cluster: it can grow to twice the nodes, and lose one
-SETTINGS, WHOLE_BY = "tagprism", "tagprism_whole"  # names in its metadata; what is kept by the latter never changes
+SETTINGS, WHOLE_BY, MEASURED_AS = "tagprism", "tagprism_whole", "tagprism_measured"  # names in its metadata
 _NOTE = "-tagprism-renewing"  # ending of the name of a collection without points, whose settings those of another are
 _SECONDS = 60  # that an answer may take
 

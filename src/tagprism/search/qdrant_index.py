@@ -34,6 +34,7 @@ from tagprism.search.contract import (
 )
 from tagprism.search.first_stage import candidates
 from tagprism.search.qdrant_collection import (
+    MEASURED_AS,
     MOMENT,
     ROWS,
     SETTINGS,
@@ -80,6 +81,7 @@ class QdrantIndex:
         self.shape = Shape(*(int(found[name]) for name in Shape._fields))
         self._storage: StorageName = found["storage"]
         self._whole = WholeVector.read(name, self.shape, kept.get(WHOLE_BY))
+        self._measured: dict[str, float] = kept.get(MEASURED_AS, {})
 
     @classmethod
     def create(
@@ -276,7 +278,9 @@ class QdrantIndex:
         if self._candidates(100, self.info().pictures) is not None:
             exact, found = (self.search(scoring_vectors, 100, exact=one) for one in (True, False))
             shares = measured_recalls(exact, found)
-            self.keep_settings({**self.settings, "recall": float(np.mean(shares or 1.0))})
+            self._measured = {"recall": float(np.mean(shares)), "worst": min(shares)} if shares else {}
+            with self._errors():
+                self._client.update_collection(self._name, metadata={MEASURED_AS: self._measured})
 
     def _candidates(self, limit: int, pictures: int) -> int | None:
         return candidates(limit, pictures, by_mean=self._whole.summary is None)
@@ -286,9 +290,9 @@ class QdrantIndex:
         with self._errors():
             count = self._client.count(self._name, exact=True).count
         exact = self._storage == "float32" and self._candidates(100, count) is None
-        recall = 1.0 if self._candidates(100, count) is None else self.settings.get("recall")
-        fitted = self._whole.summary is not None
-        return IndexInfo(count, *self.shape, storage=self._storage, exact=exact, recall=recall, fitted=fitted)
+        measured = {"recall": 1.0, "worst": 1.0} if self._candidates(100, count) is None else self._measured
+        recall, worst, fitted = measured.get("recall"), measured.get("worst"), self._whole.summary is not None
+        return IndexInfo(count, *self.shape, self._storage, exact, recall, worst, fitted)
 
     def close(self) -> None:
         """Close the connection."""

@@ -133,9 +133,8 @@ class Upkeep:
         self._catalog.forget_bad(present)
         self._read_keywords(roots)
         self._links = self._report.walk.links > 0 or len(present) < len(folders)
-        settle(
-            self._collection, self._progress
-        )  # always: an update that was killed may have changed what this one found
+        # Always: an update that was killed may have changed what this one found.
+        settle(self._collection, self._progress)
         if all(folder in present for folder in folders):
             self._collection.keep_renewed()
         return self._report

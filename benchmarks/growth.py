@@ -29,12 +29,13 @@ from search import real_records, resampled
 from tagprism import load, mean_average_precision, precision_recall_f1_at_k
 from tagprism.bundle.record import Records, score_records
 from tagprism.files import digest_bytes, write_json
+from tagprism.progress import silent
 from tagprism.search.catalog import Catalog
 from tagprism.search.collection import Collection, open_index
 from tagprism.search.contract import Picture
 from tagprism.search.create import create_collection, update_lock
 from tagprism.search.settings import catalog_file
-from tagprism.search.upkeep import Upkeep
+from tagprism.search.upkeep import Upkeep, settle
 from tagprism.tagging.tags import LabelRanker
 
 SIZES = (1000, 3000, 10_000, 30_000, 100_000, 300_000, 1_000_000)
@@ -125,18 +126,16 @@ def of_index(times: Times, folder: Path, real: Records, size: int) -> None:
         catalog = Catalog(catalog_file(where))
         for made, records in resampled(real, size):
             for start in range(0, len(made), 1000):
-                some = [
-                    replace(next(pictures), id=one.id, tags=one.tags, taken=taken(one.id))
-                    for one in made[start : start + 1000]
-                ]
+                some = [replace(next(pictures), id=one.id, tags=one.tags) for one in made[start : start + 1000]]
                 with timed_sum(times, "index ready records", size), catalog.change([one.id for one in some]):
                     collection.index.add(some, records[start : start + 1000])
                     catalog.keep(some)
         catalog.close()
         upkeep = Upkeep(collection)
-        upkeep.update()  # reads the keywords once
+        report = upkeep.update()  # reads the keywords once
+        assert not report.renewed, report
         with timed(times, "settle, nothing new", size):
-            upkeep._settle()
+            settle(collection, silent)
         for _ in range(3):
             with timed(times, "re-scan, nothing new", size):
                 report = upkeep.update()
@@ -177,10 +176,9 @@ def timed_sum(times: Times, what: str, size: int) -> Iterator[None]:
     its[size] = its.get(size, 0.0) + time.process_time() - began
 
 
-def taken(number: int) -> str:
+def taken(number: int) -> datetime:
     """A time of twenty years, hardly ever the same."""
-    seconds = number * 7_919_003 % (20 * 365 * 86_400)
-    return (datetime(2005, 1, 1) + timedelta(seconds=seconds)).isoformat()
+    return datetime(2005, 1, 1) + timedelta(seconds=number * 7_919_003 % (20 * 365 * 86_400))
 
 
 def new_photo(path: Path, number: int) -> bytes:
@@ -191,18 +189,17 @@ def new_photo(path: Path, number: int) -> bytes:
 
 
 def photos(folder: Path, count: int) -> Iterator[Picture]:
-    """Files in folders of 500, made when asked for."""
+    """Files in folders of 500, made when asked for. Their names state when they were taken, as an update reads that."""
     for number in range(count):
-        inside = folder / str(number // 500)
-        path = inside / f"{number}.png"
+        inside, time = folder / str(number // 500), taken(number)
+        path = inside / f"{time:%Y%m%d_%H%M%S}_{number}.png"
         if number % 500 == 0:
             inside.mkdir(parents=True)
-            data = new_photo(path, number)
-            digest = digest_bytes(data)
+            first, digest = path, digest_bytes(new_photo(path, number))
         else:
-            os.link(inside / f"{number // 500 * 500}.png", path)
-        status = path.stat()
-        yield Picture(1, str(path), status.st_size, status.st_mtime_ns, digest, 64, 64)
+            os.link(first, path)
+        status, said = path.stat(), {"taken": time.isoformat(), "taken_from": "file name"}
+        yield Picture(1, str(path), status.st_size, status.st_mtime_ns, digest, 64, 64, **said)
 
 
 def of_copies(times: Times, folder: Path) -> None:

@@ -30,6 +30,7 @@ import numpy as np
 from tagprism import load
 from tagprism.bundle.record import Records, Shape
 from tagprism.images.walk import find_pictures
+from tagprism.progress import Progress, silent
 from tagprism.search import contract, first_stage
 from tagprism.search.contract import MEASURED, IndexInfo, Picture, candidates
 from tagprism.search.edge_index import EdgeIndex
@@ -162,10 +163,12 @@ class Bare(EdgeIndex):
         self._kept.write(places, ids, records)
         self._places.move(ids, places, self._kept.size)
 
-    def settle(self, scoring_vectors: np.ndarray) -> None:
-        self._kept.summarise(scoring_vectors[MEASURED:, : self.shape.dimension])
-        if len(self._places) >= first_stage.OUTLINED:
-            self._kept.first.make_outlines(scoring_vectors)
+    def settle(self, scoring_vectors: np.ndarray, progress: Progress = silent) -> None:
+        label_vectors, first = scoring_vectors[MEASURED:, : self.shape.dimension], self._kept.first
+        if self._kept.can_summarise(label_vectors):
+            self._kept.summarise(label_vectors)
+        if len(self._places) >= first_stage.OUTLINED and not first.outlined:
+            first.make_outlines(scoring_vectors)
 
     def info(self) -> IndexInfo:
         return IndexInfo(len(self._places), *self.shape, storage="half", exact=False, recall=float("nan"))
@@ -227,7 +230,7 @@ def side_by_side(real: Records, queries: np.ndarray, others: np.ndarray, count: 
         size = round(on_disk(folder / storage) / count)
         say(what="inserted", storage=storage, pictures=count, settle_seconds=settled, bytes_each=size, **filled)
         ways[f"index {storage}, exact"] = lambda some, index=index: found_in(index, some, exact=True)
-        if candidates(LIMIT, count, by_radius=True) is not None:
+        if candidates(LIMIT, count) is not None:
             ways[f"index {storage}"] = lambda some, index=index: found_in(index, some)
     by_candidates(index, queries)
     ways["faiss flat"] = faiss_way(flat, M)
@@ -263,7 +266,7 @@ def by_candidates(index: EdgeIndex, queries: np.ndarray, limits: Sequence[int] =
     for limit in limits:
         wanted = found_in(index, queries, limit, exact=True)
         for count in (1000, 2000, 4000, 8000, 16_000):
-            contract._CANDIDATES = contract._FEWER * count, 1
+            contract._CANDIDATES = count, 1
             say(what="candidates", first=limit, count=count, **recall(wanted, found_in(index, queries, limit)))
     contract._CANDIDATES = usual
 

@@ -16,9 +16,11 @@ import numpy as np
 import pytest
 from qdrant_client import QdrantClient
 
+from tagprism.app.commands.index import form_of
 from tagprism.errors import MachineError
 from tagprism.search import edge_index, qdrant_collection, qdrant_index
 from tagprism.search.collection import open_index
+from tagprism.search.contract import IndexInfo
 from tagprism.search.create import open_for_update
 from tagprism.search.marks import open_marks
 from tagprism.search.settings import MARKS
@@ -102,6 +104,7 @@ def test_another_model_is_exit_code_5(cli: Cli, world: World, photos: Path, tmp_
     assert done.code == 0 and "6 added; 6 pictures" in done.err and "(float32, exact" in done.err
     assert (where / MARKS).exists()
     settings = json.loads((where / "index.json").read_text())
+    assert "numbers" not in settings, "older versions read it"
     assert (settings["model"], settings["vectors"], settings["storage"]) == ("photos-lite", 7, "float32")
     assert settings["folders"] == [str(photos)]
 
@@ -307,6 +310,9 @@ def test_a_collection_of_a_server_is_kept_up_to_date_too(
     monkeypatch.setattr(client, "close", lambda: None)
     monkeypatch.setattr(qdrant_index, "connect", lambda where: (client, "photos"))
     assert cli("index", photos, "--into", where, "-m", world.run, "--storage", "half", "--quiet").code == 0
+    kept = client.get_collection("photos").config.metadata
+    assert kept["tagprism"]["numbers"] == "weighted", "an older version refuses it, as it would ask for other numbers"
+    assert len(kept["tagprism_whole"]["exponents"]) == sum(kept["tagprism"][name] for name in ("dimension", "shared"))
     (photos / "0.png").rename(photos / "moved.png")
     done = cli("index", "--into", where)
     assert done.code == 0 and "1 moved, 5 unchanged; 6 pictures in qdrant+http" in done.err
@@ -409,3 +415,13 @@ def until(what: object, seconds: float = 60) -> None:
     while not what():
         assert time.monotonic() < end
         time.sleep(0.2)
+
+
+def test_what_is_said_of_the_form_of_an_index() -> None:
+    def said(**values: object) -> str:
+        return form_of(IndexInfo(9, 3, 16, 5, **{"storage": "half", "exact": False, "recall": 1.0, **values}))
+
+    assert said() == "half" and said(exact=True, storage="float32") == "float32, exact"
+    assert said(recall=0.98, worst=0.9, fitted=True) == "half, recall of one word 0.9800, worst word 0.90"
+    assert said(recall=0.98, worst=None) == "half, recall of one word 0.9800, candidates by the mean of rows"
+    assert said(recall=None, worst=None, fitted=True) == "half, recall not measured yet"

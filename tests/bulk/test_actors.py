@@ -24,11 +24,16 @@ class DeathError(Exception):
     """As Ray says that an actor died."""
 
 
+class ShortError(DeathError):
+    """As Ray says that it ended an actor for want of memory."""
+
+
 class Handle:
     """An actor whose calls wait until `Ray.wait` lets it go on, one at a time."""
 
     def __init__(self, made: Any) -> None:
         self.made, self.alive, self.machine, self.calls = made, True, "", []
+        self.death: DeathError | None = None
         self.open, self.do = (SimpleNamespace(remote=self._later(name)) for name in ("open", "do"))
 
     def _later(self, name: str) -> Callable[..., str]:
@@ -52,9 +57,10 @@ class Ray:
         goes: whether the processor goes with it.
         lost_by: a picture whose machine is lost when an actor looks at it, and how many of them; another one comes.
             As with Ray itself it is said to be there until something else happens.
+        short_by: pictures that take so much memory that all actors are ended for it, as Ray's memory monitor does.
     """
 
-    exceptions = SimpleNamespace(RayError=DeathError)
+    exceptions = SimpleNamespace(RayError=DeathError, OutOfMemoryError=ShortError)
 
     def __init__(
         self,
@@ -64,6 +70,7 @@ class Ray:
         *,
         goes: bool = False,
         lost_by: tuple[str, int] = ("", 0),
+        short_by: frozenset[str] = frozenset(),
     ) -> None:
         self.processors, self.held, self.deaths, self.goes = processors, held, list(deaths), goes
         self.handles: list[Handle] = []
@@ -71,6 +78,7 @@ class Ray:
         self.fetched: set[str] = set()
         self.now = 0.0
         self.lost_by, self.losses = lost_by
+        self.short_by = short_by
         self.here, self.lost, self.just_lost = "", set[str](), ""
 
     def nodes(self) -> list[dict[str, Any]]:
@@ -112,6 +120,9 @@ class Ray:
                     self._step(handle, result, call)
                     break
         self.now += timeout
+        for handle in self.handles:
+            if handle.death:  # so end its calls, also those that came too late
+                self.given |= {one: handle.death for one, _ in handle.calls if one not in self.fetched}
         known = [result for result in waited if result in self.given]
         return known[:1], waited
 
@@ -134,9 +145,16 @@ class Ray:
                 self.losses, self.just_lost = self.losses - 1, handle.machine
                 raise SystemExit
             self.given[result] = value
+            if self.short_by.intersection(looked_at):
+                for one in self.handles:
+                    self._die(one, ShortError("Memory is short."))
         except SystemExit:
-            handle.alive = False  # and what it had done, but had not been fetched, is lost with it
-            self.given |= {one: DeathError("It died.") for one, _ in handle.calls if one not in self.fetched}
+            self._die(handle, DeathError("It died."))
+
+    def _die(self, handle: Handle, death: DeathError) -> None:
+        """With it goes what it had done, but had not been fetched."""
+        if handle.alive:
+            handle.alive, handle.death = False, death
 
     def get(self, result: str) -> Any:
         value = self.given[result]
@@ -218,6 +236,20 @@ def test_a_picture_that_takes_each_machine_with_it_is_known_by_name() -> None:
 def test_a_picture_that_memory_is_too_small_for_is_known_by_name() -> None:
     found = play(Ray(2), Job(frozenset({5}), death=MemoryError), [4, 4])
     assert [part for part, result in found if result is None] == [[5]] and len(found) == 5
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    sizes=st.lists(st.integers(1, 5), max_size=12),
+    heavy=st.frozensets(st.integers(0, 30), max_size=4),
+    processors=st.integers(1, 4),
+)
+def test_what_memory_is_too_small_for_is_known_by_name_though_all_actors_end(
+    sizes: list[int], heavy: frozenset[int], processors: int
+) -> None:
+    found = play(Ray(processors, short_by=frozenset(map(str, heavy))), Job(), sizes)
+    assert Counter(number for part, _ in found for number in part) == Counter(range(sum(sizes)))
+    assert {number for part, result in found if result is None for number in part} == heavy & set(range(sum(sizes)))
 
 
 def test_processors_that_come_later_are_used() -> None:

@@ -16,6 +16,7 @@ from jaxtyping import Float32, Integer
 from tagprism.bundle.record import Records, Shape, score_records
 from tagprism.errors import InputError
 from tagprism.files import machine_errors
+from tagprism.progress import Progress, silent
 from tagprism.search.contract import (
     MAX_ID,
     Filter,
@@ -168,7 +169,7 @@ class NumpyIndex:
                 row = self._db.sql.execute(query, (one,)).fetchone() if 1 <= one <= MAX_ID else None
             yield one, row
 
-    def settle(self, scoring_vectors: Float32[np.ndarray, "q Q"]) -> None:
+    def settle(self, scoring_vectors: Float32[np.ndarray, "q Q"], progress: Progress = silent) -> None:
         """Nothing to do: it is always exact."""
 
     def info(self) -> IndexInfo:

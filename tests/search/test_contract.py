@@ -53,7 +53,8 @@ def _edge(storage: str) -> Callable[[Path], Form]:
 
 def _local(folder: Path) -> Form:
     client = QdrantClient(":memory:")
-    index = QdrantIndex.create(client, "photos", {**SHAPE._asdict(), "storage": "float32"})
+    asked = whole(1, 40, Q)  # candidates are found by them, where the other server's forms go by the mean of rows
+    index = QdrantIndex.create(client, "photos", {**SHAPE._asdict(), "storage": "float32"}, asked)
     index.close = lambda: None  # type: ignore[method-assign]  # what is in memory goes with the client
     return Form(index, lambda: QdrantIndex(client, "photos"))
 

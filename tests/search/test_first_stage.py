@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from qdrant_client import QdrantClient
 from safetensors.numpy import save_file
 
 from tagprism.bundle.record import Records, Shape, score_records
+from tagprism.errors import InputError
 from tagprism.search import contract, first_stage, outline
 from tagprism.search.contract import Filter, Hit, Picture, measured_recalls
 from tagprism.search.edge_index import PICTURES, EdgeIndex
@@ -21,6 +23,7 @@ from tagprism.search.first_stage import FirstStage
 from tagprism.search.kept_records import KeptRecords
 from tagprism.search.outline import nearly_best
 from tagprism.search.qdrant_index import QdrantIndex
+from tagprism.search.qdrant_vector import WholeVector
 from tagprism.search.record_file import RecordFile, powers_of_two
 from tagprism.search.row_summary import RowSummary
 
@@ -125,17 +128,29 @@ def index(tmp_path_factory: pytest.TempPathFactory) -> EdgeIndex:
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:Local mode performs exact:UserWarning")
 @pytest.mark.filterwarnings("ignore:Payload indexes have no effect in the local Qdrant:UserWarning")
-def test_on_a_server_the_records_of_candidates_decide_too(monkeypatch: pytest.MonkeyPatch) -> None:
-    records, queries = drawn(1, 450), vectors(2, 4)
+@pytest.mark.parametrize("count", [0, 60])
+def test_on_a_server_the_records_of_candidates_decide_too(monkeypatch: pytest.MonkeyPatch, count: int) -> None:
+    records, queries, asked = drawn(1, 450), vectors(2, 4), vectors(3, count)
     settings = {**SHAPE._asdict(), "storage": "float32"}
-    index = QdrantIndex.create(QdrantClient(":memory:"), "photos", settings)
+    client = QdrantClient(":memory:")
+    index = QdrantIndex.create(client, "photos", settings, asked)
+    if not count:  # as in a collection of an older version, which has no such note
+        monkeypatch.delitem(client._client.collections["photos"].config.metadata, "tagprism_whole")
+    index = QdrantIndex(client, "photos")
+    assert index.info().fitted == (count > 0)
     index.add([Picture(row + 1, f"/{row % 4}/{row}.jpg", 1, 1, f"{row:064x}", 4, 3) for row in range(450)], records)
     whole, scores = index.search(queries, 5), score_records(records, queries)[0].T
     monkeypatch.setattr(contract, "FIRST_STAGE", 100)
-    monkeypatch.setattr(contract, "_CANDIDATES", (20, 2))
+    monkeypatch.setattr(contract, "_CANDIDATES", (10, 1))
+    assert index.info().recall is None, "it was not measured"
+    rows = records.rows.mean(axis=1)
+    if count:
+        label_vectors = np.rint(127 * asked[:, :16] / np.abs(asked[:, :16]).max())
+        rows, none = RowSummary(label_vectors, by_length=False).of(records.rows)
+        assert not none.any()
     for vector, hits, every in zip(queries, index.search(queries, 5), scores, strict=True):
-        mean = np.concatenate([records.rows.mean(axis=1), records.shared], axis=1) @ vector
-        among = np.argsort(-mean)[:20]  # one more is asked for, for ties
+        small = np.concatenate([rows, records.shared], axis=1) @ vector
+        among = np.argsort(-small)[: 10 if count else 20]
         expected = among[np.argsort(-every[among])][:5]
         assert [hit.id - 1 for hit in hits] == expected.tolist()
         assert [hit.score for hit in hits] == pytest.approx(every[expected].tolist(), abs=1e-4)
@@ -143,7 +158,41 @@ def test_on_a_server_the_records_of_candidates_decide_too(monkeypatch: pytest.Mo
     (inside,) = index.search(queries[:1], 3, where=Filter(path=("/3/",)))
     assert inside and all(hit.id % 4 == 0 for hit in inside)
     index.settle(queries)
-    assert 0.5 < index.info().recall <= 1
+    info = index.info()
+    assert 0.5 < info.recall <= 1 and info.worst <= info.recall
+    index.keep_settings(settings)
+    assert QdrantIndex(client, "photos").info() == info, "what was measured is no setting"
+
+
+def test_what_a_server_is_asked_and_keeps_lie_in_one_range() -> None:
+    """It has one range of 8 bits for all numbers, and cuts what is asked for to that of what is kept."""
+    shape, random = Shape(3, 256, 40), np.random.default_rng(1)
+    sizes = np.concatenate([np.full(256, 1 / 16), np.exp(random.uniform(-2, 3, 40))])
+    asked = (random.standard_normal((1500, 296)) * sizes).astype(np.float32)
+    records = Records(*(random.standard_normal(one).astype(np.float32) for one in ((50, 3, 256), (50, 40))))
+    records = Records(records.rows, records.shared / sizes[256:].astype(np.float32))  # each asks for as much of a score
+    made = WholeVector.for_asked(shape, asked)
+    assert made.summary is not None and (np.log2(made.weights) % 1 == 0).all()
+    plain = np.concatenate([made.summary.of(records.rows)[0], records.shared], axis=1)
+    kept, questions = made.of(records.rows, records.shared), made.asked(asked)
+    np.testing.assert_array_equal(kept / made.weights, plain)
+    np.testing.assert_array_equal(made.shared(kept, 256), records.shared)
+    np.testing.assert_array_equal(questions * made.weights, asked)
+    sizes_now = np.sqrt(np.square(questions).mean(axis=0))
+    assert sizes_now.max() < 3 * sizes_now.min() and np.abs(kept[:, :256]).std() < 2 * sizes_now.mean()
+    again = WholeVector.read("photos", shape, json.loads(json.dumps(made.kept())))
+    np.testing.assert_array_equal(again.of(records.rows, records.shared), kept)
+    few = WholeVector.for_asked(shape, asked[:5])
+    assert few.summary is None and (few.weights > 0).all() and WholeVector.read("", shape, few.kept()).summary is None
+    for damaged in (
+        {},
+        {"exponents": [1], "words": ""},
+        {**made.kept(), "words": "AAAA"},
+        {**made.kept(), "words": 1},
+        3,
+    ):
+        with pytest.raises(InputError, match="damaged"):
+            WholeVector.read("photos", shape, damaged)
 
 
 def test_in_a_large_index_the_records_of_candidates_decide(index: EdgeIndex, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -151,7 +200,7 @@ def test_in_a_large_index_the_records_of_candidates_decide(index: EdgeIndex, mon
     whole = index.search(queries, limit)
     assert index.info().exact
     monkeypatch.setattr(contract, "FIRST_STAGE", 1000)
-    monkeypatch.setattr(contract, "_CANDIDATES", (300, 2))
+    monkeypatch.setattr(contract, "_CANDIDATES", (150, 1))
     found = index.search(queries, limit)
     scores = dict(zip(range(1, N + 1), index.scores(queries[:1], range(1, N + 1))[0].tolist(), strict=True))
     assert all(hit.score == pytest.approx(scores[hit.id], abs=1e-5) for hit in found[0])
@@ -171,7 +220,7 @@ def test_in_a_large_index_the_records_of_candidates_decide(index: EdgeIndex, mon
 
 
 def test_outlines_say_which_small_vectors_are_worth_reading(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    for name, value in (("FIRST_STAGE", 100), ("_CANDIDATES", (60, 2)), ("OUTLINED", 2000), ("_WORTH", 6)):
+    for name, value in (("FIRST_STAGE", 100), ("_CANDIDATES", (30, 1)), ("OUTLINED", 2000), ("_WORTH", 6)):
         monkeypatch.setattr(contract if hasattr(contract, name) else first_stage, name, value)
     monkeypatch.setattr(outline, "_COMPONENTS", 12)  # of 22 numbers
     records, queries, read = drawn(1, N + 10), vectors(2, 8), []
@@ -215,7 +264,7 @@ def test_outlines_say_which_small_vectors_are_worth_reading(tmp_path: Path, monk
 def test_candidates_of_several_vectors_are_those_that_match_together(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, outlined: bool
 ) -> None:
-    for name, value in (("FIRST_STAGE", 100), ("_CANDIDATES", (120, 2)), ("OUTLINED", 2000 if outlined else 10**6)):
+    for name, value in (("FIRST_STAGE", 100), ("_CANDIDATES", (60, 1)), ("OUTLINED", 2000 if outlined else 10**6)):
         monkeypatch.setattr(contract if hasattr(contract, name) else first_stage, name, value)
     monkeypatch.setattr(outline, "_COMPONENTS", 16)  # of 22 numbers
     records, queries = drawn(1, N), vectors(2, 3)
@@ -263,7 +312,7 @@ def test_outlines_of_large_numbers_are_finite() -> None:
 
 def test_few_changes_are_not_measured_again(index: EdgeIndex, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(contract, "FIRST_STAGE", 1000)
-    monkeypatch.setattr(contract, "_CANDIDATES", (300, 2))
+    monkeypatch.setattr(contract, "_CANDIDATES", (150, 1))
     made = EdgeIndex.create(tmp_path, SHAPE)
     pictures = [Picture(row + 1, f"/{row}.jpg", 1, 1, f"{row:064x}", 4, 3) for row in range(1100)]
     made.add(pictures[:1000], drawn(1, 1100)[:1000])
@@ -310,7 +359,7 @@ def test_equal_rows_come_to_the_row(M: int, D: int, K: int, seed: int) -> None:
 def test_what_is_usually_asked_finds_more_and_is_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Rows that differ are far from their mean; what is asked lies in few directions, as words do."""
     monkeypatch.setattr(contract, "FIRST_STAGE", 1000)
-    monkeypatch.setattr(contract, "_CANDIDATES", (200, 2))
+    monkeypatch.setattr(contract, "_CANDIDATES", (100, 1))
     random, records = np.random.default_rng(5), drawn(3, N)
     rows = records.rows * np.exp(random.standard_normal((N, SHAPE.vectors, 1)))
     records = Records(rows.astype(np.float32), records.shared * np.float32(0.1))

@@ -20,12 +20,13 @@ import pytest
 
 from tagprism.bundle.record import Records, score_records
 from tagprism.errors import InputError, MachineError
-from tagprism.search import index_server, remote_index, shared_index
+from tagprism.search import index_server, kept_records, remote_index, shared_index
 from tagprism.search.contract import Filter, Index, Picture
 from tagprism.search.edge_index import PICTURES, EdgeIndex
 from tagprism.search.index_server import SOCKET, connect
 from tagprism.search.shared_index import LOCK, SERVER, SharedIndex, take_lock
 from tests.search import writer
+from tests.search.test_renewal import Told
 from tests.search.writer import SHAPE, open_shared, picture, record
 
 STABLE = range(1, 41)
@@ -192,6 +193,27 @@ class TestClients:
         assert np.array_equal(client.scores(VECTORS, [50, 2]), server.scores(VECTORS, [50, 2]))
         client.settle(VECTORS)
         assert client.info() == server.info()
+        client.close(), server.close()
+
+    def test_a_client_is_told_how_far_the_server_is(self, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(kept_records, "_PART", 16)
+        server, client = with_stable(folder), open_shared(folder)
+        asked = np.random.default_rng(1).standard_normal((30, SHAPE.width)).astype(np.float32)
+
+        def leave() -> None:
+            raise KeyboardInterrupt
+
+        with pytest.raises(KeyboardInterrupt):
+            client.settle(asked, Told(leave, ("renewing the index", 1)))
+        right(client, None)
+        (folder / PICTURES / "usually_asked.safetensors").unlink(missing_ok=True)
+        server.close()  # so that whether it had been done when the client left is forgotten
+        server = open_shared(folder)
+        client.settle(asked, told := Told())
+        assert told.said == [("renewing the index", len(STABLE), [16, 16, 8])]
+        assert client.info() == server.info() and client.info().fitted
+        client.settle(asked, told := Told())
+        assert not told.said
         client.close(), server.close()
 
     def test_errors_are_those_of_the_server(self, folder: Path) -> None:

@@ -63,10 +63,11 @@ def results(job: Job, parts: Iterable[Part], processors: int) -> Generator[tuple
         pool.close()
 
 
-@dataclass
+@dataclass(eq=False)
 class _Task:
     part: Part
     alone: bool = False  # whether an actor may have nothing else to do: one that had it has died
+    short: bool = False  # whether that was for want of memory
     lost_on: list[str] = field(default_factory=list)  # machines where actors died that had nothing else to do
 
 
@@ -148,12 +149,22 @@ class _Pool:
             yield task.part, value
 
     def _feed(self, actor: _Actor) -> None:
-        while (self._waiting or self._fetch()) and actor.takes(self._waiting[0]):
-            self._send(actor, self._waiting.popleft())
+        while (task := self._next()) is not None and actor.takes(task):
+            self._waiting.remove(task)
+            self._send(actor, task)
 
-    def _fetch(self) -> bool:
-        self._waiting.extend(islice(self._source, 1))
-        return bool(self._waiting)
+    def _next(self) -> _Task | None:
+        """What is to be done next.
+
+        Where memory is short, Ray ends all actors of a machine for what one of them took. So of what they did one thing
+        at a time is tried again: else the others would end with it each time, and be blamed for it too.
+        """
+        tried = any(task is not None and task.short for actor in self._actors for task in actor.under_way.values())
+        may = (task for task in self._waiting if not (tried and task.short))
+        if (task := next(may, None)) is None:
+            task = next(self._source, None)
+            self._waiting.extend([task] if task else [])
+        return task
 
     def _lose(self, actor: _Actor, death: Exception) -> Iterator[tuple[Part, None]]:
         """What an actor that died had to do goes to others.
@@ -166,7 +177,8 @@ class _Pool:
         for result in actor.under_way:
             del self._of[result]
         tasks = [task for task in actor.under_way.values() if task is not None]
-        if not actor.ready:
+        short = isinstance(death, self._ray.exceptions.OutOfMemoryError)
+        if not actor.ready and not (short and any(one.ready for one in self._actors)):  # these may have the memory
             self._fail_to_start(death)
         if len(tasks) == 1:
             tasks[0].lost_on.append(actor.machine)
@@ -176,10 +188,13 @@ class _Pool:
                     yield part, None
                 tasks = [_Task([item]) for item in part] if len(part) > 1 else []
         for task in tasks:
-            task.alone = True
+            task.alone, task.short = True, task.short or short
         self._waiting.extendleft(reversed(tasks))
-        for other in self._actors:  # which may have nothing to do any more, on the last processor that is left
-            if other.ready:
+        for other in list(self._actors):  # which may have nothing to do any more, on the last processor that is left
+            if short and other.ready and not other.under_way:  # it holds memory, or was ended too
+                self._actors.remove(other)
+                self._ray.kill(other.handle)
+            elif other.ready:
                 self._feed(other)
 
     def _is_to_blame(self, task: _Task) -> bool:

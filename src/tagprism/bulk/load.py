@@ -133,7 +133,7 @@ def _load(
                     index.add(pictures, records)
                     catalog.keep(pictures)
             advance(len(batch))
-    settle(collection)  # always, as a load that was killed may have added what this one found
+    settle(collection, progress)  # always, as a load that was killed may have added what this one found
     done.pictures = index.info().pictures
     return done
 

@@ -142,7 +142,7 @@ class _Writer:
         inside = _Manifest(
             settings=self._settings, pictures=self.pictures, marks=marks, keywords=keywords, parts=tuple(self._parts)
         )
-        self._write(_MANIFEST, inside.model_dump_json(indent=1).encode())
+        self._write(_MANIFEST, inside.model_dump_json(indent=1, exclude_none=True).encode())
 
 
 def _lines(rows: list[Any]) -> bytes:
@@ -186,7 +186,7 @@ def import_index(file: Path, where: str, *, model: str | None = None, progress: 
         with update_lock(where):
             _fill(folder, reader, settings, progress)
     with open_index(where) as collection:
-        settle(collection)
+        settle(collection, progress)
         return collection.index.info().pictures
 
 
@@ -215,7 +215,7 @@ def _fill(folder: Path, reader: _Reader, settings: Settings, progress: Progress)
     if (learned := reader.beside(LEARNED)) is not None:
         with replaced_whole(folder / LEARNED) as beside:
             beside.write_bytes(learned)
-    write_json(folder / SETTINGS, settings.model_dump(mode="json"))
+    write_json(folder / SETTINGS, settings.values())
     noted.unlink()
 
 

@@ -17,6 +17,7 @@ from tagprism.bundle.open_model import find_bundle, lasting_name, split_views, w
 from tagprism.counted import counted
 from tagprism.errors import IndexMismatchError, InputError
 from tagprism.files import write_json
+from tagprism.progress import Progress, silent
 from tagprism.search.contract import MEASURED, Index
 from tagprism.search.match import LabelLogits
 from tagprism.search.query import Query
@@ -191,7 +192,7 @@ class Collection:
 
     def _keep(self, **changed: Any) -> None:
         self.settings = self.settings.model_copy(update=changed)
-        values = self.settings.model_dump(mode="json")
+        values = self.settings.values()
         if is_address(self.where):
             self.index.keep_settings(values)  # type: ignore[attr-defined]
         else:
@@ -202,7 +203,7 @@ class Collection:
         self.index.close()
 
 
-def open_index(path: str | os.PathLike[str], model: str | None = None) -> Collection:
+def open_index(path: str | os.PathLike[str], model: str | None = None, *, progress: Progress = silent) -> Collection:
     """Open an index that `tagprism index` has made.
 
     Any number of processes may have an embedded one open, see `shared_index`.
@@ -210,6 +211,7 @@ def open_index(path: str | os.PathLike[str], model: str | None = None) -> Collec
     Args:
         path: its folder, or `qdrant+http://HOST:6333/COLLECTION`.
         model: where its model is now, when it is no longer where it was.
+        progress: told of the pictures of which something is made anew, as in an index of an older version.
 
     Raises:
         InputError: there is no index, or its settings are damaged; there is no model of that name.
@@ -233,7 +235,7 @@ def open_index(path: str | os.PathLike[str], model: str | None = None) -> Collec
         index = engine.QdrantIndex(client, name)
     else:
         settings = _whole(where, read_settings(Path(where)))
-        index = SharedIndex(Path(where), settings.shape, settings.storage)
+        index = SharedIndex(Path(where), settings.shape, settings.storage, progress)
     collection = Collection(where, settings, index)
     return collection if model is None else collection.with_model(model)
 

@@ -13,6 +13,7 @@ from jaxtyping import Float, Float32, Float64, Int64
 
 from tagprism.bundle.record import Records, Shape
 from tagprism.errors import InputError
+from tagprism.progress import Progress, silent
 from tagprism.search.conditions import Condition, fact_conditions, folded, moment, moments
 
 MAX_ID = 2**63 - 1
@@ -22,8 +23,8 @@ FACTS = 1
 FIRST_STAGE = 50_000
 """Pictures from which on an index looks for candidates first, by one vector a picture: what its rows come to, and the
 shared numbers. The records of the candidates decide."""
-_CANDIDATES = 8000, 16  # at least, and for each picture that is wanted
-_FEWER = 2  # times fewer do where the radius is known (docs/scale.md)
+_CANDIDATES = 4000, 8  # at least, and for each picture that is wanted
+_BY_MEAN = 2  # times more are needed where they are found by the mean of rows alone (docs/scale.md)
 
 
 @dataclass(frozen=True)
@@ -112,8 +113,11 @@ class IndexInfo:
         exact: whether `search` gives the ranking of the records as they were added.
         recall: where candidates are looked for first, the share of the first 100 of the kept records that `search`
             gives for one word, 0..1, as measured last on this index; else 1. What rounding costs is not in it, nor what
-            a query of several words finds, which looks for candidates by all of them together (docs/scale.md).
+            a query of several words finds, which looks for candidates by all of them together (docs/scale.md). None
+            where candidates are found by something else than when it was measured, or it never was.
         worst: that share for the word which loses most by the first stage, of those it was measured with; else 1.
+        fitted: whether candidates are found by what is nearest for words that are usually asked for, and not by the
+            mean of a picture's rows.
     """
 
     pictures: int
@@ -122,8 +126,9 @@ class IndexInfo:
     shared: int
     storage: str
     exact: bool
-    recall: float
-    worst: float = 1.0
+    recall: float | None
+    worst: float | None = 1.0
+    fitted: bool = False
 
     @property
     def width(self) -> int:
@@ -165,11 +170,12 @@ class Index(Protocol):
     def pictures(self, after: int = 0) -> Iterator[Picture]:
         """All pictures of an id above `after`, by rising id; those changed meanwhile may be among them or not."""
 
-    def settle(self, scoring_vectors: Float32[np.ndarray, "q Q"]) -> None:
+    def settle(self, scoring_vectors: Float32[np.ndarray, "q Q"], progress: Progress = silent) -> None:
         """Make searches quick after many changes, and measure the recall that `info` states.
 
         Args:
             scoring_vectors: the first `MEASURED` measure; the others say what is usually asked for.
+            progress: told of the pictures of which something is written again.
         """
 
     def info(self) -> IndexInfo:
@@ -332,10 +338,10 @@ def index_anew(where: object, pictures: str = "") -> str:
     return f"Index anew with `tagprism index {pictures}--into {shlex.quote(str(where))} --rebuild`."
 
 
-def candidates(limit: int, pictures: int, *, by_radius: bool = False) -> int | None:
+def candidates(limit: int, pictures: int, *, by_mean: bool = False) -> int | None:
     """How many candidates are looked for to find so many pictures; None where all records are looked at."""
     least, oversampling = _CANDIDATES
-    wanted = max(least, oversampling * limit) // (_FEWER if by_radius else 1)
+    wanted = max(least, oversampling * limit) * (_BY_MEAN if by_mean else 1)
     return wanted if pictures >= max(FIRST_STAGE, 2 * wanted) else None
 
 

@@ -14,6 +14,7 @@ from tagprism.errors import InputError, MachineError
 from tagprism.files import machine_errors, take_lock, write_json
 from tagprism.progress import Progress, silent
 from tagprism.search.collection import Collection, fitting_tagger, open_index, qdrant, usually_asked
+from tagprism.search.contract import MEASURED
 from tagprism.search.edge_index import PICTURES, EdgeIndex
 from tagprism.search.index_server import SOCKET
 from tagprism.search.older_index import STORAGES, copy_older, remove_older
@@ -85,7 +86,7 @@ def open_for_update(
             collection = _anew(where, roots, model, storage, progress)
         else:
             _renew(where, model, progress)
-            collection = open_index(where, model)
+            collection = open_index(where, model, progress=progress)
         with collection:
             _ = collection.tagger
             if storage not in (None, collection.settings.storage):
@@ -145,7 +146,7 @@ def _renew(where: str, model: str | None, progress: Progress) -> None:
             shape = copy_older(folder, values, dimension, progress)
             kept = {name: values[name] for name in ("model", "digest", "folders", "exclude") if name in values}
             settings = Settings(**kept, **shape._asdict(), storage=STORAGES[values["storage"]])
-            write_json(folder / SETTINGS, settings.model_dump(mode="json"))
+            write_json(folder / SETTINGS, settings.values())
     remove_older(folder)
 
 
@@ -233,10 +234,12 @@ def create_collection(
         folders=tuple(map(escaped, folders)),
         exclude=exclude,
         renewing="filling" if anew else "",
+        numbers="weighted" if is_address(where) else None,
     )
     if is_address(where):
         engine = qdrant()
-        engine.QdrantIndex.create(*engine.connect(where), settings.model_dump(mode="json"), anew=anew).close()
+        values, asked = settings.values(), usually_asked(tagger)[MEASURED:]
+        engine.QdrantIndex.create(*engine.connect(where), values, asked, anew=anew).close()
     else:
         folder = Path(where)
         if anew:
@@ -248,7 +251,7 @@ def create_collection(
             index.settle(usually_asked(tagger))  # pictures then come to what is near for these
         finally:
             index.close()
-        write_json(folder / SETTINGS, settings.model_dump(mode="json"))  # last: without it there is no index
+        write_json(folder / SETTINGS, settings.values())  # last: without it there is no index
     return open_index(where)
 
 
@@ -269,6 +272,6 @@ def _empty(folder: Path, settings: Settings) -> None:
     Its settings go first, and say so: a kill at any moment leaves the old index whole, or a new one that can go on.
     """
     with _locked(folder / LOCK, str(folder), "is open in another process.", _STOP), machine_errors(folder):
-        write_json(folder / SETTINGS, settings.model_copy(update={"renewing": "begun"}).model_dump(mode="json"))
+        write_json(folder / SETTINGS, settings.model_copy(update={"renewing": "begun"}).values())
         shutil.rmtree(folder / PICTURES, ignore_errors=True)
         remove_older(folder)

@@ -23,7 +23,8 @@ from jaxtyping import Float32, Float64, Int64
 
 from tagprism.bundle.record import Records, Shape
 from tagprism.errors import InputError, MachineError
-from tagprism.files import machine_errors, read_json, write_json
+from tagprism.files import machine_errors, read_json, sync_folder, write_json
+from tagprism.progress import Progress, silent
 from tagprism.search import first_stage
 from tagprism.search.contract import (
     MEASURED,
@@ -70,13 +71,14 @@ class EdgeIndex:
         folder: where it is kept.
         shape: of its records.
         storage: `float32` or `half`, as it was made.
+        progress: told of the pictures of which something is made anew, as in an index of an older version.
 
     Raises:
         InputError: there is no shard.
         MachineError: the shard cannot be read or written, or another process has it open; by every method.
     """
 
-    def __init__(self, folder: Path, shape: Shape, storage: StorageName = "half") -> None:
+    def __init__(self, folder: Path, shape: Shape, storage: StorageName = "half", progress: Progress = silent) -> None:
         self.shape, self._folder, self._storage = shape, folder, storage
         self._writes = threading.Lock()
         self._unflushed = self._untidied = self._unsettled = 0  # changes
@@ -84,7 +86,7 @@ class EdgeIndex:
             raise InputError("there is no index.", where=str(folder), remedy="Make one with `tagprism index`.")
         self._refuse_other_form()
         self._shard = open_shard(folder / PICTURES / _SHARD)
-        self._kept = KeptRecords(folder / PICTURES, shape, storage)
+        self._kept = KeptRecords(folder / PICTURES, shape, storage, progress)
         self._places = Places(self._read_ids())
 
     @classmethod
@@ -199,7 +201,7 @@ class EdgeIndex:
         ids, places = self._asked(where)
         if limit < 1 or not len(scoring_vectors) or not len(places):
             return [[] for _ in scoring_vectors]
-        first = None if exact else candidates(limit, len(places), by_radius=True)
+        first = None if exact else candidates(limit, len(places))
         if first is None:
             return [_hits(ids[places], one, limit) for one in self._scores_at(scoring_vectors, ids, places)]
         found = []
@@ -245,7 +247,7 @@ class EdgeIndex:
         """As `Whole.likely_scores`."""
         check_scoring_vectors(scoring_vectors, self.shape.width)
         ids, places = self._asked(where)
-        if (count := candidates(limit, len(places), by_radius=True)) is not None:
+        if (count := candidates(limit, len(places))) is not None:
 
             def by_place(
                 scores: Float32[np.ndarray, "q n"], some: Int64[np.ndarray, " n"]
@@ -294,29 +296,22 @@ class EdgeIndex:
                 points, start = self._shard.scroll(edge.ScrollRequest(offset=start, limit=1000, with_payload=True))
             yield from (from_json(int(point.id), point.payload or {}) for point in points)
 
-    def settle(self, scoring_vectors: Float32[np.ndarray, "q Q"]) -> None:
+    def settle(self, scoring_vectors: Float32[np.ndarray, "q Q"], progress: Progress = silent) -> None:
         """Drop what was removed, and measure with the first vectors the recall that `info` states.
 
         Both are put off until enough has changed: they take as long after one picture as after all. The first time, the
         other vectors say what is usually asked for, and candidates are found by that.
         """
         check_scoring_vectors(scoring_vectors, self.shape.width)
-        kept, count = self._measured(), len(self._places)
+        with self._writes:
+            self._renew_first_stage(scoring_vectors, progress)
+        kept, count, scoring_vectors = self._measured(), len(self._places), scoring_vectors[:MEASURED]
         changed = kept.get("changed", count) + self._unsettled
-        scoring_vectors, asked = scoring_vectors[:MEASURED], scoring_vectors[MEASURED:]
-        if len(asked):
-            with self._writes:
-                made = self._kept.summarise(asked[:, : self.shape.dimension])
-            changed = count if made else changed
-        if len(scoring_vectors) and count >= first_stage.OUTLINED:
-            with self._writes:
-                made = self._kept.first.make_outlines(np.concatenate([scoring_vectors, asked]))
-            changed = count if made else changed  # searches find other candidates from now on
         if changed >= _SETTLE * count:
             with self._writes:
                 self._tidy()
             kept, changed = {}, 0
-            if len(scoring_vectors) and candidates(100, count, by_radius=True) is not None:
+            if len(scoring_vectors) and candidates(100, count) is not None:
                 exact, found = (self.search(scoring_vectors, 100, exact=one) for one in (True, False))
                 shares = measured_recalls(exact, found)
                 kept = {"recall": float(np.mean(shares)), "worst": min(shares), "queries": len(scoring_vectors)}
@@ -324,6 +319,24 @@ class EdgeIndex:
             self._shard.flush()
         write_json(self._folder / PICTURES / _RECALL, {**kept, "changed": changed})
         self._unsettled = 0
+
+    def _renew_first_stage(self, scoring_vectors: Float32[np.ndarray, "q Q"], progress: Progress) -> None:
+        """Let candidates be found by what is best for scoring vectors, where they are not yet.
+
+        The recall that was measured is forgotten before: killed at any moment, none is stated of other candidates.
+        """
+        first, label_vectors = self._kept.first, scoring_vectors[MEASURED:, : self.shape.dimension]
+        fit = self._kept.can_summarise(label_vectors)
+        outline = len(scoring_vectors) > 0 and len(self._places) >= first_stage.OUTLINED
+        if fit or (outline and not first.outlined):
+            folder = self._folder / PICTURES
+            with machine_errors(folder):
+                (folder / _RECALL).unlink(missing_ok=True)
+                sync_folder(folder)
+        if fit:
+            self._kept.summarise(label_vectors, progress)
+        if outline and not first.outlined:
+            first.make_outlines(scoring_vectors, progress)
 
     def _measured(self) -> dict[str, Any]:
         """The recall that was measured last, and how many pictures have changed since; nothing where not known."""
@@ -335,11 +348,10 @@ class EdgeIndex:
     def info(self) -> IndexInfo:
         """Size, form and exactness."""
         count = len(self._places)
-        whole = candidates(100, count, by_radius=True) is None
-        measured = {} if whole else self._measured()
-        recall, worst = (float(measured.get(name, 1.0)) for name in ("recall", "worst"))
-        exact = self._storage == "float32" and whole
-        return IndexInfo(count, *self.shape, storage=self._storage, exact=exact, recall=recall, worst=worst)
+        whole = candidates(100, count) is None
+        measured = {"recall": 1.0, "worst": 1.0} if whole else self._measured()
+        recall, worst, fitted = measured.get("recall"), measured.get("worst"), self._kept.first.fitted
+        return IndexInfo(count, *self.shape, self._storage, self._storage == "float32" and whole, recall, worst, fitted)
 
     def close(self) -> None:
         """Write out everything and let another process open it."""

@@ -22,6 +22,7 @@ from jaxtyping import Float32, Int8, Int32, Int64, UInt8
 
 from tagprism.bundle.record import Records, Shape
 from tagprism.files import machine_errors
+from tagprism.progress import Progress, silent, told
 from tagprism.search.contract import Match
 from tagprism.search.outline import LARGEST, ZERO, Outline, Projection, best_places, nearly_best, whole_columns
 from tagprism.search.record_file import PlacedFile, powers_of_two
@@ -79,6 +80,16 @@ class FirstStage:
         return len(self._file.items)
 
     @property
+    def fitted(self) -> bool:
+        """Whether rows come to what `summarise` was told of."""
+        return self._summary is not None
+
+    @property
+    def outlined(self) -> bool:
+        """Whether there are outlines."""
+        return self._outline is not None
+
+    @property
     def items(self) -> UInt8[np.ndarray, "places size"]:
         """The bytes of all places."""
         return self._file.items
@@ -109,17 +120,14 @@ class FirstStage:
             self._outline.write(places, self._numbers(items))
         return items
 
-    def summarise(self, label_vectors: Float32[np.ndarray, "K D"]) -> bool:
-        """Make of rows what is nearest for such label vectors from now on; false where that is so already.
+    def summarise(self, label_vectors: Float32[np.ndarray, "K D"]) -> None:
+        """Make of rows what is nearest for such label vectors from now on.
 
         What was written before is to be written again; then `keep_summary` says that this is done.
         """
-        if self._summary is not None:
-            return False
         self._summary, self._outline = RowSummary.over(label_vectors), None
         with machine_errors(self._outlines):
             self._outlines.unlink(missing_ok=True)  # outlines of other small vectors
-        return True
 
     def forget_summary(self) -> None:
         """What was written before was not written again."""
@@ -130,18 +138,15 @@ class FirstStage:
         if self._summary is not None:
             self._summary.save(self._usually_asked)
 
-    def make_outlines(self, scoring_vectors: Float32[np.ndarray, "q Q"]) -> bool:
-        """Keep outlines from now on, fitted to the small vectors that are there and to scoring vectors; false where
-        they are there already."""
-        if self._outline is not None:
-            return False
+    def make_outlines(self, scoring_vectors: Float32[np.ndarray, "q Q"], progress: Progress = silent) -> None:
+        """Keep outlines from now on, fitted to the small vectors that are there and to scoring vectors."""
         items = self._file.items
         some = self._numbers(items[:: max(1, len(items) // _FITTED)])
         projection = Projection.fitted(some, self._asked(scoring_vectors))
         parts = (np.arange(at, min(at + _PART, len(items))) for at in range(0, len(items), _PART))
-        small = ((places, self._numbers(items[places])) for places in parts)
-        self._outline = Outline.made(self._outlines, projection, small, self._product)
-        return True
+        with progress("outlining pictures", len(items)) as advance:
+            small = ((places, self._numbers(items[places])) for places in told(parts, advance))
+            self._outline = Outline.made(self._outlines, projection, small, self._product)
 
     def likely(
         self, scoring_vectors: Float32[np.ndarray, "q Q"], places: Int64[np.ndarray, " n"], count: int

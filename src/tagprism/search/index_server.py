@@ -135,7 +135,7 @@ class IndexServer:
     """Answers other processes, in a thread for each that has shown the key.
 
     Args:
-        answer: gives the answer to a message; called by several threads at once.
+        answer: gives the answer to a message, and may send messages before; called by several threads at once.
         folder: of the index.
 
     Attributes:
@@ -146,7 +146,7 @@ class IndexServer:
         OSError: the machine refuses.
     """
 
-    def __init__(self, answer: Callable[[bytes], bytes], folder: Path) -> None:
+    def __init__(self, answer: Callable[[bytes, Callable[[bytes], None]], bytes], folder: Path) -> None:
         self._answer, self._folder, self.key = answer, folder, secrets.token_bytes(32)
         self._listening, self.address = listen(folder)
         self._listening.setblocking(False)
@@ -219,7 +219,7 @@ class IndexServer:
             with self._socket_of(client) as line:
                 line.sendall(proof)  # not where others are let in: the client may have left by now
             while not self._closing.is_set():
-                message = self._answer(client.recv_bytes())
+                message = self._answer(client.recv_bytes(), client.send_bytes)
                 if self._closing.is_set():
                     return  # the client asks the next server: this answer may be of an index that is closed
                 client.send_bytes(message)

@@ -17,8 +17,10 @@ from jaxtyping import Float32, Int64, UInt8, UInt32
 
 from tagprism.bundle.record import Records, Shape
 from tagprism.files import machine_errors, replaced_whole, sync_folder
+from tagprism.progress import Progress, silent, told
 from tagprism.search.first_stage import FirstStage
 from tagprism.search.record_file import PlacedFile, RecordFile, StorageName
+from tagprism.search.row_summary import is_nearer
 
 _RECORDS, _FIRST, _SUMS = "records.bin", "candidates.bin", "sums.bin"
 _PLACES = "places.npy"
@@ -122,6 +124,7 @@ class KeptRecords:
         folder: of the files; they are made when absent.
         shape: of a record.
         storage: `float32` or `half`.
+        progress: told of the pictures of which something is made anew.
 
     Attributes:
         records: their records.
@@ -130,12 +133,12 @@ class KeptRecords:
         MachineError: a file cannot be read or written, or the disk is full; by every method.
     """
 
-    def __init__(self, folder: Path, shape: Shape, storage: StorageName) -> None:
+    def __init__(self, folder: Path, shape: Shape, storage: StorageName, progress: Progress = silent) -> None:
         self.records = RecordFile(folder / _RECORDS, shape, storage)
         self._folder, self._shape = folder, shape
         self._sums = PlacedFile(folder / _SUMS, _SUM.itemsize)
         self._first: FirstStage | None = None
-        self._opening = threading.Lock()
+        self._opening, self._progress = threading.Lock(), progress
 
     @property
     def first(self) -> FirstStage:
@@ -147,7 +150,7 @@ class KeptRecords:
             if self._first is None:
                 first = FirstStage(self._folder / _FIRST, self._shape)
                 if first.size < self.records.size:
-                    self._write_candidates(first, first.size)
+                    self._write_candidates(first, first.size, self._progress)
                     (self._folder / _FORMER).unlink(missing_ok=True)
                 self._first = first
             return self._first
@@ -162,37 +165,36 @@ class KeptRecords:
         first = self.first.write(places, records)
         self._note(places, ids, self.records.write(places, records), first)
 
-    def summarise(self, label_vectors: Float32[np.ndarray, "K D"]) -> bool:
+    def can_summarise(self, label_vectors: Float32[np.ndarray, "K D"]) -> bool:
+        """Whether `summarise` would let candidates be found by something nearer than they are."""
+        return not self.first.fitted and is_nearer(label_vectors, self._shape.vectors)
+
+    def summarise(self, label_vectors: Float32[np.ndarray, "K D"], progress: Progress = silent) -> None:
         """Let candidates be found by what is nearest for label vectors that are usually asked for.
 
-        All small vectors are written again; killed meanwhile, it is done again the next time. One row is its own
-        summary, and few label vectors say less than the mean of the rows.
-
-        Returns:
-            Whether anything was done: only the first time.
+        All small vectors are written again; killed meanwhile, it is done again the next time.
         """
-        K, D = label_vectors.shape
-        if self._shape.vectors == 1 or K < 2 * D or not self.first.summarise(label_vectors):
-            return False
+        self.first.summarise(label_vectors)
         try:
-            self._write_candidates(self.first, 0)
+            self._write_candidates(self.first, 0, progress)
             self.first.keep_summary()
         except BaseException:
             self.first.forget_summary()
             raise
-        return True
 
-    def _write_candidates(self, first: FirstStage, begin: int) -> None:
+    def _write_candidates(self, first: FirstStage, begin: int, progress: Progress) -> None:
         """Make from the records what candidates are found by, at all places from one on.
 
         Its sums are put to nought before, and noted after: killed meanwhile, no picture counts as damaged.
         """
-        for places in _parts(begin, self.records.size):
-            nothing = np.zeros(len(places), np.uint32)
-            self._note_candidates(places, nothing)
-            with np.errstate(all="ignore"):  # of damaged records
-                items = first.write(places, self.records.read(places))
-            self._note_candidates(places, np.array([zlib.crc32(item) for item in items], np.uint32))
+        if begin == self.records.size:
+            return
+        with progress("renewing the index", self.records.size - begin) as advance:
+            for places in told(_parts(begin, self.records.size), advance):
+                self._note_candidates(places, np.zeros(len(places), np.uint32))
+                with np.errstate(all="ignore"):  # of damaged records
+                    items = first.write(places, self.records.read(places))
+                self._note_candidates(places, np.array([zlib.crc32(item) for item in items], np.uint32))
 
     def _note(
         self, places: _Places, ids: list[int], records: UInt8[np.ndarray, "n r"], first: UInt8[np.ndarray, "n f"]

@@ -31,12 +31,12 @@ _INDEXED: dict[str, Any] = {
     "east": _DEGREES,
 }
 _SHARDS_OF_A_NODE, _COPIES = 2, 2  # of a collection on a cluster: it can grow to twice the nodes, and lose one
-SETTINGS = "tagprism"
+SETTINGS, WHOLE_BY, MEASURED_AS = "tagprism", "tagprism_whole", "tagprism_measured"  # names in its metadata
 _NOTE = "-tagprism-renewing"  # ending of the name of a collection without points, whose settings those of another are
 _SECONDS = 60  # that an answer may take
 
 
-def make_collection(client: QdrantClient, name: str, settings: dict[str, Any]) -> None:
+def make_collection(client: QdrantClient, name: str, settings: dict[str, Any], whole: dict[str, Any]) -> None:
     """Make an empty collection; as `QdrantIndex.create`."""
     with server_errors(name):
         if client.collection_exists(name):
@@ -45,7 +45,7 @@ def make_collection(client: QdrantClient, name: str, settings: dict[str, Any]) -
         client.create_collection(
             name,
             vectors_config=_vector_params(settings),
-            metadata={SETTINGS: settings},
+            metadata={SETTINGS: settings, WHOLE_BY: whole},
             on_disk_payload=True,
             shard_number=shards,
             replication_factor=copies,
@@ -75,7 +75,7 @@ def connect(where: str) -> tuple[QdrantClient, str]:
         return QdrantClient(url=address, port=port, api_key=key, timeout=_SECONDS, check_compatibility=False), name
 
 
-def replace_collection(client: QdrantClient, name: str, settings: dict[str, Any]) -> None:
+def replace_collection(client: QdrantClient, name: str, settings: dict[str, Any], whole: dict[str, Any]) -> None:
     """Make an empty collection in place of one that tagprism has made, where that is.
 
     Settings go with their collection, and no step removes one and makes another. So a collection of its own has the new
@@ -88,13 +88,13 @@ def replace_collection(client: QdrantClient, name: str, settings: dict[str, Any]
     note, noted = f"{name}{_NOTE}", {SETTINGS: {**settings, "renewing": "begun"}}
     with server_errors(name):
         if client.collection_exists(name):
-            _settings_of(client, name)
+            _metadata_of(client, name)
         if client.collection_exists(note):  # a kill has left it
             client.update_collection(note, metadata=noted)
         else:
             client.create_collection(note, vectors_config={}, metadata=noted)
         client.delete_collection(name)
-        make_collection(client, name, settings)
+        make_collection(client, name, settings, whole)
         client.delete_collection(note)
 
 
@@ -105,16 +105,22 @@ def kept_settings(client: QdrantClient, name: str) -> dict[str, Any]:
         InputError: there is no such collection, or tagprism has not made it.
         MachineError: the server does not answer, or refuses.
     """
+    found: dict[str, Any] = kept_metadata(client, name)[SETTINGS]
+    return found
+
+
+def kept_metadata(client: QdrantClient, name: str) -> dict[str, Any]:
+    """All that is kept with a collection, the settings as in `kept_settings`; errors as there."""
     with server_errors(name):
         kept = next((one for one in (f"{name}{_NOTE}", name) if client.collection_exists(one)), None)
         if kept is None:
             raise InputError("there is no such collection.", where=name, remedy="Make one with `tagprism index`.")
-        return _settings_of(client, kept)
+        return _metadata_of(client, kept)
 
 
-def _settings_of(client: QdrantClient, name: str) -> dict[str, Any]:
-    found = (client.get_collection(name).config.metadata or {}).get(SETTINGS)
-    if not isinstance(found, dict):
+def _metadata_of(client: QdrantClient, name: str) -> dict[str, Any]:
+    found = client.get_collection(name).config.metadata or {}
+    if not isinstance(found.get(SETTINGS), dict):
         raise InputError("is not a collection that tagprism has made.", where=name, remedy="Name another one.")
     return found
 

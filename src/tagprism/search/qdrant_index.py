@@ -1,9 +1,9 @@
 """The form of an index that outgrows a machine: a collection of a Qdrant server or cluster. Needs the extra `cluster`.
 
 One point a picture, with two vectors: the rows of its record as a multivector under MAX_SIM with DOT, and one vector of
-their mean and the shared numbers. A score is a sum of two: the rows' with the label vector, and the other vector's with
-what the label makes of the shared numbers. The server adds them in a formula, over candidates that the second vector
-finds, or over all points.
+what they come to and the shared numbers (`qdrant_vector`). A score is a sum of two: the rows' with the label vector,
+and the other vector's with what the label makes of the shared numbers. The server adds them in a formula, over
+candidates that the second vector finds, or over all points.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from qdrant_client import QdrantClient, models
 from qdrant_client.http.exceptions import ApiException, UnexpectedResponse
 
 from tagprism.bundle.record import Records, Shape
+from tagprism.progress import Progress, silent
 from tagprism.search.contract import (
     MEASURED,
     Filter,
@@ -33,17 +34,21 @@ from tagprism.search.contract import (
     searched,
 )
 from tagprism.search.qdrant_collection import (
+    MEASURED_AS,
     MOMENT,
     ROWS,
     SETTINGS,
     WHOLE,
+    WHOLE_BY,
     conditions_of,
+    kept_metadata,
     make_collection,
     replace_collection,
     server_errors,
 )
 from tagprism.search.qdrant_collection import connect as connect
 from tagprism.search.qdrant_collection import kept_settings as kept_settings
+from tagprism.search.qdrant_vector import WholeVector
 from tagprism.search.record_file import StorageName
 
 _PLAIN = models.QuantizationSearchParams(ignore=True)
@@ -71,12 +76,23 @@ class QdrantIndex:
 
     def __init__(self, client: QdrantClient, name: str) -> None:
         self._client, self._name = client, name
-        self.settings = found = kept_settings(client, name)
+        kept = kept_metadata(client, name)
+        self.settings = found = kept[SETTINGS]
         self.shape = Shape(*(int(found[name]) for name in Shape._fields))
         self._storage: StorageName = found["storage"]
+        self._whole = WholeVector.read(name, self.shape, kept.get(WHOLE_BY))
+        self._measured: dict[str, float] = kept.get(MEASURED_AS, {})
 
     @classmethod
-    def create(cls, client: QdrantClient, name: str, settings: dict[str, Any], *, anew: bool = False) -> QdrantIndex:
+    def create(
+        cls,
+        client: QdrantClient,
+        name: str,
+        settings: dict[str, Any],
+        asked: Float32[np.ndarray, "q Q"] | None = None,
+        *,
+        anew: bool = False,
+    ) -> QdrantIndex:
         """Make an empty collection.
 
         Args:
@@ -84,12 +100,15 @@ class QdrantIndex:
             name: of the collection, which is not there yet.
             anew: in place of the one of that name, if it is there and tagprism has made it.
             settings: kept with it; `vectors` (M), `dimension` (D), `shared` (S) and `storage` say its form.
+            asked: scoring vectors that are usually asked for, as candidates are found by them from then on.
 
         Raises:
             InputError: there is a collection of that name.
             MachineError: the server does not answer, or refuses.
         """
-        (replace_collection if anew else make_collection)(client, name, settings)
+        shape = Shape(*(int(settings[name]) for name in Shape._fields))
+        whole = WholeVector.for_asked(shape, np.empty((0, shape.width), np.float32) if asked is None else asked)
+        (replace_collection if anew else make_collection)(client, name, settings, whole.kept())
         return cls(client, name)
 
     def _errors(self) -> Any:
@@ -106,7 +125,7 @@ class QdrantIndex:
         check_added(pictures, records, self.shape)
         limit = float(np.finfo(np.float32 if self._storage == "float32" else np.float16).max)
         rows, shared = (np.clip(part, -limit, limit) for part in (records.rows, records.shared))
-        whole = np.concatenate([rows.mean(axis=1), shared], axis=1)
+        whole = np.clip(self._whole.of(rows, shared), -limit, limit)
         for start in range(0, len(pictures), _UPLOAD):
             points = [
                 models.PointStruct(
@@ -152,7 +171,7 @@ class QdrantIndex:
         conditions, total = None if where is None else conditions_of(where), self.info().pictures
 
         def found(vectors: Float32[np.ndarray, "q Q"], count: int) -> list[list[Hit]]:
-            first = None if exact else candidates(count, total)
+            first = None if exact else self._candidates(count, total)
             return self._query(vectors, count, conditions, max(total, 1), first)
 
         return _by_score_then_id(found, scoring_vectors, limit)
@@ -211,15 +230,13 @@ class QdrantIndex:
         """The best of all that meet conditions, `total` at most, or of the first so many by the vector of the whole."""
         D, plain = self.shape.dimension, models.SearchParams(exact=True, quantization=_PLAIN)
         zeros, requests = [0.0] * D, []
-        for vector in scoring_vectors:
+        for vector, whole in zip(scoring_vectors, self._whole.asked(scoring_vectors).tolist(), strict=True):
             among: dict[str, Any] = {"limit": total, "filter": conditions}
             if first is not None:
-                chosen = models.Prefetch(
-                    query=vector.tolist(), using=WHOLE, params=_INT8, limit=first, filter=conditions
-                )
+                chosen = models.Prefetch(query=whole, using=WHOLE, params=_INT8, limit=first, filter=conditions)
                 among = {"limit": first, "prefetch": chosen}
             row = models.Prefetch(query=[vector[:D].tolist()], using=ROWS, params=plain, **among)
-            rest = models.Prefetch(query=zeros + vector[D:].tolist(), using=WHOLE, params=plain, **among)
+            rest = models.Prefetch(query=zeros + whole[D:], using=WHOLE, params=plain, **among)
             requests.append(models.QueryRequest(query=formula, prefetch=[row, rest], limit=count, with_payload=False))
         with self._errors():
             answers = self._client.query_batch_points(self._name, requests) if requests else []
@@ -249,27 +266,33 @@ class QdrantIndex:
         M, D, S = self.shape
         rows = np.array([found[one][ROWS] for one in ids], np.float32).reshape(len(ids), M, D)
         whole = np.array([found[one][WHOLE] for one in ids], np.float32).reshape(len(ids), D + S)
-        return Records(rows, whole[:, D:])
+        return Records(rows, self._whole.shared(whole, D))
 
     def pictures(self, after: int = 0) -> Iterator[Picture]:
         """All pictures of an id above `after`, by rising id; those changed meanwhile may be among them or not."""
         return self._by_id(None, after + 1)
 
-    def settle(self, scoring_vectors: Float32[np.ndarray, "q Q"]) -> None:
+    def settle(self, scoring_vectors: Float32[np.ndarray, "q Q"], progress: Progress = silent) -> None:
         """Measure with the first vectors the recall that `info` states; a server tidies up by itself."""
         scoring_vectors = scoring_vectors[:MEASURED]
-        if candidates(100, self.info().pictures) is not None:
+        if self._candidates(100, self.info().pictures) is not None:
             exact, found = (self.search(scoring_vectors, 100, exact=one) for one in (True, False))
             shares = measured_recalls(exact, found)
-            self.keep_settings({**self.settings, "recall": float(np.mean(shares or 1.0))})
+            self._measured = {"recall": float(np.mean(shares)), "worst": min(shares)} if shares else {}
+            with self._errors():
+                self._client.update_collection(self._name, metadata={MEASURED_AS: self._measured})
+
+    def _candidates(self, limit: int, pictures: int) -> int | None:
+        return candidates(limit, pictures, by_mean=self._whole.summary is None)
 
     def info(self) -> IndexInfo:
         """Size, form and exactness."""
         with self._errors():
             count = self._client.count(self._name, exact=True).count
-        exact = self._storage == "float32" and candidates(100, count) is None
-        recall = float(self.settings.get("recall", 1.0))
-        return IndexInfo(count, *self.shape, storage=self._storage, exact=exact, recall=recall)
+        exact = self._storage == "float32" and self._candidates(100, count) is None
+        measured = {"recall": 1.0, "worst": 1.0} if self._candidates(100, count) is None else self._measured
+        recall, worst, fitted = measured.get("recall"), measured.get("worst"), self._whole.summary is not None
+        return IndexInfo(count, *self.shape, self._storage, exact, recall, worst, fitted)
 
     def close(self) -> None:
         """Close the connection."""

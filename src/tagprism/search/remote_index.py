@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict
+from functools import partial
 from itertools import islice
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -20,6 +22,7 @@ from jaxtyping import Float, Float32
 
 from tagprism.bundle.record import Records
 from tagprism.errors import InputError, MachineError, TagprismError
+from tagprism.progress import Advance, Progress, silent
 from tagprism.search.contract import Filter, Hit, Index, IndexInfo, Picture, as_json, from_json
 from tagprism.search.index_server import connect
 
@@ -29,11 +32,11 @@ _SECONDS = 600.0  # that the server may take over one request
 _ERRORS = {"InputError": InputError, "MachineError": MachineError}
 
 
-def answer(index: Index, message: bytes) -> bytes:
-    """One request carried out; errors are answers too."""
+def answer(index: Index, message: bytes, send: Callable[[bytes], None]) -> bytes:
+    """One request carried out; errors are answers too. How far it is is sent before, where that is asked for."""
     try:
         request, arrays = _unpacked(message)
-        return _packed(*_carried_out(index, request, arrays))
+        return _packed(*_carried_out(index, request, arrays, partial(_told, send) if "progress" in request else silent))
     except KeyError as error:
         return _packed({"missing": error.args[0]})
     except TagprismError as error:
@@ -41,7 +44,17 @@ def answer(index: Index, message: bytes) -> bytes:
         return _packed({"error": kind, "what": error.what, "where": error.where, "remedy": error.remedy})
 
 
-def _carried_out(index: Index, request: dict[str, Any], arrays: list[Float32[np.ndarray, ...]]) -> tuple[Any, ...]:
+@contextmanager
+def _told(send: Callable[[bytes], None], what: str, total: int) -> Iterator[Advance]:
+    """A `Progress` that the client is sent. It ends the work where the client has left."""
+    send(_packed({"begins": what, "total": total}))
+    yield lambda count: send(_packed({"advances": count}))
+    send(_packed({"ends": what}))
+
+
+def _carried_out(
+    index: Index, request: dict[str, Any], arrays: list[Float32[np.ndarray, ...]], progress: Progress
+) -> tuple[Any, ...]:
     ids: list[int] = request.get("ids", [])
     match request["call"]:
         case "add":
@@ -61,7 +74,7 @@ def _carried_out(index: Index, request: dict[str, Any], arrays: list[Float32[np.
         case "pictures":
             return ({"pictures": [_values(one) for one in islice(index.pictures(request["after"]), _PAGE)]},)
         case "settle":
-            index.settle(arrays[0])
+            index.settle(arrays[0], progress)
         case "info":
             return (asdict(index.info()),)
         case other:
@@ -88,7 +101,7 @@ class RemoteIndex:
         self._idle.append(connect(*self._where, _GREETING))
 
     def _call(
-        self, request: dict[str, Any], *arrays: Float[np.ndarray, ...]
+        self, request: dict[str, Any], *arrays: Float[np.ndarray, ...], progress: Progress = silent
     ) -> tuple[dict[str, Any], list[Float32[np.ndarray, ...]]]:
         # One line for every thread that asks at once.
         line = self._idle.pop() if self._idle else connect(*self._where, _GREETING)
@@ -97,6 +110,12 @@ class RemoteIndex:
             if not line.poll(None if request["call"] == "settle" else _SECONDS):  # all may be written again
                 raise MachineError("the process that has the index open does not answer.", remedy="Stop it.")
             answer, results = _unpacked(line.recv_bytes())
+            while "begins" in answer:
+                with progress(answer["begins"], answer["total"]) as advance:
+                    while "advances" in (answer := _unpacked(line.recv_bytes())[0]):
+                        advance(answer["advances"])
+                if "ends" in answer:
+                    answer, results = _unpacked(line.recv_bytes())
         except EOFError as error:
             line.close()
             raise ConnectionError("the process that had the index open has gone") from error
@@ -149,9 +168,9 @@ class RemoteIndex:
             yield from map(_picture, page)
             after = page[-1]["id"]
 
-    def settle(self, scoring_vectors: Float32[np.ndarray, "q Q"]) -> None:
+    def settle(self, scoring_vectors: Float32[np.ndarray, "q Q"], progress: Progress = silent) -> None:
         """As `Index.settle`."""
-        self._call({"call": "settle"}, scoring_vectors)
+        self._call({"call": "settle", "progress": True}, scoring_vectors, progress=progress)
 
     def info(self) -> IndexInfo:
         """As `Index.info`."""

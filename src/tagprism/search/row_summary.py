@@ -27,9 +27,11 @@ class RowSummary:
 
     Args:
         label_vectors: (K, D) what is usually asked for; some hundred, drawn from a vocabulary.
+        by_length: whether the number is fitted too; else it is 0, and the vector alone is nearest.
     """
 
     label_vectors: Float32[np.ndarray, "K D"]
+    by_length: bool = True
 
     @classmethod
     def over(cls, label_vectors: Float32[np.ndarray, "K D"]) -> RowSummary:
@@ -58,20 +60,30 @@ class RowSummary:
 
     def of(self, rows: Float32[np.ndarray, "n M D"]) -> tuple[Float32[np.ndarray, "n D"], Float32[np.ndarray, " n"]]:
         """Vectors x and numbers r, so that x w + r |w| is near the largest product of a row and a label vector w."""
-        mean, more = rows.mean(axis=1), np.empty((len(rows), rows.shape[2] + 1), np.float32)
+        D, mean, more = rows.shape[2], rows.mean(axis=1), np.empty((len(rows), self._solution.shape[1]), np.float32)
         for at in range(0, len(rows), _PART):
             with np.errstate(invalid="ignore"):  # as in `bundle.record`
                 products = rows[at : at + _PART] @ self.label_vectors.T  # (n, M, K)
                 more[at : at + _PART] = (products.max(axis=1) - products.mean(axis=1)) @ self._solution
-        return mean + more[:, :-1], np.maximum(more[:, -1], 0)
+        return mean + more[:, :D], np.maximum(more[:, D:].sum(axis=1), 0)
 
     @cached_property
     def _solution(self) -> Float32[np.ndarray, "K D1"]:
         """What makes the numbers of the largest products' excess over the mean ones."""
-        lengths = np.linalg.norm(self.label_vectors, axis=1, keepdims=True)
-        known = np.concatenate([self.label_vectors, lengths], axis=1).astype(np.float64)
+        known = self.label_vectors.astype(np.float64)
+        ridge = _RIDGE * max(float(np.square(known).sum()) / known.shape[1], 1e-12)
+        if self.by_length:
+            known = np.concatenate([known, np.linalg.norm(known, axis=1, keepdims=True)], axis=1)
         squares = known.T @ known
-        ridge = _RIDGE * max(float(np.square(self.label_vectors, dtype=np.float64).sum()) / (known.shape[1] - 1), 1e-12)
         found: Float32[np.ndarray, "K D1"]
         found = np.linalg.solve(squares + ridge * np.eye(len(squares)), known.T).T.astype(np.float32)
         return found
+
+
+def is_nearer(label_vectors: Float32[np.ndarray, "K D"], vectors: int) -> bool:
+    """Whether a summary over label vectors is nearer than the mean of so many rows.
+
+    One row is its own summary, and few label vectors say less than the mean.
+    """
+    K, D = label_vectors.shape
+    return vectors > 1 and K >= 2 * D

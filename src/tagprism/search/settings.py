@@ -29,7 +29,9 @@ class Settings(BaseModel):
         dimension: D.
         shared: S.
         storage: how records are kept.
-        recall: of a Qdrant server's int8 copies, as measured last.
+        recall: says nothing any more; older versions ask for it.
+        numbers: `weighted` in a collection of a Qdrant server (`qdrant_vector`), which older versions must not read;
+            None in a folder, and in a collection of theirs.
         folders: the roots that were indexed, absolute; each as text, or as the hex of its bytes where it is no text.
         exclude: patterns of what is left out of them.
         devices: where networks ran when its pictures were looked at, such as `cpu`.
@@ -46,10 +48,15 @@ class Settings(BaseModel):
     shared: Annotated[int, Field(ge=1)]
     storage: StorageName = "half"
     recall: float = 1.0
+    numbers: Literal["weighted"] | None = None
     folders: tuple[str, ...] = ()
     exclude: tuple[str, ...] = ()
     devices: tuple[str, ...] = ()
     renewing: Literal["", "begun", "filling"] = ""
+
+    def values(self) -> dict[str, Any]:
+        """It as JSON values."""
+        return self.model_dump(mode="json", exclude_none=True)
 
     @property
     def shape(self) -> Shape:

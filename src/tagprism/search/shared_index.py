@@ -27,6 +27,7 @@ from jaxtyping import Float32
 from tagprism.bundle.record import Records, Shape
 from tagprism.errors import MachineError
 from tagprism.files import machine_errors, take_lock
+from tagprism.progress import Progress, silent
 from tagprism.search.contract import Filter, Hit, Index, IndexInfo, Picture, Whole
 from tagprism.search.edge_index import PICTURES, EdgeIndex
 from tagprism.search.index_server import IndexServer
@@ -47,14 +48,15 @@ class SharedIndex:
         folder: of the index.
         shape: of its records.
         storage: as it was made.
+        progress: as for `EdgeIndex`.
 
     Raises:
         InputError: there is no index in the folder, or one that does not fit.
         MachineError: the folder refuses, or the process that has the index open does not answer; by every method.
     """
 
-    def __init__(self, folder: Path, shape: Shape, storage: StorageName = "half") -> None:
-        self._folder, self._form = folder, (shape, storage)
+    def __init__(self, folder: Path, shape: Shape, storage: StorageName = "half", progress: Progress = silent) -> None:
+        self._folder, self._form = folder, (shape, storage, progress)
         self._changing = threading.Lock()
         self._index: Index | None = None
         self._server: IndexServer | None = None
@@ -171,9 +173,9 @@ class SharedIndex:
             yield from found
             after = found[-1].id
 
-    def settle(self, scoring_vectors: Float32[np.ndarray, "q Q"]) -> None:
+    def settle(self, scoring_vectors: Float32[np.ndarray, "q Q"], progress: Progress = silent) -> None:
         """As `Index.settle`."""
-        self._do(lambda index: index.settle(scoring_vectors))
+        self._do(lambda index: index.settle(scoring_vectors, progress))
 
     def info(self) -> IndexInfo:
         """As `Index.info`."""
@@ -194,19 +196,20 @@ class ReadOnlyIndex(EdgeIndex):
         folder: where it is kept.
         shape: of its records.
         storage: as it was made.
+        progress: as for `EdgeIndex`.
 
     Raises:
         InputError: there is no shard, or one that does not fit.
         MachineError: there is no room for the copy, or it cannot be read.
     """
 
-    def __init__(self, folder: Path, shape: Shape, storage: StorageName) -> None:
+    def __init__(self, folder: Path, shape: Shape, storage: StorageName, progress: Progress = silent) -> None:
         self._original, self._copy = folder, tempfile.TemporaryDirectory(prefix="tagprism-")
         copy = Path(self._copy.name)
         try:
             with machine_errors(copy):
                 shutil.copytree(folder / PICTURES, copy / PICTURES, copy_function=shutil.copyfile)
-            super().__init__(copy, shape, storage)
+            super().__init__(copy, shape, storage, progress)
         except BaseException:
             self._copy.cleanup()
             raise

@@ -133,7 +133,8 @@ class Upkeep:
         self._catalog.forget_bad(present)
         self._read_keywords(roots)
         self._links = self._report.walk.links > 0 or len(present) < len(folders)
-        settle(self._collection)  # always: an update that was killed may have changed what this one found
+        # Always: an update that was killed may have changed what this one found.
+        settle(self._collection, self._progress)
         if all(folder in present for folder in folders):
             self._collection.keep_renewed()
         return self._report
@@ -164,7 +165,7 @@ class Upkeep:
         self._catalog.forget_bad(places)
         self._read_keywords({*places, *chain.from_iterable(map(_without_endings, places))})
         if self._report.any_change:
-            settle(self._collection)
+            settle(self._collection, self._progress)
         return self._report
 
     def _bring_in(self, paths: Iterable[str], replaced: Sequence[str] = ()) -> None:
@@ -361,6 +362,6 @@ def _without_endings(path: str) -> Iterator[str]:
         yield (path := shorter)
 
 
-def settle(collection: Collection) -> None:
+def settle(collection: Collection, progress: Progress) -> None:
     """Make searches quick after many changes, and measure their recall with words of the vocabulary."""
-    collection.index.settle(usually_asked(collection.tagger))
+    collection.index.settle(usually_asked(collection.tagger), progress)

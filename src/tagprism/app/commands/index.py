@@ -15,6 +15,7 @@ from tagprism.errors import NothingToDoError
 
 if TYPE_CHECKING:
     from tagprism.search.collection import Collection
+    from tagprism.search.contract import IndexInfo
     from tagprism.search.upkeep import Upkeep
     from tagprism.search.upkeep_report import Report
 
@@ -192,8 +193,16 @@ def _say(collection: Collection, report: Report, quiet: bool) -> None:
     words |= {"renewed": report.renewed, "unchanged": report.unchanged, "skipped": report.skipped}
     done = ", ".join(f"{count:,} {word}" for word, count in words.items() if count) or "nothing to do"
     info = collection.index.info()
-    form = info.storage + (", exact" if info.exact else "")
-    form += f", recall of one word {info.recall:.4f}" if info.recall < 1 else ""
-    form += f", worst word {info.worst:.2f}" if info.worst < 1 else ""
-    console.say(f"{done}; {counted(info.pictures, 'picture')} in {collection.where} ({form})", quiet=quiet)
+    console.say(f"{done}; {counted(info.pictures, 'picture')} in {collection.where} ({form_of(info)})", quiet=quiet)
     console.say_not_read(report.walk.not_read, quiet=quiet)
+
+
+def form_of(info: IndexInfo) -> str:
+    """How an index keeps records, and how well it finds candidates where it looks for them."""
+    form = info.storage + (", exact" if info.exact else "")
+    if info.recall is None:
+        form += ", recall not measured yet"
+    elif info.recall < 1:
+        form += f", recall of one word {info.recall:.4f}"
+    form += f", worst word {info.worst:.2f}" if info.worst is not None and info.worst < 1 else ""
+    return form + (", candidates by the mean of rows" if not info.fitted and info.recall != 1 else "")

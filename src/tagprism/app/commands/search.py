@@ -84,7 +84,7 @@ def search(
         saved = Album.read(album)
         query, like = query or saved.query or None, like or saved.like
     tree = parse(query) if query is not None else None  # an error of the query comes before the model is loaded
-    with open_index(index, model) as collection:
+    with open_index(index, model, progress=console.progress(quiet)) as collection:
         console.warn(unfinished := collection.unfinished)
         limit = limit or (max(1, collection.index.info().pictures) if duplicates else _LIMIT)
         groups: list[int] = []
@@ -244,7 +244,7 @@ def _remark(results: Results, collection: Collection, exact: bool, *, quiet: boo
     if not results.found:
         console.say("no picture matches.", quiet=quiet)
     recall = collection.index.info().recall
-    if recall < _WORTH_SAYING and not exact:
+    if recall is not None and recall < _WORTH_SAYING and not exact:
         finds = f"it finds {100 * recall:.1f} % of the best for one word"
         console.say(f"this index is approximate: {finds}; --exact finds all.", quiet=quiet)
     if results.reading is None:

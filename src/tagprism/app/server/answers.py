@@ -104,7 +104,8 @@ class SearchAnswer(Answer):
         hits: best first.
         more: whether there are pictures after these.
         exact: whether the ranking is that of all records.
-        recall: measured share of the best 100 of the kept records that this index finds for one word.
+        recall: measured share of the best 100 of the kept records that this index finds for one word;
+            null where it is not measured yet.
         seconds: time it took.
     """
 
@@ -115,7 +116,7 @@ class SearchAnswer(Answer):
     hits: list[Hit]
     more: bool
     exact: bool
-    recall: Probability
+    recall: Probability | None
     seconds: float
 
 

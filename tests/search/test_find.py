@@ -111,11 +111,11 @@ def test_an_unknown_word_ranks_nothing_that_need_not_have_it(
     words = {"orange": ["orange"], "Hund on orange": ["Hund"]}
     monkeypatch.setattr(collection.tagger, "unknown_words", lambda label: words.get(label, []))
     red = [(one.picture.id, one.score, one.likely) for one in find(collection, "red", limit=64).found]
-    for query in ("red OR orange", "red NOT orange", "red AND NOT orange OR orange", "Hund on orange OR red"):
+    for query in ("red OR orange", "red NOT orange", "red AND NOT orange OR orange", '"Hund on orange" OR red'):
         results = find(collection, query, limit=64)
         assert results.strangers == ()
         assert [(one.picture.id, pytest.approx(one.score), one.likely) for one in results.found] == red
-    needed = find(collection, "red AND Hund on orange NOT orange", limit=64)
+    needed = find(collection, 'red AND "Hund on orange" NOT orange', limit=64)
     assert needed.strangers == ("Hund on orange",)
     assert not any(one.likely or one.tags[1].probability for one in needed.found)
     assert str(unknown_words(needed, collection.tagger)).startswith("query: `Hund` (in `Hund on orange`) is unknown")

@@ -47,6 +47,11 @@ def read(tagger: Any, query: str) -> Reading:
         ("2*dogs beach taken:2024", "2*(dogs AND beach) AND taken:2024"),
         ("dogs beach taken:2024", "dogs AND beach AND taken:2024"),
         ("old Rex beach", "old Rex AND beach"),
+        ("beach in Santorini", "beach"),
+        ("dogs qwxzvbn beach OR the Hagia at night", "dogs AND beach OR night"),
+        ("NOT beach in Santorini", "NOT beach in Santorini"),
+        ('"beach in Santorini"', '"beach in Santorini"'),
+        ("in Santorini", "in Santorini"),
         ("tag:old", "tag:old"),
         ("rubbish bin", "rubbish bin"),
         ("Chopping Boards knife", "Chopping Boards AND knife"),
@@ -77,8 +82,9 @@ def test_what_was_read_otherwise_and_what_is_unknown_is_said(tagger: Any) -> Non
     assert "`plage` (in `dog plage`) is unknown" in said("dog plage")[0]
     assert "`2024` is unknown" in said("2024")[0] and "taken:2024" in said("2024")[0]
     assert "`2024` (in `beach 2024`) is unknown" in said("beach 2024")[0]
-    (strange,) = said("my qwxzvbn beach")
+    strange, cut = said("my qwxzvbn beach")
     assert strange.startswith("`qwxzvbn` (in `my qwxzvbn beach`) is unknown to this model")
+    assert cut == "`my qwxzvbn beach` was read as `beach`."
     own = ["`Hund` (in `my Hund on grass`) is a tag of your own; write AND between it and others."]
     assert said("my Hund on grass") == own and "`Bello` (in" in said("a beach with Bello")[0]
     assert said("\U0001f600") == ["`\U0001f600` is unknown to this model."] and "meant" not in said("F OR 16")[-1]

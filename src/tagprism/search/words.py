@@ -5,12 +5,13 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Container, Iterator, Mapping
 from dataclasses import dataclass, field, replace
+from functools import partial
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
 from tagprism.bundle.bundle import Bundle
 from tagprism.errors import InputError
-from tagprism.labels.phrases import other_names
+from tagprism.labels.phrases import SMALL_WORDS, other_names
 from tagprism.search.collection import Collection
 from tagprism.search.own_tags import OwnTags
 from tagprism.search.parse import MOST_LABELS
@@ -32,6 +33,7 @@ class Reading:
     Args:
         query: with AND between tags that were written as one phrase.
         apart: those phrases, each with its tags.
+        without: phrases of which unknown words were left out, each with what is left.
         given: labels that the vocabulary lacks and the index has not learned, but people gave a picture.
         unknown: those of the others that the model does not know.
         own_words: words of these phrases that are tags of people by themselves.
@@ -41,6 +43,7 @@ class Reading:
 
     query: Query
     apart: Mapping[str, tuple[str, ...]]
+    without: Mapping[str, str] = field(default_factory=dict)
     given: frozenset[str] = frozenset()
     unknown: frozenset[str] = frozenset()
     own_words: frozenset[str] = frozenset()
@@ -52,37 +55,84 @@ def read_words(query: Query, collection: Collection, own: OwnTags) -> Reading:
 
     `dogs beach` becomes `dogs AND beach`, as the vocabulary has both and not the two; `polar bear snow` becomes `polar
     bear AND snow`. A quoted phrase stays whole, and so does one with a word that is no tag (`dog on a beach`). The
-    fewest tags are taken. A foreign model reads any phrase as it was trained to, and is asked so.
+    fewest tags are taken. A phrase is asked for without its unknown words (`sunset in Santorini` as `sunset`), but not
+    below a NOT, which would then exclude more. A foreign model reads any phrase as it was trained to, and is asked so.
 
     Args:
         query: as it was parsed.
         collection: its model's vocabulary holds tags.
         own: what people gave its pictures are tags, too.
     """
-    found, apart = query, dict[str, tuple[str, ...]]()
+    found, apart, without = query, dict[str, tuple[str, ...]](), dict[str, str]()
     if isinstance(collection.tagger.bundle, Bundle):
-        found, apart = _taken_apart(query, collection, own)
+        known, without = _without_unknown(query, collection, own)
+        found, apart = _taken_apart(known, collection, own)
     if len(labels_of(found)) > MOST_LABELS:
-        found, apart = query, {}
+        found, apart, without = query, {}, {}
     vocabulary, learned = collection.tagger.vocabulary, collection.learned
     new = [label for label in labels_of(found) if vocabulary.find_alike(label) is None and not learned.is_known(label)]
     given = frozenset(label for label in new if any(own.of_label(label).values()))
     unknown = frozenset(collection.tagger.unknown(new)) - given
     words = {word for label in unknown for word in collection.tagger.unknown_words(label)}
     own_words = frozenset(word for word in words if learned.is_known(word) or any(own.of_label(word).values()))
-    return Reading(found, apart, given, unknown, own_words, dict(_cut_short(found, unknown, own)))
+    return Reading(found, apart, without, given, unknown, own_words, dict(_cut_short(found, unknown, own)))
+
+
+def _replaced(query: Query, read: Callable[[Label], Query], *, below_not: bool) -> Query:
+    """The query with other labels."""
+
+    def inner(part: Query) -> Query:
+        match part:
+            case And(parts):
+                return And(tuple(map(inner, parts)))
+            case Or(parts):
+                return Or(tuple(map(inner, parts)))
+            case Not(one) if below_not:
+                return Not(inner(one))
+            case Weighted(weight, one):
+                return Weighted(weight, inner(one))
+            case Label():
+                return read(part)
+            case _:
+                return part
+
+    return inner(query)
+
+
+def _is_tag(collection: Collection, own: OwnTags, phrase: str) -> bool:
+    vocabulary = collection.tagger.vocabulary
+    if vocabulary.find_alike(phrase) is not None or any(own.of_label(phrase).values()):
+        return True
+    named = any(vocabulary.find_alike(name) is not None for name in other_names(phrase))
+    return named and collection.tagger.label_space is not None  # `rubbish bin` is a tag as `trash can` is
+
+
+def _without_unknown(query: Query, collection: Collection, own: OwnTags) -> tuple[Query, dict[str, str]]:
+    """The query with phrases cut down to the words that are known, and those phrases with what is left of them."""
+    tagger, is_tag, without = collection.tagger, partial(_is_tag, collection, own), dict[str, str]()
+
+    def read(label: Label) -> Label:
+        words = label.text.split()
+        unknown = [] if label.quoted or collection.learned.is_known(label.text) else tagger.unknown_words(label.text)
+        if not unknown or is_tag(label.text) or len(_fewest(words, is_tag)) > 1:
+            return label
+        if any(collection.learned.is_known(word) or is_tag(word) for word in unknown):
+            return label  # the remark says to write AND beside a tag of one's own
+        words = [word for word in words if word not in unknown]
+        for end in (-1, 0):  # `sunset in`, `on grass`
+            while words and words[end].lower() in SMALL_WORDS:
+                words.pop(end)
+        if not words:
+            return label
+        without[label.text] = " ".join(words)
+        return Label(without[label.text])
+
+    return _replaced(query, read, below_not=False), without
 
 
 def _taken_apart(query: Query, collection: Collection, own: OwnTags) -> tuple[Query, dict[str, tuple[str, ...]]]:
     """The query with AND between tags that were written as one phrase, and those phrases with their tags."""
-    vocabulary = collection.tagger.vocabulary
-    apart: dict[str, tuple[str, ...]] = {}
-
-    def is_tag(phrase: str) -> bool:
-        if vocabulary.find_alike(phrase) is not None or any(own.of_label(phrase).values()):
-            return True
-        named = any(vocabulary.find_alike(name) is not None for name in other_names(phrase))
-        return named and collection.tagger.label_space is not None  # `rubbish bin` is a tag as `trash can` is
+    apart, is_tag = dict[str, tuple[str, ...]](), partial(_is_tag, collection, own)
 
     def read(part: Query) -> Query:
         match part:
@@ -151,23 +201,8 @@ def with_known_vectors(reading: Reading, collection: Collection) -> Query:
     if rest := [label for label in labels if label not in peoples]:
         collection.tagger.embed(rest)
     lost = needed(reading.query, reading.unknown)
-    return _asked_of_people(reading.query, peoples if lost else peoples | reading.unknown)
-
-
-def _asked_of_people(query: Query, labels: Container[str]) -> Query:
-    match query:
-        case And(parts):
-            return And(tuple(_asked_of_people(part, labels) for part in parts))
-        case Or(parts):
-            return Or(tuple(_asked_of_people(part, labels) for part in parts))
-        case Not(part):
-            return Not(_asked_of_people(part, labels))
-        case Weighted(weight, part):
-            return Weighted(weight, _asked_of_people(part, labels))
-        case Label(text) if text in labels:
-            return Tagged(text)
-        case _:
-            return query
+    asked = peoples if lost else peoples | reading.unknown
+    return _replaced(reading.query, lambda label: Tagged(label.text) if label.text in asked else label, below_not=True)
 
 
 def needed(query: Query, unknown: Container[str], *, met: bool = True) -> frozenset[str]:
@@ -205,13 +240,15 @@ def remarks(reading: Reading, tagger: Tagger, found: bool) -> list[str]:
         found: whether there is any match.
 
     Returns:
-        Sentences: phrases that were taken apart, small words that may be meant as operators, filters that end at a
-        blank, and unknown words, with the nearest that the model knows.
+        Sentences: phrases that were taken apart or lost unknown words, small words that may be meant as operators,
+        filters that end at a blank, and unknown words, with the nearest that the model knows.
     """
     said = [
         f"`{phrase}` was read as {' AND '.join(tags)}; put it in quotes to ask for it as one tag."
         for phrase, tags in reading.apart.items()
     ]
+    for phrase, rest in reading.without.items():
+        said += [*_unknown(phrase, reading, tagger), f"`{phrase}` was read as `{rest}`."]
     said += _to_be_quoted(reading, found)
     for label in labels_of(reading.query):
         joining = [word for word in label.split() if word in _JOINING]

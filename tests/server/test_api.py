@@ -208,6 +208,9 @@ def test_labels_are_completed(client: TestClient) -> None:
     frequent = client.get("/api/labels").json()["labels"]
     counts = [label["pictures"] for label in frequent]
     assert counts == sorted(counts, reverse=True) and counts[0] > 0
+    for label in frequent[:4]:  # what is offered finds something
+        hits = client.get("/api/search", params={"query": label["label"], "limit": 100}).json()["hits"]
+        assert sum(hit["likely"] for hit in hits) >= label["pictures"]
 
 
 @pytest.mark.slow

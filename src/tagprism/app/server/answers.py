@@ -255,7 +255,7 @@ class LabelOut(Answer):
 
     Args:
         label: its name.
-        pictures: in how many pictures it is among the best tags.
+        pictures: in how many pictures it is a likely tag, or among the best where there are no probabilities.
         trained: whether the model was trained on it.
     """
 

@@ -23,7 +23,7 @@ from tagprism.search.catalog import not_read
 from tagprism.search.collection import Collection
 from tagprism.search.conditions import folded, moment, moments
 from tagprism.search.contract import Index
-from tagprism.search.match import log_match
+from tagprism.search.match import LIKELY, log_match
 from tagprism.search.query import InPath, Leaf, Query, Taken, leaves
 from tagprism.search.settings import catalog_file
 
@@ -39,7 +39,7 @@ class Overview:
         ids: the newest photo first.
         moments: when each was taken, as `contract.moment` has it; -1 where that is not known.
         paths: of each, as filters compare them.
-        labels: label -> in how many pictures it is among the best tags.
+        labels: label -> in how many pictures it is a likely tag, or among the best where there are no probabilities.
         stamp: of the index, which is another one once it has changed.
         seconds: time it took.
         made: when, by `time.monotonic`.
@@ -107,7 +107,7 @@ class Overviews:
     def _make(self) -> Overview:
         began, stamp, labels, rows = time.monotonic(), self._stamp(), Counter[str](), []
         for picture in self._index.pictures():
-            labels.update(label for label, _ in picture.tags)
+            labels.update(label for label, found in picture.tags if found is None or found >= LIKELY)
             rows.append((picture.taken or "", picture.modified, picture.id, folded(picture.path)))
         rows.sort(reverse=True)
         ids = np.array([number for _, _, number, _ in rows], np.int64)

@@ -36,7 +36,7 @@ from tagprism.search.query import QueryError
 from tagprism.search.settings import marks_file
 from tagprism.search.similar import Example
 from tagprism.search.words import unknown_words
-from tagprism.tagging.calibration import Calibration
+from tagprism.tagging.calibration import Calibration, MonotoneMap
 from tagprism.tagging.explain import Explainer
 from tests.small_world import LABELS, World
 
@@ -208,7 +208,8 @@ def test_a_calibrated_bundle_gives_probabilities_and_its_background(
 
             return Half()
 
-    calibration = Fake(background, {}, np.zeros((len(LABELS), 2), np.float32))
+    plain = MonotoneMap(np.array([0.5, 1.0, 0.0]), np.array([-1.0, 1.0]), np.array([-1.0, 1.0]))
+    calibration = Fake(background, {"unseen": plain}, np.zeros((len(LABELS), 2), np.float32))
     monkeypatch.setitem(vars(collection.tagger), "calibration", calibration)
     monkeypatch.delitem(vars(collection), "label_logits", raising=False)  # those of other tests
     results = find(collection, "red NOT blue", limit=64)

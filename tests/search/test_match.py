@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tagprism.search.contract import Filter
-from tagprism.search.match import log_match, log_probability
+from tagprism.search.match import PhraseLogits, log_match, log_probability
 from tagprism.search.parse import parse
 from tagprism.search.query import (
     And,
@@ -21,6 +21,7 @@ from tagprism.search.query import (
     divided,
     positive_labels,
 )
+from tagprism.tagging.calibration import MonotoneMap
 
 LABELS = [Label(name) for name in "abcd"]
 
@@ -121,3 +122,11 @@ def test_filters_of_the_outermost_and_are_sifted_by_the_index() -> None:
     assert facts == Parts(sifted, Label("dog"))
     either = parse("dog AND (path:a OR path:b)")
     assert divided(either) == Parts(None, either)
+
+
+def test_a_phrase_ranks_by_its_score_also_where_the_map_is_level() -> None:
+    level = MonotoneMap(np.array([0.0, 1.0, -0.5]), np.array([0.0, 2.0, 4.0]), np.array([-3.0, 1.0, 1.0]))
+    scores = np.array([[1.0], [5.0], [6.0], [9.0]])
+    logits = PhraseLogits(level, best=4.0, offset=1.0)(np.zeros((4, 1)), scores)[:, 0]
+    np.testing.assert_allclose(logits, [-3.0, 1.0, 1.0, 1.0], atol=0.01)
+    assert (np.diff(logits) > 0).all()

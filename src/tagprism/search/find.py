@@ -26,6 +26,8 @@ from tagprism.search.scoring import Ranking, filter_logits, still_held
 from tagprism.search.similar import Example, likeness
 from tagprism.search.threshold import Search
 from tagprism.search.words import Reading, needed, read_words, with_known_vectors
+from tagprism.tagging.learned import Learned
+from tagprism.tagging.tagger import Tagger
 from tagprism.tagging.tags import LabelRanker, Tag
 
 _PAGE = 1000
@@ -138,8 +140,10 @@ def find(
     by_label = {column: said for column, label in enumerate(labels) if (said := own.of_label(label))}
     copies = frozenset(one.id for one in own.with_digests([like.digest])) if like and like.digest else frozenset()
     shifts = learned.shifts(labels) if learned else None
+    phrases = np.array([_is_phrase(label, tagger, learned) for label in labels], bool)
     search = Search(
-        index, where, rest, labels, vectors, likely, label_logits, by_label, tagged, only, copies, exact, shifts, groups
+        *(index, where, rest, labels, vectors, likely, label_logits, by_label),
+        *(tagged, only, copies, exact, shifts, groups, phrases),
     )
     own_path = like.path if like is not None else None  # the example itself is not shown
     wanted = offset + limit if own_path is None else offset + limit + 1
@@ -156,6 +160,11 @@ def find(
     info = index.info()
     as_added = info.exact or (exact and info.storage == "float32")
     return Results(with_own(found, own), as_added and ranking.is_proven and not neighbours, reading, strangers)
+
+
+def _is_phrase(label: str, tagger: Tagger, learned: Learned) -> bool:
+    """Whether the vocabulary lacks a label, and the names of what it stands for, and nobody has taught it."""
+    return tagger.vocabulary.find_alike(label) is None and not learned.is_known(label) and not tagger.searched_as(label)
 
 
 def _without(ranking: Ranking, index: Index, path: str) -> Ranking:

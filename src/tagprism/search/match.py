@@ -15,12 +15,13 @@ from dataclasses import dataclass
 from itertools import islice
 
 import numpy as np
-from jaxtyping import Float32, Float64
+from jaxtyping import Bool, Float32, Float64
 
 from tagprism.bundle.record import Records, score_records
-from tagprism.labels.vocabulary import Groups
+from tagprism.labels.vocabulary import Groups, Vocabulary
 from tagprism.search.contract import Index
 from tagprism.search.query import And, Label, Leaf, Not, Or, Query, Weighted
+from tagprism.tagging.calibration import Calibration, MonotoneMap
 from tagprism.tagging.tagger import Tagger
 
 LIKELY = 0.4
@@ -31,7 +32,41 @@ Near it the mean F1 over labels of what is shown is flat, see docs/queries.md (`
 
 _SAMPLE = 256  # pictures of the index that stand in where the bundle has no background
 _LEAST_DEVIATION = 1e-3
+_RISE = 1e-3
 _OF_DEVIATIONS, _OF_SCORE, _LESS, _LESS_ALONE = 0.5, 1.0, 5.0, 4.0
+
+
+@dataclass(frozen=True)
+class PhraseLogits:
+    """The probability that a calibration gives a label never trained on, in a picture of which only its score is known.
+
+    The constants of `LabelLogits` were chosen on single words, and of phrases say far too much: of the pictures that
+    were likely a phrase of two words, captions had both in 8 % (docs/queries.md).
+
+    Args:
+        its: the calibration's map for such labels.
+        best: stands for the best score of a label trained on in the picture.
+        offset: stands for how common the phrase is: half that of the middle word, as people ask for what they have.
+    """
+
+    its: MonotoneMap
+    best: float
+    offset: float
+
+    @classmethod
+    def of(cls, calibration: Calibration, vocabulary: Vocabulary) -> PhraseLogits:
+        """That of a model."""
+        offset = 0.0 if calibration.words is None else calibration.words.other_offset / 2
+        return cls(calibration.maps["unseen"], calibration.usual_best(vocabulary), offset)
+
+    def __call__(
+        self, deviations: Float64[np.ndarray, "n q"], scores: Float64[np.ndarray, "n q"]
+    ) -> Float64[np.ndarray, "n q"]:
+        """Logits, which rise with both."""
+        features = np.stack([deviations, scores, np.full_like(scores, self.best)], axis=-1)
+        logits = self.its.logits_of(features.reshape(-1, features.shape[-1]), self.offset).reshape(scores.shape)
+        found: Float64[np.ndarray, "n q"] = logits + _RISE * scores  # a map may be level over a range
+        return found
 
 
 @dataclass(frozen=True)
@@ -46,32 +81,43 @@ class LabelLogits:
         background: records of b pictures.
         standardised: whether scores are comparable between pictures.
         best_rows: of the model's scores, as `score_records` takes it.
+        of_phrases: what makes logits of deviations and scores of phrases that the vocabulary lacks; None where that is
+            the same.
     """
 
     background: Records
     standardised: bool
     best_rows: int = 1
+    of_phrases: PhraseLogits | None = None
 
     @classmethod
     def of(cls, tagger: Tagger, index: Index) -> LabelLogits:
         """Those of a model: over the background of its calibration, or else over pictures of the index."""
         calibration = tagger.calibration
         background = _sample(index) if calibration is None else calibration.background
-        return cls(background, tagger.bundle.config.standardised, tagger.best_rows)
+        standardised, of_phrases = tagger.bundle.config.standardised, None
+        if calibration is not None and standardised:
+            of_phrases = PhraseLogits.of(calibration, tagger.vocabulary)
+        return cls(background, standardised, tagger.best_rows, of_phrases)
 
     def logits(
         self,
         scoring_vectors: Float32[np.ndarray, "v Q"],
         scores: Float32[np.ndarray, "n q"],
         groups: Groups | None = None,
+        phrases: Bool[np.ndarray, " q"] | None = None,
     ) -> Float64[np.ndarray, "n q"]:
-        """Logits of n pictures having q labels, from their scores; `groups` as `score_records` takes them."""
+        """Logits of n pictures having q labels, from their scores; `groups` as `score_records` takes them, `phrases`
+        says which labels the vocabulary lacks."""
         found, _ = score_records(self.background, scoring_vectors, groups, best_rows=self.best_rows)
         known = found.astype(np.float64)
         wide = scores.astype(np.float64)
         above: Float64[np.ndarray, "n q"]
         above = (wide - known.mean(axis=0)) / np.maximum(known.std(axis=0), _LEAST_DEVIATION)
-        return _OF_DEVIATIONS * above + _OF_SCORE * wide - _LESS if self.standardised else above - _LESS_ALONE
+        logits = _OF_DEVIATIONS * above + _OF_SCORE * wide - _LESS if self.standardised else above - _LESS_ALONE
+        if phrases is not None and self.of_phrases is not None:
+            logits[:, phrases] = self.of_phrases(above[:, phrases], wide[:, phrases])
+        return logits
 
 
 def _sample(index: Index) -> Records:

@@ -62,6 +62,7 @@ class Scoring:
         exact: whether a large index looks at all records (`Index.search`).
         shifts: (L,) added to the labels' logits; none when None.
         groups: (L, K) the scoring vectors of each label, the best of which counts; None where each has one, V = L.
+        phrases: (L,) which labels the vocabulary lacks; none when None.
     """
 
     index: Index
@@ -78,6 +79,7 @@ class Scoring:
     exact: bool = False
     shifts: Float64[np.ndarray, " L"] | None = None
     groups: Groups | None = None
+    phrases: Bool[np.ndarray, " L"] | None = None
 
     @cached_property
     def _columns(self) -> Float32[np.ndarray, "C Q"]:
@@ -116,9 +118,12 @@ class Scoring:
         """Logits of scores of some labels or columns of the likeness."""
         asked = [self._vectors_of[column] for column in columns]
         groups = None if self.groups is None else groups_of([*map(len, asked)])
-        logits = self.label_logits.logits(self._columns[[place for its in asked for place in its]], scores, groups)
+        more = len(self._vectors_of) - len(self.labels)
+        phrases = None if self.phrases is None else np.append(self.phrases, np.zeros(more, bool))[columns]
+        vectors = self._columns[[place for its in asked for place in its]]
+        logits = self.label_logits.logits(vectors, scores, groups, phrases)
         if self.shifts is not None:
-            logits += np.append(self.shifts, np.zeros(len(self._vectors_of) - len(self.labels)))[columns]
+            logits += np.append(self.shifts, np.zeros(more))[columns]
         return logits
 
     def _scored(self, ids: Int64[np.ndarray, " n"], limit: int) -> Ranking:

@@ -51,12 +51,19 @@ class MonotoneMap:
         self, features: Float[np.ndarray, "n F"], offsets: Float[np.ndarray, " n"] | float = 0.0
     ) -> Float64[np.ndarray, " n"]:
         """Probabilities (n,), each in 0..1; `offsets` are added to the weighted sums."""
+        probabilities: Float64[np.ndarray, " n"] = 0.5 * (1 + np.tanh(self.logits_of(features, offsets) / 2))
+        return probabilities
+
+    def logits_of(
+        self, features: Float[np.ndarray, "n F"], offsets: Float[np.ndarray, " n"] | float = 0.0
+    ) -> Float64[np.ndarray, " n"]:
+        """The logits (n,) of these probabilities."""
         sums, logits = features.astype(np.float64) @ self.weights + offsets, self.logits
         first, last = np.diff(logits[:2]) / np.diff(self.knots[:2]), np.diff(logits[-2:]) / np.diff(self.knots[-2:])
         inside = np.interp(sums, self.knots, logits)
         below, above = np.minimum(sums - self.knots[0], 0), np.maximum(sums - self.knots[-1], 0)
-        probabilities: Float64[np.ndarray, " n"] = 0.5 * (1 + np.tanh((inside + first * below + last * above) / 2))
-        return probabilities
+        found: Float64[np.ndarray, " n"] = inside + first * below + last * above
+        return found
 
 
 @dataclass(frozen=True)
@@ -110,6 +117,11 @@ class Calibration:
     classes: ClassAffinity | None = None
     words: WordKnowledge | None = None
     best_rows: int = 1
+
+    def usual_best(self, vocabulary: Vocabulary) -> float:
+        """Mean over the background of the best score of a label trained on."""
+        reference = reference_vectors(vocabulary, self.classes)
+        return float(score_records(self.background, reference, best_rows=self.best_rows)[0].max(axis=1).mean())
 
     def save(self, path: Path, **notes: Any) -> None:
         """Write it, whole or not at all, with notes (JSON values) in its header."""

@@ -130,3 +130,6 @@ def test_a_phrase_ranks_by_its_score_also_where_the_map_is_level() -> None:
     logits = PhraseLogits(level, best=4.0, offset=1.0)(np.zeros((4, 1)), scores)[:, 0]
     np.testing.assert_allclose(logits, [-3.0, 1.0, 1.0, 1.0], atol=0.01)
     assert (np.diff(logits) > 0).all()
+    nothing = np.full((1, 1), -np.inf)  # the bound of an empty list
+    (bound,) = PhraseLogits(level, best=4.0, offset=1.0)(nothing, nothing).ravel()
+    assert np.isfinite(bound) and bound < logits[0]

@@ -52,6 +52,10 @@ def read(tagger: Any, query: str) -> Reading:
         ("NOT beach in Santorini", "NOT beach in Santorini"),
         ('"beach in Santorini"', '"beach in Santorini"'),
         ("in Santorini", "in Santorini"),
+        ("old Rex on a beach in Santorini", "old Rex AND beach"),
+        ("dog not Santorini", "dog not Santorini"),
+        ("beach without Santorini", "beach without Santorini"),
+        ("Santorini 42", "Santorini 42"),
         ("tag:old", "tag:old"),
         ("rubbish bin", "rubbish bin"),
         ("Chopping Boards knife", "Chopping Boards AND knife"),
@@ -85,8 +89,14 @@ def test_what_was_read_otherwise_and_what_is_unknown_is_said(tagger: Any) -> Non
     strange, cut = said("my qwxzvbn beach")
     assert strange.startswith("`qwxzvbn` (in `my qwxzvbn beach`) is unknown to this model")
     assert cut == "`my qwxzvbn beach` was read as `beach`."
-    own = ["`Hund` (in `my Hund on grass`) is a tag of your own; write AND between it and others."]
-    assert said("my Hund on grass") == own and "`Bello` (in" in said("a beach with Bello")[0]
+    assert said("my Hund on grass") == ["`my Hund on grass` was read as `Hund AND grass`."]
+    own = ["`Hund` (in `my Hund`) is a tag of your own; write AND between it and others."]
+    assert said('"my Hund"') == own and said("a beach with Bello") == [
+        "`a beach with Bello` was read as `beach AND Bello`."
+    ]
+    many = said("OR".join(f" qwxz{letter} vbnm{letter} " for letter in "abcdef"))
+    assert len(many) == 6 and many[-1] == "7 more words are unknown."
+    assert "write NOT in capitals" in said("dog not Santorini")[-1] and len(said("Santorini 2024")) == 2
     assert said("\U0001f600") == ["`\U0001f600` is unknown to this model."] and "meant" not in said("F OR 16")[-1]
     assert "write AND in capitals" in said("black and white house")[0]
 
@@ -114,6 +124,7 @@ def test_those_unknown_words_are_named_without_which_there_is_no_answer(query: s
     ("query", "hint"),
     [
         ("tag:oma erna", 'tag:"oma erna"'),
+        ("tag:oma erna on a beach", 'tag:"oma erna"'),
         ("dog NOT tag:oma erna", 'tag:"oma erna"'),
         ("tag:opa qwxz", 'tag:"opa qwxz"'),
         ("path:trip qwxz", 'path:"trip qwxz"'),

@@ -10,8 +10,9 @@ that the order of two pictures survives however near 0 or 1 they are.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import cache, partial
 from itertools import islice
 
 import numpy as np
@@ -32,7 +33,7 @@ Near it the mean F1 over labels of what is shown is flat, see docs/queries.md (`
 
 _SAMPLE = 256  # pictures of the index that stand in where the bundle has no background
 _LEAST_DEVIATION = 1e-3
-_RISE = 1e-3
+_RISE, _FAR = 1e-3, 1e6
 _OF_DEVIATIONS, _OF_SCORE, _LESS, _LESS_ALONE = 0.5, 1.0, 5.0, 4.0
 
 
@@ -63,9 +64,10 @@ class PhraseLogits:
         self, deviations: Float64[np.ndarray, "n q"], scores: Float64[np.ndarray, "n q"]
     ) -> Float64[np.ndarray, "n q"]:
         """Logits, which rise with both."""
-        features = np.stack([deviations, scores, np.full_like(scores, self.best)], axis=-1)
+        of_both = (np.clip(one, -_FAR, _FAR) for one in (deviations, scores))  # an empty list of the best ends at -inf
+        features = np.stack([*of_both, np.full_like(scores, self.best)], axis=-1)
         logits = self.its.logits_of(features.reshape(-1, features.shape[-1]), self.offset).reshape(scores.shape)
-        found: Float64[np.ndarray, "n q"] = logits + _RISE * scores  # a map may be level over a range
+        found: Float64[np.ndarray, "n q"] = logits + _RISE * features[..., 1]  # a map may be level over a range
         return found
 
 
@@ -81,14 +83,14 @@ class LabelLogits:
         background: records of b pictures.
         standardised: whether scores are comparable between pictures.
         best_rows: of the model's scores, as `score_records` takes it.
-        of_phrases: what makes logits of deviations and scores of phrases that the vocabulary lacks; None where that is
-            the same.
+        of_phrases: gives what makes logits of deviations and scores of phrases that the vocabulary lacks; None where
+            that is the same.
     """
 
     background: Records
     standardised: bool
     best_rows: int = 1
-    of_phrases: PhraseLogits | None = None
+    of_phrases: Callable[[], PhraseLogits] | None = None
 
     @classmethod
     def of(cls, tagger: Tagger, index: Index) -> LabelLogits:
@@ -97,7 +99,7 @@ class LabelLogits:
         background = _sample(index) if calibration is None else calibration.background
         standardised, of_phrases = tagger.bundle.config.standardised, None
         if calibration is not None and standardised:
-            of_phrases = PhraseLogits.of(calibration, tagger.vocabulary)
+            of_phrases = cache(partial(PhraseLogits.of, calibration, tagger.vocabulary))  # seldom asked for
         return cls(background, standardised, tagger.best_rows, of_phrases)
 
     def logits(
@@ -115,8 +117,8 @@ class LabelLogits:
         above: Float64[np.ndarray, "n q"]
         above = (wide - known.mean(axis=0)) / np.maximum(known.std(axis=0), _LEAST_DEVIATION)
         logits = _OF_DEVIATIONS * above + _OF_SCORE * wide - _LESS if self.standardised else above - _LESS_ALONE
-        if phrases is not None and self.of_phrases is not None:
-            logits[:, phrases] = self.of_phrases(above[:, phrases], wide[:, phrases])
+        if phrases is not None and phrases.any() and self.of_phrases is not None:
+            logits[:, phrases] = self.of_phrases()(above[:, phrases], wide[:, phrases])
         return logits
 
 

@@ -9,6 +9,7 @@ import sqlite3
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import closing
+from functools import cached_property
 from itertools import chain
 from typing import Any
 
@@ -36,16 +37,29 @@ class OwnTags:
 
     def __init__(self, collection: Collection, marks: Said) -> None:
         self._collection, self._marks, self._file = collection, marks, catalog_file(collection.where)
+        self._of_label: dict[str, dict[int, bool]] = {}
 
     def of_label(self, label: str) -> dict[int, bool]:
-        """Ids of the pictures of which someone said that they have a label, or have it not."""
+        """Ids of the pictures of which someone said that they have a label, or have it not; read once."""
+        if label not in self._of_label:
+            self._of_label[label] = self._said_of(label)
+        return self._of_label[label]
+
+    @cached_property
+    def _marked(self) -> dict[str, dict[str, bool]]:
+        """Normalised label -> digest -> whether the pictures have it."""
+        found: dict[str, dict[str, bool]] = {}
+        for digest, its in self._marks.items():
+            for phrase, (_, is_added) in its.items():
+                found.setdefault(phrase, {})[digest] = is_added
+        return found
+
+    def _said_of(self, label: str) -> dict[int, bool]:
         forms = sorted({normalise_phrase(label), *variants(label)})
         said = {one: True for (one,) in self._rows("SELECT id FROM keyword WHERE phrase IN ({})", forms)}
         of_digest: dict[str, bool] = {}
-        for digest, its in self._marks.items():
-            for form in sorted(forms, key=normalise_phrase(label).__eq__):  # the very spelling comes last, and wins
-                if form in its:
-                    of_digest[digest] = its[form][1]
+        for form in sorted(forms, key=normalise_phrase(label).__eq__):  # the very spelling comes last, and wins
+            of_digest |= self._marked.get(form, {})
         return said | {picture.id: of_digest[picture.digest] for picture in self.with_digests(of_digest)}
 
     def phrases(self, least: int) -> list[str]:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Container, Iterator, Mapping
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from functools import partial
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
 from tagprism.bundle.bundle import Bundle
+from tagprism.counted import counted
 from tagprism.errors import InputError
 from tagprism.labels.phrases import SMALL_WORDS, other_names
 from tagprism.search.collection import Collection
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
 
 _LONGEST = 8  # words of a phrase that is taken apart
 _JOINING = ("and", "or", "not")
+_KEPT_WHOLE = frozenset((*_JOINING, "without"))  # words of phrases that mean something else without some of the others
+_NAMED = 5  # unknown words that are answered with the nearest known ones
 _YEAR = re.compile("(?:19|20)[0-9]{2}")
 
 
@@ -33,7 +36,7 @@ class Reading:
     Args:
         query: with AND between tags that were written as one phrase.
         apart: those phrases, each with its tags.
-        without: phrases of which unknown words were left out, each with what is left.
+        without: phrases of which unknown words were left out, each with the phrases and tags of people that are left.
         given: labels that the vocabulary lacks and the index has not learned, but people gave a picture.
         unknown: those of the others that the model does not know.
         own_words: words of these phrases that are tags of people by themselves.
@@ -43,7 +46,7 @@ class Reading:
 
     query: Query
     apart: Mapping[str, tuple[str, ...]]
-    without: Mapping[str, str] = field(default_factory=dict)
+    without: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     given: frozenset[str] = frozenset()
     unknown: frozenset[str] = frozenset()
     own_words: frozenset[str] = frozenset()
@@ -63,7 +66,7 @@ def read_words(query: Query, collection: Collection, own: OwnTags) -> Reading:
         collection: its model's vocabulary holds tags.
         own: what people gave its pictures are tags, too.
     """
-    found, apart, without = query, dict[str, tuple[str, ...]](), dict[str, str]()
+    found, apart, without = query, dict[str, tuple[str, ...]](), dict[str, tuple[str, ...]]()
     if isinstance(collection.tagger.bundle, Bundle):
         known, without = _without_unknown(query, collection, own)
         found, apart = _taken_apart(known, collection, own)
@@ -75,7 +78,8 @@ def read_words(query: Query, collection: Collection, own: OwnTags) -> Reading:
     unknown = frozenset(collection.tagger.unknown(new)) - given
     words = {word for label in unknown for word in collection.tagger.unknown_words(label)}
     own_words = frozenset(word for word in words if learned.is_known(word) or any(own.of_label(word).values()))
-    return Reading(found, apart, without, given, unknown, own_words, dict(_cut_short(found, unknown, own)))
+    cut_short = dict(_cut_short(query, collection.tagger, own))
+    return Reading(found, apart, without, given, unknown, own_words, cut_short)
 
 
 def _replaced(query: Query, read: Callable[[Label], Query], *, below_not: bool) -> Query:
@@ -84,7 +88,7 @@ def _replaced(query: Query, read: Callable[[Label], Query], *, below_not: bool) 
     def inner(part: Query) -> Query:
         match part:
             case And(parts):
-                return And(tuple(map(inner, parts)))
+                return And(tuple(one for each in parts for one in _joined(each, inner(each))))
             case Or(parts):
                 return Or(tuple(map(inner, parts)))
             case Not(one) if below_not:
@@ -99,6 +103,10 @@ def _replaced(query: Query, read: Callable[[Label], Query], *, below_not: bool) 
     return inner(query)
 
 
+def _is_own(collection: Collection, own: OwnTags, phrase: str) -> bool:
+    return collection.learned.is_known(phrase) or any(own.of_label(phrase).values())
+
+
 def _is_tag(collection: Collection, own: OwnTags, phrase: str) -> bool:
     vocabulary = collection.tagger.vocabulary
     if vocabulary.find_alike(phrase) is not None or any(own.of_label(phrase).values()):
@@ -107,27 +115,46 @@ def _is_tag(collection: Collection, own: OwnTags, phrase: str) -> bool:
     return named and collection.tagger.label_space is not None  # `rubbish bin` is a tag as `trash can` is
 
 
-def _without_unknown(query: Query, collection: Collection, own: OwnTags) -> tuple[Query, dict[str, str]]:
-    """The query with phrases cut down to the words that are known, and those phrases with what is left of them."""
-    tagger, is_tag, without = collection.tagger, partial(_is_tag, collection, own), dict[str, str]()
+def _without_unknown(query: Query, collection: Collection, own: OwnTags) -> tuple[Query, dict[str, tuple[str, ...]]]:
+    """The query with phrases cut down to the words that are known, and those phrases with what is left of them.
 
-    def read(label: Label) -> Label:
-        words = label.text.split()
-        unknown = [] if label.quoted or collection.learned.is_known(label.text) else tagger.unknown_words(label.text)
-        if not unknown or is_tag(label.text) or len(_fewest(words, is_tag)) > 1:
+    Tags of people within a phrase that holds an unknown word are asked for by themselves: `Oma Erna on a beach` is
+    `Oma Erna AND beach`. A phrase is left whole where something else would be unknown without the words that are cut,
+    or mean something else (`dog not Santorini`).
+    """
+    tagger, without = collection.tagger, dict[str, tuple[str, ...]]()
+    is_own, is_tag = partial(_is_own, collection, own), partial(_is_tag, collection, own)
+
+    def read(label: Label) -> Query:
+        words, unknown = label.text.split(), set(tagger.unknown_words(label.text))
+        whole = label.quoted or not unknown or not unknown <= set(words)  # without a text encoder it is the phrase
+        if whole or not _KEPT_WHOLE.isdisjoint(map(str.lower, words)) or is_own(label.text):
             return label
-        if any(collection.learned.is_known(word) or is_tag(word) for word in unknown):
-            return label  # the remark says to write AND beside a tag of one's own
-        words = [word for word in words if word not in unknown]
-        for end in (-1, 0):  # `sunset in`, `on grass`
-            while words and words[end].lower() in SMALL_WORDS:
-                words.pop(end)
-        if not words:
+        is_short = len(words) <= _LONGEST
+        if is_short and len(_fewest(words, is_tag)) > 1:
             return label
-        without[label.text] = " ".join(words)
-        return Label(without[label.text])
+        parts = _known_parts(words, unknown, is_own if is_short else lambda _: False)
+        if not parts or tagger.unknown([part for part in parts if not is_own(part)]):
+            return label
+        without[label.text] = tuple(parts)
+        return Label(parts[0]) if len(parts) == 1 else And(tuple(map(Label, parts)))
 
     return _replaced(query, read, below_not=False), without
+
+
+def _known_parts(words: list[str], unknown: Container[str], is_own: Callable[[str], bool]) -> list[str]:
+    """The tags of people among words, where they hold an unknown one, and the known words between them."""
+    for length in range(len(words), 0, -1):
+        for start in range(len(words) - length + 1):
+            run, end = words[start : start + length], start + length
+            if any(word in unknown for word in run) and is_own(" ".join(run)):
+                before, after = (_known_parts(some, unknown, is_own) for some in (words[:start], words[end:]))
+                return [*before, " ".join(run), *after]
+    rest = [word for word in words if word not in unknown]
+    for place in (-1, 0):  # `sunset in`, `on grass`
+        while rest and rest[place].lower() in SMALL_WORDS:
+            rest.pop(place)
+    return [" ".join(rest)] if rest else []
 
 
 def _taken_apart(query: Query, collection: Collection, own: OwnTags) -> tuple[Query, dict[str, tuple[str, ...]]]:
@@ -171,20 +198,21 @@ def _fewest(words: list[str], is_tag: Callable[[str], bool]) -> tuple[str, ...]:
     return best.get(len(words), whole)
 
 
-def _cut_short(query: Query, unknown: Container[str], own: OwnTags) -> Iterator[tuple[str, bool]]:
+def _cut_short(query: Query, tagger: Tagger, own: OwnTags) -> Iterator[tuple[str, bool]]:
     """Filters that a word follows, each written with it, and whether that is likely what was meant."""
     match query:
         case And(parts) | Or(parts):
             for part in parts:
-                yield from _cut_short(part, unknown, own)
+                yield from _cut_short(part, tagger, own)
         case Not(part) | Weighted(part=part):
-            yield from _cut_short(part, unknown, own)
+            yield from _cut_short(part, tagger, own)
     for part, following in pairwise(query.parts if isinstance(query, And) else ()):
         asked = part.part if isinstance(part, Not) else part
         if isinstance(asked, Tagged | InPath) and isinstance(following, Label) and not following.quoted:
-            whole = replace(asked, text=f"{asked.text} {following.text}")
+            first = following.text.split()[0]  # `erna` of `tag:oma erna dog`
+            whole = replace(asked, text=f"{asked.text} {first}")
             given = isinstance(whole, Tagged) and any(own.of_label(whole.text).values())
-            yield show(whole), given or following.text in unknown
+            yield show(whole), given or first in tagger.unknown_words(first)
 
 
 def with_known_vectors(reading: Reading, collection: Collection) -> Query:
@@ -243,28 +271,28 @@ def remarks(reading: Reading, tagger: Tagger, found: bool) -> list[str]:
         Sentences: phrases that were taken apart or lost unknown words, small words that may be meant as operators,
         filters that end at a blank, and unknown words, with the nearest that the model knows.
     """
-    said = [
+    lost = [label for label in labels_of(reading.query) if label in reading.unknown]
+    said = _unknown([*reading.without, *lost], reading, tagger)
+    said += [f"`{phrase}` was read as `{' AND '.join(parts)}`." for phrase, parts in reading.without.items()]
+    said += [
         f"`{phrase}` was read as {' AND '.join(tags)}; put it in quotes to ask for it as one tag."
         for phrase, tags in reading.apart.items()
     ]
-    for phrase, rest in reading.without.items():
-        said += [*_unknown(phrase, reading, tagger), f"`{phrase}` was read as `{rest}`."]
     said += _to_be_quoted(reading, found)
     for label in labels_of(reading.query):
         joining = [word for word in label.split() if word in _JOINING]
         if joining and tagger.vocabulary.find(label) is None:
             said.append(f"`{label}` was taken as one tag; write {joining[0].upper()} in capitals where it joins tags.")
-        if label in reading.unknown:
-            said += _unknown(label, reading, tagger)
-        elif label not in reading.given and tagger.vocabulary.find_alike(label) is None:
-            said += [_of_a_year(word, label) for word in label.split() if _YEAR.fullmatch(word)]
+        if label not in reading.given and tagger.vocabulary.find_alike(label) is None:
+            told = tagger.unknown_words(label)
+            said += [_of_a_year(word, label) for word in label.split() if _YEAR.fullmatch(word) and word not in told]
     return said
 
 
 def unknown_words(results: Results, tagger: Tagger) -> InputError:
     """The error of a query of which every match must have words that nobody knows."""
     assert results.reading is not None  # without a query there are none
-    said = [sentence for label in results.strangers for sentence in _unknown(label, results.reading, tagger)]
+    said = _unknown(results.strangers, results.reading, tagger)
     said += _to_be_quoted(results.reading, bool(results.found))
     remedy = "Use other words; --all shows the pictures nearest to the letters."
     return InputError(" ".join(said), where="query", remedy=remedy)
@@ -275,10 +303,12 @@ def _to_be_quoted(reading: Reading, found: bool) -> list[str]:
     return [f"A blank ends a filter: write `{whole}` where its words belong together." for whole in meant]
 
 
-def _unknown(label: str, reading: Reading, tagger: Tagger) -> list[str]:
-    """What is said of the unknown words of a label."""
+def _unknown(labels: Iterable[str], reading: Reading, tagger: Tagger) -> list[str]:
+    """What is said of the unknown words of labels; only of the first ones with the nearest, which takes time."""
+    asked_for = {word for parts in reading.without.values() for part in parts for word in part.split()}
+    unknown = [(word, label) for label in labels for word in tagger.unknown_words(label) if word not in asked_for]
     said = []
-    for word in tagger.unknown_words(label):
+    for word, label in unknown[:_NAMED]:
         near = " or ".join(f"`{one}`" for one in tagger.nearest_known(word))
         if word in reading.own_words:
             said.append(f"{_in(word, label)} is a tag of your own; write AND between it and others.")
@@ -286,6 +316,8 @@ def _unknown(label: str, reading: Reading, tagger: Tagger) -> list[str]:
             said.append(_of_a_year(word, label))
         else:
             said.append(f"{_in(word, label)} is unknown to this model" + (f"; is {near} meant?" if near else "."))
+    if (more := len(unknown) - _NAMED) > 0:
+        said.append(f"{counted(more, 'more word')} {'is' if more == 1 else 'are'} unknown.")
     return said
 
 

@@ -280,19 +280,25 @@ def remarks(reading: Reading, tagger: Tagger, found: bool) -> list[str]:
     ]
     said += _to_be_quoted(reading, found)
     for label in labels_of(reading.query):
-        joining = [word for word in label.split() if word in _JOINING]
-        if joining and tagger.vocabulary.find(label) is None:
-            said.append(f"`{label}` was taken as one tag; write {joining[0].upper()} in capitals where it joins tags.")
+        said += _joining(label, tagger)
         if label not in reading.given and tagger.vocabulary.find_alike(label) is None:
             told = tagger.unknown_words(label)
             said += [_of_a_year(word, label) for word in label.split() if _YEAR.fullmatch(word) and word not in told]
     return said
 
 
+def _joining(label: str, tagger: Tagger) -> list[str]:
+    joining = [word for word in label.split() if word in _JOINING]
+    if not joining or tagger.vocabulary.find(label) is not None:
+        return []
+    return [f"`{label}` was taken as one tag; write {joining[0].upper()} in capitals where it joins tags."]
+
+
 def unknown_words(results: Results, tagger: Tagger) -> InputError:
     """The error of a query of which every match must have words that nobody knows."""
     assert results.reading is not None  # without a query there are none
     said = _unknown(results.strangers, results.reading, tagger)
+    said += [hint for label in results.strangers for hint in _joining(label, tagger)]
     said += _to_be_quoted(results.reading, bool(results.found))
     remedy = "Use other words; --all shows the pictures nearest to the letters."
     return InputError(" ".join(said), where="query", remedy=remedy)

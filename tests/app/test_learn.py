@@ -119,7 +119,7 @@ def test_what_the_model_finds_by_itself_is_not_given_up_for_what_it_missed() -> 
     rows = np.full((40, 1, 2), -9, np.float32)
     rows[:10, 0, 0] = rows[30:, 0, 1] = 9
     others = Records(rows, np.zeros((40, 1), np.float32))
-    teacher = SimpleNamespace(_logits=SimpleNamespace(logits=lambda vectors, scores: scores))
+    teacher = SimpleNamespace(_logits=SimpleNamespace(logits=lambda vectors, scores, usual: scores))
     for vector, kept in ([1, 0, 0], None), ([1, 0.5, 0], None), ([0, 1, 0], 0):
         learned = LearnedLabel("people", 0.0, vector=np.array(vector, np.float32))
         said = _Teacher._lost(teacher, np.array([[1, 0, 0]], np.float32), learned, others)  # type: ignore[arg-type]

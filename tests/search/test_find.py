@@ -333,13 +333,20 @@ def test_a_word_is_searched_by_its_kinds_and_other_names_too(
         for word, others in ("person", {"man", "woman", "boy", "crowd"}), ("lorry", {"truck"}), ("sunset", set[str]()):
             names = made.tagger.searched_as(word)
             assert others <= set(names) and bool(names) == bool(others)
-            scores, _ = score_records(records, made.tagger.scoring_vectors([word, *names]))
+            vectors, _ = made.tagger.searched_by([word, *names], made.tagger.scoring_vectors([word, *names]))
+            scores, _ = score_records(records, vectors)
             order = (np.argsort(-scores.max(axis=1), kind="stable") + 1).tolist()
             for exact in (False, True):
                 found = find(made, word, limit=60, exact=exact).found
                 assert [one.picture.id for one in found] == order
                 assert [tag.label for tag in found[0].tags] == [word]
             assert [one.picture.id for one in find(made, f"NOT {word}", limit=60).found] == order[::-1]
+        likely = {
+            word: {one.picture.id for one in find(made, word, limit=60).found if one.likely}
+            for word in ("person", "people", "man", "lorry", "truck")
+        }
+        assert likely["person"] == likely["people"] and likely["lorry"] == likely["truck"]
+        assert len(likely["man"] - likely["person"]) <= 1 < len(likely["person"])
 
 
 def test_a_soft_maximum_ranks_alike_in_tags_search_and_evaluation(world: World, tmp_path: Path) -> None:

@@ -133,9 +133,9 @@ def find(
         return Results(with_own(found, own), exact=True, reading=reading)
     tagger, label_logits = collection.tagger, collection.label_logits
     learned = collection.learned
-    vectors, groups = np.empty((0, index.info().width), np.float32), None
+    vectors, groups, usual = np.empty((0, index.info().width), np.float32), None, None
     if labels:
-        vectors, groups = learned.search_vectors(labels, tagger)
+        vectors, groups, usual = learned.search_vectors(labels, tagger)
     likely = likeness(like, tagger, label_logits) if like is not None else None
     by_label = {column: said for column, label in enumerate(labels) if (said := own.of_label(label))}
     copies = frozenset(one.id for one in own.with_digests([like.digest])) if like and like.digest else frozenset()
@@ -143,7 +143,7 @@ def find(
     phrases = np.array([_is_phrase(label, tagger, learned) for label in labels], bool)
     search = Search(
         *(index, where, rest, labels, vectors, likely, label_logits, by_label),
-        *(tagged, only, copies, exact, shifts, groups, phrases),
+        *(tagged, only, copies, exact, shifts, groups, phrases, usual),
     )
     own_path = like.path if like is not None else None  # the example itself is not shown
     wanted = offset + limit if own_path is None else offset + limit + 1

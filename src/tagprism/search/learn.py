@@ -154,7 +154,9 @@ class _Teacher:
         others = ~np.isin(self._ids, ids)
         if others.sum() < LEAST_PICTURES:
             return Lesson(label, *counts, None, None, "the collection is too small: nothing else to tell it from")
-        model = None if self._tagger.unknown([label]) else Learned().search_vectors([label], self._tagger)[0]
+        model = usual = None
+        if not self._tagger.unknown([label]):
+            model, _, usual = Learned().search_vectors([label], self._tagger)
         against = _joined(self._records[others], rejected)
         ranks = self._ranks(model, added, against)
         names, before = tuple(ranks), ranks["model"]
@@ -174,16 +176,17 @@ class _Teacher:
         if model is None:
             result = f"a picture left out is at {_place(after, len(against))}; the model does not know the word"
         learned = self._learned_vector(label, best, model, added, rejected, self._records[others])
-        if model is not None and (lost := self._lost(model, learned, self._records[others])):
+        if model is not None and (lost := self._lost(model, learned, self._records[others], usual)):
             return Lesson(label, *counts, None, float(honest.mean()), lost)
         return Lesson(label, *counts, learned, float(honest.mean()), result)
 
-    def _lost(self, model: np.ndarray, learned: LearnedLabel, others: Records) -> str:
+    def _lost(self, model: np.ndarray, learned: LearnedLabel, others: Records, usual: np.ndarray | None = None) -> str:
         """Why a vector is not learned that loses what the model finds without marks; empty where it does not.
 
         People mark what was missed, so that the marks say nothing of what was found.
         """
-        likely = self._logits.logits(model, score_records(others, model)[0]).max(axis=1) > _AT_CUT
+        logits = self._logits.logits(model, score_records(others, model)[0], usual=usual)
+        likely = logits.max(axis=1) > _AT_CUT
         found = int(np.count_nonzero(likely))
         if found < _ENOUGH or learned.vector is None:
             return ""
@@ -262,8 +265,8 @@ class _Teacher:
     def _shift(self, label: str, added: Records, rejected: Records) -> Lesson:
         counts = len(added), len(rejected)
         both, said = _joined(added, rejected), np.arange(sum(counts)) < counts[0]
-        vectors, groups = Learned().search_vectors([label], self._tagger)
-        scales = [self._logits.logits(vectors, score_records(both, vectors, groups)[0], groups)[:, 0]]
+        vectors, groups, usual = Learned().search_vectors([label], self._tagger)
+        scales = [self._logits.logits(vectors, score_records(both, vectors, groups)[0], groups, usual=usual)[:, 0]]
         if self._tagger.calibrated:
             ranked = LabelRanker(self._tagger, [label]).best(both, None, None)
             chances = np.clip([tags[0].probability or 0.0 for tags in ranked], 1e-6, 1 - 1e-6)

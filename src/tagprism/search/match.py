@@ -108,18 +108,33 @@ class LabelLogits:
         scores: Float32[np.ndarray, "n q"],
         groups: Groups | None = None,
         phrases: Bool[np.ndarray, " q"] | None = None,
+        usual: Float32[np.ndarray, " v"] | None = None,
     ) -> Float64[np.ndarray, "n q"]:
-        """Logits of n pictures having q labels, from their scores; `groups` as `score_records` takes them, `phrases`
-        says which labels the vocabulary lacks."""
-        found, _ = score_records(self.background, scoring_vectors, groups, best_rows=self.best_rows)
-        known = found.astype(np.float64)
+        """Logits of n pictures having q labels, from their scores.
+
+        Args:
+            scoring_vectors: of the labels.
+            scores: of the pictures.
+            groups: as `score_records` takes them.
+            phrases: which labels the vocabulary lacks.
+            usual: what is taken off the scores by each vector (`Learned.search_vectors`).
+        """
+        known = score_records(self.background, scoring_vectors, best_rows=self.best_rows)[0].astype(np.float64)
+        usual = np.zeros(len(scoring_vectors)) if usual is None else usual
+        each = np.stack([known.mean(axis=0), known.std(axis=0), usual])
+        means, deviations, off = each if groups is None else _of_groups(each, groups)
         wide = scores.astype(np.float64)
-        above: Float64[np.ndarray, "n q"]
-        above = (wide - known.mean(axis=0)) / np.maximum(known.std(axis=0), _LEAST_DEVIATION)
+        above: Float64[np.ndarray, "n q"] = (wide - means) / np.maximum(deviations, _LEAST_DEVIATION)
+        wide = wide - off
         logits = _OF_DEVIATIONS * above + _OF_SCORE * wide - _LESS if self.standardised else above - _LESS_ALONE
         if phrases is not None and phrases.any() and self.of_phrases is not None:
             logits[:, phrases] = self.of_phrases()(above[:, phrases], wide[:, phrases])
         return logits
+
+
+def _of_groups(of_each: Float64[np.ndarray, "k V"], groups: Groups) -> Float64[np.ndarray, "k q"]:
+    """Means over the vectors of each label: the best of its names stands as high as if it were asked for alone."""
+    return np.stack([of_each[:, list(dict.fromkeys(its))].mean(axis=1) for its in groups.tolist()], axis=1)
 
 
 def _sample(index: Index) -> Records:

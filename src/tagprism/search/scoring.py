@@ -63,6 +63,7 @@ class Scoring:
         shifts: (L,) added to the labels' logits; none when None.
         groups: (L, K) the scoring vectors of each label, the best of which counts; None where each has one, V = L.
         phrases: (L,) which labels the vocabulary lacks; none when None.
+        usual: (V,) as `LabelLogits.logits` takes it; nothing when None.
     """
 
     index: Index
@@ -80,6 +81,7 @@ class Scoring:
     shifts: Float64[np.ndarray, " L"] | None = None
     groups: Groups | None = None
     phrases: Bool[np.ndarray, " L"] | None = None
+    usual: Float32[np.ndarray, " V"] | None = None
 
     @cached_property
     def _columns(self) -> Float32[np.ndarray, "C Q"]:
@@ -120,8 +122,11 @@ class Scoring:
         groups = None if self.groups is None else groups_of([*map(len, asked)])
         more = len(self._vectors_of) - len(self.labels)
         phrases = None if self.phrases is None else np.append(self.phrases, np.zeros(more, bool))[columns]
-        vectors = self._columns[[place for its in asked for place in its]]
-        logits = self.label_logits.logits(vectors, scores, groups, phrases)
+        places = [place for its in asked for place in its]
+        usual = None
+        if self.usual is not None:
+            usual = np.append(self.usual, np.zeros(len(self._columns) - len(self.usual), np.float32))[places]
+        logits = self.label_logits.logits(self._columns[places], scores, groups, phrases, usual)
         if self.shifts is not None:
             logits += np.append(self.shifts, np.zeros(more))[columns]
         return logits

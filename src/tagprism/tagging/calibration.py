@@ -118,6 +118,15 @@ class Calibration:
     words: WordKnowledge | None = None
     best_rows: int = 1
 
+    def shared_weights_of(self, labels: Sequence[str], vocabulary: Vocabulary) -> Float32[np.ndarray, " L"]:
+        """What the first shared number counts for labels (`WordKnowledge`), beside a score that counts 1."""
+        rows = np.array([-1 if (row := vocabulary.find_alike(label)) is None else row for label in labels], int)
+        if self.words is None or not self.maps["seen"].weights[1]:
+            return np.zeros(len(labels), np.float32)
+        weights = np.append(self.words.shared_weights, 0.0)[rows] / self.maps["seen"].weights[1]
+        found: Float32[np.ndarray, " L"] = weights.astype(np.float32)
+        return found
+
     def usual_best(self, vocabulary: Vocabulary) -> float:
         """Mean over the background of the best score of a label trained on."""
         reference = reference_vectors(vocabulary, self.classes)
@@ -199,8 +208,8 @@ class Calibration:
 
         Untrained ones are left out: the scores of `automobile` say less of a picture than those of `car`.
         """
-        own = vocabulary.find_alike(label)
-        kinds = [] if self.words is None or own is None else self.words.kinds[self.words.kinds[:, 0] == own, 1].tolist()
+        same = [row for row in (vocabulary.find_alike(label), *_other_rows(label, vocabulary)) if row is not None]
+        kinds = [] if self.words is None else self.words.kinds[np.isin(self.words.kinds[:, 0], same), 1].tolist()
         rows = dict.fromkeys((*kinds, *_other_rows(label, vocabulary)))
         return tuple(vocabulary.names[row] for row in rows if vocabulary.roles[row] == "seen")
 

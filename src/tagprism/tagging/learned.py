@@ -103,22 +103,30 @@ class Learned:
             scoring[row] = own[int(owners[row])]
         return vectors, scoring, owners
 
-    def search_vectors(self, labels: Sequence[str], tagger: Tagger) -> tuple[Float32[np.ndarray, "V Q"], Groups | None]:
+    def search_vectors(
+        self, labels: Sequence[str], tagger: Tagger
+    ) -> tuple[Float32[np.ndarray, "V Q"], Groups | None, Float32[np.ndarray, " V"]]:
         """Scoring vectors that labels are searched by, those of kinds and other names too; errors as for `embed`.
 
         Returns:
-            (V, Q) scoring vectors; (L, K) those of each label, the best of which counts, or None where each has one.
+            (V, Q) scoring vectors; (L, K) those of each label, the best of which counts, or None where each has one;
+            (V,) what is to be taken off their scores before these are likely (`Tagger.searched_by`).
         """
         _, vectors, owners = self.vectors_of(labels, tagger)
+        known = np.array([self._vector(labels[at]) is None for at in owners], bool)
+        usual = np.zeros(len(vectors), np.float32)
+        vectors[known], usual[known] = tagger.searched_by([labels[at] for at in owners[known]], vectors[known])
         more = [
             (at, name) for at, one in enumerate(labels) if not self.is_known(one) for name in tagger.searched_as(one)
         ]
         if more:
-            vectors = np.concatenate([vectors, tagger.scoring_vectors([name for _, name in more])])
+            names = [name for _, name in more]
+            further, their_usual = tagger.searched_by(names, tagger.scoring_vectors(names))
+            vectors, usual = np.concatenate([vectors, further]), np.concatenate([usual, their_usual])
             owners = np.concatenate([owners, np.array([at for at, _ in more], np.int64)])
             order = np.argsort(owners, kind="stable")
-            vectors, owners = vectors[order], owners[order]
-        return vectors, None if len(owners) == len(labels) else groups_of(np.bincount(owners).tolist())
+            vectors, usual, owners = vectors[order], usual[order], owners[order]
+        return vectors, None if len(owners) == len(labels) else groups_of(np.bincount(owners).tolist()), usual
 
     def _vector(self, label: str) -> Float32[np.ndarray, " Q"] | None:
         return None if (one := self.find(label)) is None else one.vector

@@ -18,6 +18,7 @@ from pathlib import Path
 
 from tagprism.app import console
 from tagprism.datasets.debian_packages import unpack_packages
+from tagprism.errors import InputError
 from tagprism.files import replaced_whole
 
 PACKAGE, RESOURCES = "gcompris-qt-data", "usr/share/gcompris-qt/rcc"
@@ -31,6 +32,7 @@ PATTERNS = (  # of paths within the files of the package; the rest are drawings,
     "*/explore_monuments/resource/*/*.webp",
     "*/explore_world_animals/*/animals/*.webp",
 )
+PHOTOS = 217  # that the patterns find in the package this was written for
 _FOLDER, _COMPRESSED, _ZSTD = 2, 1, 4  # flags of an entry
 
 
@@ -69,8 +71,11 @@ def main() -> None:
                 if any(fnmatchcase(path, pattern) for pattern in PATTERNS):
                     (beside / path.replace("/", "_")).write_bytes(content)
                     count += 1
+        if count < PHOTOS:
+            what = f"is another version: of the {PHOTOS} photographs {count} are in it and not packed with zstd."
+            raise InputError(what, where=PACKAGE, remedy="Run this on Debian 12.")
     console.say(f"{count} photos in {into}")
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(console.run(main))

@@ -12,7 +12,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from tagprism.search.create import open_for_update
 from tests.app.conftest import Cli
+from tests.search.test_renewal import Told
 
 pytestmark = pytest.mark.slow
 
@@ -58,9 +60,17 @@ def test_candidates_are_made_again_from_the_records(
     file = index / "pictures/candidates.bin"
     right, size = cli("search", index, "cat", "--format", "jsonl").out, file.stat().st_size
     damage("pictures/candidates.bin")(index)
+    left = file.stat().st_size if file.exists() else None
     assert cli("search", index, "cat", "--format", "jsonl").out == right  # which looks at all records of so few
+    assert (file.stat().st_size if file.exists() else None) == left  # and opens nothing else
     assert cli("index", "--into", index, "--check", "--quiet").code == 0
     assert file.stat().st_size == size
+
+
+def test_candidates_are_made_again_before_pictures_are_indexed(index: Path) -> None:
+    os.truncate(index / "pictures/candidates.bin", 0)
+    with open_for_update(str(index), progress=(told := Told())):  # then there is no progress within another
+        assert [what for what, _, _ in told.said] == ["renewing the index"]
 
 
 @damaged

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import runpy
+import sys
 from pathlib import Path
 
 import pytest
@@ -11,6 +13,7 @@ from PIL import Image, ImageDraw
 import tagprism
 from tagprism.bundle.bundle import VOCABULARY, Bundle
 from tagprism.bundle.open_model import find_bundle
+from tagprism.errors import InputError
 from tagprism.labels.phrase_list import read_phrases
 from tagprism.labels.vocabulary import Vocabulary
 from tests.app.conftest import Cli
@@ -42,6 +45,15 @@ def test_its_words_cover_the_known_lists(vocabulary: Vocabulary, shared: Path) -
     corel = json.loads((shared / "data/corel5k/labels.json").read_text())
     words += {word for labels in corel.values() for word in labels}
     assert [word for word in words if vocabulary.find(word) is None] == []
+
+
+def test_another_package_of_photographs_is_no_folder_of_fewer(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    nobody = runpy.run_path(str(ROOT / "recipes/photos_lite/nobody.py"))
+    monkeypatch.setitem(nobody["main"].__globals__, "unpack_packages", lambda *_, **__: None)
+    monkeypatch.setattr(sys, "argv", ["nobody.py", str(tmp_path / "photos")])
+    with pytest.raises(InputError, match="gcompris-qt-data: is another version: of the 217 photographs 0 are"):
+        nobody["main"]()
+    assert not list(tmp_path.iterdir())
 
 
 def test_the_word_list_is_in_the_bundle_and_holds_no_offence(vocabulary: Vocabulary) -> None:

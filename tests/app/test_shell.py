@@ -77,6 +77,16 @@ def test_what_the_file_gets_wrong_is_said_of_the_file(
         defaults_of("index")
 
 
+def test_a_name_that_is_too_long_is_said_of_it(cli: Cli, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    long = tmp_path / ("a" * 300)
+    for command in (("tag", CAT, "--model"), ("index", tmp_path, "--into"), ("labels", "show"), ("undo",)):
+        cli(*command, long).refused("a" * 300, "too long")
+    monkeypatch.setenv("TAGPRISM_CONFIG", str(long))
+    cli("tag", CAT).refused("cannot be read", "too long", "Mend it")
+    monkeypatch.setenv("TAGPRISM_CONFIG", str(CAT.absolute() / "config.toml"))  # as where the home is no folder
+    assert cli("tag", CAT, "--quiet").code == 0
+
+
 def test_doctor_shows_the_defaults(cli: Cli, config: Path) -> None:
     assert "nothing set" in cli("doctor").out
     config.write_text("[search]\nlimit = 7\n")

@@ -251,6 +251,10 @@ def test_the_packaged_model_names_what_is_not_english(cli: Cli, tmp_path: Path) 
     )
     tags = [tag["label"] for tag in json.loads(done.out)["tags"]]
     assert tags[0] == "cat" and set(tags) == {"cat", "café", "Beaches", "ROCKET"}
+    words.write_text("cat\nRex qwxzvbn beach\n")
+    done = cli("tag", "tests/photos/chelsea.jpg", "--labels", words, "--format", "jsonl", "--quiet")
+    near = r"\(nearest: [a-z]+, [a-z]+, [a-z]+\)"  # of each word, not of the two as one
+    assert re.search(f"model: `Rex` {near} and `qwxzvbn` {near} in `Rex qwxzvbn beach`", done.err)
     words.write_text("Hund\nplage\n")
     cli("tag", "tests/photos/chelsea.jpg", "--labels", words).refused("2 of the words are unknown", "Use other words")
 

@@ -25,7 +25,7 @@ class Sentences:
 
 def test_every_phrase_has_a_row_with_what_each_encoder_knows(make_table: Callable[..., WordTable]) -> None:
     table = make_table({"polar": [1, 0], "bear": [0, 1]})
-    rows = check_labels(["bear", "polra bear", "xyzzy", "_", "qwxz bear"], [table, Sentences()])
+    rows = check_labels(["bear", "polra bear", "xyzzy", "_", "qwxz bear", "on qwxz"], [table, Sentences()])
     sentence = Finding("sentences", "found", rule="sentence")
     assert rows == [
         LabelCheck("bear", (Finding("tiny", "found", rule="whole"), sentence)),
@@ -39,9 +39,16 @@ def test_every_phrase_has_a_row_with_what_each_encoder_knows(make_table: Callabl
                 Finding("sentences", "partly", ("qwxz",), rule="sentence"),
             ),
         ),
+        LabelCheck("on qwxz", (Finding("tiny", "missing", ("on", "qwxz")), Finding("sentences", "missing", ("qwxz",)))),
     ]
-    assert [row.usable for row in rows] == [True, True, True, False, True]
-    assert [row.complete for row in rows] == [True, False, False, False, False]
+    assert [row.usable for row in rows] == [True, True, True, False, True, False]
+    assert [row.complete for row in rows] == [True, False, False, False, False, False]
+
+
+def test_words_of_a_models_names_are_known_besides(make_table: Callable[..., WordTable]) -> None:
+    phrases, found = ["Qwxz bear", "qwxz"], Finding("sentences", "found", rule="sentence")
+    assert [row.findings for row in check_labels(phrases, [Sentences()], {"qwxz"})] == [(found,), (found,)]
+    assert not any(row.complete for row in check_labels(phrases, [make_table({"bear": [1, 0]})], {"qwxz"}))
 
 
 def test_rules_are_named_and_counted(make_table: Callable[..., WordTable]) -> None:

@@ -6,19 +6,25 @@ import json
 import shutil
 import zipfile
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 
-from tagprism.search.archive import import_index
+from tagprism.search.archive import export_index, import_index
 from tagprism.search.collection import open_index
 from tagprism.search.contract import Picture
+from tagprism.search.create import open_for_update
 from tagprism.search.edge_index import PICTURES, EdgeIndex
 from tagprism.search.keyword_table import KeywordTable
 from tagprism.search.marks import kept_marks, open_marks
 from tagprism.search.settings import catalog_file
+from tagprism.search.upkeep import Upkeep
 from tests.app.conftest import Cli, cli  # noqa: F401 (a fixture)
+from tests.search.test_renewal import Told
 from tests.small_world import World
+
+PHOTO = Path(__file__).parents[1] / "photos/chelsea.jpg"
 
 
 @pytest.fixture(scope="module")
@@ -80,6 +86,17 @@ def test_what_comes_back_is_what_went_in(made: tuple[Path, Path], cli: Cli, tmp_
     assert "6 unchanged" in cli("index", "--into", new).err  # its catalog is made again
     cli("index", "--into", new, "--import", file).refused("is an index already")
     assert cli("index", "--into", where, "--export", tmp_path / "again.zip", "--quiet").code == 0  # replaced
+
+
+def test_an_imported_index_finds_candidates_as_the_exported_one(tmp_path: Path) -> None:
+    where, new, file = (tmp_path / name for name in ("old.index", "new.index", "photos.zip"))
+    with open_for_update(str(where), [str(PHOTO)]) as collection, closing(Upkeep(collection)) as upkeep:
+        upkeep.update([str(PHOTO)])
+    export_index(str(where), file)
+    import_index(file, str(new), progress=(told := Told()))
+    assert [what for what, _, _ in told.said] == ["importing pictures"]  # of a new index nothing is made anew
+    fitted_to = [(one / PICTURES / "usually_asked.safetensors").read_bytes() for one in (new, where)]
+    assert fitted_to[0] == fitted_to[1]
 
 
 def test_what_cannot_be_done_is_said(made: tuple[Path, Path], cli: Cli, tmp_path: Path) -> None:  # noqa: F811

@@ -189,6 +189,7 @@ def test_what_a_server_is_asked_and_keeps_lie_in_one_range() -> None:
         {"exponents": [1], "words": ""},
         {**made.kept(), "words": "AAAA"},
         {**made.kept(), "words": 1},
+        *({**made.kept(), "exponents": [one] * 296} for one in (61, -61, 1e9, 10**400, "a", float("nan"))),
         3,
     ):
         with pytest.raises(InputError, match="damaged"):

@@ -216,6 +216,22 @@ class TestClients:
         assert not told.said
         client.close(), server.close()
 
+    def test_versions_understand_what_others_say_of_an_index(
+        self, folder: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        index = EdgeIndex(folder, SHAPE)
+        info = replace(index.info(), recall=None, worst=None)
+        monkeypatch.setattr(index, "info", lambda: info)
+        former = json.loads(remote_index.answer(index, b'{"call": "info", "shapes": []}', print).partition(b"\n")[0])
+        fields = {"pictures": 0, "vectors": 3, "dimension": 5, "shared": 2, "storage": "half", "exact": False}
+        assert former == {**fields, "recall": 1.0, "worst": 1.0, "shapes": []}
+        index.close()
+        server, client = with_stable(folder), open_shared(folder)
+        values = remote_index._info_values
+        monkeypatch.setattr(remote_index, "_info_values", lambda *given: {**values(*given), "of a later version": 1})
+        assert client.info() == server.info()
+        client.close(), server.close()
+
     def test_errors_are_those_of_the_server(self, folder: Path) -> None:
         server, client = with_stable(folder), open_shared(folder)
         with pytest.raises(InputError, match="the index holds 3 x 5 and 2"):

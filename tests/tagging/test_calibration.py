@@ -13,6 +13,7 @@ from sklearn.linear_model import LogisticRegression
 
 from tagprism.bundle.record import Records, score_records, scoring_vectors
 from tagprism.errors import InputError
+from tagprism.labels.tensor_file import read_tensors
 from tagprism.labels.vocabulary import Role, Vocabulary
 from tagprism.tagging.calibration import (
     Calibration,
@@ -132,6 +133,7 @@ def test_other_spellings_of_a_trained_label_count_as_trained_on(
 def test_it_is_stored_and_read_back(calibration: Calibration, tmp_path: Path) -> None:
     file = tmp_path / "calibration.safetensors"
     calibration.save(file)
+    assert read_tensors(file, "calibration", 4)[0]["version"] == 3  # programs without weights read it, too
     again = Calibration.load(file, D)
     np.testing.assert_array_equal(again.background.rows, calibration.background.rows)
     np.testing.assert_array_equal(again.background.shared, calibration.background.shared)
@@ -191,6 +193,7 @@ def test_common_words_strange_pictures_and_kinds_change_probabilities_as_the_slo
     kinds, weights = np.array([[3, 0], [3, 2]], np.int32), random.standard_normal(4).astype(np.float32)
     words = WordKnowledge(offsets, -0.3, familiar, kinds, weights)  # cat and dog: kinds of Ice Cream
     replace(calibration, words=words).save(tmp_path / "calibration.safetensors")
+    assert read_tensors(tmp_path / "calibration.safetensors", "calibration", 4)[0]["version"] == 4
     read = Calibration.load(tmp_path / "calibration.safetensors", D)
     records, labels = drawn(random, 6), ["ice cream", "dog", "boat"]
     vectors = np.concatenate([vocabulary.vectors[[3, 2]], unit(random, 1)])

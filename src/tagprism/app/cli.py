@@ -56,10 +56,19 @@ def _options(
     version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Show it.")] = False,
 ) -> None:
     """Tag and find pictures with your own words, also words no model was trained on."""
-    if config_file().exists():  # most people have none, and its checks take a while to load
+    if _has_config():  # most people have none, and its checks take a while to load
         from tagprism.app.config import defaults_of
 
         context.default_map = defaults_of(context.invoked_subcommand)
+
+
+def _has_config() -> bool:
+    """Whether there is a file of defaults, or something at its place of which `read_config` says why it is none."""
+    try:
+        config_file().stat()
+    except OSError as error:
+        return not isinstance(error, FileNotFoundError | NotADirectoryError)
+    return True
 
 
 for _one in (train, evaluate, compare, import_official, tag, index, search, serve, learn, undo, export, demo, doctor):

@@ -90,7 +90,7 @@ def read_config() -> dict[str, dict[str, Any]]:
     path = config_file()
     try:
         said = Config.model_validate(tomllib.loads(read_at_most(path, _LARGEST).decode()))
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):  # the home of a service may be `/dev/null`
         return {}
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         raise InputError(f"cannot be read ({error}).", where=str(path), remedy=_REMEDY) from error

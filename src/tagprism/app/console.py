@@ -7,6 +7,7 @@ print (ruff: `T20` and `banned-api`).
 
 from __future__ import annotations
 
+import errno
 import importlib.util
 import io
 import json
@@ -252,6 +253,9 @@ def run(command: Callable[[], object]) -> int:
         if error.errno in REFUSALS:
             _say_error(f"the machine refused: {error}")
             return REFUSED
+        if error.errno == errno.ENAMETOOLONG:  # of a name that was given: no name of ours is so long
+            _say_error(f"{error.filename}: cannot be used ({error.strerror}). Name another path.")
+            return UNUSABLE
         return _bug()
     except Exception:
         return _bug()

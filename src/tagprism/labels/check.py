@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Container, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
 from tagprism.labels.encoders.encoder import LabelEncoder
 from tagprism.labels.encoders.word_table import WordTable
-from tagprism.labels.phrases import spoken_phrase
+from tagprism.labels.phrases import SMALL_WORDS, spoken_phrase
 
 
 @dataclass(frozen=True)
@@ -17,7 +17,8 @@ class Finding:
 
     Args:
         encoder: its id.
-        status: `found`, `partly` (words are left out, or not of the language it learnt) or `missing` (no vector).
+        status: `found`, `partly` (words are left out, or not of the language it learnt) or `missing` (no word
+            is known).
         missing_words: the words that the encoder lacks.
         nearest: known words that are spelt like those.
         rule: how its vector is made: `whole` (the phrase as one), `words` (the mean of its words), `sentence`, or none.
@@ -46,7 +47,7 @@ class LabelCheck:
 
     @property
     def usable(self) -> bool:
-        """Whether some encoder has a vector for the phrase."""
+        """Whether some encoder knows a word of the phrase."""
         return any(finding.status != "missing" for finding in self.findings)
 
     @property
@@ -55,17 +56,21 @@ class LabelCheck:
         return all(finding.status == "found" for finding in self.findings)
 
 
-def check_labels(phrases: Sequence[str], encoders: Iterable[LabelEncoder]) -> list[LabelCheck]:
+def check_labels(
+    phrases: Sequence[str], encoders: Iterable[LabelEncoder], named: Container[str] = ()
+) -> list[LabelCheck]:
     """See which phrases the encoders know.
 
     Args:
         phrases: labels to check.
         encoders: encoders, for example `label_space.encoders.values()`.
+        named: words of the names of a model's vocabulary (`Vocabulary.words_of_names`), which are known to a sentence
+            encoder besides, as when tagging.
 
     Returns:
         One row per phrase, in order.
     """
-    columns = [[_look(encoder, phrase) for phrase in phrases] for encoder in encoders]
+    columns = [[_look(encoder, phrase, named) for phrase in phrases] for encoder in encoders]
     return [LabelCheck(phrase, tuple(column[row] for column in columns)) for row, phrase in enumerate(phrases)]
 
 
@@ -88,12 +93,13 @@ def count_rules(checks: Sequence[LabelCheck]) -> dict[str, dict[str, int]]:
     return counts
 
 
-def _look(encoder: LabelEncoder, phrase: str) -> Finding:
+def _look(encoder: LabelEncoder, phrase: str, named: Container[str]) -> Finding:
     if not isinstance(encoder, WordTable):  # a sentence encoder has a vector of every phrase that has text
         words = spoken_phrase(phrase).split()
-        if not words:
-            return Finding(encoder.id, "missing")
-        strange = () if encoder.knows(phrase) else tuple(word for word in words if not encoder.knows(word))
+        unknown = [] if encoder.knows(phrase) else [word for word in words if not encoder.knows(word)]
+        strange = tuple(word for word in unknown if word not in named)
+        if not words or (strange and SMALL_WORDS.issuperset(set(words) - set(strange))):
+            return Finding(encoder.id, "missing", strange)
         return Finding(encoder.id, "partly" if strange else "found", strange, rule="sentence")
     read = encoder.read(phrase)
     if not read.rows:

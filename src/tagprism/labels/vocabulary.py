@@ -90,6 +90,11 @@ class Vocabulary:
                 raise InputError(what, where="vocabulary")
 
     @cached_property
+    def words_of_names(self) -> frozenset[str]:
+        """Words of the names: who knows a `Bedlington terrier` knows one on grass."""
+        return frozenset(word for name in self.names for word in normalise_phrase(name).split())
+
+    @cached_property
     def _rows(self) -> dict[str, int]:
         """Row of every normalised name and alias."""
         if strangers := sorted(set(self.aliases) - set(self.names)):

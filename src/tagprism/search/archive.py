@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import numpy as np
+from jaxtyping import Float32
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from tagprism.bundle.open_model import lasting_name
@@ -25,7 +26,7 @@ from tagprism.errors import InputError
 from tagprism.exchange import refuse_foreign
 from tagprism.files import digest_bytes, machine_errors, replaced_whole, write_json, write_text
 from tagprism.progress import Progress, silent
-from tagprism.search.collection import fitting_tagger, open_index
+from tagprism.search.collection import fitting_tagger, open_index, usually_asked
 from tagprism.search.contract import Picture, as_json, from_json
 from tagprism.search.create import exists, refuse_filled, update_lock
 from tagprism.search.edge_index import EdgeIndex
@@ -184,13 +185,15 @@ def import_index(file: Path, where: str, *, model: str | None = None, progress: 
         if exists(where):
             raise InputError("is an index already.", where=where, remedy="Name a new folder.")
         with update_lock(where):
-            _fill(folder, reader, settings, progress)
+            _fill(folder, reader, settings, usually_asked(tagger), progress)
     with open_index(where) as collection:
         settle(collection, progress)
         return collection.index.info().pictures
 
 
-def _fill(folder: Path, reader: _Reader, settings: Settings, progress: Progress) -> None:
+def _fill(
+    folder: Path, reader: _Reader, settings: Settings, asked: Float32[np.ndarray, "q Q"], progress: Progress
+) -> None:
     """Fill a folder, or go on where a killed run has come to; its settings come last."""
     noted, stamp = folder / IMPORTING, digest_bytes(reader.inside.model_dump_json().encode())
     if noted.is_file() and noted.read_text(encoding="utf-8") == stamp:
@@ -199,6 +202,7 @@ def _fill(folder: Path, reader: _Reader, settings: Settings, progress: Progress)
         refuse_filled(folder)
         noted.unlink(missing_ok=True)
         index = EdgeIndex.create(folder, settings.shape, settings.storage)
+        index.settle(asked)  # pictures then come to what is near for these
         write_text(noted, stamp)
     with closing(index), progress("importing pictures", reader.inside.pictures) as advance:
         for pictures, records in reader.pictures(Form(settings.shape, settings.storage)):

@@ -117,7 +117,7 @@ class IndexInfo:
             where candidates are found by something else than when it was measured, or it never was.
         worst: that share for the word which loses most by the first stage, of those it was measured with; else 1.
         fitted: whether candidates are found by what is nearest for words that are usually asked for, and not by the
-            mean of a picture's rows.
+            mean of a picture's rows. It says nothing where none are looked for.
     """
 
     pictures: int

@@ -33,7 +33,7 @@ from tagprism.search.settings import (
     read_values,
     unescaped,
 )
-from tagprism.search.shared_index import LOCK, SERVER
+from tagprism.search.shared_index import LOCK, SERVER, SharedIndex
 from tagprism.tagging.tagger import load
 
 _UPDATE_LOCK = "upkeep"
@@ -97,6 +97,8 @@ def open_for_update(
                 )
             if model is not None:
                 collection.keep_model()
+            if isinstance(collection.index, SharedIndex):
+                collection.index.renew()
             yield collection
 
 

@@ -350,8 +350,13 @@ class EdgeIndex:
         count = len(self._places)
         whole = candidates(100, count) is None
         measured = {"recall": 1.0, "worst": 1.0} if whole else self._measured()
-        recall, worst, fitted = measured.get("recall"), measured.get("worst"), self._kept.first.fitted
+        recall, worst = measured.get("recall"), measured.get("worst")
+        fitted = whole or self._kept.first.fitted  # a small index that is only searched need not open it
         return IndexInfo(count, *self.shape, self._storage, self._storage == "float32" and whole, recall, worst, fitted)
+
+    def renew(self) -> None:
+        """Make anew what candidates are found by, where it is not whole, as the first change of a picture would."""
+        _ = self._kept.first
 
     def close(self) -> None:
         """Write out everything and let another process open it."""

@@ -20,6 +20,7 @@ from tagprism.errors import InputError
 from tagprism.search.row_summary import RowSummary, is_nearer
 
 _RARE = 8  # times less than the most that is asked of a number is the least that counts: some are asked by few words
+_MOST = 60  # exponent of a weight; no model's is near it, and float32 has twice as many
 
 
 @dataclass(frozen=True)
@@ -61,9 +62,11 @@ class WholeVector:
         if kept is None:
             return cls(np.ones(shape.width, np.float32))
         try:
-            exponents = np.array(kept["exponents"], np.int16).reshape(shape.width)
+            exponents = np.array(kept["exponents"], np.float64).reshape(shape.width)
+            if not (np.abs(exponents) <= _MOST).all():
+                raise ValueError("a weight is out of range")
             whole = np.frombuffer(base64.b64decode(kept["words"]), np.int8).reshape(-1, shape.dimension)
-        except (KeyError, TypeError, ValueError) as error:
+        except (KeyError, TypeError, ValueError, OverflowError) as error:
             remedy = "Index anew with --rebuild."
             raise InputError("its metadata is damaged.", where=where, remedy=remedy) from error
         summary = RowSummary(whole.astype(np.float32), by_length=False) if len(whole) else None

@@ -10,7 +10,7 @@ import json
 import math
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict
+from dataclasses import asdict, fields
 from functools import partial
 from itertools import islice
 from multiprocessing.connection import Connection
@@ -76,7 +76,7 @@ def _carried_out(
         case "settle":
             index.settle(arrays[0], progress)
         case "info":
-            return (asdict(index.info()),)
+            return (_info_values(index.info(), request),)
         case other:
             raise InputError(f"another tagprism asks for `{other}`.", remedy="Update both.")
     return ({},)
@@ -174,12 +174,22 @@ class RemoteIndex:
 
     def info(self) -> IndexInfo:
         """As `Index.info`."""
-        return IndexInfo(**self._call({"call": "info"})[0])
+        answer, _ = self._call({"call": "info", "fitted": True})
+        return IndexInfo(**{one.name: answer[one.name] for one in fields(IndexInfo) if one.name in answer})
 
     def close(self) -> None:
         """End the conversation; the index stays open where it is."""
         while self._idle:
             self._idle.pop().close()
+
+
+def _info_values(info: IndexInfo, request: dict[str, Any]) -> dict[str, Any]:
+    """What is said of an index. Who does not ask for `fitted` is an older version, which knows no more than it knew."""
+    values = asdict(info)
+    if "fitted" in request:
+        return values
+    del values["fitted"]
+    return {name: 1.0 if value is None else value for name, value in values.items()}  # a recall was a number
 
 
 def _values(picture: Picture) -> dict[str, Any]:

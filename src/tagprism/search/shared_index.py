@@ -181,6 +181,12 @@ class SharedIndex:
         """As `Index.info`."""
         return self._do(lambda index: index.info())
 
+    def renew(self) -> None:
+        """As `EdgeIndex.renew`, where it is open here; called before a progress that changes are made in."""
+        index = self._current()
+        if isinstance(index, EdgeIndex):
+            index.renew()
+
     def close(self) -> None:
         """Let go of the index; another process that uses it takes it over."""
         with self._changing:

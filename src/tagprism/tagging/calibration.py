@@ -25,6 +25,7 @@ from tagprism.labels.vocabulary import Role, Vocabulary
 KIND, VERSION = "calibration", 4
 """Version 1 kept the background with the shared numbers in every row, 2 had no words, 3 no weights of the first shared
 number."""
+_WITHOUT_WEIGHTS = 3
 _CHUNK = 2048  # labels whose scores over the background are held at once
 _ABOVE = 1 + 1e-4  # a `person` comes before the `man` who is one, though float32 scores them a little differently
 _LEAST_DEVIATION = 1e-3  # a label that scores alike everywhere says nothing; nothing is divided by zero
@@ -140,7 +141,8 @@ class Calibration:
         if self.words is not None:
             tensors |= {"offsets": self.words.offsets, "other_offset": np.array([self.words.other_offset], np.float32)}
             tensors |= {name: getattr(self.words, name) for name in ("familiar", "kinds", "shared_weights")}
-        write_tensors(path, KIND, VERSION, {"features": list(FEATURES), **notes}, tensors)
+        version = VERSION if "shared_weights" in tensors else _WITHOUT_WEIGHTS  # which older programs read, too
+        write_tensors(path, KIND, version, {"features": list(FEATURES), **notes}, tensors)
 
     @classmethod
     def load(cls, path: Path, dimension: int, classes: ClassAffinity | None = None, best_rows: int = 1) -> Calibration:

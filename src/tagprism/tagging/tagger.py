@@ -181,12 +181,8 @@ class Tagger:
         words = [word for word in label.split() if any(map(str.isalpha, word)) and word.lower() not in SMALL_WORDS]
         if self.label_space is None or not words:
             return [label]
-        return [word for word in words if not self._knows(word) and normalise_phrase(word) not in self._words_of_names]
-
-    @cached_property
-    def _words_of_names(self) -> frozenset[str]:
-        """Words of the vocabulary's names: the model knows a `Bedlington terrier`, and so one on grass."""
-        return frozenset(word for name in self.vocabulary.names for word in normalise_phrase(name).split())
+        named = self.vocabulary.words_of_names
+        return [word for word in words if not self._knows(word) and normalise_phrase(word) not in named]
 
     def _knows(self, phrase: str) -> bool:
         if self.vocabulary.find_alike(phrase) is not None:

@@ -134,9 +134,9 @@ def known_labels(
 def _strange(label: str, tagger: Tagger) -> str:
     """An unknown label by the words that make it so, with the nearest known ones."""
     words = tagger.unknown_words(label)
-    said = " and ".join(f"`{word}`" for word in words) + (f" in `{label}`" if words != [label] else "")
-    near = tagger.nearest_known(" ".join(words))
-    return said + (f" (nearest: {', '.join(near)})" if near else "")
+    near = {word: ", ".join(tagger.nearest_known(word)) for word in words}
+    said = " and ".join(f"`{word}`" + (f" (nearest: {its})" if its else "") for word, its in near.items())
+    return said + (f" in `{label}`" if words != [label] else "")
 
 
 @dataclass(frozen=True, eq=False)

@@ -73,13 +73,17 @@ def check(
     """Say which words the encoders know and by which rule, before a run; exit code 2 when one is known by none."""
     from rich.table import Table
 
+    from tagprism.bundle.bundle import VOCABULARY
+    from tagprism.bundle.open_model import DEFAULT, find_bundle
     from tagprism.bundle.referring import open_encoder
     from tagprism.labels.check import check_labels, count_rules
     from tagprism.labels.phrase_list import read_phrases, spellings
+    from tagprism.labels.vocabulary import Vocabulary
     from tagprism.network.encoder_sources import encoder_folder
 
     encoders = [open_encoder(encoder_folder(name)) for name in encoder or ["minilm"]]
-    checks = check_labels(spellings(read_phrases(words, console.say)), encoders)
+    named = Vocabulary.load(find_bundle(DEFAULT) / VOCABULARY).words_of_names
+    checks = check_labels(spellings(read_phrases(words, console.say)), encoders, named)
     table = Table()
     for column in ("phrase", "encoder", "status", "rule", "respelled", "missing words", "nearest known"):
         table.add_column(column)

@@ -108,17 +108,23 @@ class Learned:
     ) -> tuple[Float32[np.ndarray, "V Q"], Groups | None, Float32[np.ndarray, " V"]]:
         """Scoring vectors that labels are searched by, those of kinds and other names too; errors as for `embed`.
 
+        A label that was not trained on is searched by its trained names alone, where it has some.
+
         Returns:
             (V, Q) scoring vectors; (L, K) those of each label, the best of which counts, or None where each has one;
             (V,) what is to be taken off their scores before these are likely (`Tagger.searched_by`).
         """
         _, vectors, owners = self.vectors_of(labels, tagger)
-        known = np.array([self._vector(labels[at]) is None for at in owners], bool)
-        usual = np.zeros(len(vectors), np.float32)
-        vectors[known], usual[known] = tagger.searched_by([labels[at] for at in owners[known]], vectors[known])
         more = [
             (at, name) for at, one in enumerate(labels) if not self.is_known(one) for name in tagger.searched_as(one)
         ]
+        roles = tagger.vocabulary.roles_of(labels)
+        by_others = {at for at, _ in more if roles[at] != "seen"}  # `harbour` says less of a picture than `harbor`
+        kept = np.array([at not in by_others for at in owners], bool)
+        vectors, owners = vectors[kept], owners[kept]
+        known = np.array([self._vector(labels[at]) is None for at in owners], bool)
+        usual = np.zeros(len(vectors), np.float32)
+        vectors[known], usual[known] = tagger.searched_by([labels[at] for at in owners[known]], vectors[known])
         if more:
             names = [name for _, name in more]
             further, their_usual = tagger.searched_by(names, tagger.scoring_vectors(names))

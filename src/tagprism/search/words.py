@@ -77,7 +77,7 @@ def read_words(query: Query, collection: Collection, own: OwnTags) -> Reading:
     given = frozenset(label for label in new if any(own.of_label(label).values()))
     unknown = frozenset(collection.tagger.unknown(new)) - given
     words = {word for label in unknown for word in collection.tagger.unknown_words(label)}
-    own_words = frozenset(word for word in words if learned.is_known(word) or any(own.of_label(word).values()))
+    own_words = frozenset(word for word in words if _is_own(collection, own, word))
     cut_short = dict(_cut_short(query, collection.tagger, own))
     return Reading(found, apart, without, given, unknown, own_words, cut_short)
 
@@ -161,23 +161,14 @@ def _taken_apart(query: Query, collection: Collection, own: OwnTags) -> tuple[Qu
     """The query with AND between tags that were written as one phrase, and those phrases with their tags."""
     apart, is_tag = dict[str, tuple[str, ...]](), partial(_is_tag, collection, own)
 
-    def read(part: Query) -> Query:
-        match part:
-            case And(parts):
-                return And(tuple(inner for one in parts for inner in _joined(one, read(one))))
-            case Or(parts):
-                return Or(tuple(map(read, parts)))
-            case Not(inner):
-                return Not(read(inner))
-            case Weighted(weight, inner):
-                return Weighted(weight, read(inner))
-            case Label(text, quoted) if not quoted and len(tags := _fewest(text.split(" "), is_tag)) > 1:
-                apart[text] = tags
-                return And(tuple(map(Label, tags)))
-            case _:
-                return part
+    def read(label: Label) -> Query:
+        tags = (label.text,) if label.quoted else _fewest(label.text.split(" "), is_tag)
+        if len(tags) == 1:
+            return label
+        apart[label.text] = tags
+        return And(tuple(map(Label, tags)))
 
-    return read(query), apart
+    return _replaced(query, read, below_not=True), apart
 
 
 def _joined(part: Query, read: Query) -> tuple[Query, ...]:

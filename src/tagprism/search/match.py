@@ -42,7 +42,7 @@ class PhraseLogits:
     """The probability that a calibration gives a label never trained on, in a picture of which only its score is known.
 
     The constants of `LabelLogits` were chosen on single words, and of phrases say far too much: of the pictures that
-    were likely a phrase of two words, captions had both in 8 % (docs/queries.md).
+    were likely a phrase of two words, captions had both in 8 % (recipes/photos_lite/unseen_phrases.py).
 
     Args:
         its: the calibration's map for such labels.

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from tagprism.labels.phrases import (
     bare_phrase,
+    names_within,
     normalise_phrase,
     other_names,
     same_label,
@@ -278,6 +279,46 @@ def test_spellings_are_words(text: str) -> None:
 )
 def test_names_of_one_thing(phrase: str, names: tuple[str, ...]) -> None:
     assert other_names(phrase) == names
+
+
+@pytest.mark.parametrize(
+    ("phrase", "names"),
+    [
+        ("dog on the beach", ("dog", "beach")),
+        ("Polar Bear snow", ("Polar Bear", "snow")),
+        ("the field of wheat", ("field of wheat",)),
+        ("dog", ("dog",)),
+        ("on the beach", ("beach",)),
+        ("on the", ()),
+        ("dog qwxz", ()),
+        ("dog not beach", ()),
+        ("dog or beach", ()),
+        (" ".join(["dog"] * 9), ()),
+        ("", ()),
+    ],
+)
+def test_names_that_a_phrase_is_made_of(phrase: str, names: tuple[str, ...]) -> None:
+    known = {"dog", "beach", "polar bear", "bear", "snow", "field", "field of wheat", "wheat"}
+    assert names_within(phrase, lambda text: text.lower() in known) == names
+
+
+@given(
+    st.lists(st.sampled_from(["a", "x", "y", "of", "z"]), min_size=1, max_size=6),
+    st.sets(st.sampled_from(["x", "y", "z", "x y", "y z", "x of y", "a x", "x y z"])),
+)
+def test_the_fewest_names_are_those_that_trying_every_way_finds(words: list[str], known: set[str]) -> None:
+    def ways(rest: list[str]) -> list[tuple[str, ...]]:
+        found = [] if rest else [()]
+        for end in range(1, len(rest) + 1):
+            name = " ".join(rest[:end])
+            here = [(name,)] if name in known else []
+            here += [()] if name in {"a", "of"} else []
+            found += [(*one, *others) for one in here for others in ways(rest[end:])]
+        return found
+
+    found = names_within(" ".join(words), known.__contains__)
+    assert len(found) == min(map(len, ways(words)), default=0)
+    assert not found or found in ways(words)
 
 
 def test_no_name_stands_for_two_things() -> None:

@@ -229,3 +229,27 @@ def test_a_listed_word_is_as_probable_as_a_known_one_of_the_same_thing() -> None
     assert listed["dinner tables"] > alone["dining table"] - 1e-5 and listed["dog"] == pytest.approx(alone["dog"])
     # What is no word of the vocabulary has the probability of its other name there, where that is the greater one.
     assert listed["settee"] > probability("couch")["couch"] - 1e-5
+
+
+def test_a_phrase_is_as_probable_as_the_names_it_is_made_of_are_together() -> None:
+    tagger, picture = load(), Path(__file__).parents[1] / "photos/coffee.jpg"
+    labels = (
+        "coffee with cups",
+        "coffee",
+        "cup",
+        "a cup on the dining table",
+        "dining table",
+        "no coffee",
+        "coffee or cup",
+    )
+    (row,) = tagger.tag(picture, labels, top_k=None)
+    found = {tag.label: tag.probability or 0.0 for tag in row.tags}
+    assert tagger.calibration is not None and tagger.calibration.words is not None
+    (_, record, _), *_ = tagger.records([picture])
+    assert isinstance(record, Records)
+    usual = float(tagger.calibration.words.familiarity(record)[0])
+    assert found["coffee"] > 0.7 and found["cup"] > 0.5
+    assert found["coffee with cups"] == pytest.approx(found["coffee"] * found["cup"] / usual, rel=1e-3)
+    table = found["cup"] * found["dining table"] / usual
+    assert found["a cup on the dining table"] >= 0.999 * table
+    assert found["coffee or cup"] < 0.3  # means something else without `or`

@@ -6,7 +6,7 @@ import itertools
 import re
 import tomllib
 import unicodedata
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from functools import lru_cache
 from importlib.resources import files
 
@@ -30,6 +30,8 @@ LONGEST = 200  # characters of a phrase in a list, a query or a mark
 _SMALL = "a an and at by for from her his in into its my near not of on or our over the their to under with your"
 SMALL_WORDS = frozenset(_SMALL.split())
 """Words of phrases that show in no photo; some tables of words lack them."""
+_MEANT_OTHERWISE = frozenset(("not", "or"))  # of these; a phrase with one means something else without it
+_LONGEST_DIVIDED = 8  # words of a phrase that is divided into names
 _LONGEST_MIXED = 4  # words; a longer phrase gets the evenly spaced, hyphened and joined spellings only
 
 
@@ -173,6 +175,32 @@ def same_label(a: str, b: str) -> bool:
         True when they are the same but for case, number of the last word, or hyphen, space or joining.
     """
     return spoken_phrase(b) in variants(a) or spoken_phrase(a) in variants(b)
+
+
+def names_within(phrase: str, is_name: Callable[[str], bool]) -> tuple[str, ...]:
+    """The fewest names that a phrase is made of, in order, beside small words: `dog` and `beach` of `dog on the beach`.
+
+    Args:
+        phrase: words and blanks.
+        is_name: whether some of its words, with a blank between them, are a name.
+
+    Returns:
+        The names; none where there are other words, more than eight, or a `not` or `or` beside names.
+    """
+    words = phrase.split()
+    if not words or len(words) > _LONGEST_DIVIDED:
+        return ()
+    if is_name(phrase):
+        return (phrase,)
+    small = [word.lower() in SMALL_WORDS and word.lower() not in _MEANT_OTHERWISE for word in words]
+    best: dict[int, tuple[str, ...]] = {0: ()}  # number of words from the first -> the names they make
+    for end in range(1, len(words) + 1):
+        ways = [(*best[start], name) for start in best if is_name(name := " ".join(words[start:end]))]
+        if small[end - 1] and end - 1 in best:
+            ways.append(best[end - 1])
+        if ways:
+            best[end] = min(ways, key=len)
+    return best.get(len(words), ())
 
 
 def other_names(phrase: str) -> tuple[str, ...]:

@@ -18,7 +18,7 @@ from jaxtyping import Bool, Float, Float32, Float64, Int32, Integer
 
 from tagprism.bundle.record import ClassAffinity, Records, score_records, scoring_vectors
 from tagprism.errors import InputError
-from tagprism.labels.phrases import other_names
+from tagprism.labels.phrases import names_within, other_names
 from tagprism.labels.tensor_file import read_tensors, write_tensors
 from tagprism.labels.vocabulary import Role, Vocabulary
 
@@ -196,6 +196,8 @@ class Calibration:
         found = self._of_rows(rows, statistics, roles, reference, vocabulary)
         if tuple(labels[: len(vocabulary.names)]) == vocabulary.names:  # and further ones: each name is there itself
             return found
+        if self.words is not None and (rows < 0).any():
+            found = replace(found, phrases=self._phrases(labels, rows, vocabulary))
         named = [(place, row) for place, label in enumerate(labels) for row in _other_rows(label, vocabulary)]
         if not named:
             return found
@@ -214,6 +216,34 @@ class Calibration:
         kinds = [] if self.words is None else self.words.kinds[np.isin(self.words.kinds[:, 0], same), 1].tolist()
         rows = dict.fromkeys((*kinds, *_other_rows(label, vocabulary)))
         return tuple(vocabulary.names[row] for row in rows if vocabulary.roles[row] == "seen")
+
+    def _phrases(
+        self, labels: Sequence[str], rows: Integer[np.ndarray, " L"], vocabulary: Vocabulary
+    ) -> (
+        tuple[Integer[np.ndarray, " k"], Integer[np.ndarray, "k n"], Float32[np.ndarray, "W Q"], LabelCalibration]
+        | None
+    ):
+        """As `LabelCalibration` has them: labels that the vocabulary lacks and that are made of names in it."""
+
+        def row_of(text: str) -> int | None:
+            own = vocabulary.find_alike(text)
+            return next(iter(_other_rows(text, vocabulary)), None) if own is None else own
+
+        within = dict[int, tuple[str, ...]]()
+        for place in np.flatnonzero(rows < 0).tolist():
+            names = names_within(labels[place], lambda text: row_of(text) is not None)
+            if len(names) > 1:
+                within[place] = names
+        if not within:
+            return None
+        its_rows = {name: row for names in within.values() for name in names if (row := row_of(name)) is not None}
+        each = np.array(sorted(set(its_rows.values())))
+        longest = max(map(len, within.values()))
+        parts = np.full((len(within), longest), len(each))  # behind the names stands a 1
+        for at, names in enumerate(within.values()):
+            parts[at, : len(names)] = np.searchsorted(each, [its_rows[name] for name in names])
+        of_names = self.of_labels([vocabulary.names[row] for row in each], vocabulary.vectors[each], vocabulary)
+        return np.array([*within]), parts, self._queries(each, vocabulary), replace(of_names, words=None)
 
     def _queries(self, rows: Integer[np.ndarray, " n"], vocabulary: Vocabulary) -> Float32[np.ndarray, "n Q"]:
         """Scoring vectors of labels of the vocabulary."""
@@ -262,6 +292,10 @@ class LabelCalibration:
         kinds: columns of a label, the scoring vectors of its kinds, and their calibration.
         other_names: columns of labels, and for each the scoring vector of another name of the same thing, with the
             calibration of these; a label is at least as probable as its other names. None where there are none.
+        phrases: columns of phrases that the vocabulary lacks, and for each the names in it that it is made of, as
+            columns of their calibration, which the scoring vectors of these names and it follow; what stands behind
+            their last column is certain. A phrase is at least as probable as these names are together, taken for
+            independent. None where there are none.
         words: gives the familiarity of a picture.
     """
 
@@ -273,6 +307,10 @@ class LabelCalibration:
     offsets: Float32[np.ndarray, " L"] | None = None
     shared_weights: Float32[np.ndarray, " L"] | None = None
     kinds: tuple[tuple[Integer[np.ndarray, " k"], Float32[np.ndarray, "n Q"], LabelCalibration], ...] = ()
+    phrases: (
+        tuple[Integer[np.ndarray, " k"], Integer[np.ndarray, "k n"], Float32[np.ndarray, "W Q"], LabelCalibration]
+        | None
+    ) = None
     words: WordKnowledge | None = None
     other_names: tuple[Integer[np.ndarray, " k"], Float32[np.ndarray, "k Q"], LabelCalibration] | None = None
 
@@ -301,6 +339,14 @@ class LabelCalibration:
             of_kinds = its_kinds.probabilities(records, its_scores)
             one_of_them = (of_kinds.max(axis=1) + 1 - (1 - of_kinds).prod(axis=1)) / 2
             found[:, columns] = np.maximum(found[:, columns], np.minimum(_ABOVE * one_of_them, 1.0)[:, None])
+        if self.phrases is not None:
+            columns, parts, queries, its_names = self.phrases
+            its_scores, _ = score_records(records, queries, best_rows=self.best_rows)
+            of_names = np.pad(its_names.probabilities(records, its_scores), ((0, 0), (0, 1)), constant_values=1.0)
+            together = np.ones((len(scores), len(columns)))
+            for part in parts.T:
+                together *= of_names[:, part]
+            found[:, columns] = np.maximum(found[:, columns], together)
         if self.words is not None:
             found *= self.words.familiarity(records)[:, None]
         if self.other_names is not None:

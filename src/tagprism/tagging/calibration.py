@@ -295,7 +295,7 @@ class LabelCalibration:
         phrases: columns of phrases that the vocabulary lacks, and for each the names in it that it is made of, as
             columns of their calibration, which the scoring vectors of these names and it follow; what stands behind
             their last column is certain. A phrase is at least as probable as these names are together, taken for
-            independent. None where there are none.
+            independent, and at most as the least probable of them. None where there are none.
         words: gives the familiarity of a picture.
     """
 
@@ -343,10 +343,11 @@ class LabelCalibration:
             columns, parts, queries, its_names = self.phrases
             its_scores, _ = score_records(records, queries, best_rows=self.best_rows)
             of_names = np.pad(its_names.probabilities(records, its_scores), ((0, 0), (0, 1)), constant_values=1.0)
-            together = np.ones((len(scores), len(columns)))
+            together, least = np.ones((2, len(scores), len(columns)))
             for part in parts.T:
                 together *= of_names[:, part]
-            found[:, columns] = np.maximum(found[:, columns], together)
+                np.minimum(least, of_names[:, part], out=least)
+            found[:, columns] = np.clip(found[:, columns], together, least)
         if self.words is not None:
             found *= self.words.familiarity(records)[:, None]
         if self.other_names is not None:

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from tagprism.search.find import Results  # which reads words
 
 _LONGEST = 8  # words of a phrase that is taken apart
-_AS_PHRASE = 0.1  # weight of the phrase beside its tags: it hardly ranks, but suffices to be likely (docs/queries.md)
+_AS_PHRASE = 0.1  # weight of a phrase beside its tags, by recipes/photos_lite/unseen_phrases.py
 _JOINING = ("and", "or", "not")
 _KEPT_WHOLE = frozenset((*_JOINING, "without"))  # words of phrases that mean something else without some of the others
 _NAMED = 5  # unknown words that are answered with the nearest known ones
@@ -178,9 +178,14 @@ def _taken_apart(query: Query, collection: Collection, own: OwnTags) -> tuple[Qu
         each = And(tuple(map(Label, tags)))
         if collection.tagger.unknown([label.text]):  # people alone know some of its words
             return each
-        return Or((each, Weighted(_AS_PHRASE, Label(label.text, quoted=True))))
+        return either(each, Label(label.text, quoted=True))
 
     return _replaced(query, read, below_not=True), apart
+
+
+def either(tags: And, phrase: Label) -> Or:
+    """What was typed side by side: the tags, or the phrase, which suffices to be likely and hardly ranks."""
+    return Or((tags, Weighted(_AS_PHRASE, phrase)))
 
 
 def _joined(part: Query, read: Query) -> tuple[Query, ...]:

@@ -16,7 +16,6 @@ from tagprism.search.query import show
 from tagprism.search.words import Reading, needed, read_words, remarks
 from tagprism.tagging.learned import Learned, LearnedLabel
 
-
 DOGS_BEACH = 'dogs AND beach OR 0.1*"dogs beach"'
 
 

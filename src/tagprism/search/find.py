@@ -61,7 +61,8 @@ class Results:
     """What a search gives.
 
     Args:
-        found: best first; of equal ones the lower id first; where there are only filters, the newest first.
+        found: likely ones first, and of them the best; of equal ones the lower id first; where there are only filters,
+            the newest first.
         exact: whether no other picture of the index can be among the best; False where the index itself is approximate,
             or where neighbours were asked for, which are looked for among the first pictures alone.
         reading: how the words of the query were read; None without a query.

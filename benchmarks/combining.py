@@ -24,7 +24,9 @@ from tagprism.bundle.record import Records, max_similarity_numpy, score_records
 from tagprism.datasets.registry import open_data
 from tagprism.evaluation.evaluate import evaluate
 from tagprism.evaluation.ranking import average_precision_of_ranks
-from tagprism.search.match import LabelLogits, log_probability
+from tagprism.search.match import LabelLogits, is_likely, log_match, log_probability, ranks_of
+from tagprism.search.parse import parse
+from tagprism.search.query import Label
 from tagprism.search.similar import Example, likeness
 from tagprism.tagging.tagger import Tagger, load
 
@@ -80,6 +82,7 @@ def combine(
         "product, z - 4": (z - 4, product),
         "product, score - 4": (scores - 4, product),
         "product, 0.5 z + score - 5 (ours)": (label_logits.logits(vectors, scores), product),
+        "the same, likely ones first": (label_logits.logits(vectors, scores), likely_first),
         "the same, z over the ranked pictures": (0.5 * own + scores - 5, product),
         "product, 0.5 z + score - 3": (0.5 * z + scores - 3, product),
         "least, 0.5 z + score - 5": (label_logits.logits(vectors, scores), fuzzy),
@@ -131,6 +134,12 @@ def product(a: np.ndarray, b: np.ndarray, kind: str) -> np.ndarray:
     if kind == "OR":
         return -(log_probability(-a) + log_probability(-b))
     return log_probability(a) + log_probability(-b if kind == "NOT" else b)
+
+
+def likely_first(a: np.ndarray, b: np.ndarray, kind: str) -> np.ndarray:
+    query = parse("a NOT b" if kind == "NOT" else f"a {kind} b")
+    logits = {Label("a"): a, Label("b"): b}
+    return ranks_of(log_match(query, logits), is_likely(query, logits))
 
 
 def compare_likeness(

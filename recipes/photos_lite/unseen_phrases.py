@@ -2,6 +2,10 @@
 
   python recipes/photos_lite/unseen_phrases.py flickr8k/ [--photos 700]
 
+Then what two words should mean that people type side by side: both tags, their phrase, or both tags or the phrase, as
+`search.words` reads them. Neighbours are names of two words in the vocabulary that are none of those trained on, read
+as if it lacked them; a photo has one where a caption has it.
+
 The folder holds images/ and caption_counts.json (file -> word -> number of captions with it); the photos are those that
 the bundle leaves out. Phrases are pairs of words that stand in the same photos' captions and are no label of the
 vocabulary; a photo has a pair where captions have both words. Captions leave out much of what is there.
@@ -18,14 +22,18 @@ from pathlib import Path
 import numpy as np
 from names import FLICKR_SHARE, PEOPLE, place
 
-from tagprism import load
+from tagprism import Tagger, load
 from tagprism.bundle.record import Records, score_records
+from tagprism.evaluation.metrics import mean_average_precision
 from tagprism.labels.phrases import variants
-from tagprism.search.match import LIKELY, LabelLogits, log_probability
+from tagprism.search.match import LIKELY, LabelLogits, is_likely, log_match, log_probability, ranks_of
+from tagprism.search.query import And, Label, Leaf
+from tagprism.search.words import either
 from tagprism.tagging.learned import Learned
 
 PAIRS, LEAST, COMMONEST = 150, 2, 1500
 OTHERS = ("boys", "children", "girls", "guy", "kids", "player", "players", "toddler", "women")
+_Pairs = tuple[list[tuple[str, str]], np.ndarray]  # and which photos have each
 
 
 def main() -> None:
@@ -65,6 +73,13 @@ def main() -> None:
                 )
             )
 
+    names = Counter(name for words in said for name in words if name.count(" ") == 1)
+    seen, find = set(tagger.vocabulary.seen), tagger.vocabulary.find_alike
+    listed = [name for name, count in sorted(names.items()) if count >= LEAST and name not in seen]
+    neighbours = [pair for name in listed if None not in map(find, pair := tuple(name.split()))]
+    has = np.array([[" ".join(pair) in words for pair in neighbours] for words in said])
+    side_by_side(tagger, records, logits, {"neighbours": (neighbours, has), "in the same captions": (chosen, both)})
+
     somebody = np.array([any(word in words for word in (*PEOPLE, *OTHERS)) for words in said])
     for word in ("person", "people"):
         vectors, groups, usual = Learned().search_vectors([word], tagger)
@@ -74,6 +89,43 @@ def main() -> None:
         print(
             json.dumps({"word": word, "likely": int(found.sum()), "right": round(right, 3), "recall": round(recall, 3)})
         )
+
+
+def side_by_side(tagger: Tagger, records: Records, logits: LabelLogits, pairs: dict[str, _Pairs]) -> None:
+    """What each reading of pairs of words finds, by the line between likely pictures and others, and by rank."""
+
+    def of(labels: list[str], phrases: bool) -> np.ndarray:
+        vectors, groups, usual = Learned().search_vectors(labels, tagger)
+        scores = score_records(records, vectors, groups)[0]
+        return logits.logits(vectors, scores, groups, np.full(len(labels), phrases), usual)
+
+    for kind, (its, has) in pairs.items():
+        texts = [*zip(*its, strict=True), [" ".join(pair) for pair in its]]
+        each = [of(list(some), phrases) for some, phrases in zip(texts, (False, False, True), strict=True)]
+        ways: dict[str, list[tuple[np.ndarray, np.ndarray]]] = {}
+        for column, pair in enumerate(its):
+            one, other, whole = leaves = [*map(Label, pair), Label(" ".join(pair))]
+            known: dict[Leaf, np.ndarray] = {leaf: its[:, column] for leaf, its in zip(leaves, each, strict=True)}
+            both = And((one, other))
+            trees = {"both": both, "phrase": whole, "both or phrase": either(both, whole)}
+            for way, tree in trees.items():
+                matches, likely = log_match(tree, known), is_likely(tree, known)
+                ways.setdefault(way, []).append((ranks_of(matches, likely), likely))
+            product = log_match(both, known)
+            ways.setdefault("both, line on the product", []).append((product, product >= 2 * np.log(LIKELY)))
+        for way, found in ways.items():
+            ranks, likely = (np.stack(columns, axis=1) for columns in zip(*found, strict=True))
+            right, shown = (likely & has).sum(axis=0), likely.sum(axis=0)
+            numbers = {
+                "likely": shown.mean(),
+                "with none": (shown == 0).mean(),
+                "precision": right.sum() / shown.sum(),
+                "recall": right.sum() / has.sum(),
+                "mean F1": (2 * right / (shown + has.sum(axis=0))).mean(),
+                "mAP": mean_average_precision(ranks, has.astype(int)),
+            }
+            rounded = {name: round(float(value), 3) for name, value in numbers.items()}
+            print(json.dumps({"pairs": kind, "queries": len(its), "way": way, **rounded}), flush=True)
 
 
 if __name__ == "__main__":

@@ -66,7 +66,8 @@ def machine_errors(path: Path) -> Iterator[None]:
     except OSError as error:
         reason = os.strerror(error.errno or 0)
         if error.errno in _NO_PLACE:
-            raise InputError(f"cannot be written ({reason}).", where=str(path), remedy="Name another path.") from error
+            what = "the name is too long." if error.errno == errno.ENAMETOOLONG else f"cannot be written ({reason})."
+            raise InputError(what, where=str(path), remedy="Name another path.") from error
         if error.errno not in REFUSALS:
             raise
         raise MachineError(

@@ -81,6 +81,9 @@ def test_a_name_that_is_too_long_is_said_of_it(cli: Cli, monkeypatch: pytest.Mon
     long = tmp_path / ("a" * 300)
     for command in (("tag", CAT, "--model"), ("index", tmp_path, "--into"), ("labels", "show"), ("undo",)):
         cli(*command, long).refused("a" * 300, "too long")
+    asked = cli("search", long, "cat")  # nothing was to be written
+    asked.refused("the name is too long")
+    assert "written" not in asked.err
     monkeypatch.setenv("TAGPRISM_CONFIG", str(long))
     cli("tag", CAT).refused("cannot be read", "too long", "Mend it")
     monkeypatch.setenv("TAGPRISM_CONFIG", str(CAT.absolute() / "config.toml"))  # as where the home is no folder

@@ -32,6 +32,7 @@ from tagprism.search.contract import Picture
 from tagprism.search.create import create_collection
 from tagprism.search.find import example_of, find
 from tagprism.search.marks import Said, open_marks
+from tagprism.search.match import LIKELY
 from tagprism.search.query import QueryError
 from tagprism.search.settings import marks_file
 from tagprism.search.similar import Example
@@ -103,6 +104,25 @@ def test_a_match_is_made_of_those_of_the_labels(collection: Collection) -> None:
         red, circle, blue = one.label_matches
         assert [tag.label for tag in one.tags] == ["red", "circle", "blue"]
         assert one.score == pytest.approx(red * circle * (1 - blue) ** 2, rel=1e-3)
+
+
+def test_pages_begin_with_the_pictures_that_are_likely_by_each_label(collection: Collection) -> None:
+    first, second, third, *_ = collection.index.pictures()
+    marks = said(
+        *((one, label, True) for one in (first, second) for label in ("red", "circle")),
+        *((one, "blue", False) for one in (first, second)),
+        (third, "red", True),  # is certain, and makes up for no circle
+    )
+    query = "red AND circle NOT blue"
+    pages = [find(collection, query, limit=9, offset=at, marks=marks).found for at in range(0, 64, 9)]
+    found = [one for page in pages for one in page]
+    are, matches = zip(*((one.likely, one.label_matches) for one in found), strict=True)
+    assert list(are) == [red >= LIKELY and circle >= LIKELY and blue < LIKELY for red, circle, blue in matches]
+    count = are.index(False)
+    assert count >= 2 and not any(are[count:])
+    for some in (found[:count], found[count:]):
+        assert [one.score for one in some] == sorted((one.score for one in some), reverse=True)
+    assert len({one.picture.id for one in found}) == len(found)
 
 
 def test_an_unknown_word_ranks_nothing_that_need_not_have_it(

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from tagprism.search.contract import Filter
-from tagprism.search.match import PhraseLogits, log_match, log_probability
+from tagprism.search.match import LIKELY, LIKELY_LOGIT, PhraseLogits, is_likely, log_match, log_probability, ranks_of
 from tagprism.search.parse import parse
 from tagprism.search.query import (
     And,
@@ -62,12 +62,72 @@ def test_the_match_is_that_of_independent_chances(tree: Query, logits: list[floa
     assert np.exp(log_match(tree, known(logits)))[0] == pytest.approx(chance(tree, of), abs=1e-9)
 
 
+def likely(tree: Query, of: dict[str, float], *, met: bool = True) -> bool:
+    """Whether a picture is likely, as people would find out."""
+    match tree:
+        case Label(text):
+            return (of[text] >= LIKELY) == met
+        case Not(part):
+            return likely(part, of, met=not met)
+        case Weighted(_, part):
+            return likely(part, of, met=met)
+        case And(parts) | Or(parts):
+            each = [likely(part, of, met=met) for part in parts]
+            if isinstance(tree, And) == met:
+                return all(each)
+            whole = tree if met else Not(tree)
+            short = chance(whole, of) - (1 - LIKELY if [*positive_labels(Not(whole))] else LIKELY)
+            assume(abs(short) > 1e-9)
+            return any(each) or short > 0
+    raise AssertionError(tree)
+
+
+@given(TREES, LOGITS)
+def test_a_picture_is_likely_by_each_thing_that_it_must_have(tree: Query, logits: list[float]) -> None:
+    of = {label.text: 1 / (1 + np.exp(-value)) for label, value in zip(LABELS, logits, strict=True)}
+    assert is_likely(tree, known(logits))[0] == likely(tree, of)
+
+
+@pytest.mark.parametrize(
+    ("query", "expected"),
+    [
+        ("a", [True, False, True, False]),
+        ("a AND b", [False, False, True, False]),
+        ("a NOT b", [True, False, False, False]),
+        ("a OR b", [True, True, True, False]),
+        ("NOT (a OR b)", [False, False, False, True]),
+        ("NOT a NOT b", [False, False, False, True]),
+        ("3*a AND 0.1*b", [False, False, True, False]),
+        ("(a AND b) OR c", [False, False, True, False]),
+        ("(a AND b) OR 0.1*d", [True, True, True, True]),
+    ],
+)
+def test_what_is_likely_of_labels_that_are_just_likely_or_just_not(query: str, expected: list[bool]) -> None:
+    """A certain `a` beside an unlikely `b` was once likely for `a AND b`, as their product was."""
+    just = np.nextafter(LIKELY_LOGIT, -1)
+    values = {Label("a"): np.array([9.0, just, LIKELY_LOGIT, -2.0]), Label("b"): np.array([just, 9.0, 9.0, -2.0])}
+    values[Label("c")], values[Label("d")] = np.full(4, -np.inf), np.full(4, LIKELY_LOGIT)
+    assert is_likely(parse(query), values).tolist() == expected
+
+
+@given(TREES, st.lists(LOGITS, min_size=2, max_size=9))
+def test_likely_pictures_are_ranked_before_all_others(tree: Query, logits: list[list[float]]) -> None:
+    values = {label: np.array(column) for label, column in zip(LABELS, zip(*logits, strict=True), strict=True)}
+    matches, are = log_match(tree, values), is_likely(tree, values)
+    order = np.argsort(-ranks_of(matches, are), kind="stable")
+    assert (np.diff(are[order].astype(int)) <= 0).all()
+    for some in (are, ~are):  # and each of the two by the match
+        assert (np.diff(matches[order[some[order]]]) <= 1e-9).all()
+
+
 @given(TREES, LOGITS, LOGITS, LOGITS)
 def test_bounds_hold(tree: Query, one: list[float], two: list[float], three: list[float]) -> None:
     least, middle, most = np.sort([one, two, three], axis=0).tolist()
     actual = log_match(tree, known(middle))[0]
     assert log_match(tree, known(most), known(least))[0] >= actual - 1e-9
     assert log_match(tree, known(least), known(most))[0] <= actual + 1e-9
+    are = is_likely(tree, known(middle))[0]
+    assert is_likely(tree, known(most), known(least))[0] >= are >= is_likely(tree, known(least), known(most))[0]
 
 
 @given(TREES, LOGITS, LOGITS)

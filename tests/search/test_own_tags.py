@@ -7,8 +7,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 from PIL import Image
 
 from tagprism.errors import InputError
@@ -16,19 +14,8 @@ from tagprism.search.collection import Collection
 from tagprism.search.create import create_collection
 from tagprism.search.find import find
 from tagprism.search.marks import kept_marks, open_marks
-from tagprism.search.match import LIKELY, least_likely, log_match
-from tagprism.search.parse import parse
-from tagprism.search.query import (
-    And,
-    Label,
-    Leaf,
-    Query,
-    labels_of,
-    leaves,
-)
 from tagprism.search.upkeep import Upkeep
 from tests.keywords.sidecars import DARKTABLE
-from tests.search.test_query import _TREES
 from tests.small_world import World, draw
 
 
@@ -147,28 +134,3 @@ def test_an_index_without_keywords_is_searched_and_renewed(collection: Collectio
     assert len(found(collection, "red")) == 4
     update(collection)
     assert [one[0] for one in found(collection, "tag:red")] == ["square.png"]
-
-
-LOGIT = np.log(LIKELY / (1 - LIKELY))
-
-
-@given(_TREES.filter(labels_of))
-def test_what_is_just_likely_in_every_label_is_likely(tree: Query) -> None:
-    just: dict[Leaf, np.ndarray] = {leaf: np.array([LOGIT]) for leaf in leaves(tree) if isinstance(leaf, Label)}
-    most = just | {leaf: np.array([np.inf]) for leaf in leaves(tree) if leaf not in just}
-    least = just | {leaf: np.array([-np.inf]) for leaf in leaves(tree) if leaf not in just}
-    assert log_match(tree, most, least)[0] >= least_likely(tree) - 1e-9
-
-
-@given(st.lists(st.floats(-20, 20), min_size=3, max_size=3))
-def test_of_an_or_one_part_is_enough_and_of_an_and_all_are_asked(logits: list[float]) -> None:
-    known: dict[Leaf, np.ndarray] = {Label(name): np.array([logit]) for name, logit in zip("abc", logits, strict=True)}
-    has = [logit >= LOGIT for logit in logits]
-
-    def likely(query: Query) -> bool:
-        return bool(log_match(query, known)[0] >= least_likely(query) - 1e-9)
-
-    assert not any(has) or likely(parse("a OR b OR c"))
-    assert not all(has) or likely(And(tuple(map(Label, "abc"))))
-    assert likely(parse("a")) == has[0] or abs(logits[0] - LOGIT) < 1e-6
-    assert likely(parse("NOT a")) == (logits[0] <= LOGIT) or abs(logits[0] - LOGIT) < 1e-6

@@ -17,7 +17,7 @@ from tagprism.labels.vocabulary import Groups, groups_of
 from tagprism.search import threshold
 from tagprism.search.contract import Filter, Hit, Match, Picture, meets
 from tagprism.search.find import _only
-from tagprism.search.match import LabelLogits, log_match
+from tagprism.search.match import LabelLogits, is_likely, log_match, ranks_of
 from tagprism.search.parse import parse
 from tagprism.search.query import (
     InPath,
@@ -139,7 +139,7 @@ def plain(
     marks: dict[int, dict[int, bool]],
     grouped: bool = False,
 ) -> list[tuple[float, int]]:
-    """Every picture's match and id, best first."""
+    """Every picture's rank and id, best first."""
     _, records, pictures = made
     known: dict[Any, np.ndarray] = {}
     if tree is not None:
@@ -153,6 +153,8 @@ def plain(
             if not isinstance(leaf, Label):
                 known[leaf] = filter_logits(leaf, pictures, TAGGED)
     match = np.zeros(N) if tree is None else log_match(tree, known)
+    if like is None and tree is not None:
+        match = ranks_of(match, is_likely(tree, known))
     if like is not None:
         scores, _ = score_records(records, like.scoring_vectors)
         match = match + like.log_match(label_logits.logits(like.scoring_vectors, scores))
@@ -204,7 +206,7 @@ def test_the_best_are_those_of_a_plain_ranking(
     label_logits = LabelLogits(BACKGROUND, standardised)
     expected = plain(tree, like, label_logits, made, marks if tree is not None else {}, grouped)[:limit]
     found = search_of(kept(made[0]), tree, like, label_logits, marks, grouped).best(limit)
-    assert found.matches.tolist() == pytest.approx([-value for value, _ in expected], abs=threshold._ROUNDING)
+    assert found.ranks.tolist() == pytest.approx([-value for value, _ in expected], abs=threshold._ROUNDING)
     matches = np.array([value for value, _ in expected])
     if len(matches) < 2 or np.diff(matches).min() > threshold._ROUNDING:  # else the last bits of a product decide
         assert found.ids.tolist() == [one for _, one in expected]
@@ -237,11 +239,12 @@ def test_neighbours_order_the_first_pictures_anew(made: Made, monkeypatch: pytes
     nearest = np.argsort(-alike, axis=1)[:, :k]
     scores, _ = score_records(records[np.array(first) - 1], VECTORS[:2])
     mixed = 0.7 * scores + 0.3 * scores[nearest].mean(axis=1)
-    matches = log_match(tree, dict(zip(map(Label, LABELS[:2]), label_logits.logits(VECTORS[:2], mixed).T, strict=True)))
+    known = dict(zip(map(Label, LABELS[:2]), label_logits.logits(VECTORS[:2], mixed).T, strict=True))
+    ranks = ranks_of(log_match(tree, known), is_likely(tree, known))
     found = search_of(made[0], tree, None, label_logits).best_smoothed(10, k)
-    assert found.matches.tolist() == pytest.approx(sorted(matches, reverse=True)[:10], abs=1e-5)
+    assert found.ranks.tolist() == pytest.approx(sorted(ranks, reverse=True)[:10], abs=1e-5)
     places = [first.index(one) for one in found.ids.tolist()]
-    assert len(set(places)) == 10 and found.matches == pytest.approx(matches[places], abs=1e-5)
+    assert len(set(places)) == 10 and found.ranks == pytest.approx(ranks[places], abs=1e-5)
     assert found.scores == pytest.approx(mixed[places], abs=1e-5)
     assert found.ids.tolist() != first[:10]
 

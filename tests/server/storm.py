@@ -153,15 +153,20 @@ class _Client:
         self._line.close()
 
     def _check(self, query: str, hits: list[dict[str, float]]) -> None:
-        matches, known = [hit["match"] for hit in hits], self.known[query]
-        if matches != sorted(matches, reverse=True) or len({hit["id"] for hit in hits}) != len(hits):
+        ranks, known = [*map(_rank, hits)], self.known[query]
+        if ranks != sorted(ranks, reverse=True) or len({hit["id"] for hit in hits}) != len(hits):
             self._happened.wrong.append(f"{query}: not ranked")
-        found = {int(hit["id"]): hit["match"] for hit in hits if hit["id"] in known}
-        if any(abs(known[number] - match) > _TOLERANCE for number, match in found.items()):
+        found = {int(hit["id"]): _rank(hit) for hit in hits if hit["id"] in known}
+        if any(abs(known[number] - rank) > _TOLERANCE for number, rank in found.items()):
             self._happened.wrong.append(f"{query}: another match than before")
-        better = {number for number, match in known.items() if matches and match > matches[-1] + _TOLERANCE}
+        better = {number for number, rank in known.items() if ranks and rank > ranks[-1] + _TOLERANCE}
         if better - set(found):
             self._happened.wrong.append(f"{query}: a picture that is there was not found")
+
+
+def _rank(hit: dict[str, float]) -> float:
+    """Its match, 1 more where it is likely: those come first."""
+    return hit["match"] + bool(hit["likely"])
 
 
 def _get(line: http.client.HTTPConnection, query: str, limit: int, offset: int = 0) -> tuple[int, dict[str, Any]]:
@@ -171,12 +176,12 @@ def _get(line: http.client.HTTPConnection, query: str, limit: int, offset: int =
 
 
 def _answers(address: str) -> dict[str, dict[int, float]]:
-    """Matches of the pictures that stay, by query and id, before the storm."""
+    """What the pictures that stay are ranked by, by query and id, before the storm."""
     line = http.client.HTTPConnection(address.removeprefix("http://"), timeout=120)
     known = {}
     for query in _QUERIES:
         _, answer = _get(line, query, limit=200)
-        known[query] = {int(hit["id"]): float(hit["match"]) for hit in answer["hits"]}
+        known[query] = {int(hit["id"]): _rank(hit) for hit in answer["hits"]}
     line.close()
     return known
 

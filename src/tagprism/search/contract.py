@@ -189,7 +189,7 @@ MEASURED = 16
 """Scoring vectors that recall is measured with."""
 
 Match = Callable[[Float32[np.ndarray, "q n"], Int64[np.ndarray, " n"]], Float64[np.ndarray, " n"]]
-"""How well pictures match, from their scores and ids."""
+"""What pictures are ranked by, from their scores and ids."""
 
 
 @runtime_checkable

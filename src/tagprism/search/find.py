@@ -17,7 +17,7 @@ from tagprism.errors import InputError, PictureError
 from tagprism.search.collection import Collection
 from tagprism.search.contract import Filter, Index, Picture, meets, whole_of
 from tagprism.search.marks import Said
-from tagprism.search.match import least_likely, log_match
+from tagprism.search.match import log_match
 from tagprism.search.own_tags import OwnTags
 from tagprism.search.parse import parse
 from tagprism.search.query import And, Label, Leaf, Query, Tagged, divided, labels_of, leaves
@@ -61,7 +61,8 @@ class Results:
     """What a search gives.
 
     Args:
-        found: best first; of equal ones the lower id first; where there are only filters, the newest first.
+        found: likely ones first, and of them the best; of equal ones the lower id first; where there are only filters,
+            the newest first.
         exact: whether no other picture of the index can be among the best; False where the index itself is approximate,
             or where neighbours were asked for, which are looked for among the first pictures alone.
         reading: how the words of the query were read; None without a query.
@@ -154,9 +155,8 @@ def find(
     found = tuple(_described(collection, search, ranking.of((places >= offset) & (places < offset + limit))))
     lost = needed(rest, reading.unknown) if rest is not None and reading is not None else ()
     strangers = tuple(label for label in labels if label in lost)
-    if rest is not None and (like is None or strangers):
-        least = np.inf if strangers else np.exp(least_likely(rest))
-        found = tuple(replace(one, likely=bool(one.score >= least)) for one in found)
+    if strangers or like is not None:
+        found = tuple(replace(one, likely=False if strangers else None) for one in found)
     info = index.info()
     as_added = info.exact or (exact and info.storage == "float32")
     return Results(with_own(found, own), as_added and ranking.is_proven and not neighbours, reading, strangers)
@@ -225,7 +225,8 @@ def _described(collection: Collection, search: Search, ranking: Ranking) -> list
         for number, its in zip(ids.tolist(), ranker.best(records, None, None), strict=True)
     ]
     matches = search.label_matches(ids, ranking.scores).tolist()
-    return [Found(*of_one) for of_one in zip(kept, scores, tags, map(tuple, matches), strict=True)]
+    its = zip(kept, scores, tags, map(tuple, matches), ranking.likely.tolist(), strict=True)
+    return [Found(*of_one) for of_one in its]
 
 
 def _as_said(tag: Tag, said: bool | None) -> Tag:

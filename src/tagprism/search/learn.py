@@ -32,7 +32,7 @@ from tagprism.search.left_out import (
     share_above,
 )
 from tagprism.search.marks import Said
-from tagprism.search.match import LIKELY
+from tagprism.search.match import LIKELY_LOGIT
 from tagprism.search.own_tags import OwnTags
 from tagprism.tagging.learned import Learned, LearnedLabel
 from tagprism.tagging.tags import LabelRanker
@@ -46,7 +46,6 @@ _RIDGE = 1.0  # of the covariance, in mean variances: fewer pictures than number
 _BESIDE = 0.25  # deviations of the learned direction for one of the model's, where they are added
 _PRIOR = 2.0  # deviation of a shift before there are marks
 _FOUND, _FURTHER = 0.2, 3  # share of marked pictures that the cut may lose, and further pictures it may let in for each
-_AT_CUT = float(np.log(LIKELY / (1 - LIKELY)))
 _KEPT, _ENOUGH = 0.6, 5  # share of the pictures that the model finds which must stay in front, where it finds so many
 
 
@@ -186,7 +185,7 @@ class _Teacher:
         People mark what was missed, so that the marks say nothing of what was found.
         """
         logits = self._logits.logits(model, score_records(others, model)[0], usual=usual)
-        likely = logits.max(axis=1) > _AT_CUT
+        likely = logits.max(axis=1) > LIKELY_LOGIT
         found = int(np.count_nonzero(likely))
         if found < _ENOUGH or learned.vector is None:
             return ""
@@ -249,11 +248,11 @@ class _Teacher:
             for of_them in (rejected, others)
         )
         further = np.sort(at_others)[::-1][: max(1, int(np.ceil(_FURTHER * len(added) * self._share)))]
-        shift = _AT_CUT - max(float(np.quantile(at_marked, _FOUND)), float(further[-1]))
+        shift = LIKELY_LOGIT - max(float(np.quantile(at_marked, _FOUND)), float(further[-1]))
         if len(rejected):
             logits = np.concatenate([at_marked, at_rejected])
             shift = _fitted_shift(logits, np.arange(len(logits)) < len(at_marked), centre=shift)
-        return LearnedLabel(label, shift, 0.0, self._line(vector, shift - _AT_CUT), vector)
+        return LearnedLabel(label, shift, 0.0, self._line(vector, shift - LIKELY_LOGIT), vector)
 
     def _line(self, vector: np.ndarray, shift: float) -> tuple[float, float]:
         """Slope and intercept of a label's score to its logit, which is a line for each label."""

@@ -21,7 +21,7 @@ from jaxtyping import Bool, Float32, Float64
 from tagprism.bundle.record import Records, score_records
 from tagprism.labels.vocabulary import Groups, Vocabulary
 from tagprism.search.contract import Index
-from tagprism.search.query import And, Label, Leaf, Not, Or, Query, Weighted
+from tagprism.search.query import And, Leaf, Not, Or, Query, Weighted, positive_labels
 from tagprism.tagging.calibration import Calibration, MonotoneMap
 from tagprism.tagging.tagger import Tagger
 
@@ -31,6 +31,9 @@ LIKELY = 0.4
 Near it the mean F1 over labels of what is shown is flat, see docs/queries.md (`benchmarks/likely.py`).
 """
 
+LIKELY_LOGIT = float(np.log(LIKELY / (1 - LIKELY)))
+
+_BEHIND = 1e6  # more than the logarithm of a likely picture's match is ever below 0
 _SAMPLE = 256  # pictures of the index that stand in where the bundle has no background
 _LEAST_DEVIATION = 1e-3
 _RISE, _FAR = 1e-3, 1e6
@@ -200,27 +203,45 @@ def _log_of_rest(logs: Float64[np.ndarray, " n"]) -> Float64[np.ndarray, " n"]:
     return rest
 
 
-def least_likely(query: Query) -> float:
-    """Logarithm of the match from which on pictures are likely: that of one which is just likely in all it must be.
+def is_likely(query: Query, greatest: Logits, least: Logits | None = None) -> Bool[np.ndarray, " n"]:
+    """Whether n pictures are likely, or can be at best: likely in all they must have, and in nothing they must not.
 
-    Of an OR one part suffices; a filter is met or not, and moves nothing.
+    Of an OR one part suffices; several weak ones together do where they match as well as a part alone would have to.
+
+    Args:
+        query: the tree.
+        greatest: as `log_match` takes it.
+        least: likewise.
     """
-    return _least(query, positive=True)
+    return _likely(query, greatest, greatest if least is None else least, positive=True)
 
 
-def _least(query: Query, *, positive: bool) -> float:
+def _likely(query: Query, greatest: Logits, least: Logits, *, positive: bool) -> Bool[np.ndarray, " n"]:
+    """Whether a part is likely met, or likely not met where it is not `positive`: below an odd number of NOTs."""
+    found: Bool[np.ndarray, " n"]
     match query:
         case Not(part):
-            return _least(part, positive=not positive)
-        case Weighted(part=part):  # alone there is nothing that it counts more than
-            return _least(part, positive=positive)
+            found = _likely(part, greatest, least, positive=not positive)
+        case Weighted(part=part):  # what must be there must be so whatever it counts
+            found = _likely(part, greatest, least, positive=positive)
         case And(parts) | Or(parts):
-            weights = [part.weight if isinstance(part, Weighted) else 1.0 for part in parts]
-            each = zip(weights, (_least(part, positive=positive) for part in parts), strict=True)
+            each = [_likely(part, greatest, least, positive=positive) for part in parts]
             if isinstance(query, And) == positive:
-                return sum(weight * least for weight, least in each)
-            return min(float(_log_of_rest(weight * _log_of_rest(np.array(least)))) for weight, least in each)
-        case Label():
-            return float(np.log(LIKELY if positive else 1 - LIKELY))
-        case _:
-            return 0.0
+                found = np.logical_and.reduce(each)
+            else:
+                rejects = any(positive_labels(query, positive=not positive))
+                together = _log(query, greatest, least, positive=positive, complement=not positive)
+                found = np.logical_or.reduce([*each, together >= np.log(1 - LIKELY if rejects else LIKELY)])
+        case leaf:
+            found = greatest[leaf] >= LIKELY_LOGIT if positive else least[leaf] < LIKELY_LOGIT
+    return found
+
+
+def ranks_of(matches: Float64[np.ndarray, " n"], likely: Bool[np.ndarray, " n"]) -> Float64[np.ndarray, " n"]:
+    """What pictures are ranked by, from `log_match` and `is_likely`: the likely ones come before all others.
+
+    A product alone would put a certain dog beside nobody before a picture of which both are just likely. Both parts
+    rise with what the match rises with, so that bounds of them bound this.
+    """
+    ranks: Float64[np.ndarray, " n"] = matches - np.where(likely, 0.0, _BEHIND)
+    return ranks

@@ -15,7 +15,7 @@ from jaxtyping import Bool, Float32, Float64, Int64
 from tagprism.bundle.record import score_records
 from tagprism.labels.vocabulary import Groups, groups_of
 from tagprism.search.contract import Filter, Index, Picture, meets
-from tagprism.search.match import LabelLogits, log_match, log_probability
+from tagprism.search.match import LabelLogits, Logits, is_likely, log_match, log_probability, ranks_of
 from tagprism.search.query import FilterLeaf, Label, Leaf, Query, Tagged, as_filter, leaves
 from tagprism.search.similar import Likeness
 
@@ -29,18 +29,25 @@ class Ranking:
     Args:
         ids: best first; of equal ones the lower first.
         matches: logarithm of the match of each.
+        likely: whether each is likely, which those are that come first; all are where an example is asked for.
         scores: for the query's labels, what the matches are made of.
         is_proven: whether no other picture can be among them.
     """
 
     ids: Int64[np.ndarray, " n"]
     matches: Float64[np.ndarray, " n"]
+    likely: Bool[np.ndarray, " n"]
     scores: Float32[np.ndarray, "n L"]
     is_proven: bool = True
 
     def of(self, rows: Bool[np.ndarray, " n"]) -> Ranking:
         """Some of them, in the same order."""
-        return Ranking(self.ids[rows], self.matches[rows], self.scores[rows], self.is_proven)
+        return Ranking(self.ids[rows], self.matches[rows], self.likely[rows], self.scores[rows], self.is_proven)
+
+    @property
+    def ranks(self) -> Float64[np.ndarray, " n"]:
+        """What they are ordered by, the greatest first."""
+        return ranks_of(self.matches, self.likely)
 
 
 @dataclass(frozen=True)
@@ -162,33 +169,42 @@ class Scoring:
                 logits[rows, place] = np.inf if added else -np.inf
         return logits
 
-    def _matches(self, scores: Float32[np.ndarray, "C n"], ids: Int64[np.ndarray, " n"]) -> Float64[np.ndarray, " n"]:
-        """Logarithms of how well pictures match, from their scores."""
+    def _matches(
+        self, scores: Float32[np.ndarray, "C n"], ids: Int64[np.ndarray, " n"]
+    ) -> tuple[Float64[np.ndarray, " n"], Bool[np.ndarray, " n"]]:
+        """Logarithms of how well pictures match, and whether they are likely, from their scores."""
         logits = self._marked(ids, self._logits(range(len(self._vectors_of)), scores.T))
-        matches = np.zeros(len(ids))
-        if self.query is not None:
-            matches = matches + log_match(self.query, self._of_labels(logits) | self._of_filters(ids))
+        matches, likely = self._of_query(self._of_labels(logits) | self._of_filters(ids), None, len(ids))
         if self.likeness is not None:
             alike = self.likeness.log_match(logits[:, len(self.labels) :])
             matches = matches + np.where(np.isin(ids, list(self.copies)), 0.0, alike)
-        return matches
+        return matches, likely
+
+    def _of_query(
+        self, greatest: Logits, least: Logits | None, count: int
+    ) -> tuple[Float64[np.ndarray, " n"], Bool[np.ndarray, " n"]]:
+        """The same by the query alone; with an example there is no line between likely pictures and others."""
+        matches, likely = np.zeros(count), np.ones(count, bool)
+        if self.query is not None:
+            matches = matches + log_match(self.query, greatest, least)
+            if self.likeness is None:
+                likely = is_likely(self.query, greatest, least)
+        return matches, likely
 
     def _ranked(self, ids: Int64[np.ndarray, " n"], scores: Float32[np.ndarray, "n C"], limit: int) -> Ranking:
-        matches = self._matches(scores.T, ids)
+        matches, likely = self._matches(scores.T, ids)
         possible = np.flatnonzero(matches > -np.inf)
-        order = possible[np.lexsort((ids[possible], -matches[possible]))][:limit]
-        return Ranking(ids[order], matches[order], scores[order, : len(self.labels)])
+        order = possible[np.lexsort((ids[possible], -ranks_of(matches, likely)[possible]))][:limit]
+        return Ranking(ids[order], matches[order], likely[order], scores[order, : len(self.labels)])
 
     def _bounds(self, logits: Float64[np.ndarray, "n C"], *, falling: bool = False) -> Float64[np.ndarray, " n"]:
-        """Logarithms of the best matches of pictures whose logits are at most these; falling: at least."""
-        bounds = np.zeros(len(logits))
-        if self.query is not None:
-            most, least = self._of_labels(logits), self._of_labels(np.full_like(logits, -np.inf))
-            if falling:
-                most, least = self._of_labels(np.full_like(logits, np.inf)), most
-            for leaf in self._filters:
-                most[leaf], least[leaf] = np.full(len(logits), np.inf), np.full(len(logits), -np.inf)
-            bounds = bounds + log_match(self.query, most, least)
+        """The best ranks of pictures whose logits are at most these; falling: at least."""
+        most, least = self._of_labels(logits), self._of_labels(np.full_like(logits, -np.inf))
+        if falling:
+            most, least = self._of_labels(np.full_like(logits, np.inf)), most
+        for leaf in self._filters:
+            most[leaf], least[leaf] = np.full(len(logits), np.inf), np.full(len(logits), -np.inf)
+        bounds = ranks_of(*self._of_query(most, least, len(logits)))
         if self.likeness is not None:
             bounds = bounds + self.likeness.log_match(logits[:, len(self.labels) :])
         return bounds

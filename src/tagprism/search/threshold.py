@@ -24,6 +24,7 @@ from jaxtyping import Float32, Float64, Int64
 
 from tagprism.bundle.neighbours import nearest_pictures, smoothed
 from tagprism.search.contract import Hit, whole_of
+from tagprism.search.match import ranks_of
 from tagprism.search.query import positive_labels
 from tagprism.search.scoring import Ranking, Scoring, still_held, still_there
 
@@ -57,7 +58,7 @@ class Search(Scoring):
             if self.exact:
                 ids, scores = whole.all_scores(self._columns, self.where)
             else:
-                ids, scores = whole.likely_scores(self._columns, depth, self._matches_of_vectors, self.where)
+                ids, scores = whole.likely_scores(self._columns, depth, self._ranks_of_vectors, self.where)
             return self._ranked(ids, self._best_of_each(scores.T), limit)
         spent, cost = 0, total * max(1, len(self._columns))
         while depth < total:
@@ -67,7 +68,7 @@ class Search(Scoring):
             ranked = self._best_of(ids, at_best[:-1], limit, budget)
             if any(len(hits) < depth for hits in lists):  # all that meet the filters are in the list
                 return ranked
-            if len(ranked.ids) == limit and ranked.matches[-1] > at_best[-1]:
+            if len(ranked.ids) == limit and ranked.ranks[-1] > at_best[-1]:
                 return ranked
             if budget is not None and len(ranked.ids) == limit and spent + cost > budget:
                 return replace(ranked, is_proven=False)
@@ -83,11 +84,11 @@ class Search(Scoring):
         """Whether the scores are the largest products, which is what an index knows."""
         return self.label_logits.best_rows == 1
 
-    def _matches_of_vectors(
+    def _ranks_of_vectors(
         self, scores: Float32[np.ndarray, "V n"], ids: Int64[np.ndarray, " n"]
     ) -> Float64[np.ndarray, " n"]:
-        """As `_matches`, from the scores of all vectors."""
-        return self._matches(self._best_of_each(scores.T).T, ids)
+        """What pictures are ranked by, from the scores of all vectors."""
+        return ranks_of(*self._matches(self._best_of_each(scores.T).T, ids))
 
     def _best_without(self, limit: int, depth: int, total: int) -> Ranking:
         """The best of a query that only rejects labels, from those that a server finds to have least of each."""
@@ -102,7 +103,7 @@ class Search(Scoring):
                 return ranked
             last = np.array([[hits[-1].score for hits in lists]], np.float32)
             best = self._bounds(self._logits(range(len(self.labels)), last), falling=True)[0]
-            if len(ranked.ids) == limit and ranked.matches[-1] > best:
+            if len(ranked.ids) == limit and ranked.ranks[-1] > best:
                 return ranked
             depth *= _GROWTH
 
@@ -151,7 +152,7 @@ class Search(Scoring):
         return [*own, *range(len(self.labels), len(self._vectors_of))]
 
     def _listed(self, lists: Sequence[Sequence[Hit]]) -> tuple[Int64[np.ndarray, " n"], Float64[np.ndarray, " n1"]]:
-        """Pictures that stand in any list, and the best match that each can reach; as the last that of all others."""
+        """Pictures that stand in any list, and the best rank that each can reach; as the last that of all others."""
         ids = np.unique(np.array([hit.id for hits in lists for hit in hits], np.int64))
         scores = np.array([hits[-1].score if hits else -np.inf for hits in lists], np.float32)
         scores = np.tile(scores, (len(ids) + 1, 1))  # what stands not in a list is no better than its last
@@ -169,7 +170,7 @@ class Search(Scoring):
         promising = np.argsort(-at_best, kind="stable")
         some, others = np.split(promising, [_FIRST * limit])
         ranked = self._scored(ids[some], limit)
-        least = ranked.matches[-1] if len(ranked.ids) == limit else -np.inf
+        least = ranked.ranks[-1] if len(ranked.ids) == limit else -np.inf
         more = others[at_best[others] >= least - _ROUNDING]
         cost = _BY_ID * len(more) * len(self._columns)
         if budget is not None and cost > budget and len(ranked.ids) == limit:

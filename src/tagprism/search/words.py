@@ -16,13 +16,14 @@ from tagprism.labels.phrases import SMALL_WORDS, other_names
 from tagprism.search.collection import Collection
 from tagprism.search.own_tags import OwnTags
 from tagprism.search.parse import MOST_LABELS
-from tagprism.search.query import And, InPath, Label, Not, Or, Query, Tagged, Weighted, labels_of, show
+from tagprism.search.query import And, Fact, InPath, Label, Not, Or, Query, Tagged, Weighted, labels_of, show
 from tagprism.tagging.tagger import Tagger
 
 if TYPE_CHECKING:
     from tagprism.search.find import Results  # which reads words
 
 _LONGEST = 8  # words of a phrase that is taken apart
+_AS_PHRASE = 0.1  # weight of a phrase beside its tags, by recipes/photos_lite/unseen_phrases.py
 _JOINING = ("and", "or", "not")
 _KEPT_WHOLE = frozenset((*_JOINING, "without"))  # words of phrases that mean something else without some of the others
 _NAMED = 5  # unknown words that are answered with the nearest known ones
@@ -34,8 +35,8 @@ class Reading:
     """A query as it is searched for.
 
     Args:
-        query: with AND between tags that were written as one phrase.
-        apart: those phrases, each with its tags.
+        query: with AND between tags that were written as one phrase, or that phrase.
+        apart: those phrases, each with its tags; as a whole it is a label of the query too where that suffices.
         without: phrases of which unknown words were left out, each with the phrases and tags of people that are left.
         given: labels that the vocabulary lacks and the index has not learned, but people gave a picture.
         unknown: those of the others that the model does not know.
@@ -57,9 +58,11 @@ def read_words(query: Query, collection: Collection, own: OwnTags) -> Reading:
     """Take bare words apart that are no tag together, but each by itself.
 
     `dogs beach` becomes `dogs AND beach`, as the vocabulary has both and not the two; `polar bear snow` becomes `polar
-    bear AND snow`. A quoted phrase stays whole, and so does one with a word that is no tag (`dog on a beach`). The
-    fewest tags are taken. A phrase is asked for without its unknown words (`sunset in Santorini` as `sunset`), but not
-    below a NOT, which would then exclude more. A foreign model reads any phrase as it was trained to, and is asked so.
+    bear AND snow`. What is likely by the phrase is likely too (`dogs AND beach OR 0.1*"dogs beach"`), as words like
+    `match` in `football match` say little by themselves. A quoted phrase stays whole, and so does one with a word that
+    is no tag (`dog on a beach`). The fewest tags are taken. A phrase is asked for without its unknown words (`sunset in
+    Santorini` as `sunset`), but not below a NOT, which would then exclude more. A foreign model reads any phrase as it
+    was trained to, and is asked so.
 
     Args:
         query: as it was parsed.
@@ -150,7 +153,13 @@ def _known_parts(words: list[str], unknown: Container[str], is_own: Callable[[st
             if any(word in unknown for word in run) and is_own(" ".join(run)):
                 before, after = (_known_parts(some, unknown, is_own) for some in (words[:start], words[end:]))
                 return [*before, " ".join(run), *after]
-    rest = [word for word in words if word not in unknown]
+    rest = list[str]()
+    for word, following in pairwise([*words, ""]):
+        if word not in unknown:
+            rest.append(word)
+        elif following.lower() in SMALL_WORDS:  # `photo of Santorini in summer`: of nothing else
+            while rest and rest[-1].lower() in SMALL_WORDS:
+                rest.pop()
     for place in (-1, 0):  # `sunset in`, `on grass`
         while rest and rest[place].lower() in SMALL_WORDS:
             rest.pop(place)
@@ -158,7 +167,7 @@ def _known_parts(words: list[str], unknown: Container[str], is_own: Callable[[st
 
 
 def _taken_apart(query: Query, collection: Collection, own: OwnTags) -> tuple[Query, dict[str, tuple[str, ...]]]:
-    """The query with AND between tags that were written as one phrase, and those phrases with their tags."""
+    """The query with AND between tags that were written as one phrase, or it, and those phrases with their tags."""
     apart, is_tag = dict[str, tuple[str, ...]](), partial(_is_tag, collection, own)
 
     def read(label: Label) -> Query:
@@ -166,9 +175,17 @@ def _taken_apart(query: Query, collection: Collection, own: OwnTags) -> tuple[Qu
         if len(tags) == 1:
             return label
         apart[label.text] = tags
-        return And(tuple(map(Label, tags)))
+        each = And(tuple(map(Label, tags)))
+        if collection.tagger.unknown([label.text]):  # people alone know some of its words
+            return each
+        return either(each, Label(label.text, quoted=True))
 
     return _replaced(query, read, below_not=True), apart
+
+
+def either(tags: And, phrase: Label) -> Or:
+    """What was typed side by side: the tags, or the phrase, which suffices to be likely and hardly ranks."""
+    return Or((tags, Weighted(_AS_PHRASE, phrase)))
 
 
 def _joined(part: Query, read: Query) -> tuple[Query, ...]:
@@ -199,7 +216,9 @@ def _cut_short(query: Query, tagger: Tagger, own: OwnTags) -> Iterator[tuple[str
             yield from _cut_short(part, tagger, own)
     for part, following in pairwise(query.parts if isinstance(query, And) else ()):
         asked = part.part if isinstance(part, Not) else part
-        if isinstance(asked, Tagged | InPath) and isinstance(following, Label) and not following.quoted:
+        if not isinstance(asked, Tagged | InPath | Fact) or (isinstance(asked, Fact) and asked.name != "camera"):
+            continue  # the text of the other filters has no blanks
+        if isinstance(following, Label) and not following.quoted:
             first = following.text.split()[0]  # `erna` of `tag:oma erna dog`
             whole = replace(asked, text=f"{asked.text} {first}")
             given = isinstance(whole, Tagged) and any(own.of_label(whole.text).values())
@@ -265,8 +284,10 @@ def remarks(reading: Reading, tagger: Tagger, found: bool) -> list[str]:
     lost = [label for label in labels_of(reading.query) if label in reading.unknown]
     said = _unknown([*reading.without, *lost], reading, tagger)
     said += [f"`{phrase}` was read as `{' AND '.join(parts)}`." for phrase, parts in reading.without.items()]
+    asked = labels_of(reading.query)
     said += [
-        f"`{phrase}` was read as {' AND '.join(tags)}; put it in quotes to ask for it as one tag."
+        f"`{phrase}` was read as {' AND '.join(tags)}{', or the phrase' if phrase in asked else ''}; "
+        "put it in quotes to ask for it as one tag."
         for phrase, tags in reading.apart.items()
     ]
     said += _to_be_quoted(reading, found)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from tagprism.bundle.bundle import Bundle
 from tagprism.counted import counted
 from tagprism.errors import InputError
-from tagprism.labels.phrases import SMALL_WORDS, other_names
+from tagprism.labels.phrases import SMALL_WORDS, names_within, other_names
 from tagprism.search.collection import Collection
 from tagprism.search.own_tags import OwnTags
 from tagprism.search.parse import MOST_LABELS
@@ -22,7 +22,7 @@ from tagprism.tagging.tagger import Tagger
 if TYPE_CHECKING:
     from tagprism.search.find import Results  # which reads words
 
-_LONGEST = 8  # words of a phrase that is taken apart
+_LONGEST = 8  # words of a phrase in which tags of people are looked for
 _AS_PHRASE = 0.1  # weight of a phrase beside its tags, by recipes/photos_lite/unseen_phrases.py
 _JOINING = ("and", "or", "not")
 _KEPT_WHOLE = frozenset((*_JOINING, "without"))  # words of phrases that mean something else without some of the others
@@ -57,12 +57,12 @@ class Reading:
 def read_words(query: Query, collection: Collection, own: OwnTags) -> Reading:
     """Take bare words apart that are no tag together, but each by itself.
 
-    `dogs beach` becomes `dogs AND beach`, as the vocabulary has both and not the two; `polar bear snow` becomes `polar
-    bear AND snow`. What is likely by the phrase is likely too (`dogs AND beach OR 0.1*"dogs beach"`), as words like
-    `match` in `football match` say little by themselves. A quoted phrase stays whole, and so does one with a word that
-    is no tag (`dog on a beach`). The fewest tags are taken. A phrase is asked for without its unknown words (`sunset in
-    Santorini` as `sunset`), but not below a NOT, which would then exclude more. A foreign model reads any phrase as it
-    was trained to, and is asked so.
+    `dogs beach` becomes `dogs AND beach`, as the vocabulary has both and not the two; `polar bear on the snow` becomes
+    `polar bear AND snow`. What is likely by the phrase is likely too (`dogs AND beach OR 0.1*"dogs beach"`), as words
+    like `match` in `football match` say little by themselves. A quoted phrase stays whole, and so does one with a word
+    that is neither a tag nor small. The fewest tags are taken. A phrase is asked for without its unknown words (`sunset
+    in Santorini` as `sunset`), but not below a NOT, which would then exclude more. A foreign model reads any phrase as
+    it was trained to, and is asked so.
 
     Args:
         query: as it was parsed.
@@ -133,10 +133,9 @@ def _without_unknown(query: Query, collection: Collection, own: OwnTags) -> tupl
         whole = label.quoted or not unknown or not unknown <= set(words)  # without a text encoder it is the phrase
         if whole or not _KEPT_WHOLE.isdisjoint(map(str.lower, words)) or is_own(label.text):
             return label
-        is_short = len(words) <= _LONGEST
-        if is_short and len(_fewest(words, is_tag)) > 1:
+        if len(names_within(label.text, is_tag)) > 1:
             return label
-        parts = _known_parts(words, unknown, is_own if is_short else lambda _: False)
+        parts = _known_parts(words, unknown, is_own if len(words) <= _LONGEST else lambda _: False)
         if not parts or tagger.unknown([part for part in parts if not is_own(part)]):
             return label
         without[label.text] = tuple(parts)
@@ -171,10 +170,12 @@ def _taken_apart(query: Query, collection: Collection, own: OwnTags) -> tuple[Qu
     apart, is_tag = dict[str, tuple[str, ...]](), partial(_is_tag, collection, own)
 
     def read(label: Label) -> Query:
-        tags = (label.text,) if label.quoted else _fewest(label.text.split(" "), is_tag)
-        if len(tags) == 1:
+        tags = () if label.quoted else names_within(label.text, is_tag)
+        if not tags or tags == (label.text,):
             return label
         apart[label.text] = tags
+        if len(tags) == 1:
+            return Label(*tags)
         each = And(tuple(map(Label, tags)))
         if collection.tagger.unknown([label.text]):  # people alone know some of its words
             return each
@@ -191,19 +192,6 @@ def either(tags: And, phrase: Label) -> Or:
 def _joined(part: Query, read: Query) -> tuple[Query, ...]:
     """The parts that a part of an AND becomes."""
     return read.parts if isinstance(part, Label) and isinstance(read, And) else (read,)
-
-
-def _fewest(words: list[str], is_tag: Callable[[str], bool]) -> tuple[str, ...]:
-    """The fewest tags that words are made of, in order; the words as one where that is a tag, or there are none."""
-    whole = (" ".join(words),)
-    if len(words) == 1 or len(words) > _LONGEST or is_tag(whole[0]):
-        return whole
-    best: dict[int, tuple[str, ...]] = {0: ()}  # number of words from the first -> the tags they make
-    for end in range(1, len(words) + 1):
-        ways = [(*best[start], phrase) for start in best if is_tag(phrase := " ".join(words[start:end]))]
-        if ways:
-            best[end] = min(ways, key=len)
-    return best.get(len(words), whole)
 
 
 def _cut_short(query: Query, tagger: Tagger, own: OwnTags) -> Iterator[tuple[str, bool]]:
@@ -292,7 +280,7 @@ def remarks(reading: Reading, tagger: Tagger, found: bool) -> list[str]:
     ]
     said += _to_be_quoted(reading, found)
     for label in labels_of(reading.query):
-        said += _joining(label, tagger)
+        said += _joining(label, tagger) if label not in reading.apart else []
         if label not in reading.given and tagger.vocabulary.find_alike(label) is None:
             told = tagger.unknown_words(label)
             said += [_of_a_year(word, label) for word in label.split() if _YEAR.fullmatch(word) and word not in told]

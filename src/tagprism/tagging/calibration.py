@@ -232,7 +232,7 @@ class Calibration:
         within = dict[int, tuple[str, ...]]()
         for place in np.flatnonzero(rows < 0).tolist():
             names = names_within(labels[place], lambda text: row_of(text) is not None)
-            if len(names) > 1:
+            if names and names != (labels[place],):
                 within[place] = names
         if not within:
             return None

@@ -2,9 +2,9 @@
 
   python recipes/photos_lite/unseen_phrases.py flickr8k/ [--photos 700]
 
-Then what two words should mean that people type side by side: both tags, their phrase, or both tags or the phrase, as
-`search.words` reads them. Neighbours are names of two words in the vocabulary that are none of those trained on, read
-as if it lacked them; a photo has one where a caption has it.
+Then what such phrases are worth as tags of a list, and what two words should mean that people type side by side: both
+tags, their phrase, or both tags or the phrase, as `search.words` reads them. Neighbours are names of two words in the
+vocabulary that are none of those trained on, read as if it lacked them; a photo has one where a caption has it.
 
 The folder holds images/ and caption_counts.json (file -> word -> number of captions with it); the photos are those that
 the bundle leaves out. Phrases are pairs of words that stand in the same photos' captions and are no label of the
@@ -17,6 +17,7 @@ import argparse
 import json
 import random
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -31,7 +32,7 @@ from tagprism.search.query import And, Label, Leaf
 from tagprism.search.words import either
 from tagprism.tagging.learned import Learned
 
-PAIRS, LEAST, COMMONEST = 150, 2, 1500
+PAIRS, LEAST, COMMONEST, SHOWN = 150, 2, 1500, 0.5
 OTHERS = ("boys", "children", "girls", "guy", "kids", "player", "players", "toddler", "women")
 _Pairs = tuple[list[tuple[str, str]], np.ndarray]  # and which photos have each
 
@@ -73,6 +74,8 @@ def main() -> None:
                 )
             )
 
+    as_tags(tagger, records, [" ".join(pair) for pair in chosen], both)
+
     names = Counter(name for words in said for name in words if name.count(" ") == 1)
     seen, find = set(tagger.vocabulary.seen), tagger.vocabulary.find_alike
     listed = [name for name, count in sorted(names.items()) if count >= LEAST and name not in seen]
@@ -89,6 +92,25 @@ def main() -> None:
         print(
             json.dumps({"word": word, "likely": int(found.sum()), "right": round(right, 3), "recall": round(recall, 3)})
         )
+
+
+def as_tags(tagger: Tagger, records: Records, phrases: list[str], has: np.ndarray) -> None:
+    """What phrases of a list are worth as tags, by their own vectors and by the names that they are made of."""
+    vectors, calibration = tagger.embed(phrases), tagger.calibration
+    assert calibration is not None
+    scores = score_records(records, tagger.scoring_vectors_of(phrases, vectors))[0]
+    by_names = calibration.of_labels(phrases, vectors, tagger.vocabulary)
+    for way, its in {"vectors": replace(by_names, phrases=None), "names": by_names}.items():
+        chances = its.probabilities(records, scores)
+        shown, photos = chances >= SHOWN, len(records)
+        numbers = {
+            "expected a photo": chances.sum() / photos,
+            "in captions": has.sum() / photos,
+            "shown": shown.sum() / photos,
+            "right": has[shown].mean(),
+            "mAP": mean_average_precision(chances, has.astype(int)),
+        }
+        print(json.dumps({"tags by": way, **{name: round(float(value), 3) for name, value in numbers.items()}}))
 
 
 def side_by_side(tagger: Tagger, records: Records, logits: LabelLogits, pairs: dict[str, _Pairs]) -> None:

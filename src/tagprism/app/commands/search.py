@@ -101,9 +101,10 @@ def search(
         )
         _write(answer, format, collection, out, quiet=quiet)
         _remark(results, collection, exact, quiet=quiet)
-        if not duplicates and len(_likely(results.found)) == limit:
+        if not duplicates and len(_likely(results.found)) == limit < collection.index.info().pictures:
             these = f"these are the first {limit:,}" if limit > 1 else "this is the first"
-            console.say(f"{these}, and more may be likely: -n shows more.", quiet=quiet)
+            more = "more may be likely" if results.found[-1].likely else "there may be more"
+            console.say(f"{these}, and {more}: -n shows more.", quiet=quiet)
     code = console.report_skipped(skipped)
     return console.SKIPPED if unfinished and not found else code
 

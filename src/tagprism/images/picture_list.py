@@ -45,7 +45,7 @@ def refuse_absent(paths: Iterable[str | os.PathLike[str]]) -> None:
     Raises:
         InputError: none is there.
     """
-    names = list(map(os.fspath, paths))
+    names = [os.fspath(path) for path in paths]
     if names and "-" not in names and not any(map(os.path.lexists, named_paths(names))):
         raise InputError("is not there.", where=", ".join(names), remedy="Name files or folders that are there.")
 

@@ -30,7 +30,7 @@ Model = Annotated[
     typer.Option(
         "--model",
         "-m",
-        help="RUN, BUNDLE, packaged bundle, hf-hub:owner/name[@revision][#form], or a folder of CLIP or SigLIP.",
+        help="RUN, BUNDLE, packaged bundle, hf-hub:owner/name\\[@revision]\\[#form], or a folder of CLIP or SigLIP.",
     ),
 ]
 Device = Annotated[

@@ -37,7 +37,9 @@ def search(
     album: Annotated[Path | None, typer.Option(help="An album: search again for what it was saved for.")] = None,
     limit: Annotated[
         int | None,
-        typer.Option("--limit", "--top-k", "-n", min=1, help="Pictures at most. \\[default: 20; no limit: duplicates]"),
+        typer.Option(
+            "--limit", "--top-k", "-n", min=1, help="Pictures at most. \\[default: 20; with --duplicates all]"
+        ),
     ] = None,
     everything: Annotated[bool, typer.Option("--all", help="Also pictures that are not likely, after a line.")] = False,
     format: Annotated[

@@ -29,10 +29,11 @@ ROUNDS = {1: 10, 32: 1}  # batch size -> rounds for each of --rounds
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=10)
+    parser.add_argument("--backbone", default="tf_efficientnet_lite0")
     parser.add_argument("--batches", type=int, nargs="+", choices=list(ROUNDS), default=list(ROUNDS))
     arguments = parser.parse_args()
     torch.manual_seed(0)
-    backbone = Backbone("tf_efficientnet_lite0", "random")
+    backbone = Backbone(arguments.backbone, "random")
     head = EmbeddingMatrix(backbone.features, VECTORS, DIMENSION)
     network = Network(backbone, head, Standardiser(torch.randn(SEEN, DIMENSION)))
     places = find_places(backbone, SIZE)

@@ -20,6 +20,7 @@ from tests.small_world import World
 BENCHMARKS = Path(__file__).resolve().parents[2] / "benchmarks"
 NAMES = sorted(file.stem for file in BENCHMARKS.glob("*.py"))
 LIBRARIES = {"row_forms"}  # which another one runs
+SMALL = "test_efficientnet.r160_in1k"
 Run = Callable[..., str]
 
 
@@ -196,14 +197,14 @@ class TestAlone:
         assert "csv + dict" in run("open_images", "--rows", 2000)
 
     def test_places(self, run: Run) -> None:
-        assert "with, asked for" in run("places", "--rounds", 1, "--batches", 1)
+        assert "with, asked for" in run("places", "--rounds", 1, "--batches", 1, "--backbone", SMALL)
 
     def test_random_siglip(self, run: Run, tmp_path: Path) -> None:
         run("random_siglip", tmp_path / "siglip", "--layers", 1)
         assert {path.name for path in (tmp_path / "siglip/onnx").iterdir()} == {"vision_model.onnx", "text_model.onnx"}
 
     def test_training_step(self, run: Run) -> None:
-        small = ("--backbones", "test_efficientnet.r160_in1k", "--batch", 2, "--rounds", 1, "--without-compile")
+        small = ("--backbones", SMALL, "--batch", 2, "--rounds", 1, "--without-compile")
         assert "test_efficientnet" in run("training_step", *small)
 
 

@@ -200,7 +200,8 @@ def refuse_missing(photo: Path) -> None:
         PictureError: it is not.
     """
     if not photo.is_file():
-        raise PictureError("missing", "There is no such file.", where=os.fsdecode(photo))
+        message = "It is no file but a folder." if photo.is_dir() else "There is no such file."
+        raise PictureError("missing", message, where=os.fsdecode(photo))
 
 
 def check_words(photo: Path, words: Iterable[str]) -> None:

@@ -52,4 +52,5 @@ def test_what_cannot_be_drawn_is_refused(cli: Cli, tmp_path: Path) -> None:
         "--unseen (2) must be a share between 0 and 1"
     )
     cli("data", "split", f"tagged:{data}", "--test", "1", "--out", out, "-q").refused("--test (1) and --val (0)")
+    cli("data", "shards", f"tagged:{data}", "--out", data, "-q").refused("holds no shards", "Choose another --out.")
     assert not out.exists()

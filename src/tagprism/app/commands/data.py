@@ -196,8 +196,7 @@ def join(
         raise InputError("exists already.", where=str(into), remedy="Choose another --into.")
     tables = {name: open_dataset(one) for one, name in names.items()}
     progress = console.progress(quiet)
-    with in_option_names("--into", "--unknown"):
-        joined = join_datasets(tables, into, unknown=[names[one] for one in unknown or ()], progress=progress)
+    joined = join_datasets(tables, into, unknown=[names[one] for one in unknown or ()], progress=progress)
     for label, others in joined.merged.items():
         console.say(f"{label}: also written {', '.join(others)}", quiet=quiet)
     console.say(f"{counted(joined.pictures, 'picture')}, {counted(joined.labels, 'label')}: tagged:{into}", quiet=quiet)

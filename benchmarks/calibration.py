@@ -9,7 +9,7 @@ nothing learnt; lower is better). `over 0.1`: mean probability and truth of the 
 
 from __future__ import annotations
 
-import sys
+import argparse
 from collections.abc import Callable
 from pathlib import Path
 
@@ -58,14 +58,22 @@ def judge(folds: list[Fold], columns: list[int], fit: Callable[..., Callable[[np
     return f"{loss:.4f} | {found.ece:.3f} | {found.skill:.2f} | {over}"
 
 
-for run in sys.argv[1:]:
-    files = sorted((Path(run) / "calibration").glob("fold_*.safetensors"))
-    tensors = [load_file(file) for file in files]
-    folds = [(one["features"], one["positive"]) for one in tensors]
-    pairs, positives = sum(len(y) for _, y in folds), sum(int(y.sum()) for _, y in folds)
-    print(f"\n{Path(run).name}: {len(folds)} folds, {pairs:,} pairs, {positives:,} positive\n")
-    print("| features | map | log loss | ECE | Brier skill | over 0.1: said / true, percent |")
-    print("| --- | --- | ---: | ---: | ---: | ---: |")
-    for features, columns in FEATURES.items():
-        for name, fit in MAPS.items():
-            print(f"| {features} | {name} | {judge(folds, columns, fit)} |", flush=True)
+def main() -> None:
+    """Print a table for each run."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("runs", type=Path, nargs="+")
+    for run in parser.parse_args().runs:
+        files = sorted((run / "calibration").glob("fold_*.safetensors"))
+        tensors = [load_file(file) for file in files]
+        folds = [(one["features"], one["positive"]) for one in tensors]
+        pairs, positives = sum(len(y) for _, y in folds), sum(int(y.sum()) for _, y in folds)
+        print(f"\n{run.name}: {len(folds)} folds, {pairs:,} pairs, {positives:,} positive\n")
+        print("| features | map | log loss | ECE | Brier skill | over 0.1: said / true, percent |")
+        print("| --- | --- | ---: | ---: | ---: | ---: |")
+        for features, columns in FEATURES.items():
+            for name, fit in MAPS.items():
+                print(f"| {features} | {name} | {judge(folds, columns, fit)} |", flush=True)
+
+
+if __name__ == "__main__":
+    main()

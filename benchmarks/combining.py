@@ -12,6 +12,7 @@ test photos only confirm it.
 
 from __future__ import annotations
 
+import argparse
 import itertools
 import json
 import random
@@ -30,7 +31,6 @@ from tagprism.search.query import Label
 from tagprism.search.similar import Example, likeness
 from tagprism.tagging.tagger import Tagger, load
 
-LEAST = 5  # pictures that a query must have
 MOST = 400  # queries of a kind, drawn at random
 BACKGROUND = 256
 Pair = tuple[int, int]
@@ -48,12 +48,13 @@ def split(data: str, spec: str) -> None:
     json.dump({name: sorted(its) for name, its in parts.items()}, sys.stdout)
 
 
-def measure(run: str, data: str, spec: str) -> None:
+def measure(run: str, data: str, spec: str, least: int) -> None:
     tagger = load(run)
     table, chosen = open_data(data, spec)
     measured = evaluate(tagger, table, chosen)
     generator = np.random.default_rng(0)
-    keys = [chosen.train[i] for i in sorted(generator.choice(len(chosen.train), BACKGROUND, replace=False))]
+    some = min(BACKGROUND, len(chosen.train))
+    keys = [chosen.train[i] for i in sorted(generator.choice(len(chosen.train), some, replace=False))]
     files = [table.files[int(row)] for row in table.rows_of(keys)]
     background = Records.joined(outcome for _, outcome, _ in tagger.records(files) if isinstance(outcome, Records))
     label_logits = LabelLogits(background, standardised=True)
@@ -62,12 +63,17 @@ def measure(run: str, data: str, spec: str) -> None:
     scores = score_records(measured.records, vectors)[0].astype(float)
     has = measured.targets == 1
     for title, labels in (("unseen labels", np.flatnonzero(measured.unseen)), ("all labels", np.arange(len(vectors)))):
-        combine(title, labels, scores, has, label_logits, vectors)
+        combine(title, queries_of(labels, has, least), scores, has, label_logits, vectors)
     compare_likeness(tagger, measured.records, has, label_logits, scores, measured.unseen, vectors)
 
 
 def combine(
-    title: str, labels: np.ndarray, scores: np.ndarray, has: np.ndarray, label_logits: LabelLogits, vectors: np.ndarray
+    title: str,
+    pairs: dict[str, list[Pair]],
+    scores: np.ndarray,
+    has: np.ndarray,
+    label_logits: LabelLogits,
+    vectors: np.ndarray,
 ) -> None:
     known = score_records(label_logits.background, vectors)[0].astype(float)
     z = (scores - known.mean(axis=0)) / known.std(axis=0)
@@ -87,7 +93,6 @@ def combine(
         "product, 0.5 z + score - 3": (0.5 * z + scores - 3, product),
         "least, 0.5 z + score - 5": (label_logits.logits(vectors, scores), fuzzy),
     }
-    pairs = queries_of(labels, has)
     print(f"\n{title}: {', '.join(f'{len(its)} {kind}' for kind, its in pairs.items())}\n")
     print("| percent | " + " | ".join(f"{kind} mAP | P@20" for kind in pairs) + " |")
     print("| --- |" + " ---: |" * 2 * len(pairs))
@@ -96,18 +101,18 @@ def combine(
         print(f"| {name} | {' | '.join(cells)} |")
 
 
-def queries_of(labels: np.ndarray, has: np.ndarray) -> dict[str, list[Pair]]:
+def queries_of(labels: np.ndarray, has: np.ndarray, least: int) -> dict[str, list[Pair]]:
     both = {(a, b): int((has[:, a] & has[:, b]).sum()) for a, b in itertools.combinations(labels.tolist(), 2)}
     count = has.sum(axis=0)
     found = {
-        "AND": [pair for pair, together in both.items() if together >= LEAST],
+        "AND": [pair for pair, together in both.items() if together >= least],
         "NOT": [
             (a, b)
             for pair, together in both.items()
             for a, b in (pair, pair[::-1])
-            if together >= LEAST and count[a] - together >= LEAST
+            if together >= least and count[a] - together >= least
         ],
-        "OR": [(a, b) for a, b in both if min(count[a], count[b]) >= LEAST],
+        "OR": [(a, b) for a, b in both if min(count[a], count[b]) >= least],
     }
     return {kind: random.Random(0).sample(its, min(MOST, len(its))) for kind, its in found.items()}
 
@@ -197,5 +202,21 @@ def compare_likeness(
         print(f"| {name} | {100 * np.mean(share):.1f} | {first:.0f} | {in_ten:.0f} |", flush=True)
 
 
+def main() -> None:
+    """Make the split, or measure."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    commands = parser.add_subparsers(required=True)
+    splitting, measuring = commands.add_parser("split"), commands.add_parser("measure")
+    splitting.set_defaults(command=split)
+    measuring.set_defaults(command=measure)
+    measuring.add_argument("run")
+    measuring.add_argument("--least", type=int, default=5, help="pictures that a query must have")
+    for command in (splitting, measuring):
+        command.add_argument("data")
+        command.add_argument("spec", metavar="split")
+    arguments = vars(parser.parse_args())
+    arguments.pop("command")(**arguments)
+
+
 if __name__ == "__main__":
-    {"split": split, "measure": measure}[sys.argv[1]](*sys.argv[2:])
+    main()

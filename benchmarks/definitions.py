@@ -10,6 +10,7 @@ Run: python benchmarks/definitions.py WORDNET tagged:DIR OUT   (WORDNET: Debian'
 
 from __future__ import annotations
 
+import argparse
 import sys
 from pathlib import Path
 
@@ -20,7 +21,12 @@ from tagprism.labels.phrases import normalise_phrase, variants
 
 def main() -> None:
     """Write both files."""
-    wordnet, out = Path(sys.argv[1]), Path(sys.argv[3])
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("wordnet", type=Path)
+    parser.add_argument("data")
+    parser.add_argument("out", type=Path)
+    arguments = parser.parse_args()
+    wordnet, out = arguments.wordnet, arguments.out
     data = (wordnet / "data.noun").read_bytes()
     first = {}  # word -> place of its first sense, which is the most frequent one
     for line in (wordnet / "index.noun").read_text(encoding="utf-8").splitlines():
@@ -36,7 +42,7 @@ def main() -> None:
         return parts[4].replace("_", " "), gloss.partition('; "')[0].strip(), above
 
     definitions, sentences, unknown = {}, {}, []
-    for label in open_dataset(sys.argv[2]).labels:
+    for label in open_dataset(arguments.data).labels:
         plain = f"a photo of {label}"
         spellings = [normalise_phrase(label), *sorted(variants(label))]
         found = next((first[one] for one in spellings if one in first), None)

@@ -9,6 +9,7 @@ once (encoders, backbones in ONNX) from yours, and no features. What was measure
 
 from __future__ import annotations
 
+import argparse
 import json
 import os
 import resource
@@ -32,19 +33,28 @@ FORMS = {
 
 def main() -> None:
     """Train and measure what is not there yet, and print the table."""
-    recipe, data, split, out = sys.argv[1], sys.argv[2], sys.argv[3], Path(sys.argv[4])
-    source, cache = ("--data", data, "--split", split, "--quiet"), out / "cache"
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("recipe")
+    parser.add_argument("data")
+    parser.add_argument("split")
+    parser.add_argument("out", type=Path)
+    parser.add_argument("--set", action="append", default=[], help="key=value over every form, as for `tagprism train`")
+    parser.add_argument("--forms", type=int, default=len(FORMS), help="only the first so many")
+    arguments = parser.parse_args()
+    recipe, out = arguments.recipe, arguments.out
+    source, cache = ("--data", arguments.data, "--split", arguments.split, "--quiet"), out / "cache"
     if not cache.exists():
         for name in ("backbones", "encoders", "phrases"):
             shutil.copytree(cache_dir(name), cache / name)
     os.environ["TAGPRISM_CACHE"] = str(cache)
     print("| | ZSL mAP | GZSL mAP | processor time, s |\n|---|---:|---:|---:|")
-    for number, (name, settings) in enumerate(FORMS.items()):
+    for number, (name, own) in enumerate(list(FORMS.items())[: arguments.forms]):
         run, file = out / str(number), out / f"{number}.json"
         if not file.is_file():
             shutil.rmtree(run, ignore_errors=True)
             shutil.rmtree(cache / "features", ignore_errors=True)
-            sets = [part for one in ("calibration.folds=0", *settings.split()) for part in ("--set", one)]
+            settings = ["calibration.folds=0", *own.split(), *arguments.set]
+            sets = [part for one in settings for part in ("--set", one)]
             before = spent()
             subprocess.run(
                 [sys.executable, "-m", "tagprism", "train", recipe, *source, *sets, "--out", run], check=True

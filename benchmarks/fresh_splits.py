@@ -8,7 +8,7 @@ Run: python benchmarks/fresh_splits.py tagged:DIR fresh_splits.json
 
 from __future__ import annotations
 
-import sys
+import argparse
 from pathlib import Path
 
 import numpy as np
@@ -23,7 +23,11 @@ UNSEEN, TRAIN = 0.2, 0.7
 
 def main() -> None:
     """Write eight splits: 70 % of the photos train, a fifth of the labels is unseen."""
-    table = open_dataset(sys.argv[1])
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("data")
+    parser.add_argument("out", type=Path)
+    arguments = parser.parse_args()
+    table = open_dataset(arguments.data)
     frequent = [label for label, count in zip(table.labels, table.label_counts(), strict=True) if count >= LEAST]
     splits = []
     for seed in SEEDS:
@@ -36,7 +40,7 @@ def main() -> None:
         trained = [label for label, count in zip(frequent, of_train, strict=True) if count >= LEAST_TRAIN]
         seen = [label for label in trained if label not in set(unseen)]
         splits.append({"seed": seed, "seen": seen, "unseen": unseen, "train": train, "test": test})
-    write_json(Path(sys.argv[2]), splits)
+    write_json(arguments.out, splits)
 
 
 if __name__ == "__main__":

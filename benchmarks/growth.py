@@ -39,6 +39,7 @@ from tagprism.search.upkeep import Upkeep, settle
 from tagprism.tagging.tags import LabelRanker
 
 SIZES = (1000, 3000, 10_000, 30_000, 100_000, 300_000, 1_000_000)
+IN_FOLDER = 500  # files
 COPIES = (250, 500, 1000, 2000)
 FORMS = {
     "one tag": "beach",
@@ -65,19 +66,22 @@ def main() -> None:
     parser.add_argument("--only", choices=("index", "copies", "arrays"))
     parser.add_argument("--kept", type=Path, help="JSON file of what was measured, which a later run goes on from")
     parser.add_argument("--leave", type=Path, help="folder that gets the largest index, for benchmarks/several_tags.py")
+    parser.add_argument("--shrink", type=int, default=1, help="divide all sizes by this, only to try the benchmark out")
     arguments = parser.parse_args()
+    shrink = arguments.shrink
     times = kept_times(arguments.kept)
     with tempfile.TemporaryDirectory(dir=arguments.folder) as folder:
         if arguments.only in (None, "arrays"):
-            of_arrays(times)
+            of_arrays(times, shrink)
         if arguments.only in (None, "copies"):
-            of_copies(times, Path(folder))
+            of_copies(times, Path(folder), shrink)
             keep_times(times, arguments.kept)
         if arguments.only in (None, "index"):
             real = real_records(load(), arguments.photos, arguments.records)
-            for size in (one for one in SIZES if one <= arguments.most and one not in times.get("open", {})):
-                of_index(times, Path(folder) / str(size), real, size)
-                if arguments.leave and size == arguments.most:
+            sizes = [one // shrink for one in SIZES if one <= arguments.most]
+            for size in (one for one in sizes if one not in times.get("open", {})):
+                of_index(times, Path(folder) / str(size), real, size, IN_FOLDER // shrink)
+                if arguments.leave and size == sizes[-1]:
                     shutil.move(Path(folder) / str(size) / "photos.index", arguments.leave)
                 shutil.rmtree(Path(folder) / str(size))
                 keep_times(times, arguments.kept)
@@ -118,10 +122,10 @@ def timed(times: Times, what: str, size: int) -> Iterator[None]:
     its[size] = min(its.get(size, np.inf), time.process_time() - began)
 
 
-def of_index(times: Times, folder: Path, real: Records, size: int) -> None:
+def of_index(times: Times, folder: Path, real: Records, size: int, in_folder: int) -> None:
     """An index of so many pictures, from its making to its end."""
     where = str(folder / "photos.index")
-    pictures = photos(folder / "photos", size)
+    pictures = photos(folder / "photos", size, in_folder)
     with update_lock(where), create_collection(where, "photos-lite", folders=(str(folder / "photos"),)) as collection:
         catalog = Catalog(catalog_file(where))
         for made, records in resampled(real, size):
@@ -160,8 +164,8 @@ def of_queries(times: Times, collection: Collection, size: int) -> None:
         for _ in range(ROUNDS):
             with timed(times, what, size):
                 results = collection.search(query, exact="all records" in what)
-        assert len(results.found) == 20, what
-    like = results.found[0].picture.path
+        assert len(results.found) == 20 or size < SIZES[0], what
+    like = collection.search("beach").found[0].picture.path
     for _ in range(ROUNDS):
         with timed(times, "like a picture", size):
             collection.search(None, like=like)
@@ -188,12 +192,12 @@ def new_photo(path: Path, number: int) -> bytes:
     return path.read_bytes()
 
 
-def photos(folder: Path, count: int) -> Iterator[Picture]:
-    """Files in folders of 500, made when asked for. Their names state when they were taken, as an update reads that."""
+def photos(folder: Path, count: int, in_folder: int) -> Iterator[Picture]:
+    """Files in folders, made when asked for. Their names state when they were taken, as an update reads that."""
     for number in range(count):
-        inside, time = folder / str(number // 500), taken(number)
+        inside, time = folder / str(number // in_folder), taken(number)
         path = inside / f"{time:%Y%m%d_%H%M%S}_{number}.png"
-        if number % 500 == 0:
+        if number % in_folder == 0:
             inside.mkdir(parents=True)
             first, digest = path, digest_bytes(new_photo(path, number))
         else:
@@ -202,9 +206,9 @@ def photos(folder: Path, count: int) -> Iterator[Picture]:
         yield Picture(1, str(path), status.st_size, status.st_mtime_ns, digest, 64, 64, **said)
 
 
-def of_copies(times: Times, folder: Path) -> None:
+def of_copies(times: Times, folder: Path, shrink: int) -> None:
     """The first look at a folder of identical files."""
-    for count in COPIES:
+    for count in (one // shrink for one in COPIES):
         inside = folder / f"copies{count}"
         inside.mkdir()
         new_photo(inside / "0.png", 0)
@@ -220,7 +224,7 @@ def of_copies(times: Times, folder: Path) -> None:
             upkeep.close()
 
 
-def of_arrays(times: Times) -> None:
+def of_arrays(times: Times, shrink: int) -> None:
     """What has no index: scores against M, D and labels, the best tags, and measures against pictures and labels."""
     random, tagger = np.random.default_rng(0), load()
     names, S = tagger.vocabulary.names, tagger.bundle.shape.shared
@@ -254,7 +258,7 @@ def of_arrays(times: Times) -> None:
         "evaluate, by labels": ((100, 200, 400, 800, 1600), lambda L: measures(4000, L)),
     }
     for what, (sizes, make) in kinds.items():
-        for size in sizes:
+        for size in (one if one < 100 else max(3, one // shrink) for one in sizes):
             work = make(size)
             work()
             for _ in range(ROUNDS):

@@ -8,7 +8,7 @@ chosen on training photos, of whose labels a quarter played the unseen ones.
 
 from __future__ import annotations
 
-import sys
+import argparse
 import tempfile
 from pathlib import Path
 
@@ -28,9 +28,14 @@ FIRST = 20
 NEIGHBOURS = (0, 5, 10, 20)
 
 
-def main(run: str, data: str, spec: str | None = None) -> None:
-    tagger = load(run)
-    table, chosen = open_data(data, spec)
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("run")
+    parser.add_argument("data")
+    parser.add_argument("split", nargs="?")
+    arguments = parser.parse_args()
+    tagger = load(arguments.run)
+    table, chosen = open_data(arguments.data, arguments.split)
     measured = evaluate(tagger, table, chosen)
     assert measured.records is not None
     has, shape = measured.targets == 1, measured.records.shape
@@ -38,7 +43,7 @@ def main(run: str, data: str, spec: str | None = None) -> None:
         index = EdgeIndex.create(Path(folder), shape, "float32")
         pictures = [Picture(row + 1, str(path), 1, 1, f"{row:064x}", 1, 1) for row, path in enumerate(measured.files)]
         index.add(pictures, measured.records)
-        settings = Settings(model=run, digest=tagger.bundle.digest, **shape._asdict())
+        settings = Settings(model=arguments.run, digest=tagger.bundle.digest, **shape._asdict())
         collection = Collection(folder, settings, index)
 
         def precision(label: int, neighbours: int) -> float:
@@ -61,4 +66,4 @@ def main(run: str, data: str, spec: str | None = None) -> None:
 
 
 if __name__ == "__main__":
-    main(*sys.argv[1:])
+    main()

@@ -119,7 +119,8 @@ def tagprism_reader():
         open_images.find_pictures = lambda _, part: (f"{folder}/{part}", numbers[part])
         table = open_images.open_open_images(folder, {})
         assert len(table) == sum(len(some) for some in numbers.values())
-        assert table.targets(np.arange(512), table.labels).shape == (512, 7586)
+        some = min(512, len(table))
+        assert table.targets(np.arange(some), table.labels).shape == (some, 7586)
         return table, table.digest
 
     return read

@@ -7,6 +7,7 @@ Exports one network (tf_efficientnet_lite0, M=7, D=484, random weights) without 
 
 from __future__ import annotations
 
+import argparse
 import statistics
 import tempfile
 import time
@@ -22,12 +23,17 @@ from tagprism.network.embedding_matrix import EmbeddingMatrix, Network, Standard
 from tagprism.network.export import PlacedNetwork, export_onnx, find_places
 
 SIZE, VECTORS, DIMENSION, SEEN = (224, 224), 7, 484, 205
-ROUNDS = {1: 100, 32: 10}  # batch size -> rounds
+ROUNDS = {1: 10, 32: 1}  # batch size -> rounds for each of --rounds
 
 
 def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--rounds", type=int, default=10)
+    parser.add_argument("--backbone", default="tf_efficientnet_lite0")
+    parser.add_argument("--batches", type=int, nargs="+", choices=list(ROUNDS), default=list(ROUNDS))
+    arguments = parser.parse_args()
     torch.manual_seed(0)
-    backbone = Backbone("tf_efficientnet_lite0", "random")
+    backbone = Backbone(arguments.backbone, "random")
     head = EmbeddingMatrix(backbone.features, VECTORS, DIMENSION)
     network = Network(backbone, head, Standardiser(torch.randn(SEEN, DIMENSION)))
     places = find_places(backbone, SIZE)
@@ -40,17 +46,18 @@ def main() -> None:
             f"file: {plain.stat().st_size / 1e6:.3f} MB without `places`, {placed.stat().st_size / 1e6:.3f} MB with it"
         )
         models = [RecordNetwork(path, DIMENSION, threads=1) for path in (plain, placed)]
-    for batch, rounds in ROUNDS.items():
+    for batch in arguments.batches:
+        rounds = ROUNDS[batch] * arguments.rounds
         pixels = np.random.default_rng(0).standard_normal((batch, 3, *SIZE), dtype=np.float32)
         ways: dict[str, Callable[[], object]] = {
             "without": lambda pixels=pixels: models[0].records(pixels),
             "with, not asked for": lambda pixels=pixels: models[1].records(pixels),
             "with, asked for": lambda pixels=pixels: models[1].placed(pixels),
         }
-        times = _interleaved(ways, rounds)
+        spent = _interleaved(ways, rounds)
         print(f"batch {batch}, processor time of one thread, median of {rounds} interleaved rounds:")
-        for name, taken in times.items():
-            ratio = statistics.median(one / base for one, base in zip(taken, times["without"], strict=True))
+        for name, taken in spent.items():
+            ratio = statistics.median(one / base for one, base in zip(taken, spent["without"], strict=True))
             print(f"  {name:<20} {statistics.median(taken) * 1e3 / batch:6.2f} ms a picture, {ratio:.3f} of without")
 
 

@@ -9,8 +9,8 @@ of this package and has far fewer tokens than the network knows, which changes n
 
 from __future__ import annotations
 
+import argparse
 import json
-import sys
 import warnings
 from pathlib import Path
 from typing import Any
@@ -71,10 +71,15 @@ def write_tokenizer(folder: Path) -> None:
 
 def main() -> None:
     """Make the network and write its files."""
-    folder = Path(sys.argv[1])
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("folder", type=Path, help="folder to make")
+    parser.add_argument("--layers", type=int, default=12, help="of each tower; fewer only to try this out")
+    arguments = parser.parse_args()
+    folder = arguments.folder
     (folder / "onnx").mkdir(parents=True)
     torch.manual_seed(0)
-    config = SiglipConfig()
+    layers = {"num_hidden_layers": arguments.layers}
+    config = SiglipConfig(text_config=layers, vision_config=layers)
     network = SiglipModel(config).eval().requires_grad_(False)
     write_graph(network.vision_model, torch.randn(1, 3, 224, 224), folder / "onnx/vision_model.onnx", "pixel_values")
     ids = torch.ones(1, config.text_config.max_position_embeddings, dtype=torch.int64)

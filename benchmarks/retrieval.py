@@ -9,7 +9,7 @@ ranking that comes back is held against the evaluator's of the same records.
 
 from __future__ import annotations
 
-import sys
+import argparse
 import tempfile
 from pathlib import Path
 
@@ -31,9 +31,14 @@ FIRST = 20
 STORAGES = ("float32", "half")
 
 
-def main(run: str, data: str, spec: str | None = None) -> None:
-    tagger = load(run)
-    table, chosen = open_data(data, spec)
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("run")
+    parser.add_argument("data")
+    parser.add_argument("split", nargs="?")
+    arguments = parser.parse_args()
+    tagger = load(arguments.run)
+    table, chosen = open_data(arguments.data, arguments.split)
     measured = evaluate(tagger, table, chosen)
     labels, has = measured.unseen.nonzero()[0], measured.targets == 1
     labelled = has[:, labels].any(axis=1)
@@ -98,4 +103,4 @@ def per_label(measured: Result, orders: dict[int, np.ndarray], has: np.ndarray) 
 
 
 if __name__ == "__main__":
-    main(*sys.argv[1:])
+    main()

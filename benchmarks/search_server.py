@@ -68,14 +68,14 @@ def main() -> None:
         process, port = _serve(index)
         try:
             for name, request in kinds.items():
-                asyncio.run(_load(port, request, 4, 2.0))  # warms up
+                asyncio.run(_load(port, request, 4, min(2.0, arguments.seconds)))  # warms up
                 times, codes = asyncio.run(_load(port, request, arguments.clients, arguments.seconds))
                 p50, p99 = np.percentile(times, [50, 99]) * 1000
                 said = ", ".join(f"{count} x {code}" for code, count in sorted(codes.items()))
                 table.add_row(name, f"{len(times) / arguments.seconds:.0f}", f"{p50:.0f}", f"{p99:.0f}", said)
         finally:
             process.send_signal(signal.SIGTERM)
-            process.wait()
+            process.communicate()
     console = Console(width=120)
     console.print(table)
     console.print(f"{os.cpu_count()} cores, Python {platform.python_version()}")

@@ -54,6 +54,7 @@ def main() -> None:
     parser.add_argument("--small", type=int, default=128, help="small pictures a round; 0 leaves these out")
     parser.add_argument("--large", type=int, default=24, help="large pictures a round; 0 leaves these out")
     parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--stored", type=int, default=100_000, help="records that are re-tagged")
     arguments = parser.parse_args()
     found = sorted(path for path in arguments.photos.rglob("*") if path.suffix.lower() in (".jpg", ".jpeg"))
     small = (found * (arguments.small // len(found) + 1))[: arguments.small]
@@ -67,7 +68,7 @@ def main() -> None:
                 console.print(throughput(title, files, taggers, plain, arguments.rounds))
         if small:
             console.print(processes(arguments.run, small))
-    console.print(retagging())
+    console.print(retagging(arguments.stored))
     console.print(
         f"{_processor()}, {os.cpu_count()} cores, Python {platform.python_version()}, torch {torch.__version__}"
     )
@@ -196,7 +197,7 @@ def _process(arguments: list[str], listed: str) -> tuple[float, float]:
     return seconds, peak
 
 
-def retagging(images: int = 100_000, labels: int = 1_000, vectors: int = 7, dimension: int = 256) -> Table:
+def retagging(images: int, labels: int = 1_000, vectors: int = 7, dimension: int = 256) -> Table:
     """Stored records scored against new labels; no picture is read."""
     generator = np.random.default_rng(0)
     rows = generator.standard_normal((images, vectors, dimension), np.float32)

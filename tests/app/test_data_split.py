@@ -47,7 +47,10 @@ def test_pictures_that_cannot_be_used_are_listed(cli: Cli, tmp_path: Path) -> No
 def test_what_cannot_be_drawn_is_refused(cli: Cli, tmp_path: Path) -> None:
     data, out = make_pictures(tmp_path / "data"), tmp_path / "split.json"
     few = cli("data", "split", f"tagged:{data}", "--least-positives", "9", "--out", out, "-q")
-    few.refused("fewer than 9 positives in test", "Lower least_positives or unseen")
-    cli("data", "split", f"tagged:{data}", "--unseen", "2", "--out", out, "-q").refused("between 0 and 1")
-    cli("data", "split", f"tagged:{data}", "--test", "1", "--out", out, "-q").refused("leave pictures to train on")
+    few.refused("fewer than 9 positives in test", "Lower --least-positives or --unseen, raise --test")
+    cli("data", "split", f"tagged:{data}", "--unseen", "2", "--out", out, "-q").refused(
+        "--unseen (2) must be a share between 0 and 1"
+    )
+    cli("data", "split", f"tagged:{data}", "--test", "1", "--out", out, "-q").refused("--test (1) and --val (0)")
+    cli("data", "shards", f"tagged:{data}", "--out", data, "-q").refused("holds no shards", "Choose another --out.")
     assert not out.exists()

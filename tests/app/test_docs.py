@@ -121,6 +121,16 @@ def test_commands_that_a_page_shows_exist_with_their_options(page: Path) -> None
     assert not wrong
 
 
+def test_what_help_texts_have_in_brackets_is_shown() -> None:
+    def texts(command: Any) -> Iterator[str]:
+        yield from (param.help for param in command.params if getattr(param, "help", None))
+        for inner in getattr(command, "commands", {}).values():
+            yield from texts(inner)
+
+    eaten = [text for text in texts(COMMAND_LINE) if re.search(r"(?<!\\)\[[a-z#/@]", text)]  # rich takes it for markup
+    assert eaten == []
+
+
 def test_pages_that_the_code_names_exist() -> None:
     named = [
         (file, name)

@@ -104,7 +104,7 @@ def test_write_again_dry_run_and_undo(cli: Cli, world: World, photos: Path) -> N
     assert tree(photos) == written  # bytes and times
 
     undone = cli("undo")
-    assert undone.code == 0 and "3 sidecars put back" in undone.err
+    assert undone.code == 0 and "1 sidecar put back, 2 new sidecars removed." in undone.err
     assert tree(photos) == before
     assert "undone" in cli("undo", "--list").out
     cli("undo").refused("no run to undo", code=3)
@@ -237,6 +237,12 @@ def test_what_is_asked_has_to_make_sense(cli: Cli, world: World, tmp_path: Path)
     cli("keywords", "write", tmp_path, "-m", world.run, "--top-k", 1).refused("no pictures", code=3)
     assert cli("keywords", "write", tmp_path, "--from", "x").code == 2
     cli("keywords", "show", tmp_path).refused("no pictures", code=3)
+    gone = tmp_path / "gone.png"
+    cli("keywords", "write", gone, "-m", world.run, "--top-k", 1).refused(f"{gone}: is not there.")
+    cli("keywords", "show", gone).refused(f"{gone}: is not there.")
+    for command in (("write", "-m", world.run, "--top-k", 1, "--dry-run"), ("show",)):  # one of several is skipped
+        done = cli("keywords", *command, gone, world.pictures()[0])
+        assert done.code == 4 and "gone.png: There is no such file." in done.err
     cli("undo", "nonsense").refused("no journal", "--list")
 
 

@@ -70,6 +70,13 @@ def test_neighbours_change_what_a_picture_matches(cli: Cli, index: Path) -> None
     assert rows("--neighbours", 0) == alone
 
 
+def test_more_pictures_are_named_where_there_are_some(cli: Cli, index: Path) -> None:
+    shown = index.parent / "gone.png"
+    assert "these are the first 2, and there may be more: -n" in cli("search", index, "--like", shown, "-n", 2).err
+    assert "this is the first, and there may be more: -n" in cli("search", index, "taken:2024", "-n", 1).err
+    assert "-n shows more" not in cli("search", index, "taken:2024", "-n", 20).err  # which are all
+
+
 def test_jsonl_has_a_row_a_picture_from_best_to_worst(cli: Cli, index: Path) -> None:
     done = cli("search", index, "red AND circle", "--format", "jsonl", "-n", 5)
     assert (done.code, done.err) == (0, "")

@@ -181,6 +181,17 @@ def test_a_row_that_was_cut_off_is_written_again(tmp_path: Path, kind: str) -> N
 
 
 @pytest.mark.parametrize("kind", ["jsonl", "csv"])
+@pytest.mark.parametrize("count", [0, 1, 4, 5, 6])
+def test_what_an_interrupted_run_says_is_kept_is_continued(tmp_path: Path, kind: str, count: int) -> None:
+    names = "abcdefgh"
+    with opened(tmp_path / "rows", names, kind, step=2) as file:
+        write(file, names[:count])
+        kept = file.kept
+    with opened(tmp_path / "rows", names, kind, step=2) as file:
+        assert file.rows == kept
+
+
+@pytest.mark.parametrize("kind", ["jsonl", "csv"])
 @pytest.mark.slow
 def test_wherever_a_file_is_cut_off_it_ends_the_same(tmp_path: Path, kind: str) -> None:
     out, names = tmp_path / "rows", ["a", "skipped", "a\nb", "a,b", 'a"b', "\udcff", "caf\xe9", "skipped2"]
@@ -207,9 +218,12 @@ def test_rows_are_continued_at_a_whole_batch(tmp_path: Path) -> None:
     out = tmp_path / "rows"
     with opened(out, "abcdefgh") as file:
         write(file, "abcdef")
+        assert file.kept == 6
     with opened(out, "abcdefgh", step=4) as file:
-        assert file.rows == 4
-        write(file, "efgh")
+        assert file.rows == file.kept == 4
+        write(file, "efg")
+        assert file.kept == 4
+        write(file, "h")
         file.finish()
     assert out.read_text() == text("abcdefgh")
 

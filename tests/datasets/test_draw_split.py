@@ -125,18 +125,21 @@ def test_near_duplicates_are_kept_in_one_part_and_what_cannot_be_decoded_is_left
 @pytest.mark.parametrize(
     ("how", "says"),
     [
-        ({"test": 0}, "test=0 and val=0.0 must be shares"),
+        ({"test": 0}, r"`test` \(0\) and `val` \(0\) must be shares"),
         ({"test": 0.7, "val": 0.3}, "leave pictures to train on"),
         ({"val": -0.1}, "must be shares"),
-        ({"unseen": 0}, "unseen=0 must be a share between 0 and 1, or a list of labels"),
+        ({"unseen": 0}, r"`unseen` \(0\) must be a share between 0 and 1"),
         ({"unseen": 1.0}, "between 0 and 1"),
         ({"unseen": 40}, "between 0 and 1"),
         ({"unseen": "cat"}, "`unseen` must be a list of strings, found 'cat'. Write unseen=\\['cat'\\]"),
         ({"unseen": ["wolf"]}, "no such labels: 'wolf'"),
         ({"unseen": []}, "'unseen' is empty"),
-        ({"least_positives": 0}, "least_positives=0 must be at least 1"),
-        ({"unseen": ["cat", "rare"]}, "of 2 unseen labels 1 have fewer than 4 positives in test: 'rare: 2'"),
-        ({"unseen": 0.9}, "wanted, and only 3 can be: the others have fewer than 4 positives in test: 'rare: 2'"),
+        ({"least_positives": 0}, r"`least_positives` \(0\) must be at least 1"),
+        ({"unseen": ["cat", "rare"]}, "of 2 unseen labels 1 has fewer than 4 positives in test: 'rare: 2'"),
+        (
+            {"unseen": 0.9},
+            "4 unseen labels are wanted, 3 can be had: the other labels have fewer than 4 positives in test: 'rare: 2'",
+        ),
         (
             {"unseen": ["cat", "dog", "tree"], "least_positives": 6},
             "left to train on have fewer than 6 positives in train: 'rare",
@@ -154,4 +157,5 @@ def test_the_remedy_names_what_to_lower() -> None:
     with pytest.raises(InputError) as caught:
         drawn(table_of([["cat"], ["dog"]] * 5), unseen=0.5, least_positives=9)
     assert "'cat: " in str(caught.value) and "'dog: " in str(caught.value)
-    assert "Lower least_positives or unseen" in str(caught.value)
+    assert "1 unseen label is wanted, 0 can be had" in str(caught.value)
+    assert "Lower `least_positives` or `unseen`, raise `test`" in str(caught.value)

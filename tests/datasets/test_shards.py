@@ -94,7 +94,7 @@ def test_writing_continues_and_refuses_another_folder(tagged: Path, form: str) -
         write_shards(table, out, form, per_shard=2)  # type: ignore[arg-type]
     with pytest.raises(InputError, match="another data set or form"):
         write_shards(table, out, form, per_shard=3)  # type: ignore[arg-type]
-    with pytest.raises(InputError, match="holds no shards"):
+    with pytest.raises(InputError, match=r"holds no shards of tagprism\. Choose another `out`"):
         write_shards(table, tagged, form)  # type: ignore[arg-type]
 
 

@@ -87,8 +87,8 @@ def test_files_changed_since_are_left_alone_and_named(tmp_path: Path) -> None:
     (tmp_path / "a").write_bytes(b"edited")
     (tmp_path / "b").write_bytes(b"edited")
     (tmp_path / "c").unlink()
-    recorded, done, left = undo()
-    assert done == 1
+    recorded, done, left, removed = undo()
+    assert (done, removed) == (1, 1)
     assert dict(left) == {str(tmp_path / "a"): "It was changed since.", str(tmp_path / "b"): "It was changed since."}
     assert {name: data for name, (data, _) in tree(tmp_path).items()} == {"a": b"edited", "b": b"edited"}
     assert RecordedRun.read(recorded.path).undone == 2
@@ -110,8 +110,8 @@ def test_an_earlier_run_below_a_later_one_is_left_alone(tmp_path: Path) -> None:
     run(tmp_path, {"a": b"1"})
     run(tmp_path, {"a": b"2"})
     later, earlier = (recorded.path.stem for recorded in recorded_runs())
-    assert undo(earlier)[1:] == (0, [(str(tmp_path / "a"), "It was changed since.")])
-    assert undo(later)[1:] == (1, []) and undo(earlier)[1:] == (1, [])
+    assert undo(earlier)[1:] == (0, [(str(tmp_path / "a"), "It was changed since.")], 0)
+    assert undo(later)[1:] == undo(earlier)[1:] == (1, [], 0)
     assert (tmp_path / "a").read_bytes() == b"0"
 
 
@@ -120,7 +120,7 @@ def test_a_run_interrupted_before_its_last_change_is_undone(tmp_path: Path) -> N
         change(journal, tmp_path / "a", b"1")
         (part,) = journal.record([(tmp_path / "b", None, None, b"2")])
         part.write_bytes(b"half")  # and here the process was killed
-    assert undo()[1:] == (1, [])
+    assert undo()[1:] == (1, [], 1)
     assert tree(tmp_path) == {}
 
 
@@ -169,7 +169,7 @@ def test_what_is_no_journal_is_an_error(data: bytes, tmp_path: Path) -> None:
     path = tmp_path / "x.jsonl"
     path.write_bytes(data)
     if data == b"":
-        assert undo(str(path))[1:] == (0, [])  # a run that was killed at once
+        assert undo(str(path))[1:] == (0, [], 0)  # a run that was killed at once
     else:
         with pytest.raises(InputError, match="not a journal"):
             undo(str(path))

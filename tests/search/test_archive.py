@@ -5,13 +5,15 @@ from __future__ import annotations
 import json
 import shutil
 import zipfile
-from collections.abc import Callable
-from contextlib import closing
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 import pytest
 
+from tagprism.progress import Advance
 from tagprism.search.archive import export_index, import_index
+from tagprism.search.check import check_index
 from tagprism.search.collection import open_index
 from tagprism.search.contract import Picture
 from tagprism.search.create import open_for_update
@@ -250,6 +252,16 @@ class TestCheck:
         bad.refused("of 6 pictures 1 with a damaged record", "--check --prune", "4.png")
         with open_index(where):  # beside a server
             assert cli("index", "--into", where, "--check", "--prune").code == 0
+        totals: list[int] = []
+        done: list[int] = []
+
+        @contextmanager
+        def told(_what: str, total: int) -> Iterator[Advance]:
+            totals.append(total)
+            yield done.append
+
+        check_index(str(where), progress=told)
+        assert totals == [sum(done)] == [5]  # the place of what was taken out is not waited for
         again = cli("index", "--into", where)
         assert "1 added, 5 unchanged" in again.err
         assert cli("index", "--into", where, "--check").code == 0

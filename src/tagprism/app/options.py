@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal, TypeVar
 
@@ -10,7 +12,7 @@ import typer
 from tagprism.app import console
 from tagprism.device import Device as DeviceName
 from tagprism.device import device_in_use, use_device
-from tagprism.errors import InputError
+from tagprism.errors import InputError, NothingToDoError
 
 if TYPE_CHECKING:
     from tagprism.datasets.splits import Split as SplitOf
@@ -28,7 +30,7 @@ Model = Annotated[
     typer.Option(
         "--model",
         "-m",
-        help="RUN, BUNDLE, packaged bundle, hf-hub:owner/name[@revision][#form], or a folder of CLIP or SigLIP.",
+        help="RUN, BUNDLE, packaged bundle, hf-hub:owner/name\\[@revision]\\[#form], or a folder of CLIP or SigLIP.",
     ),
 ]
 Device = Annotated[
@@ -90,6 +92,21 @@ def refuse_together(alone: dict[str, object], others: dict[str, object]) -> None
     first, *more = [name for name, value in (alone | others).items() if value]
     if more:
         raise typer.BadParameter(f"{first} stands alone; leave {', '.join(more)} away.")
+
+
+@contextmanager
+def in_option_names(*options: str) -> Iterator[None]:
+    """Have errors say `--least-positives` where the library says its own name of the argument, in backticks."""
+    try:
+        yield
+    except (InputError, NothingToDoError) as error:
+
+        def named(text: str | None) -> str | None:
+            for option in options:
+                text = text and text.replace(f"`{option.removeprefix('--').replace('-', '_')}`", option)
+            return text
+
+        raise type(error)(named(error.what) or "", where=named(error.where), remedy=named(error.remedy)) from error
 
 
 def by_ending(out: Path, endings: dict[str, _Format], option: str = "--out") -> _Format:

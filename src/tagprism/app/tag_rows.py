@@ -193,7 +193,7 @@ def _write_rows(job: TagJob, out: Path, format: str, asked: str) -> int:
                 elif row.remark:
                     console.say_remark(os.fspath(row.path), row.remark, quiet=job.quiet)
         except KeyboardInterrupt as stop:
-            kept = f"{file.part} holds {file.saved:,} of {counted(job.pictures.count, 'picture')}"
+            kept = f"{file.part} holds {file.kept:,} of {counted(job.pictures.count, 'picture')}"
             raise console.Interrupted(f"interrupted; {kept}. Run the same command again to continue.") from stop
         file.finish()
         console.say(f"{counted(file.rows, 'picture')}: {out}", quiet=job.quiet or asked != format)

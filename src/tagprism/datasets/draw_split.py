@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 
+from tagprism.counted import counted
 from tagprism.datasets.near_duplicates import group, near_duplicates
 from tagprism.datasets.splits import Split, seeded_draw, shared_labels
 from tagprism.datasets.table import ImageTable, first_ten
@@ -61,11 +62,11 @@ def draw_split(
         (3, 1, 12, 12)
     """
     if not (test > 0 and val >= 0 and test + val < 1):
-        raise InputError(f"test={test} and val={val} must be shares that leave pictures to train on.")
+        raise InputError(f"`test` ({test:g}) and `val` ({val:g}) must be shares that leave pictures to train on.")
     if least_positives < 1:
-        raise InputError(f"least_positives={least_positives} must be at least 1.")
+        raise InputError(f"`least_positives` ({least_positives}) must be at least 1.")
     if isinstance(unseen, int | float) and not 0 < unseen < 1:
-        raise InputError(f"unseen={unseen} must be a share between 0 and 1, or a list of labels.")
+        raise InputError(f"`unseen` ({unseen:g}) must be a share between 0 and 1.")
     if groups is None:
         together = near_duplicates_together
         groups = near_duplicates(table, progress=progress) if together else {key: key for key in table.keys}
@@ -78,12 +79,13 @@ def draw_split(
         chosen = listed(unseen, "unseen")
         table.columns_of(chosen)  # refuses labels that are not in the table
         if rare := [label for label in chosen if positives["test"][label] < least_positives]:
-            raise _too_few(f"of {len(chosen)} unseen labels {len(rare)} have", rare, positives["test"], least_positives)
+            start = f"of {counted(len(chosen), 'unseen label')} {len(rare)} {'has' if len(rare) == 1 else 'have'}"
+            raise _too_few(start, rare, positives["test"], least_positives)
     kept_out = {label for _, label in shared_labels(table.labels, chosen)} | set(chosen)
     others = [label for label in table.labels if label not in kept_out]
     seen = tuple(label for label in others if positives["train"][label] >= least_positives)
     if not seen:
-        raise _too_few("all labels left to train on have", others, positives["train"], least_positives, part="train")
+        raise _too_few("the labels left to train on have", others, positives["train"], least_positives, part="train")
     name = f"drawn with seed {seed}"
     split = Split(seen=seen, unseen=chosen, train=parts["train"], val=parts["val"], test=parts["test"], name=name)
     split.check(table)
@@ -176,7 +178,8 @@ def _unseen_labels(
             chosen |= {label for label in names if positives["test"][label] >= least}
     if len(chosen) < wanted:
         rare = [label for label in labels if label not in chosen]
-        start = f"{wanted} unseen labels are wanted, and only {len(chosen)} can be: the others have"
+        are = "is" if wanted == 1 else "are"
+        start = f"{counted(wanted, 'unseen label')} {are} wanted, {len(chosen)} can be had: the other labels have"
         raise _too_few(start, rare, positives["test"], least)
     return tuple(label for label in labels if label in chosen)
 
@@ -187,5 +190,6 @@ def _too_few(
     """Name the labels that fall short, those nearest to enough first, each with its number of positives."""
     nearest = sorted(labels, key=lambda label: (-positives[label], label))
     named = first_ten(f"{label}: {positives[label]}" for label in nearest)
-    remedy = f"Lower least_positives or unseen, change the share of {part}, or give these labels more pictures."
-    return InputError(f"{start} fewer than {least} positives in {part}: {named}.", where="draw_split", remedy=remedy)
+    share = "raise" if part == "test" else "lower"
+    remedy = f"Lower `least_positives` or `unseen`, {share} `test`, or give these labels more pictures."
+    return InputError(f"{start} fewer than {counted(least, 'positive')} in {part}: {named}.", remedy=remedy)

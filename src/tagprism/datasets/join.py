@@ -61,9 +61,9 @@ def join_datasets(
     if len(sources) < 2:
         raise InputError("there is nothing to join.", remedy="Name two data sets or more.")
     if into.exists():
-        raise InputError("exists already.", where=str(into), remedy="Choose another --into.")
+        raise InputError("exists already.", where=str(into), remedy="Choose another `into`.")
     if strangers := sorted(set(unknown) - set(sources)):
-        raise InputError(f"not among the data sets to join: {first_ten(strangers)}.", where="--unknown")
+        raise InputError(f"not among the data sets to join: {first_ten(strangers)}.", where="`unknown`")
     names = label_names(list(sources.values()))
     with replaced_whole(into, replace=False) as folder, progress("joining", sum(map(len, sources.values()))) as advance:
         entries: dict[str, Any] = {}

@@ -14,6 +14,7 @@ from itertools import chain
 from pathlib import Path, PurePath
 from typing import Any
 
+from tagprism.counted import counted
 from tagprism.datasets.compact import ImageIds, as_known
 from tagprism.datasets.protocol import Protocol
 from tagprism.datasets.table import ImageTable, first_ten
@@ -238,9 +239,11 @@ def hold_out_validation(split: Split, fraction: float, seed: int) -> Split:
     moved = frozenset(key for key in split.train if seeded_draw(seed, key) < fraction)
     train = tuple(key for key in split.train if key not in moved)
     if not train or not moved:
-        remedy = "Choose another fraction, or give more pictures."
+        remedy = "Choose another share, or give more pictures."
         raise InputError(
-            f"{fraction} of {len(split.train)} pictures leaves a part empty.", where=split.name, remedy=remedy
+            f"{fraction:g} of {counted(len(split.train), 'picture')} leaves a part empty.",
+            where=split.name,
+            remedy=remedy,
         )
     return replace(split, train=train, val=tuple(key for key in split.train if key in moved))
 
@@ -268,7 +271,9 @@ def pseudo_unseen(split: Split, fraction: float, seed: int) -> Split:
     unseen = {*drawn, *(label for label, _ in shared_labels(drawn, split.seen))}
     seen = tuple(label for label in split.seen if label not in unseen)
     if not seen or not unseen:
-        raise InputError(f"{fraction} of {len(split.seen)} seen labels leaves a side empty.", where=split.name)
+        raise InputError(
+            f"{fraction:g} of {counted(len(split.seen), 'seen label')} leaves a side empty.", where=split.name
+        )
     chosen = tuple(label for label in split.seen if label in unseen)
     name = f"{split.name}, pseudo-unseen {seed}"
     return Split(seen=seen, unseen=chosen, train=split.train, test=split.val, name=name)

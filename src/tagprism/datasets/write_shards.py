@@ -62,7 +62,7 @@ def write_shards(
     _claim(out, {"data": table.digest, "form": form, "per_shard": per_shard, "shards": names}, table)
     skipped: list[SkippedPicture] = []
     if all((out / name).exists() for name in names):
-        raise DoneAlreadyError("all shards are written.", where=str(out), remedy="Choose another --out.")
+        raise DoneAlreadyError("all shards are written.", where=str(out), remedy="Choose another `out`.")
     with progress("writing shards", len(table)) as advance:
         for start, name in zip(starts, names, strict=True):
             rows = range(start, min(start + per_shard, len(table)))
@@ -77,13 +77,13 @@ def write_shards(
 
 def _claim(out: Path, about: dict[str, Any], table: ImageTable) -> None:
     if (out / FINISHED).exists():
-        if read_json(out / FINISHED, remedy="Choose another --out.") != about:
+        if read_json(out / FINISHED, remedy="Choose another `out`.") != about:
             raise InputError(
-                "holds shards of another data set or form.", where=str(out), remedy="Choose another --out."
+                "holds shards of another data set or form.", where=str(out), remedy="Choose another `out`."
             )
         return
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
-        raise InputError("exists and holds no shards of tagprism.", where=str(out), remedy="Choose another --out.")
+        raise InputError("exists and holds no shards of tagprism.", where=str(out), remedy="Choose another `out`.")
     with machine_errors(out):
         out.mkdir(parents=True, exist_ok=True)
     write_json(out / "dataset.json", {"unlisted": table.unlisted})

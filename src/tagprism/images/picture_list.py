@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import glob
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 from tagprism.errors import InputError, NothingToDoError
 from tagprism.images.formats import say_not_read
@@ -39,14 +39,15 @@ def why_none(report: WalkReport) -> str | None:
     return " ".join(filter(None, (left_out, say_not_read(report.not_read)))) or None
 
 
-def refuse_absent(paths: Sequence[str]) -> None:
+def refuse_absent(paths: Iterable[str | os.PathLike[str]]) -> None:
     """Refuse what was named where none of it is there; listed paths are left to whoever reads them.
 
     Raises:
         InputError: none is there.
     """
-    if "-" not in paths and not any(map(os.path.lexists, named_paths(paths))):
-        raise InputError("is not there.", where=", ".join(paths), remedy="Name files or folders that are there.")
+    names = [os.fspath(path) for path in paths]
+    if names and "-" not in names and not any(map(os.path.lexists, named_paths(names))):
+        raise InputError("is not there.", where=", ".join(names), remedy="Name files or folders that are there.")
 
 
 class PictureList:

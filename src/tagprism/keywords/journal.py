@@ -116,13 +116,15 @@ class Undone(NamedTuple):
 
     Args:
         run: as its journal had it before.
-        restored: how many files were put back.
+        restored: how many files are as they were before the run.
         left: those left alone, each with the reason.
+        removed: how many of the restored ones are gone, as the run had made them.
     """
 
     run: RecordedRun
     restored: int
     left: list[tuple[str, str]]
+    removed: int
 
     @property
     def refused(self) -> int:
@@ -150,13 +152,14 @@ def undo(name: str | None = None, progress: Progress = silent) -> Undone:
         if not held:
             raise MachineError("is in use.", where=str(path), remedy="Wait until the other tagprism has finished.")
         run = RecordedRun.read(path)
-        restored, refused, left, folders = 0, 0, [], set()
+        restored, removed, refused, left, folders = 0, 0, 0, [], set()
         with progress("undoing", len(run.lines)) as advance:
             for entry in run.entries():
                 try:
                     with machine_errors(entry.path):
                         if _put_back(entry):
                             restored += 1
+                            removed += entry.before is None
                             folders.add(entry.path.parent)
                 except PictureError as error:
                     left.append((os.fsdecode(entry.path), error.message))
@@ -173,7 +176,7 @@ def undo(name: str | None = None, progress: Progress = silent) -> Undone:
             file.truncate()
             note = {"tried": now(), "refused": refused} if refused else {"undone": now(), "left": len(left)}
             file.write(json.dumps(note).encode("ascii") + b"\n")
-    return Undone(run, restored, left)
+    return Undone(run, restored, left, removed)
 
 
 def _put_back(entry: Entry) -> bool:

@@ -173,8 +173,7 @@ def plan_marks(photo: Path, naming: Naming | None, added: Sequence[str], rejecte
 def _planned(
     photo: Path, naming: Naming | None, words: Sequence[str], merge: Callable[[Keywords], Keywords]
 ) -> SidecarChange:
-    if not photo.is_file():
-        raise PictureError("missing", "There is no such file.", where=os.fsdecode(photo))
+    refuse_missing(photo)
     check_words(photo, words)
     path = sidecar_path(photo, naming)
     before, status = _read(path)
@@ -192,6 +191,17 @@ def _planned(
         return SidecarChange(path, before, before, mtime_ns, old, new)
     after = changed(path, lists, changes, new)
     return SidecarChange(path, before, after, mtime_ns, old if before is not None else Keywords(), new, linked)
+
+
+def refuse_missing(photo: Path) -> None:
+    """Refuse a photo that is not there.
+
+    Raises:
+        PictureError: it is not.
+    """
+    if not photo.is_file():
+        message = "It is no file but a folder." if photo.is_dir() else "There is no such file."
+        raise PictureError("missing", message, where=os.fsdecode(photo))
 
 
 def check_words(photo: Path, words: Iterable[str]) -> None:

@@ -13,7 +13,7 @@ from tagprism.errors import InputError, MachineError, NothingToDoError, PictureE
 from tagprism.files import digest_bytes, read_at_most
 from tagprism.images.decode import MAX_PIXELS
 from tagprism.images.leave_out import WalkReport
-from tagprism.images.picture_list import why_none
+from tagprism.images.picture_list import refuse_absent, why_none
 from tagprism.images.walk import find_pictures
 from tagprism.keywords import embed, sidecar
 from tagprism.keywords.embed import EmbedChange
@@ -112,10 +112,12 @@ def from_model(
 
     Raises:
         NothingToDoError: there are no pictures.
-        InputError: the model has no probabilities, and no other limit is given; words without a vector.
+        InputError: none of the photos is there; the model has no probabilities, and no other limit is given; words
+            without a vector.
     """
     limits = limits.resolved(tagger.calibrated, str(tagger.bundle.path))
     report = WalkReport() if report is None else report
+    refuse_absent(photos)
     files = find_pictures(photos, exclude=exclude, report=report)
     if not files:
         where = ", ".join(map(os.fsdecode, photos))

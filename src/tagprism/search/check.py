@@ -54,7 +54,7 @@ def check_index(where: str, *, take_out: bool = False, progress: Progress = sile
         index, settings = collection.index, collection.settings
         kept = KeptRecords(Path(where) / PICTURES, settings.shape, settings.storage)
         summed, bad = set(), []
-        with progress("checking records", kept.size) as advance:
+        with progress("checking records", kept.summed) as advance:
             for one, is_whole in kept.check():
                 summed.add(one)
                 if not is_whole:

@@ -160,6 +160,11 @@ class KeptRecords:
         """Number of places up to the last one that was ever written."""
         return self.records.size
 
+    @property
+    def summed(self) -> int:
+        """Number of places that `check` looks at."""
+        return int(np.count_nonzero(self._sums.items.view(_SUM)[:, 0]))
+
     def write(self, places: _Places, ids: list[int], records: Records) -> None:
         """Keep records; as `PlacedFile.write`."""
         first = self.first.write(places, records)

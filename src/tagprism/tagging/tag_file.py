@@ -107,7 +107,6 @@ class TagFile(AbstractContextManager["TagFile"]):
     Attributes:
         rows: how many pictures have their rows; `write` those of the others.
         skipped: how many of them are without tags, because of an error.
-        saved: how many of them are in the file `part`.
         complete: whether nothing is left to do.
 
     Raises:
@@ -129,17 +128,23 @@ class TagFile(AbstractContextManager["TagFile"]):
     ) -> None:
         self.file, self.part = file, file.with_name(f"{file.name}.part")
         self._journal = file.with_name(f".{file.name}.journal")
-        self._format, self._command = format, command
+        self._format, self._command, self._step = format, command, step
         self._pending: list[str] = []
         self._last = time.monotonic()
-        self.rows = self.skipped = self.saved = 0
+        self.rows = self.skipped = self._saved = 0
         self.complete = file.exists()
         with ExitStack() as held:
             if self.complete:
                 self._check_finished(paths)
             else:
-                self._continue(paths, step, held)
+                self._continue(paths, held)
             self._held = held.pop_all()
+
+    @property
+    def kept(self) -> int:
+        """How many pictures the same command would not look at again, if it ended now."""
+        certain = self._saved - self._format.several  # of the last picture a line may be missing
+        return max(0, certain - certain % self._step)
 
     def _check_finished(self, paths: Iterable[_Path]) -> None:
         remedy = "It is left as it is: name another file, or remove it."
@@ -154,7 +159,7 @@ class TagFile(AbstractContextManager["TagFile"]):
             what = "is complete, but the pictures have changed since, or somebody changed it."
             raise InputError(what, where=str(self.file), remedy=remedy)
 
-    def _continue(self, paths: Iterable[_Path], step: int, held: ExitStack) -> None:
+    def _continue(self, paths: Iterable[_Path], held: ExitStack) -> None:
         with machine_errors(self.file):
             self.file.parent.mkdir(parents=True, exist_ok=True)
         if not held.enter_context(locked(self.file.with_name(f".{self.file.name}.lock"))):
@@ -170,12 +175,12 @@ class TagFile(AbstractContextManager["TagFile"]):
             self._out = held.enter_context(self.part.open("r+b", buffering=0))
         end = 0
         for state in _rows_there(self.part, self._format, paths, finished=False):
-            if state is not None and state[0] % step == 0:
+            if state is not None and state[0] % self._step == 0:
                 self.rows, self.skipped, end = state
         with machine_errors(self.part):
             self._out.truncate(end)
             self._out.seek(end)
-        self.saved, self._pending = self.rows, [] if end else [self._format.header]
+        self._saved, self._pending = self.rows, [] if end else [self._format.header]
 
     def _refuse_other(self, where: Path, remedy: str) -> None:
         """Raise where another command wrote, naming what differs."""
@@ -203,7 +208,7 @@ class TagFile(AbstractContextManager["TagFile"]):
         with machine_errors(self.part):
             while data:
                 data = data[self._out.write(data) :]
-        self._pending, self._last, self.saved = [], time.monotonic(), self.rows
+        self._pending, self._last, self._saved = [], time.monotonic(), self.rows
 
     def finish(self) -> None:
         """All rows are written: the part becomes the file.

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from tagprism.app import console
-from tagprism.app.options import DATA_HELP, Quiet
+from tagprism.app.options import DATA_HELP, Quiet, in_option_names
 from tagprism.counted import counted
 from tagprism.errors import InputError
 
@@ -157,7 +157,8 @@ def split(
     table = open_dataset(data)
     groups = near_duplicates(table, progress=console.progress(quiet)) if look else {key: key for key in table.keys}
     shares: dict[str, Any] = {"unseen": unseen, "test": test, "val": val, "least_positives": least_positives}
-    splits = [draw_split(table, seed=number, groups=groups, **shares) for number in range(seed, seed + count)]
+    with in_option_names("--unseen", "--test", "--val", "--least-positives"):
+        splits = [draw_split(table, seed=number, groups=groups, **shares) for number in range(seed, seed + count)]
     written = [{"seed": seed + after} | one.to_json() for after, one in enumerate(splits)]
     write_json(out, written if count > 1 else written[0], replace=False)
     for one in splits:
@@ -218,7 +219,8 @@ def shards(
 
     progress = console.progress(quiet)
     table = open_dataset(data, progress)
-    skipped = write_shards(table, out, format, per_shard=per_shard, progress=progress)
+    with in_option_names("--out"):
+        skipped = write_shards(table, out, format, per_shard=per_shard, progress=progress)
     pattern = "*.parquet" if format == "parquet" else "*.tar"
     console.say(f"{counted(len(table) - len(skipped), 'picture')}: --data '{format}:{out}/{pattern}'", quiet=quiet)
     return console.report_skipped((one.key, one.message) for one in (*table.skipped, *skipped))

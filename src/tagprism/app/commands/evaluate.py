@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 def evaluate(
-    model: Annotated[str, typer.Argument(help="RUN, BUNDLE, packaged bundle or hf-hub:owner/name[@revision].")],
+    model: Annotated[str, typer.Argument(help="RUN, BUNDLE, packaged bundle or hf-hub:owner/name\\[@revision].")],
     data: Data,
     split: Split = None,
     format: Annotated[Literal["table", "json"], typer.Option(help="What to print.")] = "table",

@@ -12,7 +12,7 @@ from tagprism.app.options import Quiet
 
 
 def export(
-    model: Annotated[str, typer.Argument(help="RUN, BUNDLE, packaged bundle or hf-hub:owner/name[@revision].")],
+    model: Annotated[str, typer.Argument(help="RUN, BUNDLE, packaged bundle or hf-hub:owner/name\\[@revision].")],
     into: Annotated[Path, typer.Option(help="Folder of the BUNDLE to write.")],
     precision: Annotated[
         Literal["fp32", "fp16", "int8"], typer.Option(help=r"How weights are stored; fp16 and int8 need \[train].")

@@ -147,10 +147,12 @@ def show(
     format: Annotated[Literal["table", "jsonl"], typer.Option(help="What to print.")] = "table",
 ) -> int:
     """Show the keywords in sidecars, or inside JPEGs: yours, tagprism's, and those of ours that you took away."""
+    from tagprism.images.picture_list import refuse_absent
     from tagprism.images.walk import find_pictures
     from tagprism.keywords.embed import read_inside
-    from tagprism.keywords.sidecar import read_keywords
+    from tagprism.keywords.sidecar import read_keywords, refuse_missing
 
+    refuse_absent(photos)
     files = find_pictures(photos)
     if not files:
         raise NothingToDoError("there are no pictures.", where=", ".join(map(str, photos)))
@@ -158,6 +160,7 @@ def show(
     for photo in files:
         name = os.fsdecode(photo)
         try:
+            refuse_missing(photo)
             keywords = read_inside(photo) if embed else read_keywords(photo, sidecar)
         except PictureError as error:
             skipped.append((name, error.message))

@@ -20,7 +20,10 @@ app = typer.Typer(help="Label vectors: make, check, show, fetch, build-encoder."
 Words = Annotated[Path, typer.Argument(help="Words and phrases, one a line; aliases after a tab.")]
 Encoders = Annotated[
     list[str] | None,
-    typer.Option("--encoder", help="minilm, glove50, glove100, file:PATH or hf:FOLDER; may be repeated."),
+    typer.Option(
+        "--encoder",
+        help="minilm, glove50, glove100, file:PATH, hf:FOLDER, onnx:MODEL or open_clip:MODEL/WEIGHTS; may be repeated.",
+    ),
 ]
 Centre = Annotated[bool, typer.Option("--centre", help="Subtract the mean over the list.")]
 

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from tagprism.bundle.foreign.model import ForeignModel
 
 app = typer.Typer(help="Public CLIP and SigLIP models: list, fetch, info, calibrate, remove.", no_args_is_help=True)
-Name = Annotated[str, typer.Argument(help="hf-hub:owner/name[@revision][#form], or a folder.")]
+Name = Annotated[str, typer.Argument(help="hf-hub:owner/name\\[@revision]\\[#form], or a folder.")]
 _NO_SKILL = (
     "These probabilities say no more than how common each word is. Fit them to more photos, or take them away with "
     "`tagprism models calibrate MODEL --remove`."

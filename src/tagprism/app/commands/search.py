@@ -37,7 +37,9 @@ def search(
     album: Annotated[Path | None, typer.Option(help="An album: search again for what it was saved for.")] = None,
     limit: Annotated[
         int | None,
-        typer.Option("--limit", "--top-k", "-n", min=1, help="Pictures at most. \\[default: 20; no limit: duplicates]"),
+        typer.Option(
+            "--limit", "--top-k", "-n", min=1, help="Pictures at most. \\[default: 20; with --duplicates all]"
+        ),
     ] = None,
     everything: Annotated[bool, typer.Option("--all", help="Also pictures that are not likely, after a line.")] = False,
     format: Annotated[
@@ -101,9 +103,10 @@ def search(
         )
         _write(answer, format, collection, out, quiet=quiet)
         _remark(results, collection, exact, quiet=quiet)
-        if not duplicates and len(_likely(results.found)) == limit:
+        if not duplicates and len(_likely(results.found)) == limit < collection.index.info().pictures:
             these = f"these are the first {limit:,}" if limit > 1 else "this is the first"
-            console.say(f"{these}, and more may be likely: -n shows more.", quiet=quiet)
+            more = "more may be likely" if results.found[-1].likely else "there may be more"
+            console.say(f"{these}, and {more}: -n shows more.", quiet=quiet)
     code = console.report_skipped(skipped)
     return console.SKIPPED if unfinished and not found else code
 

@@ -24,12 +24,13 @@ def undo(
         return _list_runs()
     done = undo(journal, console.progress(quiet))
     name, what = done.run.path.stem, "photo" if done.run.command.get("embed") else "sidecar"
+    back, new = counted(done.restored - done.removed, what), counted(done.removed, f"new {what}")
+    did = f"{new} removed" if done.removed == done.restored > 0 else f"{back} put back"
+    did += f", {new} removed" if 0 < done.removed < done.restored else ""
     if done.refused:
-        console.say(
-            f"run {name}: {counted(done.restored, what)} put back, {done.refused} to go: mend that, and undo again."
-        )
+        console.say(f"run {name}: {did}, {done.refused:,} to go: mend that, and undo again.")
     else:
-        console.say(f"run {name} undone: {counted(done.restored, what)} put back.", quiet=quiet)
+        console.say(f"run {name} undone: {did}.", quiet=quiet)
     code = console.report_skipped(done.left, what)
     return console.REFUSED if done.refused else code
 

@@ -309,7 +309,7 @@ class UndoAnswer(Answer):
 
     Args:
         run: name of the run.
-        files: how many sidecars were put back.
+        files: how many sidecars are as they were before the run, new ones removed.
         left: sidecars left alone, each with the reason.
     """
 

@@ -69,7 +69,8 @@ class KeywordWriter:
         """
         with self._writing:
             try:
-                story, files, left = journal.undo(run)
+                done = journal.undo(run)
             except InputError as error:
                 raise NothingToDoError(error.what, remedy=error.remedy) from error
-        return UndoAnswer(run=story.path.stem, files=files, left=[f"{shown(path)}: {why}" for path, why in left])
+        left = [f"{shown(path)}: {why}" for path, why in done.left]
+        return UndoAnswer(run=done.run.path.stem, files=done.restored, left=left)

@@ -54,8 +54,8 @@ from tagprism.search.edge_shard import (
     size_of,
 )
 from tagprism.search.first_stage import MOST
-from tagprism.search.kept_records import KeptRecords, Places
-from tagprism.search.record_file import StorageName
+from tagprism.search.kept_records import KeptRecords
+from tagprism.search.record_file import RECORDS, Places, RecordFile, StorageName
 
 PICTURES = "pictures"  # folder of all that is kept of the pictures
 _SHARD, _RECALL, _FORM = "shard", "recall.json", "form.json"  # in that folder
@@ -86,8 +86,18 @@ class EdgeIndex:
             raise InputError("there is no index.", where=str(folder), remedy="Make one with `tagprism index`.")
         self._refuse_other_form()
         self._shard = open_shard(folder / PICTURES / _SHARD)
-        self._kept = KeptRecords(folder / PICTURES, shape, storage, progress)
+        self._records, self._progress = RecordFile(folder / PICTURES / RECORDS, shape, storage), progress
+        self._opening = threading.Lock()
+        self._opened: KeptRecords | None = None
         self._places = Places(self._read_ids())
+
+    @property
+    def _kept(self) -> KeptRecords:
+        """What is kept beside the records, opened on first use: nobody who only searches a small index needs it."""
+        with self._opening:
+            if self._opened is None:
+                self._opened = KeptRecords(self._folder / PICTURES, self._records, self._progress)
+            return self._opened
 
     @classmethod
     def create(cls, folder: Path, shape: Shape, storage: StorageName = "half") -> EdgeIndex:
@@ -114,7 +124,7 @@ class EdgeIndex:
 
     def _read_ids(self) -> Int64[np.ndarray, " places"]:
         """What is in each place: as it was noted when the index was closed, or, after a kill, as the points say."""
-        size, ids = self._kept.size, Places.noted(self._folder / PICTURES)
+        size, ids = self._records.size, Places.noted(self._folder / PICTURES)
         is_whole = ids is None or not ids[size:].any()
         if ids is None:
             with self._errors():
@@ -161,7 +171,7 @@ class EdgeIndex:
     def _hold(self, ids: Sequence[int], places: Int64[np.ndarray, " n"] | None) -> None:
         """Note where pictures are now, or that they are nowhere."""
         self._kept.forget(self._places.of_those_held(ids))
-        self._places.move(ids, places, self._kept.size)
+        self._places.move(ids, places, self._records.size)
 
     @contextmanager
     def _changing(self, count: int) -> Iterator[None]:
@@ -207,7 +217,7 @@ class EdgeIndex:
         found = []
         likely = self._kept.first.likely(scoring_vectors, places, first)
         for vector, chosen in zip(scoring_vectors, map(np.sort, likely), strict=True):
-            found.append(_hits(ids[chosen], self._kept.records.scores(vector[None], chosen)[0], limit))
+            found.append(_hits(ids[chosen], self._records.scores(vector[None], chosen)[0], limit))
         return found
 
     def _scores_at(
@@ -215,8 +225,8 @@ class EdgeIndex:
     ) -> Float32[np.ndarray, "q n"]:
         """Scores of the records at places that rise; where they are most of all, the others are scored, too."""
         if len(places) <= MOST * len(ids):
-            return self._kept.records.scores(scoring_vectors, places)
-        return self._kept.records.scores(scoring_vectors)[:, places]
+            return self._records.scores(scoring_vectors, places)
+        return self._records.scores(scoring_vectors)[:, places]
 
     def _asked(self, where: Filter | None) -> tuple[Int64[np.ndarray, " places"], Int64[np.ndarray, " n"]]:
         """The id of the picture in each place, and the places of the pictures that meet conditions, rising."""
@@ -267,7 +277,7 @@ class EdgeIndex:
     def scores(self, scoring_vectors: Float32[np.ndarray, "q Q"], ids: Sequence[int]) -> Float32[np.ndarray, "q n"]:
         """Scores of given pictures for each scoring vector, as in `search`; a `KeyError` for an id not there."""
         check_scoring_vectors(scoring_vectors, self.shape.width)
-        return self._kept.records.scores(scoring_vectors, self._at(ids))
+        return self._records.scores(scoring_vectors, self._at(ids))
 
     def _at(self, ids: Sequence[int]) -> Int64[np.ndarray, " n"]:
         """Places of pictures; a `KeyError` for an id not there."""
@@ -286,7 +296,7 @@ class EdgeIndex:
 
     def records(self, ids: Sequence[int]) -> Records:
         """Records as float32, as near to those added as the storage keeps them; a `KeyError` for an id not there."""
-        return self._kept.records.read(self._at(ids))
+        return self._records.read(self._at(ids))
 
     def pictures(self, after: int = 0) -> Iterator[Picture]:
         """All pictures of an id above `after`, by rising id; those changed meanwhile may be among them or not."""
@@ -351,12 +361,12 @@ class EdgeIndex:
         whole = candidates(100, count) is None
         measured = {"recall": 1.0, "worst": 1.0} if whole else self._measured()
         recall, worst = measured.get("recall"), measured.get("worst")
-        fitted = whole or self._kept.first.fitted  # a small index that is only searched need not open it
+        fitted = whole or self._kept.first.fitted
         return IndexInfo(count, *self.shape, self._storage, self._storage == "float32" and whole, recall, worst, fitted)
 
     def renew(self) -> None:
         """Make anew what candidates are found by, where it is not whole, as the first change of a picture would."""
-        _ = self._kept.first
+        _ = self._kept
 
     def close(self) -> None:
         """Write out everything and let another process open it."""

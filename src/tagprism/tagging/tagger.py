@@ -18,14 +18,13 @@ from tagprism.bundle.bundle import CALIBRATION, Bundle
 from tagprism.bundle.open_model import DEFAULT, open_model
 from tagprism.bundle.record import Records, scoring_vectors
 from tagprism.errors import InputError, PictureError
-from tagprism.files import digest_file, digest_json
+from tagprism.files import digest_file, digest_json, state_path
 from tagprism.images.memory import MAX_PIXELS
 from tagprism.labels.encoders.encoder import find_encoder
 from tagprism.labels.phrases import SMALL_WORDS, normalise_phrase
 from tagprism.labels.vocabulary import Vocabulary
 from tagprism.progress import Progress, silent
 from tagprism.tagging.calibration import Calibration
-from tagprism.tagging.own_calibration import own_calibration, read_own
 from tagprism.tagging.tags import ImageTags, LabelRanker, Labels, Tag, known_labels
 
 if TYPE_CHECKING:  # and imported where they are needed: for words of the vocabulary alone none of them is
@@ -90,7 +89,8 @@ class Tagger:
     @cached_property
     def own_calibration(self) -> Path | None:
         """The file of the probabilities that a person fitted with `tagprism models calibrate`; None without."""
-        return own_calibration(self.bundle.digest)
+        file = own_calibration_file(self.bundle.digest)
+        return file if file.is_file() else None
 
     @property
     def best_rows(self) -> int:
@@ -112,6 +112,8 @@ class Tagger:
     def calibration(self) -> Calibration | None:
         """What makes probabilities of scores: a person's own, else the bundle's; None where there is neither."""
         if self.own_calibration is not None:
+            from tagprism.tagging.own_calibration import read_own
+
             return read_own(self.own_calibration, self.bundle)[0]
         return self.built_in_calibration
 
@@ -389,6 +391,11 @@ class Tagger:
                         yield ImageTags(Path(one.path), one.output, remark=one.remark)
 
         return rows()
+
+
+def own_calibration_file(digest: str) -> Path:
+    """Where a model's own calibration is, by the model's digest; beside what must not be lost."""
+    return state_path("calibrations") / f"{digest}.safetensors"
 
 
 def _check_limits(top_k: object, min_probability: object) -> None:

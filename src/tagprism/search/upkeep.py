@@ -23,10 +23,10 @@ from tagprism.device import device_in_use
 from tagprism.errors import InputError, PictureError
 from tagprism.files import digest_bytes
 from tagprism.images.decode import MAX_PIXELS, read_bytes
-from tagprism.images.leave_out import WalkReport, patterns
+from tagprism.images.leave_out import patterns
 from tagprism.images.metadata import Metadata, read_metadata
 from tagprism.images.stream import process_pictures
-from tagprism.images.walk import each_picture, pictures_at
+from tagprism.images.walk import WalkReport, each_picture, pictures_at
 from tagprism.progress import Progress, silent
 from tagprism.search.catalog import Catalog, File, as_files
 from tagprism.search.collection import Collection, usually_asked

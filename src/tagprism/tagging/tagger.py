@@ -219,25 +219,6 @@ class Tagger:
         """What scores words and phrases on records (`bundle.record`); errors as for `embed`."""
         return self.scoring_vectors_of(labels, self.embed(labels))
 
-    def searched_by(
-        self, labels: Sequence[str], vectors: Float32[np.ndarray, "L Q"]
-    ) -> tuple[Float32[np.ndarray, "L Q"], Float32[np.ndarray, " L"]]:
-        """Scoring vectors of labels in a search, where words for people count the first shared number as in `tag`.
-
-        Returns:
-            (L, Q) them, and (L,) what that adds to a score in the mean.
-        """
-        D = self.vocabulary.dimension
-        if self.calibration is None or vectors.shape[1] == D:
-            return vectors, np.zeros(len(labels), np.float32)
-        found, weights = vectors.copy(), self.calibration.shared_weights_of(labels, self.vocabulary)
-        found[:, D] += weights
-        return found, weights * self.calibration.background.shared[:, 0].mean(dtype=np.float32)
-
-    def searched_as(self, label: str) -> tuple[str, ...]:
-        """Further labels by which a word is found, as its probability depends on them; none without calibration."""
-        return () if self.calibration is None else self.calibration.trained_names(label, self.vocabulary)
-
     def scoring_vectors_of(
         self, labels: Sequence[str], vectors: Float32[np.ndarray, "L D"]
     ) -> Float32[np.ndarray, "L Q"]:

@@ -224,6 +224,19 @@ def _first(group: Sequence[int], shown: int) -> list[int]:
     return [shown, *(place for place in group if place != shown)]
 
 
+def label_vectors(
+    labels: Sequence[str], tagger: Tagger, learned: Learned | None, progress: Progress = silent
+) -> tuple[Float32[np.ndarray, "V D"], Float32[np.ndarray, "V Q"], Int64[np.ndarray, " V"]]:
+    """Vectors (V, D) of labels, scoring vectors (V, Q), and the places (V,) in `labels` of those that they are of.
+
+    A label may have several; those of one stand together. Errors as for `Tagger.embed`.
+    """
+    if learned is not None:
+        return learned.vectors_of(labels, tagger, progress)
+    vectors, owners = tagger.embed_apart(labels, progress=progress)
+    return vectors, tagger.scoring_vectors_of([labels[at] for at in owners], vectors), owners
+
+
 class LabelRanker:
     """Ranks labels for pictures; a label has the best of its spellings' scores.
 
@@ -258,14 +271,10 @@ class LabelRanker:
         self.names = tuple(group[0] for group in spellings)
         flat = [spelling for group in spellings for spelling in group]
         self.words = tuple(flat)
-        if learned:
-            vectors, self._scoring_vectors, places = learned.vectors_of(flat, tagger, progress)
-            flat = [flat[place] for place in places]
-            self._learned = [(row, one) for row, spelling in enumerate(flat) if (one := learned.find(spelling))]
-        else:
-            vectors, places = tagger.embed_apart(flat, progress=progress)
-            flat = [flat[place] for place in places]
-            self._scoring_vectors, self._learned = tagger.scoring_vectors_of(flat, vectors), []
+        vectors, self._scoring_vectors, places = label_vectors(flat, tagger, learned, progress)
+        flat = [flat[place] for place in places]
+        known_better = ((row, learned.find(spelling)) for row, spelling in enumerate(flat)) if learned else ()
+        self._learned = [(row, one) for row, one in known_better if one]
         self._best_rows = tagger.best_rows
         calibration = tagger.calibration
         self._calibrated = calibration.of_labels(flat, vectors, tagger.vocabulary) if calibration is not None else None

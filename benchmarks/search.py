@@ -32,7 +32,7 @@ from tagprism import load
 from tagprism.bundle.record import Records, Shape
 from tagprism.images.walk import find_pictures
 from tagprism.progress import Progress, silent
-from tagprism.search import contract, first_stage
+from tagprism.search import contract
 from tagprism.search.contract import MEASURED, IndexInfo, Picture, candidates
 from tagprism.search.edge_index import EdgeIndex
 from tagprism.search.kept_records import KeptRecords
@@ -166,11 +166,7 @@ class Bare(EdgeIndex):
         self._places.move(ids, places, self._records.size)
 
     def settle(self, scoring_vectors: np.ndarray, progress: Progress = silent) -> None:
-        label_vectors, first = scoring_vectors[MEASURED:, : self.shape.dimension], self._kept.first
-        if self._kept.can_summarise(label_vectors):
-            self._kept.summarise(label_vectors)
-        if len(self._places) >= first_stage.OUTLINED and not first.outlined:
-            first.make_outlines(scoring_vectors)
+        self._kept.fit(scoring_vectors, len(self._places), progress)
 
     def info(self) -> IndexInfo:
         return IndexInfo(len(self._places), *self.shape, storage="half", exact=False, recall=float("nan"))

@@ -16,15 +16,12 @@ from pathspec.patterns.gitignore.base import GitIgnorePatternError
 from tagprism.errors import InputError
 
 IGNORE_FILE = ".tagprismignore"
-_KEPT_BY_PROGRAMS = frozenset(
-    name.casefold()
-    for name in (
-        *("@eaDir", "#recycle", "#snapshot"),  # Synology
-        *("@Recycle", "@Recently-Snapshot", ".@__thumb"),  # QNAP
-        *("$RECYCLE.BIN", "RECYCLER", "System Volume Information"),  # Windows
-        *("lost+found", "__MACOSX"),
-    )
-)
+_KEPT_BY_PROGRAMS = {  # in small letters
+    *("@eadir", "#recycle", "#snapshot"),  # Synology
+    *("@recycle", "@recently-snapshot", ".@__thumb"),  # QNAP
+    *("$recycle.bin", "recycler", "system volume information"),  # Windows
+    *("lost+found", "__macosx"),
+}
 _PACKAGES = (  # folders that macOS shows as one file, and the previews of Lightroom
     *(".photoslibrary", ".photolibrary", ".migratedphotolibrary", ".aplibrary", ".theater"),
     *(".app", ".imovielibrary", ".fcpbundle", ".tvlibrary", ".musiclibrary", ".lrdata", ".lrlibrary"),

@@ -6,20 +6,26 @@ other to fit. Knows no pictures but by their ids, and no engine.
 
 from __future__ import annotations
 
+import json
 import zlib
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from jaxtyping import Float32, Int64, UInt8, UInt32
 
 from tagprism.bundle.record import Records
+from tagprism.files import machine_errors, sync_folder, write_json
 from tagprism.progress import Progress, silent, told
+from tagprism.search import first_stage
+from tagprism.search.contract import MEASURED
 from tagprism.search.first_stage import FirstStage
 from tagprism.search.record_file import PlacedFile, RecordFile
 from tagprism.search.row_summary import is_nearer
 
-_FIRST, _SUMS = "candidates.bin", "sums.bin"
+_FIRST, _SUMS, _RECALL = "candidates.bin", "sums.bin", "recall.json"
 _FORMER = "first.bin"  # candidates without their radius, of an older version
 _SUM = np.dtype([("id", "<i8"), ("record", "<u4"), ("first", "<u4")])
 _UNKNOWN = 0  # sum of what is being written
@@ -46,7 +52,8 @@ class KeptRecords:
     """
 
     def __init__(self, folder: Path, records: RecordFile, progress: Progress = silent) -> None:
-        self._records, self._sums = records, PlacedFile(folder / _SUMS, _SUM.itemsize)
+        self._folder, self._records = folder, records
+        self._sums = PlacedFile(folder / _SUMS, _SUM.itemsize)
         self.first = FirstStage(folder / _FIRST, records.shape)
         if self.first.size < records.size:
             self._write_candidates(self.first.size, progress)
@@ -62,11 +69,29 @@ class KeptRecords:
         first = self.first.write(places, records)
         self._note(places, ids, self._records.write(places, records), first)
 
-    def can_summarise(self, label_vectors: Float32[np.ndarray, "K D"]) -> bool:
-        """Whether `summarise` would let candidates be found by something nearer than they are."""
-        return not self.first.fitted and is_nearer(label_vectors, self._records.shape.vectors)
+    def fit(self, scoring_vectors: Float32[np.ndarray, "q Q"], pictures: int, progress: Progress = silent) -> None:
+        """Let candidates be found by what is best for scoring vectors, where they are not yet.
 
-    def summarise(self, label_vectors: Float32[np.ndarray, "K D"], progress: Progress = silent) -> None:
+        The recall that was measured is forgotten before: killed at any moment, none is stated of other candidates.
+
+        Args:
+            scoring_vectors: as `Index.settle` takes them.
+            pictures: how many the index holds.
+            progress: told of those of which something is made anew.
+        """
+        label_vectors = scoring_vectors[MEASURED:, : self._records.shape.dimension]
+        nearer = not self.first.fitted and is_nearer(label_vectors, self._records.shape.vectors)
+        outline = len(scoring_vectors) > 0 and pictures >= first_stage.OUTLINED
+        if nearer or (outline and not self.first.outlined):
+            with machine_errors(self._folder):
+                (self._folder / _RECALL).unlink(missing_ok=True)
+                sync_folder(self._folder)
+        if nearer:
+            self._summarise(label_vectors, progress)
+        if outline and not self.first.outlined:
+            self.first.make_outlines(scoring_vectors, progress)
+
+    def _summarise(self, label_vectors: Float32[np.ndarray, "K D"], progress: Progress) -> None:
         """Let candidates be found by what is nearest for label vectors that are usually asked for.
 
         All small vectors are written again; killed meanwhile, it is done again the next time.
@@ -78,6 +103,18 @@ class KeptRecords:
         except BaseException:
             self.first.forget_summary()
             raise
+
+    @property
+    def recall(self) -> dict[str, Any]:
+        """The recall that was measured last, and how many pictures have changed since; nothing where not known."""
+        with suppress(OSError, ValueError):  # absent, or damaged: it is measured anew
+            found = json.loads((self._folder / _RECALL).read_text(encoding="utf-8"))
+            return found if isinstance(found, dict) else {}
+        return {}
+
+    def note_recall(self, measured: dict[str, Any]) -> None:
+        """Keep what `recall` says."""
+        write_json(self._folder / _RECALL, measured)
 
     def _write_candidates(self, begin: int, progress: Progress) -> None:
         """Make from the records what candidates are found by, at all places from one on.

@@ -17,7 +17,8 @@ from safetensors.numpy import save_file
 from tagprism.bundle.record import Records, Shape, score_records
 from tagprism.errors import InputError
 from tagprism.search import contract, first_stage, outline
-from tagprism.search.contract import Filter, Hit, Picture, measured_recalls
+from tagprism.search.conditions import Filter
+from tagprism.search.contract import Hit, Picture, measured_recalls
 from tagprism.search.edge_index import PICTURES, EdgeIndex
 from tagprism.search.first_stage import FirstStage
 from tagprism.search.kept_records import KeptRecords

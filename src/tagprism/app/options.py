@@ -126,7 +126,7 @@ def by_ending(out: Path, endings: dict[str, _Format], option: str = "--out") -> 
 def read_words(file: Path, tagger: Tagger) -> dict[str, tuple[str, ...]]:
     """The words of a `--labels` that a model knows; what was left out or guessed is said, also when quiet."""
     from tagprism.labels.phrase_list import read_phrases
-    from tagprism.tagging.tags import known_labels
+    from tagprism.tagging.unknown import known_labels
 
     return known_labels(tagger, read_phrases(file, console.say), console.say)
 

@@ -202,6 +202,10 @@ class Collection:
         else:
             write_json(Path(self.where) / SETTINGS, values)
 
+    def settle(self, progress: Progress = silent) -> None:
+        """Make searches quick after many changes, and measure their recall with words of the vocabulary."""
+        self.index.settle(usually_asked(self.tagger), progress)
+
     def close(self) -> None:
         """Let go of the index."""
         self.index.close()

@@ -22,9 +22,9 @@ from tagprism.bundle.record import Records, Shape
 from tagprism.errors import InputError, MachineError
 from tagprism.files import machine_errors, read_json, write_json
 from tagprism.progress import Progress, silent
+from tagprism.search.conditions import Filter
 from tagprism.search.contract import (
     MEASURED,
-    Filter,
     Hit,
     IndexInfo,
     Match,

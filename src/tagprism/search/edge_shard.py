@@ -17,8 +17,8 @@ from jaxtyping import Int64
 
 from tagprism.errors import MachineError
 from tagprism.files import machine_errors
-from tagprism.search.conditions import Condition, fact_conditions, folded, moments
-from tagprism.search.contract import Filter, Picture, as_json, from_json, searched
+from tagprism.search.conditions import Condition, Filter, fact_conditions, folded, moments, searched
+from tagprism.search.contract import Picture, as_json, from_json
 
 _PLACE, _FOLDED, _MOMENT = "record", "folded", "moment"  # names in the shard; the first says where the record is
 _ALL, _PAGE = 1 << 40, 1000  # points at most
@@ -152,7 +152,7 @@ def _picture(point: edge.Record) -> Picture:
 
 
 def conditions(where: Filter) -> edge.Filter:
-    """The filter in the engine's terms; `contract.meets` says what it means."""
+    """The filter in the engine's terms; `conditions.meets` says what it means."""
 
     def within(beginnings: tuple[str, str]) -> edge.FieldCondition:
         first, last = moments(beginnings)

@@ -15,7 +15,8 @@ import numpy as np
 
 from tagprism.errors import InputError, PictureError
 from tagprism.search.collection import Collection
-from tagprism.search.contract import Filter, Index, Picture, meets, whole_of
+from tagprism.search.conditions import Filter, meets
+from tagprism.search.contract import Index, Picture, whole_of
 from tagprism.search.marks import Said
 from tagprism.search.match import log_match, search_vectors, searched_as
 from tagprism.search.own_tags import OwnTags

@@ -25,7 +25,8 @@ from tagprism.labels.phrases import SMALL_WORDS, normalise_phrase
 from tagprism.labels.vocabulary import Vocabulary
 from tagprism.progress import Progress, silent
 from tagprism.tagging.calibration import Calibration
-from tagprism.tagging.tags import ImageTags, LabelRanker, Labels, Tag, known_labels
+from tagprism.tagging.tags import ImageTags, LabelRanker, Labels, Tag
+from tagprism.tagging.unknown import known_labels, no_vectors
 
 if TYPE_CHECKING:  # and imported where they are needed: for words of the vocabulary alone none of them is
     from tagprism.bundle.foreign.model import ForeignModel
@@ -161,7 +162,7 @@ class Tagger:
         new = [label for label, row in rows.items() if row is None]
         if new:
             if self.label_space is None:
-                raise self._no_vectors(new)
+                raise no_vectors(self, new)
             with (progress if len(new) > _WORDS else silent)("reading words", len(new)) as advance:
                 for start in range(0, len(new), _WORDS):
                     some = new[start : start + _WORDS]
@@ -238,22 +239,6 @@ class Tagger:
         found = scoring_vectors(words.vectors, self.bundle.class_affinity, np.array(words.roles) == "seen")
         found.flags.writeable = False
         return found
-
-    def _no_vectors(self, phrases: Sequence[str]) -> InputError:
-        near = {phrase: ", ".join(self.vocabulary.nearest_names(phrase, 3)) for phrase in phrases[:10]}
-        missing = [name for name, folder in self.encoder_folders.items() if folder is None]
-        remedy = "This bundle has no text encoders: use words of its vocabulary"
-        if self.bundle.text is not None:
-            remedy += (
-                f", or make the encoder it was trained with ({', '.join(missing)}) on this machine: "
-                f'`tagprism labels build-encoder --for {self.bundle.path}` (needs `pip install "tagprism[train]"`)'
-            )
-        more = f" and {len(phrases) - len(near)} more" if len(phrases) > len(near) else ""
-        return InputError(
-            f"no vector for {'; '.join(f'`{label}` (near: {names})' for label, names in near.items())}{more}.",
-            where=str(self.bundle.path),
-            remedy=f"{remedy}.",
-        )
 
     def records(
         self,

@@ -160,7 +160,7 @@ class KeptRecords:
         sums, held = self._sums.items.view(_SUM)[:, 0], min(self._records.size, self.first.size)
         for place, (one, *kept) in enumerate(sums.tolist()):
             if one:
-                items = (self._records.items, self.first.items) if place < held else ()
+                items = (self._records.file.items, self.first.file.items) if place < held else ()
                 record, first = (zlib.crc32(of_all[place]) for of_all in items) if items else (None, None)
                 yield one, kept[0] == record and kept[1] in (first, _UNKNOWN)
 

@@ -131,6 +131,7 @@ class RecordFile:
 
     Attributes:
         shape: as given.
+        file: the records' bytes.
 
     Raises:
         MachineError: the file cannot be read or written, or the disk is full; by every method.
@@ -138,33 +139,28 @@ class RecordFile:
 
     def __init__(self, path: Path, shape: Shape, storage: StorageName) -> None:
         self.shape, self._form = shape, Form(shape, storage)
-        self._file = PlacedFile(path, self._form.size)
+        self.file = PlacedFile(path, self._form.size)
 
     @property
     def size(self) -> int:
         """Number of places up to the last one that was ever written."""
-        return len(self._file.items)
-
-    @property
-    def items(self) -> UInt8[np.ndarray, "places size"]:
-        """The bytes of all places."""
-        return self._file.items
+        return len(self.file.items)
 
     def write(self, places: _Places, records: Records) -> UInt8[np.ndarray, "n size"]:
         """Keep records, as `PlacedFile.write`; the bytes that are kept."""
         items = self._form.encoded(records)
-        self._file.write(places, items)
+        self.file.write(places, items)
         return items
 
     def read(self, places: _Places) -> Records:
         """Records by place, as float32."""
-        return self._form.decoded(self._file.items[places])
+        return self._form.decoded(self.file.items[places])
 
     def scores(
         self, scoring_vectors: Float32[np.ndarray, "q Q"], places: _Places | None = None
     ) -> Float32[np.ndarray, "q n"]:
         """Scores of the records at some places, or at all, on all processors."""
-        kept, D = self._file.items.view(self._form.dtype)[:, 0], self.shape.dimension
+        kept, D = self.file.items.view(self._form.dtype)[:, 0], self.shape.dimension
         count = len(kept) if places is None else len(places)
         found = np.empty((count, len(scoring_vectors)), np.float32)
         labels, others = np.ascontiguousarray(scoring_vectors[:, :D]), np.ascontiguousarray(scoring_vectors[:, D:].T)

@@ -228,8 +228,7 @@ class LabelRanker:
         self.words = tuple(flat)
         vectors, self._scoring_vectors, places = label_vectors(flat, tagger, learned, progress)
         flat = [flat[place] for place in places]
-        known_better = ((row, learned.find(spelling)) for row, spelling in enumerate(flat)) if learned else ()
-        self._learned = [(row, one) for row, one in known_better if one]
+        self._learned = [(row, one) for row, word in enumerate(flat) if learned and (one := learned.find(word))]
         self._best_rows = tagger.best_rows
         calibration = tagger.calibration
         self._calibrated = calibration.of_labels(flat, vectors, tagger.vocabulary) if calibration is not None else None

@@ -17,7 +17,7 @@ from tagprism.bundle.record import Records, Shape, score_records
 from tagprism.errors import InputError
 from tagprism.files import machine_errors
 from tagprism.progress import Progress, silent
-from tagprism.search.conditions import Filter, meets
+from tagprism.search.conditions import Filter, meets, moments
 from tagprism.search.contract import (
     MAX_ID,
     Hit,
@@ -27,7 +27,6 @@ from tagprism.search.contract import (
     check_added,
     check_scoring_vectors,
     from_json,
-    moments,
 )
 from tagprism.sqlite_file import SqliteFile
 

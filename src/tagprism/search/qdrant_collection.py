@@ -152,7 +152,7 @@ def _spread(client: QdrantClient) -> tuple[int | None, int | None]:
 
 
 def conditions_of(where: Filter) -> models.Filter:
-    """The filter in the server's terms; `contract.meets` says what it means."""
+    """The filter in the server's terms; `conditions.meets` says what it means."""
 
     def within(beginnings: tuple[str, str]) -> models.FieldCondition:
         first, last = moments(beginnings)

@@ -42,6 +42,63 @@ _RISE, _FAR = 1e-3, 1e6
 _OF_DEVIATIONS, _OF_SCORE, _LESS, _LESS_ALONE = 0.5, 1.0, 5.0, 4.0
 
 
+def search_vectors(
+    labels: Sequence[str], tagger: Tagger, learned: Learned | None = None
+) -> tuple[Float32[np.ndarray, "V Q"], Groups | None, Float32[np.ndarray, " V"]]:
+    """Scoring vectors that labels are searched by, those of kinds and other names too; errors as for `Tagger.embed`.
+
+    A label that was not trained on is searched by its trained names alone, where it has some.
+
+    Args:
+        labels: L of them.
+        tagger: the model.
+        learned: what an index knows better of some labels.
+
+    Returns:
+        (V, Q) scoring vectors; (L, K) those of each label, the best of which counts, or None where each has one;
+        (V,) what is to be taken off their scores before these are likely (`searched_by`).
+    """
+    _, vectors, owners = label_vectors(labels, tagger, learned)
+    taught = [learned is not None and learned.is_known(label) for label in labels]
+    more = [(at, name) for at, one in enumerate(labels) if not taught[at] for name in searched_as(one, tagger)]
+    roles = tagger.vocabulary.roles_of(labels)
+    by_others = {at for at, _ in more if roles[at] != "seen"}  # `harbour` says less of a picture than `harbor`
+    kept = np.array([at not in by_others for at in owners], bool)
+    vectors, owners = vectors[kept], owners[kept]
+    known = ~np.array(taught, bool)[owners]
+    usual = np.zeros(len(vectors), np.float32)
+    vectors[known], usual[known] = searched_by([labels[at] for at in owners[known]], vectors[known], tagger)
+    if more:
+        names = [name for _, name in more]
+        further, their_usual = searched_by(names, tagger.scoring_vectors(names), tagger)
+        vectors, usual = np.concatenate([vectors, further]), np.concatenate([usual, their_usual])
+        owners = np.concatenate([owners, np.array([at for at, _ in more], np.int64)])
+        order = np.argsort(owners, kind="stable")
+        vectors, usual, owners = vectors[order], usual[order], owners[order]
+    return vectors, None if len(owners) == len(labels) else groups_of(np.bincount(owners).tolist()), usual
+
+
+def searched_by(
+    labels: Sequence[str], vectors: Float32[np.ndarray, "L Q"], tagger: Tagger
+) -> tuple[Float32[np.ndarray, "L Q"], Float32[np.ndarray, " L"]]:
+    """Scoring vectors of labels in a search, where words for people count the first shared number as in `tag`.
+
+    Returns:
+        (L, Q) them, and (L,) what that adds to a score in the mean.
+    """
+    calibration, D = tagger.calibration, tagger.vocabulary.dimension
+    if calibration is None or vectors.shape[1] == D:
+        return vectors, np.zeros(len(labels), np.float32)
+    found, weights = vectors.copy(), calibration.shared_weights_of(labels, tagger.vocabulary)
+    found[:, D] += weights
+    return found, weights * calibration.background.shared[:, 0].mean(dtype=np.float32)
+
+
+def searched_as(label: str, tagger: Tagger) -> tuple[str, ...]:
+    """Further labels by which a word is found, as its probability depends on them; none without calibration."""
+    return () if tagger.calibration is None else tagger.calibration.trained_names(label, tagger.vocabulary)
+
+
 @dataclass(frozen=True)
 class PhraseLogits:
     """The probability that a calibration gives a label never trained on, in a picture of which only its score is known.
@@ -247,60 +304,3 @@ def ranks_of(matches: Float64[np.ndarray, " n"], likely: Bool[np.ndarray, " n"])
     """
     ranks: Float64[np.ndarray, " n"] = matches - np.where(likely, 0.0, _BEHIND)
     return ranks
-
-
-def search_vectors(
-    labels: Sequence[str], tagger: Tagger, learned: Learned | None = None
-) -> tuple[Float32[np.ndarray, "V Q"], Groups | None, Float32[np.ndarray, " V"]]:
-    """Scoring vectors that labels are searched by, those of kinds and other names too; errors as for `Tagger.embed`.
-
-    A label that was not trained on is searched by its trained names alone, where it has some.
-
-    Args:
-        labels: L of them.
-        tagger: the model.
-        learned: what an index knows better of some labels.
-
-    Returns:
-        (V, Q) scoring vectors; (L, K) those of each label, the best of which counts, or None where each has one;
-        (V,) what is to be taken off their scores before these are likely (`searched_by`).
-    """
-    _, vectors, owners = label_vectors(labels, tagger, learned)
-    taught = [learned is not None and learned.is_known(label) for label in labels]
-    more = [(at, name) for at, one in enumerate(labels) if not taught[at] for name in searched_as(one, tagger)]
-    roles = tagger.vocabulary.roles_of(labels)
-    by_others = {at for at, _ in more if roles[at] != "seen"}  # `harbour` says less of a picture than `harbor`
-    kept = np.array([at not in by_others for at in owners], bool)
-    vectors, owners = vectors[kept], owners[kept]
-    known = ~np.array(taught, bool)[owners]
-    usual = np.zeros(len(vectors), np.float32)
-    vectors[known], usual[known] = searched_by([labels[at] for at in owners[known]], vectors[known], tagger)
-    if more:
-        names = [name for _, name in more]
-        further, their_usual = searched_by(names, tagger.scoring_vectors(names), tagger)
-        vectors, usual = np.concatenate([vectors, further]), np.concatenate([usual, their_usual])
-        owners = np.concatenate([owners, np.array([at for at, _ in more], np.int64)])
-        order = np.argsort(owners, kind="stable")
-        vectors, usual, owners = vectors[order], usual[order], owners[order]
-    return vectors, None if len(owners) == len(labels) else groups_of(np.bincount(owners).tolist()), usual
-
-
-def searched_by(
-    labels: Sequence[str], vectors: Float32[np.ndarray, "L Q"], tagger: Tagger
-) -> tuple[Float32[np.ndarray, "L Q"], Float32[np.ndarray, " L"]]:
-    """Scoring vectors of labels in a search, where words for people count the first shared number as in `tag`.
-
-    Returns:
-        (L, Q) them, and (L,) what that adds to a score in the mean.
-    """
-    calibration, D = tagger.calibration, tagger.vocabulary.dimension
-    if calibration is None or vectors.shape[1] == D:
-        return vectors, np.zeros(len(labels), np.float32)
-    found, weights = vectors.copy(), calibration.shared_weights_of(labels, tagger.vocabulary)
-    found[:, D] += weights
-    return found, weights * calibration.background.shared[:, 0].mean(dtype=np.float32)
-
-
-def searched_as(label: str, tagger: Tagger) -> tuple[str, ...]:
-    """Further labels by which a word is found, as its probability depends on them; none without calibration."""
-    return () if tagger.calibration is None else tagger.calibration.trained_names(label, tagger.vocabulary)

@@ -1,4 +1,4 @@
-"""How well pictures match a query: a label's score -> its logit -> the match of the whole; and which match is likely.
+"""How well pictures match a query: what scores a label -> its logit -> the match of the whole; and which is likely.
 
 Each label's scores are set against its own scores over a fixed collection of pictures, so that a label that is high
 everywhere does not drown the others. The logit rises with the score, so one label alone ranks as its score does.

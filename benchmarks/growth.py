@@ -29,13 +29,12 @@ from search import real_records, resampled
 from tagprism import load, mean_average_precision, precision_recall_f1_at_k
 from tagprism.bundle.record import Records, score_records
 from tagprism.files import digest_bytes, write_json
-from tagprism.progress import silent
 from tagprism.search.catalog import Catalog
 from tagprism.search.collection import Collection, open_index
 from tagprism.search.contract import Picture
 from tagprism.search.create import create_collection, update_lock
 from tagprism.search.settings import catalog_file
-from tagprism.search.upkeep import Upkeep, settle
+from tagprism.search.upkeep import Upkeep
 from tagprism.tagging.tags import LabelRanker
 
 SIZES = (1000, 3000, 10_000, 30_000, 100_000, 300_000, 1_000_000)
@@ -139,7 +138,7 @@ def of_index(times: Times, folder: Path, real: Records, size: int, in_folder: in
         report = upkeep.update()  # reads the keywords once
         assert not report.renewed, report
         with timed(times, "settle, nothing new", size):
-            settle(collection, silent)
+            collection.settle()
         for _ in range(3):
             with timed(times, "re-scan, nothing new", size):
                 report = upkeep.update()

@@ -20,6 +20,7 @@ import json
 import os
 import platform
 import tempfile
+import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
@@ -31,12 +32,12 @@ from tagprism import load
 from tagprism.bundle.record import Records, Shape
 from tagprism.images.walk import find_pictures
 from tagprism.progress import Progress, silent
-from tagprism.search import contract, first_stage
+from tagprism.search import contract
 from tagprism.search.contract import MEASURED, IndexInfo, Picture, candidates
 from tagprism.search.edge_index import EdgeIndex
-from tagprism.search.kept_records import KeptRecords, Places
+from tagprism.search.kept_records import KeptRecords
 from tagprism.search.query import And, Label
-from tagprism.search.record_file import StorageName
+from tagprism.search.record_file import RECORDS, Places, RecordFile, StorageName
 from tagprism.search.scoring import LabelLogits
 from tagprism.search.threshold import Search
 from tagprism.tagging.tagger import Tagger
@@ -149,8 +150,9 @@ class Bare(EdgeIndex):
     """An index without the engine, which knows what is known of pictures: all that a search without filters needs."""
 
     def __init__(self, folder: Path, shape: Shape) -> None:
-        self.shape, self._kept = shape, KeptRecords(folder, shape, "half")
-        self._places = Places(np.arange(1, self._kept.size + 1))
+        self.shape, self._records = shape, RecordFile(folder / RECORDS, shape, "half")
+        self._opening, self._opened = threading.Lock(), KeptRecords(folder, self._records)
+        self._places = Places(np.arange(1, self._records.size + 1))
 
     @classmethod
     def create(cls, folder: Path, shape: Shape, storage: StorageName = "half") -> Bare:
@@ -161,14 +163,10 @@ class Bare(EdgeIndex):
         ids = [one.id for one in pictures]
         places = np.array(ids) - 1
         self._kept.write(places, ids, records)
-        self._places.move(ids, places, self._kept.size)
+        self._places.move(ids, places, self._records.size)
 
     def settle(self, scoring_vectors: np.ndarray, progress: Progress = silent) -> None:
-        label_vectors, first = scoring_vectors[MEASURED:, : self.shape.dimension], self._kept.first
-        if self._kept.can_summarise(label_vectors):
-            self._kept.summarise(label_vectors)
-        if len(self._places) >= first_stage.OUTLINED and not first.outlined:
-            first.make_outlines(scoring_vectors)
+        self._kept.fit(scoring_vectors, len(self._places), progress)
 
     def info(self) -> IndexInfo:
         return IndexInfo(len(self._places), *self.shape, storage="half", exact=False, recall=float("nan"))
@@ -410,7 +408,7 @@ def beside_rivals(index: EdgeIndex, queries: np.ndarray, count: int) -> None:
     spent: dict[tuple[str, int], np.ndarray] = {}
     best: dict[int, list[tuple[float, int]]] = {}
     for start in range(0, total, BLOCK):
-        records = index._kept.records.read(np.arange(start, min(start + BLOCK, total)))
+        records = index._records.read(np.arange(start, min(start + BLOCK, total)))
         ways: dict[str, Callable[[np.ndarray], list[np.ndarray]]] = {
             "index half": lambda some: found_in(index, some),
             "numpy float32": lambda some, records=records: [best_places(one) for one in largest_scores(records, some)],

@@ -27,10 +27,9 @@ from tagprism import Tagger, load
 from tagprism.bundle.record import Records, score_records
 from tagprism.evaluation.metrics import mean_average_precision
 from tagprism.labels.phrases import variants
-from tagprism.search.match import LIKELY, LabelLogits, is_likely, log_match, log_probability, ranks_of
+from tagprism.search.match import LIKELY, LabelLogits, is_likely, log_match, log_probability, ranks_of, search_vectors
 from tagprism.search.query import And, Label, Leaf
 from tagprism.search.words import either
-from tagprism.tagging.learned import Learned
 
 PAIRS, LEAST, COMMONEST, SHOWN = 150, 2, 1500, 0.5
 OTHERS = ("boys", "children", "girls", "guy", "kids", "player", "players", "toddler", "women")
@@ -85,7 +84,7 @@ def main() -> None:
 
     somebody = np.array([any(word in words for word in (*PEOPLE, *OTHERS)) for words in said])
     for word in ("person", "people"):
-        vectors, groups, usual = Learned().search_vectors([word], tagger)
+        vectors, groups, usual = search_vectors([word], tagger)
         scores = score_records(records, vectors, groups)[0]
         found = np.exp(log_probability(logits.logits(vectors, scores, groups, usual=usual)))[:, 0] >= LIKELY
         right, recall = somebody[found].mean(), found[somebody].mean()
@@ -117,7 +116,7 @@ def side_by_side(tagger: Tagger, records: Records, logits: LabelLogits, pairs: d
     """What each reading of pairs of words finds, by the line between likely pictures and others, and by rank."""
 
     def of(labels: list[str], phrases: bool) -> np.ndarray:
-        vectors, groups, usual = Learned().search_vectors(labels, tagger)
+        vectors, groups, usual = search_vectors(labels, tagger)
         scores = score_records(records, vectors, groups)[0]
         return logits.logits(vectors, scores, groups, np.full(len(labels), phrases), usual)
 

@@ -39,11 +39,11 @@ class DeviceWarning(UserWarning):
     """A network runs on another processor than was asked for."""
 
 
-def use_device(name: str) -> str:
+def use_device(name: str | None) -> str | None:
     """Choose where networks that are opened from now on run, in this process and in those that it starts.
 
     Args:
-        name: one of `DEVICES`.
+        name: one of `DEVICES`; None leaves all as it is.
 
     Returns:
         The name.
@@ -51,8 +51,9 @@ def use_device(name: str) -> str:
     Raises:
         InputError: there is no such device, or this installation of ONNX Runtime does not have it.
     """
-    _checked(name, "--device")
-    os.environ[VARIABLE] = name
+    if name is not None:
+        _checked(name, "--device")
+        os.environ[VARIABLE] = name
     return name
 
 

@@ -84,11 +84,11 @@ def test_what_was_learned_outlives_a_renewal_and_not_another_model(cli: Cli, wor
     few = world.pictures()[:3]
     assert cli("index", *few, "--into", index, "--rebuild", "--quiet").code == 0
     with tagprism.open_index(index) as opened:
-        assert opened.learned.find("rex") is not None
+        assert opened.learned is not None and opened.learned.find("rex") is not None
         assert len(opened.search("Rex").found) == 3
         opened.learned.save(learned_file(str(index)), "another digest")
     with tagprism.open_index(index) as opened:
-        assert not opened.learned
+        assert opened.learned is None
     learned_file(str(index)).write_bytes(b"damaged")
     cli("search", index, "red").refused("what was learned cannot be read", "--forget")
 
@@ -159,6 +159,7 @@ def test_accepted_and_rejected_guesses_move_a_label_and_no_other(cli: Cli, index
     mark(index, "circle", [22, 23, 24])
     assert cli("learn", index).code == 0
     with tagprism.open_index(index) as opened:
+        assert opened.learned is not None
         learned = opened.learned.find("circles")
         assert learned is not None and learned.shift > 0 and learned.vector is None
         after = {one.picture.id: one.score for one in opened.search("circle", top_k=PICTURES).found}

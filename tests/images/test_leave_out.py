@@ -11,8 +11,7 @@ import pytest
 
 from tagprism.errors import InputError
 from tagprism.images import walk
-from tagprism.images.leave_out import WalkReport
-from tagprism.images.walk import each_picture, find_pictures, pictures_at
+from tagprism.images.walk import WalkReport, each_picture, find_pictures, pictures_at
 from tests.images.test_walk import below, touch
 
 

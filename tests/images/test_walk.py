@@ -12,9 +12,8 @@ import pytest
 from tagprism.errors import NothingToDoError
 from tagprism.images import formats, walk
 from tagprism.images.formats import picture_extensions
-from tagprism.images.leave_out import WalkReport
 from tagprism.images.picture_list import PictureList, expand_pattern
-from tagprism.images.walk import each_picture, find_pictures
+from tagprism.images.walk import WalkReport, each_picture, find_pictures
 
 
 def touch(root: Path, *names: str) -> None:

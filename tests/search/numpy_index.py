@@ -17,9 +17,9 @@ from tagprism.bundle.record import Records, Shape, score_records
 from tagprism.errors import InputError
 from tagprism.files import machine_errors
 from tagprism.progress import Progress, silent
+from tagprism.search.conditions import Filter, meets, moments
 from tagprism.search.contract import (
     MAX_ID,
-    Filter,
     Hit,
     IndexInfo,
     Picture,
@@ -27,8 +27,6 @@ from tagprism.search.contract import (
     check_added,
     check_scoring_vectors,
     from_json,
-    meets,
-    moments,
 )
 from tagprism.sqlite_file import SqliteFile
 

@@ -20,7 +20,8 @@ from qdrant_client import QdrantClient
 
 from tagprism.bundle.record import Records, Shape
 from tagprism.errors import InputError
-from tagprism.search.contract import Filter, Hit, Index, Picture, meets, whole_of
+from tagprism.search.conditions import Filter, meets
+from tagprism.search.contract import Hit, Index, Picture, whole_of
 from tagprism.search.edge_index import EdgeIndex
 from tagprism.search.qdrant_collection import API_KEY, connect
 from tagprism.search.qdrant_index import QdrantIndex

@@ -32,7 +32,7 @@ from tagprism.search.contract import Picture
 from tagprism.search.create import create_collection
 from tagprism.search.find import example_of, find
 from tagprism.search.marks import Said, open_marks
-from tagprism.search.match import LIKELY
+from tagprism.search.match import LIKELY, searched_as, searched_by
 from tagprism.search.query import QueryError
 from tagprism.search.settings import marks_file
 from tagprism.search.similar import Example
@@ -351,10 +351,10 @@ def test_a_word_is_searched_by_its_kinds_and_other_names_too(
         pictures = [Picture(n + 1, f"/made/{n}.jpg", 1, 1, f"{n:064x}", 96, 72, None) for n in range(60)]
         made.index.add(pictures, records)
         for word, others in ("person", {"man", "woman", "boy", "crowd"}), ("lorry", {"truck"}), ("sunset", set[str]()):
-            names = made.tagger.searched_as(word)
+            names = searched_as(word, made.tagger)
             assert others <= set(names) and bool(names) == bool(others)
             asked = [*([] if word == "lorry" else [word]), *names]  # what was not trained on says less than what was
-            vectors, _ = made.tagger.searched_by(asked, made.tagger.scoring_vectors(asked))
+            vectors, _ = searched_by(asked, made.tagger.scoring_vectors(asked), made.tagger)
             scores, _ = score_records(records, vectors)
             order = (np.argsort(-scores.max(axis=1), kind="stable") + 1).tolist()
             for exact in (False, True):

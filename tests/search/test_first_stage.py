@@ -17,14 +17,15 @@ from safetensors.numpy import save_file
 from tagprism.bundle.record import Records, Shape, score_records
 from tagprism.errors import InputError
 from tagprism.search import contract, first_stage, outline
-from tagprism.search.contract import Filter, Hit, Picture, measured_recalls
+from tagprism.search.conditions import Filter
+from tagprism.search.contract import Hit, Picture, measured_recalls
 from tagprism.search.edge_index import PICTURES, EdgeIndex
 from tagprism.search.first_stage import FirstStage
 from tagprism.search.kept_records import KeptRecords
 from tagprism.search.outline import nearly_best
 from tagprism.search.qdrant_index import QdrantIndex
 from tagprism.search.qdrant_vector import WholeVector
-from tagprism.search.record_file import RecordFile, powers_of_two
+from tagprism.search.record_file import RECORDS, RecordFile, StorageName, powers_of_two
 from tagprism.search.row_summary import RowSummary
 
 SHAPE = Shape(3, 16, 5)
@@ -97,7 +98,11 @@ def test_what_candidates_are_found_by_is_made_from_the_records_where_it_is_not_t
     small = EdgeIndex(tmp_path, SHAPE, "float32")
     assert len(small.search(vectors(2, 1), 3)[0]) == 3 and not kept.exists()  # all records are looked at
     small.close()
-    assert KeptRecords(tmp_path / PICTURES, SHAPE, "float32").first.size == 50 and kept.read_bytes() == before
+    assert opened(tmp_path / PICTURES, "float32").first.size == 50 and kept.read_bytes() == before
+
+
+def opened(folder: Path, storage: StorageName) -> KeptRecords:
+    return KeptRecords(folder, RecordFile(folder / RECORDS, SHAPE, storage))
 
 
 @given(st.integers(1, 300), st.integers(0, 99), st.sampled_from(["half", "float32"]))
@@ -392,7 +397,7 @@ def test_what_is_usually_asked_finds_more_and_is_kept(tmp_path: Path, monkeypatc
 
 def not_as_written(folder: Path) -> list[int]:
     """Ids of pictures whose bytes are not as they were written."""
-    return [one for one, as_written in KeptRecords(folder / PICTURES, SHAPE, "half").check() if not as_written]
+    return [one for one, as_written in opened(folder / PICTURES, "half").check() if not as_written]
 
 
 def test_a_kill_while_small_vectors_are_written_again_damages_nothing(

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from tagprism.search.contract import Filter
+from tagprism.search.conditions import Filter
 from tagprism.search.match import LIKELY, LIKELY_LOGIT, PhraseLogits, is_likely, log_match, log_probability, ranks_of
 from tagprism.search.parse import parse
 from tagprism.search.query import (

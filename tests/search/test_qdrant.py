@@ -10,7 +10,7 @@ from qdrant_client import models
 
 from tagprism.errors import MachineError
 from tagprism.search import qdrant_index
-from tagprism.search.contract import Filter
+from tagprism.search.conditions import Filter
 from tagprism.search.qdrant_index import QdrantIndex, connect
 from tests.search.qdrant_server import Server, qdrant_server
 from tests.search.test_contract import SHAPE, picture, some_records, whole

@@ -21,7 +21,8 @@ import pytest
 from tagprism.bundle.record import Records, score_records
 from tagprism.errors import InputError, MachineError
 from tagprism.search import index_server, kept_records, remote_index, shared_index
-from tagprism.search.contract import Filter, Index, Picture
+from tagprism.search.conditions import Filter
+from tagprism.search.contract import Index, Picture
 from tagprism.search.edge_index import PICTURES, EdgeIndex
 from tagprism.search.index_server import SOCKET, connect
 from tagprism.search.shared_index import LOCK, SERVER, SharedIndex, take_lock

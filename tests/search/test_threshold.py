@@ -15,7 +15,8 @@ from hypothesis import strategies as st
 from tagprism.bundle.record import Records, Shape, score_records
 from tagprism.labels.vocabulary import Groups, groups_of
 from tagprism.search import threshold
-from tagprism.search.contract import Filter, Hit, Match, Picture, meets
+from tagprism.search.conditions import Filter, meets
+from tagprism.search.contract import Hit, Match, Picture
 from tagprism.search.find import _only
 from tagprism.search.match import LabelLogits, is_likely, log_match, ranks_of
 from tagprism.search.parse import parse

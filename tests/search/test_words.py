@@ -33,7 +33,7 @@ def tagger() -> Any:
 
 def read(tagger: Any, query: str) -> Reading:
     learned = Learned((LearnedLabel("Bello", 0.0, line=(1.0, 0.0), vector=np.ones(4, np.float32)),))
-    collection = SimpleNamespace(tagger=tagger, learned=learned)
+    collection = SimpleNamespace(tagger=tagger, has_learned=learned.is_known)
     return read_words(parse(query), cast(Collection, collection), cast(OwnTags, _Given()))
 
 

@@ -19,7 +19,8 @@ from tagprism.errors import InputError
 from tagprism.images.decode import open_picture
 from tagprism.tagging.explain import Explainer
 from tagprism.tagging.tagger import Tagger
-from tagprism.tagging.tags import _best_spellings, known_labels
+from tagprism.tagging.tags import _best_spellings
+from tagprism.tagging.unknown import known_labels
 from tests.odd_pictures import DAMAGED, USABLE, draw_odd_pictures
 from tests.small_world import LABELS, UNSEEN, World
 

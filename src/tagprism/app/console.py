@@ -30,7 +30,7 @@ from rich.table import Table
 from rich.text import Text
 
 from tagprism.counted import counted
-from tagprism.device import DeviceWarning
+from tagprism.device import DeviceWarning, device_in_use
 from tagprism.errors import InputError, MachineError, NothingToDoError, TagprismError
 from tagprism.files import REFUSALS
 from tagprism.progress import Advance
@@ -180,6 +180,12 @@ def say_not_read(counts: Mapping[str, int], *, quiet: bool) -> None:
 
     if text := sentence(counts):
         say(text, quiet=quiet)
+
+
+def say_device(quiet: bool) -> None:
+    """Say where networks ran, where that was not the CPU alone."""
+    if (used := device_in_use()) not in ("", "cpu"):
+        say(f"Networks ran on {used}.", quiet=quiet)
 
 
 def say_remark(name: str, remark: str, *, quiet: bool) -> None:

@@ -11,7 +11,7 @@ import typer
 
 from tagprism.app import console
 from tagprism.device import Device as DeviceName
-from tagprism.device import device_in_use, use_device
+from tagprism.device import use_device
 from tagprism.errors import InputError, NothingToDoError
 
 if TYPE_CHECKING:
@@ -37,7 +37,7 @@ Device = Annotated[
     DeviceName | None,
     typer.Option(
         "--device",
-        callback=lambda name: name and use_device(name),  # without it all stays as it is
+        callback=use_device,
         help="Where networks run; auto: cuda, directml or openvino where ONNX Runtime has it, else cpu. "
         "\\[default: auto]",
     ),
@@ -123,16 +123,10 @@ def by_ending(out: Path, endings: dict[str, _Format], option: str = "--out") -> 
     return endings[ending]
 
 
-def say_device(quiet: bool) -> None:
-    """Say where networks ran, where that was not the CPU alone."""
-    if (used := device_in_use()) not in ("", "cpu"):
-        console.say(f"Networks ran on {used}.", quiet=quiet)
-
-
 def read_words(file: Path, tagger: Tagger) -> dict[str, tuple[str, ...]]:
     """The words of a `--labels` that a model knows; what was left out or guessed is said, also when quiet."""
     from tagprism.labels.phrase_list import read_phrases
-    from tagprism.tagging.tags import known_labels
+    from tagprism.tagging.unknown import known_labels
 
     return known_labels(tagger, read_phrases(file, console.say), console.say)
 

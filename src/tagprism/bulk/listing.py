@@ -11,8 +11,8 @@ from pathlib import Path
 from tagprism.errors import NothingToDoError
 from tagprism.files import digest_json, machine_errors
 from tagprism.images.elsewhere import Item, as_path, each_item, is_url
-from tagprism.images.leave_out import WalkReport
 from tagprism.images.picture_list import named_paths, refuse_absent, why_none
+from tagprism.images.walk import WalkReport
 
 PART = 64
 """Pictures that a worker gets at once, a multiple of `stream.BATCH`: they meet the network in the batches in which one

@@ -19,7 +19,6 @@ from tagprism.search.contract import from_json
 from tagprism.search.create import create_collection, exists, open_for_update, update_lock
 from tagprism.search.record_file import StorageName
 from tagprism.search.settings import catalog_file
-from tagprism.search.upkeep import settle
 from tagprism.tagging.tagger import load
 
 _BATCH = 256  # pictures that the index takes at once
@@ -133,7 +132,7 @@ def _load(
                     index.add(pictures, records)
                     catalog.keep(pictures)
             advance(len(batch))
-    settle(collection, progress)  # always, as a load that was killed may have added what this one found
+    collection.settle(progress)  # always, as a load that was killed may have added what this one found
     done.pictures = index.info().pictures
     return done
 

@@ -19,9 +19,8 @@ from urllib.request import url2pathname
 
 from tagprism.counted import counted
 from tagprism.errors import InputError, MachineError, PictureError, TagprismError
-from tagprism.images.leave_out import WalkReport
 from tagprism.images.picture_file import MAX_BYTES, check_size, read_bytes
-from tagprism.images.walk import each_picture, is_picture_name
+from tagprism.images.walk import WalkReport, each_picture, is_picture_name
 
 _CONNECT, _ANSWER = 10, 30  # seconds; of a bucket three times
 _IMAGES = ("image", "img", "jpg", "jpeg", "png", "webp", "bytes", "image_bytes", "content", "data")  # column names

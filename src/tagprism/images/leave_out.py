@@ -7,8 +7,7 @@ from __future__ import annotations
 
 import os
 import unicodedata
-from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from typing import NamedTuple
 
 from pathspec import GitIgnoreSpec
@@ -17,20 +16,16 @@ from pathspec.patterns.gitignore.base import GitIgnorePatternError
 from tagprism.errors import InputError
 
 IGNORE_FILE = ".tagprismignore"
-_KEPT_BY_PROGRAMS = frozenset(
-    name.casefold()
-    for name in (
-        *("@eaDir", "#recycle", "#snapshot"),  # Synology
-        *("@Recycle", "@Recently-Snapshot", ".@__thumb"),  # QNAP
-        *("$RECYCLE.BIN", "RECYCLER", "System Volume Information"),  # Windows
-        *("lost+found", "__MACOSX"),
-    )
-)
+_KEPT_BY_PROGRAMS = {  # in small letters
+    *("@eadir", "#recycle", "#snapshot"),  # Synology
+    *("@recycle", "@recently-snapshot", ".@__thumb"),  # QNAP
+    *("$recycle.bin", "recycler", "system volume information"),  # Windows
+    *("lost+found", "__macosx"),
+}
 _PACKAGES = (  # folders that macOS shows as one file, and the previews of Lightroom
     *(".photoslibrary", ".photolibrary", ".migratedphotolibrary", ".aplibrary", ".theater"),
     *(".app", ".imovielibrary", ".fcpbundle", ".tvlibrary", ".musiclibrary", ".lrdata", ".lrlibrary"),
 )
-_NAMED = 5  # kinds of folders that the sentence names at most
 
 
 class Patterns(NamedTuple):
@@ -106,43 +101,3 @@ def reason_to_leave_out(folder: str, name: str, is_folder: bool, rules: Iterable
         if said is not None:
             reason = "by patterns" if said else None
     return reason
-
-
-class WalkReport:
-    """Counts what walks leave out.
-
-    Attributes:
-        folders: how many of each kind; nobody looks into them.
-        pictures: how many files with a picture's name, by reason.
-        links: how many links were followed, and folders met a second time.
-        not_read: kind -> how many files are pictures or films of a kind that is not read.
-
-    Args:
-        passed: told of path and kind of each of these.
-    """
-
-    def __init__(self, passed: Callable[[str, str], None] = lambda path, kind: None) -> None:
-        self.links = 0
-        self.not_read: Counter[str] = Counter()
-        self._passed = passed
-        self.folders: Counter[str] = Counter()
-        self.pictures: Counter[str] = Counter()
-
-    def pass_over(self, path: str, kind: str) -> None:
-        """Count a file of a kind that is not read."""
-        self.not_read[kind] += 1
-        self._passed(path, kind)
-
-    def __str__(self) -> str:
-        """What is said of it; empty where nothing was left out."""
-        kinds = [f"{count:,} {'folder' if count == 1 else 'folders'} {kind}" for kind, count in self._kinds()]
-        files = [
-            f"{count:,} {'picture' if count == 1 else 'pictures'} {kind}"
-            for kind, count in sorted(self.pictures.items())
-        ]
-        return ", ".join((*kinds, *files))
-
-    def _kinds(self) -> list[tuple[str, int]]:
-        common = sorted(self.folders.items(), key=lambda one: (-one[1], one[0]))[:_NAMED]
-        rest = self.folders.total() - sum(count for _, count in common)
-        return [*common, ("of other names", rest)] if rest else common

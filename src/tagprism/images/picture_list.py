@@ -11,8 +11,7 @@ from collections.abc import Iterable, Iterator, Sequence
 
 from tagprism.errors import InputError, NothingToDoError
 from tagprism.images.formats import say_not_read
-from tagprism.images.leave_out import WalkReport
-from tagprism.images.walk import each_picture, is_picture_name
+from tagprism.images.walk import WalkReport, each_picture, is_picture_name
 
 
 def expand_pattern(path: str) -> list[str]:

@@ -6,18 +6,20 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections import Counter
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from hashlib import blake2b
 from pathlib import Path
 
 from tagprism.images.formats import RAW_ENDINGS, begins_like_a_picture, not_read, picture_extensions
-from tagprism.images.leave_out import Patterns, WalkReport, patterns, patterns_in, reason_to_leave_out
+from tagprism.images.leave_out import Patterns, patterns, patterns_in, reason_to_leave_out
 
 _BESIDE_RAW = frozenset({".jpg", ".jpeg", ".heic", ".heif", ".hif"})
 """Endings of the picture that a camera or telephone saves together with a raw file or a film, under the same name."""
 
 _WITHOUT_ENDING = "without an ending such as .jpg (rename them, or name the files themselves)"
+_NAMED = 5  # kinds of folders that the sentence of a report names at most
 _MOST_OPENED = 1000  # files of a walk without an ending that turn out to be no pictures
 
 
@@ -91,6 +93,46 @@ def pictures_at(
             yield from walk.at(root, folder, some)
 
 
+class WalkReport:
+    """Counts what walks leave out.
+
+    Attributes:
+        folders: how many of each kind; nobody looks into them.
+        pictures: how many files with a picture's name, by reason.
+        links: how many links were followed, and folders met a second time.
+        not_read: kind -> how many files are pictures or films of a kind that is not read.
+
+    Args:
+        passed: told of path and kind of each of these.
+    """
+
+    def __init__(self, passed: Callable[[str, str], None] = lambda path, kind: None) -> None:
+        self.links = 0
+        self.not_read: Counter[str] = Counter()
+        self._passed = passed
+        self.folders: Counter[str] = Counter()
+        self.pictures: Counter[str] = Counter()
+
+    def pass_over(self, path: str, kind: str) -> None:
+        """Count a file of a kind that is not read."""
+        self.not_read[kind] += 1
+        self._passed(path, kind)
+
+    def __str__(self) -> str:
+        """What is said of it; empty where nothing was left out."""
+        kinds = [f"{count:,} {'folder' if count == 1 else 'folders'} {kind}" for kind, count in self._kinds()]
+        files = [
+            f"{count:,} {'picture' if count == 1 else 'pictures'} {kind}"
+            for kind, count in sorted(self.pictures.items())
+        ]
+        return ", ".join((*kinds, *files))
+
+    def _kinds(self) -> list[tuple[str, int]]:
+        common = sorted(self.folders.items(), key=lambda one: (-one[1], one[0]))[:_NAMED]
+        rest = self.folders.total() - sum(count for _, count in common)
+        return [*common, ("of other names", rest)] if rest else common
+
+
 @dataclass
 class _Folder:
     """A folder under way.
@@ -123,9 +165,9 @@ class _Walk:
     def below(self, start: str) -> Iterator[str]:
         """A named file, or the pictures of a folder and its folders."""
         if os.path.isdir(start):
-            self._excluding = patterns(start, self._exclude, "--exclude")
+            self._excluding = self._excluded(start)
             yield from self._folder(start)
-        elif any(rule.leave_out(start) for rule in patterns(os.path.split(start)[0], self._exclude, "--exclude")):
+        elif any(rule.leave_out(start) for rule in self._excluded(os.path.split(start)[0])):
             self._report.pictures["by patterns"] += 1
         elif self._is_new(start):
             yield start
@@ -135,7 +177,7 @@ class _Walk:
         if path == root and not stems:
             yield from self.below(root)
             return
-        self._excluding = patterns(root, self._exclude, "--exclude")
+        self._excluding = self._excluded(root)
         rules: tuple[Patterns, ...] = ()
         folder = root
         for name in os.path.relpath(path, root).split(os.sep) if path != root else ():
@@ -144,6 +186,9 @@ class _Walk:
                 return
             folder = os.path.join(folder, name)
         yield from self._folder(path, rules, stems)
+
+    def _excluded(self, folder: str) -> tuple[Patterns, ...]:
+        return patterns(folder, self._exclude, "--exclude") if self._exclude else ()
 
     def _folder(self, start: str, rules: tuple[Patterns, ...] = (), stems: Collection[str] = ()) -> Iterator[str]:
         waiting: list[_Folder] = []  # a stack instead of recursion, as trees can be deep

@@ -12,9 +12,8 @@ from typing import Any
 from tagprism.errors import InputError, MachineError, NothingToDoError, PictureError, TagprismError
 from tagprism.files import digest_bytes, read_at_most
 from tagprism.images.decode import MAX_PIXELS
-from tagprism.images.leave_out import WalkReport
 from tagprism.images.picture_list import refuse_absent, why_none
-from tagprism.images.walk import find_pictures
+from tagprism.images.walk import WalkReport, find_pictures
 from tagprism.keywords import embed, sidecar
 from tagprism.keywords.embed import EmbedChange
 from tagprism.keywords.journal import Journal

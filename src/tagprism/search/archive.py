@@ -44,7 +44,6 @@ from tagprism.search.settings import (
     is_address,
     marks_file,
 )
-from tagprism.search.upkeep import settle
 
 _MANIFEST = "index.json"
 _OWN = rb"\APK.*index\.json.{0,200}\Z"  # the manifest is the last part of the list at the end
@@ -187,7 +186,7 @@ def import_index(file: Path, where: str, *, model: str | None = None, progress: 
         with update_lock(where):
             _fill(folder, reader, settings, usually_asked(tagger), progress)
     with open_index(where) as collection:
-        settle(collection, progress)
+        collection.settle(progress)
         return collection.index.info().pictures
 
 

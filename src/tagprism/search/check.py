@@ -15,6 +15,7 @@ from tagprism.search.contract import Picture
 from tagprism.search.create import update_lock
 from tagprism.search.edge_index import PICTURES
 from tagprism.search.kept_records import KeptRecords
+from tagprism.search.record_file import RECORDS, RecordFile
 from tagprism.search.settings import catalog_file, is_address, marks_file
 
 
@@ -52,7 +53,8 @@ def check_index(where: str, *, take_out: bool = False, progress: Progress = sile
         raise InputError("a server's collection has no files to check.", where=where, remedy=remedy)
     with open_index(where) as collection, update_lock(where):
         index, settings = collection.index, collection.settings
-        kept = KeptRecords(Path(where) / PICTURES, settings.shape, settings.storage)
+        folder = Path(where) / PICTURES
+        kept = KeptRecords(folder, RecordFile(folder / RECORDS, settings.shape, settings.storage))
         summed, bad = set(), []
         with progress("checking records", kept.summed) as advance:
             for one, is_whole in kept.check():

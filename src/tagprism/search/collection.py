@@ -55,7 +55,7 @@ class Collection:
 
     def __init__(self, where: str, settings: Settings, index: Index, model: str | None = None) -> None:
         self.where, self.settings, self.index, self._model = where, settings, index, model or settings.model
-        self._learned: tuple[int | None, Learned] = None, Learned()
+        self._learned: tuple[int | None, Learned | None] = None, None
 
     def __enter__(self) -> Collection:
         return self
@@ -84,8 +84,8 @@ class Collection:
         return tagger
 
     @property
-    def learned(self) -> Learned:
-        """What was learned from marks (`search.learn`), as it is now; nothing where another model learned it.
+    def learned(self) -> Learned | None:
+        """What was learned from marks (`search.learn`), as it is now; None where nothing was, or by another model.
 
         Raises:
             InputError: it is damaged.
@@ -95,8 +95,12 @@ class Collection:
         if stamp != self._learned[0]:
             bundle = self.tagger.bundle
             digests = (bundle.digest, *bundle.config.formerly)
-            self._learned = stamp, Learned.load(file, digests, self.settings.shape.width) or Learned()
+            self._learned = stamp, Learned.load(file, digests, self.settings.shape.width)
         return self._learned[1]
+
+    def has_learned(self, label: str) -> bool:
+        """Whether a label has a vector that was learned from marks."""
+        return (learned := self.learned) is not None and learned.is_known(label)
 
     @cached_property
     def label_logits(self) -> LabelLogits:
@@ -197,6 +201,10 @@ class Collection:
             self.index.keep_settings(values)  # type: ignore[attr-defined]
         else:
             write_json(Path(self.where) / SETTINGS, values)
+
+    def settle(self, progress: Progress = silent) -> None:
+        """Make searches quick after many changes, and measure their recall with words of the vocabulary."""
+        self.index.settle(usually_asked(self.tagger), progress)
 
     def close(self) -> None:
         """Let go of the index."""

@@ -1,12 +1,16 @@
-"""What the filters of a query mean, in values that an index keeps of a picture. Knows neither pictures nor engines."""
+"""What the filters of a query mean, in values that an index keeps of a picture. Knows no engines."""
 
 from __future__ import annotations
 
 import re
 import unicodedata
-from typing import NamedTuple
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from tagprism.errors import InputError
+
+if TYPE_CHECKING:
+    from tagprism.search.contract import Picture
 
 _WHOLE = len("20240731180509")
 _NO_TEXT, _PRIVATE = re.compile("[\ud800-\udfff]"), 0x102000
@@ -17,6 +21,27 @@ _FACT_REMEDIES = {
     "gps": "Write two corners in degrees, south,west..north,east: gps:47.3,8.4..47.5,8.7",
 }
 _ZEROED, _BARE = str.maketrans("123456789", "0" * 9), str.maketrans("", "", "-T:")
+
+
+@dataclass(frozen=True)
+class Filter:
+    """Conditions that a picture must meet, all of them.
+
+    Args:
+        taken: least and greatest beginning of `taken`, both included, each a prefix of an ISO time (`2024`, `2024-07`).
+        path: pieces of text that the path must hold, whatever their case.
+        not_taken: ranges as for `taken`, none of which it may be in.
+        not_path: pieces that the path must not hold.
+        facts: (name, text) of conditions on what the file says, as `fact_conditions` reads them.
+        not_facts: such conditions, none of which it may meet.
+    """
+
+    taken: tuple[tuple[str, str], ...] = ()
+    path: tuple[str, ...] = ()
+    not_taken: tuple[tuple[str, str], ...] = ()
+    not_path: tuple[str, ...] = ()
+    facts: tuple[tuple[str, str], ...] = ()
+    not_facts: tuple[tuple[str, str], ...] = ()
 
 
 def folded(path: str) -> str:
@@ -96,3 +121,47 @@ def fact_conditions(name: str, text: str) -> tuple[Condition, ...]:
         return Condition("north", within=(south, north)), Condition("east", within=(west, across))
     except ValueError as error:
         raise InputError(f"`{text}` is no value of {name}:.", remedy=remedy) from error
+
+
+def searched(picture: Picture) -> dict[str, Any]:
+    """The values that filters look at, beside those of `as_json`; engines keep them."""
+    north, east = picture.place or (None, None)
+    return {
+        "folded": folded(picture.path),
+        "moment": moment(picture.taken),
+        "camera_folded": folded(picture.camera),
+        "kind_folded": f"{picture.kind};",
+        "stars": picture.rating,
+        "north": north,
+        "east": [] if east is None else [east, east + 360],  # a box may lie across the line where days begin
+    }
+
+
+def _meets_fact(values: dict[str, Any], name: str, text: str) -> bool:
+    def is_so(condition: Condition) -> bool:
+        found = values[condition.field]
+        if condition.within is None:
+            return condition.holds in found
+        least, most = condition.within
+        return any(least <= one <= most for one in (found if isinstance(found, list) else [found]) if one is not None)
+
+    return all(map(is_so, fact_conditions(name, text)))
+
+
+def meets(picture: Picture, where: Filter) -> bool:
+    """Whether a picture meets all conditions of a filter; one of unknown time is in no range."""
+    values = searched(picture)
+    path, taken = values["folded"], values["moment"]
+
+    def within(beginnings: tuple[str, str]) -> bool:
+        first, last = moments(beginnings)
+        return taken is not None and first <= taken <= last
+
+    return (
+        all(within(one) for one in where.taken)
+        and not any(within(one) for one in where.not_taken)
+        and all(folded(piece) in path for piece in where.path)
+        and not any(folded(piece) in path for piece in where.not_path)
+        and all(_meets_fact(values, *fact) for fact in where.facts)
+        and not any(_meets_fact(values, *fact) for fact in where.not_facts)
+    )

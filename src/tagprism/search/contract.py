@@ -1,4 +1,4 @@
-"""What an index of picture records does and what its filters mean, whatever keeps it. Knows no words, no engines."""
+"""What an index of picture records does, whatever keeps it. Knows no words, no engines."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from jaxtyping import Float, Float32, Float64, Int64
 from tagprism.bundle.record import Records, Shape
 from tagprism.errors import InputError
 from tagprism.progress import Progress, silent
-from tagprism.search.conditions import Condition, fact_conditions, folded, moment, moments
+from tagprism.search.conditions import Filter, moment
 
 MAX_ID = 2**63 - 1
 FACTS = 1
@@ -64,27 +64,6 @@ class Picture:
     kind: str = ""
     place: tuple[float, float] | None = None
     facts: int = FACTS
-
-
-@dataclass(frozen=True)
-class Filter:
-    """Conditions that a picture must meet, all of them.
-
-    Args:
-        taken: least and greatest beginning of `taken`, both included, each a prefix of an ISO time (`2024`, `2024-07`).
-        path: pieces of text that the path must hold, whatever their case.
-        not_taken: ranges as for `taken`, none of which it may be in.
-        not_path: pieces that the path must not hold.
-        facts: (name, text) of conditions on what the file says, as `fact_conditions` reads them.
-        not_facts: such conditions, none of which it may meet.
-    """
-
-    taken: tuple[tuple[str, str], ...] = ()
-    path: tuple[str, ...] = ()
-    not_taken: tuple[tuple[str, str], ...] = ()
-    not_path: tuple[str, ...] = ()
-    facts: tuple[tuple[str, str], ...] = ()
-    not_facts: tuple[tuple[str, str], ...] = ()
 
 
 @dataclass(frozen=True)
@@ -215,50 +194,6 @@ def whole_of(index: Index) -> Whole | None:
     inner = getattr(index, "whole", None)
     found = inner() if inner else index
     return found if isinstance(found, Whole) else None
-
-
-def searched(picture: Picture) -> dict[str, Any]:
-    """The values that filters look at, beside those of `as_json`; engines keep them."""
-    north, east = picture.place or (None, None)
-    return {
-        "folded": folded(picture.path),
-        "moment": moment(picture.taken),
-        "camera_folded": folded(picture.camera),
-        "kind_folded": f"{picture.kind};",
-        "stars": picture.rating,
-        "north": north,
-        "east": [] if east is None else [east, east + 360],  # a box may lie across the line where days begin
-    }
-
-
-def _meets_fact(values: dict[str, Any], name: str, text: str) -> bool:
-    def is_so(condition: Condition) -> bool:
-        found = values[condition.field]
-        if condition.within is None:
-            return condition.holds in found
-        least, most = condition.within
-        return any(least <= one <= most for one in (found if isinstance(found, list) else [found]) if one is not None)
-
-    return all(map(is_so, fact_conditions(name, text)))
-
-
-def meets(picture: Picture, where: Filter) -> bool:
-    """Whether a picture meets all conditions of a filter; one of unknown time is in no range."""
-    values = searched(picture)
-    path, taken = values["folded"], values["moment"]
-
-    def within(beginnings: tuple[str, str]) -> bool:
-        first, last = moments(beginnings)
-        return taken is not None and first <= taken <= last
-
-    return (
-        all(within(one) for one in where.taken)
-        and not any(within(one) for one in where.not_taken)
-        and all(folded(piece) in path for piece in where.path)
-        and not any(folded(piece) in path for piece in where.not_path)
-        and all(_meets_fact(values, *fact) for fact in where.facts)
-        and not any(_meets_fact(values, *fact) for fact in where.not_facts)
-    )
 
 
 def check_added(pictures: Sequence[Picture], records: Records, shape: Shape) -> None:

@@ -9,57 +9,39 @@ a time can open a shard.
 
 from __future__ import annotations
 
-import json
 import shutil
 import threading
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-import qdrant_edge as edge
 from jaxtyping import Float32, Float64, Int64
 
 from tagprism.bundle.record import Records, Shape
 from tagprism.errors import InputError, MachineError
-from tagprism.files import machine_errors, read_json, sync_folder, write_json
+from tagprism.files import machine_errors, read_json, write_json
 from tagprism.progress import Progress, silent
-from tagprism.search import first_stage
+from tagprism.search.conditions import Filter
 from tagprism.search.contract import (
     MEASURED,
-    Filter,
     Hit,
     IndexInfo,
     Match,
     Picture,
-    as_json,
     candidates,
     check_added,
     check_scoring_vectors,
-    from_json,
     index_anew,
     measured_recalls,
-    searched,
 )
-from tagprism.search.edge_shard import (
-    ALL,
-    FREE,
-    check_free,
-    conditions,
-    engine_errors,
-    make_shard,
-    newest_points,
-    open_shard,
-    size_of,
-)
+from tagprism.search.edge_shard import Points, make_shard
 from tagprism.search.first_stage import MOST
-from tagprism.search.kept_records import KeptRecords, Places
-from tagprism.search.record_file import StorageName
+from tagprism.search.kept_records import KeptRecords
+from tagprism.search.record_file import RECORDS, Places, RecordFile, StorageName
 
 PICTURES = "pictures"  # folder of all that is kept of the pictures
-_SHARD, _RECALL, _FORM = "shard", "recall.json", "form.json"  # in that folder
-_PLACE = "record"  # name in the shard of where its record is
+_SHARD, _FORM = "shard", "form.json"  # in that folder
 _SETTLE = 0.02  # share of the pictures that has changed when it is settled again
 _FLUSH_EVERY, _TIDY_EVERY = 16_384, 65_536  # changes after which the log of writes is cut, and points are put in order
 
@@ -85,9 +67,19 @@ class EdgeIndex:
         if not (folder / PICTURES / _SHARD / "edge_config.json").is_file():
             raise InputError("there is no index.", where=str(folder), remedy="Make one with `tagprism index`.")
         self._refuse_other_form()
-        self._shard = open_shard(folder / PICTURES / _SHARD)
-        self._kept = KeptRecords(folder / PICTURES, shape, storage, progress)
+        self._points = Points(folder / PICTURES / _SHARD, folder)
+        self._records, self._progress = RecordFile(folder / PICTURES / RECORDS, shape, storage), progress
+        self._opening = threading.Lock()
+        self._opened: KeptRecords | None = None
         self._places = Places(self._read_ids())
+
+    @property
+    def _kept(self) -> KeptRecords:
+        """What is kept beside the records, opened on first use: nobody who only searches a small index needs it."""
+        with self._opening:
+            if self._opened is None:
+                self._opened = KeptRecords(self._folder / PICTURES, self._records, self._progress)
+            return self._opened
 
     @classmethod
     def create(cls, folder: Path, shape: Shape, storage: StorageName = "half") -> EdgeIndex:
@@ -109,21 +101,15 @@ class EdgeIndex:
             remedy = "Write in it what the records were written with."
             raise InputError(what, where=str(self._folder / "index.json"), remedy=remedy)
 
-    def _errors(self) -> Any:
-        return engine_errors(self._folder)
-
     def _read_ids(self) -> Int64[np.ndarray, " places"]:
         """What is in each place: as it was noted when the index was closed, or, after a kill, as the points say."""
-        size, ids = self._kept.size, Places.noted(self._folder / PICTURES)
+        size, ids = self._records.size, Places.noted(self._folder / PICTURES)
         is_whole = ids is None or not ids[size:].any()
         if ids is None:
-            with self._errors():
-                request = edge.ScrollRequest(limit=ALL, with_payload=edge.PayloadSelector.Include([_PLACE]))
-                points, _ = self._shard.scroll(request)
-            places = np.array([(point.payload or {})[_PLACE] for point in points], np.int64)
+            of_points, places = self._points.places()
             ids, is_whole = np.zeros(size, np.int64), bool(places.max(initial=-1) < size)
             if is_whole:
-                ids[places] = [int(point.id) for point in points]
+                ids[places] = of_points
         if not is_whole:
             remedy = index_anew(self._folder)
             raise MachineError("has lost records.", where=str(self._folder / PICTURES), remedy=remedy)
@@ -137,16 +123,7 @@ class EdgeIndex:
         with self._changing(len(pictures)):
             with self._places.vacant(len(pictures)) as places:
                 self._kept.write(places, [one.id for one in pictures], records)
-            points = [
-                edge.Point(
-                    id=one.id,
-                    vector={},
-                    payload={**as_json(one), _PLACE: place, **searched(one)},
-                )
-                for one, place in zip(pictures, places.tolist(), strict=True)
-            ]
-            with self._errors():
-                self._shard.update(edge.UpdateOperation.upsert_points(points))
+            self._points.put(pictures, places)
             self._hold([one.id for one in pictures], places)
 
     def remove(self, ids: Sequence[int]) -> None:
@@ -154,19 +131,18 @@ class EdgeIndex:
         if not ids:
             return
         with self._changing(len(ids)):
-            with self._errors():
-                self._shard.update(edge.UpdateOperation.delete_points(list(ids)))
+            self._points.remove(ids)
             self._hold(ids, None)
 
     def _hold(self, ids: Sequence[int], places: Int64[np.ndarray, " n"] | None) -> None:
         """Note where pictures are now, or that they are nowhere."""
         self._kept.forget(self._places.of_those_held(ids))
-        self._places.move(ids, places, self._kept.size)
+        self._places.move(ids, places, self._records.size)
 
     @contextmanager
     def _changing(self, count: int) -> Iterator[None]:
         """One change at a time; from the first on, what was noted of the places holds no more."""
-        check_free(self._folder, FREE)
+        self._points.refuse_full_disk()
         with self._writes:
             with machine_errors(self._folder):
                 Places.forget_noted(self._folder / PICTURES)
@@ -176,16 +152,11 @@ class EdgeIndex:
             if self._untidied >= _TIDY_EVERY:
                 self._tidy()
             elif self._unflushed >= _FLUSH_EVERY:
-                with self._errors():
-                    self._shard.flush()
+                self._points.flush()
                 self._unflushed = 0
 
     def _tidy(self) -> None:
-        """Cut the log, and drop what was removed."""
-        with self._errors():
-            self._shard.flush()
-            if shutil.disk_usage(self._folder).free > FREE + 2 * size_of(self._folder / PICTURES / _SHARD):
-                self._shard.optimize()  # writes whole segments anew; without it filters are as right, but slower
+        self._points.tidy()
         self._unflushed = self._untidied = 0
 
     def search(
@@ -207,7 +178,7 @@ class EdgeIndex:
         found = []
         likely = self._kept.first.likely(scoring_vectors, places, first)
         for vector, chosen in zip(scoring_vectors, map(np.sort, likely), strict=True):
-            found.append(_hits(ids[chosen], self._kept.records.scores(vector[None], chosen)[0], limit))
+            found.append(_hits(ids[chosen], self._records.scores(vector[None], chosen)[0], limit))
         return found
 
     def _scores_at(
@@ -215,23 +186,16 @@ class EdgeIndex:
     ) -> Float32[np.ndarray, "q n"]:
         """Scores of the records at places that rise; where they are most of all, the others are scored, too."""
         if len(places) <= MOST * len(ids):
-            return self._kept.records.scores(scoring_vectors, places)
-        return self._kept.records.scores(scoring_vectors)[:, places]
+            return self._records.scores(scoring_vectors, places)
+        return self._records.scores(scoring_vectors)[:, places]
 
     def _asked(self, where: Filter | None) -> tuple[Int64[np.ndarray, " places"], Int64[np.ndarray, " n"]]:
         """The id of the picture in each place, and the places of the pictures that meet conditions, rising."""
-        asked = None if where is None else self._places_with(where)
-        if asked is None:
+        if where is None:
             return self._places.held()
-        ids = self._places.ids
+        asked, ids = np.sort(self._places.of_those_held(self._points.ids(where))), self._places.ids
         asked = asked[asked < len(ids)]  # later ones are of later pictures
         return ids, asked[ids[asked] > 0]
-
-    def _places_with(self, where: Filter) -> Int64[np.ndarray, " n"]:
-        """Places of the pictures that meet conditions, rising."""
-        with self._errors():
-            points, _ = self._shard.scroll(edge.ScrollRequest(limit=ALL, filter=conditions(where), with_payload=False))
-        return np.sort(self._places.of_those_held([int(point.id) for point in points]))
 
     def all_scores(
         self, scoring_vectors: Float32[np.ndarray, "q Q"], where: Filter | None = None
@@ -259,15 +223,13 @@ class EdgeIndex:
 
     def newest(self, where: Filter | None, limit: int) -> list[Picture]:
         """As `Whole.newest`."""
-        with self._errors():
-            found = newest_points(self._shard, where, limit)
-        pictures = [from_json(int(point.id), point.payload or {}) for point in found]
-        return sorted(sorted(pictures, key=lambda one: one.id), key=lambda one: one.taken or "", reverse=True)[:limit]
+        by_id = sorted(self._points.newest(where, limit), key=lambda one: one.id)
+        return sorted(by_id, key=lambda one: one.taken or "", reverse=True)[:limit]
 
     def scores(self, scoring_vectors: Float32[np.ndarray, "q Q"], ids: Sequence[int]) -> Float32[np.ndarray, "q n"]:
         """Scores of given pictures for each scoring vector, as in `search`; a `KeyError` for an id not there."""
         check_scoring_vectors(scoring_vectors, self.shape.width)
-        return self._kept.records.scores(scoring_vectors, self._at(ids))
+        return self._records.scores(scoring_vectors, self._at(ids))
 
     def _at(self, ids: Sequence[int]) -> Int64[np.ndarray, " n"]:
         """Places of pictures; a `KeyError` for an id not there."""
@@ -279,22 +241,15 @@ class EdgeIndex:
 
     def get(self, ids: Sequence[int]) -> list[Picture | None]:
         """Pictures by id, None for an id that is not there."""
-        with self._errors():
-            points = self._shard.retrieve(list(ids), True, False)
-        found = {int(point.id): from_json(int(point.id), point.payload or {}) for point in points}
-        return [found.get(one) for one in ids]
+        return self._points.get(ids)
 
     def records(self, ids: Sequence[int]) -> Records:
         """Records as float32, as near to those added as the storage keeps them; a `KeyError` for an id not there."""
-        return self._kept.records.read(self._at(ids))
+        return self._records.read(self._at(ids))
 
     def pictures(self, after: int = 0) -> Iterator[Picture]:
         """All pictures of an id above `after`, by rising id; those changed meanwhile may be among them or not."""
-        start: Any = after + 1
-        while start is not None:
-            with self._errors():
-                points, start = self._shard.scroll(edge.ScrollRequest(offset=start, limit=1000, with_payload=True))
-            yield from (from_json(int(point.id), point.payload or {}) for point in points)
+        return self._points.pictures(after)
 
     def settle(self, scoring_vectors: Float32[np.ndarray, "q Q"], progress: Progress = silent) -> None:
         """Drop what was removed, and measure with the first vectors the recall that `info` states.
@@ -303,9 +258,10 @@ class EdgeIndex:
         other vectors say what is usually asked for, and candidates are found by that.
         """
         check_scoring_vectors(scoring_vectors, self.shape.width)
+        count = len(self._places)
         with self._writes:
-            self._renew_first_stage(scoring_vectors, progress)
-        kept, count, scoring_vectors = self._measured(), len(self._places), scoring_vectors[:MEASURED]
+            self._kept.fit(scoring_vectors, count, progress)
+        kept, scoring_vectors = self._kept.recall, scoring_vectors[:MEASURED]
         changed = kept.get("changed", count) + self._unsettled
         if changed >= _SETTLE * count:
             with self._writes:
@@ -315,53 +271,27 @@ class EdgeIndex:
                 exact, found = (self.search(scoring_vectors, 100, exact=one) for one in (True, False))
                 shares = measured_recalls(exact, found)
                 kept = {"recall": float(np.mean(shares)), "worst": min(shares), "queries": len(scoring_vectors)}
-        with self._errors():
-            self._shard.flush()
-        write_json(self._folder / PICTURES / _RECALL, {**kept, "changed": changed})
+        self._points.flush()
+        self._kept.note_recall({**kept, "changed": changed})
         self._unsettled = 0
-
-    def _renew_first_stage(self, scoring_vectors: Float32[np.ndarray, "q Q"], progress: Progress) -> None:
-        """Let candidates be found by what is best for scoring vectors, where they are not yet.
-
-        The recall that was measured is forgotten before: killed at any moment, none is stated of other candidates.
-        """
-        first, label_vectors = self._kept.first, scoring_vectors[MEASURED:, : self.shape.dimension]
-        fit = self._kept.can_summarise(label_vectors)
-        outline = len(scoring_vectors) > 0 and len(self._places) >= first_stage.OUTLINED
-        if fit or (outline and not first.outlined):
-            folder = self._folder / PICTURES
-            with machine_errors(folder):
-                (folder / _RECALL).unlink(missing_ok=True)
-                sync_folder(folder)
-        if fit:
-            self._kept.summarise(label_vectors, progress)
-        if outline and not first.outlined:
-            first.make_outlines(scoring_vectors, progress)
-
-    def _measured(self) -> dict[str, Any]:
-        """The recall that was measured last, and how many pictures have changed since; nothing where not known."""
-        with suppress(OSError, ValueError):  # absent, or damaged: it is measured anew
-            found = json.loads((self._folder / PICTURES / _RECALL).read_text(encoding="utf-8"))
-            return found if isinstance(found, dict) else {}
-        return {}
 
     def info(self) -> IndexInfo:
         """Size, form and exactness."""
         count = len(self._places)
         whole = candidates(100, count) is None
-        measured = {"recall": 1.0, "worst": 1.0} if whole else self._measured()
+        measured = {"recall": 1.0, "worst": 1.0} if whole else self._kept.recall
         recall, worst = measured.get("recall"), measured.get("worst")
-        fitted = whole or self._kept.first.fitted  # a small index that is only searched need not open it
+        fitted = whole or self._kept.first.fitted
         return IndexInfo(count, *self.shape, self._storage, self._storage == "float32" and whole, recall, worst, fitted)
 
     def renew(self) -> None:
         """Make anew what candidates are found by, where it is not whole, as the first change of a picture would."""
-        _ = self._kept.first
+        _ = self._kept
 
     def close(self) -> None:
         """Write out everything and let another process open it."""
-        with self._writes, self._errors():
-            self._shard.close()
+        with self._writes:
+            self._points.close()
             self._places.note(self._folder / PICTURES)
 
 

@@ -15,9 +15,10 @@ import numpy as np
 
 from tagprism.errors import InputError, PictureError
 from tagprism.search.collection import Collection
-from tagprism.search.contract import Filter, Index, Picture, meets, whole_of
+from tagprism.search.conditions import Filter, meets
+from tagprism.search.contract import Index, Picture, whole_of
 from tagprism.search.marks import Said
-from tagprism.search.match import log_match
+from tagprism.search.match import log_match, search_vectors, searched_as
 from tagprism.search.own_tags import OwnTags
 from tagprism.search.parse import parse
 from tagprism.search.query import And, Label, Leaf, Query, Tagged, divided, labels_of, leaves
@@ -26,8 +27,6 @@ from tagprism.search.scoring import Ranking, filter_logits, still_held
 from tagprism.search.similar import Example, likeness
 from tagprism.search.threshold import Search
 from tagprism.search.words import Reading, needed, read_words, with_known_vectors
-from tagprism.tagging.learned import Learned
-from tagprism.tagging.tagger import Tagger
 from tagprism.tagging.tags import LabelRanker, Tag
 
 _PAGE = 1000
@@ -136,12 +135,12 @@ def find(
     learned = collection.learned
     vectors, groups, usual = np.empty((0, index.info().width), np.float32), None, None
     if labels:
-        vectors, groups, usual = learned.search_vectors(labels, tagger)
+        vectors, groups, usual = search_vectors(labels, tagger, learned)
     likely = likeness(like, tagger, label_logits) if like is not None else None
     by_label = {column: said for column, label in enumerate(labels) if (said := own.of_label(label))}
     copies = frozenset(one.id for one in own.with_digests([like.digest])) if like and like.digest else frozenset()
     shifts = learned.shifts(labels) if learned else None
-    phrases = np.array([_is_phrase(label, tagger, learned) for label in labels], bool)
+    phrases = np.array([_is_phrase(label, collection) for label in labels], bool)
     search = Search(
         *(index, where, rest, labels, vectors, likely, label_logits, by_label),
         *(tagged, only, copies, exact, shifts, groups, phrases, usual),
@@ -162,9 +161,11 @@ def find(
     return Results(with_own(found, own), as_added and ranking.is_proven and not neighbours, reading, strangers)
 
 
-def _is_phrase(label: str, tagger: Tagger, learned: Learned) -> bool:
+def _is_phrase(label: str, collection: Collection) -> bool:
     """Whether the vocabulary lacks a label, and the names of what it stands for, and nobody has taught it."""
-    return tagger.vocabulary.find_alike(label) is None and not learned.is_known(label) and not tagger.searched_as(label)
+    tagger = collection.tagger
+    is_word = tagger.vocabulary.find_alike(label) is not None or collection.has_learned(label)
+    return not is_word and not searched_as(label, tagger)
 
 
 def _without(ranking: Ranking, index: Index, path: str) -> Ranking:

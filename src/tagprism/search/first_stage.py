@@ -57,13 +57,16 @@ class FirstStage:
         path: of the file; made when absent.
         shape: of the pictures' records.
 
+    Attributes:
+        file: the vectors' bytes.
+
     Raises:
         MachineError: the file cannot be read or written; by every method.
     """
 
     def __init__(self, path: Path, shape: Shape) -> None:
         self._dimension = shape.dimension
-        self._file = PlacedFile(path, shape.width + _MORE)
+        self.file = PlacedFile(path, shape.width + _MORE)
         self._lock = threading.Lock()
         self._known = np.empty((3, 0), np.float32)  # what `_tails` gives
         self._outlines, self._usually_asked = path.with_name(_OUTLINES), path.with_name(_USUALLY_ASKED)
@@ -77,7 +80,7 @@ class FirstStage:
     @property
     def size(self) -> int:
         """Number of places up to the last one that was ever written."""
-        return len(self._file.items)
+        return len(self.file.items)
 
     @property
     def fitted(self) -> bool:
@@ -88,11 +91,6 @@ class FirstStage:
     def outlined(self) -> bool:
         """Whether there are outlines."""
         return self._outline is not None
-
-    @property
-    def items(self) -> UInt8[np.ndarray, "places size"]:
-        """The bytes of all places."""
-        return self._file.items
 
     def write(self, places: Int64[np.ndarray, " n"], records: Records) -> UInt8[np.ndarray, "n size"]:
         """Keep what records come down to, as `PlacedFile.write`; the bytes that are kept."""
@@ -113,7 +111,7 @@ class FirstStage:
         numbers = np.concatenate([*parts, np.stack([*exponents, steps], axis=1)], axis=1)
         items: UInt8[np.ndarray, "n size"] = (numbers + ZERO).astype(np.uint8)
         with self._lock:
-            self._file.write(places, items)
+            self.file.write(places, items)
             again = places < self._known.shape[1]
             self._known[:, places[again]] = _read_tails(items[again])
         if self._outline is not None:
@@ -140,7 +138,7 @@ class FirstStage:
 
     def make_outlines(self, scoring_vectors: Float32[np.ndarray, "q Q"], progress: Progress = silent) -> None:
         """Keep outlines from now on, fitted to the small vectors that are there and to scoring vectors."""
-        items = self._file.items
+        items = self.file.items
         some = self._numbers(items[:: max(1, len(items) // _FITTED)])
         projection = Projection.fitted(some, self._asked(scoring_vectors))
         parts = (np.arange(at, min(at + _PART, len(items))) for at in range(0, len(items), _PART))
@@ -207,7 +205,7 @@ class FirstStage:
         self, scoring_vectors: Float32[np.ndarray, "q Q"], places: Int64[np.ndarray, " n"] | None = None
     ) -> Float32[np.ndarray, "q n"]:
         """What the pictures at some places, or at all, likely score, as near as the small vectors know it."""
-        items = self._file.items
+        items = self.file.items
         count = len(items) if places is None else len(places)
         all_tails = self._tails(count) if places is None else None
         columns, steps = _columns(scoring_vectors, self._dimension)
@@ -231,7 +229,7 @@ class FirstStage:
         """How much 1 is in either part of the first pictures, and their radii: they lie far apart in the file."""
         with self._lock:
             if self._known.shape[1] < count:
-                more = _read_tails(self._file.items[self._known.shape[1] :])
+                more = _read_tails(self.file.items[self._known.shape[1] :])
                 self._known = np.concatenate([self._known, more], axis=1)
             return self._known
 

@@ -32,7 +32,7 @@ from tagprism.search.left_out import (
     share_above,
 )
 from tagprism.search.marks import Said
-from tagprism.search.match import LIKELY_LOGIT
+from tagprism.search.match import LIKELY_LOGIT, search_vectors
 from tagprism.search.own_tags import OwnTags
 from tagprism.tagging.learned import Learned, LearnedLabel
 from tagprism.tagging.tags import LabelRanker
@@ -155,7 +155,7 @@ class _Teacher:
             return Lesson(label, *counts, None, None, "the collection is too small: nothing else to tell it from")
         model = usual = None
         if not self._tagger.unknown([label]):
-            model, _, usual = Learned().search_vectors([label], self._tagger)
+            model, _, usual = search_vectors([label], self._tagger)
         against = _joined(self._records[others], rejected)
         ranks = self._ranks(model, added, against)
         names, before = tuple(ranks), ranks["model"]
@@ -264,7 +264,7 @@ class _Teacher:
     def _shift(self, label: str, added: Records, rejected: Records) -> Lesson:
         counts = len(added), len(rejected)
         both, said = _joined(added, rejected), np.arange(sum(counts)) < counts[0]
-        vectors, groups, usual = Learned().search_vectors([label], self._tagger)
+        vectors, groups, usual = search_vectors([label], self._tagger)
         scales = [self._logits.logits(vectors, score_records(both, vectors, groups)[0], groups, usual=usual)[:, 0]]
         if self._tagger.calibrated:
             ranked = LabelRanker(self._tagger, [label]).best(both, None, None)

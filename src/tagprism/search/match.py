@@ -1,4 +1,4 @@
-"""How well pictures match a query: a label's score -> its logit -> the match of the whole; and which match is likely.
+"""How well pictures match a query: what scores a label -> its logit -> the match of the whole; and which is likely.
 
 Each label's scores are set against its own scores over a fixed collection of pictures, so that a label that is high
 everywhere does not drown the others. The logit rises with the score, so one label alone ranks as its score does.
@@ -10,7 +10,7 @@ that the order of two pictures survives however near 0 or 1 they are.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache, partial
 from itertools import islice
@@ -19,11 +19,13 @@ import numpy as np
 from jaxtyping import Bool, Float32, Float64
 
 from tagprism.bundle.record import Records, score_records
-from tagprism.labels.vocabulary import Groups, Vocabulary
+from tagprism.labels.vocabulary import Groups, Vocabulary, groups_of
 from tagprism.search.contract import Index
 from tagprism.search.query import And, Leaf, Not, Or, Query, Weighted, positive_labels
 from tagprism.tagging.calibration import Calibration, MonotoneMap
+from tagprism.tagging.learned import Learned
 from tagprism.tagging.tagger import Tagger
+from tagprism.tagging.tags import label_vectors
 
 LIKELY = 0.4
 """Match of a label from which on a picture likely has it.
@@ -38,6 +40,63 @@ _SAMPLE = 256  # pictures of the index that stand in where the bundle has no bac
 _LEAST_DEVIATION = 1e-3
 _RISE, _FAR = 1e-3, 1e6
 _OF_DEVIATIONS, _OF_SCORE, _LESS, _LESS_ALONE = 0.5, 1.0, 5.0, 4.0
+
+
+def search_vectors(
+    labels: Sequence[str], tagger: Tagger, learned: Learned | None = None
+) -> tuple[Float32[np.ndarray, "V Q"], Groups | None, Float32[np.ndarray, " V"]]:
+    """Scoring vectors that labels are searched by, those of kinds and other names too; errors as for `Tagger.embed`.
+
+    A label that was not trained on is searched by its trained names alone, where it has some.
+
+    Args:
+        labels: L of them.
+        tagger: the model.
+        learned: what an index knows better of some labels.
+
+    Returns:
+        (V, Q) scoring vectors; (L, K) those of each label, the best of which counts, or None where each has one;
+        (V,) what is to be taken off their scores before these are likely (`searched_by`).
+    """
+    _, vectors, owners = label_vectors(labels, tagger, learned)
+    taught = [learned is not None and learned.is_known(label) for label in labels]
+    more = [(at, name) for at, one in enumerate(labels) if not taught[at] for name in searched_as(one, tagger)]
+    roles = tagger.vocabulary.roles_of(labels)
+    by_others = {at for at, _ in more if roles[at] != "seen"}  # `harbour` says less of a picture than `harbor`
+    kept = np.array([at not in by_others for at in owners], bool)
+    vectors, owners = vectors[kept], owners[kept]
+    known = ~np.array(taught, bool)[owners]
+    usual = np.zeros(len(vectors), np.float32)
+    vectors[known], usual[known] = searched_by([labels[at] for at in owners[known]], vectors[known], tagger)
+    if more:
+        names = [name for _, name in more]
+        further, their_usual = searched_by(names, tagger.scoring_vectors(names), tagger)
+        vectors, usual = np.concatenate([vectors, further]), np.concatenate([usual, their_usual])
+        owners = np.concatenate([owners, np.array([at for at, _ in more], np.int64)])
+        order = np.argsort(owners, kind="stable")
+        vectors, usual, owners = vectors[order], usual[order], owners[order]
+    return vectors, None if len(owners) == len(labels) else groups_of(np.bincount(owners).tolist()), usual
+
+
+def searched_by(
+    labels: Sequence[str], vectors: Float32[np.ndarray, "L Q"], tagger: Tagger
+) -> tuple[Float32[np.ndarray, "L Q"], Float32[np.ndarray, " L"]]:
+    """Scoring vectors of labels in a search, where words for people count the first shared number as in `tag`.
+
+    Returns:
+        (L, Q) them, and (L,) what that adds to a score in the mean.
+    """
+    calibration, D = tagger.calibration, tagger.vocabulary.dimension
+    if calibration is None or vectors.shape[1] == D:
+        return vectors, np.zeros(len(labels), np.float32)
+    found, weights = vectors.copy(), calibration.shared_weights_of(labels, tagger.vocabulary)
+    found[:, D] += weights
+    return found, weights * calibration.background.shared[:, 0].mean(dtype=np.float32)
+
+
+def searched_as(label: str, tagger: Tagger) -> tuple[str, ...]:
+    """Further labels by which a word is found, as its probability depends on them; none without calibration."""
+    return () if tagger.calibration is None else tagger.calibration.trained_names(label, tagger.vocabulary)
 
 
 @dataclass(frozen=True)
@@ -120,7 +179,7 @@ class LabelLogits:
             scores: of the pictures.
             groups: as `score_records` takes them.
             phrases: which labels the vocabulary lacks.
-            usual: what is taken off the scores by each vector (`Learned.search_vectors`).
+            usual: what is taken off the scores by each vector (`search_vectors`).
         """
         known = score_records(self.background, scoring_vectors, best_rows=self.best_rows)[0].astype(np.float64)
         usual = np.zeros(len(scoring_vectors)) if usual is None else usual

@@ -12,8 +12,7 @@ from qdrant_client import QdrantClient, models
 from qdrant_client.http.exceptions import ApiException
 
 from tagprism.errors import InputError, MachineError
-from tagprism.search.conditions import Condition, fact_conditions, folded, moments
-from tagprism.search.contract import Filter
+from tagprism.search.conditions import Condition, Filter, fact_conditions, folded, moments
 
 API_KEY = "TAGPRISM_QDRANT_KEY"  # environment variable
 ROWS, WHOLE, MOMENT = "rows", "whole", "moment"  # names in the collection
@@ -153,7 +152,7 @@ def _spread(client: QdrantClient) -> tuple[int | None, int | None]:
 
 
 def conditions_of(where: Filter) -> models.Filter:
-    """The filter in the server's terms; `contract.meets` says what it means."""
+    """The filter in the server's terms; `conditions.meets` says what it means."""
 
     def within(beginnings: tuple[str, str]) -> models.FieldCondition:
         first, last = moments(beginnings)

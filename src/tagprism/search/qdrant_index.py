@@ -19,9 +19,9 @@ from qdrant_client.http.exceptions import ApiException, UnexpectedResponse
 
 from tagprism.bundle.record import Records, Shape
 from tagprism.progress import Progress, silent
+from tagprism.search.conditions import Filter, searched
 from tagprism.search.contract import (
     MEASURED,
-    Filter,
     Hit,
     IndexInfo,
     Picture,
@@ -31,7 +31,6 @@ from tagprism.search.contract import (
     check_scoring_vectors,
     from_json,
     measured_recalls,
-    searched,
 )
 from tagprism.search.qdrant_collection import (
     MEASURED_AS,

@@ -15,7 +15,7 @@ from decimal import Decimal
 from typing import NamedTuple, TypeAlias
 
 from tagprism.errors import InputError
-from tagprism.search.contract import Filter
+from tagprism.search.conditions import Filter
 
 OPERATORS = ("AND", "OR", "NOT")
 _BARE = re.compile(r"[^\W_][\w'-]*")

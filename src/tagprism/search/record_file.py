@@ -1,4 +1,4 @@
-"""Records of pictures in a file of fixed places, and their exact scores. Knows no ids, no pictures, no engine.
+"""Records of pictures in a file of fixed places: their exact scores, and whose record is where. Knows no engine.
 
 A record is kept as float32, or as 16-bit whole numbers and two powers of two, for its rows and its shared numbers: as
 many bytes as float16, nearer to the truth, and widened several times faster.
@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from io import FileIO
@@ -20,8 +20,9 @@ from jaxtyping import Float, Float32, Int64, UInt8
 from threadpoolctl import ThreadpoolController
 
 from tagprism.bundle.record import Records, Shape, largest_similarity
-from tagprism.files import machine_errors
+from tagprism.files import machine_errors, replaced_whole, sync_folder
 
+RECORDS, _PLACES = "records.bin", "places.npy"  # files in the folder of what is kept of the pictures
 _LARGEST = 2**15 - 1
 _BLOCK, _PART = 128, 4096  # records widened at once, so that they stay in the processor's cache; those a thread takes
 _CLIP = 2.0**100  # no sum of products overflows
@@ -128,39 +129,38 @@ class RecordFile:
         shape: of a record.
         storage: as for `Form`.
 
+    Attributes:
+        shape: as given.
+        file: the records' bytes.
+
     Raises:
         MachineError: the file cannot be read or written, or the disk is full; by every method.
     """
 
     def __init__(self, path: Path, shape: Shape, storage: StorageName) -> None:
-        self._shape, self._form = shape, Form(shape, storage)
-        self._file = PlacedFile(path, self._form.size)
+        self.shape, self._form = shape, Form(shape, storage)
+        self.file = PlacedFile(path, self._form.size)
 
     @property
     def size(self) -> int:
         """Number of places up to the last one that was ever written."""
-        return len(self._file.items)
-
-    @property
-    def items(self) -> UInt8[np.ndarray, "places size"]:
-        """The bytes of all places."""
-        return self._file.items
+        return len(self.file.items)
 
     def write(self, places: _Places, records: Records) -> UInt8[np.ndarray, "n size"]:
         """Keep records, as `PlacedFile.write`; the bytes that are kept."""
         items = self._form.encoded(records)
-        self._file.write(places, items)
+        self.file.write(places, items)
         return items
 
     def read(self, places: _Places) -> Records:
         """Records by place, as float32."""
-        return self._form.decoded(self._file.items[places])
+        return self._form.decoded(self.file.items[places])
 
     def scores(
         self, scoring_vectors: Float32[np.ndarray, "q Q"], places: _Places | None = None
     ) -> Float32[np.ndarray, "q n"]:
         """Scores of the records at some places, or at all, on all processors."""
-        kept, D = self._file.items.view(self._form.dtype)[:, 0], self._shape.dimension
+        kept, D = self.file.items.view(self._form.dtype)[:, 0], self.shape.dimension
         count = len(kept) if places is None else len(places)
         found = np.empty((count, len(scoring_vectors)), np.float32)
         labels, others = np.ascontiguousarray(scoring_vectors[:, :D]), np.ascontiguousarray(scoring_vectors[:, D:].T)
@@ -180,6 +180,92 @@ class RecordFile:
                 with ThreadPoolExecutor(os.cpu_count()) as threads:
                     list(threads.map(part, range(0, count, _PART)))
         return found.T
+
+
+class Places:
+    """Which picture's record is at which place; whoever reads keeps the arrays that it has while another thread writes.
+
+    A place that was given up is written again only after the index was opened anew (`vacant`).
+
+    Args:
+        ids: (places,) id of the picture whose record is there, 0 for none; never changed.
+
+    Attributes:
+        ids: as they are now, another array after every change.
+    """
+
+    def __init__(self, ids: Int64[np.ndarray, " places"]) -> None:
+        self.ids = ids
+        self._place_of = {one: place for place, one in enumerate(ids.tolist()) if one}
+        self._held = ids, np.flatnonzero(ids)  # of the newest ids asked for
+        self._free = np.flatnonzero(ids == 0)
+
+    def __len__(self) -> int:
+        """Number of pictures."""
+        return len(self._place_of)
+
+    @staticmethod
+    def noted(folder: Path) -> Int64[np.ndarray, " places"] | None:
+        """The ids that were noted in a folder; None where there are none, or they are damaged."""
+        try:
+            ids = np.asarray(np.load(folder / _PLACES, allow_pickle=False), np.int64)
+        except (OSError, ValueError, EOFError):
+            return None
+        return ids if ids.ndim == 1 else None
+
+    @staticmethod
+    def forget_noted(folder: Path) -> None:
+        """What was noted in a folder holds no more, also after a power cut."""
+        if (noted := folder / _PLACES).exists():
+            noted.unlink()
+            sync_folder(folder)
+
+    def note(self, folder: Path) -> None:
+        """Note the ids in a folder, where they are not.
+
+        Raises:
+            MachineError: they cannot be written.
+        """
+        if not (file := folder / _PLACES).exists():
+            with machine_errors(folder), replaced_whole(file) as beside, beside.open("wb") as stream:
+                np.save(stream, self.ids)
+
+    def held(self) -> tuple[Int64[np.ndarray, " places"], _Places]:
+        """The ids, and the places that hold a picture, rising."""
+        ids = self.ids
+        known, places = self._held
+        if known is not ids:
+            self._held = ids, (places := np.flatnonzero(ids))
+        return ids, places
+
+    def of(self, ids: Sequence[int]) -> _Places:
+        """Places of pictures; a `KeyError` for an id not there."""
+        return np.array([self._place_of[one] for one in ids], np.int64)
+
+    def of_those_held(self, ids: Iterable[int]) -> _Places:
+        """Places of those pictures that are there."""
+        found = map(self._place_of.get, ids)
+        return np.array([place for place in found if place is not None], np.int64)
+
+    @contextmanager
+    def vacant(self, count: int) -> Iterator[_Places]:
+        """So many places to write to in the block: those that are free, then new ones."""
+        size, again = len(self.ids), self._free[:count]
+        yield np.concatenate([again, np.arange(size, size + count - len(again))])
+        self._free = self._free[len(again) :]
+
+    def move(self, ids: Sequence[int], places: _Places | None, size: int) -> None:
+        """Pictures are at other places now, or nowhere; of `size` places."""
+        held = np.zeros(size, np.int64)
+        held[: len(self.ids)] = self.ids
+        held[self.of_those_held(ids)] = 0
+        if places is not None:
+            held[places] = ids
+            self._place_of.update(zip(ids, places.tolist(), strict=True))
+        self.ids = held
+        if places is None:
+            for one in ids:
+                self._place_of.pop(one, None)
 
 
 class _Blas:

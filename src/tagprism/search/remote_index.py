@@ -23,7 +23,8 @@ from jaxtyping import Float, Float32
 from tagprism.bundle.record import Records
 from tagprism.errors import InputError, MachineError, TagprismError
 from tagprism.progress import Advance, Progress, silent
-from tagprism.search.contract import Filter, Hit, Index, IndexInfo, Picture, as_json, from_json
+from tagprism.search.conditions import Filter
+from tagprism.search.contract import Hit, Index, IndexInfo, Picture, as_json, from_json
 from tagprism.search.index_server import connect
 
 _PAGE = 1000  # pictures an answer lists at most

@@ -14,7 +14,8 @@ from jaxtyping import Bool, Float32, Float64, Int64
 
 from tagprism.bundle.record import score_records
 from tagprism.labels.vocabulary import Groups, groups_of
-from tagprism.search.contract import Filter, Index, Picture, meets
+from tagprism.search.conditions import Filter, meets
+from tagprism.search.contract import Index, Picture
 from tagprism.search.match import LabelLogits, Logits, is_likely, log_match, log_probability, ranks_of
 from tagprism.search.query import FilterLeaf, Label, Leaf, Query, Tagged, as_filter, leaves
 from tagprism.search.similar import Likeness

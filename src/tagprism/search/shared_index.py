@@ -28,7 +28,8 @@ from tagprism.bundle.record import Records, Shape
 from tagprism.errors import MachineError
 from tagprism.files import machine_errors, take_lock
 from tagprism.progress import Progress, silent
-from tagprism.search.contract import Filter, Hit, Index, IndexInfo, Picture, Whole
+from tagprism.search.conditions import Filter
+from tagprism.search.contract import Hit, Index, IndexInfo, Picture, Whole
 from tagprism.search.edge_index import PICTURES, EdgeIndex
 from tagprism.search.index_server import IndexServer
 from tagprism.search.record_file import StorageName

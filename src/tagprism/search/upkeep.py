@@ -23,13 +23,13 @@ from tagprism.device import device_in_use
 from tagprism.errors import InputError, PictureError
 from tagprism.files import digest_bytes
 from tagprism.images.decode import MAX_PIXELS, read_bytes
-from tagprism.images.leave_out import WalkReport, patterns
+from tagprism.images.leave_out import patterns
 from tagprism.images.metadata import Metadata, read_metadata
 from tagprism.images.stream import process_pictures
-from tagprism.images.walk import each_picture, pictures_at
+from tagprism.images.walk import WalkReport, each_picture, pictures_at
 from tagprism.progress import Progress, silent
 from tagprism.search.catalog import Catalog, File, as_files
-from tagprism.search.collection import Collection, usually_asked
+from tagprism.search.collection import Collection
 from tagprism.search.contract import Picture
 from tagprism.search.keyword_table import KeywordTable
 from tagprism.search.roots import lies_in, path_in, reaches_far, without_nested
@@ -134,7 +134,7 @@ class Upkeep:
         self._read_keywords(roots)
         self._links = self._report.walk.links > 0 or len(present) < len(folders)
         # Always: an update that was killed may have changed what this one found.
-        settle(self._collection, self._progress)
+        self._collection.settle(self._progress)
         if all(folder in present for folder in folders):
             self._collection.keep_renewed()
         return self._report
@@ -165,7 +165,7 @@ class Upkeep:
         self._catalog.forget_bad(places)
         self._read_keywords({*places, *chain.from_iterable(map(_without_endings, places))})
         if self._report.any_change:
-            settle(self._collection, self._progress)
+            self._collection.settle(self._progress)
         return self._report
 
     def _bring_in(self, paths: Iterable[str], replaced: Sequence[str] = ()) -> None:
@@ -360,8 +360,3 @@ def _without_endings(path: str) -> Iterator[str]:
     """What a file may lie beside: `photo.jpg` of `photo.jpg.xmp`."""
     while (shorter := os.path.splitext(path)[0]) != path:  # noqa: PTH122 (texts)
         yield (path := shorter)
-
-
-def settle(collection: Collection, progress: Progress) -> None:
-    """Make searches quick after many changes, and measure their recall with words of the vocabulary."""
-    collection.index.settle(usually_asked(collection.tagger), progress)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from tagprism.images.leave_out import WalkReport
+from tagprism.images.walk import WalkReport
 
 _MANY, _SHARE = 10, 0.5  # so many, and this share of a folder, do not vanish unless someone says so
 

@@ -75,8 +75,8 @@ def read_words(query: Query, collection: Collection, own: OwnTags) -> Reading:
         found, apart = _taken_apart(known, collection, own)
     if len(labels_of(found)) > MOST_LABELS:
         found, apart, without = query, {}, {}
-    vocabulary, learned = collection.tagger.vocabulary, collection.learned
-    new = [label for label in labels_of(found) if vocabulary.find_alike(label) is None and not learned.is_known(label)]
+    find = collection.tagger.vocabulary.find_alike
+    new = [label for label in labels_of(found) if find(label) is None and not collection.has_learned(label)]
     given = frozenset(label for label in new if any(own.of_label(label).values()))
     unknown = frozenset(collection.tagger.unknown(new)) - given
     words = {word for label in unknown for word in collection.tagger.unknown_words(label)}
@@ -107,7 +107,7 @@ def _replaced(query: Query, read: Callable[[Label], Query], *, below_not: bool) 
 
 
 def _is_own(collection: Collection, own: OwnTags, phrase: str) -> bool:
-    return collection.learned.is_known(phrase) or any(own.of_label(phrase).values())
+    return collection.has_learned(phrase) or any(own.of_label(phrase).values())
 
 
 def _is_tag(collection: Collection, own: OwnTags, phrase: str) -> bool:
@@ -222,7 +222,7 @@ def with_known_vectors(reading: Reading, collection: Collection) -> Query:
     Raises:
         InputError: labels that neither the model nor people know, and that have no vector.
     """
-    labels = [label for label in labels_of(reading.query) if not collection.learned.is_known(label)]
+    labels = [label for label in labels_of(reading.query) if not collection.has_learned(label)]
     peoples = frozenset(collection.tagger.unknown(reading.given))
     if rest := [label for label in labels if label not in peoples]:
         collection.tagger.embed(rest)

@@ -17,7 +17,7 @@ from jaxtyping import Float32, Float64, Int64
 from tagprism.errors import InputError
 from tagprism.labels.phrases import bare_phrase
 from tagprism.labels.tensor_file import read_tensors, write_tensors
-from tagprism.labels.vocabulary import Groups, Vocabulary, groups_of
+from tagprism.labels.vocabulary import Vocabulary
 from tagprism.progress import Progress, silent
 
 if TYPE_CHECKING:
@@ -73,12 +73,9 @@ class Learned:
     def _by_phrase(self) -> dict[str, LearnedLabel]:
         return {bare_phrase(one.label): one for one in self.labels}
 
-    def __bool__(self) -> bool:
-        return bool(self.labels)
-
     def find(self, label: str) -> LearnedLabel | None:
         """What was learned of a label, or None."""
-        return self._by_phrase.get(bare_phrase(label)) if self.labels else None
+        return self._by_phrase.get(bare_phrase(label))
 
     def vectors_of(
         self, labels: Sequence[str], tagger: Tagger, progress: Progress = silent
@@ -102,37 +99,6 @@ class Learned:
         for row in np.flatnonzero(np.isin(owners, list(own))):
             scoring[row] = own[int(owners[row])]
         return vectors, scoring, owners
-
-    def search_vectors(
-        self, labels: Sequence[str], tagger: Tagger
-    ) -> tuple[Float32[np.ndarray, "V Q"], Groups | None, Float32[np.ndarray, " V"]]:
-        """Scoring vectors that labels are searched by, those of kinds and other names too; errors as for `embed`.
-
-        A label that was not trained on is searched by its trained names alone, where it has some.
-
-        Returns:
-            (V, Q) scoring vectors; (L, K) those of each label, the best of which counts, or None where each has one;
-            (V,) what is to be taken off their scores before these are likely (`Tagger.searched_by`).
-        """
-        _, vectors, owners = self.vectors_of(labels, tagger)
-        more = [
-            (at, name) for at, one in enumerate(labels) if not self.is_known(one) for name in tagger.searched_as(one)
-        ]
-        roles = tagger.vocabulary.roles_of(labels)
-        by_others = {at for at, _ in more if roles[at] != "seen"}  # `harbour` says less of a picture than `harbor`
-        kept = np.array([at not in by_others for at in owners], bool)
-        vectors, owners = vectors[kept], owners[kept]
-        known = np.array([self._vector(labels[at]) is None for at in owners], bool)
-        usual = np.zeros(len(vectors), np.float32)
-        vectors[known], usual[known] = tagger.searched_by([labels[at] for at in owners[known]], vectors[known])
-        if more:
-            names = [name for _, name in more]
-            further, their_usual = tagger.searched_by(names, tagger.scoring_vectors(names))
-            vectors, usual = np.concatenate([vectors, further]), np.concatenate([usual, their_usual])
-            owners = np.concatenate([owners, np.array([at for at, _ in more], np.int64)])
-            order = np.argsort(owners, kind="stable")
-            vectors, usual, owners = vectors[order], usual[order], owners[order]
-        return vectors, None if len(owners) == len(labels) else groups_of(np.bincount(owners).tolist()), usual
 
     def _vector(self, label: str) -> Float32[np.ndarray, " Q"] | None:
         return None if (one := self.find(label)) is None else one.vector
@@ -160,18 +126,18 @@ class Learned:
         """Read what `save` wrote.
 
         Args:
-            path: the file; when absent nothing was learned.
+            path: the file.
             digests: of the model, under all its names.
             width: Q of its records.
 
         Returns:
-            What was learned, or None where it was learned with another model.
+            What was learned, or None where that was with another model, or there is no file.
 
         Raises:
             InputError: the file is damaged, or of a newer version.
         """
         if not path.exists():
-            return cls()
+            return None
         try:
             header, tensors = read_tensors(path, _KIND, _VERSION)
         except InputError as error:

@@ -1,31 +1,26 @@
-"""Probabilities that a person fitted to a model with their own labelled photos: where they are kept, and checked.
+"""Probabilities that a person fitted to a model with their own labelled photos: read, checked, and written.
 
-They are kept by the model's digest, beside what must not be lost, and are used by whatever tags with that model.
+They are kept by the model's digest (`tagger.own_calibration_file`), and are used by whatever tags with that model.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tagprism.bundle.bundle import Bundle
 from tagprism.errors import InputError
-from tagprism.files import machine_errors, state_dir, state_path
+from tagprism.files import machine_errors
 from tagprism.labels.tensor_file import read_tensors
 from tagprism.tagging.calibration import KIND, VERSION, Calibration
+from tagprism.tagging.tagger import own_calibration_file
 
 if TYPE_CHECKING:
     from tagprism.bundle.foreign.model import ForeignModel
 
-_FOLDER = "calibrations"
 _AGAIN = "Make it again with `tagprism models calibrate`, or take it away with --remove."
-
-
-def own_calibration(digest: str) -> Path | None:
-    """The file of a model's own calibration, where there is one."""
-    file = state_path(_FOLDER) / f"{digest}.safetensors"
-    return file if file.is_file() else None
 
 
 def read_own(file: Path, bundle: Bundle | ForeignModel) -> tuple[Calibration, dict[str, Any]]:
@@ -52,7 +47,7 @@ def write_own(found: Calibration, note: Mapping[str, Any], bundle: Bundle | Fore
     Raises:
         MachineError: it cannot be written.
     """
-    file = out or state_dir(_FOLDER) / f"{bundle.digest}.safetensors"
+    file = out or own_calibration_file(bundle.digest)
     found.save(file, fitted={**note, "model": bundle.digest})
     return file
 
@@ -63,9 +58,8 @@ def remove_own(digest: str) -> bool:
     Raises:
         MachineError: it cannot be removed.
     """
-    file = own_calibration(digest)
-    if file is None:
-        return False
-    with machine_errors(file):
+    file = own_calibration_file(digest)
+    with machine_errors(file), suppress(FileNotFoundError):
         file.unlink()
-    return True
+        return True
+    return False

@@ -18,15 +18,15 @@ from tagprism.bundle.bundle import CALIBRATION, Bundle
 from tagprism.bundle.open_model import DEFAULT, open_model
 from tagprism.bundle.record import Records, scoring_vectors
 from tagprism.errors import InputError, PictureError
-from tagprism.files import digest_file, digest_json
+from tagprism.files import digest_file, digest_json, state_path
 from tagprism.images.memory import MAX_PIXELS
 from tagprism.labels.encoders.encoder import find_encoder
 from tagprism.labels.phrases import SMALL_WORDS, normalise_phrase
 from tagprism.labels.vocabulary import Vocabulary
 from tagprism.progress import Progress, silent
 from tagprism.tagging.calibration import Calibration
-from tagprism.tagging.own_calibration import own_calibration, read_own
-from tagprism.tagging.tags import ImageTags, LabelRanker, Labels, Tag, known_labels
+from tagprism.tagging.tags import ImageTags, LabelRanker, Labels, Tag
+from tagprism.tagging.unknown import known_labels, no_vectors
 
 if TYPE_CHECKING:  # and imported where they are needed: for words of the vocabulary alone none of them is
     from tagprism.bundle.foreign.model import ForeignModel
@@ -90,7 +90,8 @@ class Tagger:
     @cached_property
     def own_calibration(self) -> Path | None:
         """The file of the probabilities that a person fitted with `tagprism models calibrate`; None without."""
-        return own_calibration(self.bundle.digest)
+        file = own_calibration_file(self.bundle.digest)
+        return file if file.is_file() else None
 
     @property
     def best_rows(self) -> int:
@@ -112,6 +113,8 @@ class Tagger:
     def calibration(self) -> Calibration | None:
         """What makes probabilities of scores: a person's own, else the bundle's; None where there is neither."""
         if self.own_calibration is not None:
+            from tagprism.tagging.own_calibration import read_own
+
             return read_own(self.own_calibration, self.bundle)[0]
         return self.built_in_calibration
 
@@ -159,7 +162,7 @@ class Tagger:
         new = [label for label, row in rows.items() if row is None]
         if new:
             if self.label_space is None:
-                raise self._no_vectors(new)
+                raise no_vectors(self, new)
             with (progress if len(new) > _WORDS else silent)("reading words", len(new)) as advance:
                 for start in range(0, len(new), _WORDS):
                     some = new[start : start + _WORDS]
@@ -217,25 +220,6 @@ class Tagger:
         """What scores words and phrases on records (`bundle.record`); errors as for `embed`."""
         return self.scoring_vectors_of(labels, self.embed(labels))
 
-    def searched_by(
-        self, labels: Sequence[str], vectors: Float32[np.ndarray, "L Q"]
-    ) -> tuple[Float32[np.ndarray, "L Q"], Float32[np.ndarray, " L"]]:
-        """Scoring vectors of labels in a search, where words for people count the first shared number as in `tag`.
-
-        Returns:
-            (L, Q) them, and (L,) what that adds to a score in the mean.
-        """
-        D = self.vocabulary.dimension
-        if self.calibration is None or vectors.shape[1] == D:
-            return vectors, np.zeros(len(labels), np.float32)
-        found, weights = vectors.copy(), self.calibration.shared_weights_of(labels, self.vocabulary)
-        found[:, D] += weights
-        return found, weights * self.calibration.background.shared[:, 0].mean(dtype=np.float32)
-
-    def searched_as(self, label: str) -> tuple[str, ...]:
-        """Further labels by which a word is found, as its probability depends on them; none without calibration."""
-        return () if self.calibration is None else self.calibration.trained_names(label, self.vocabulary)
-
     def scoring_vectors_of(
         self, labels: Sequence[str], vectors: Float32[np.ndarray, "L D"]
     ) -> Float32[np.ndarray, "L Q"]:
@@ -255,22 +239,6 @@ class Tagger:
         found = scoring_vectors(words.vectors, self.bundle.class_affinity, np.array(words.roles) == "seen")
         found.flags.writeable = False
         return found
-
-    def _no_vectors(self, phrases: Sequence[str]) -> InputError:
-        near = {phrase: ", ".join(self.vocabulary.nearest_names(phrase, 3)) for phrase in phrases[:10]}
-        missing = [name for name, folder in self.encoder_folders.items() if folder is None]
-        remedy = "This bundle has no text encoders: use words of its vocabulary"
-        if self.bundle.text is not None:
-            remedy += (
-                f", or make the encoder it was trained with ({', '.join(missing)}) on this machine: "
-                f'`tagprism labels build-encoder --for {self.bundle.path}` (needs `pip install "tagprism[train]"`)'
-            )
-        more = f" and {len(phrases) - len(near)} more" if len(phrases) > len(near) else ""
-        return InputError(
-            f"no vector for {'; '.join(f'`{label}` (near: {names})' for label, names in near.items())}{more}.",
-            where=str(self.bundle.path),
-            remedy=f"{remedy}.",
-        )
 
     def records(
         self,
@@ -389,6 +357,11 @@ class Tagger:
                         yield ImageTags(Path(one.path), one.output, remark=one.remark)
 
         return rows()
+
+
+def own_calibration_file(digest: str) -> Path:
+    """Where a model's own calibration is, by the model's digest; beside what must not be lost."""
+    return state_path("calibrations") / f"{digest}.safetensors"
 
 
 def _check_limits(top_k: object, min_probability: object) -> None:

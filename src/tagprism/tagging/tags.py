@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
@@ -26,7 +26,6 @@ Labels: TypeAlias = str | Sequence[str] | Mapping[str, str | Sequence[str]] | No
 """What pictures are tagged with: one label, several, or labels with their other spellings; the vocabulary when None."""
 
 
-_NAMED = 10  # words that a remark names at most
 _POOL = 8  # times as many labels as are wanted are looked at for names of the same thing
 _NEAR = 0.7  # cosine of label vectors from which they name one thing
 _RATHER_NEAR, _SAME_EVIDENCE = 0.5, 0.85  # or of label vectors and of their class affinities, both
@@ -93,50 +92,6 @@ def label_spellings(labels: Labels, vocabulary: Vocabulary) -> list[tuple[str, .
     if not found:
         raise InputError("there are no labels to choose from.", remedy="Give at least one word.")
     return found
-
-
-def known_labels(
-    tagger: Tagger,
-    labels: Mapping[str, Sequence[str]],
-    remark: Callable[[str], None],
-    learned: Learned | None = None,
-    where: str = "--labels",
-) -> dict[str, tuple[str, ...]]:
-    """The labels of a word list that a model has vectors for, each with those of its other spellings that it has.
-
-    Args:
-        tagger: the model.
-        labels: with their other spellings.
-        remark: told once which words are unknown, with the nearest known ones.
-        learned: what an index knows of labels beside the model.
-        where: the words come from, for the error.
-
-    Raises:
-        InputError: none of them is known.
-    """
-    spellings = [spelling for label, others in labels.items() for spelling in (label, *others)]
-    unknown = set(tagger.unknown([one for one in spellings if learned is None or not learned.is_known(one)]))
-    if not unknown:
-        return {label: tuple(others) for label, others in labels.items()}
-    named = [_strange(word, tagger) for word in sorted(unknown)[:_NAMED]]
-    more = f" and {len(unknown) - _NAMED:,} more" if len(unknown) > _NAMED else ""
-    groups = ([word for word in (label, *others) if word not in unknown] for label, others in labels.items())
-    known = {label: tuple(others) for label, *others in filter(None, groups)}
-    are = "is" if len(unknown) == 1 else "are"
-    what = f"{len(unknown):,} of the words {are} unknown to this model: {', '.join(named)}{more}."
-    if not known:
-        tagger.embed(sorted(unknown)[:_NAMED])  # its error says what would help
-        raise InputError(what, where=where, remedy="Use other words.")
-    remark(f"{what} The others are used.")
-    return known
-
-
-def _strange(label: str, tagger: Tagger) -> str:
-    """An unknown label by the words that make it so, with the nearest known ones."""
-    words = tagger.unknown_words(label)
-    near = {word: ", ".join(tagger.nearest_known(word)) for word in words}
-    said = " and ".join(f"`{word}`" + (f" (nearest: {its})" if its else "") for word, its in near.items())
-    return said + (f" in `{label}`" if words != [label] else "")
 
 
 @dataclass(frozen=True, eq=False)
@@ -224,6 +179,19 @@ def _first(group: Sequence[int], shown: int) -> list[int]:
     return [shown, *(place for place in group if place != shown)]
 
 
+def label_vectors(
+    labels: Sequence[str], tagger: Tagger, learned: Learned | None, progress: Progress = silent
+) -> tuple[Float32[np.ndarray, "V D"], Float32[np.ndarray, "V Q"], Int64[np.ndarray, " V"]]:
+    """Vectors (V, D) of labels, scoring vectors (V, Q), and the places (V,) in `labels` of those that they are of.
+
+    A label may have several; those of one stand together. Errors as for `Tagger.embed`.
+    """
+    if learned is not None:
+        return learned.vectors_of(labels, tagger, progress)
+    vectors, owners = tagger.embed_apart(labels, progress=progress)
+    return vectors, tagger.scoring_vectors_of([labels[at] for at in owners], vectors), owners
+
+
 class LabelRanker:
     """Ranks labels for pictures; a label has the best of its spellings' scores.
 
@@ -258,14 +226,9 @@ class LabelRanker:
         self.names = tuple(group[0] for group in spellings)
         flat = [spelling for group in spellings for spelling in group]
         self.words = tuple(flat)
-        if learned:
-            vectors, self._scoring_vectors, places = learned.vectors_of(flat, tagger, progress)
-            flat = [flat[place] for place in places]
-            self._learned = [(row, one) for row, spelling in enumerate(flat) if (one := learned.find(spelling))]
-        else:
-            vectors, places = tagger.embed_apart(flat, progress=progress)
-            flat = [flat[place] for place in places]
-            self._scoring_vectors, self._learned = tagger.scoring_vectors_of(flat, vectors), []
+        vectors, self._scoring_vectors, places = label_vectors(flat, tagger, learned, progress)
+        flat = [flat[place] for place in places]
+        self._learned = [(row, one) for row, word in enumerate(flat) if learned and (one := learned.find(word))]
         self._best_rows = tagger.best_rows
         calibration = tagger.calibration
         self._calibrated = calibration.of_labels(flat, vectors, tagger.vocabulary) if calibration is not None else None

@@ -204,7 +204,7 @@ def embed_labels(
     names = (*split.seen, *split.unseen)
     described = read_descriptions(labels.descriptions, names) if labels.descriptions else None
     folders = {part.encoder: encoder_folder(part.encoder) for part in labels.parts}
-    encoders: dict[str, LabelEncoder] = {name: _open_encoder(folder) for name, folder in folders.items()}
+    encoders: dict[str, LabelEncoder] = {name: open_encoder(folder, cached=True) for name, folder in folders.items()}
     for part in labels.parts:
         _read_words(part, encoders[part.encoder], names, progress)
     space = LabelSpace.fit(
@@ -244,11 +244,6 @@ def _read_words(part: SpacePart, encoder: LabelEncoder, names: Sequence[str], pr
 
 
 @cache
-def _open_encoder(folder: Path) -> LabelEncoder:
-    """One object per folder; its vectors of class definitions and vocabularies are kept on disk."""
-    return open_encoder(folder, cached=True)
-
-
 def make_preprocess(recipe: Recipe, backbone: Backbone) -> Preprocess:
     """How pictures are prepared for a backbone under a recipe."""
     size = recipe.model.image_size

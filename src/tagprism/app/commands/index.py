@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from tagprism.app import console
-from tagprism.app.options import DEFAULT_MODEL, Device, Quiet, Ray, Views, named_path, refuse_together, say_device
+from tagprism.app.options import DEFAULT_MODEL, Device, Quiet, Ray, Views, named_path, refuse_together
 from tagprism.counted import counted
 from tagprism.errors import NothingToDoError
 
@@ -132,7 +132,7 @@ def index(
             _say(collection, report, quiet)
             if renewing:
                 console.say(collection.unfinished or "It is whole: searches find all of it again.", quiet=quiet)
-            say_device(quiet)
+            console.say_device(quiet)
             if watch:
                 console.say("watching; Ctrl-C ends it", quiet=quiet)
                 _follow(collection, upkeep, report, quiet)
@@ -146,9 +146,8 @@ def index(
 
 def _refuse_none(roots: list[str], exclude: list[str]) -> None:
     """Say that there are no pictures before an index is made that would stay behind, empty."""
-    from tagprism.images.leave_out import WalkReport
     from tagprism.images.picture_list import why_none
-    from tagprism.images.walk import each_picture
+    from tagprism.images.walk import WalkReport, each_picture
 
     report = WalkReport()
     if roots and next(each_picture(roots, exclude=exclude, report=report), None) is None:

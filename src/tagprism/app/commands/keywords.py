@@ -21,7 +21,6 @@ from tagprism.app.options import (
     from_command_line,
     named_path,
     read_words,
-    say_device,
 )
 from tagprism.counted import counted
 from tagprism.errors import InputError, NothingToDoError, PictureError
@@ -69,7 +68,7 @@ def write(
 ) -> int:
     """Write keywords into XMP sidecars, or into JPEGs; yours stay as they are, `tagprism undo` takes ours back."""
     from tagprism.images.decode import MAX_PIXELS
-    from tagprism.images.leave_out import WalkReport
+    from tagprism.images.walk import WalkReport
     from tagprism.keywords.hierarchy import read_hierarchy
     from tagprism.keywords.write import Limits, from_model, from_rows, write_keywords
     from tagprism.tagging.tagger import load
@@ -107,7 +106,7 @@ def write(
         hint = f"{done.linked} of them had other names (hard links)"
         console.say(f"{hint}: what is under these keeps the bytes it had.", quiet=quiet)
     console.say_not_read(source.not_read, quiet=quiet)
-    say_device(quiet)
+    console.say_device(quiet)
     would = "would be " if dry_run else ""
     console.say(f"{counted(done.written, what)} {would}written, {done.same} as they were.", quiet=quiet)
     if done.run is not None:

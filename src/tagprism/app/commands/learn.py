@@ -52,7 +52,7 @@ def learn(
             )
             raise NothingToDoError("there are too few marks and keywords to learn from.", where=index, remedy=remedy)
         learned = learned_of(lessons)
-        if not learned:
+        if not learned.labels:
             for one in lessons:
                 console.say(f"{console.printable(one.label)}: {one.result}.", quiet=quiet)
             before = " What was learned before stays; `--forget` takes it back." if file.exists() else ""

@@ -125,9 +125,10 @@ def info(name: Name, format: Format = "table", quiet: Quiet = False) -> int:
 
 def _calibrated(model: Bundle | ForeignModel) -> str:
     """Whether a model has probabilities, and whose."""
-    from tagprism.tagging.own_calibration import own_calibration, read_own
+    from tagprism.tagging.own_calibration import read_own
+    from tagprism.tagging.tagger import Tagger
 
-    if (own := own_calibration(model.digest)) is not None:
+    if (own := Tagger(model).own_calibration) is not None:
         _, note = read_own(own, model)
         fitted_on = f"{counted(note['pictures'], 'picture')} and {counted(note['labels'], 'label')}"
         return f"by you: {fitted_on} of {note['kind']}, {own}"

@@ -20,7 +20,6 @@ from tagprism.app.options import (
     Views,
     by_ending,
     read_words,
-    say_device,
 )
 from tagprism.app.tag_rows import TagJob, print_rows, write_file
 from tagprism.counted import counted
@@ -139,7 +138,7 @@ def tag(
         job = job._replace(processors=processors, model=with_views(model, views))
         skipped = print_rows(job, rows) if out is None else write_file(job, out, rows)
     console.say_not_read(pictures.report.not_read, quiet=quiet)
-    say_device(quiet)
+    console.say_device(quiet)
     if skipped:
         console.talk.print(f"{counted(skipped, 'picture')} skipped.")
     return console.SKIPPED if skipped else console.OK

@@ -51,7 +51,8 @@ from tagprism.search.settings import SETTINGS, catalog_file, is_address, marks_f
 from tagprism.search.similar import Example
 from tagprism.search.words import read_words, remarks
 from tagprism.tagging.explain import Explainer
-from tagprism.tagging.tags import LabelRanker, known_labels
+from tagprism.tagging.tags import LabelRanker
+from tagprism.tagging.unknown import known_labels
 
 _TAGS = 12  # of one picture
 _BATCH, _UPLOADS = 8, 64  # uploads that go through the network at once, and that wait for it

@@ -113,6 +113,28 @@ class EncoderCard(BaseModel):
         write_text(folder / CARD_FILE, self.model_dump_json(indent=2, exclude_none=True) + "\n")
 
 
+class FolderEncoder:
+    """What encoders have in common whose folder holds all of them.
+
+    Args:
+        folder: holds the encoder.
+        card: its `encoder.json`.
+    """
+
+    def __init__(self, folder: Path, card: EncoderCard) -> None:
+        self.card, self._folder = card, folder
+
+    @property
+    def id(self) -> str:
+        """Name of the encoder."""
+        return self.card.id
+
+    @property
+    def dimension(self) -> int:
+        """Size of its vectors."""
+        return self.card.dimension
+
+
 def read_card(folder: Path) -> EncoderCard:
     """Read `encoder.json` of a folder.
 

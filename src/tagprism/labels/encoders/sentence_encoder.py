@@ -6,14 +6,13 @@ import os
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import cached_property, lru_cache
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from jaxtyping import Float32
 
 from tagprism.errors import InputError
-from tagprism.labels.encoders.encoder import EncoderCard, unit_rows
+from tagprism.labels.encoders.encoder import FolderEncoder, unit_rows
 from tagprism.labels.encoders.tokenizer_file import encode_texts, open_tokenizer
 from tagprism.labels.english import is_english
 from tagprism.labels.phrases import spoken_phrase
@@ -28,26 +27,13 @@ _PHRASES_A_PICTURE = 16  # phrases that are as much work as a picture at most: t
 _LISTS = 4  # of phrases that are remembered
 
 
-class SentenceEncoder:
+class SentenceEncoder(FolderEncoder):
     """A text network with its tokenizer; every phrase that is not empty is known.
 
     Args:
         folder: the encoder's folder.
         card: its `encoder.json`.
     """
-
-    def __init__(self, folder: Path, card: EncoderCard) -> None:
-        self.card, self._folder = card, folder
-
-    @property
-    def id(self) -> str:
-        """Name of the encoder."""
-        return self.card.id
-
-    @property
-    def dimension(self) -> int:
-        """Size of its vectors."""
-        return self.card.dimension
 
     @cached_property
     def _graph(self) -> OnnxGraph:

@@ -16,7 +16,7 @@ from rapidfuzz import process
 from rapidfuzz.distance import OSA
 
 from tagprism.errors import InputError
-from tagprism.labels.encoders.encoder import EncoderCard, unit_rows
+from tagprism.labels.encoders.encoder import EncoderCard, FolderEncoder, unit_rows
 from tagprism.labels.phrases import SMALL_WORDS, normalise_phrase, spoken_phrase, word_parts, word_spellings
 from tagprism.labels.tensor_file import open_tensors, read_header, write_tensors
 
@@ -43,7 +43,7 @@ class Reading:
     respelled: tuple[tuple[str, str], ...]
 
 
-class WordTable:
+class WordTable(FolderEncoder):
     """A table of word vectors, opened lazily: 400,000 words in about a quarter of a second.
 
     A phrase is normalised, without an identifier at its end, then looked up
@@ -59,17 +59,8 @@ class WordTable:
     """
 
     def __init__(self, folder: Path, card: EncoderCard) -> None:
-        self.card, self._path = card, folder / WORDS_FILE
-
-    @property
-    def id(self) -> str:
-        """Name of the encoder."""
-        return self.card.id
-
-    @property
-    def dimension(self) -> int:
-        """Size of its vectors."""
-        return self.card.dimension
+        super().__init__(folder, card)
+        self._path = folder / WORDS_FILE
 
     @cached_property
     def _vectors(self) -> Any:

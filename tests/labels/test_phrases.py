@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from tagprism.labels.phrases import (
     bare_phrase,
+    joined_variants,
     names_within,
     normalise_phrase,
     other_names,
@@ -319,6 +320,12 @@ def test_the_fewest_names_are_those_that_trying_every_way_finds(words: list[str]
     found = names_within(" ".join(words), known.__contains__)
     assert len(found) == min(map(len, ways(words)), default=0)
     assert not found or found in ways(words)
+
+
+@given(st.lists(st.one_of(WORDS, st.sampled_from(["berries", "t-shirt", "men", "-", "buses"])), max_size=4))
+def test_joined_variants_are_the_variants_without_blanks_and_hyphens(words: list[str]) -> None:
+    phrase = " ".join(words)
+    assert joined_variants(phrase) == {one.replace(" ", "").replace("-", "") for one in variants(phrase)}
 
 
 def test_no_name_stands_for_two_things() -> None:

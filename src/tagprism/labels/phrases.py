@@ -153,15 +153,28 @@ def variants(phrase: str) -> frozenset[str]:
         Normalised spellings.
     """
     plain = spoken_phrase(phrase)
-    words = [word for word in re.split("[ -]", plain) if word]
+    words, forms = _forms_of(plain)
     if not words:
         return frozenset({plain})
-    forms = {words[-1]} | _singulars(words[-1]) | _plurals(words[-1])
     gaps = len(words) - 1
     even = ((mark,) * gaps for mark in (" ", "-", ""))
     ways = itertools.product((" ", "-", ""), repeat=gaps) if len(words) <= _LONGEST_MIXED else even
     heads = ["".join(itertools.chain(*zip(words, way, strict=False))) for way in ways]
     return frozenset({head + form for head in heads for form in forms} | {plain})
+
+
+def joined_variants(phrase: str) -> set[str]:
+    """The variants of a phrase with all words joined: far fewer, and each variant is one of them but for its marks."""
+    plain = spoken_phrase(phrase)
+    words, forms = _forms_of(plain)
+    head = "".join(words[:-1])
+    return {head + form for form in forms} or {plain}
+
+
+def _forms_of(plain: str) -> tuple[list[str], set[str]]:
+    """The words of a normalised phrase, and the forms of the last one in singular and plural."""
+    words = [word for word in re.split("[ -]", plain) if word]
+    return words, ({words[-1]} | _singulars(words[-1]) | _plurals(words[-1]) if words else set())
 
 
 def same_label(a: str, b: str) -> bool:

@@ -13,7 +13,7 @@ from jaxtyping import Float32, Int64
 
 from tagprism.errors import InputError
 from tagprism.files import digest_bytes
-from tagprism.labels.phrases import listed, normalise_phrase, variants, without_accents
+from tagprism.labels.phrases import joined_variants, listed, normalise_phrase, variants, without_accents
 from tagprism.labels.tensor_file import read_tensors, tensor_bytes, write_tensors
 
 Role: TypeAlias = Literal["seen", "unseen", "other"]
@@ -184,6 +184,8 @@ class Vocabulary:
         return {}
 
     def _find_other_spelling(self, name: str) -> int | None:
+        if name.isascii() and self._run_together.keys().isdisjoint(joined_variants(name)):
+            return None  # most phrases of a long list, before all their spellings are made
         for text in (name, without_accents(normalise_phrase(name))):
             for spelling in (normalise_phrase(text), *sorted(variants(text))):
                 if (row := self._rows.get(spelling)) is not None:

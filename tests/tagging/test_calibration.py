@@ -233,15 +233,18 @@ def test_a_listed_word_is_as_probable_as_a_known_one_of_the_same_thing() -> None
 
 def test_a_phrase_is_as_probable_as_the_names_it_is_made_of_are_together() -> None:
     tagger, photos = load(), Path(__file__).parents[1] / "photos"
-    labels = ("person", "helmet", "Persons with a helmet", "cat", "sitting", "sitting cat", "cat or person")
+    labels = ("person", "a person", "helmet", "Persons with a helmet", "cat", "sitting", "sitting cat", "cat or person")
     rows = tagger.tag([photos / "astronaut.jpg", photos / "chelsea.jpg"], labels, top_k=None)
     astronaut, chelsea = ({tag.label: tag.probability or 0.0 for tag in row.tags} for row in rows)
     assert tagger.calibration is not None and tagger.calibration.words is not None
-    (_, record, _), *_ = tagger.records([photos / "astronaut.jpg"])
-    assert isinstance(record, Records)
-    usual = float(tagger.calibration.words.familiarity(record)[0])
+    looked = [record for _, record, _ in tagger.records([photos / "astronaut.jpg", photos / "chelsea.jpg"])]
+    records = Records.joined(record for record in looked if isinstance(record, Records))
+    usual, usual_cat = tagger.calibration.words.familiarity(records)
     assert astronaut["Persons with a helmet"] == pytest.approx(
         astronaut["person"] * astronaut["helmet"] / usual, rel=1e-3
     )
-    assert chelsea["sitting cat"] == pytest.approx(chelsea["sitting"], rel=1e-3)  # its vector says: a cat
+    assert chelsea["sitting cat"] == pytest.approx(
+        (chelsea["sitting"] * usual_cat) ** 0.5, rel=1e-3
+    )  # its vector: a cat
+    assert astronaut["a person"] == pytest.approx(astronaut["person"], rel=1e-3)
     assert chelsea["cat or person"] > 0.5 > chelsea["person"]  # an OR is no AND

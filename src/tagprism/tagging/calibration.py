@@ -295,7 +295,8 @@ class LabelCalibration:
         phrases: columns of phrases that the vocabulary lacks, and for each the names in it that it is made of, as
             columns of their calibration, which the scoring vectors of these names and it follow; what stands behind
             their last column is certain. A phrase is at least as probable as these names are together, taken for
-            independent, and at most as the least probable of them. None where there are none.
+            independent, and at most as the root of the least probability, as words like `red` are shy as tags. None
+            where there are none.
         words: gives the familiarity of a picture.
     """
 
@@ -347,7 +348,8 @@ class LabelCalibration:
             for part in parts.T:
                 together *= of_names[:, part]
                 np.minimum(least, of_names[:, part], out=least)
-            found[:, columns] = np.clip(found[:, columns], together, least)
+            single = (parts < of_names.shape[1] - 1).sum(axis=1) == 1  # `a dog` is a dog
+            found[:, columns] = np.clip(found[:, columns], together, np.where(single, least, np.sqrt(least)))
         if self.words is not None:
             found *= self.words.familiarity(records)[:, None]
         if self.other_names is not None:

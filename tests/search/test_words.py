@@ -44,16 +44,17 @@ def read(tagger: Any, query: str) -> Reading:
         ("polar bear snow", 'polar bear AND snow OR 0.1*"polar bear snow"'),
         ("polar bear", "polar bear"),
         ('"dogs beach"', '"dogs beach"'),
-        ("dog on a beach", 'dog AND beach OR 0.1*"dog on a beach"'),
+        ("dog on a beach", "dog AND beach"),
+        ("dogs beach snow", "dogs AND beach AND snow"),
         ("a dog", "dog"),
         ("NOT dogs beach OR cat", f"NOT ({DOGS_BEACH}) OR cat"),
         ("2*dogs beach taken:2024", f"2*({DOGS_BEACH}) AND taken:2024"),
         ("dogs beach taken:2024", f"({DOGS_BEACH}) AND taken:2024"),
         ("old Rex beach", "old Rex AND beach"),
         ("beach in Santorini", "beach"),
-        ("photo of Santorini in summer", 'photo AND summer OR 0.1*"photo in summer"'),
-        ("a view from the Santorini Qwxzvbn to the sea", 'view AND sea OR 0.1*"view to the sea"'),
-        ("sunset in the Santorini evening", 'sunset AND evening OR 0.1*"sunset in the evening"'),
+        ("photo of Santorini in summer", "photo AND summer"),
+        ("a view from the Santorini Qwxzvbn to the sea", "view AND sea"),
+        ("sunset in the Santorini evening", "sunset AND evening"),
         ("dogs qwxzvbn beach OR the Hagia at night", f"({DOGS_BEACH}) OR night"),
         ("NOT beach in Santorini", "NOT beach in Santorini"),
         ('"beach in Santorini"', '"beach in Santorini"'),
@@ -108,7 +109,7 @@ def test_what_was_read_otherwise_and_what_is_unknown_is_said(tagger: Any) -> Non
     assert len(many) == 6 and many[-1] == "7 more words are unknown."
     assert "write NOT in capitals" in said("dog not Santorini")[-1] and len(said("Santorini 2024")) == 2
     assert said("\U0001f600") == ["`\U0001f600` is unknown to this model."] and "meant" not in said("F OR 16")[-1]
-    assert "read as black AND white AND house, or the phrase" in said("black and white house")[0]
+    assert "read as black AND white AND house;" in said("black and white house")[0]
     assert "write OR in capitals" in said("dog or cat")[0]
 
 

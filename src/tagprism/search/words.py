@@ -58,11 +58,11 @@ def read_words(query: Query, collection: Collection, own: OwnTags) -> Reading:
     """Take bare words apart that are no tag together, but each by itself.
 
     `dogs beach` becomes `dogs AND beach`, as the vocabulary has both and not the two; `polar bear on the snow` becomes
-    `polar bear AND snow`. What is likely by the phrase is likely too (`dogs AND beach OR 0.1*"dogs beach"`), as words
-    like `match` in `football match` say little by themselves. A quoted phrase stays whole, and so does one with a word
-    that is neither a tag nor small. The fewest tags are taken. A phrase is asked for without its unknown words (`sunset
-    in Santorini` as `sunset`), but not below a NOT, which would then exclude more. A foreign model reads any phrase as
-    it was trained to, and is asked so.
+    `polar bear AND snow`. What is likely by a phrase of two is likely too (`dogs AND beach OR 0.1*"dogs beach"`), as
+    words like `match` in `football match` say little by themselves. A quoted phrase stays whole, and so does one
+    with a word that is neither a tag nor small. The fewest tags are taken. A phrase is asked for without its unknown
+    words (`sunset in Santorini` as `sunset`), but not below a NOT, which would then exclude more. A foreign model reads
+    any phrase as it was trained to, and is asked so.
 
     Args:
         query: as it was parsed.
@@ -177,6 +177,8 @@ def _taken_apart(query: Query, collection: Collection, own: OwnTags) -> tuple[Qu
         if len(tags) == 1:
             return Label(*tags)
         each = And(tuple(map(Label, tags)))
+        if len(tags) > 2 or label.text != " ".join(tags):  # the vector of more words is likely where one of them is
+            return each
         if collection.tagger.unknown([label.text]):  # people alone know some of its words
             return each
         return either(each, Label(label.text, quoted=True))

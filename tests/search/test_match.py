@@ -62,23 +62,21 @@ def test_the_match_is_that_of_independent_chances(tree: Query, logits: list[floa
     assert np.exp(log_match(tree, known(logits)))[0] == pytest.approx(chance(tree, of), abs=1e-9)
 
 
-def likely(tree: Query, of: dict[str, float], *, met: bool = True) -> bool:
+def likely(tree: Query, of: dict[str, float]) -> bool:
     """Whether a picture is likely, as people would find out."""
     match tree:
         case Label(text):
-            return (of[text] >= LIKELY) == met
+            return of[text] >= LIKELY
         case Not(part):
-            return likely(part, of, met=not met)
+            return not likely(part, of)
         case Weighted(_, part):
-            return likely(part, of, met=met)
-        case And(parts) | Or(parts):
-            each = [likely(part, of, met=met) for part in parts]
-            if isinstance(tree, And) == met:
-                return all(each)
-            whole = tree if met else Not(tree)
-            short = chance(whole, of) - (1 - LIKELY if [*positive_labels(Not(whole))] else LIKELY)
+            return likely(part, of)
+        case And(parts):
+            return all(likely(part, of) for part in parts)
+        case Or(parts):
+            short = chance(tree, of) - (1 - LIKELY if [*positive_labels(Not(tree))] else LIKELY)
             assume(abs(short) > 1e-9)
-            return any(each) or short > 0
+            return any(likely(part, of) for part in parts) or short > 0
     raise AssertionError(tree)
 
 

@@ -31,7 +31,7 @@ _SMALL = "a an and at by for from her his in into its my near not of on or our o
 SMALL_WORDS = frozenset(_SMALL.split())
 """Words of phrases that show in no photo; some tables of words lack them."""
 _MEANT_OTHERWISE = frozenset(("not", "or"))  # of these; a phrase with one means something else without it
-_LONGEST_DIVIDED = 8  # words of a phrase that is divided into names
+_LONGEST_DIVIDED = 8  # words of a phrase that is divided into names; small ones do not count
 _LONGEST_MIXED = 4  # words; a longer phrase gets the evenly spaced, hyphened and joined spellings only
 
 
@@ -198,14 +198,15 @@ def names_within(phrase: str, is_name: Callable[[str], bool]) -> tuple[str, ...]
         is_name: whether some of its words, with a blank between them, are a name.
 
     Returns:
-        The names; none where there are other words, more than eight, or a `not` or `or` beside names.
+        The names; none where there are other words, a `not` or `or` beside names, or more than eight words that are
+        not small.
     """
     words = phrase.split()
-    if not words or len(words) > _LONGEST_DIVIDED:
-        return ()
-    if is_name(phrase):
+    if words and is_name(phrase):
         return (phrase,)
     small = [word.lower() in SMALL_WORDS and word.lower() not in _MEANT_OTHERWISE for word in words]
+    if small.count(False) > _LONGEST_DIVIDED or len(words) > 2 * _LONGEST_DIVIDED:
+        return ()
     best: dict[int, tuple[str, ...]] = {0: ()}  # number of words from the first -> the names they make
     for end in range(1, len(words) + 1):
         ways = [(*best[start], name) for start in best if is_name(name := " ".join(words[start:end]))]

@@ -272,27 +272,21 @@ def is_likely(query: Query, greatest: Logits, least: Logits | None = None) -> Bo
         greatest: as `log_match` takes it.
         least: likewise.
     """
-    return _likely(query, greatest, greatest if least is None else least, positive=True)
-
-
-def _likely(query: Query, greatest: Logits, least: Logits, *, positive: bool) -> Bool[np.ndarray, " n"]:
-    """Whether a part is likely met, or likely not met where it is not `positive`: below an odd number of NOTs."""
     found: Bool[np.ndarray, " n"]
+    least = greatest if least is None else least
     match query:
         case Not(part):
-            found = _likely(part, greatest, least, positive=not positive)
+            found = ~is_likely(part, least, greatest)
         case Weighted(part=part):  # what must be there must be so whatever it counts
-            found = _likely(part, greatest, least, positive=positive)
-        case And(parts) | Or(parts):
-            each = [_likely(part, greatest, least, positive=positive) for part in parts]
-            if isinstance(query, And) == positive:
-                found = np.logical_and.reduce(each)
-            else:
-                rejects = any(positive_labels(query, positive=not positive))
-                together = _log(query, greatest, least, positive=positive, complement=not positive)
-                found = np.logical_or.reduce([*each, together >= np.log(1 - LIKELY if rejects else LIKELY)])
+            found = is_likely(part, greatest, least)
+        case And(parts):
+            found = np.logical_and.reduce([is_likely(part, greatest, least) for part in parts])
+        case Or(parts):
+            rejects = any(positive_labels(query, positive=False))
+            together = log_match(query, greatest, least) >= np.log(1 - LIKELY if rejects else LIKELY)
+            found = np.logical_or.reduce([together, *(is_likely(part, greatest, least) for part in parts)])
         case leaf:
-            found = greatest[leaf] >= LIKELY_LOGIT if positive else least[leaf] < LIKELY_LOGIT
+            found = greatest[leaf] >= LIKELY_LOGIT
     return found
 
 

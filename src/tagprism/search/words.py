@@ -170,16 +170,17 @@ def _taken_apart(query: Query, collection: Collection, own: OwnTags) -> tuple[Qu
     apart, is_tag = dict[str, tuple[str, ...]](), partial(_is_tag, collection, own)
 
     def read(label: Label) -> Query:
-        tags = () if label.quoted else names_within(label.text, is_tag)
+        tags = () if label.quoted else tuple(dict.fromkeys(names_within(label.text, is_tag)))
         if not tags or tags == (label.text,):
             return label
         apart[label.text] = tags
         if len(tags) == 1:
             return Label(*tags)
         each = And(tuple(map(Label, tags)))
-        if len(tags) > 2 or label.text != " ".join(tags):  # the vector of more words is likely where one of them is
-            return each
-        if collection.tagger.unknown([label.text]):  # people alone know some of its words
+        tagger, side_by_side = collection.tagger, len(tags) == 2 and label.text == " ".join(tags)
+        if not side_by_side or tagger.calibration is None or tagger.unknown([label.text]):
+            # The vector of more words, and without a calibration any phrase, is likely where one of them is; of others
+            # people alone know a word.
             return each
         return either(each, Label(label.text, quoted=True))
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cache, cached_property
 from pathlib import Path
 from typing import Any, get_args
 
@@ -18,7 +18,7 @@ from jaxtyping import Bool, Float, Float32, Float64, Int32, Integer
 
 from tagprism.bundle.record import ClassAffinity, Records, score_records, scoring_vectors
 from tagprism.errors import InputError
-from tagprism.labels.phrases import names_within, other_names
+from tagprism.labels.phrases import names_within, normalise_phrase, other_names
 from tagprism.labels.tensor_file import read_tensors, write_tensors
 from tagprism.labels.vocabulary import Role, Vocabulary
 
@@ -194,10 +194,10 @@ class Calibration:
             self.background, vectors[~own], self.classes, trained, best_rows=self.best_rows
         )
         found = self._of_rows(rows, statistics, roles, reference, vocabulary)
-        if tuple(labels[: len(vocabulary.names)]) == vocabulary.names:  # and further ones: each name is there itself
-            return found
         if self.words is not None and (rows < 0).any():
             found = replace(found, phrases=self._phrases(labels, rows, vocabulary))
+        if tuple(labels[: len(vocabulary.names)]) == vocabulary.names:  # and further ones: each name is there itself
+            return found
         named = [(place, row) for place, label in enumerate(labels) for row in _other_rows(label, vocabulary)]
         if not named:
             return found
@@ -225,15 +225,17 @@ class Calibration:
     ):
         """As `LabelCalibration` has them: labels that the vocabulary lacks and that are made of names in it."""
 
+        @cache
         def row_of(text: str) -> int | None:
             own = vocabulary.find_alike(text)
             return next(iter(_other_rows(text, vocabulary)), None) if own is None else own
 
         within = dict[int, tuple[str, ...]]()
         for place in np.flatnonzero(rows < 0).tolist():
-            names = names_within(labels[place], lambda text: row_of(text) is not None)
-            if names and names != (labels[place],):
-                within[place] = names
+            spaced = normalise_phrase(labels[place])
+            for phrase in dict.fromkeys((spaced, spaced.replace("-", " "))):
+                if place not in within and (names := names_within(phrase, lambda text: row_of(text) is not None)):
+                    within[place] = names
         if not within:
             return None
         its_rows = {name: row for names in within.values() for name in names if (row := row_of(name)) is not None}

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 
 import numpy as np
@@ -204,7 +204,7 @@ def embed_labels(
     names = (*split.seen, *split.unseen)
     described = read_descriptions(labels.descriptions, names) if labels.descriptions else None
     folders = {part.encoder: encoder_folder(part.encoder) for part in labels.parts}
-    encoders: dict[str, LabelEncoder] = {name: open_encoder(folder, cached=True) for name, folder in folders.items()}
+    encoders: dict[str, LabelEncoder] = {name: _open_encoder(folder) for name, folder in folders.items()}
     for part in labels.parts:
         _read_words(part, encoders[part.encoder], names, progress)
     space = LabelSpace.fit(
@@ -243,7 +243,9 @@ def _read_words(part: SpacePart, encoder: LabelEncoder, names: Sequence[str], pr
             advance(len(space.embed(names[start : start + _WORDS_AT_ONCE]).vectors))
 
 
-@cache
+_open_encoder = cache(partial(open_encoder, cached=True))  # once for all parts and folds
+
+
 def make_preprocess(recipe: Recipe, backbone: Backbone) -> Preprocess:
     """How pictures are prepared for a backbone under a recipe."""
     size = recipe.model.image_size

@@ -103,7 +103,7 @@ def test_a_disk_that_is_not_there_keeps_the_run_to_be_undone(tmp_path: Path) -> 
     assert b"undone in part, 1 to go" in tagprism("undo", "--list", environment={"COLUMNS": "200"}).stdout
     (tmp_path / "unplugged").rename(disk)
     done = tagprism("undo")
-    assert done.returncode == 0 and b"1 sidecar put back" in done.stderr
+    assert done.returncode == 0 and b"1 new sidecar removed" in done.stderr
     assert not (disk / "photo.jpg.xmp").exists() and (here / "photo.jpg.xmp").exists()
     assert tagprism("undo").returncode == 0 and not (here / "photo.jpg.xmp").exists()
 
@@ -153,7 +153,7 @@ def test_an_immutable_sidecar_keeps_the_run_to_be_undone(tmp_path: Path) -> None
         pytest.skip("files cannot be made immutable here")
     try:
         done = tagprism("undo")
-        assert done.returncode == 6 and b"1 sidecar put back, 1 to go" in done.stderr
+        assert done.returncode == 6 and b"1 new sidecar removed, 1 to go" in done.stderr
     finally:
         subprocess.run(["chattr", "-i", sidecar], check=True)
     assert recorded_runs()[0].waiting == 1

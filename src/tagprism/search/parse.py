@@ -6,7 +6,7 @@
     leaf   = ( query ) | word { word } | "phrase" | taken:FROM..TO | NAME:TEXT
 
 Words next to each other are one phrase, as tags are (`night sky`), unless `words` takes them apart. Operators are in
-capitals, so `black and white` is one too.
+capitals, so `salt and pepper` is one too.
 """
 
 from __future__ import annotations

@@ -21,6 +21,7 @@ from tagprism.search.query import FilterLeaf, Label, Leaf, Query, Tagged, as_fil
 from tagprism.search.similar import Likeness
 
 _AT_ONCE = 4096  # records that are read together
+_ROUNDING = 1e-4  # of logits whose scores are computed twice: one just below the line may be likely
 
 
 @dataclass(frozen=True)
@@ -200,9 +201,9 @@ class Scoring:
 
     def _bounds(self, logits: Float64[np.ndarray, "n C"], *, falling: bool = False) -> Float64[np.ndarray, " n"]:
         """The best ranks of pictures whose logits are at most these; falling: at least."""
-        most, least = self._of_labels(logits), self._of_labels(np.full_like(logits, -np.inf))
+        most, least = self._of_labels(logits + _ROUNDING), self._of_labels(np.full_like(logits, -np.inf))
         if falling:
-            most, least = self._of_labels(np.full_like(logits, np.inf)), most
+            most, least = self._of_labels(np.full_like(logits, np.inf)), self._of_labels(logits - _ROUNDING)
         for leaf in self._filters:
             most[leaf], least[leaf] = np.full(len(logits), np.inf), np.full(len(logits), -np.inf)
         bounds = ranks_of(*self._of_query(most, least, len(logits)))

@@ -115,6 +115,22 @@ def test_nothing_found_is_said_and_is_no_error(cli: Cli, index: Path) -> None:
     assert cli("search", index, "red taken:1999", "--quiet").err == ""
 
 
+def test_none_likely_is_said_where_no_row_says_so(
+    cli: Cli, index: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    query, all_of = "red NOT red", "no picture is likely: --all gives the nearest.\n"
+    for format in ("paths", "html", "album", "coco", "label-studio"):
+        done = cli("search", index, query, "--format", format)
+        assert done.code == 0 and done.err.startswith(all_of), format
+        assert "likely" not in cli("search", index, query, "--format", format, "--all", "--out", "all").err
+    assert cli("search", index, query, "--format", "paths", "--quiet").err == ""
+    assert "likely" not in cli("search", index, query, "--format", "jsonl").err  # its rows say so
+    for option in ("--copy-to", "--link-to"):
+        done = cli("search", index, query, option, option[2:])
+        assert "no picture is likely" in done.err and "none is likely" in done.out
+
+
 def test_the_gallery_holds_everything_and_escapes_names(cli: Cli, index: Path, tmp_path: Path) -> None:
     page = tmp_path / "gallery.html"
     done = cli("search", index, 'red OR "<i>circle</i>"', "-n", 30, "--out", page)

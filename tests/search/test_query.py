@@ -98,7 +98,7 @@ def test_what_people_write_is_read_as_they_mean_it(text: str, tree: Query) -> No
         (")", 1, "closes nothing"),
         ('dog "cat', 5, "quote is not closed"),
         ('dog ""', 5, "no word"),
-        ("dog & cat", 5, "Write AND"),
+        ("dog & cat", 5, "Write AND; quote the phrase if the & belongs to it."),
         ("dog || cat", 5, "Write OR"),
         ("dog - cat", 5, "Write NOT"),
         ("dog !cat", 5, "Write NOT"),

@@ -62,6 +62,7 @@ def read(tagger: Any, query: str) -> Reading:
         ("old Rex on a beach in Santorini", "old Rex AND beach"),
         ("dog not Santorini", "dog not Santorini"),
         ("beach without Santorini", "beach without Santorini"),
+        ("beach except Santorini", "beach except Santorini"),
         ("Santorini 42", "Santorini 42"),
         ("tag:old", "tag:old"),
         ("rubbish bin", "rubbish bin"),
@@ -111,6 +112,15 @@ def test_what_was_read_otherwise_and_what_is_unknown_is_said(tagger: Any) -> Non
     assert said("\U0001f600") == ["`\U0001f600` is unknown to this model."] and "meant" not in said("F OR 16")[-1]
     assert "read as black AND white AND house;" in said("black and white house")[0]
     assert "write OR in capitals" in said("dog or cat")[0]
+    for query, word in (
+        ("beach without people", "without"),
+        ("beach no people", "no"),
+        ("dog but no people", "no"),
+        ("animals except dogs", "except"),
+    ):
+        assert said(query) == [
+            f"`{query}` was taken as one tag; write NOT in capitals for `{word}` where it joins tags."
+        ]
 
 
 @pytest.mark.parametrize(
@@ -146,12 +156,16 @@ def test_those_unknown_words_are_named_without_which_there_is_no_answer(query: s
         ('tag:oma "erna"', None),
         ('tag:"oma erna"', None),
         ("tag:oma beach", None),
+        ("tag:Rex on the beach", None),
+        ("camera:Canon ON the beach", None),
     ],
 )
 def test_a_filter_that_ends_at_a_blank_is_to_be_quoted(tagger: Any, query: str, hint: str | None) -> None:
     reading = read(tagger, query)
     assert [whole for whole, is_likely in reading.cut_short.items() if is_likely] == ([hint] if hint else [])
     assert any("A blank ends a filter" in one for one in remarks(reading, tagger, found=True)) == bool(hint)
+    if " ON " in query.upper() and not hint:  # small words belong to no name
+        assert not reading.cut_short
     if query == "tag:oma beach":  # is right, unless it finds nothing
         assert 'write `tag:"oma beach"`' in remarks(reading, tagger, found=False)[0]
 

@@ -203,6 +203,8 @@ def test_labels_are_completed(client: TestClient) -> None:
     assert answer["labels"] and all("night s" in label["label"] for label in answer["labels"])
     within = client.get("/api/labels", params={"prefix": "sky"}).json()["labels"]
     assert within[0]["label"] == "sky"
+    for typed, known in (("red car", True), ("king", True), ("rocke", False), ("red rocke", False), ("", False)):
+        assert client.get("/api/labels", params={"prefix": typed}).json()["known"] is known, typed
     near = client.get("/api/labels", params={"prefix": "elephnat"}).json()
     assert near["labels"] == [] and "elephant" in near["near"]
     frequent = client.get("/api/labels").json()["labels"]

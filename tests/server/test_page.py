@@ -335,6 +335,9 @@ def test_a_phone(browser: Browser, server: Served) -> None:
     page, complaints = open_page(browser, server.address, has_touch=True)
     page.set_viewport_size({"width": 360, "height": 740})
     expect(page.locator(".tile")).to_have_count(21)
+    page.goto(f"{server.address}/?q=birds+on+the+water")
+    expect(page.locator(".chip")).to_be_visible()
+    assert page.locator("#box").bounding_box()["height"] < 60  # one row
     for ask in ("", "a very long phrase that nobody would put into a single line AND sky NOT people"):
         page.get_by_label("Query", exact=True).fill(ask)
         page.get_by_label("Query", exact=True).press("Enter")
@@ -438,24 +441,34 @@ def shoot(page: Page, file: Path) -> None:
     assert file.stat().st_size > 10_000
 
 
-def test_enter_keeps_what_was_shown_while_typing(page: Page) -> None:
-    entry = page.get_by_role("combobox", name="Add a tag", exact=True)
-    entry.press_sequentially("rocke", delay=20)
-    expect(page.locator("#count")).not_to_have_text("21 pictures")
-    page.wait_for_load_state("networkidle")
-    shown = names(page)
+@pytest.mark.parametrize(
+    ("typed", "shown"),
+    [("red car", r"red\+car"), ("king", "king"), ("water ski", r"water\+ski"), ("rocke", r"rocke.+")],
+)
+def test_enter_asks_for_what_was_typed_whatever_is_suggested(page: Page, typed: str, shown: str) -> None:
+    entry, options = page.locator("#entry"), page.locator("#options").get_by_role("option")
+    for key in ("", "Escape", "ArrowDown ArrowUp"):  # nothing is chosen by any
+        with page.expect_response(lambda answer: re.search(f"&query={shown}$", answer.url) is not None):
+            entry.press_sequentially(typed, delay=20)
+        expect(options.first).to_be_visible()
+        for one in key.split():
+            entry.press(one)
+        entry.press("Enter")
+        assert query_of(page) == typed and page.url.endswith(f"?q={typed.replace(' ', '+')}")
+        assert entry.input_value() == ""
+        page.get_by_role("button", name="Clear the query").click()
+    entry.press_sequentially(f"-{typed}", delay=20)
+    expect(options.first).to_be_visible()
     entry.press("Enter")
-    assert query_of(page).startswith("rocke") and f"q={query_of(page)}".replace(" ", "+") in page.url
-    assert query_of(page) != "rocke"
-    page.wait_for_load_state("networkidle")
-    assert names(page) == shown and entry.input_value() == ""
-    entry.press_sequentially("head", delay=20)  # a label, though others go on from it
-    page.wait_for_load_state("networkidle")
+    assert query_of(page) == f"NOT {typed}"
+    entry.fill(f'"{typed}"')  # in quotes as it stands
     entry.press("Enter")
-    assert query_of(page).endswith(" AND head")
-    entry.fill('"rocke"')  # in quotes as it stands
-    entry.press("Enter")
-    assert query_of(page).endswith(' AND "rocke"')
+    assert query_of(page) == f'NOT {typed} AND "{typed}"'
+    page.get_by_role("button", name="Clear the query").click()
+    entry.press_sequentially(typed, delay=20)
+    chosen = options.first.locator("span").inner_text()
+    options.first.click()
+    assert query_of(page) == chosen != typed
 
 
 def test_likely_pictures_come_before_a_line(page: Page) -> None:
@@ -468,7 +481,7 @@ def test_likely_pictures_come_before_a_line(page: Page) -> None:
     assert len(matches) == len(likely) and all(re.fullmatch(r"\d+ %", match) for match in matches)
     fold.click()
     expect(page.locator(".tile")).to_have_count(21)
-    expect(page.locator(".divide")).to_have_text("Less likely")
+    expect(page.locator(".divide")).to_have_text("Less likely: something that was asked for is unlikely here")
     assert names(page)[: len(likely)] == likely and not fold.is_visible()
     page.get_by_label("Query", exact=True).fill("rocket AND cat AND beach AND sky")
     expect(page.locator(".divide")).to_have_text("None is likely. Nearest first:")

@@ -283,9 +283,11 @@ def _word(text: str, place: int) -> tuple[Token, int]:
     if named := _NAMED.match(word):
         return _filter(text, place, named[1], found.end())
     if word in _SYMBOLS:
-        raise QueryError(f"`{word}` is no operator.", text, place, f"Write {_SYMBOLS[word]}.")
+        remedy = f"Write {_SYMBOLS[word]}; quote the phrase if the {word} belongs to it."
+        raise QueryError(f"`{word}` is no operator.", text, place, remedy)
     if word.startswith("!"):
-        raise QueryError("`!` is no operator.", text, place, "Write NOT before what shall not be there.")
+        remedy = "Write NOT before what shall not be there; quote the phrase if the ! belongs to it."
+        raise QueryError("`!` is no operator.", text, place, remedy)
     if "*" in word:
         remedy = "Write a weight as in 2*dog; words are never cut short. Quote the phrase if the * belongs to it."
         raise QueryError("`*` stands after a number only.", text, place + word.index("*"), remedy)

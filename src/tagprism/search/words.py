@@ -24,8 +24,8 @@ if TYPE_CHECKING:
 
 _LONGEST = 8  # words of a phrase in which tags of people are looked for
 _AS_PHRASE = 0.1  # weight of a phrase beside its tags, by recipes/photos_lite/unseen_phrases.py
-_JOINING = ("and", "or", "not")
-_KEPT_WHOLE = frozenset((*_JOINING, "without"))  # words of phrases that mean something else without some of the others
+_JOINING = {"and": "AND", "or": "OR"} | dict.fromkeys(("not", "without", "no", "except"), "NOT")
+_KEPT_WHOLE = frozenset(_JOINING)  # words of phrases that mean something else without some of the others
 _NAMED = 5  # unknown words that are answered with the nearest known ones
 _YEAR = re.compile("(?:19|20)[0-9]{2}")
 
@@ -211,6 +211,8 @@ def _cut_short(query: Query, tagger: Tagger, own: OwnTags) -> Iterator[tuple[str
             continue  # the text of the other filters has no blanks
         if isinstance(following, Label) and not following.quoted:
             first = following.text.split()[0]  # `erna` of `tag:oma erna dog`
+            if first.lower() in SMALL_WORDS:  # `tag:Rex on the beach`
+                continue
             whole = replace(asked, text=f"{asked.text} {first}")
             given = isinstance(whole, Tagged) and any(own.of_label(whole.text).values())
             yield show(whole), given or first in tagger.unknown_words(first)
@@ -294,7 +296,8 @@ def _joining(label: str, tagger: Tagger) -> list[str]:
     joining = [word for word in label.split() if word in _JOINING]
     if not joining or tagger.vocabulary.find(label) is not None:
         return []
-    return [f"`{label}` was taken as one tag; write {joining[0].upper()} in capitals where it joins tags."]
+    word = joining[0]
+    return [f"`{label}` was taken as one tag; write {_JOINING[word]} in capitals for `{word}` where it joins tags."]
 
 
 def unknown_words(results: Results, tagger: Tagger) -> InputError:

@@ -97,11 +97,14 @@ def search(
         if results.strangers and not everything:
             raise unknown_words(results, collection.tagger)
         found = results.found if everything or format in (*_MARKED, "table") else _likely(results.found)
-        placed, skipped = _place(_likely(found, everything), copy_to, link_to, quiet=quiet)
+        shown = _likely(found, everything)
+        placed, skipped = _place(shown, copy_to, link_to, quiet=quiet)
         answer = _Answer(
             found, groups, placed, show(tree) if tree is not None else None, like, index, everything, null, spreadsheet
         )
         _write(answer, format, collection, out, quiet=quiet)
+        if results.found and not shown and (not found or copy_to or link_to):
+            console.say("no picture is likely: --all gives the nearest.", quiet=quiet)
         _remark(results, collection, exact, quiet=quiet)
         if not duplicates and len(_likely(results.found)) == limit < collection.index.info().pictures:
             these = f"these are the first {limit:,}" if limit > 1 else "this is the first"

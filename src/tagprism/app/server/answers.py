@@ -268,10 +268,12 @@ class LabelsAnswer(Answer):
     """Labels that go on as asked.
 
     Args:
+        known: whether the model knows every word that was asked as it stands, whatever else goes on so.
         labels: the likeliest first.
         near: labels spelt most alike, where none goes on so.
     """
 
+    known: bool
     labels: list[LabelOut]
     near: list[str]
 

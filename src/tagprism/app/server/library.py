@@ -74,7 +74,7 @@ class Library:
         self.collection, self.marks = collection, marks
         self.tagger = collection.tagger
         self._words = collection.learned, LabelRanker(self.tagger, None, learned=collection.learned)
-        self.overviews = Overviews(collection.index, self.tagger.vocabulary, catalog_file(collection.where))
+        self.overviews = Overviews(collection.index, self.tagger, catalog_file(collection.where))
         _ = self.tagger.bundle.model
         self.keywords = KeywordWriter(marks, naming)
         self._network = BatchingQueue("network", self._look, _BATCH, _UPLOADS)

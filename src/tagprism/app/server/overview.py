@@ -18,7 +18,6 @@ from jaxtyping import Int64
 from tagprism.app.server.answers import LabelOut, LabelsAnswer
 from tagprism.images.formats import say_not_read
 from tagprism.labels.phrases import normalise_phrase
-from tagprism.labels.vocabulary import Vocabulary
 from tagprism.search.catalog import not_read
 from tagprism.search.collection import Collection
 from tagprism.search.conditions import folded, moment, moments
@@ -26,6 +25,7 @@ from tagprism.search.contract import Index
 from tagprism.search.match import LIKELY, log_match
 from tagprism.search.query import InPath, Leaf, Query, Taken, leaves
 from tagprism.search.settings import catalog_file
+from tagprism.tagging.tagger import Tagger
 
 _QUICK = 0.2  # seconds: an overview that takes no longer is made anew whenever the index has changed
 _RARELY = 30.0  # seconds between two overviews of a larger index
@@ -64,12 +64,13 @@ class Overviews:
 
     Args:
         index: the pictures.
-        vocabulary: of its model.
+        tagger: its model.
         catalog: its file, which changes with the index; it need not be there.
     """
 
-    def __init__(self, index: Index, vocabulary: Vocabulary, catalog: Path) -> None:
-        self._index, self._vocabulary, self._catalog = index, vocabulary, catalog
+    def __init__(self, index: Index, tagger: Tagger, catalog: Path) -> None:
+        self._index, self._tagger, self._catalog = index, tagger, catalog
+        self._vocabulary = vocabulary = tagger.vocabulary
         self._spellings = [
             (normalise_phrase(text), name)
             for name in vocabulary.names
@@ -147,4 +148,4 @@ class Overviews:
             names = order[:limit]
         labels = [LabelOut(label=name, pictures=counts[name], trained=name in self._trained) for name in names]
         near = self._vocabulary.nearest_names(prefix, 3) if start and not labels else []
-        return LabelsAnswer(labels=labels, near=near)
+        return LabelsAnswer(known=not self._tagger.unknown_words(prefix), labels=labels, near=near)

@@ -8,7 +8,7 @@ export class Line {
       this.state = "open";
       button.hidden = true;
       const [first] = this.rest;
-      grid.divide("Less likely");
+      grid.divide("Less likely: something that was asked for is unlikely here");
       grid.show(this.rest, { append: true });
       this.rest = [];
       grid.focus(first.id);

@@ -16,8 +16,7 @@ const $ = (id) => document.getElementById(id);
 const entry = $("entry");
 const text = $("text");
 
-// `preview` is what is shown for the text being typed.
-const state = { query: "", like: null, hits: 0, more: false, shown: null, request: null, preview: null };
+const state = { query: "", like: null, hits: 0, more: false, shown: null, request: null };
 
 const grid = new Grid($("grid"), $("end"), { more: () => loadMore(), open: (id) => openPicture(id) });
 const line = new Line(grid, $("less-likely"), {
@@ -39,7 +38,7 @@ const viewer = new Viewer({
 });
 const suggest = new Suggest(entry, $("options"), {
   chosen: (label) => take(label),
-  typing: (typed, labels) => preview(typed, labels),
+  typing: (answer) => preview(answer),
   of: (typed) => typed.replace(/^(-|not\s+)/i, ""),
 });
 
@@ -61,12 +60,12 @@ async function load({ query, like }) {
   if (key === state.shown && $("problem").hidden) return;
   state.request?.abort();
   state.request = new AbortController();
+  state.shown = key; // or soon
   const { signal } = state.request;
   $("grid").ariaBusy = "true";
   const onWaiting = () => say("Loading the index and the model …");
   try {
     const answer = await api.search(parameters({ query, like }, 0), { signal, onWaiting });
-    state.shown = key;
     state.shownFor = { query, like };
     show(answer, { append: false });
   } catch (error) {
@@ -185,15 +184,6 @@ const say = (words) => ($("count").textContent = words);
 
 // ---- typing
 
-// Enter keeps what is shown while typing; in quotes the text is taken as it stands.
-function keep() {
-  const { typed, query } = state.preview ?? {};
-  if (typed !== entry.value) return take(entry.value);
-  entry.value = "";
-  suggest.close();
-  return find({ query });
-}
-
 function take(typed) {
   const negated = /^(-|not\s)/i.test(entry.value) && !/^(-|not\s)/i.test(typed);
   entry.value = "";
@@ -201,24 +191,18 @@ function take(typed) {
   return find({ query: added(state.query, negated ? `-${typed}` : typed) });
 }
 
-// While a tag is being typed the grid shows what its likeliest completion would give.
-function preview(typed, labels) {
+// While a tag is being typed the grid shows what it gives, or its likeliest completion while a word of it is unknown.
+function preview({ known, labels }) {
   $("clear").hidden = !state.query && !state.like && !entry.value;
-  state.preview = null;
   if (isQuery(entry.value)) return;
-  const same = labels.find(({ label }) => label.toLowerCase() === typed.toLowerCase());
-  const likely = (same ?? labels[0])?.label;
   const negated = /^(-|not\s)/i.test(entry.value) ? "-" : "";
-  if (!typed) load(state);
-  else if (likely) {
-    state.preview = { typed: entry.value, query: added(state.query, negated + likely) };
-    load({ query: state.preview.query, like: state.like });
-  }
+  const likely = known ? entry.value : labels.length ? negated + labels[0].label : "";
+  if (likely || !entry.value.trim()) load({ query: added(state.query, likely), like: state.like });
 }
 
 $("search").addEventListener("submit", (event) => {
   event.preventDefault();
-  if (entry.value.trim()) keep();
+  if (entry.value.trim()) take(entry.value);
 });
 entry.addEventListener("keydown", (event) => {
   if (event.key === "," && entry.value.trim() && !entry.value.includes('"')) {

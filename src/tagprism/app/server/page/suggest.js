@@ -5,7 +5,7 @@ import * as api from "./api.js";
 const PATIENCE = 60; // milliseconds after a key
 
 export class Suggest {
-  // chosen(label) is called for a suggestion; typing(text, labels) whenever suggestions have come.
+  // chosen(label) is called for a suggestion; typing(answer) whenever suggestions have come.
   constructor(input, list, { chosen, typing = () => {}, of = (text) => text }) {
     Object.assign(this, { input, list, chosen, typing, of });
     this.active = -1;
@@ -26,7 +26,7 @@ export class Suggest {
     const text = this.of(this.input.value).trim();
     if (!text) {
       this.close();
-      this.typing("", []);
+      this.typing({ known: false, labels: [] });
       return;
     }
     this.timer = setTimeout(async () => {
@@ -34,7 +34,7 @@ export class Suggest {
       try {
         const answer = await api.labels(text, this.request.signal);
         this.show(answer.labels, text);
-        this.typing(text, answer.labels);
+        this.typing(answer);
       } catch (error) {
         if (error.name !== "AbortError") this.close(); // the search itself says what is wrong
       }

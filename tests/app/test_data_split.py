@@ -49,8 +49,12 @@ def test_what_cannot_be_drawn_is_refused(cli: Cli, tmp_path: Path) -> None:
     few = cli("data", "split", f"tagged:{data}", "--least-positives", "9", "--out", out, "-q")
     few.refused("fewer than 9 positives in test", "Lower --least-positives or --unseen, raise --test")
     cli("data", "split", f"tagged:{data}", "--unseen", "2", "--out", out, "-q").refused(
-        "--unseen (2) must be a share between 0 and 1"
+        "--unseen (2) must be a share above 0 and below 1"
     )
-    cli("data", "split", f"tagged:{data}", "--test", "1", "--out", out, "-q").refused("--test (1) and --val (0)")
+    both = ("--test", "0.7", "--val", "0.5")
+    cli("data", "split", f"tagged:{data}", *both, "--out", out, "-q").refused("--test (0.7) and --val (0.5) together")
+    for option, number in (("--unseen", "nan"), ("--unseen", "-1"), ("--test", "0"), ("--test", "1")):
+        done = cli("data", "split", "tagged:nowhere", option, number, "--out", out, "-q")  # before the data are opened
+        done.refused(f"{option} ({number}) must be a share above 0 and below 1")
     cli("data", "shards", f"tagged:{data}", "--out", data, "-q").refused("holds no shards", "Choose another --out.")
     assert not out.exists()

@@ -154,6 +154,9 @@ def test_a_keyword_taken_away_in_a_photo_program_stays_away(cli: Cli, world: Wor
     table = cli("keywords", "show", photos)
     block = f"{photos / 'a.png'}\n  tagprism's  {', '.join(rest)}\n  taken away  {gone}\n"
     assert block in table.out and table.code == 0 and " without keywords " in table.err
+    notes = photos / "notes's.txt"
+    notes.write_text("no picture")
+    assert "1 of 1 file without keywords" in cli("keywords", "show", notes).err
 
 
 def test_without_probabilities_a_limit_has_to_be_given(cli: Cli, world: World, photos: Path) -> None:

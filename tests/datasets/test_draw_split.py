@@ -125,12 +125,12 @@ def test_near_duplicates_are_kept_in_one_part_and_what_cannot_be_decoded_is_left
 @pytest.mark.parametrize(
     ("how", "says"),
     [
-        ({"test": 0}, r"`test` \(0\) and `val` \(0\) must be shares"),
+        ({"test": 0}, r"`test` \(0\) must be a share above 0 and below 1"),
         ({"test": 0.7, "val": 0.3}, "leave pictures to train on"),
-        ({"val": -0.1}, "must be shares"),
-        ({"unseen": 0}, r"`unseen` \(0\) must be a share between 0 and 1"),
-        ({"unseen": 1.0}, "between 0 and 1"),
-        ({"unseen": 40}, "between 0 and 1"),
+        ({"val": -0.1}, "must be a share from 0 to below 1"),
+        ({"unseen": 0}, r"`unseen` \(0\) must be a share above 0 and below 1"),
+        ({"unseen": 1.0}, "above 0 and below 1"),
+        ({"unseen": 40}, "above 0 and below 1"),
         ({"unseen": "cat"}, "`unseen` must be a list of strings, found 'cat'. Write unseen=\\['cat'\\]"),
         ({"unseen": ["wolf"]}, "no such labels: 'wolf'"),
         ({"unseen": []}, "'unseen' is empty"),

@@ -108,7 +108,7 @@ def test_pictures_without_an_ending_are_counted_and_not_taken(tmp_path: Path, mo
         os.mkfifo(tmp_path / "pipe")  # which would be waited for
     report = WalkReport()
     assert find_pictures([tmp_path], report=report) == [tmp_path / "IMG_2.jpg"]
-    assert str(report).startswith("2 pictures without an ending such as .jpg (rename them")
+    assert str(report).startswith("2 pictures without an ending such as .jpg (add one, or name such files")
     assert find_pictures([tmp_path / "IMG_1"]) == [tmp_path / "IMG_1"]
 
     monkeypatch.setattr(walk, "_MOST_OPENED", 0)  # a folder of many other files is not read through

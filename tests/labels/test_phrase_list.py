@@ -68,6 +68,21 @@ def test_lists_as_programs_write_them(
     assert len(as_written) == len(text.strip().split("\n"))
 
 
+def test_marks_of_a_list_are_left_out_and_said(tmp_path: Path, remarks: list[str]) -> None:
+    text = 'sea\n- car\n * dog\n• horse\n1. cow\tox\n12) cat\n"- quoted"\n101 dalmatians\n-40 degrees\n2.5 l\n'
+    labels = listed(tmp_path, text.encode(), remarks)
+    assert list(labels)[:6] == ["sea", "car", "dog", "horse", "cow", "cat"] and labels["cow"] == ("ox",)
+    assert list(labels)[6:] == ["- quoted", "101 dalmatians", "-40 degrees", "2.5 l"]
+    assert len(remarks) == 1
+    assert remarks[0].endswith("list marks left out at the beginning of 5 lines, the first `- car` (line 2).")
+    assert "- car" in listed(tmp_path, text.encode(), remarks, as_written=True) and len(remarks) == 1
+
+
+def test_punctuation_around_a_word_makes_no_other_one(tmp_path: Path, remarks: list[str]) -> None:
+    assert list(listed(tmp_path, b"dog\nDogs!\n*dog*\nC++\nC\n!!!\n", remarks)) == ["dog", "C++", "C", "!!!"]
+    assert "given twice and kept once: `Dogs!` (line 2, as `dog` in line 1), `*dog*` (line 3" in remarks[0]
+
+
 def test_doubles_are_kept_once_and_said(tmp_path: Path, remarks: list[str]) -> None:
     text = b"cat\tcats\nDog\nCATS\nBeaches\nbeach\nsofa\tdogs\nnews\n-\n"
     assert list(listed(tmp_path, text, remarks)) == ["cat", "Dog", "Beaches", "sofa", "news"]

@@ -40,6 +40,16 @@ def test_a_label_is_found_by_name_and_alias_in_any_spelling() -> None:
     assert words.dimension == 2
 
 
+@pytest.mark.parametrize("name", ["dog!!!", "Dogs.", "dog?", "*dog*", "<dog>", "\u201cdogs\u201d", "(dog),"])
+def test_punctuation_around_a_name_makes_no_other_one(name: str) -> None:
+    assert vocabulary().find_alike(name) == 2
+
+
+@pytest.mark.parametrize("name", ["dog+", "dog#", ".dog", "d.o.g", "!!!", "", "dog (hot"])
+def test_what_may_belong_to_a_name_is_no_punctuation_around_it(name: str) -> None:
+    assert vocabulary().find_alike(name) is None
+
+
 def test_an_unknown_name_is_an_error_with_the_nearest_names() -> None:
     with pytest.raises(InputError, match=r"^`polr beer` is not in the vocabulary\. Nearest names: Polar Bear, "):
         vocabulary().index("polr beer")

@@ -33,8 +33,8 @@ def draw_split(
 
     Args:
         table: the data set.
-        unseen: share of the usable labels that become unseen, between 0 and 1; or the unseen labels themselves.
-        test: share of the pictures to measure on, between 0 and 1; every label has about this share of its own.
+        unseen: share of the usable labels that become unseen, above 0 and below 1; or the unseen labels themselves.
+        test: share of the pictures to measure on, above 0 and below 1; every label has about this share of its own.
         val: share of the pictures to choose a model by; 0 for none.
         least_positives: positives that a seen label needs in train and an unseen one in test, at least 1;
             near-duplicates count once. A label that has as many in one of the two is usable.
@@ -61,12 +61,7 @@ def draw_split(
         >>> len(split.seen), len(split.unseen), len(split.train), len(split.test)
         (3, 1, 12, 12)
     """
-    if not (test > 0 and val >= 0 and test + val < 1):
-        raise InputError(f"`test` ({test:g}) and `val` ({val:g}) must be shares that leave pictures to train on.")
-    if least_positives < 1:
-        raise InputError(f"`least_positives` ({least_positives}) must be at least 1.")
-    if isinstance(unseen, int | float) and not 0 < unseen < 1:
-        raise InputError(f"`unseen` ({unseen:g}) must be a share between 0 and 1.")
+    refuse_shares(unseen, test, val, least_positives)
     if groups is None:
         together = near_duplicates_together
         groups = near_duplicates(table, progress=progress) if together else {key: key for key in table.keys}
@@ -90,6 +85,24 @@ def draw_split(
     split = Split(seen=seen, unseen=chosen, train=parts["train"], val=parts["val"], test=parts["test"], name=name)
     split.check(table)
     return split
+
+
+def refuse_shares(unseen: float | Iterable[str], test: float, val: float, least_positives: int) -> None:
+    """Refuse numbers for `draw_split` that no data set could be divided by.
+
+    Raises:
+        InputError: one is out of range, or `test` and `val` leave no picture to train on.
+    """
+    if not 0 < test < 1:
+        raise InputError(f"`test` ({test:g}) must be a share above 0 and below 1.")
+    if not 0 <= val < 1:
+        raise InputError(f"`val` ({val:g}) must be a share from 0 to below 1.")
+    if test + val >= 1:
+        raise InputError(f"`test` ({test:g}) and `val` ({val:g}) together must leave pictures to train on.")
+    if least_positives < 1:
+        raise InputError(f"`least_positives` ({least_positives}) must be at least 1.")
+    if isinstance(unseen, int | float) and not 0 < unseen < 1:
+        raise InputError(f"`unseen` ({unseen:g}) must be a share above 0 and below 1.")
 
 
 def divide_pictures(

@@ -18,7 +18,7 @@ from tagprism.images.leave_out import Patterns, patterns, patterns_in, reason_to
 _BESIDE_RAW = frozenset({".jpg", ".jpeg", ".heic", ".heif", ".hif"})
 """Endings of the picture that a camera or telephone saves together with a raw file or a film, under the same name."""
 
-_WITHOUT_ENDING = "without an ending such as .jpg (rename them, or name the files themselves)"
+_WITHOUT_ENDING = "without an ending such as .jpg (add one, or name such files themselves)"
 _NAMED = 5  # kinds of folders that the sentence of a report names at most
 _MOST_OPENED = 1000  # files of a walk without an ending that turn out to be no pictures
 

@@ -135,7 +135,8 @@ class Undone(NamedTuple):
 def undo(name: str | None = None, progress: Progress = silent) -> Undone:
     """Put the files of a run back, byte for byte and with their times of change, and remove those it made.
 
-    A file that someone changed or removed since is left alone for good. A file that the machine refuses to put back
+    A file that someone changed or removed since is left alone for good; one that the run made and that is gone is as it
+    was before. A file that the machine refuses to put back
     (permission, a disk that is not there) keeps the run to be undone: the next call tries it again.
 
     Args:

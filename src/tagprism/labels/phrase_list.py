@@ -7,9 +7,10 @@ import re
 from collections.abc import Callable
 from pathlib import Path
 
+from tagprism.counted import counted
 from tagprism.errors import InputError
 from tagprism.files import read_at_most
-from tagprism.labels.phrases import LONGEST, bare_phrase, normalise_phrase
+from tagprism.labels.phrases import LONGEST, bare_phrase, normalise_phrase, without_punctuation
 
 _SHOWN = 40  # of them in a remark
 _NAMED = 10  # words that a remark names at most
@@ -23,6 +24,7 @@ _MARKS = (  # at the start of a text, saying how it is written; the longer ones 
 _LEVELS = re.compile(r"\||\s>\s")  # animals|cat, animals > cat
 _BETWEEN = re.compile("[,;]")  # phrases of a line
 _LINE_END = re.compile("\r\n?|\n")
+_LIST_MARK = re.compile(r"([-*+\u2022\u2023\u25e6\u25aa\u2013\u2014]|\d+[.)])\s+(?=\S)")  # - dog, • dog, 1. dog, 2) dog
 _REMEDY = "Save it as UTF-8 text, a phrase a line."
 _Entry = tuple[int, list[str]]  # line, and a label with its other spellings
 Remark = Callable[[str], None]
@@ -35,8 +37,9 @@ def read_phrases(path: Path, remark: Remark, *, as_written: bool = False) -> dic
 
     Commas and semicolons separate phrases, too. Of a hierarchy (`animals|cat`, or Lightroom's, which is indented by
     tabs and has `{other spellings}` and `[headings]`) the last level is the phrase. Empty lines and lines that start
-    with `#` are left out; white space around and inside a phrase is evened. What is there already in another case,
-    number, or with other accents is kept once.
+    with `#` are left out, and so are the marks of a list (`- dog`, `1. dog`); white space around and inside a phrase
+    is evened. What is there already in another case or number, or with other accents or punctuation around it, is
+    kept once.
 
     Args:
         path: text in UTF-8, UTF-16 or UTF-32, or in Windows-1252, which holds Latin-1.
@@ -50,14 +53,14 @@ def read_phrases(path: Path, remark: Remark, *, as_written: bool = False) -> dic
         InputError: no such file, one too large, no text, or no phrase in it.
     """
     lines = list(enumerate(_LINE_END.split(_text(path, remark)), start=1))
-    entries = _entries_as_written(lines) if as_written else _entries(lines)
+    entries = _entries_as_written(lines) if as_written else _entries(_without_list_marks(lines, path, remark))
     labels: dict[str, tuple[str, ...]] = {}
     first: dict[str, tuple[str, int]] = {}  # spelling and line of what is the same phrase
     twice, no_words, too_long = list[str](), list[str](), list[str]()
     for number, spellings in entries:
         kept = []
         for spelling in spellings:
-            key = normalise_phrase(spelling) if as_written else bare_phrase(spelling)
+            key = normalise_phrase(spelling) if as_written else bare_phrase(without_punctuation(spelling))
             if not key or len(spelling) > LONGEST or not spelling.isprintable():
                 why = no_words if len(spelling) <= LONGEST else too_long
                 why.append(f"`{spelling[:_SHOWN]}{'...' * (len(spelling) > _SHOWN)}` (line {number})")
@@ -86,6 +89,20 @@ def read_phrases(path: Path, remark: Remark, *, as_written: bool = False) -> dic
 def _some(words: list[str]) -> str:
     more = f" and {len(words) - _NAMED:,} more" if len(words) > _NAMED else ""
     return ", ".join(words[:_NAMED]) + more
+
+
+def _without_list_marks(lines: list[tuple[int, str]], path: Path, remark: Remark) -> list[tuple[int, str]]:
+    """Lines without the bullet or number that each item of a pasted list begins with."""
+    bare, marked = [], []
+    for number, line in lines:
+        mark = _LIST_MARK.match(line.strip())
+        bare.append((number, line.strip()[mark.end() :] if mark else line))
+        if mark:
+            marked.append(f"`{line.strip()[:_SHOWN]}` (line {number})")
+    if marked:
+        count = counted(len(marked), "line")
+        remark(f"{path}: list marks left out at the beginning of {count}, the first {marked[0]}.")
+    return bare
 
 
 def _entries_as_written(lines: list[tuple[int, str]]) -> list[_Entry]:
@@ -129,7 +146,8 @@ def _text(path: Path, remark: Remark) -> str:
         data = read_at_most(path, LARGEST)
     except OSError as error:
         reason = error.strerror or error
-        raise InputError(f"the word list cannot be read ({reason}).", where=str(path), remedy=_REMEDY) from error
+        remedy = "Name a text file with a phrase a line."
+        raise InputError(f"the word list cannot be read ({reason}).", where=str(path), remedy=remedy) from error
     mark, encoding = next(((mark, name) for mark, name in _MARKS if data.startswith(mark)), (b"", _without_mark(data)))
     try:
         return data.removeprefix(mark).decode(encoding)

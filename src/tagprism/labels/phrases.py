@@ -24,6 +24,8 @@ _NOT_OF_MAN, _NOT_OF_MEN = frozenset(_FORMS["endings"]["not_man"]), frozenset(_F
 _PLURALS_ALL_THE_SAME = frozenset(_FORMS["endings"]["plural_ics"] + _FORMS["endings"]["plural_us_is"])
 _ONE_FORM = frozenset(word for words in _FORMS["one_form"].values() for word in words)
 _PUNCTUATION = "()[]{}<>,;:!?.&+*#\"'"
+_AROUND = "()[]{}<>,;:!?*\"'\u201c\u201d\u201e\u00ab\u00bb\u00a1\u00bf"  # without what ends C++ and C#
+_AFTER = _AROUND + ".\u2026\u3002"  # .net begins with a full stop
 _IDENTIFIER = re.compile(r"\s*\(/[a-z]/[0-9a-z_]+\)\s*$")  # Freebase: (/m/0hnnb), (/g/11bc5v_0f)
 _ACCENTS = re.compile(r"(?<=[A-Za-z])[\u0300-\u036f]+")
 LONGEST = 200  # characters of a phrase in a list, a query or a mark
@@ -69,6 +71,14 @@ def bare_phrase(text: str) -> str:
     """
     *head, last = without_accents(normalise_phrase(text)).split(" ")
     return " ".join((*head, min(_singulars(last), default=last)))
+
+
+def without_punctuation(text: str) -> str:
+    """A text without the punctuation around it (`dog!`, `*dog*`, `<dog>`); as it is where nothing else is in it.
+
+    What may belong to a name stays: `+`, `#` and `&`, and a full stop before it.
+    """
+    return text.strip().lstrip(_AROUND).rstrip(_AFTER).strip() or text
 
 
 def without_accents(text: str) -> str:

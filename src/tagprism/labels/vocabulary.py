@@ -13,7 +13,14 @@ from jaxtyping import Float32, Int64
 
 from tagprism.errors import InputError
 from tagprism.files import digest_bytes
-from tagprism.labels.phrases import joined_variants, listed, normalise_phrase, variants, without_accents
+from tagprism.labels.phrases import (
+    joined_variants,
+    listed,
+    normalise_phrase,
+    variants,
+    without_accents,
+    without_punctuation,
+)
 from tagprism.labels.tensor_file import read_tensors, tensor_bytes, write_tensors
 
 Role: TypeAlias = Literal["seen", "unseen", "other"]
@@ -168,7 +175,7 @@ class Vocabulary:
         return self._rows.get(normalise_phrase(name))
 
     def find_alike(self, name: str) -> int | None:
-        """The same, also in another number, with other accents, or hyphened, apart or joined (`Beaches`, `cafés`)."""
+        """The same, also in another number, with other accents, apart, joined or in punctuation (`cafés`, `dog!`)."""
         if (found := self.find(name)) is not None:
             return found  # without the spellings, which take a hundred times as long to list
         known = self._other_spellings
@@ -184,6 +191,11 @@ class Vocabulary:
         return {}
 
     def _find_other_spelling(self, name: str) -> int | None:
+        if (row := self._find_variant(name)) is None and (bare := without_punctuation(name)) != name:
+            return self._find_variant(bare)
+        return row
+
+    def _find_variant(self, name: str) -> int | None:
         if name.isascii() and self._run_together.keys().isdisjoint(joined_variants(name)):
             return None  # most phrases of a long list, before all their spellings are made
         for text in (name, without_accents(normalise_phrase(name))):

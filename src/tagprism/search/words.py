@@ -293,7 +293,7 @@ def remarks(reading: Reading, tagger: Tagger, found: bool) -> list[str]:
 
 
 def _joining(label: str, tagger: Tagger) -> list[str]:
-    joining = [word for word in label.split() if word in _JOINING]
+    joining = [word for word in label.lower().split() if word in _JOINING]
     if not joining or tagger.vocabulary.find(label) is not None:
         return []
     word = joining[0]

@@ -147,17 +147,20 @@ def split(
     quiet: Quiet = False,
 ) -> int:
     """Draw zero-shot splits of a data set of your own: which labels are unseen, and which pictures train and test."""
-    from tagprism.datasets.draw_split import draw_split
+    from tagprism.datasets.draw_split import draw_split, refuse_shares
     from tagprism.datasets.near_duplicates import near_duplicates
     from tagprism.datasets.registry import open_dataset
     from tagprism.files import write_json
 
     if out.exists():  # runs may have been made on it
         raise InputError("exists already.", where=str(out), remedy="Delete it, or choose another --out.")
+    options = ("--unseen", "--test", "--val", "--least-positives")
+    with in_option_names(*options):
+        refuse_shares(unseen, test, val, least_positives)  # before minutes of decoding
     table = open_dataset(data)
     groups = near_duplicates(table, progress=console.progress(quiet)) if look else {key: key for key in table.keys}
     shares: dict[str, Any] = {"unseen": unseen, "test": test, "val": val, "least_positives": least_positives}
-    with in_option_names("--unseen", "--test", "--val", "--least-positives"):
+    with in_option_names(*options):
         splits = [draw_split(table, seed=number, groups=groups, **shares) for number in range(seed, seed + count)]
     written = [{"seed": seed + after} | one.to_json() for after, one in enumerate(splits)]
     write_json(out, written if count > 1 else written[0], replace=False)

@@ -181,7 +181,7 @@ def _say(collection: Collection, report: Report, quiet: bool) -> None:
     for root, gone in report.doubtful.items():
         what = "is not there" if not os.path.lexists(root) else "has lost many"
         kept = f"{counted(gone, 'indexed picture')} kept"
-        remedy = "If its disk is not in use, mount it; if they are gone for good, add --prune."
+        remedy = "If its disk is not in use, mount it; add --prune where pictures are gone for good."
         console.say(f"{root} {what}: {kept}. {remedy}")
     if left_out := str(report.walk):
         console.say(f"left out: {left_out}", quiet=quiet)

@@ -118,7 +118,7 @@ def write(
 def _print_difference(change: SidecarChange) -> None:
     """The flat keywords as a unified difference; file names and keywords on one line each, whatever is in them."""
     old, new = change.old.flat, change.new.flat
-    name = repr(os.fsdecode(change.path))[1:-1]
+    name = console.printable(os.fsdecode(change.path))
     lines = [f"--- {name if change.before is not None else '/dev/null'}", f"+++ {name}"]
     lines += [("  " if word in new else "- ") + repr(word)[1:-1] for word in old]
     lines += ["+ " + repr(word)[1:-1] for word in new if word not in old]
@@ -129,7 +129,7 @@ def _shown(photo: str, lists: dict[str, tuple[str, ...]]) -> str:
     """A photo on a line of its own, so that its name stays whole, and its keywords below."""
     from rich.text import Text
 
-    lines = [Text(repr(photo)[1:-1], "bold")]
+    lines = [Text(console.printable(photo), "bold")]
     for title, (kind, words) in zip(("yours", "tagprism's", "taken away"), lists.items(), strict=True):
         if words:
             lines.append(
@@ -173,5 +173,5 @@ def show(
             without += 1
     if without:
         where = "inside" if embed else "beside them; --embed shows those inside"
-        console.say(f"{without:,} of {counted(len(files), 'picture')} without keywords {where}.")
+        console.say(f"{without:,} of {counted(len(files), 'file')} without keywords {where}.")
     return console.report_skipped(skipped)

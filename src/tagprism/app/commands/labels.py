@@ -13,6 +13,9 @@ from tagprism.counted import counted
 from tagprism.errors import InputError
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from tagprism.labels.vocabulary import Vocabulary
     from tagprism.tagging.tagger import Tagger
 
 app = typer.Typer(help="Label vectors: make, check, show, fetch, build-encoder.", no_args_is_help=True)
@@ -85,8 +88,8 @@ def check(
     from tagprism.network.encoder_sources import encoder_folder
 
     encoders = [open_encoder(encoder_folder(name)) for name in encoder or ["minilm"]]
-    named = Vocabulary.load(find_bundle(DEFAULT) / VOCABULARY).words_of_names
-    checks = check_labels(spellings(read_phrases(words, console.say)), encoders, named)
+    vocabulary = Vocabulary.load(find_bundle(DEFAULT) / VOCABULARY)
+    checks = check_labels(spellings(read_phrases(words, console.say)), encoders, vocabulary.words_of_names)
     table = Table()
     for column in ("phrase", "encoder", "status", "rule", "respelled", "missing words", "nearest known"):
         table.add_column(column)
@@ -94,7 +97,8 @@ def check(
         for finding in row.findings:
             if all or finding.status != "found" or finding.respelled:
                 respelled = [f"{word}: {form}" for word, form in finding.respelled]
-                lists = [", ".join(some) for some in (respelled, finding.missing_words, finding.nearest)]
+                near = finding.nearest or _nearest(finding.missing_words, vocabulary)
+                lists = [", ".join(some) for some in (respelled, finding.missing_words, near)]
                 table.add_row(row.phrase, finding.encoder, finding.status, finding.rule, *lists)
     if table.row_count:
         console.show(table)
@@ -102,8 +106,16 @@ def check(
     complete = sum(row.complete for row in checks)
     for name, counts in count_rules(checks).items():
         console.say(f"{name}: {', '.join(f'{rule} {count}' for rule, count in counts.items())}")
-    console.say(f"{len(checks)} phrases: {complete} fully known, {len(unusable)} known by no encoder.")
+    partly = len(checks) - complete - len(unusable)
+    known = f"{complete} fully known, {partly} known in part, {len(unusable)} known by no encoder"
+    console.say(f"{counted(len(checks), 'phrase')}: {known}.")
     return console.UNUSABLE if unusable else console.OK
+
+
+def _nearest(words: Sequence[str], vocabulary: Vocabulary) -> list[str]:
+    """Names that are spelt like unknown words, as `tag` gives them; none of a number or of letters that no name has."""
+    near = ((word, name) for word in words if any(map(str.isalpha, word)) for name in vocabulary.nearest_names(word))
+    return list(dict.fromkeys(name for word, name in near if set(word.casefold()) & set(name.casefold())))
 
 
 @app.command()

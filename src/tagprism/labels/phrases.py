@@ -133,10 +133,10 @@ def word_spellings(word: str) -> list[str]:
         word: one word of a normalised phrase.
 
     Returns:
-        Different spellings; none of a word that is punctuation alone (`&`).
+        Different spellings; none of a word that is punctuation alone (`&`, `:-)`).
     """
     bare = word.strip(_PUNCTUATION)
-    if not bare:
+    if not bare.strip("-"):
         return []
     plain = without_accents(bare)
     own = dict.fromkeys((word, bare, plain or bare))

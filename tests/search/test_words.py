@@ -112,6 +112,7 @@ def test_what_was_read_otherwise_and_what_is_unknown_is_said(tagger: Any) -> Non
     assert said("\U0001f600") == ["`\U0001f600` is unknown to this model."] and "meant" not in said("F OR 16")[-1]
     assert "read as black AND white AND house;" in said("black and white house")[0]
     assert "write OR in capitals" in said("dog or cat")[0]
+    assert said('"beach without people"') == said('"black and white"') == []  # who quotes means it
     for query, word in (
         ("beach without people", "without"),
         ("beach no people", "no"),

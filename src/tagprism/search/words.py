@@ -16,7 +16,7 @@ from tagprism.labels.phrases import SMALL_WORDS, names_within, other_names
 from tagprism.search.collection import Collection
 from tagprism.search.own_tags import OwnTags
 from tagprism.search.parse import MOST_LABELS
-from tagprism.search.query import And, Fact, InPath, Label, Not, Or, Query, Tagged, Weighted, labels_of, show
+from tagprism.search.query import And, Fact, InPath, Label, Not, Or, Query, Tagged, Weighted, labels_of, leaves, show
 from tagprism.tagging.tagger import Tagger
 
 if TYPE_CHECKING:
@@ -278,6 +278,7 @@ def remarks(reading: Reading, tagger: Tagger, found: bool) -> list[str]:
     said = _unknown([*reading.without, *lost], reading, tagger)
     said += [f"`{phrase}` was read as `{' AND '.join(parts)}`." for phrase, parts in reading.without.items()]
     asked = labels_of(reading.query)
+    quoted = {leaf.text for leaf in leaves(reading.query) if isinstance(leaf, Label) and leaf.quoted}
     said += [
         f"`{phrase}` was read as {' AND '.join(tags)}{', or the phrase' if phrase in asked else ''}; "
         "put it in quotes to ask for it as one tag."
@@ -285,7 +286,7 @@ def remarks(reading: Reading, tagger: Tagger, found: bool) -> list[str]:
     ]
     said += _to_be_quoted(reading, found)
     for label in labels_of(reading.query):
-        said += _joining(label, tagger) if label not in reading.apart else []
+        said += _joining(label, tagger) if label not in reading.apart and label not in quoted else []
         if label not in reading.given and tagger.vocabulary.find_alike(label) is None:
             told = tagger.unknown_words(label)
             said += [_of_a_year(word, label) for word in label.split() if _YEAR.fullmatch(word) and word not in told]

@@ -234,7 +234,8 @@ class Calibration:
         for place in np.flatnonzero(rows < 0).tolist():
             spaced = normalise_phrase(labels[place])
             for phrase in dict.fromkeys((spaced, spaced.replace("-", " "))):
-                if place not in within and (names := names_within(phrase, lambda text: row_of(text) is not None)):
+                names = names_within(phrase, lambda text: row_of(text) is not None)
+                if names and names != (phrase,) and place not in within:  # another name of a thing has its own rule
                     within[place] = names
         if not within:
             return None

@@ -132,6 +132,9 @@ class NumpyIndex:
             hits.append([Hit(int(ids[row]), float(column[row])) for row in best])
         return hits
 
+    def whole(self) -> None:
+        """It is asked for lists, as a server's."""
+
     def get(self, ids: Sequence[int]) -> list[Picture | None]:
         """Pictures by id, None for an id that is not there."""
         return [None if row is None else from_json(one, json.loads(row[0])) for one, row in self._rows("json", ids)]

@@ -21,7 +21,7 @@ from qdrant_client import QdrantClient
 from tagprism.bundle.record import Records, Shape
 from tagprism.errors import InputError
 from tagprism.search.conditions import Filter, meets
-from tagprism.search.contract import Hit, Index, Picture, whole_of
+from tagprism.search.contract import Hit, Index, Picture
 from tagprism.search.edge_index import EdgeIndex
 from tagprism.search.qdrant_collection import API_KEY, connect
 from tagprism.search.qdrant_index import QdrantIndex
@@ -318,7 +318,7 @@ class TestWhole:
         st.booleans(),
     )
     def test_the_newest_and_all_scores(self, index: Index, times: list[str | None], limit: int, sifted: bool) -> None:
-        whole_index = whole_of(index)
+        whole_index = index.whole()
         if whole_index is None:
             pytest.skip("another process, or a plain form")
         index.remove([one.id for one in index.pictures()])

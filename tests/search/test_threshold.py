@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from tagprism.bundle.record import Records, Shape, score_records
 from tagprism.labels.vocabulary import Groups, groups_of
-from tagprism.search import threshold
+from tagprism.search import scoring, threshold
 from tagprism.search.conditions import Filter, meets
 from tagprism.search.contract import Hit, Match, Picture
 from tagprism.search.find import _only
@@ -70,6 +70,9 @@ class OnServer(Counted):
 
 class InProcess(Counted):
     """An index that gives at once what likely matches best, as a large one that is open in this process does."""
+
+    def whole(self) -> InProcess:
+        return self
 
     def all_scores(self, scoring_vectors: np.ndarray, where: Filter | None = None) -> tuple[np.ndarray, np.ndarray]:
         ids = np.array([one.id for one in self._index.pictures() if where is None or meets(one, where)], np.int64)
@@ -201,7 +204,7 @@ def test_the_best_are_those_of_a_plain_ranking(
     limit: int,
     marks: dict[int, dict[int, bool]],
 ) -> None:
-    monkeypatch.setattr(threshold, "_LEAST_DEPTH", 4)
+    monkeypatch.setattr(scoring, "_LEAST_DEPTH", 4)
     monkeypatch.setattr(threshold, "_FIRST", 1)
     like = LIKENESS if likes or tree is None else None
     label_logits = LabelLogits(BACKGROUND, standardised)
@@ -214,7 +217,7 @@ def test_the_best_are_those_of_a_plain_ranking(
 
 
 def test_what_only_rejects_takes_little_of_a_server(made: Made, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(threshold, "_LEAST_DEPTH", 4)
+    monkeypatch.setattr(scoring, "_LEAST_DEPTH", 4)
     index, label_logits, tree = OnServer(made[0]), LabelLogits(BACKGROUND, standardised=True), parse("NOT a NOT b")
     found = search_of(index, tree, None, label_logits).best(5)
     assert found.ids.tolist() == [one for _, one in plain(tree, None, label_logits, made, {})[:5]]
@@ -261,7 +264,7 @@ def test_no_more_of_the_index_is_read_than_the_proof_needs(
     searched: int | None,
     whole: bool,
 ) -> None:
-    monkeypatch.setattr(threshold, "_LEAST_DEPTH", 20)
+    monkeypatch.setattr(scoring, "_LEAST_DEPTH", 20)
     index = Counted(made[0])
     search_of(index, parse(query), None, LabelLogits(BACKGROUND, standardised=True)).best(5)
     assert (max(index.depths) > N) == whole
@@ -278,7 +281,7 @@ def test_a_picture_that_is_removed_during_the_search_is_left_out(made: Made, mon
         def get(self, ids: Sequence[int]) -> Any:
             return [None if one in first else self._index.get([one])[0] for one in ids]
 
-    monkeypatch.setattr(threshold, "_LEAST_DEPTH", 20)
+    monkeypatch.setattr(scoring, "_LEAST_DEPTH", 20)
     label_logits, tree = LabelLogits(BACKGROUND, standardised=True), parse("a AND b")
     ids = search_of(made[0], tree, None, label_logits).best(8).ids.tolist()
     first = set(ids[:3])
@@ -300,7 +303,7 @@ def test_pictures_that_come_during_the_search_push_none_out(
 
 
 def test_a_mark_of_a_picture_outside_the_filters_brings_it_not_in(made: Made, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(threshold, "_LEAST_DEPTH", 20)
+    monkeypatch.setattr(scoring, "_LEAST_DEPTH", 20)
     label_logits, where = LabelLogits(BACKGROUND, standardised=True), Filter(path=("/1/",))
     marks = {0: {2: True, 3: True, 9: False}}  # 2 and 9 are in /1/, 3 is in /2/
     found = Search(made[0], where, Label("a"), ("a",), VECTORS[:1], None, label_logits, marks).best(60).ids.tolist()

@@ -6,7 +6,7 @@ import json
 import shlex
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, Protocol
 
 import numpy as np
 from jaxtyping import Float, Float32, Float64, Int64
@@ -137,6 +137,9 @@ class Index(Protocol):
         A large index looks for candidates first (`first_stage`), whose records decide; `exact` looks at all records.
         """
 
+    def whole(self) -> Whole | None:
+        """The index, where it is open in this process; None where another or a server has it, or it gives less."""
+
     def get(self, ids: Sequence[int]) -> list[Picture | None]:
         """Pictures by id, None for an id that is not there."""
 
@@ -171,7 +174,6 @@ Match = Callable[[Float32[np.ndarray, "q n"], Int64[np.ndarray, " n"]], Float64[
 """What pictures are ranked by, from their scores and ids."""
 
 
-@runtime_checkable
 class Whole(Protocol):
     """An index that is in this process, and so can be asked for much at once."""
 
@@ -187,13 +189,6 @@ class Whole(Protocol):
 
     def newest(self, where: Filter | None, limit: int) -> list[Picture]:
         """The newest pictures that meet conditions, those of unknown time last; ties: lowest id first."""
-
-
-def whole_of(index: Index) -> Whole | None:
-    """An index where it is open in this process; None where it is another's, a server's, or cannot give so much."""
-    inner = getattr(index, "whole", None)
-    found = inner() if inner else index
-    return found if isinstance(found, Whole) else None
 
 
 def check_added(pictures: Sequence[Picture], records: Records, shape: Shape) -> None:

@@ -29,6 +29,7 @@ from tagprism.search.contract import (
     IndexInfo,
     Match,
     Picture,
+    Whole,
     candidates,
     check_added,
     check_scoring_vectors,
@@ -238,6 +239,10 @@ class EdgeIndex:
         except KeyError:
             with self._writes:  # it may just be added
                 return self._places.of(ids)
+
+    def whole(self) -> Whole:
+        """As `Index.whole`."""
+        return self
 
     def get(self, ids: Sequence[int]) -> list[Picture | None]:
         """Pictures by id, None for an id that is not there."""

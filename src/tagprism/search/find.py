@@ -6,24 +6,23 @@ Filters sift in the index, labels rank (`threshold`), a person's marks overrule 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from itertools import islice
 from pathlib import Path
 
 import numpy as np
 
 from tagprism.errors import InputError, PictureError
 from tagprism.search.collection import Collection
-from tagprism.search.conditions import Filter, meets
-from tagprism.search.contract import Index, Picture, whole_of
+from tagprism.search.contract import Index, Picture
+from tagprism.search.filtered import newest
 from tagprism.search.marks import Said
-from tagprism.search.match import log_match, search_vectors, searched_as
+from tagprism.search.match import search_vectors, searched_as
 from tagprism.search.own_tags import OwnTags
 from tagprism.search.parse import parse
-from tagprism.search.query import And, Label, Leaf, Query, Tagged, divided, labels_of, leaves
+from tagprism.search.query import And, Query, Tagged, divided, labels_of, leaves
 from tagprism.search.record_file import one_blas_thread
-from tagprism.search.scoring import Ranking, filter_logits, still_held
+from tagprism.search.scoring import Ranking, still_held
 from tagprism.search.similar import Example, likeness
 from tagprism.search.threshold import Search
 from tagprism.search.words import Reading, needed, read_words, with_known_vectors
@@ -129,8 +128,8 @@ def find(
     tagged = {leaf: _ids_tagged(leaf, own) for leaf in (leaves(rest) if rest else ()) if isinstance(leaf, Tagged)}
     only = _only(rest, tagged, among)
     if not labels and like is None:
-        found = _newest(index, where, rest, offset + limit, tagged, only)[offset:]
-        return Results(with_own(found, own), exact=True, reading=reading)
+        pictures = newest(index, where, rest, offset + limit, tagged, only)[offset:]
+        return Results(with_own([Found(picture, 1.0) for picture in pictures], own), exact=True, reading=reading)
     tagger, label_logits = collection.tagger, collection.label_logits
     learned = collection.learned
     vectors, groups, usual = np.empty((0, index.info().width), np.float32), None, None
@@ -233,57 +232,6 @@ def _described(collection: Collection, search: Search, ranking: Ranking) -> list
 def _as_said(tag: Tag, said: bool | None) -> Tag:
     """A tag of which a person's word makes the probability certain."""
     return tag if said is None else replace(tag, probability=float(said))
-
-
-def _newest(
-    index: Index,
-    where: Filter | None,
-    rest: Query | None,
-    limit: int,
-    tagged: Mapping[Tagged, frozenset[int]],
-    only: frozenset[int] | None,
-) -> tuple[Found, ...]:
-    """Pictures that meet filters, the newest first; those of unknown time last."""
-    if only is None and hasattr(index, "newest"):  # a server pages by itself
-        return tuple(Found(picture, 1.0) for picture in islice(_met_in_pages(index.newest(where), rest, tagged), limit))
-    whole = whole_of(index) if only is None else None
-    if whole is not None:
-        count = limit
-        while len(met := _met(pictures := whole.newest(where, count), rest, tagged)) < limit and len(pictures) == count:
-            count *= _MORE
-    else:
-        met = _met(_asked(index, where, only), rest, tagged)
-        met.sort(key=lambda picture: picture.taken or "", reverse=True)
-    return tuple(Found(picture, 1.0) for picture in met[:limit])
-
-
-def _asked(index: Index, where: Filter | None, only: frozenset[int] | None) -> list[Picture]:
-    """Pictures that meet conditions, by rising id."""
-    if only is None:
-        info = index.info()
-        (hits,) = index.search(np.zeros((1, info.width), np.float32), info.pictures, where=where)
-        ids = [hit.id for hit in hits]
-    else:
-        ids = list(only)
-    found = [picture for picture in index.get(sorted(ids)) if picture is not None]
-    return found if only is None or where is None else [picture for picture in found if meets(picture, where)]
-
-
-def _met_in_pages(
-    pictures: Iterable[Picture], rest: Query | None, tagged: Mapping[Tagged, frozenset[int]]
-) -> Iterator[Picture]:
-    source = iter(pictures)
-    while page := list(islice(source, _PAGE)):
-        yield from _met(page, rest, tagged)
-
-
-def _met(pictures: Sequence[Picture], rest: Query | None, tagged: Mapping[Tagged, frozenset[int]]) -> list[Picture]:
-    """Those of some pictures that meet the filters which the index does not sift by."""
-    if rest is None or not pictures:
-        return list(pictures)
-    filters = {leaf for leaf in leaves(rest) if not isinstance(leaf, Label)}
-    known: dict[Leaf, np.ndarray] = {leaf: filter_logits(leaf, pictures, tagged) for leaf in filters}
-    return [picture for picture, match in zip(pictures, log_match(rest, known), strict=True) if match == 0]
 
 
 def example_of(collection: Collection, path: str) -> Example:

@@ -248,6 +248,9 @@ class QdrantIndex:
         by_id = [{hit.id: hit.score for hit in hits} for hits in self._query(scoring_vectors, count, only, count)]
         return np.array([[its[one] for one in ids] for its in by_id], np.float32).reshape(len(by_id), len(ids))
 
+    def whole(self) -> None:
+        """As `Index.whole`."""
+
     def get(self, ids: Sequence[int]) -> list[Picture | None]:
         """Pictures by id, None for an id that is not there."""
         found: dict[int, Picture] = {}

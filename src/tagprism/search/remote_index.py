@@ -150,6 +150,9 @@ class RemoteIndex:
         request = {"call": "search", "limit": limit, "where": where and asdict(where), "exact": exact}
         return [[Hit(*pair) for pair in of_one] for of_one in self._call(request, scoring_vectors)[0]["hits"]]
 
+    def whole(self) -> None:
+        """As `Index.whole`."""
+
     def get(self, ids: Sequence[int]) -> list[Picture | None]:
         """As `Index.get`."""
         answer, _ = self._call({"call": "get", "ids": list(ids)})

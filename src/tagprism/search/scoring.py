@@ -1,10 +1,12 @@
 """What pictures score in a search: their matches with a query, what these can be at best, and their order.
 
-Knows neither words nor files, nor which pictures are worth scoring (`threshold`).
+An index that is open in this process scores all pictures, or of a large one those that likely match best. Another gives
+lists of the best pictures of each label (`threshold`). Knows neither words nor files.
 """
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -15,11 +17,13 @@ from jaxtyping import Bool, Float32, Float64, Int64
 from tagprism.bundle.record import score_records
 from tagprism.labels.vocabulary import Groups, groups_of
 from tagprism.search.conditions import Filter, meets
-from tagprism.search.contract import Index, Picture
+from tagprism.search.contract import Index, Whole
+from tagprism.search.filtered import filter_logits
 from tagprism.search.match import LabelLogits, Logits, is_likely, log_match, log_probability, ranks_of
-from tagprism.search.query import FilterLeaf, Label, Leaf, Query, Tagged, as_filter, leaves
+from tagprism.search.query import FilterLeaf, Label, Leaf, Query, Tagged, leaves
 from tagprism.search.similar import Likeness
 
+_LEAST_DEPTH = 500  # pictures that are looked for at least: so many take no longer than 20
 _AT_ONCE = 4096  # records that are read together
 _ROUNDING = 1e-4  # of logits whose scores are computed twice: one just below the line may be likely
 
@@ -53,7 +57,7 @@ class Ranking:
 
 
 @dataclass(frozen=True)
-class Scoring:
+class Scoring(ABC):
     """What the pictures of an index score in one search.
 
     Args:
@@ -91,6 +95,51 @@ class Scoring:
     groups: Groups | None = None
     phrases: Bool[np.ndarray, " L"] | None = None
     usual: Float32[np.ndarray, " V"] | None = None
+
+    def best(self, limit: int, budget: int | None = None) -> Ranking:
+        """The best pictures; those that cannot match at all are left out.
+
+        Args:
+            limit: pictures at most.
+            budget: pictures times labels after which the best so far are taken unproven; None to go on to the proof.
+        """
+        if self.only is not None:
+            return self._scored(np.array([], np.int64), limit)
+        whole = self.index.whole()
+        if whole is None or not self._by_best_row or (self._filters and not self._all_may_match):
+            return self._by_lists(limit, budget)
+        if self.exact or self._all_may_match:
+            return self._best_of_all(whole, limit)
+        ids, scores = whole.likely_scores(self._columns, self._depth(limit), self._ranks_of_vectors, self.where)
+        return self._ranked(ids, self._best_of_each(scores.T), limit)
+
+    @abstractmethod
+    def _by_lists(self, limit: int, budget: int | None) -> Ranking:
+        """As `best`, of an index that gives lists of the best pictures of each label."""
+
+    def _best_of_all(self, whole: Whole, limit: int) -> Ranking:
+        ids, scores = whole.all_scores(self._columns, self.where)
+        return self._ranked(ids, self._best_of_each(scores.T), limit)
+
+    def _depth(self, limit: int) -> int:
+        """How many of the best pictures of each label, or of all together, are looked at to find so many."""
+        return max(_LEAST_DEPTH, 4 * limit)
+
+    @property
+    def _by_best_row(self) -> bool:
+        """Whether the scores are the largest products, which is what an index knows."""
+        return self.label_logits.best_rows == 1
+
+    @property
+    def _all_may_match(self) -> bool:
+        """Whether a picture without any of the labels may match, so that no list of the best can prove anything."""
+        return bool(self._bounds(np.full((1, len(self._vectors_of)), -np.inf))[0] > -np.inf)
+
+    def _ranks_of_vectors(
+        self, scores: Float32[np.ndarray, "V n"], ids: Int64[np.ndarray, " n"]
+    ) -> Float64[np.ndarray, " n"]:
+        """What pictures are ranked by, from the scores of all vectors."""
+        return ranks_of(*self._matches(self._best_of_each(scores.T).T, ids))
 
     @cached_property
     def _columns(self) -> Float32[np.ndarray, "C Q"]:
@@ -241,15 +290,3 @@ def still_held(index: Index, ids: Sequence[int]) -> set[int]:
     if len(left) == len(ids):
         raise KeyError("the index gives no scores of pictures that it holds")
     return left
-
-
-def filter_logits(
-    leaf: FilterLeaf, pictures: Sequence[Picture | None], tagged: Mapping[Tagged, frozenset[int]]
-) -> Float64[np.ndarray, " n"]:
-    """Logits of a filter: +inf for pictures that meet it, -inf for others."""
-    if isinstance(leaf, Tagged):
-        met = [one is not None and one.id in tagged[leaf] for one in pictures]
-    else:
-        where = as_filter(leaf)
-        met = [one is not None and meets(one, where) for one in pictures]
-    return np.where(met, np.inf, -np.inf).reshape(len(pictures))

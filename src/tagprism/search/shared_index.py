@@ -148,9 +148,8 @@ class SharedIndex:
         return self._do(lambda index: index.search(scoring_vectors, limit, where=where, exact=exact))
 
     def whole(self) -> Whole | None:
-        """The index itself, where it is open in this process and not in another one."""
-        index = self._current()
-        return index if isinstance(index, Whole) else None
+        """As `Index.whole`."""
+        return self._current().whole()
 
     def get(self, ids: Sequence[int]) -> list[Picture | None]:
         """As `Index.get`."""

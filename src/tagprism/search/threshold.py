@@ -4,9 +4,6 @@ Each label gives a list of its best pictures. What stands in none of the lists c
 lists together, and the lists grow until that is worse than the last picture found. Labels below a NOT need no list: at
 best a picture has none of them. Where lists can prove nothing (only NOT), all pictures are scored.
 
-An index that is open in this process needs no lists: it scores all pictures, or of a large one those that likely match
-best.
-
 With neighbours, the first of that ranking are ordered anew, by scores that are averaged over those among them that are
 alike.
 
@@ -23,12 +20,11 @@ import numpy as np
 from jaxtyping import Float32, Float64, Int64
 
 from tagprism.bundle.neighbours import nearest_pictures, smoothed
-from tagprism.search.contract import Hit, whole_of
-from tagprism.search.match import ranks_of
+from tagprism.search.contract import Hit
 from tagprism.search.query import positive_labels
 from tagprism.search.scoring import Ranking, Scoring, still_held, still_there
 
-_LEAST_DEPTH, _GROWTH = 500, 8  # of the lists; a list of 500 takes no longer than one of 20
+_GROWTH = 8  # of the lists
 _FIRST = 8  # times as many pictures as are wanted are scored before others are passed over
 _BY_ID = 20  # times as long as to scan a picture takes it to score one by its id
 _ROUNDING = 1e-5  # of scores that are computed twice
@@ -38,28 +34,14 @@ _LEAST_AMONG, _AMONG = 200, 10  # pictures that neighbours are looked for among:
 class Search(Scoring):
     """One search of an index, by the lists of the best pictures of each label."""
 
-    def best(self, limit: int, budget: int | None = None) -> Ranking:
-        """The best pictures; those that cannot match at all are left out.
-
-        Args:
-            limit: pictures at most.
-            budget: pictures times labels after which the best so far are taken unproven; None to go on to the proof.
-        """
-        if self.only is not None:
-            return self._scored(np.array([], np.int64), limit)
+    def _by_lists(self, limit: int, budget: int | None) -> Ranking:
         total = self.index.info().pictures
-        depth = max(_LEAST_DEPTH, 4 * limit)
+        depth = self._depth(limit)
         one_vector = self.groups is None and self._by_best_row
         if hasattr(self.index, "lowest") and self.likeness is None and not self._rising and one_vector:
             return self._best_without(limit, depth, total)
-        if self._bounds(np.full((1, len(self._vectors_of)), -np.inf))[0] > -np.inf:
-            depth = total  # a picture without any of the labels may match: no list can prove anything
-        elif (whole := whole_of(self.index)) and self._by_best_row and not self._filters:
-            if self.exact:
-                ids, scores = whole.all_scores(self._columns, self.where)
-            else:
-                ids, scores = whole.likely_scores(self._columns, depth, self._ranks_of_vectors, self.where)
-            return self._ranked(ids, self._best_of_each(scores.T), limit)
+        if self._all_may_match:
+            depth = total  # no list can prove anything
         spent, cost = 0, total * max(1, len(self._columns))
         while depth < total:
             spent += cost
@@ -73,22 +55,10 @@ class Search(Scoring):
             if budget is not None and len(ranked.ids) == limit and spent + cost > budget:
                 return replace(ranked, is_proven=False)
             depth *= _GROWTH
-        if (whole := whole_of(self.index)) and self._by_best_row:
-            ids, scores = whole.all_scores(self._columns, self.where)
-            return self._ranked(ids, self._best_of_each(scores.T), limit)
+        if (whole := self.index.whole()) and self._by_best_row:
+            return self._best_of_all(whole, limit)
         ids, scores = _aligned(self._whole_lists(max(total, 1)))
         return self._ranked(ids, scores, limit) if self._by_best_row else self._scored(ids, limit)
-
-    @property
-    def _by_best_row(self) -> bool:
-        """Whether the scores are the largest products, which is what an index knows."""
-        return self.label_logits.best_rows == 1
-
-    def _ranks_of_vectors(
-        self, scores: Float32[np.ndarray, "V n"], ids: Int64[np.ndarray, " n"]
-    ) -> Float64[np.ndarray, " n"]:
-        """What pictures are ranked by, from the scores of all vectors."""
-        return ranks_of(*self._matches(self._best_of_each(scores.T).T, ids))
 
     def _best_without(self, limit: int, depth: int, total: int) -> Ranking:
         """The best of a query that only rejects labels, from those that a server finds to have least of each."""

@@ -17,7 +17,8 @@ from tagprism.search.check import check_index
 from tagprism.search.collection import open_index
 from tagprism.search.contract import Picture
 from tagprism.search.create import open_for_update
-from tagprism.search.edge_index import PICTURES, EdgeIndex
+from tagprism.search.edge_index import EdgeIndex
+from tagprism.search.edge_reader import PICTURES
 from tagprism.search.keyword_table import KeywordTable
 from tagprism.search.marks import kept_marks, open_marks
 from tagprism.search.settings import catalog_file

@@ -19,7 +19,8 @@ from tagprism.errors import InputError
 from tagprism.search import contract, first_stage, outline
 from tagprism.search.conditions import Filter
 from tagprism.search.contract import Hit, Picture, measured_recalls
-from tagprism.search.edge_index import PICTURES, EdgeIndex
+from tagprism.search.edge_index import EdgeIndex
+from tagprism.search.edge_reader import PICTURES
 from tagprism.search.first_stage import FirstStage
 from tagprism.search.kept_records import KeptRecords
 from tagprism.search.outline import nearly_best

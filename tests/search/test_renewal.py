@@ -16,7 +16,8 @@ import pytest
 from tagprism.progress import Advance
 from tagprism.search import contract, edge_index, first_stage, kept_records, outline
 from tagprism.search.contract import MEASURED, Picture
-from tagprism.search.edge_index import PICTURES, EdgeIndex
+from tagprism.search.edge_index import EdgeIndex
+from tagprism.search.edge_reader import PICTURES
 from tests.search.test_first_stage import SHAPE, drawn, not_as_written, recall, vectors
 
 N = 500

@@ -23,7 +23,8 @@ from tagprism.errors import InputError, MachineError
 from tagprism.search import index_server, kept_records, remote_index, shared_index
 from tagprism.search.conditions import Filter
 from tagprism.search.contract import Index, Picture
-from tagprism.search.edge_index import PICTURES, EdgeIndex
+from tagprism.search.edge_index import EdgeIndex
+from tagprism.search.edge_reader import PICTURES
 from tagprism.search.index_server import SOCKET, connect
 from tagprism.search.shared_index import LOCK, SERVER, SharedIndex, take_lock
 from tests.search import writer

@@ -13,7 +13,7 @@ from tagprism.search.catalog import Catalog
 from tagprism.search.collection import open_index
 from tagprism.search.contract import Picture
 from tagprism.search.create import update_lock
-from tagprism.search.edge_index import PICTURES
+from tagprism.search.edge_reader import PICTURES
 from tagprism.search.kept_records import KeptRecords
 from tagprism.search.record_file import RECORDS, RecordFile
 from tagprism.search.settings import catalog_file, is_address, marks_file

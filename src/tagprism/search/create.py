@@ -15,7 +15,8 @@ from tagprism.files import machine_errors, take_lock, write_json
 from tagprism.progress import Progress, silent
 from tagprism.search.collection import Collection, fitting_tagger, open_index, qdrant, usually_asked
 from tagprism.search.contract import MEASURED
-from tagprism.search.edge_index import PICTURES, EdgeIndex
+from tagprism.search.edge_index import EdgeIndex
+from tagprism.search.edge_reader import PICTURES
 from tagprism.search.index_server import SOCKET
 from tagprism.search.older_index import STORAGES, copy_older, remove_older
 from tagprism.search.record_file import StorageName

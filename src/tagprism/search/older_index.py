@@ -18,7 +18,7 @@ from tagprism.files import machine_errors
 from tagprism.progress import Progress, silent
 from tagprism.search.contract import from_json, index_anew
 from tagprism.search.edge_index import EdgeIndex
-from tagprism.search.edge_shard import engine_errors
+from tagprism.search.edge_reader import engine_errors
 from tagprism.search.record_file import StorageName
 
 _SHARD, _RECALL, _VECTOR, _PAGE = "shard", "recall.json", "matrix", 500

@@ -30,7 +30,8 @@ from tagprism.files import machine_errors, take_lock
 from tagprism.progress import Progress, silent
 from tagprism.search.conditions import Filter
 from tagprism.search.contract import Hit, Index, IndexInfo, Picture, Whole
-from tagprism.search.edge_index import PICTURES, EdgeIndex
+from tagprism.search.edge_index import EdgeIndex
+from tagprism.search.edge_reader import PICTURES
 from tagprism.search.index_server import IndexServer
 from tagprism.search.record_file import StorageName
 from tagprism.search.remote_index import RemoteIndex, answer

@@ -44,7 +44,8 @@ from tagprism.images.metadata import read_metadata
 from tagprism.images.stream import process_pictures
 from tagprism.images.walk import find_pictures
 from tagprism.search.conditions import searched
-from tagprism.search.contract import Picture, as_json
+from tagprism.search.contract import Picture
+from tagprism.search.stored import as_json
 from tagprism.tagging.tags import LabelRanker
 
 _TICKS = os.sysconf("SC_CLK_TCK")

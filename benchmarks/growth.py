@@ -33,7 +33,7 @@ from tagprism.search.catalog import Catalog
 from tagprism.search.collection import Collection, open_index
 from tagprism.search.contract import Picture
 from tagprism.search.create import create_collection, update_lock
-from tagprism.search.settings import catalog_file
+from tagprism.search.stored import catalog_file
 from tagprism.search.upkeep import Upkeep
 from tagprism.tagging.tags import LabelRanker
 

@@ -21,7 +21,7 @@ from tagprism.search.contract import Picture
 from tagprism.search.edge_index import EdgeIndex
 from tagprism.search.find import find
 from tagprism.search.query import Label
-from tagprism.search.settings import Settings
+from tagprism.search.stored import Settings
 from tagprism.tagging.tagger import load
 
 FIRST = 20

@@ -23,7 +23,7 @@ from tagprism.search.collection import open_index
 from tagprism.search.contract import IndexInfo
 from tagprism.search.create import open_for_update
 from tagprism.search.marks import open_marks
-from tagprism.search.settings import MARKS
+from tagprism.search.stored import MARKS
 from tests.app.conftest import Cli
 from tests.command_line import python, tagprism
 from tests.small_world import World, draw

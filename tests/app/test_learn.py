@@ -18,7 +18,7 @@ from tagprism.search.create import create_collection
 from tagprism.search.learn import _fitted_shift, _Teacher
 from tagprism.search.left_out import gains_by_chance, left_out_gain, marks_needed
 from tagprism.search.marks import open_marks
-from tagprism.search.settings import learned_file
+from tagprism.search.stored import learned_file
 from tagprism.tagging.learned import LearnedLabel
 from tests.app.conftest import Cli
 from tests.small_world import World

@@ -17,10 +17,9 @@ from tagprism.errors import IndexMismatchError
 from tagprism.search import edge_index, qdrant_index
 from tagprism.search.collection import open_index
 from tagprism.search.conditions import folded, moment
-from tagprism.search.contract import as_json
 from tagprism.search.create import open_for_update, update_lock
 from tagprism.search.edge_reader import PICTURES
-from tagprism.search.settings import MARKS, SETTINGS
+from tagprism.search.stored import MARKS, SETTINGS, as_json
 from tests.app.conftest import Cli
 from tests.small_world import World, draw
 

@@ -13,21 +13,13 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Float32, Integer
 
-from tagprism.bundle.record import Records, Shape, score_records
+from tagprism.bundle.record import Records, Shape, check_scoring_vectors, score_records
 from tagprism.errors import InputError
 from tagprism.files import machine_errors
 from tagprism.progress import Progress, silent
 from tagprism.search.conditions import Filter, meets, moments
-from tagprism.search.contract import (
-    MAX_ID,
-    Hit,
-    IndexInfo,
-    Picture,
-    as_json,
-    check_added,
-    check_scoring_vectors,
-    from_json,
-)
+from tagprism.search.contract import MAX_ID, Hit, IndexInfo, Picture, check_added
+from tagprism.search.stored import as_json, from_json
 from tagprism.sqlite_file import SqliteFile
 
 _FILE = "pictures.sqlite"

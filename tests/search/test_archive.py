@@ -21,7 +21,7 @@ from tagprism.search.edge_index import EdgeIndex
 from tagprism.search.edge_reader import PICTURES
 from tagprism.search.keyword_table import KeywordTable
 from tagprism.search.marks import kept_marks, open_marks
-from tagprism.search.settings import catalog_file
+from tagprism.search.stored import catalog_file
 from tagprism.search.upkeep import Upkeep
 from tests.app.conftest import Cli, cli  # noqa: F401 (a fixture)
 from tests.search.test_renewal import Told

@@ -34,8 +34,8 @@ from tagprism.search.find import example_of, find
 from tagprism.search.marks import Said, open_marks
 from tagprism.search.match import LIKELY, searched_as, searched_by
 from tagprism.search.query import QueryError
-from tagprism.search.settings import marks_file
 from tagprism.search.similar import Example
+from tagprism.search.stored import marks_file
 from tagprism.search.words import unknown_words
 from tagprism.tagging.calibration import Calibration, MonotoneMap
 from tagprism.tagging.explain import Explainer

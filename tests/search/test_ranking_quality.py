@@ -16,7 +16,7 @@ from tagprism.search.collection import Collection
 from tagprism.search.contract import Index, Picture
 from tagprism.search.edge_index import EdgeIndex
 from tagprism.search.find import find
-from tagprism.search.settings import Settings
+from tagprism.search.stored import Settings
 from tagprism.tagging.tagger import Tagger, load
 from tests.search.numpy_index import NumpyIndex
 from tests.small_world import LABELS, World

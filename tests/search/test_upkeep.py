@@ -20,7 +20,7 @@ from tagprism.search import upkeep
 from tagprism.search.catalog import not_read
 from tagprism.search.collection import Collection
 from tagprism.search.create import update_lock
-from tagprism.search.settings import CATALOG, Settings
+from tagprism.search.stored import CATALOG, Settings
 from tagprism.search.upkeep import Upkeep
 from tagprism.search.upkeep_report import Report
 from tagprism.tagging.tagger import Tagger, load

@@ -15,10 +15,9 @@ from tagprism.errors import IndexMismatchError, InputError, PictureError
 from tagprism.progress import Progress, silent
 from tagprism.search.catalog import Catalog
 from tagprism.search.collection import Collection
-from tagprism.search.contract import from_json
 from tagprism.search.create import create_collection, exists, open_for_update, update_lock
 from tagprism.search.record_file import StorageName
-from tagprism.search.settings import catalog_file
+from tagprism.search.stored import catalog_file, from_json
 from tagprism.tagging.tagger import load
 
 _BATCH = 256  # pictures that the index takes at once

@@ -27,7 +27,8 @@ from tagprism.images.elsewhere import Item, Reader, is_url
 from tagprism.images.metadata import read_metadata
 from tagprism.images.stream import Processed, process_pictures
 from tagprism.progress import Progress, silent
-from tagprism.search.contract import Picture, as_json
+from tagprism.search.contract import Picture
+from tagprism.search.stored import as_json
 from tagprism.tagging.tagger import Tagger, load
 from tagprism.tagging.tags import LabelRanker, Tag
 

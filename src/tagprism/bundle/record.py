@@ -19,6 +19,8 @@ import numpy as np
 import numpy.typing as npt
 from jaxtyping import Bool, Float, Float32, Integer, Shaped
 
+from tagprism.errors import InputError
+
 SHARPNESS = 5.0
 """The sharpness of bundles that do not state their own."""
 
@@ -93,6 +95,19 @@ class Records:
     def from_copies(matrices: Float[np.ndarray, "n M Q"], dimension: int) -> Records:
         """Records of the form of older bundles and indexes, whose rows end in a copy of the shared numbers each."""
         return Records(matrices[:, :, :dimension], matrices[:, 0, dimension:])
+
+
+def check_scoring_vectors(scoring_vectors: Float[np.ndarray, "q Q"], width: int) -> None:
+    """Refuse scoring vectors that are not of this length.
+
+    Raises:
+        InputError: another length, or numbers that are not finite.
+    """
+    if scoring_vectors.ndim != 2 or scoring_vectors.shape[1] != width or not np.isfinite(scoring_vectors).all():
+        raise InputError(
+            f"scoring vectors of shape {scoring_vectors.shape}; the index wants finite rows of {width} numbers.",
+            remedy="Query with the model that this index was made with.",
+        )
 
 
 @dataclass(frozen=True, eq=False)

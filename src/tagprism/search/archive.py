@@ -27,20 +27,22 @@ from tagprism.exchange import refuse_foreign
 from tagprism.files import digest_bytes, machine_errors, replaced_whole, write_json, write_text
 from tagprism.progress import Progress, silent
 from tagprism.search.collection import fitting_tagger, open_index, usually_asked
-from tagprism.search.contract import Picture, as_json, from_json
+from tagprism.search.contract import Picture
 from tagprism.search.create import exists, refuse_filled, update_lock
 from tagprism.search.edge_index import EdgeIndex
 from tagprism.search.keyword_table import KeywordTable, kept_keywords
 from tagprism.search.marks import Marks, kept_marks
 from tagprism.search.record_file import Form
-from tagprism.search.settings import (
+from tagprism.search.stored import (
     CATALOG,
     IMPORTING,
     LEARNED,
     MARKS,
     SETTINGS,
     Settings,
+    as_json,
     catalog_file,
+    from_json,
     is_address,
     marks_file,
 )

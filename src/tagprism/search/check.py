@@ -16,7 +16,7 @@ from tagprism.search.create import update_lock
 from tagprism.search.edge_reader import PICTURES
 from tagprism.search.kept_records import KeptRecords
 from tagprism.search.record_file import RECORDS, RecordFile
-from tagprism.search.settings import catalog_file, is_address, marks_file
+from tagprism.search.stored import catalog_file, is_address, marks_file
 
 
 @dataclass(frozen=True)

@@ -21,7 +21,8 @@ from tagprism.progress import Progress, silent
 from tagprism.search.contract import MEASURED, Index
 from tagprism.search.match import LabelLogits
 from tagprism.search.query import Query
-from tagprism.search.settings import (
+from tagprism.search.shared_index import SharedIndex
+from tagprism.search.stored import (
     SETTINGS,
     Settings,
     checked_settings,
@@ -32,7 +33,6 @@ from tagprism.search.settings import (
     read_settings,
     unescaped,
 )
-from tagprism.search.shared_index import SharedIndex
 from tagprism.tagging.learned import Learned
 from tagprism.tagging.tagger import Tagger, load
 

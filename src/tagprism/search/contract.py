@@ -1,15 +1,13 @@
-"""What an index of picture records does, whatever keeps it. Knows no words, no engines."""
+"""What an index of picture records does, whatever keeps it. Knows no words, no engines, and not how it is stored."""
 
 from __future__ import annotations
 
-import json
-import shlex
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Protocol
 
 import numpy as np
-from jaxtyping import Float, Float32, Float64, Int64
+from jaxtyping import Float32, Float64, Int64
 
 from tagprism.bundle.record import Records, Shape
 from tagprism.errors import InputError
@@ -109,11 +107,6 @@ class IndexInfo:
     worst: float | None = 1.0
     fitted: bool = False
 
-    @property
-    def width(self) -> int:
-        """D + S, the length of a scoring vector."""
-        return self.dimension + self.shared
-
 
 class Index(Protocol):
     """Records of pictures, ranked by their scores. What a call has taken is kept when it returns."""
@@ -209,63 +202,6 @@ def check_added(pictures: Sequence[Picture], records: Records, shape: Shape) -> 
         raise InputError("ids of pictures are whole numbers from 1, each once.")
     for picture in pictures:
         moment(picture.taken)
-
-
-def check_scoring_vectors(scoring_vectors: Float[np.ndarray, "q Q"], width: int) -> None:
-    """Refuse scoring vectors that are not of this length.
-
-    Raises:
-        InputError: another length, or numbers that are not finite.
-    """
-    if scoring_vectors.ndim != 2 or scoring_vectors.shape[1] != width or not np.isfinite(scoring_vectors).all():
-        raise InputError(
-            f"scoring vectors of shape {scoring_vectors.shape}; the index wants finite rows of {width} numbers.",
-            remedy="Query with the model that this index was made with.",
-        )
-
-
-def as_json(picture: Picture) -> dict[str, Any]:
-    """A picture as JSON values; any bytes of a file's name survive, also those that are no text."""
-    path = picture.path.encode("utf-8", "surrogatepass")
-    values: dict[str, Any] = {
-        "path": path.decode("utf-8", "backslashreplace"),
-        "size": picture.size,
-        "modified": picture.modified,
-        "digest": picture.digest,
-        "width": picture.width,
-        "height": picture.height,
-        "taken": picture.taken,
-        "tags": json.dumps(picture.tags),  # one text: engines take long over many small values
-        "taken_from": picture.taken_from,
-        "camera": picture.camera,
-        "rating": picture.rating,
-        "kind": picture.kind,
-        "place": list(picture.place) if picture.place else None,
-        "facts": picture.facts,
-    }
-    return values if values["path"] == picture.path else {**values, "path_bytes": path.hex()}
-
-
-def from_json(number: int, values: dict[str, Any]) -> Picture:
-    """The picture that `as_json` has written down."""
-    exact = values.get("path_bytes")
-    return Picture(
-        id=number,
-        path=values["path"] if exact is None else bytes.fromhex(exact).decode("utf-8", "surrogatepass"),
-        tags=tuple((label, probability) for label, probability in json.loads(values["tags"])),
-        **{name: values[name] for name in ("size", "modified", "digest", "width", "height", "taken")},
-        taken_from=values.get("taken_from", ""),
-        camera=values.get("camera", ""),
-        rating=values.get("rating"),
-        kind=values.get("kind", ""),
-        place=tuple(values["place"]) if values.get("place") else None,
-        facts=values.get("facts", 0),
-    )
-
-
-def index_anew(where: object, pictures: str = "") -> str:
-    """The remedy that makes an index anew; it must name the pictures where the index no longer says which they are."""
-    return f"Index anew with `tagprism index {pictures}--into {shlex.quote(str(where))} --rebuild`."
 
 
 def candidates(limit: int, pictures: int, *, by_mean: bool = False) -> int | None:

@@ -21,7 +21,8 @@ from tagprism.search.index_server import SOCKET
 from tagprism.search.older_index import STORAGES, copy_older, remove_older
 from tagprism.search.record_file import StorageName
 from tagprism.search.roots import without_nested
-from tagprism.search.settings import (
+from tagprism.search.shared_index import LOCK, SERVER, SharedIndex
+from tagprism.search.stored import (
     CATALOG,
     IMPORTING,
     LEARNED,
@@ -34,7 +35,6 @@ from tagprism.search.settings import (
     read_values,
     unescaped,
 )
-from tagprism.search.shared_index import LOCK, SERVER, SharedIndex
 from tagprism.tagging.tagger import load
 
 _UPDATE_LOCK = "upkeep"

@@ -16,22 +16,15 @@ import numpy as np
 import qdrant_edge as edge
 from jaxtyping import Float32, Int64
 
-from tagprism.bundle.record import Records, Shape
+from tagprism.bundle.record import Records, Shape, check_scoring_vectors
 from tagprism.files import machine_errors, write_json
 from tagprism.progress import Progress, silent
 from tagprism.search.conditions import searched
-from tagprism.search.contract import (
-    MEASURED,
-    Picture,
-    as_json,
-    candidates,
-    check_added,
-    check_scoring_vectors,
-    measured_recalls,
-)
+from tagprism.search.contract import MEASURED, Picture, check_added, measured_recalls
 from tagprism.search.edge_filter import FOLDED, MOMENT, PLACE
 from tagprism.search.edge_reader import CONFIG, FORM, PICTURES, SHARD, EdgeReader, check_free, engine_errors
 from tagprism.search.record_file import Places, StorageName
+from tagprism.search.stored import as_json
 
 _SETTLE = 0.02  # share of the pictures that has changed when it is settled again
 _FLUSH_EVERY, _TIDY_EVERY = 16_384, 65_536  # changes after which the log of writes is cut, and points are put in order
@@ -135,7 +128,7 @@ class EdgeIndex(EdgeReader):
             with self._writes:
                 self._tidy()
             kept, changed = {}, 0
-            if len(scoring_vectors) and candidates(100, count) is not None:
+            if len(scoring_vectors) and self._candidates(100, count) is not None:
                 exact, found = (self.search(scoring_vectors, 100, exact=one) for one in (True, False))
                 shares = measured_recalls(exact, found)
                 kept = {"recall": float(np.mean(shares)), "worst": min(shares), "queries": len(scoring_vectors)}

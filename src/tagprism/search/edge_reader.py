@@ -18,26 +18,18 @@ import numpy as np
 import qdrant_edge as edge
 from jaxtyping import Float32, Float64, Int64
 
-from tagprism.bundle.record import Records, Shape
+from tagprism.bundle.record import Records, Shape, check_scoring_vectors
 from tagprism.errors import InputError, MachineError
 from tagprism.files import machine_errors, read_json
 from tagprism.progress import Progress, silent
+from tagprism.search import contract
 from tagprism.search.conditions import Filter
-from tagprism.search.contract import (
-    Hit,
-    IndexInfo,
-    Match,
-    Picture,
-    Whole,
-    candidates,
-    check_scoring_vectors,
-    from_json,
-    index_anew,
-)
+from tagprism.search.contract import Hit, IndexInfo, Match, Picture, Whole, candidates
 from tagprism.search.edge_filter import met_ids, newest, places_of_all
 from tagprism.search.first_stage import MOST
 from tagprism.search.kept_records import KeptRecords
 from tagprism.search.record_file import RECORDS, Places, RecordFile, StorageName
+from tagprism.search.stored import from_json, index_anew
 
 PICTURES = "pictures"  # folder of all that is kept of the pictures
 SHARD, FORM = "shard", "form.json"  # in that folder
@@ -122,7 +114,7 @@ class EdgeReader:
         ids, places = self._asked(where)
         if limit < 1 or not len(scoring_vectors) or not len(places):
             return [[] for _ in scoring_vectors]
-        first = None if exact else candidates(limit, len(places))
+        first = None if exact else self._candidates(limit, len(places))
         if first is None:
             return [_hits(ids[places], one, limit) for one in self._scores_at(scoring_vectors, ids, places)]
         found = []
@@ -130,6 +122,10 @@ class EdgeReader:
         for vector, chosen in zip(scoring_vectors, map(np.sort, likely), strict=True):
             found.append(_hits(ids[chosen], self._records.scores(vector[None], chosen)[0], limit))
         return found
+
+    def _candidates(self, limit: int, pictures: int) -> int | None:
+        """How many candidates are looked for to find so many pictures; None where all are looked at."""
+        return candidates(limit, pictures) if pictures >= contract.FIRST_STAGE else None
 
     def _scores_at(
         self, scoring_vectors: Float32[np.ndarray, "q Q"], ids: Int64[np.ndarray, " p"], places: Int64[np.ndarray, " n"]
@@ -163,7 +159,7 @@ class EdgeReader:
         """As `Whole.likely_scores`."""
         check_scoring_vectors(scoring_vectors, self.shape.width)
         ids, places = self._asked(where)
-        if (count := candidates(limit, len(places))) is not None:
+        if (count := self._candidates(limit, len(places))) is not None:
 
             def by_place(
                 scores: Float32[np.ndarray, "q n"], some: Int64[np.ndarray, " n"]
@@ -218,7 +214,7 @@ class EdgeReader:
     def info(self) -> IndexInfo:
         """Size, form and exactness."""
         count = len(self._places)
-        whole = candidates(100, count) is None
+        whole = self._candidates(100, count) is None
         measured = {"recall": 1.0, "worst": 1.0} if whole else self._kept.recall
         recall, worst = measured.get("recall"), measured.get("worst")
         fitted = whole or self._kept.first.fitted

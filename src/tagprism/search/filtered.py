@@ -43,7 +43,7 @@ def _asked(index: Index, where: Filter | None, only: frozenset[int] | None) -> l
     """Pictures that meet conditions, by rising id."""
     if only is None:
         info = index.info()
-        (hits,) = index.search(np.zeros((1, info.width), np.float32), info.pictures, where=where)
+        (hits,) = index.search(np.zeros((1, info.dimension + info.shared), np.float32), info.pictures, where=where)
         ids = [hit.id for hit in hits]
     else:
         ids = list(only)

@@ -132,7 +132,7 @@ def find(
         return Results(with_own([Found(picture, 1.0) for picture in pictures], own), exact=True, reading=reading)
     tagger, label_logits = collection.tagger, collection.label_logits
     learned = collection.learned
-    vectors, groups, usual = np.empty((0, index.info().width), np.float32), None, None
+    vectors, groups, usual = np.empty((0, collection.settings.shape.width), np.float32), None, None
     if labels:
         vectors, groups, usual = search_vectors(labels, tagger, learned)
     likely = likeness(like, tagger, label_logits) if like is not None else None

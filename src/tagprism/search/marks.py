@@ -16,7 +16,7 @@ from typing import TypeAlias
 from tagprism.errors import InputError
 from tagprism.files import machine_errors
 from tagprism.labels.phrases import LONGEST, normalise_phrase
-from tagprism.search.settings import marks_file
+from tagprism.search.stored import marks_file
 from tagprism.sqlite_file import SqliteFile
 
 _REMEDY = "Free space or mend the permission; if it is damaged, move it away: what was said in it is then lost."

@@ -16,10 +16,10 @@ from tagprism.bundle.record import Records, Shape
 from tagprism.errors import IndexMismatchError
 from tagprism.files import machine_errors
 from tagprism.progress import Progress, silent
-from tagprism.search.contract import from_json, index_anew
 from tagprism.search.edge_index import EdgeIndex
 from tagprism.search.edge_reader import engine_errors
 from tagprism.search.record_file import StorageName
+from tagprism.search.stored import from_json, index_anew
 
 _SHARD, _RECALL, _VECTOR, _PAGE = "shard", "recall.json", "matrix", 500
 STORAGES: dict[str, StorageName] = {"float32": "float32", "half": "half", "float16": "half", "int8": "half"}

@@ -18,7 +18,7 @@ from tagprism.search.catalog import held_with
 from tagprism.search.collection import Collection
 from tagprism.search.contract import Picture
 from tagprism.search.marks import Said
-from tagprism.search.settings import catalog_file
+from tagprism.search.stored import catalog_file
 from tagprism.tagging.learned import Learned
 from tagprism.tagging.tags import LabelRanker
 

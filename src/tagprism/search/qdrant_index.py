@@ -17,21 +17,10 @@ from jaxtyping import Float32
 from qdrant_client import QdrantClient, models
 from qdrant_client.http.exceptions import ApiException, UnexpectedResponse
 
-from tagprism.bundle.record import Records, Shape
+from tagprism.bundle.record import Records, Shape, check_scoring_vectors
 from tagprism.progress import Progress, silent
 from tagprism.search.conditions import Filter, searched
-from tagprism.search.contract import (
-    MEASURED,
-    Hit,
-    IndexInfo,
-    Picture,
-    as_json,
-    candidates,
-    check_added,
-    check_scoring_vectors,
-    from_json,
-    measured_recalls,
-)
+from tagprism.search.contract import MEASURED, Hit, IndexInfo, Picture, candidates, check_added, measured_recalls
 from tagprism.search.qdrant_collection import (
     MEASURED_AS,
     MOMENT,
@@ -49,6 +38,7 @@ from tagprism.search.qdrant_collection import connect as connect
 from tagprism.search.qdrant_collection import kept_settings as kept_settings
 from tagprism.search.qdrant_vector import WholeVector
 from tagprism.search.record_file import StorageName
+from tagprism.search.stored import as_json, from_json
 
 _PLAIN = models.QuantizationSearchParams(ignore=True)
 _INT8 = models.SearchParams(quantization=models.QuantizationSearchParams(rescore=False))  # `exact` would ignore it

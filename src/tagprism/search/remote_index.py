@@ -24,8 +24,9 @@ from tagprism.bundle.record import Records
 from tagprism.errors import InputError, MachineError, TagprismError
 from tagprism.progress import Advance, Progress, silent
 from tagprism.search.conditions import Filter
-from tagprism.search.contract import Hit, Index, IndexInfo, Picture, as_json, from_json
+from tagprism.search.contract import Hit, Index, IndexInfo, Picture
 from tagprism.search.index_server import connect
+from tagprism.search.stored import as_json, from_json
 
 _PAGE = 1000  # pictures an answer lists at most
 _GREETING = 30.0  # seconds that the server may take to let a client in

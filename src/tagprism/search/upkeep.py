@@ -33,7 +33,7 @@ from tagprism.search.collection import Collection
 from tagprism.search.contract import Picture
 from tagprism.search.keyword_table import KeywordTable
 from tagprism.search.roots import lies_in, path_in, reaches_far, without_nested
-from tagprism.search.settings import catalog_file
+from tagprism.search.stored import catalog_file
 from tagprism.search.upkeep_report import Report, is_doubtful
 from tagprism.tagging.tags import LabelRanker, Tag
 

@@ -28,7 +28,7 @@ def learn(
     from tagprism.search.collection import open_index
     from tagprism.search.learn import TOO_FEW, learn, learned_of
     from tagprism.search.marks import kept_marks
-    from tagprism.search.settings import learned_file
+    from tagprism.search.stored import learned_file
 
     with open_index(index, model) as collection:
         console.warn(collection.unfinished)

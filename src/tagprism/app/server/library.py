@@ -47,8 +47,8 @@ from tagprism.search.marks import Marks
 from tagprism.search.own_tags import OwnTags
 from tagprism.search.parse import parse
 from tagprism.search.query import InPath, Query, Taken, labels_of, leaves, show
-from tagprism.search.settings import SETTINGS, catalog_file, is_address, marks_file, read_settings
 from tagprism.search.similar import Example
+from tagprism.search.stored import SETTINGS, catalog_file, is_address, marks_file, read_settings
 from tagprism.search.words import read_words, remarks
 from tagprism.tagging.explain import Explainer
 from tagprism.tagging.tags import LabelRanker

@@ -18,7 +18,7 @@ from tagprism.app import console
 from tagprism.app.server.frames import read_frame, write_frame
 from tagprism.app.server.library import Library
 from tagprism.errors import TagprismError
-from tagprism.search.settings import SETTINGS, is_address
+from tagprism.search.stored import SETTINGS, is_address
 
 _T = TypeVar("_T")
 _P = ParamSpec("_P")

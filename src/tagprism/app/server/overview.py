@@ -24,7 +24,7 @@ from tagprism.search.conditions import folded, moment, moments
 from tagprism.search.contract import Index
 from tagprism.search.match import LIKELY, log_match
 from tagprism.search.query import InPath, Leaf, Query, Taken, leaves
-from tagprism.search.settings import catalog_file
+from tagprism.search.stored import catalog_file
 from tagprism.tagging.tagger import Tagger
 
 _QUICK = 0.2  # seconds: an overview that takes no longer is made anew whenever the index has changed

@@ -1,9 +1,13 @@
-"""What `index.json` says of an index, or a server of its own, and where its files are. Opens no index and no model."""
+"""What is stored of an index as JSON: its settings, in `index.json` or on a server, and what is known of each picture.
+
+And where its files are. Opens no index and no model.
+"""
 
 from __future__ import annotations
 
 import json
 import os
+import shlex
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -12,7 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from tagprism.bundle.record import Shape
 from tagprism.errors import IndexMismatchError, InputError
 from tagprism.files import digest_bytes, digest_json, machine_errors, state_dir
-from tagprism.search.contract import index_anew
+from tagprism.search.contract import Picture
 from tagprism.search.record_file import StorageName
 
 SETTINGS, CATALOG, MARKS, LEARNED = "index.json", "catalog.sqlite", "marks.sqlite", "learned.safetensors"
@@ -106,6 +110,50 @@ def checked_settings(where: str, values: dict[str, Any], file: Path | None = Non
         what = f"is damaged, or of a newer version of tagprism ({error.errors()[0]['msg']})."
         remedy = f"Update tagprism. {index_anew(where, 'PHOTOS ')}"
         raise InputError(what, where=str(file or where), remedy=remedy) from error
+
+
+def index_anew(where: object, pictures: str = "") -> str:
+    """The remedy that makes an index anew; it must name the pictures where the index no longer says which they are."""
+    return f"Index anew with `tagprism index {pictures}--into {shlex.quote(str(where))} --rebuild`."
+
+
+def as_json(picture: Picture) -> dict[str, Any]:
+    """A picture as JSON values; any bytes of a file's name survive, also those that are no text."""
+    path = picture.path.encode("utf-8", "surrogatepass")
+    values: dict[str, Any] = {
+        "path": path.decode("utf-8", "backslashreplace"),
+        "size": picture.size,
+        "modified": picture.modified,
+        "digest": picture.digest,
+        "width": picture.width,
+        "height": picture.height,
+        "taken": picture.taken,
+        "tags": json.dumps(picture.tags),  # one text: engines take long over many small values
+        "taken_from": picture.taken_from,
+        "camera": picture.camera,
+        "rating": picture.rating,
+        "kind": picture.kind,
+        "place": list(picture.place) if picture.place else None,
+        "facts": picture.facts,
+    }
+    return values if values["path"] == picture.path else {**values, "path_bytes": path.hex()}
+
+
+def from_json(number: int, values: dict[str, Any]) -> Picture:
+    """The picture that `as_json` has written down."""
+    exact = values.get("path_bytes")
+    return Picture(
+        id=number,
+        path=values["path"] if exact is None else bytes.fromhex(exact).decode("utf-8", "surrogatepass"),
+        tags=tuple((label, probability) for label, probability in json.loads(values["tags"])),
+        **{name: values[name] for name in ("size", "modified", "digest", "width", "height", "taken")},
+        taken_from=values.get("taken_from", ""),
+        camera=values.get("camera", ""),
+        rating=values.get("rating"),
+        kind=values.get("kind", ""),
+        place=tuple(values["place"]) if values.get("place") else None,
+        facts=values.get("facts", 0),
+    )
 
 
 def escaped(folder: str) -> str:

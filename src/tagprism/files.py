@@ -28,6 +28,7 @@ REFUSALS = {errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EPERM, errno.EROFS, 
 """Error numbers with which a machine says no, whatever was asked of it."""
 # A path that cannot be what is asked of it:
 _NO_PLACE = {errno.ENOTDIR, errno.EISDIR, errno.EEXIST, errno.ENOTEMPTY, errno.ENAMETOOLONG}
+_LONGEST = 100  # bytes of a path that a socket can have anywhere
 NO_REPLACE, EXCHANGE, _HERE = 1, 2, -100  # RENAME_NOREPLACE, RENAME_EXCHANGE, AT_FDCWD
 _NOT_KNOWN = {errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP}  # by the system, or by this file system
 
@@ -98,6 +99,20 @@ def take_lock(path: Path) -> FileLock | None:
     except Timeout:
         return None
     return lock
+
+
+@contextmanager
+def short_path(folder: Path, name: str) -> Iterator[str]:
+    """A path of a socket that is short enough for one: a folder's own path may be longer than sockets allow."""
+    path = str(folder / name)
+    if len(os.fsencode(path)) <= _LONGEST:
+        yield path
+        return
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        yield f"/proc/self/fd/{handle}/{name}"
+    finally:
+        os.close(handle)
 
 
 @contextmanager

@@ -20,7 +20,7 @@ import pytest
 
 from tagprism.bundle.record import Records, score_records
 from tagprism.errors import InputError, MachineError
-from tagprism.search import index_server, kept_records, remote_index, shared_index
+from tagprism.search import kept_records, remote_index, shared_index
 from tagprism.search.conditions import Filter
 from tagprism.search.contract import Index, Picture
 from tagprism.search.edge_index import EdgeIndex
@@ -136,8 +136,8 @@ def test_fifty_clients_search_while_a_writer_is_killed_twenty_times(folder: Path
     try:
         for seed in range(20):
             lines = changes_until_killed(folder, seed, random.uniform(0, 0.5))
-            assert index._server is not None
-            while index._server._clients:  # what the dead writer sent last may still be under way
+            assert index._listener is not None
+            while index._listener.server.clients:  # what the dead writer sent last may still be under way
                 time.sleep(0.01)
             check_acknowledged(lines, index, state)
     finally:
@@ -158,13 +158,13 @@ def test_clients_go_on_when_the_writer_that_had_it_open_is_killed(folder: Path) 
 
         def search(clients_of: list[tuple[SharedIndex, Clients]] = clients_of) -> None:
             index = open_shared(folder)
-            assert index._server is None
+            assert index._listener is None
             clients_of.append((index, Clients(index, 10)))
 
         lines = changes_until_killed(folder, seed, 0.3, search)
         ((index, clients),) = clients_of
         check_acknowledged(lines, index, state)
-        assert index._server is not None
+        assert index._listener is not None
         clients.end()
         assert not clients.errors and clients.searches
         index.close()
@@ -283,7 +283,7 @@ class TestClients:
     ) -> None:
         folder = tmp_path.joinpath(*["a long path " * 10] * 3) if where == "a long path" else tmp_path / "index"
         if where == "a port":
-            monkeypatch.setattr(index_server, "_listen_in", lambda _: (tmp_path / "no sockets here").stat())
+            monkeypatch.setattr(shared_index, "_listen_in", lambda _: (tmp_path / "no sockets here").stat())
         folder.mkdir(parents=True)
         EdgeIndex.create(folder, SHAPE).close()
         server, client = with_stable(folder), open_shared(folder)

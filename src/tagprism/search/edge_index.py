@@ -8,15 +8,18 @@ another picture there.
 from __future__ import annotations
 
 import shutil
+import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import NoReturn
 
 import numpy as np
 import qdrant_edge as edge
 from jaxtyping import Float32, Int64
 
 from tagprism.bundle.record import Records, Shape, check_scoring_vectors
+from tagprism.errors import MachineError
 from tagprism.files import machine_errors, write_json
 from tagprism.progress import Progress, silent
 from tagprism.search.conditions import searched
@@ -139,6 +142,44 @@ class EdgeIndex(EdgeReader):
     def renew(self) -> None:
         """Make anew what candidates are found by, where it is not whole, as the first change of a picture would."""
         _ = self._kept
+
+
+class ReadOnlyIndex(EdgeIndex):
+    """An `Index` in a folder that can only be read: it is searched in a copy, as the engine writes even to read.
+
+    Nobody may change the folder while it is opened; afterwards it is not needed.
+
+    Args:
+        folder: where it is kept.
+        shape: of its records.
+        storage: as it was made.
+        progress: as for `EdgeIndex`.
+
+    Raises:
+        InputError: there is no shard, or one that does not fit.
+        MachineError: there is no room for the copy, or it cannot be read.
+    """
+
+    def __init__(self, folder: Path, shape: Shape, storage: StorageName, progress: Progress = silent) -> None:
+        self._original, self._copy = folder, tempfile.TemporaryDirectory(prefix="tagprism-")
+        copy = Path(self._copy.name)
+        try:
+            with machine_errors(copy):
+                shutil.copytree(folder / PICTURES, copy / PICTURES, copy_function=shutil.copyfile)
+            super().__init__(copy, shape, storage, progress)
+        except BaseException:
+            self._copy.cleanup()
+            raise
+
+    def _changing(self, count: int) -> NoReturn:
+        raise MachineError(
+            "is read-only.", where=str(self._original), remedy="Mend the permission, or copy it elsewhere."
+        )
+
+    def close(self) -> None:
+        """Let go of the copy."""
+        super().close()
+        self._copy.cleanup()
 
 
 def _make_shard(folder: Path) -> None:

@@ -1,49 +1,32 @@
 """The line between the process that has an index open and others that use it: both ends, and the greeting.
 
-On Linux a line is a Unix socket in the folder of the index, which is its owner's alone; elsewhere, and in folders that
-can hold no socket, a port of 127.0.0.1. The greeting proves that both sides know the key; who has not shown it has no
-thread and little time. What is said on a line stands in `remote_index`.
+The greeting proves that both sides know the key; who has not shown it has no thread and little time. What is said on a
+line stands in `remote_index`, where it is listened for in `shared_index`.
 """
 
 from __future__ import annotations
 
 import hmac
-import os
 import secrets
 import selectors
 import socket
-import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable
+from contextlib import suppress
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
-SOCKET = "server.sock"
+from tagprism.files import short_path
+
+SOCKET, HOST = "server.sock", "127.0.0.1"
 _NONCE = 32  # bytes
-_HOST = "127.0.0.1"
-_LONGEST = 100  # bytes of a path that a socket can have anywhere
 GREETING = 5.0
 """Seconds in which a client must have shown that it knows the key."""
 
 GUESTS, CLIENTS = 64, 256
 """Clients that may be about to show the key (the oldest goes for one more), and that may have a thread of their own."""
-
-
-@contextmanager
-def _short_path(folder: Path) -> Iterator[str]:
-    """A path of the socket that is short enough for one: a folder's own path may be longer than sockets allow."""
-    path = str(folder / SOCKET)
-    if len(os.fsencode(path)) <= _LONGEST:
-        yield path
-        return
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        yield f"/proc/self/fd/{handle}/{SOCKET}"
-    finally:
-        os.close(handle)
 
 
 def connect(folder: Path, about: dict[str, Any], key: bytes, seconds: float) -> Connection:
@@ -62,10 +45,10 @@ def connect(folder: Path, about: dict[str, Any], key: bytes, seconds: float) -> 
     try:
         line.settimeout(seconds)
         if "socket" in about:
-            with _short_path(folder) as short:
+            with short_path(folder, SOCKET) as short:
                 line.connect(short)
         else:
-            line.connect((_HOST, int(about["port"])))
+            line.connect((HOST, int(about["port"])))
         theirs, ours = _whole(line, _NONCE), secrets.token_bytes(_NONCE)
         line.sendall(ours + _proof(key, b"client", theirs, ours))
         if not hmac.compare_digest(_whole(line, _NONCE), _proof(key, b"server", theirs, ours)):
@@ -91,39 +74,6 @@ def _whole(line: socket.socket, count: int) -> bytes:
     return got
 
 
-def listen(folder: Path) -> tuple[socket.socket, dict[str, Any]]:
-    """Listen for other processes of this user.
-
-    Args:
-        folder: of the index, whose lock this process holds.
-
-    Returns:
-        The listening socket, and its address as JSON values for `connect`.
-
-    Raises:
-        OSError: the machine refuses.
-    """
-    if sys.platform == "linux":
-        with suppress(OSError):  # some network disks hold no sockets
-            return _listen_in(folder), {"socket": SOCKET}
-    listening = socket.create_server((_HOST, 0), backlog=64)
-    return listening, {"port": listening.getsockname()[1]}
-
-
-def _listen_in(folder: Path) -> socket.socket:
-    (folder / SOCKET).unlink(missing_ok=True)  # of a process that was killed
-    listening = socket.socket(socket.AF_UNIX)
-    try:
-        with _short_path(folder) as short:
-            listening.bind(short)
-            os.chmod(short, 0o600)  # noqa: PTH101 (a text)
-        listening.listen(64)
-    except OSError:
-        listening.close()
-        raise
-    return listening
-
-
 class _Guest:
     """A client that has not shown the key."""
 
@@ -136,41 +86,41 @@ class IndexServer:
 
     Args:
         answer: gives the answer to a message, and may send messages before; called by several threads at once.
-        folder: of the index.
+        key: 32 bytes that a process must know.
+        listening: socket at which they knock, which does not block.
+        closing: set when nobody shall be let in any more.
 
     Attributes:
-        address: as `connect` takes it.
-        key: 32 bytes that a process must know.
-
-    Raises:
-        OSError: the machine refuses.
+        clients: those that have shown the key.
     """
 
-    def __init__(self, answer: Callable[[bytes, Callable[[bytes], None]], bytes], folder: Path) -> None:
-        self._answer, self._folder, self.key = answer, folder, secrets.token_bytes(32)
-        self._listening, self.address = listen(folder)
-        self._listening.setblocking(False)
-        self._closing = threading.Event()
-        self._wake, self._woken = socket.socketpair()
-        self._clients: set[Connection] = set()
+    def __init__(
+        self,
+        answer: Callable[[bytes, Callable[[bytes], None]], bytes],
+        key: bytes,
+        listening: socket.socket,
+        closing: threading.Event,
+    ) -> None:
+        self._answer, self._key, self._listening, self._closing = answer, key, listening, closing
+        self.clients: set[Connection] = set()
         self._guests: dict[socket.socket, _Guest] = {}  # in the order in which they came
-        self._thread = threading.Thread(target=self._receive, name="index server", daemon=True)
-        self._thread.start()
 
-    def _receive(self) -> None:
-        with selectors.DefaultSelector() as waiting:
-            waiting.register(self._listening, selectors.EVENT_READ)
-            waiting.register(self._woken, selectors.EVENT_READ)
-            while not self._closing.is_set():
-                for key, _ in waiting.select(1.0):
-                    if key.fileobj is self._listening:
-                        self._admit(waiting)
-                    elif isinstance(key.fileobj, socket.socket) and key.fileobj in self._guests:
-                        self._greet(waiting, key.fileobj)
-                for guest in [one for one, its in self._guests.items() if time.monotonic() - its.since > GREETING]:
-                    self._dismiss(waiting, guest)
-            for guest in list(self._guests):
+    def receive(self, waiting: selectors.BaseSelector) -> None:
+        """Let others in, until it is closing.
+
+        Args:
+            waiting: for what knocks, and for what wakes it to close.
+        """
+        while not self._closing.is_set():
+            for key, _ in waiting.select(1.0):
+                if key.fileobj is self._listening:
+                    self._admit(waiting)
+                elif isinstance(key.fileobj, socket.socket) and key.fileobj in self._guests:
+                    self._greet(waiting, key.fileobj)
+            for guest in [one for one, its in self._guests.items() if time.monotonic() - its.since > GREETING]:
                 self._dismiss(waiting, guest)
+        for guest in list(self._guests):
+            self._dismiss(waiting, guest)
 
     def _admit(self, waiting: selectors.BaseSelector) -> None:
         try:
@@ -198,15 +148,15 @@ class IndexServer:
         if more and len(guest.got) < 2 * _NONCE:
             return
         theirs, shown = guest.got[:_NONCE], guest.got[_NONCE:]
-        is_known = hmac.compare_digest(shown, _proof(self.key, b"client", guest.nonce, theirs))
-        if not is_known or len(self._clients) >= CLIENTS:
+        is_known = hmac.compare_digest(shown, _proof(self._key, b"client", guest.nonce, theirs))
+        if not is_known or len(self.clients) >= CLIENTS:
             self._dismiss(waiting, line)
             return
         waiting.unregister(line)
         del self._guests[line]
         line.setblocking(True)
-        client, proof = Connection(line.detach()), _proof(self.key, b"server", guest.nonce, theirs)
-        self._clients.add(client)
+        client, proof = Connection(line.detach()), _proof(self._key, b"server", guest.nonce, theirs)
+        self.clients.add(client)
         threading.Thread(target=self._serve, args=(client, proof), name="index client", daemon=True).start()
 
     def _dismiss(self, waiting: selectors.BaseSelector, line: socket.socket) -> None:
@@ -226,24 +176,15 @@ class IndexServer:
         except (OSError, EOFError):
             return  # the client has left
         finally:
-            self._clients.discard(client)
+            self.clients.discard(client)
             client.close()
 
-    def close(self) -> None:
-        """Let nobody in any more, and end every conversation."""
-        self._closing.set()
-        self._wake.send(b"!")
-        self._thread.join()
-        if "socket" in self.address:
-            with suppress(OSError):
-                (self._folder / SOCKET).unlink()
-        for own in (self._listening, self._wake, self._woken):
-            own.close()
-        for client in list(self._clients):  # its own thread closes it: only that knows when nothing reads from it
+    def end(self) -> None:
+        """End every conversation, when it has been told to close."""
+        for client in list(self.clients):  # its own thread closes it: only that knows when nothing reads from it
             with suppress(OSError), self._socket_of(client) as line:
                 line.shutdown(socket.SHUT_RDWR)
 
     def _socket_of(self, client: Connection) -> socket.socket:
         """A second handle of a client's line, which is closed by itself."""
-        family = socket.AF_UNIX if "socket" in self.address else socket.AF_INET
-        return socket.fromfd(client.fileno(), family, socket.SOCK_STREAM)
+        return socket.fromfd(client.fileno(), self._listening.family, socket.SOCK_STREAM)

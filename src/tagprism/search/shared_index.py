@@ -10,29 +10,29 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
-import tempfile
+import secrets
+import selectors
+import socket
+import sys
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
-from functools import partial
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from functools import partial, update_wrapper
 from itertools import islice
 from pathlib import Path
-from typing import NoReturn, TypeVar
+from typing import Any, Concatenate, ParamSpec, TypeVar
 
-import numpy as np
 from filelock import FileLock
-from jaxtyping import Float32
 
-from tagprism.bundle.record import Records, Shape
+from tagprism.bundle.record import Shape
 from tagprism.errors import MachineError
-from tagprism.files import machine_errors, take_lock
+from tagprism.files import machine_errors, short_path, take_lock
 from tagprism.progress import Progress, silent
-from tagprism.search.conditions import Filter
-from tagprism.search.contract import Hit, Index, IndexInfo, Picture, Whole
-from tagprism.search.edge_index import EdgeIndex
+from tagprism.search.contract import Index, Picture
+from tagprism.search.edge_index import EdgeIndex, ReadOnlyIndex
 from tagprism.search.edge_reader import PICTURES
-from tagprism.search.index_server import IndexServer
+from tagprism.search.index_server import HOST, SOCKET, IndexServer
 from tagprism.search.record_file import StorageName
 from tagprism.search.remote_index import RemoteIndex, answer
 
@@ -41,6 +41,18 @@ _PATIENCE = 30.0  # seconds to wait for a process that is just opening or closin
 _PAUSE = 0.05
 _PAGE = 1000
 _T = TypeVar("_T")
+_P = ParamSpec("_P")
+
+
+def _asked(method: Callable[Concatenate[Any, _P], _T]) -> Callable[Concatenate[SharedIndex, _P], _T]:
+    """A method of whoever has the index open, tried again when that has gone: every change may be made twice."""
+
+    def ask(shared: SharedIndex, /, *given: _P.args, **named: _P.kwargs) -> _T:
+        answered: _T = shared._do(lambda index: getattr(index, method.__name__)(*given, **named))
+        return answered
+
+    update_wrapper(ask, method)
+    return ask
 
 
 class SharedIndex:
@@ -61,7 +73,7 @@ class SharedIndex:
         self._folder, self._form = folder, (shape, storage, progress)
         self._changing = threading.Lock()
         self._index: Index | None = None
-        self._server: IndexServer | None = None
+        self._listener: Listener | None = None
         self._lock: FileLock | None = None
         self._current()
 
@@ -92,8 +104,8 @@ class SharedIndex:
             return self._ask()
         self._index = EdgeIndex(self._folder, *self._form)
         # At once, also for one search: a folder that can only be read is copied where nobody answers (`_read_only`).
-        self._server = IndexServer(partial(answer, self._index), self._folder)
-        about = {"process": os.getpid(), "key": self._server.key.hex(), **self._server.address}
+        self._listener = Listener(partial(answer, self._index), self._folder)
+        about = {"process": os.getpid(), "key": self._listener.key.hex(), **self._listener.address}
         with machine_errors(self._folder):
             (self._folder / SERVER).unlink(missing_ok=True)
             private = os.open(self._folder / SERVER, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
@@ -110,16 +122,16 @@ class SharedIndex:
 
     def _let_go(self) -> None:
         """Close what is open, the lock last."""
-        if self._server:
-            self._server.close()
+        if self._listener:
+            self._listener.close()
         if self._index:
             self._index.close()
         if self._lock:
             self._lock.release()
-        self._index = self._server = self._lock = None
+        self._index = self._listener = self._lock = None
 
     def _do(self, work: Callable[[Index], _T]) -> _T:
-        """Work with whoever has the index, again when it has gone: every change may be made twice."""
+        """Work with whoever has the index, again when that has gone."""
         while True:
             index = self._current()
             try:
@@ -129,40 +141,15 @@ class SharedIndex:
                     if self._index is index:
                         self._let_go()
 
-    def add(self, pictures: Sequence[Picture], records: Records) -> None:
-        """As `Index.add`."""
-        self._do(lambda index: index.add(pictures, records))
-
-    def remove(self, ids: Sequence[int]) -> None:
-        """As `Index.remove`."""
-        self._do(lambda index: index.remove(ids))
-
-    def search(
-        self,
-        scoring_vectors: Float32[np.ndarray, "q Q"],
-        limit: int,
-        *,
-        where: Filter | None = None,
-        exact: bool = False,
-    ) -> list[list[Hit]]:
-        """As `Index.search`."""
-        return self._do(lambda index: index.search(scoring_vectors, limit, where=where, exact=exact))
-
-    def whole(self) -> Whole | None:
-        """As `Index.whole`."""
-        return self._current().whole()
-
-    def get(self, ids: Sequence[int]) -> list[Picture | None]:
-        """As `Index.get`."""
-        return self._do(lambda index: index.get(ids))
-
-    def records(self, ids: Sequence[int]) -> Records:
-        """As `Index.records`."""
-        return self._do(lambda index: index.records(ids))
-
-    def scores(self, scoring_vectors: Float32[np.ndarray, "q Q"], ids: Sequence[int]) -> Float32[np.ndarray, "q n"]:
-        """As `Index.scores`."""
-        return self._do(lambda index: index.scores(scoring_vectors, ids))
+    add = _asked(Index.add)
+    remove = _asked(Index.remove)
+    search = _asked(Index.search)
+    whole = _asked(Index.whole)
+    get = _asked(Index.get)
+    records = _asked(Index.records)
+    scores = _asked(Index.scores)
+    settle = _asked(Index.settle)
+    info = _asked(Index.info)
 
     def pictures(self, after: int = 0) -> Iterator[Picture]:
         """As `Index.pictures`."""
@@ -173,14 +160,6 @@ class SharedIndex:
         while found := self._do(page):
             yield from found
             after = found[-1].id
-
-    def settle(self, scoring_vectors: Float32[np.ndarray, "q Q"], progress: Progress = silent) -> None:
-        """As `Index.settle`."""
-        self._do(lambda index: index.settle(scoring_vectors, progress))
-
-    def info(self) -> IndexInfo:
-        """As `Index.info`."""
-        return self._do(lambda index: index.info())
 
     def renew(self) -> None:
         """As `EdgeIndex.renew`, where it is open here; called before a progress that changes are made in."""
@@ -194,48 +173,79 @@ class SharedIndex:
             self._let_go()
 
 
-class ReadOnlyIndex(EdgeIndex):
-    """An `Index` in a folder that can only be read: it is searched in a copy, as the engine writes even to read.
+class Listener:
+    """Where other processes of this user knock, and the server that lets them in once the first of them has come.
 
-    Nobody may change the folder while it is opened; afterwards it is not needed.
+    On Linux that is a Unix socket in the folder of the index, which is its owner's alone; elsewhere, and in folders
+    that can hold no socket, a port of 127.0.0.1.
 
     Args:
-        folder: where it is kept.
-        shape: of its records.
-        storage: as it was made.
-        progress: as for `EdgeIndex`.
+        answer: as for `IndexServer`.
+        folder: of the index, whose lock this process holds.
+
+    Attributes:
+        address: as `index_server.connect` takes it.
+        key: 32 bytes that a process must know.
+        server: None before the first of them.
 
     Raises:
-        InputError: there is no shard, or one that does not fit.
-        MachineError: there is no room for the copy, or it cannot be read.
+        OSError: the machine refuses.
     """
 
-    def __init__(self, folder: Path, shape: Shape, storage: StorageName, progress: Progress = silent) -> None:
-        self._original, self._copy = folder, tempfile.TemporaryDirectory(prefix="tagprism-")
-        copy = Path(self._copy.name)
-        try:
-            with machine_errors(copy):
-                shutil.copytree(folder / PICTURES, copy / PICTURES, copy_function=shutil.copyfile)
-            super().__init__(copy, shape, storage, progress)
-        except BaseException:
-            self._copy.cleanup()
-            raise
+    def __init__(self, answer: Callable[[bytes, Callable[[bytes], None]], bytes], folder: Path) -> None:
+        self._answer, self._folder, self.key = answer, folder, secrets.token_bytes(32)
+        self._listening, self.address = _listen(folder)
+        self._listening.setblocking(False)
+        self._closing = threading.Event()
+        self._wake, self._woken = socket.socketpair()
+        self.server: IndexServer | None = None
+        self._thread = threading.Thread(target=self._wait, name="index server", daemon=True)
+        self._thread.start()
 
-    def _changing(self, count: int) -> NoReturn:
-        raise MachineError(
-            "is read-only.", where=str(self._original), remedy="Mend the permission, or copy it elsewhere."
-        )
+    def _wait(self) -> None:
+        with selectors.DefaultSelector() as waiting:
+            waiting.register(self._listening, selectors.EVENT_READ)
+            waiting.register(self._woken, selectors.EVENT_READ)
+            waiting.select()
+            if not self._closing.is_set():
+                self.server = IndexServer(self._answer, self.key, self._listening, self._closing)
+                self.server.receive(waiting)
 
     def close(self) -> None:
-        """Let go of the copy."""
-        super().close()
-        self._copy.cleanup()
+        """Let nobody in any more, and end every conversation."""
+        self._closing.set()
+        self._wake.send(b"!")
+        self._thread.join()
+        if "socket" in self.address:
+            with suppress(OSError):
+                (self._folder / SOCKET).unlink()
+        if self.server:
+            self.server.end()
+        for own in (self._listening, self._wake, self._woken):
+            own.close()
 
 
-def _is_read_only(folder: Path) -> bool:
-    """Whether some file of an index cannot be written, or none be made beside it."""
-    paths = (folder, folder / PICTURES, *(folder / PICTURES).rglob("*"))
-    return any(not os.access(path, os.W_OK) for path in paths if path.exists())
+def _listen(folder: Path) -> tuple[socket.socket, dict[str, Any]]:
+    """A socket that listens, and its address as JSON values."""
+    if sys.platform == "linux":
+        with suppress(OSError):  # some network disks hold no sockets
+            return _listen_in(folder), {"socket": SOCKET}
+    listening = socket.create_server((HOST, 0), backlog=64)
+    return listening, {"port": listening.getsockname()[1]}
+
+
+def _listen_in(folder: Path) -> socket.socket:
+    (folder / SOCKET).unlink(missing_ok=True)  # of a process that was killed
+    listening = socket.socket(socket.AF_UNIX)
+    try:
+        with short_path(folder, SOCKET) as short:
+            listening.bind(short)
+            os.chmod(short, 0o600)  # noqa: PTH101 (a text)
+        listening.listen(64)
+    except OSError:
+        listening.close()
+        raise
+    return listening
 
 
 def _holder(folder: Path) -> str:
@@ -243,3 +253,9 @@ def _holder(folder: Path) -> str:
         return f"process {json.loads((folder / SERVER).read_bytes())['process']}"
     except (OSError, ValueError, KeyError):
         return "another process"
+
+
+def _is_read_only(folder: Path) -> bool:
+    """Whether some file of an index cannot be written, or none be made beside it."""
+    paths = (folder, folder / PICTURES, *(folder / PICTURES).rglob("*"))
+    return any(not os.access(path, os.W_OK) for path in paths if path.exists())

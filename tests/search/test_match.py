@@ -8,19 +8,10 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from tagprism.search.conditions import Filter
+from tagprism.search.find import divided
 from tagprism.search.match import LIKELY, LIKELY_LOGIT, PhraseLogits, is_likely, log_match, log_probability, ranks_of
 from tagprism.search.parse import parse
-from tagprism.search.query import (
-    And,
-    Label,
-    Not,
-    Or,
-    Parts,
-    Query,
-    Weighted,
-    divided,
-    positive_labels,
-)
+from tagprism.search.query import And, Label, Not, Or, Query, Weighted, positive_labels
 from tagprism.tagging.calibration import MonotoneMap
 
 LABELS = [Label(name) for name in "abcd"]
@@ -169,17 +160,18 @@ def test_certain_and_impossible_labels() -> None:
 
 
 def test_filters_of_the_outermost_and_are_sifted_by_the_index() -> None:
-    assert divided(parse("dog")) == Parts(None, parse("dog"))
-    assert divided(parse("taken:2024")) == Parts(Filter(taken=(("2024", "2024"),)), None)
-    assert divided(parse("dog NOT cat path:a -path:b -taken:..2020 taken:2019..")) == Parts(
-        Filter((("2019", ""),), ("a",), (("", "2020"),), ("b",)), parse("dog NOT cat")
+    assert divided(parse("dog")) == (None, parse("dog"))
+    assert divided(parse("taken:2024")) == (Filter(taken=(("2024", "2024"),)), None)
+    assert divided(parse("dog NOT cat path:a -path:b -taken:..2020 taken:2019..")) == (
+        Filter((("2019", ""),), ("a",), (("", "2020"),), ("b",)),
+        parse("dog NOT cat"),
     )
-    assert divided(parse("dog path:a")).rest == Label("dog")
+    assert divided(parse("dog path:a"))[1] == Label("dog")
     facts = divided(parse("camera:nikon dog NOT rating:1 type:raw"))
     sifted = Filter(facts=(("camera", "nikon"), ("type", "raw")), not_facts=(("rating", "1"),))
-    assert facts == Parts(sifted, Label("dog"))
+    assert facts == (sifted, Label("dog"))
     either = parse("dog AND (path:a OR path:b)")
-    assert divided(either) == Parts(None, either)
+    assert divided(either) == (None, either)
 
 
 def test_a_phrase_ranks_by_its_score_also_where_the_map_is_level() -> None:

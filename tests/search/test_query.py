@@ -11,23 +11,8 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from tagprism.labels.phrases import normalise_phrase
-from tagprism.search.parse import DEEPEST, MOST_LABELS, parse
-from tagprism.search.query import (
-    And,
-    Fact,
-    InPath,
-    Label,
-    Not,
-    Or,
-    Query,
-    QueryError,
-    Tagged,
-    Taken,
-    Weighted,
-    labels_of,
-    leaves,
-    show,
-)
+from tagprism.search.parse import DEEPEST, MOST_LABELS, labels_of, leaves, parse
+from tagprism.search.query import And, Fact, InPath, Label, Not, Or, Query, QueryError, Tagged, Taken, Weighted, show
 
 DOG, CAT, SUN = Label("dog"), Label("cat"), Label("sun")
 

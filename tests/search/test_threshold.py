@@ -19,16 +19,8 @@ from tagprism.search.conditions import Filter, meets
 from tagprism.search.contract import Hit, Match, Picture
 from tagprism.search.find import _only
 from tagprism.search.match import LabelLogits, is_likely, log_match, ranks_of
-from tagprism.search.parse import parse
-from tagprism.search.query import (
-    InPath,
-    Label,
-    Query,
-    Tagged,
-    Taken,
-    labels_of,
-    leaves,
-)
+from tagprism.search.parse import labels_of, leaves, parse
+from tagprism.search.query import InPath, Label, Query, Tagged, Taken
 from tagprism.search.scoring import filter_logits
 from tagprism.search.similar import Likeness
 from tagprism.search.threshold import Search

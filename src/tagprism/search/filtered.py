@@ -11,7 +11,8 @@ from jaxtyping import Float64
 from tagprism.search.conditions import Filter, meets
 from tagprism.search.contract import Index, Picture
 from tagprism.search.match import log_match
-from tagprism.search.query import FilterLeaf, Label, Leaf, Query, Tagged, as_filter, leaves
+from tagprism.search.parse import leaves
+from tagprism.search.query import FilterLeaf, Label, Leaf, Query, Tagged, as_filter
 
 _PAGE = 1000
 _MORE = 8  # times as many of the newest are looked at where too few meet a filter that people or an OR make

@@ -14,13 +14,14 @@ import numpy as np
 
 from tagprism.errors import InputError, PictureError
 from tagprism.search.collection import Collection
+from tagprism.search.conditions import Filter
 from tagprism.search.contract import Index, Picture
 from tagprism.search.filtered import newest
 from tagprism.search.marks import Said
 from tagprism.search.match import search_vectors, searched_as
 from tagprism.search.own_tags import OwnTags
-from tagprism.search.parse import parse
-from tagprism.search.query import And, Query, Tagged, divided, labels_of, leaves
+from tagprism.search.parse import labels_of, leaves, parse
+from tagprism.search.query import And, Fact, InPath, Not, Query, Tagged, Taken
 from tagprism.search.record_file import one_blas_thread
 from tagprism.search.scoring import Ranking, still_held
 from tagprism.search.similar import Example, likeness
@@ -158,6 +159,26 @@ def find(
     info = index.info()
     as_added = info.exact or (exact and info.storage == "float32")
     return Results(with_own(found, own), as_added and ranking.is_proven and not neighbours, reading, strangers)
+
+
+def divided(query: Query) -> tuple[Filter | None, Query | None]:
+    """What an index sifts by, the filters that stand in the outermost AND, and what pictures are ranked by."""
+    parts = query.parts if isinstance(query, And) else (query,)
+    bare = [part.part if isinstance(part, Not) else part for part in parts]
+    sifting = [isinstance(leaf, Taken | InPath | Fact) for leaf in bare]  # a tag of a person is none of the engine's
+    if not any(sifting):
+        return None, query
+    pairs = [(leaf, isinstance(part, Not)) for leaf, part, sifts in zip(bare, parts, sifting, strict=True) if sifts]
+    conditions: list[tuple[tuple[tuple[str, str], ...], tuple[str, ...], tuple[tuple[str, str], ...]]] = []
+    for negated in (False, True):
+        so = [leaf for leaf, no in pairs if no == negated]
+        times = tuple((leaf.first, leaf.last) for leaf in so if isinstance(leaf, Taken))
+        facts = tuple((leaf.name, leaf.text) for leaf in so if isinstance(leaf, Fact))
+        conditions.append((times, tuple(leaf.text for leaf in so if isinstance(leaf, InPath)), facts))
+    (times, paths, facts), (no_times, no_paths, no_facts) = conditions
+    where = Filter(times, paths, no_times, no_paths, facts, no_facts)
+    rest = tuple(part for part, sifts in zip(parts, sifting, strict=True) if not sifts)
+    return where, And(rest) if len(rest) > 1 else rest[0] if rest else None
 
 
 def _is_phrase(label: str, collection: Collection) -> bool:

@@ -14,27 +14,11 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import datetime
 from typing import Literal, NoReturn
 
-from tagprism.errors import InputError
 from tagprism.labels.phrases import LONGEST, normalise_phrase
-from tagprism.search.conditions import fact_conditions
-from tagprism.search.query import (
-    OPERATORS,
-    And,
-    Fact,
-    InPath,
-    Label,
-    Not,
-    Or,
-    Query,
-    QueryError,
-    Tagged,
-    Taken,
-    Weighted,
-    labels_of,
-)
+from tagprism.search.parse_filters import fact, time_range
+from tagprism.search.query import OPERATORS, And, InPath, Label, Leaf, Not, Or, Query, QueryError, Tagged, Weighted
 
 LONGEST_QUERY = 10_000  # characters
 FACTS = {"camera": "nikon", "rating": "4..", "type": "raw", "gps": "47.3,8.4..47.5,8.7"}  # each with an example
@@ -49,8 +33,6 @@ MOST_LABELS = 32  # each is a search of its own
 WEIGHTS = (0.01, 100.0)
 Kind = Literal["word", "phrase", "taken", "path", "tag", "fact", "weight", "AND", "OR", "NOT", "(", ")", "end"]
 _BEGIN: tuple[Kind, ...] = ("word", "phrase", "taken", "path", "tag", "fact", "weight", "NOT", "(")
-_TIME = re.compile(r"\d{4}(-\d\d(-\d\d(T\d\d(:\d\d(:\d\d)?)?)?)?)?", re.ASCII)
-_EARLIEST = "0001-01-01T00:00:00"
 
 
 def parse(text: str) -> Query:
@@ -166,11 +148,12 @@ class _Parser:
 
     def _leaf(self, token: Token) -> Query:
         if token.kind == "taken":
-            return self._time_range(token)
+            return time_range(token.text, self._text, token.value_place)
         if token.kind in ("path", "tag"):
             return InPath(token.text) if token.kind == "path" else Tagged(self._phrase(token.text, token.value_place))
         if token.kind == "fact":
-            return self._fact(token)
+            name = self._text[token.place : self._text.index(":", token.place)].lower()
+            return fact(name, token.text, self._text, token.value_place)
         words = [token.text]
         while token.kind == "word" and self._next.kind == "word":
             words.append(self._taken().text)
@@ -190,35 +173,6 @@ class _Parser:
         if len(self._labels) > MOST_LABELS:
             self._fail(f"this is label {MOST_LABELS + 1}.", token.place, f"Use at most {MOST_LABELS} different ones.")
         return Label(text, quoted=token.kind == "phrase")
-
-    def _time_range(self, token: Token) -> Taken:
-        first, dots, last = token.text.partition("..")
-        self._check_time(first, token.value_place, may_be_empty=bool(dots and last))
-        if not dots:
-            return Taken(first, first)
-        self._check_time(last, token.value_place + len(first) + 2, may_be_empty=bool(first))
-        if first and last and first[: len(last)] > last:
-            self._fail("the range ends before it begins.", token.value_place, f"Write taken:{last}..{first}.")
-        return Taken(first, last)
-
-    def _fact(self, token: Token) -> Fact:
-        name = self._text[token.place : self._text.index(":", token.place)].lower()
-        try:
-            fact_conditions(name, token.text)
-        except InputError as error:
-            self._fail(error.what, token.value_place, error.remedy or "")
-        return Fact(name, token.text)
-
-    def _check_time(self, value: str, place: int, *, may_be_empty: bool) -> None:
-        if not value and may_be_empty:
-            return
-        if not _TIME.fullmatch(value):
-            remedy = "Write a year, month or day, or a range: taken:2024, taken:2024-03..2024-07, taken:2024-03-15.."
-            self._fail("this is no time.", place, remedy)
-        try:
-            datetime.fromisoformat(value + _EARLIEST[len(value) :])
-        except ValueError:
-            self._fail("this is not in the calendar.", place, "Months are 01 to 12, days 01 to 31.")
 
 
 def _negated(part: Query) -> Query:
@@ -326,3 +280,20 @@ def _quoted(text: str, place: int) -> tuple[str, int]:
         else:
             return "".join(inside), at + 1
     raise QueryError("the quote is not closed.", text, place, "Close it with a second quote.")
+
+
+def leaves(query: Query) -> Iterator[Leaf]:
+    """Labels and filters from left to right."""
+    match query:
+        case And(parts) | Or(parts):
+            for part in parts:
+                yield from leaves(part)
+        case Not(part) | Weighted(part=part):
+            yield from leaves(part)
+        case leaf:
+            yield leaf
+
+
+def labels_of(query: Query) -> tuple[str, ...]:
+    """The labels of a query from left to right, each once."""
+    return tuple(dict.fromkeys(leaf.text for leaf in leaves(query) if isinstance(leaf, Label)))

@@ -1,4 +1,4 @@
-"""A query as a tree, and as text; what an index sifts by, and what pictures are ranked by. Knows no scores.
+"""A query as a tree, and as text; the error of one that cannot be read. Knows no scores.
 
 `And` and `Or` take their parts as equals; a `Weighted` part counts so many times. A weight never stands below a `Not`
 or another weight: the parser pulls it out (`NOT 2*dog` is `2*NOT dog`) or refuses it. The error of a query that cannot
@@ -12,7 +12,7 @@ import unicodedata
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from decimal import Decimal
-from typing import NamedTuple, TypeAlias
+from typing import TypeAlias
 
 from tagprism.errors import InputError
 from tagprism.search.conditions import Filter
@@ -110,23 +110,6 @@ Leaf: TypeAlias = Label | FilterLeaf
 Query: TypeAlias = Leaf | Not | Weighted | And | Or
 
 
-def leaves(query: Query) -> Iterator[Leaf]:
-    """Labels and filters from left to right."""
-    match query:
-        case And(parts) | Or(parts):
-            for part in parts:
-                yield from leaves(part)
-        case Not(part) | Weighted(part=part):
-            yield from leaves(part)
-        case leaf:
-            yield leaf
-
-
-def labels_of(query: Query) -> tuple[str, ...]:
-    """The labels of a query from left to right, each once."""
-    return tuple(dict.fromkeys(leaf.text for leaf in leaves(query) if isinstance(leaf, Label)))
-
-
 def show(query: Query) -> str:
     """The query as text, which parses to this very tree."""
     match query:
@@ -173,38 +156,6 @@ def positive_labels(query: Query, *, positive: bool = True) -> Iterator[str]:
             yield from positive_labels(part, positive=positive)
         case Label(text) if positive:
             yield text
-
-
-class Parts(NamedTuple):
-    """A query divided into what an index sifts by and what pictures are ranked by.
-
-    Args:
-        where: filters that every match meets, or None.
-        rest: the other part, None where nothing is left.
-    """
-
-    where: Filter | None
-    rest: Query | None
-
-
-def divided(query: Query) -> Parts:
-    """Take the filters out that stand in the outermost AND."""
-    parts = query.parts if isinstance(query, And) else (query,)
-    bare = [part.part if isinstance(part, Not) else part for part in parts]
-    sifting = [isinstance(leaf, Taken | InPath | Fact) for leaf in bare]  # a tag of a person is none of the engine's
-    if not any(sifting):
-        return Parts(None, query)
-    pairs = [(leaf, isinstance(part, Not)) for leaf, part, sifts in zip(bare, parts, sifting, strict=True) if sifts]
-    conditions: list[tuple[tuple[tuple[str, str], ...], tuple[str, ...], tuple[tuple[str, str], ...]]] = []
-    for negated in (False, True):
-        so = [leaf for leaf, no in pairs if no == negated]
-        times = tuple((leaf.first, leaf.last) for leaf in so if isinstance(leaf, Taken))
-        facts = tuple((leaf.name, leaf.text) for leaf in so if isinstance(leaf, Fact))
-        conditions.append((times, tuple(leaf.text for leaf in so if isinstance(leaf, InPath)), facts))
-    (times, paths, facts), (no_times, no_paths, no_facts) = conditions
-    where = Filter(times, paths, no_times, no_paths, facts, no_facts)
-    rest = tuple(part for part, sifts in zip(parts, sifting, strict=True) if not sifts)
-    return Parts(where, And(rest) if len(rest) > 1 else rest[0] if rest else None)
 
 
 def as_filter(leaf: FilterLeaf) -> Filter:

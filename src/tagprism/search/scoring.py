@@ -20,7 +20,8 @@ from tagprism.search.conditions import Filter, meets
 from tagprism.search.contract import Index, Whole
 from tagprism.search.filtered import filter_logits
 from tagprism.search.match import LabelLogits, Logits, is_likely, log_match, log_probability, ranks_of
-from tagprism.search.query import FilterLeaf, Label, Leaf, Query, Tagged, leaves
+from tagprism.search.parse import leaves
+from tagprism.search.query import FilterLeaf, Label, Leaf, Query, Tagged
 from tagprism.search.similar import Likeness
 
 _LEAST_DEPTH = 500  # pictures that are looked for at least: so many take no longer than 20

@@ -15,8 +15,8 @@ from tagprism.errors import InputError
 from tagprism.labels.phrases import SMALL_WORDS, names_within, other_names
 from tagprism.search.collection import Collection
 from tagprism.search.own_tags import OwnTags
-from tagprism.search.parse import MOST_LABELS
-from tagprism.search.query import And, Fact, InPath, Label, Not, Or, Query, Tagged, Weighted, labels_of, leaves, show
+from tagprism.search.parse import MOST_LABELS, labels_of, leaves
+from tagprism.search.query import And, Fact, InPath, Label, Not, Or, Query, Tagged, Weighted, show
 from tagprism.tagging.tagger import Tagger
 
 if TYPE_CHECKING:

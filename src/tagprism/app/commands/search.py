@@ -72,7 +72,6 @@ def search(
     from tagprism.search.collection import open_index
     from tagprism.search.output import OWN
     from tagprism.search.parse import parse
-    from tagprism.search.query import show
     from tagprism.search.words import unknown_words
     from tagprism.tagging.documents import DOCUMENTS, check_document
 
@@ -99,9 +98,7 @@ def search(
         found = results.found if everything or format in (*_MARKED, "table") else _likely(results.found)
         shown = _likely(found, everything)
         placed, skipped = _place(shown, copy_to, link_to, quiet=quiet)
-        answer = _Answer(
-            found, groups, placed, show(tree) if tree is not None else None, like, index, everything, null, spreadsheet
-        )
+        answer = _Answer(found, groups, placed, tree, like, index, everything, null, spreadsheet)
         _write(answer, format, collection, out, quiet=quiet)
         if results.found and not shown and (not found or copy_to or link_to):
             console.say("no picture is likely: --all gives the nearest.", quiet=quiet)
@@ -120,12 +117,19 @@ class _Answer(NamedTuple):
     found: tuple[Found, ...]
     groups: list[int]
     placed: dict[int, str]
-    query: str | None
+    tree: Query | None
     like: str | None
     where: str
     everything: bool
     null: bool
     spreadsheet: bool
+
+    @property
+    def query(self) -> str | None:
+        """As text."""
+        from tagprism.search.query import show
+
+        return None if self.tree is None else show(self.tree)
 
     def rows(self) -> list[dict[str, Any]]:
         """As JSONL."""

@@ -23,7 +23,8 @@ from tagprism.search.collection import Collection
 from tagprism.search.conditions import folded, moment, moments
 from tagprism.search.contract import Index
 from tagprism.search.match import LIKELY, log_match
-from tagprism.search.query import InPath, Leaf, Query, Taken, leaves
+from tagprism.search.parse import leaves
+from tagprism.search.query import InPath, Leaf, Query, Taken
 from tagprism.search.stored import catalog_file
 from tagprism.tagging.tagger import Tagger
 

@@ -30,11 +30,11 @@ from tagprism.search import qdrant_index
 from tagprism.search.collection import Collection
 from tagprism.search.contract import Picture
 from tagprism.search.create import create_collection
-from tagprism.search.find import example_of, find
+from tagprism.search.find import find
 from tagprism.search.marks import Said, open_marks
 from tagprism.search.match import LIKELY, searched_as, searched_by
 from tagprism.search.query import QueryError
-from tagprism.search.similar import Example
+from tagprism.search.similar import Example, example_of
 from tagprism.search.stored import marks_file
 from tagprism.search.words import unknown_words
 from tagprism.tagging.calibration import Calibration, MonotoneMap

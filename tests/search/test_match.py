@@ -8,7 +8,7 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from tagprism.search.conditions import Filter
-from tagprism.search.find import divided
+from tagprism.search.filtered import divided
 from tagprism.search.match import LIKELY, LIKELY_LOGIT, PhraseLogits, is_likely, log_match, log_probability, ranks_of
 from tagprism.search.parse import parse
 from tagprism.search.query import And, Label, Not, Or, Query, Weighted, positive_labels

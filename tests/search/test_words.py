@@ -10,7 +10,7 @@ import pytest
 
 import tagprism
 from tagprism.search.collection import Collection
-from tagprism.search.own_tags import OwnTags
+from tagprism.search.find import OwnTags
 from tagprism.search.parse import MOST_LABELS, parse
 from tagprism.search.query import show
 from tagprism.search.words import Reading, needed, read_words, remarks

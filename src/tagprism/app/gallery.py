@@ -14,7 +14,7 @@ from PIL import Image
 from tagprism.app.console import printable
 from tagprism.errors import PictureError
 from tagprism.images.decode import open_picture
-from tagprism.search.find import Found, Results
+from tagprism.search.results import Found, Results
 
 _HEIGHT = 400  # pixels of a small picture: sharp at 200 CSS pixels on a dense screen, about 30 kB
 _WIDEST = 3  # a panorama is shown this many times as wide as high at most

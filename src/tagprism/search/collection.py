@@ -37,7 +37,7 @@ from tagprism.tagging.learned import Learned
 from tagprism.tagging.tagger import Tagger, load
 
 if TYPE_CHECKING:
-    from tagprism.search.find import Results
+    from tagprism.search.results import Results
     from tagprism.search.similar import Example
 
 _ASKED = 1500  # words that say what is usually asked for
@@ -139,8 +139,9 @@ class Collection:
             >>> results.found[0].picture.path.endswith("chelsea.jpg")
             True
         """
-        from tagprism.search.find import example_of, find  # which is about collections
+        from tagprism.search.find import find  # which is about collections
         from tagprism.search.marks import kept_marks
+        from tagprism.search.similar import example_of
 
         example = example_of(self, os.fspath(like)) if isinstance(like, str | os.PathLike) else like
         marks = kept_marks(self.where) if marks_file(self.where).exists() else {}

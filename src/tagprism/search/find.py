@@ -1,78 +1,41 @@
-"""Find pictures of a collection by a query, an example, or both. Knows not how an index keeps records.
+"""Find pictures of a collection by a query, an example, or both; and what people said of them.
 
-Filters sift in the index, labels rank (`threshold`), a person's marks overrule what labels score.
+Filters sift in the index, labels rank (`scoring`), what people said overrules what labels score: marks of the page, and
+keywords of the files, which are read from the catalog and not from the files. Knows not how an index keeps records.
 """
 
 from __future__ import annotations
 
-import os
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
-from pathlib import Path
+import sqlite3
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import closing
+from dataclasses import replace
+from functools import cached_property
+from typing import Any
 
 import numpy as np
 
-from tagprism.errors import InputError, PictureError
+from tagprism.errors import InputError
+from tagprism.labels.phrases import normalise_phrase, variants
+from tagprism.search.catalog import held_with
 from tagprism.search.collection import Collection
-from tagprism.search.conditions import Filter
 from tagprism.search.contract import Index, Picture
-from tagprism.search.filtered import newest
+from tagprism.search.filtered import divided, newest
 from tagprism.search.marks import Said
 from tagprism.search.match import search_vectors, searched_as
-from tagprism.search.own_tags import OwnTags
+from tagprism.search.own_labels import relearned
 from tagprism.search.parse import labels_of, leaves, parse
-from tagprism.search.query import And, Fact, InPath, Not, Query, Tagged, Taken
+from tagprism.search.query import And, Fact, InPath, Query, Tagged, Taken
 from tagprism.search.record_file import one_blas_thread
+from tagprism.search.results import Found, Results
 from tagprism.search.scoring import Ranking, still_held
 from tagprism.search.similar import Example, likeness
+from tagprism.search.stored import catalog_file
 from tagprism.search.threshold import Search
-from tagprism.search.words import Reading, needed, read_words, with_known_vectors
+from tagprism.search.words import needed, read_words, with_known_vectors
 from tagprism.tagging.tags import LabelRanker, Tag
 
-_PAGE = 1000
-_MORE = 8  # times as many of the newest are looked at where too few meet a filter that people or an OR make
-
-
-@dataclass(frozen=True)
-class Found:
-    """A picture that was found.
-
-    Args:
-        picture: what the index knows of it.
-        score: its match with the whole query, above 0 to 1; 1 where there is nothing but filters.
-        tags: the labels of the query in its order, with the picture's score and probability for each; what a person
-            said of one is certain.
-        label_matches: how well each of them matches by itself, 0 to 1; what `score` is made of.
-        likely: whether the picture is likely what was asked for; None where that is not known, as with an example.
-        own: the tags that people gave the picture.
-    """
-
-    picture: Picture
-    score: float
-    tags: tuple[Tag, ...] = ()
-    label_matches: tuple[float, ...] = ()
-    likely: bool | None = None
-    own: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True)
-class Results:
-    """What a search gives.
-
-    Args:
-        found: likely ones first, and of them the best; of equal ones the lower id first; where there are only filters,
-            the newest first.
-        exact: whether no other picture of the index can be among the best; False where the index itself is approximate,
-            or where neighbours were asked for, which are looked for among the first pictures alone.
-        reading: how the words of the query were read; None without a query.
-        strangers: labels that neither the model nor people know and that no match can do without, so that none is
-            likely. One below a NOT, or in an OR with a known label, is not among them.
-    """
-
-    found: tuple[Found, ...]
-    exact: bool
-    reading: Reading | None = None
-    strangers: tuple[str, ...] = ()
+_PAGE, _AT_ONCE = 1000, 500  # pictures that are read together; parameters of one statement
 
 
 @one_blas_thread()
@@ -124,7 +87,8 @@ def find(
         return Results((), exact=True, reading=reading)
     if reading is not None:
         tree = with_known_vectors(reading, collection)
-    where, rest = divided(tree) if tree is not None else (None, None)
+    sifting = tree is not None and any(isinstance(leaf, Taken | InPath | Fact) for leaf in leaves(tree))
+    where, rest = divided(tree) if tree is not None and sifting else (None, tree)
     labels = labels_of(rest) if rest is not None else ()
     tagged = {leaf: _ids_tagged(leaf, own) for leaf in (leaves(rest) if rest else ()) if isinstance(leaf, Tagged)}
     only = _only(rest, tagged, among)
@@ -159,26 +123,6 @@ def find(
     info = index.info()
     as_added = info.exact or (exact and info.storage == "float32")
     return Results(with_own(found, own), as_added and ranking.is_proven and not neighbours, reading, strangers)
-
-
-def divided(query: Query) -> tuple[Filter | None, Query | None]:
-    """What an index sifts by, the filters that stand in the outermost AND, and what pictures are ranked by."""
-    parts = query.parts if isinstance(query, And) else (query,)
-    bare = [part.part if isinstance(part, Not) else part for part in parts]
-    sifting = [isinstance(leaf, Taken | InPath | Fact) for leaf in bare]  # a tag of a person is none of the engine's
-    if not any(sifting):
-        return None, query
-    pairs = [(leaf, isinstance(part, Not)) for leaf, part, sifts in zip(bare, parts, sifting, strict=True) if sifts]
-    conditions: list[tuple[tuple[tuple[str, str], ...], tuple[str, ...], tuple[tuple[str, str], ...]]] = []
-    for negated in (False, True):
-        so = [leaf for leaf, no in pairs if no == negated]
-        times = tuple((leaf.first, leaf.last) for leaf in so if isinstance(leaf, Taken))
-        facts = tuple((leaf.name, leaf.text) for leaf in so if isinstance(leaf, Fact))
-        conditions.append((times, tuple(leaf.text for leaf in so if isinstance(leaf, InPath)), facts))
-    (times, paths, facts), (no_times, no_paths, no_facts) = conditions
-    where = Filter(times, paths, no_times, no_paths, facts, no_facts)
-    rest = tuple(part for part, sifts in zip(parts, sifting, strict=True) if not sifts)
-    return where, And(rest) if len(rest) > 1 else rest[0] if rest else None
 
 
 def _is_phrase(label: str, collection: Collection) -> bool:
@@ -255,20 +199,89 @@ def _as_said(tag: Tag, said: bool | None) -> Tag:
     return tag if said is None else replace(tag, probability=float(said))
 
 
-def example_of(collection: Collection, path: str) -> Example:
-    """A picture file as an example, read anew; one that is no longer there is taken from the index.
+class OwnTags:
+    """What people said of the pictures of an index, for its searches.
 
-    Raises:
-        InputError: it cannot be used, or is neither on the disk nor in the index.
+    A mark of the page counts for every copy of a picture and wins over a keyword, which is its file's alone.
+
+    Args:
+        collection: the index.
+        marks: as `search.marks` keeps them.
     """
-    whole = os.path.abspath(path)  # noqa: PTH100 (a text that the index compares by)
-    if Path(whole).exists():
-        ((_, outcome, digest),) = collection.tagger.records([whole])
-        if isinstance(outcome, PictureError):
-            raise InputError(outcome.message, where=path, remedy="Give another picture.") from outcome
-        return Example(outcome, whole, digest)
-    for picture in collection.index.pictures():
-        if picture.path == whole:
-            return Example(collection.index.records([picture.id]), whole, picture.digest)
-    remedy = "Name a picture that is there, or one that was indexed."
-    raise InputError("is neither a file nor a picture of the index.", where=path, remedy=remedy)
+
+    def __init__(self, collection: Collection, marks: Said) -> None:
+        self._collection, self.marks, self._file = collection, marks, catalog_file(collection.where)
+        self._of_label: dict[str, dict[int, bool]] = {}
+
+    def of_label(self, label: str) -> dict[int, bool]:
+        """Ids of the pictures of which someone said that they have a label, or have it not; read once."""
+        if label not in self._of_label:
+            self._of_label[label] = self._said_of(label)
+        return self._of_label[label]
+
+    @cached_property
+    def _marked(self) -> dict[str, dict[str, bool]]:
+        """Normalised label -> digest -> whether the pictures have it."""
+        found: dict[str, dict[str, bool]] = {}
+        for digest, its in self.marks.items():
+            for phrase, (_, is_added) in its.items():
+                found.setdefault(phrase, {})[digest] = is_added
+        return found
+
+    def _said_of(self, label: str) -> dict[int, bool]:
+        forms = sorted({normalise_phrase(label), *variants(label)})
+        said = {one: True for (one,) in self.rows("SELECT id FROM keyword WHERE phrase IN ({})", forms)}
+        of_digest: dict[str, bool] = {}
+        for form in sorted(forms, key=normalise_phrase(label).__eq__):  # the very spelling comes last, and wins
+            of_digest |= self._marked.get(form, {})
+        return said | {picture.id: of_digest[picture.digest] for picture in self.with_digests(of_digest)}
+
+    def with_digests(self, digests: Iterable[str]) -> Iterator[Picture]:
+        """Pictures that have one of these digests."""
+        wanted = frozenset(digests)
+        ids = held_with(self._file, wanted) if wanted else []
+        found = self._collection.index.pictures() if ids is None else self._collection.index.get(ids)
+        return (picture for picture in found if picture is not None and picture.digest in wanted)
+
+    def of_pictures(self, pictures: Sequence[Picture]) -> list[tuple[str, ...]]:
+        """The tags that people gave each picture: marks, then keywords that no mark rejects."""
+        query = "SELECT id, phrase, word FROM keyword WHERE id IN ({}) ORDER BY id, place"
+        words: dict[int, dict[str, str]] = {}
+        for number, phrase, word in self.rows(query, [picture.id for picture in pictures]):
+            words.setdefault(number, {})[phrase] = word
+        found = []
+        for picture in pictures:
+            marks = self.marks.get(picture.digest, {})
+            added = {phrase: label for phrase, (label, is_added) in sorted(marks.items()) if is_added}
+            kept = {phrase: word for phrase, word in words.get(picture.id, {}).items() if phrase not in marks}
+            found.append(tuple((added | kept).values()))
+        return found
+
+    def model_tags(self, pictures: Sequence[Picture]) -> list[tuple[tuple[str, float | None], ...]]:
+        """The model's best tags of each picture, as the index has learned them, without those that people rejected."""
+        tags = [picture.tags for picture in pictures]
+        if learned := self._collection.learned:
+            ranker = LabelRanker(self._collection.tagger, [one.label for one in learned.labels], learned=learned)
+            for start in range(0, len(pictures), _AT_ONCE):
+                some = slice(start, start + _AT_ONCE)
+                tags[some] = relearned(self._collection, pictures[some], ranker, learned)
+        return [
+            tuple(tag for tag in its if not self.rejects(picture, tag[0]))
+            for picture, its in zip(pictures, tags, strict=True)
+        ]
+
+    def rejects(self, picture: Picture, label: str) -> bool:
+        """Whether a person said that a picture has not a label."""
+        said = self.marks.get(picture.digest, {}).get(normalise_phrase(label))
+        return said is not None and not said[1]
+
+    def rows(self, query: str, values: Sequence[object]) -> list[Any]:
+        """Rows of the keyword table, read beside whoever changes it; none where there is no table yet."""
+        for how in ("mode=ro", "immutable=1"):  # the latter where even reading would have to write
+            try:
+                with closing(sqlite3.connect(f"{self._file.absolute().as_uri()}?{how}", timeout=60, uri=True)) as sql:
+                    pages = [values[start : start + _AT_ONCE] for start in range(0, len(values), _AT_ONCE)]
+                    return [row for page in pages for row in sql.execute(query.format(",".join("?" * len(page))), page)]
+            except sqlite3.Error:
+                continue
+        return []

@@ -23,6 +23,7 @@ from jaxtyping import Bool, Float32, Float64
 from tagprism.bundle.record import Records, score_records
 from tagprism.progress import Progress, silent
 from tagprism.search.collection import Collection
+from tagprism.search.find import OwnTags
 from tagprism.search.left_out import (
     BY_CHANCE,
     gains_by_chance,
@@ -33,7 +34,7 @@ from tagprism.search.left_out import (
 )
 from tagprism.search.marks import Said
 from tagprism.search.match import LIKELY_LOGIT, search_vectors
-from tagprism.search.own_tags import OwnTags
+from tagprism.search.own_labels import as_written, marked_labels
 from tagprism.tagging.learned import Learned, LearnedLabel
 from tagprism.tagging.tags import LabelRanker
 
@@ -83,7 +84,7 @@ def learn(collection: Collection, marks: Said, progress: Progress = silent) -> l
         A lesson a label, those with most marks first.
     """
     own, teacher = OwnTags(collection, marks), None
-    chosen = own.phrases(LEAST_PICTURES)[:_MOST_LABELS] if collection.index.info().pictures else []
+    chosen = marked_labels(own, LEAST_PICTURES)[:_MOST_LABELS] if collection.index.info().pictures else []
     lessons = []
     with progress("learning", len(chosen)) as advance:
         for phrase in chosen:
@@ -119,7 +120,7 @@ class _Teacher:
 
     def lesson(self, phrase: str) -> Lesson:
         """What the marks of a label teach."""
-        label = self._own.as_written(phrase)
+        label = as_written(self._own, phrase)
         row = self._tagger.vocabulary.find_alike(label)
         label = label if row is None else self._tagger.vocabulary.names[row]
         said = self._said(phrase)

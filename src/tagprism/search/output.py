@@ -6,7 +6,7 @@ import os
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from tagprism.search.find import Found
+from tagprism.search.results import Found
 from tagprism.tagging.csv_cells import csv_lines, csv_name
 
 _FACTS = ("taken", "taken_from", "camera", "rating", "type", "gps")

@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 from jaxtyping import Float32, Float64
 
 from tagprism.bundle.record import Records, score_records
+from tagprism.errors import InputError, PictureError
 from tagprism.search.match import LabelLogits, log_probability
 from tagprism.tagging.tagger import Tagger
+
+if TYPE_CHECKING:
+    from tagprism.search.collection import Collection
 
 _LABELS = 5  # labels that speak for a picture
 _ALMOST, _MOST = 0.05, 0.01  # logarithms of a likeness: what is nearer than the first is squeezed, up to the second
@@ -87,3 +94,22 @@ def _direction(record: Records, background: Records, labels: Float32[np.ndarray,
     vector[:D] = own * (length / max(float(np.linalg.norm(own)), 1e-9))
     vector[D] = 1.0
     return vector
+
+
+def example_of(collection: Collection, path: str) -> Example:
+    """A picture file as an example, read anew; one that is no longer there is taken from the index.
+
+    Raises:
+        InputError: it cannot be used, or is neither on the disk nor in the index.
+    """
+    whole = os.path.abspath(path)  # noqa: PTH100 (a text that the index compares by)
+    if Path(whole).exists():
+        ((_, outcome, digest),) = collection.tagger.records([whole])
+        if isinstance(outcome, PictureError):
+            raise InputError(outcome.message, where=path, remedy="Give another picture.") from outcome
+        return Example(outcome, whole, digest)
+    for picture in collection.index.pictures():
+        if picture.path == whole:
+            return Example(collection.index.records([picture.id]), whole, picture.digest)
+    remedy = "Name a picture that is there, or one that was indexed."
+    raise InputError("is neither a file nor a picture of the index.", where=path, remedy=remedy)

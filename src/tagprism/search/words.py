@@ -14,13 +14,13 @@ from tagprism.counted import counted
 from tagprism.errors import InputError
 from tagprism.labels.phrases import SMALL_WORDS, names_within, other_names
 from tagprism.search.collection import Collection
-from tagprism.search.own_tags import OwnTags
 from tagprism.search.parse import MOST_LABELS, labels_of, leaves
 from tagprism.search.query import And, Fact, InPath, Label, Not, Or, Query, Tagged, Weighted, show
 from tagprism.tagging.tagger import Tagger
 
 if TYPE_CHECKING:
-    from tagprism.search.find import Results  # which reads words
+    from tagprism.search.find import OwnTags  # which reads words
+    from tagprism.search.results import Results
 
 _LONGEST = 8  # words of a phrase in which tags of people are looked for
 _AS_PHRASE = 0.1  # weight of a phrase beside its tags, by recipes/photos_lite/unseen_phrases.py

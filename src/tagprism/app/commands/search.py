@@ -16,8 +16,8 @@ from tagprism.errors import InputError, PictureError
 
 if TYPE_CHECKING:
     from tagprism.search.collection import Collection
-    from tagprism.search.find import Found, Results
     from tagprism.search.query import Query
+    from tagprism.search.results import Found, Results
 
 _FileFormat = Literal["jsonl", "csv", "paths", "html", "album", "parquet", "coco", "fiftyone", "label-studio"]
 Format = Literal["table", _FileFormat]
@@ -168,9 +168,9 @@ def _duplicates(
 ) -> tuple[Results, list[int]]:
     """Copies and near-copies among what is found, in groups, and the number of each one's group."""
     from tagprism.search.duplicates import duplicates
-    from tagprism.search.find import Found, Results, with_own
+    from tagprism.search.find import OwnTags, with_own
     from tagprism.search.marks import kept_marks
-    from tagprism.search.own_tags import OwnTags
+    from tagprism.search.results import Found, Results
 
     if tree is None and like is None:
         asked = Results(tuple(Found(picture, 1.0) for picture in collection.index.pictures()), exact=True)
@@ -265,7 +265,7 @@ def _remark(results: Results, collection: Collection, exact: bool, *, quiet: boo
 
 def _gallery(answer: _Answer) -> str:
     from tagprism.app.gallery import gallery
-    from tagprism.search.find import Results
+    from tagprism.search.results import Results
 
     title = [answer.query] if answer.query is not None else []
     title += [f"like {Path(answer.like).name}"] if answer.like is not None else []

@@ -11,7 +11,7 @@ from tagprism.bundle.record import Records
 from tagprism.errors import InputError
 from tagprism.labels.phrases import normalise_phrase
 from tagprism.search.contract import Picture
-from tagprism.search.find import Found
+from tagprism.search.results import Found
 from tagprism.tagging.explain import Explanation
 from tagprism.tagging.tagger import Tagger
 from tagprism.tagging.tags import LabelRanker, Tag

@@ -42,11 +42,11 @@ from tagprism.keywords import sidecar
 from tagprism.keywords.own import own_keywords
 from tagprism.search.collection import Collection
 from tagprism.search.contract import Picture
-from tagprism.search.find import Found, find, with_own
+from tagprism.search.find import OwnTags, find, with_own
 from tagprism.search.marks import Marks
-from tagprism.search.own_tags import OwnTags
 from tagprism.search.parse import labels_of, leaves, parse
 from tagprism.search.query import InPath, Query, Taken, show
+from tagprism.search.results import Found
 from tagprism.search.similar import Example
 from tagprism.search.stored import SETTINGS, catalog_file, is_address, marks_file, read_settings
 from tagprism.search.words import read_words, remarks

@@ -13,9 +13,10 @@ from tagprism.errors import PictureError
 from tagprism.keywords import sidecar
 from tagprism.search.album import Album
 from tagprism.search.contract import Picture
-from tagprism.search.find import Found, find
+from tagprism.search.find import find
 from tagprism.search.output import found_csv, found_paths, found_row
 from tagprism.search.parse import parse
+from tagprism.search.results import Found
 from tagprism.search.similar import Example
 
 if TYPE_CHECKING:

@@ -16,7 +16,7 @@ from typing import Any
 import lightning
 import torch
 from lightning.pytorch.callbacks import Callback
-from lightning.pytorch.loggers import Logger
+from lightning.pytorch.loggers import CSVLogger, Logger
 from lightning.pytorch.strategies import DDPStrategy
 from timm.layers.norm_act import convert_sync_batchnorm
 from torch import nn
@@ -35,12 +35,13 @@ from tagprism.training.batches import (
     TrainingOrder,
 )
 from tagprism.training.diversity_loss import SemanticDiversityLoss
-from tagprism.training.loggers import check_logger, open_loggers
+from tagprism.training.loggers import check_logger, further_logger
 from tagprism.training.module import Checkpoints, EmbeddingTrainer, Speed, Speedometer, averaging
 from tagprism.training.networks import make_class_columns, make_head, make_prior
 from tagprism.training.older_runs import current_names
 from tagprism.training.prepare import Part, Prepared
 from tagprism.training.processes import ALONE, Processes, lost_peer
+from tagprism.training.recipe import Recipe
 
 _COMPILERS = (os.environ.get("CXX", "g++"), "g++", "clang++")
 _PRECISIONS: dict[str, Any] = {"32": "32-true", "bf16": "bf16-mixed", "fp16": "16-mixed"}
@@ -88,7 +89,8 @@ def fit(prepared: Prepared, folder: Path, progress: Progress = silent, processes
     if training.compile and not torch.cuda.is_available() and not any(map(shutil.which, _COMPILERS)):
         remedy = "Install g++ or clang++, or set it to false."
         raise InputError("a compiler of C++ is not there.", where="training.compile", remedy=remedy)
-    check_logger(training.logger)
+    if training.logger != "csv":
+        check_logger(training.logger)
     torch.manual_seed(recipe.seed)
     vectors = torch.tensor(prepared.seen_vectors)
     head = untrained_head(prepared)
@@ -120,7 +122,7 @@ def fit(prepared: Prepared, folder: Path, progress: Progress = silent, processes
     with _quiet_lightning(), progress("training", len(order)) as advance:
         advance(first)
         speed = Speedometer(loader, advance)
-        with open_loggers(recipe, folder, first, is_main=processes.is_main) as loggers:
+        with _loggers(recipe, folder, first, processes) as loggers:
             trainer = _trainer(prepared, folder, order, validation is not None, speed, loggers, processes)
             _run(trainer, module, loader, validation, last if first else None)
     if processes.is_main and module.failed and all(key in module.failed for key in prepared.train.keys):
@@ -270,6 +272,18 @@ def _read(checkpoint: Path) -> dict[str, Any]:
             f"is not a checkpoint that can be read ({error}).", where=str(checkpoint), remedy="Delete it to start over."
         ) from error
     return values
+
+
+@contextmanager
+def _loggers(recipe: Recipe, folder: Path, first: int, processes: Processes) -> Iterator[list[Logger]]:
+    """Where the curves of one call go; a continued run begins a new part of each."""
+    part = f"from_batch_{first}"
+    own = CSVLogger(str(folder), name="log", version=part, flush_logs_every_n_steps=1)
+    if recipe.training.logger == "csv":
+        yield [own]
+        return
+    with further_logger(recipe, folder, part, is_main=processes.is_main) as further:
+        yield [own, *further]
 
 
 @contextmanager

@@ -33,11 +33,12 @@ from tagprism.network.onnx_backbone import OnnxBackbone
 from tagprism.progress import Progress, silent
 from tagprism.provenance import made_with
 from tagprism.tagging.calibration import Calibration
+from tagprism.training.batches import ALONE, Processes
 from tagprism.training.calibrate import calibrate
 from tagprism.training.custom_parts import IDENTITY, CustomParts
+from tagprism.training.end_to_end import check_batch_norm
 from tagprism.training.model_card import model_card
 from tagprism.training.prepare import Prepared, prepare
-from tagprism.training.processes import ALONE, Processes
 from tagprism.training.recipe import Recipe, load_recipe, recipe_given, recipe_toml
 
 if TYPE_CHECKING:
@@ -147,7 +148,11 @@ def train(
             if split.protocol is None:  # others are known by the data set
                 write_json(out / RUN_SPLIT, split.to_json())
         prepared = prepare(recipe, table, split, progress, custom)
-        _check_network(prepared, out, processes)
+        if recipe.training.end_to_end:
+            check_batch_norm(prepared.backbone, processes)
+        own_network = head is not None or backbone is not None
+        if own_network and processes.is_main and not (out / CHECKPOINTS).is_dir():
+            _check_export(prepared)
     processes.agree("pictures", prepared.digest, remedy="All machines must see the same files.")
     from tagprism.training.fit import fit  # which loads Lightning: what was refused until here needs none
 
@@ -271,29 +276,15 @@ def _reference(prepared: Prepared) -> dict[str, Any]:
     return {"foreign": backbone.reference.model_dump()} if isinstance(backbone, OnnxBackbone) else {}
 
 
-def _check_network(prepared: Prepared, out: Path, processes: Processes) -> None:
-    """Refuse a network that would fail later: at the first step of several processes, or at the end, at its export."""
-    from tagprism.training.fit import has_batch_norm, make_network, untrained_head
+def _check_export(prepared: Prepared) -> None:
+    """Refuse a custom head or backbone whose export would fail at the end."""
+    from tagprism.training.fit import make_network, untrained_head
 
-    if (
-        prepared.recipe.training.end_to_end
-        and processes.count > 1
-        and not torch.cuda.is_available()
-        and has_batch_norm(prepared.backbone)
-    ):
-        raise InputError(
-            f"{prepared.backbone.name} has batch norm, whose training over several processes needs GPUs.",
-            where="--devices",
-            remedy="Use one process, or a backbone without batch norm, such as a vision transformer or ConvNeXt.",
-        )
-    custom = prepared.custom
-    is_custom = custom is not None and (custom.head is not None or custom.backbone is not None)
-    if processes.is_main and is_custom and not (out / CHECKPOINTS).is_dir():
-        torch.manual_seed(prepared.recipe.seed)
-        network = make_network(prepared, untrained_head(prepared))
-        with tempfile.TemporaryDirectory() as folder:
-            size = (prepared.preprocess.height, prepared.preprocess.width)
-            _network_content(network, None, size)(Path(folder) / MODEL)
+    torch.manual_seed(prepared.recipe.seed)
+    network = make_network(prepared, untrained_head(prepared))
+    with tempfile.TemporaryDirectory() as folder:
+        size = (prepared.preprocess.height, prepared.preprocess.width)
+        _network_content(network, None, size)(Path(folder) / MODEL)
 
 
 def _claim(out: Path, recipe: Recipe, table: ImageTable, split: Split, custom: CustomParts | None) -> None:

@@ -34,7 +34,6 @@ from tagprism.tagging.calibration import Calibration
 from tagprism.training.batches import ALONE, Processes
 from tagprism.training.calibrate import calibrate
 from tagprism.training.custom_parts import IDENTITY, CustomParts
-from tagprism.training.end_to_end import check_batch_norm
 from tagprism.training.further_words import with_words
 from tagprism.training.prepare import Prepared, prepare
 from tagprism.training.recipe import Recipe, load_recipe, recipe_given, recipe_toml
@@ -147,6 +146,8 @@ def train(
                 write_json(out / RUN_SPLIT, split.to_json())
         prepared = prepare(recipe, table, split, progress, custom)
         if recipe.training.end_to_end:
+            from tagprism.training.end_to_end import check_batch_norm  # which loads torchvision
+
             check_batch_norm(prepared.backbone, processes)
         own_network = head is not None or backbone is not None
         if own_network and processes.is_main and not (out / CHECKPOINTS).is_dir():

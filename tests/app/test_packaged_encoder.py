@@ -12,8 +12,7 @@ from hypothesis import strategies as st
 
 from tagprism.bundle.bundle import Bundle
 from tagprism.bundle.open_model import BUNDLES, DEFAULT
-from tagprism.labels.encoders.encoder import PACKAGED, LabelEncoder, find_encoder, load_encoder
-from tagprism.labels.encoders.phrase_cache import CachedEncoder
+from tagprism.labels.encoders.encoder import PACKAGED, CachedEncoder, LabelEncoder, find_encoder, load_encoder
 from tagprism.labels.encoders.sentence_encoder import SentenceEncoder
 from tests.app.conftest import Cli
 

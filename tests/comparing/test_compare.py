@@ -23,9 +23,8 @@ from tagprism.datasets.table import ImageTable
 from tagprism.datasets.tagged import open_tagged
 from tagprism.errors import InputError
 from tagprism.labels.encoders.encoder import unit_rows
-from tagprism.network.class_columns import ClassColumns
+from tagprism.network.class_columns import ClassColumns, ClassifierPrior
 from tagprism.network.embedding_matrix import Standardiser
-from tagprism.network.prior import ClassifierPrior
 from tagprism.training.recipe import Recipe, load_recipe
 from tests.datasets.official_trees import make_coco
 from tests.small_world import World

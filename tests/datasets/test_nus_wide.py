@@ -10,9 +10,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from tagprism.datasets.draw_split import pseudo_unseen
 from tagprism.datasets.nus_wide import SAME_LABEL, open_nus_wide
 from tagprism.datasets.registry import default_split, open_dataset
-from tagprism.datasets.splits import Split, hold_out_validation, load_split, pseudo_unseen, shared_labels
+from tagprism.datasets.splits import Split, hold_out_validation, load_split, shared_labels
 from tagprism.datasets.table import ImageTable
 from tagprism.errors import InputError
 from tests.datasets.official_trees import NUS_CONCEPTS, NUS_TAGS, Tree, make_nus_wide

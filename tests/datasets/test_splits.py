@@ -12,11 +12,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tagprism.datasets.compact import FilesBelow, Ragged
+from tagprism.datasets.draw_split import pseudo_unseen
 from tagprism.datasets.splits import (
     Split,
     hold_out_validation,
     load_split,
-    pseudo_unseen,
     shared_labels,
     split_names,
 )

@@ -13,7 +13,8 @@ from tagprism.images.decode import open_picture
 from tagprism.images.preprocess import Preprocess
 from tagprism.images.stream import process_pictures
 from tagprism.network.backbones import Backbone
-from tagprism.training.batches import BatchIndex, PixelBatches
+from tagprism.training.batches import BatchIndex
+from tagprism.training.end_to_end import PixelBatches
 from tagprism.training.prepare import make_preprocess
 from tagprism.training.recipe import Recipe, load_recipe
 from tests.images.made import encoded, profile_bytes, smooth

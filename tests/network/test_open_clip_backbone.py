@@ -13,7 +13,8 @@ from PIL import Image
 
 from tagprism.errors import InputError, MachineError
 from tagprism.images.decode import open_picture
-from tagprism.network.backbones import BackboneUnion, make_backbone
+from tagprism.network.backbone_union import BackboneUnion
+from tagprism.network.backbones import make_backbone
 from tagprism.network.export import export_onnx, find_places
 from tagprism.network.open_clip_backbone import ClipBackbone
 from tagprism.network.patch_rows import PatchFeatures

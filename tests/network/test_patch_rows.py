@@ -7,8 +7,8 @@ import torch
 
 from tagprism.errors import InputError
 from tagprism.network.embedding_matrix import EmbeddingMatrix
+from tagprism.network.open_clip_backbone import OpenClipPrior
 from tagprism.network.patch_rows import PatchRows
-from tagprism.network.prior import OpenClipPrior
 from tagprism.training.networks import make_head, open_backbone
 from tagprism.training.recipe import ModelTable
 

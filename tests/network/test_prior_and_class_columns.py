@@ -13,11 +13,11 @@ from tagprism.bundle.neighbours import nearest_pictures, smoothed
 from tagprism.bundle.record import score_records, scoring_vectors
 from tagprism.errors import InputError
 from tagprism.labels.encoders.encoder import unit_rows
-from tagprism.network.backbones import Backbone, BackboneUnion, make_backbone
-from tagprism.network.class_columns import ClassColumns, ClassEvidence
+from tagprism.network.backbone_union import BackboneUnion
+from tagprism.network.backbones import Backbone, make_backbone
+from tagprism.network.class_columns import ClassColumns, ClassEvidence, ClassifierPrior
 from tagprism.network.embedding_matrix import EmbeddingMatrix, Network, Standardiser
 from tagprism.network.export import find_places
-from tagprism.network.prior import ClassifierPrior
 
 C, K, D, S, M = 6, 8, 5, 7, 3
 TINY = "test_efficientnet.r160_in1k"

@@ -12,8 +12,9 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from tagprism.images.preprocess import Preprocess
-from tagprism.training.batches import Augmentation, BatchIndex, InOrder, PixelBatches, TrainingOrder
+from tagprism.training.batches import BatchIndex, InOrder, TrainingOrder
 from tagprism.training.diversity_loss import SemanticDiversityLoss
+from tagprism.training.end_to_end import Augmentation, PixelBatches
 from tagprism.training.recipe import AugmentTable
 from tests.odd_pictures import DAMAGED, USABLE, draw_odd_pictures
 

@@ -21,9 +21,7 @@ from safetensors.torch import load_file
 
 from tagprism.errors import InputError
 from tagprism.network.backbones import Backbone
-from tagprism.training import processes as module
-from tagprism.training.batches import InOrder, TrainingOrder, shard
-from tagprism.training.processes import ALONE, this_process
+from tagprism.training.batches import ALONE, LAUNCHED, InOrder, TrainingOrder, shard, this_process
 from tests.odd_pictures import DAMAGED, draw_odd_pictures
 from tests.small_world import World, make_world
 
@@ -70,7 +68,7 @@ def test_a_batch_smaller_than_the_processes_leaves_some_without() -> None:
 def test_synchronised_batch_norm_keeps_weights_and_activations() -> None:
     from timm.layers import BatchNormAct2d, SyncBatchNormAct
 
-    from tagprism.training.fit import synchronise_batch_norm
+    from tagprism.training.end_to_end import synchronise_batch_norm
 
     backbone = Backbone("test_efficientnet.r160_in1k", "random").eval()
     copied = synchronise_batch_norm(backbone).eval()
@@ -85,7 +83,7 @@ def test_synchronised_batch_norm_keeps_weights_and_activations() -> None:
 
 
 def test_a_process_alone_needs_no_others(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("TORCHELASTIC_RUN_ID", "SLURM_STEP_NUM_TASKS", module._LAUNCHED):
+    for name in ("TORCHELASTIC_RUN_ID", "SLURM_STEP_NUM_TASKS", LAUNCHED):
         monkeypatch.delenv(name, raising=False)
     assert this_process() is ALONE
     assert ALONE.sum(3.0) == 3.0 and ALONE.gather_tables({"a": [1, "é"]}) == {"a": [1, "é"]}

@@ -25,8 +25,7 @@ from tagprism.bundle.open_model import lasting_name, open_model
 from tagprism.bundle.record import Records, Shape
 from tagprism.bundle.write import Content
 from tagprism.errors import InputError
-from tagprism.labels.encoders.encoder import ForeignReference, LabelEncoder, load_encoder, read_card
-from tagprism.labels.encoders.phrase_cache import CachedEncoder
+from tagprism.labels.encoders.encoder import CachedEncoder, ForeignReference, LabelEncoder, load_encoder, read_card
 from tagprism.progress import Progress, silent
 
 NETWORK = "network"

@@ -14,8 +14,9 @@ from rich.table import Table
 
 from tagprism.comparing.rows import OwnMethod, check_protocol, rows_given
 from tagprism.counted import counted
+from tagprism.datasets.draw_split import pseudo_unseen
 from tagprism.datasets.registry import check_given
-from tagprism.datasets.splits import Split, hold_out_validation, pseudo_unseen
+from tagprism.datasets.splits import Split, hold_out_validation
 from tagprism.datasets.table import ImageTable
 from tagprism.errors import InputError
 from tagprism.evaluation.differences import verdict

@@ -1,4 +1,7 @@
-"""Draws a zero-shot split: the unseen labels at random, and for every label its share of the pictures in each part."""
+"""Draws a zero-shot split: the unseen labels at random, and for every label its share of the pictures in each part.
+
+Out of the seen labels of a split it draws another one, to choose settings by.
+"""
 
 from __future__ import annotations
 
@@ -130,6 +133,37 @@ def divide_pictures(
     part_of = _stratified(in_group, {name_of[its]: len(keys) for its, keys in members.items()}, shares, seed)
     own = {key: part_of[name_of[its]] for key, its in groups.items()}
     return {part: tuple(key for key in table.keys if own.get(key) == part) for part in shares}
+
+
+def pseudo_unseen(split: Split, fraction: float, seed: int) -> Split:
+    """A split to choose settings by: some seen labels play the unseen ones, the validation pictures the test.
+
+    The true unseen labels and the true test pictures are in no part of it.
+
+    Args:
+        split: with a validation part.
+        fraction: part of the seen labels that become unseen, between 0 and 1; other spellings of one come along.
+        seed: another seed, another part.
+
+    Returns:
+        A split without validation part, named after both.
+
+    Raises:
+        InputError: when there is no validation part, or no label is left on a side.
+    """
+    if not split.val:
+        remedy = "Use hold_out_validation first."
+        raise InputError("the split has no validation part.", where=split.name, remedy=remedy)
+    drawn = sorted(split.seen, key=lambda label: seeded_draw(seed, label))[: round(fraction * len(split.seen))]
+    unseen = {*drawn, *(label for label, _ in shared_labels(drawn, split.seen))}
+    seen = tuple(label for label in split.seen if label not in unseen)
+    if not seen or not unseen:
+        raise InputError(
+            f"{fraction:g} of {counted(len(split.seen), 'seen label')} leaves a side empty.", where=split.name
+        )
+    chosen = tuple(label for label in split.seen if label in unseen)
+    name = f"{split.name}, pseudo-unseen {seed}"
+    return Split(seen=seen, unseen=chosen, train=split.train, test=split.val, name=name)
 
 
 def _stratified(

@@ -248,37 +248,6 @@ def hold_out_validation(split: Split, fraction: float, seed: int) -> Split:
     return replace(split, train=train, val=tuple(key for key in split.train if key in moved))
 
 
-def pseudo_unseen(split: Split, fraction: float, seed: int) -> Split:
-    """A split to choose settings by: some seen labels play the unseen ones, the validation pictures the test.
-
-    The true unseen labels and the true test pictures are in no part of it.
-
-    Args:
-        split: with a validation part.
-        fraction: part of the seen labels that become unseen, between 0 and 1; other spellings of one come along.
-        seed: another seed, another part.
-
-    Returns:
-        A split without validation part, named after both.
-
-    Raises:
-        InputError: when there is no validation part, or no label is left on a side.
-    """
-    if not split.val:
-        remedy = "Use hold_out_validation first."
-        raise InputError("the split has no validation part.", where=split.name, remedy=remedy)
-    drawn = sorted(split.seen, key=lambda label: seeded_draw(seed, label))[: round(fraction * len(split.seen))]
-    unseen = {*drawn, *(label for label, _ in shared_labels(drawn, split.seen))}
-    seen = tuple(label for label in split.seen if label not in unseen)
-    if not seen or not unseen:
-        raise InputError(
-            f"{fraction:g} of {counted(len(split.seen), 'seen label')} leaves a side empty.", where=split.name
-        )
-    chosen = tuple(label for label in split.seen if label in unseen)
-    name = f"{split.name}, pseudo-unseen {seed}"
-    return Split(seen=seen, unseen=chosen, train=split.train, test=split.val, name=name)
-
-
 def seeded_draw(seed: int, name: str) -> float:
     """A number in [0, 1) that depends on nothing but its arguments."""
     return int(digest_bytes(f"{seed}\0{name}".encode("utf-8", "surrogatepass"))[:13], 16) / 16**13

@@ -1,8 +1,8 @@
-"""Class columns: the evidence for the backbone's own classes, as further shared numbers of a picture.
+"""What a backbone's own classes say of a picture: as further shared numbers, and as a prior of its rows.
 
-A label's score is `SDL + weight * classes`, both standardised per image over the seen labels. `classes` is the sum over
-the classes of their evidence in the picture times their affinity to the label, so it is a dot product too, also for
-labels never trained on. Knows only tensors.
+With class columns, a label's score is `SDL + weight * classes`, both standardised per image over the seen labels.
+`classes` is the sum over the classes of their evidence in the picture times their affinity to the label, so it is a dot
+product too, also for labels never trained on. Knows only tensors.
 
 A small thing in a large picture is lost in the mean over the places, and found at its own: the evidence for a class is
 `sqrt(p(whole picture) * max over places p(place))` where the features are the mean of a map, else its posterior.
@@ -24,6 +24,7 @@ from tagprism.network.backbones import Backbone
 from tagprism.network.embedding_matrix import Standardiser
 from tagprism.network.export import feature_map
 
+_TEMPERATURE = 2.0  # of the prior: the logits are divided by it
 _LEAST_SHARE = 1e-5  # of a class in the training pictures: one that they never show still counts a little
 
 
@@ -156,3 +157,38 @@ class ClassColumns(nn.Module):
         evidence = features[:, -len(classes) :] ** self.power
         rows, shift = Standardiser(self.get_buffer("seen"))((evidence @ classes)[:, None])
         return self.weight * torch.cat([rows[:, 0], shift], dim=-1)
+
+
+class ClassifierPrior(nn.Module):
+    """The classes that a classifier sees, as the direction of their vectors: `weight * unit(posterior @ vectors)`.
+
+    The mixture of ConSE (Norouzi et al., arXiv 1312.5650) over all classes, at a temperature. Nothing in it is trained.
+
+    Args:
+        features: C, length of the feature vector.
+        classes: K.
+        dimension: D, length of a label vector.
+        weight: length of the result.
+    """
+
+    def __init__(self, features: int, classes: int, dimension: int, *, weight: float) -> None:
+        super().__init__()
+        self.weight = weight
+        self.register_buffer("classifier", torch.zeros(classes, features))
+        self.register_buffer("bias", torch.zeros(classes))
+        self.register_buffer("vectors", torch.zeros(classes, dimension))
+
+    def fill(self, classifier: nn.Linear, kept: list[int], vectors: Float[Tensor, "K D"]) -> ClassifierPrior:
+        """Take over a classifier's rows `kept` and the vectors of their classes."""
+        with torch.no_grad():
+            self.get_buffer("classifier").copy_(classifier.weight[kept])
+            self.get_buffer("bias").copy_(classifier.bias[kept])
+            self.get_buffer("vectors").copy_(vectors)
+        return self
+
+    def forward(self, features: Float[Tensor, "B C"]) -> Float[Tensor, "B D"]:
+        """A label vector of length `weight` for every feature vector."""
+        classifier = self.get_buffer("classifier")
+        logits = functional.linear(features[:, : classifier.shape[1]], classifier, self.get_buffer("bias"))
+        posterior = (logits / _TEMPERATURE).softmax(dim=1)
+        return self.weight * functional.normalize(posterior @ self.get_buffer("vectors"), dim=1)

@@ -13,7 +13,6 @@ from torch import Tensor, nn
 
 from tagprism.bundle.record import ClassAffinity, Records
 from tagprism.errors import InputError
-from tagprism.network.prior import Prior
 
 
 def max_similarity(
@@ -127,7 +126,7 @@ class EmbeddingMatrix(nn.Module):
         torch.Size([2, 7, 300])
     """
 
-    def __init__(self, features: int, vectors: int, dimension: int, prior: Prior | None = None) -> None:
+    def __init__(self, features: int, vectors: int, dimension: int, prior: nn.Module | None = None) -> None:
         super().__init__()
         if min(features, vectors, dimension) < 1:
             raise InputError(f"is {(features, vectors, dimension)}; all must be 1 or more.", where="features, M, D")

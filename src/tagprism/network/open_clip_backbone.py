@@ -1,4 +1,4 @@
-"""A CLIP model's image tower as a backbone. Knows neither labels nor the text tower.
+"""A CLIP model's image tower as a backbone, and its vector as the prior of a head. Knows neither labels nor texts.
 
 Features are what the tower has before its last linear map (of a ViT: the class token), as in linear probes of CLIP;
 that map, `projection`, leads from there to CLIP's own space, in which its text tower puts phrases.
@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
+from torch.nn import functional
 
 from tagprism.errors import InputError
 from tagprism.network.backbones import Backbone
@@ -108,3 +109,35 @@ def _taken_projection(visual: Any) -> Float[Tensor, "E C"] | None:
         if linear.bias is None:
             projection, visual.head = linear.weight.detach().clone(), nn.Identity()
     return projection
+
+
+class OpenClipPrior(nn.Module):
+    """CLIP's own vector of a picture, where its text vectors lie in the label space: `weight * unit(features P) lift`.
+
+    With a label space of CLIP's text tower alone the lift is the identity, and a label's score is `weight` times CLIP's
+    own cosine. Nothing in it is trained.
+
+    Args:
+        features: C, length of the feature vector.
+        embedding: E, length of a vector of CLIP's space.
+        dimension: D, length of a label vector.
+        weight: length of the vector before the lift; CLIP's own logits are cosines times about 100.
+    """
+
+    def __init__(self, features: int, embedding: int, dimension: int, *, weight: float) -> None:
+        super().__init__()
+        self.weight = weight
+        self.register_buffer("projection", torch.zeros(embedding, features))
+        self.register_buffer("lift", torch.zeros(embedding, dimension))
+
+    def fill(self, projection: Float[Tensor, "E C"], lift: Float[Tensor, "E D"]) -> OpenClipPrior:
+        """Take over CLIP's projection, and the map from its space to the label space."""
+        self.get_buffer("projection").copy_(projection)
+        self.get_buffer("lift").copy_(lift)
+        return self
+
+    def forward(self, features: Float[Tensor, "B C"]) -> Float[Tensor, "B D"]:
+        """A vector of the label space for every feature vector."""
+        embedded = functional.normalize(functional.linear(features, self.get_buffer("projection")), dim=1)
+        lifted: Tensor = self.weight * embedded @ self.get_buffer("lift")
+        return lifted

@@ -12,7 +12,6 @@ from tagprism.errors import InputError
 from tagprism.files import digest_bytes
 from tagprism.network.backbones import Backbone
 from tagprism.network.embedding_matrix import EmbeddingMatrix
-from tagprism.network.prior import Prior
 
 
 class PatchFeatures(Backbone):
@@ -75,7 +74,7 @@ class PatchRows(EmbeddingMatrix):
         prior: what the backbone already knows, from the pooled features.
     """
 
-    def __init__(self, channels: int, vectors: int, dimension: int, prior: Prior | None = None) -> None:
+    def __init__(self, channels: int, vectors: int, dimension: int, prior: nn.Module | None = None) -> None:
         super().__init__(channels, vectors, dimension, prior)
         self.queries = nn.Parameter(torch.zeros(vectors, channels))
 

@@ -1,33 +1,104 @@
-"""Batches for training: one finite stream over all epochs, that starts anywhere, of pictures changed at random.
+"""Batches for training: one finite stream over all epochs, that starts anywhere, and each process' part of it.
 
-Every change is a function of (seed, epoch, picture) and of nothing else. Knows no words and no networks.
+Knows no words and no networks, and of several processes only what one alone has to do: nothing.
 """
 
 from __future__ import annotations
 
 import math
-import random
+import os
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from contextlib import contextmanager
 from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from jaxtyping import Float, Int64
-from PIL import Image
-from torch import Tensor
+from torch import Tensor, distributed
 from torch.utils.data import DataLoader, Dataset, Sampler
-from torchvision.transforms import v2
 
 from tagprism.datasets.shards import WINDOW, Blocks
 from tagprism.datasets.table import Targets
-from tagprism.errors import PictureError
-from tagprism.files import digest_bytes
-from tagprism.images.decode import open_picture
-from tagprism.images.picture_file import PictureFile
-from tagprism.images.preprocess import Preprocess
-from tagprism.training.recipe import AugmentTable
+
+LAUNCHED = "TAGPRISM_LAUNCHED"
+"""In the environment of processes that `processes.launch` started: its process id."""
+
+
+class Processes:
+    """This process and those that train with it; here one alone, `processes.ProcessGroup` for several.
+
+    Attributes:
+        rank: 0 (the main one, which alone writes files) to count - 1.
+        count: W, all processes on all machines.
+        local_count: processes on this machine.
+        launcher_tells: whether `launch` watches all of them, and so says itself what became of one.
+    """
+
+    rank, count, local_count, launcher_tells = 0, 1, 1, False
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Processes:
+        """Itself: a copy of a network trains with the same processes."""
+        return self
+
+    @property
+    def is_main(self) -> bool:
+        """Whether this is the one that writes files and talks."""
+        return self.rank == 0
+
+    @property
+    def nodes(self) -> int:
+        """Machines."""
+        return self.count // self.local_count
+
+    @property
+    def trainer_options(self) -> dict[str, Any]:
+        """What Lightning's trainer must know of them."""
+        return {"accelerator": "auto", "devices": 1}
+
+    @contextmanager
+    def main_first(self, what: str) -> Iterator[None]:
+        """Run the body in the main process, then in one of each other machine, then in the rest."""
+        yield
+
+    def agree(self, what: str, value: str, *, remedy: str) -> None:
+        """Make sure that all processes have the same value, such as the digest of what they are going to do."""
+
+    def connect(self) -> None:
+        """Open the group for small numbers on the host, once Lightning has connected the processes."""
+
+    def sum(self, value: float) -> float:
+        """The sum over all processes."""
+        return value
+
+    def told(self, value: float) -> float:
+        """The main process' value."""
+        return value
+
+    def gather(self, values: Tensor) -> Tensor:
+        """What all processes have, in the main one, end to end in the order of ranks; elsewhere the own part.
+
+        Args:
+            values: (n, ...) on the CPU; n may differ.
+        """
+        return values
+
+    def gather_tables(self, table: dict[str, Any]) -> dict[str, Any]:
+        """The entries of all processes' tables (JSON values), in the main one; elsewhere the own entries."""
+        return table
+
+
+ALONE = Processes()
+
+
+def this_process() -> Processes:
+    """What this process is: one of several that torchrun, srun or `launch` started, or alone."""
+    several = os.environ.get(LAUNCHED) or distributed.is_torchelastic_launched()
+    if not several and int(os.environ.get("SLURM_STEP_NUM_TASKS", "1")) < 2:  # set by srun, not by a plain batch script
+        return ALONE
+    from tagprism.training.processes import this_member  # built on this module
+
+    return this_member()
 
 
 class Batch(NamedTuple):
@@ -151,103 +222,6 @@ class FeatureBatches(Dataset[Batch]):
         """The batch of these rows."""
         rows = torch.tensor(index.rows, dtype=torch.long)
         return Batch(rows, self._features[rows], torch.from_numpy(self._targets[rows.numpy()]), [])
-
-
-class Augmentation:
-    """Random crop, flip, RandAugment and Cutout, then the size the network takes.
-
-    Args:
-        table: what is switched on.
-        preprocess: size and filter of the result.
-    """
-
-    def __init__(self, table: AugmentTable, preprocess: Preprocess) -> None:
-        self._table, self._preprocess = table, preprocess
-        size = [preprocess.height, preprocess.width]
-        filter_ = v2.InterpolationMode(preprocess.interpolation)
-        steps: list[torch.nn.Module] = []
-        if table.crop_scale < 1:
-            steps.append(v2.RandomResizedCrop(size, scale=(table.crop_scale, 1.0), interpolation=filter_))
-        if table.flip:
-            steps.append(v2.RandomHorizontalFlip(table.flip))
-        if table.rand_augment:
-            steps.append(v2.RandAugment(num_ops=2, magnitude=9, interpolation=v2.InterpolationMode.BILINEAR))
-        self._steps = v2.Compose(steps) if steps else None
-
-    def __call__(self, image: Image.Image, *, seed: int, epoch: int, key: str) -> Image.Image:
-        """The changed picture, in the network's size.
-
-        Args:
-            image: mode RGB, any size.
-            seed: the run's seed.
-            epoch: 0, 1, ...
-            key: the picture's name in its data set.
-        """
-        number = int(digest_bytes(f"{seed} {epoch} {key}".encode("utf-8", "surrogatepass"))[:16], 16)
-        if self._steps is not None:
-            with torch.random.fork_rng(devices=[]):  # torchvision draws from the global generator
-                torch.manual_seed(number)
-                image = self._steps(image)
-        image = self._preprocess.resized(image)
-        if self._table.cutout:
-            _blank_square(image, self._table.cutout, random.Random(number))
-        return image
-
-
-def _blank_square(image: Image.Image, share: float, draw: random.Random) -> None:
-    """Cutout (arXiv 1708.04552): a square of a random colour anywhere in a picture, in place."""
-    side = (round(share * image.width), round(share * image.height))
-    centre = draw.randrange(image.width), draw.randrange(image.height)
-    corner = centre[0] - side[0] // 2, centre[1] - side[1] // 2
-    colour = tuple(draw.randrange(256) for _ in range(3))
-    image.paste(colour, (*corner, corner[0] + side[0], corner[1] + side[1]))
-
-
-@dataclass(frozen=True)
-class PixelBatches(Dataset[Batch]):
-    """Pictures opened, augmented and prepared when asked for, a batch at a time.
-
-    Args:
-        files: n picture files.
-        keys: their names, which augmentation and messages go by.
-        targets: (n, L), made a batch at a time.
-        preprocess: size and normalisation.
-        augmentation: changes of training pictures; None opens them as they are.
-        seed: of the augmentation.
-    """
-
-    files: Sequence[PictureFile]
-    keys: Sequence[str]
-    targets: Targets
-    preprocess: Preprocess
-    augmentation: Augmentation | None = None
-    seed: int = 0
-
-    def __len__(self) -> int:
-        """Number of pictures."""
-        return len(self.files)
-
-    def __getitem__(self, index: BatchIndex) -> Batch:
-        """The batch of these rows; pictures that cannot be opened are left out and listed."""
-        pixels, rows, failed = [], [], []
-        for row in index.rows:
-            try:
-                pixels.append(self._pixels(row, index.epoch))
-                rows.append(row)
-            except PictureError as error:
-                failed.append((self.keys[row], error.code, error.message))
-        size = (3, self.preprocess.height, self.preprocess.width)
-        stacked = np.stack(pixels) if pixels else np.empty((0, *size), np.float32)
-        used = np.asarray(rows, np.int64)
-        targets = torch.from_numpy(self.targets[used])
-        return Batch(torch.from_numpy(used), torch.from_numpy(stacked), targets, failed)
-
-    def _pixels(self, row: int, epoch: int) -> np.ndarray:
-        image = open_picture(self.files[row], draft_size=self.preprocess.draft_size, colour=self.preprocess.colour)
-        if self.augmentation is None or epoch < 0:
-            return self.preprocess.apply(image)
-        image = self.augmentation(image, seed=self.seed, epoch=epoch, key=self.keys[row])
-        return self.preprocess.normalised(image)
 
 
 class BatchLoader(DataLoader[Batch]):

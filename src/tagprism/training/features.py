@@ -24,7 +24,8 @@ from tagprism.images.digests import digest_pictures
 from tagprism.images.picture_file import PictureFile, reading_order
 from tagprism.images.preprocess import Preprocess
 from tagprism.images.stream import BATCH, process_pictures
-from tagprism.network.backbones import BackboneUnion, FeatureNetwork
+from tagprism.network.backbone_union import BackboneUnion
+from tagprism.network.backbones import FeatureNetwork
 from tagprism.network.export import export_onnx
 from tagprism.network.onnx_backbone import OnnxBackbone
 from tagprism.progress import Progress, silent

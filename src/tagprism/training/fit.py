@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import copy
 import logging
-import os
-import shutil
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -16,33 +13,31 @@ from typing import Any
 import lightning
 import torch
 from lightning.pytorch.callbacks import Callback
-from lightning.pytorch.loggers import Logger
-from lightning.pytorch.strategies import DDPStrategy
-from timm.layers.norm_act import convert_sync_batchnorm
+from lightning.pytorch.loggers import CSVLogger, Logger
 from torch import nn
 
 from tagprism.datasets.shards import blocks_of
 from tagprism.errors import InputError
-from tagprism.network.backbones import Backbone
 from tagprism.network.embedding_matrix import Network, Standardiser
 from tagprism.progress import Progress, silent
 from tagprism.training.batches import (
-    Augmentation,
+    ALONE,
     BatchLoader,
     FeatureBatches,
     InOrder,
-    PixelBatches,
+    Processes,
     TrainingOrder,
 )
 from tagprism.training.diversity_loss import SemanticDiversityLoss
-from tagprism.training.loggers import check_logger, open_loggers
+from tagprism.training.end_to_end import Augmentation, PixelBatches, check_compiler, whole_network
+from tagprism.training.loggers import check_logger, further_logger
 from tagprism.training.module import Checkpoints, EmbeddingTrainer, Speed, Speedometer, averaging
 from tagprism.training.networks import make_class_columns, make_head, make_prior
 from tagprism.training.older_runs import current_names
 from tagprism.training.prepare import Part, Prepared
-from tagprism.training.processes import ALONE, Processes, lost_peer
+from tagprism.training.processes import lost_peer
+from tagprism.training.recipe import Recipe
 
-_COMPILERS = (os.environ.get("CXX", "g++"), "g++", "clang++")
 _PRECISIONS: dict[str, Any] = {"32": "32-true", "bf16": "bf16-mixed", "fp16": "16-mixed"}
 
 
@@ -85,25 +80,17 @@ def fit(prepared: Prepared, folder: Path, progress: Progress = silent, processes
     training = recipe.training
     if training.precision == "fp16" and not torch.cuda.is_available():
         raise InputError("fp16 needs a GPU.", where="training.precision", remedy="Use bf16 or 32.")
-    if training.compile and not torch.cuda.is_available() and not any(map(shutil.which, _COMPILERS)):
-        remedy = "Install g++ or clang++, or set it to false."
-        raise InputError("a compiler of C++ is not there.", where="training.compile", remedy=remedy)
-    check_logger(training.logger)
+    if training.compile:
+        check_compiler()
+    if training.logger != "csv":
+        check_logger(training.logger)
     torch.manual_seed(recipe.seed)
     vectors = torch.tensor(prepared.seen_vectors)
     head = untrained_head(prepared)
     scored, groups = prepared.seen_scored()
     model = recipe.model
     ranking = Standardiser(scored, groups, standardise=model.standardise, best_rows=model.best_rows)
-    trained: nn.Module = head
-    if training.end_to_end:
-        together = processes.count > 1 and has_batch_norm(prepared.backbone)
-        backbone = synchronise_batch_norm(prepared.backbone) if together else prepared.backbone
-        trained = nn.Sequential(backbone, head)
-        if training.channels_last:
-            trained = trained.to(memory_format=torch.channels_last)
-        if training.compile:
-            trained.compile()  # in place: its weights keep their names
+    trained = whole_network(prepared.backbone, head, training, processes) if training.end_to_end else head
     custom = prepared.custom.make_loss(vectors, recipe.loss.unlabelled) if prepared.custom else None
     loss = custom or SemanticDiversityLoss(
         vectors,
@@ -120,7 +107,7 @@ def fit(prepared: Prepared, folder: Path, progress: Progress = silent, processes
     with _quiet_lightning(), progress("training", len(order)) as advance:
         advance(first)
         speed = Speedometer(loader, advance)
-        with open_loggers(recipe, folder, first, is_main=processes.is_main) as loggers:
+        with _loggers(recipe, folder, first, processes) as loggers:
             trainer = _trainer(prepared, folder, order, validation is not None, speed, loggers, processes)
             _run(trainer, module, loader, validation, last if first else None)
     if processes.is_main and module.failed and all(key in module.failed for key in prepared.train.keys):
@@ -135,7 +122,7 @@ def fit(prepared: Prepared, folder: Path, progress: Progress = silent, processes
         module.load_state_dict(current_names(checkpoint["state_dict"]))
         value = max(state["best"] for name, state in checkpoint["callbacks"].items() if name == "Checkpoints")
     if training.end_to_end:
-        prepared.backbone.load_state_dict(backbone.state_dict())
+        prepared.backbone.load_state_dict(trained.get_submodule("0").state_dict())  # of a copy, perhaps
     return Fitted(make_network(prepared, head), module.failed, module.loss.skipped_images, value, speed.total)
 
 
@@ -157,20 +144,6 @@ def make_network(prepared: Prepared, head: nn.Module) -> Network:
     return network.cpu().eval().to(memory_format=torch.contiguous_format)
 
 
-def has_batch_norm(backbone: nn.Module) -> bool:
-    """Whether a backbone takes means over the images of a batch while it is trained."""
-    return any(isinstance(module, nn.modules.batchnorm._BatchNorm) for module in backbone.modules())
-
-
-def synchronise_batch_norm(backbone: Backbone) -> Backbone:
-    """A copy whose batch norm takes the mean over all processes' images, so that W processes are one.
-
-    By timm, whose own layers keep their activation; it has the same weights.
-    """
-    copied: Backbone = convert_sync_batchnorm(copy.deepcopy(backbone))  # type: ignore[no-untyped-call]
-    return copied
-
-
 def _trainer(
     prepared: Prepared,
     folder: Path,
@@ -185,17 +158,8 @@ def _trainer(
     callbacks: list[Callback] = [averaging(training.ema)] if training.ema else []
     callbacks.append(Checkpoints(folder, validation_every, keep_best=training.choose == "best", processes=processes))
     callbacks.append(speed)
-    together: dict[str, Any] = {"accelerator": "auto", "devices": 1}
-    if processes.count > 1:
-        together = {
-            "accelerator": "gpu" if torch.cuda.is_available() else "cpu",
-            "devices": processes.local_count,
-            "num_nodes": processes.nodes,
-            "plugins": [processes.environment],
-            "strategy": DDPStrategy(broadcast_buffers=False, gradient_as_bucket_view=True),  # buffers are equal anyway
-        }
     return lightning.Trainer(
-        **together,
+        **processes.trainer_options,
         use_distributed_sampler=False,  # it repeats pictures; TrainingOrder and InOrder divide each batch
         max_epochs=1,  # all passes are one stream, so that one number says how far it is
         val_check_interval=validation_every or None,
@@ -239,8 +203,7 @@ def _training_loader(prepared: Prepared, first: int, processes: Processes) -> tu
         count=processes.count,
         blocks=blocks_of(part.files) if part.features is None else None,
     )
-    augmentation = Augmentation(recipe.augment, prepared.preprocess)
-    return _loader(prepared, part, order, augmentation), order
+    return _loader(prepared, part, order, augmented=True), order
 
 
 def _validation_loader(prepared: Prepared, processes: Processes) -> BatchLoader | None:
@@ -249,16 +212,15 @@ def _validation_loader(prepared: Prepared, processes: Processes) -> BatchLoader 
         return None
     size = 4 * prepared.recipe.training.batch_size
     order = InOrder(len(part.keys), size, rank=processes.rank, count=processes.count)
-    return _loader(prepared, part, order, None)
+    return _loader(prepared, part, order)
 
 
-def _loader(
-    prepared: Prepared, part: Part, order: TrainingOrder | InOrder, augmentation: Augmentation | None
-) -> BatchLoader:
+def _loader(prepared: Prepared, part: Part, order: TrainingOrder | InOrder, *, augmented: bool = False) -> BatchLoader:
     if part.features is not None:
         return BatchLoader(FeatureBatches(part.features, part.targets), order)
-    recipe = prepared.recipe
-    data = PixelBatches(part.files, part.keys, part.targets, prepared.preprocess, augmentation, recipe.seed)
+    recipe, preprocess = prepared.recipe, prepared.preprocess
+    changes = Augmentation(recipe.augment, preprocess) if augmented else None
+    data = PixelBatches(part.files, part.keys, part.targets, preprocess, changes, recipe.seed)
     return BatchLoader(data, order, recipe.training.workers)
 
 
@@ -270,6 +232,18 @@ def _read(checkpoint: Path) -> dict[str, Any]:
             f"is not a checkpoint that can be read ({error}).", where=str(checkpoint), remedy="Delete it to start over."
         ) from error
     return values
+
+
+@contextmanager
+def _loggers(recipe: Recipe, folder: Path, first: int, processes: Processes) -> Iterator[list[Logger]]:
+    """Where the curves of one call go; a continued run begins a new part of each."""
+    part = f"from_batch_{first}"
+    own = CSVLogger(str(folder), name="log", version=part, flush_logs_every_n_steps=1)
+    if recipe.training.logger == "csv":
+        yield [own]
+        return
+    with further_logger(recipe, folder, part, is_main=processes.is_main) as further:
+        yield [own, *further]
 
 
 @contextmanager

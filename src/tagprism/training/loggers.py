@@ -1,4 +1,4 @@
-"""Where a training writes its curves: always a CSV file in the RUN; TensorBoard or Weights & Biases where asked for."""
+"""The loggers that a recipe may ask for beside the CSV file of every training: TensorBoard, Weights & Biases."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from lightning.pytorch.loggers import CSVLogger, Logger, TensorBoardLogger, WandbLogger
+from lightning.pytorch.loggers import Logger, TensorBoardLogger, WandbLogger
 
 from tagprism.errors import InputError
 from tagprism.training.recipe import LoggerName, Recipe
@@ -30,24 +30,22 @@ def check_logger(name: LoggerName) -> None:
 
 
 @contextmanager
-def open_loggers(recipe: Recipe, folder: Path, first: int, *, is_main: bool) -> Iterator[list[Logger]]:
-    """The loggers of one call of the training; a continued run begins a new part of each.
+def further_logger(recipe: Recipe, folder: Path, part: str, *, is_main: bool) -> Iterator[list[Logger]]:
+    """The logger that a recipe names, for one call of the training.
 
     Args:
         recipe: names the logger.
         folder: of the checkpoints.
-        first: batches that are done already.
+        part: name of this call's curves.
         is_main: whether this process is the one that writes; Lightning keeps the others from the files.
     """
-    part = f"from_batch_{first}"
-    loggers: list[Logger] = [CSVLogger(str(folder), name="log", version=part, flush_logs_every_n_steps=1)]
     if recipe.training.logger == "tensorboard":
-        loggers.append(TensorBoardLogger(str(folder), name="tensorboard", version=part, default_hp_metric=False))
-    if recipe.training.logger != "wandb" or not is_main:
-        yield loggers
-        return
-    with _wandb(recipe, folder, part) as run:
-        yield [*loggers, WandbLogger(experiment=run)]
+        yield [TensorBoardLogger(str(folder), name="tensorboard", version=part, default_hp_metric=False)]
+    elif not is_main:
+        yield []
+    else:
+        with _wandb(recipe, folder, part) as run:
+            yield [WandbLogger(experiment=run)]
 
 
 def _wandb(recipe: Recipe, folder: Path, part: str) -> Any:

@@ -19,11 +19,10 @@ from tagprism.evaluation.metrics import mean_average_precision
 from tagprism.files import digest_bytes
 from tagprism.network.embedding_matrix import Standardiser, max_similarity
 from tagprism.progress import Advance
-from tagprism.training.batches import Batch, BatchLoader
+from tagprism.training.batches import ALONE, Batch, BatchLoader, Processes
 from tagprism.training.custom_parts import CustomLoss
 from tagprism.training.diversity_loss import SemanticDiversityLoss
 from tagprism.training.older_runs import current_names
-from tagprism.training.processes import ALONE, Processes
 from tagprism.training.recipe import TrainingTable
 
 SECONDS_BETWEEN_CHECKPOINTS = 30.0  # half a minute costs little and loses little

@@ -20,15 +20,14 @@ from tagprism.labels.encoders.encoder import unit_rows
 from tagprism.labels.label_space import LabelSpace, UnknownPhrasesError
 from tagprism.labels.phrases import variants
 from tagprism.network.backbones import Backbone, make_backbone
-from tagprism.network.class_columns import ClassColumns, ClassEvidence
+from tagprism.network.class_columns import ClassColumns, ClassEvidence, ClassifierPrior
 from tagprism.network.embedding_matrix import EmbeddingMatrix
 from tagprism.network.export import find_places
 from tagprism.network.onnx_backbone import OnnxBackbone
 from tagprism.network.onnx_models import ONNX
-from tagprism.network.open_clip_backbone import ClipBackbone
+from tagprism.network.open_clip_backbone import ClipBackbone, OpenClipPrior
 from tagprism.network.open_clip_models import PREFIX
 from tagprism.network.patch_rows import PatchFeatures, PatchRows
-from tagprism.network.prior import ClassifierPrior, OpenClipPrior, Prior
 from tagprism.training.recipe import ModelTable, Recipe
 
 CLASSES = 1000
@@ -71,7 +70,7 @@ def open_backbone(model: ModelTable, *, weights: str | None = None, backbone: Ba
     return PatchFeatures(backbone, size) if model.rows_from == "patches" else backbone
 
 
-def make_head(model: ModelTable, backbone: Backbone, dimension: int, prior: Prior | None) -> EmbeddingMatrix:
+def make_head(model: ModelTable, backbone: Backbone, dimension: int, prior: torch.nn.Module | None) -> EmbeddingMatrix:
     """The untrained head of a recipe; with CLIP's own vector as prior it begins as plain CLIP.
 
     On a network in ONNX the first weights change no score by more than rounding does: they only choose which row each
@@ -182,7 +181,7 @@ def embed_known(space: LabelSpace, phrases: Sequence[str]) -> tuple[list[int], F
     return kept, space.embed([phrases[number] for number in kept]).vectors
 
 
-def make_prior(recipe: Recipe, backbone: Backbone, space: LabelSpace) -> Prior | None:
+def make_prior(recipe: Recipe, backbone: Backbone, space: LabelSpace) -> ClassifierPrior | OpenClipPrior | None:
     """The prior of a recipe; None where it wants none.
 
     Raises:
@@ -202,7 +201,9 @@ def make_prior(recipe: Recipe, backbone: Backbone, space: LabelSpace) -> Prior |
     return prior.fill(classifier, kept, torch.tensor(vectors))
 
 
-def empty_prior(model: ModelTable, backbone: Backbone, classes: int, dimension: int) -> Prior | None:
+def empty_prior(
+    model: ModelTable, backbone: Backbone, classes: int, dimension: int
+) -> ClassifierPrior | OpenClipPrior | None:
     """The prior of a recipe without its numbers, to load them into; None where it wants none."""
     if not model.prior:
         return None

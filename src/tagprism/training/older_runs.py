@@ -7,7 +7,7 @@ from typing import Any
 
 from tagprism.errors import InputError
 
-_RENAMED = {
+RENAMED = {
     ("model", "anchor"): "prior",
     ("model", "conse"): "class_columns",
     ("model", "conse_rank"): "class_columns_rank",
@@ -54,18 +54,12 @@ def current_settings(values: dict[str, Any], *, where: str) -> dict[str, Any]:
             _check_removed(f"{table}.{old}", tables[table].pop(old), only, where)
     if isinstance(labels, dict) and isinstance(labels.get("parts"), list | tuple):
         labels["parts"] = [_without_weight(part, where) for part in labels["parts"]]
-    for (table, old), new in _RENAMED.items():
+    for (table, old), new in RENAMED.items():
         if isinstance(tables.get(table), dict) and old in tables[table]:
             if new in tables[table]:
                 raise InputError(f"`{table}.{old}` is the old name of `{table}.{new}`; both are given.", where=where)
             tables[table][new] = tables[table].pop(old)
     return tables
-
-
-def other_name(setting: str) -> str:
-    """Today's name of a setting by its former one, or the reverse; empty where it has one name."""
-    both = {old: new for (_, old), new in _RENAMED.items()}
-    return both.get(setting) or {new: old for old, new in both.items()}.get(setting, "")
 
 
 def _check_removed(setting: str, value: Any, only: Any, where: str) -> None:

@@ -24,8 +24,7 @@ from tagprism.images.digests import digest_pictures
 from tagprism.images.picture_file import PictureFile
 from tagprism.images.preprocess import Preprocess
 from tagprism.labels.descriptions import Descriptions, read_descriptions
-from tagprism.labels.encoders.encoder import LabelEncoder
-from tagprism.labels.encoders.phrase_cache import CachedEncoder
+from tagprism.labels.encoders.encoder import CachedEncoder, LabelEncoder
 from tagprism.labels.label_space import LabelSpace
 from tagprism.labels.space_part import SpacePart
 from tagprism.labels.vocabulary import Role, Vocabulary

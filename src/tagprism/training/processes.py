@@ -1,4 +1,4 @@
-"""The processes that train together: who each is, who waits for whom, what is added up. Knows no pictures.
+"""Several processes that train together: who each is, who waits for whom, what is added up. Knows no pictures.
 
 torchrun, SLURM's `srun` or `launch` start one process per device; each learns its rank from its environment.
 """
@@ -26,66 +26,55 @@ from torch.distributed.rendezvous import rendezvous
 
 from tagprism.counted import counted
 from tagprism.errors import DoneAlreadyError, InputError, MachineError
+from tagprism.training.batches import LAUNCHED, Processes
 
 if TYPE_CHECKING:
     from lightning.fabric.plugins.environments.cluster_environment import ClusterEnvironment
-
-_LAUNCHED = "TAGPRISM_LAUNCHED"  # in the environment of processes that `launch` started: its process id
 
 
 class LostPeerError(MachineError):
     """Another process of the training ended or cannot be reached; it or its launcher says why."""
 
 
-class Processes:
-    """This process and those that train with it.
+class ProcessGroup(Processes):
+    """Several processes.
 
     Args:
-        environment: what started them; None for a process alone.
+        environment: what started them.
         local_count: processes on this machine.
 
     Attributes:
-        rank: 0 (the main one, which alone writes files) to count - 1.
-        count: W, all processes on all machines.
         local_rank: 0 to local_count - 1.
     """
 
-    def __init__(self, environment: ClusterEnvironment | None = None, local_count: int = 1) -> None:
+    def __init__(self, environment: ClusterEnvironment, local_count: int) -> None:
         self.environment, self.local_count = environment, local_count
-        self.rank, self.count, self.local_rank, self._node = 0, 1, 0, 0
-        if environment is not None:
-            self.rank, self.count = environment.global_rank(), environment.world_size()
-            self.local_rank, self._node = environment.local_rank(), environment.node_rank()
+        self.rank, self.count = environment.global_rank(), environment.world_size()
+        self.local_rank, self._node = environment.local_rank(), environment.node_rank()
         if self.count % local_count:
             raise InputError(
                 f"{self.count} processes cannot be {local_count} on every machine.",
                 remedy="Start the same number of processes on every machine.",
             )
+        self.launcher_tells = bool(os.environ.get(LAUNCHED)) and self.nodes == 1
         self._group: Any = None
 
-    def __deepcopy__(self, memo: dict[int, Any]) -> Processes:
-        """Itself: a copy of a network trains with the same processes."""
-        return self
-
     @property
-    def is_main(self) -> bool:
-        """Whether this is the one that writes files and talks."""
-        return self.rank == 0
+    def trainer_options(self) -> dict[str, Any]:
+        """Lightning's strategy for several processes."""
+        from lightning.pytorch.strategies import DDPStrategy
 
-    @property
-    def launcher_tells(self) -> bool:
-        """Whether `launch` watches all of them, and so says itself what became of one."""
-        return bool(os.environ.get(_LAUNCHED)) and self.nodes == 1
-
-    @property
-    def nodes(self) -> int:
-        """Machines."""
-        return self.count // self.local_count
+        return {
+            "accelerator": "gpu" if torch.cuda.is_available() else "cpu",
+            "devices": self.local_count,
+            "num_nodes": self.nodes,
+            "plugins": [self.environment],
+            "strategy": DDPStrategy(broadcast_buffers=False, gradient_as_bucket_view=True),  # buffers are equal anyway
+        }
 
     @cached_property
     def _store(self) -> Any:
         """Keys and values that all can read, kept by torchrun or by the main process."""
-        assert self.environment is not None
         os.environ["MASTER_ADDR"] = self.environment.main_address
         os.environ["MASTER_PORT"] = str(self.environment.main_port)
         with _lost_peers():
@@ -102,9 +91,6 @@ class Processes:
         Raises:
             DoneAlreadyError: the main process has raised it.
         """
-        if self.count == 1:
-            yield
-            return
         if not self.is_main:
             self._end_if_done_already(f"{what}: main" if self.local_rank == 0 else f"{what}: machine {self._node}")
         try:
@@ -142,8 +128,6 @@ class Processes:
         Raises:
             InputError: this process has another value than the main one.
         """
-        if self.count == 1:
-            return
         if self.is_main:
             with _lost_peers():
                 self._store.set(what, value)
@@ -154,13 +138,11 @@ class Processes:
 
     def connect(self) -> None:
         """Open the group for small numbers on the host, once Lightning has connected the processes."""
-        if self.count > 1 and self._group is None:
+        if self._group is None:
             self._group = distributed.new_group(backend="gloo")
 
     def sum(self, value: float) -> float:
         """The sum over all processes."""
-        if self.count == 1:
-            return value
         total = torch.tensor([value], dtype=torch.float64)
         with _lost_peers():
             distributed.all_reduce(total, group=self._group)
@@ -197,24 +179,19 @@ class Processes:
         return merged
 
 
-ALONE = Processes()
-
-
-def this_process() -> Processes:
-    """What this process is: one of several that torchrun, srun or `launch` started, or alone."""
-    if os.environ.get(_LAUNCHED):
+def this_member() -> ProcessGroup:
+    """What this process is among several; for `batches.this_process`."""
+    if os.environ.get(LAUNCHED):
         _end_with_launcher()
     if distributed.is_torchelastic_launched():
         from lightning.fabric.plugins.environments.torchelastic import TorchElasticEnvironment
 
-        return Processes(TorchElasticEnvironment(), int(os.environ["LOCAL_WORLD_SIZE"]))
-    if int(os.environ.get("SLURM_STEP_NUM_TASKS", "1")) > 1:  # set by srun, not by a plain batch script
-        if "SLURM_NTASKS_PER_NODE" not in os.environ:
-            raise InputError("srun must be told the tasks per machine.", remedy="Add --ntasks-per-node=GPUS to sbatch.")
-        from lightning.fabric.plugins.environments.slurm import SLURMEnvironment
+        return ProcessGroup(TorchElasticEnvironment(), int(os.environ["LOCAL_WORLD_SIZE"]))
+    if "SLURM_NTASKS_PER_NODE" not in os.environ:
+        raise InputError("srun must be told the tasks per machine.", remedy="Add --ntasks-per-node=GPUS to sbatch.")
+    from lightning.fabric.plugins.environments.slurm import SLURMEnvironment
 
-        return Processes(SLURMEnvironment(auto_requeue=False), int(os.environ["SLURM_NTASKS_PER_NODE"]))
-    return ALONE
+    return ProcessGroup(SLURMEnvironment(auto_requeue=False), int(os.environ["SLURM_NTASKS_PER_NODE"]))
 
 
 def launch(devices: int, nodes: int) -> int:
@@ -250,7 +227,7 @@ def launch(devices: int, nodes: int) -> int:
     os.environ |= {
         "OMP_NUM_THREADS": str(max(1, (os.cpu_count() or 1) // devices)),
         "TORCH_CPP_LOG_LEVEL": "ERROR",  # a lost connection is told once, in words
-        _LAUNCHED: str(os.getpid()),
+        LAUNCHED: str(os.getpid()),
     }
     logging.disable()  # the launcher tells its story in log lines, and is told of here in a sentence
     try:
@@ -284,7 +261,7 @@ def _end_with_launcher() -> None:
     signal.signal(signal.SIGINT, signal.SIG_DFL)  # the launcher says what is to be said
 
     def watch() -> None:
-        while os.getppid() == int(os.environ[_LAUNCHED]):
+        while os.getppid() == int(os.environ[LAUNCHED]):
             time.sleep(0.2)
         os._exit(MachineError.exit_code)
 

@@ -14,7 +14,7 @@ from tagprism.counted import counted
 from tagprism.errors import InputError
 from tagprism.images.colour import Colour
 from tagprism.labels.space_part import SpacePart
-from tagprism.training.older_runs import current_settings, other_name
+from tagprism.training.older_runs import RENAMED, current_settings
 
 LoggerName: TypeAlias = Literal["csv", "tensorboard", "wandb"]
 
@@ -263,7 +263,9 @@ def override(values: dict[str, Any], overrides: tuple[str, ...]) -> dict[str, An
             table = table.setdefault(key, {})
             if not isinstance(table, dict):
                 raise InputError(f"`{path}`: `{key}` is not a table.", where="--set")
-        table.pop(other_name(keys[-1]), None)  # the last word stands, by whichever name
+        for (_, old), new in RENAMED.items():  # the last word stands, by whichever name
+            if keys[-1] in (old, new):
+                table.pop(old, None), table.pop(new, None)
         table[keys[-1]] = _toml_value(value.strip())
     return result
 

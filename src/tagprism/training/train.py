@@ -12,8 +12,8 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import torch
+from jinja2 import Environment, PackageLoader, StrictUndefined
 from safetensors.torch import save_file
 from torch import nn
 
@@ -25,19 +25,17 @@ from tagprism.datasets.table import ImageTable
 from tagprism.errors import DoneAlreadyError, InputError
 from tagprism.files import replaced_whole, write_json, write_text
 from tagprism.labels.encoders.encoder import read_card
-from tagprism.labels.phrases import normalise_phrase, variants
-from tagprism.labels.vocabulary import Role, Vocabulary
 from tagprism.network.embedding_matrix import EmbeddingMatrix, Network
 from tagprism.network.export import PlacedNetwork, export_head, export_onnx, find_places
 from tagprism.network.onnx_backbone import OnnxBackbone
 from tagprism.progress import Progress, silent
 from tagprism.provenance import made_with
 from tagprism.tagging.calibration import Calibration
+from tagprism.training.batches import ALONE, Processes
 from tagprism.training.calibrate import calibrate
 from tagprism.training.custom_parts import IDENTITY, CustomParts
-from tagprism.training.model_card import model_card
+from tagprism.training.further_words import with_words
 from tagprism.training.prepare import Prepared, prepare
-from tagprism.training.processes import ALONE, Processes
 from tagprism.training.recipe import Recipe, load_recipe, recipe_given, recipe_toml
 
 if TYPE_CHECKING:
@@ -147,7 +145,13 @@ def train(
             if split.protocol is None:  # others are known by the data set
                 write_json(out / RUN_SPLIT, split.to_json())
         prepared = prepare(recipe, table, split, progress, custom)
-        _check_network(prepared, out, processes)
+        if recipe.training.end_to_end:
+            from tagprism.training.end_to_end import check_batch_norm  # which loads torchvision
+
+            check_batch_norm(prepared.backbone, processes)
+        own_network = head is not None or backbone is not None
+        if own_network and processes.is_main and not (out / CHECKPOINTS).is_dir():
+            _check_export(prepared)
     processes.agree("pictures", prepared.digest, remedy="All machines must see the same files.")
     from tagprism.training.fit import fit  # which loads Lightning: what was refused until here needs none
 
@@ -161,7 +165,8 @@ def train(
     write_json(out / PICTURES, [os.fspath(file.absolute()) for file in prepared.train.files[::step]])
     with replaced_whole(out / WEIGHTS) as beside:
         save_file(fitted.network.state_dict(), beside)
-    prepared = replace(prepared, vocabulary=with_words(prepared, vocabulary or {}))
+    if vocabulary:
+        prepared = replace(prepared, vocabulary=with_words(prepared.vocabulary, prepared.space, vocabulary))
     reason = prepared.reason_not_to_calibrate()
     calibration = None if reason else calibrate(prepared, fitted.network, out / _CALIBRATION_FOLDS, progress)
     with progress("writing the bundle", 1) as advance:
@@ -188,37 +193,6 @@ def provenance(recipe: Recipe, table: ImageTable, prepared: Prepared) -> dict[st
         "validation_images": len(prepared.validation.keys),
         **custom,
     }
-
-
-def with_words(prepared: Prepared, words: Mapping[str, Sequence[str]]) -> Vocabulary:
-    """The vocabulary of a run and further words.
-
-    A word that is another spelling of a label of the run (or an alias that is) becomes an alias of that label, so that
-    no picture gets both.
-    """
-    labels = prepared.vocabulary
-    spelling_of = {spelling: name for name in labels.names for spelling in variants(name)}
-    aliases: dict[str, list[str]] = {}
-    new: dict[str, list[str]] = {}
-    taken = {normalise_phrase(name) for name in labels.names}
-    for word, others in words.items():
-        spellings = [one for one in (word, *others) if normalise_phrase(one) not in taken]
-        known = [spelling_of[key] for one in (word, *others) if (key := normalise_phrase(one)) in spelling_of]
-        taken |= {normalise_phrase(one) for one in spellings}
-        if known:
-            aliases.setdefault(known[0], []).extend(spellings)
-        elif spellings:
-            new[spellings[0]] = spellings[1:]
-    if not words:
-        return labels
-    other: Role = "other"
-    return Vocabulary(
-        (*labels.names, *new),
-        np.concatenate([labels.vectors, prepared.space.embed(list(new)).vectors]),
-        (*labels.roles, *(other for _ in new)),
-        {name: tuple(others) for name, others in (*aliases.items(), *new.items()) if others},
-        labels.several,
-    )
 
 
 def _write_bundle(
@@ -254,7 +228,24 @@ def _write_bundle(
         **_reference(prepared),
         "provenance": origin | {"validation_mAP": fitted.validation_mAP},
     }
-    write_bundle(into, files, config, model_card(prepared, fitted, origin))
+    write_bundle(into, files, config, _model_card(prepared, fitted, origin))
+
+
+def _model_card(prepared: Prepared, fitted: Fitted, origin: dict[str, Any]) -> str:
+    """The README.md of a bundle: what the model is, what it was made from, what it can do and where it fails."""
+    options: dict[str, Any] = {"undefined": StrictUndefined, "trim_blocks": True, "keep_trailing_newline": True}
+    template = Environment(loader=PackageLoader("tagprism.training"), autoescape=False, **options)
+    custom = {kind: one.rpartition(" ")[0] for kind, one in origin.get("custom", {}).items()}
+    return template.get_template("model_card.md.j2").render(
+        recipe=prepared.recipe,
+        split=prepared.split,
+        origin=origin,
+        backbone=prepared.backbone.name,
+        weights="custom" if "backbone" in custom else prepared.recipe.model.weights,
+        dimension=prepared.space.dimension,
+        custom=custom,
+        validation=fitted.validation_mAP,
+    )
 
 
 def _network_content(network: Network, places: tuple[int, int] | None, size: tuple[int, int]) -> Content:
@@ -271,29 +262,15 @@ def _reference(prepared: Prepared) -> dict[str, Any]:
     return {"foreign": backbone.reference.model_dump()} if isinstance(backbone, OnnxBackbone) else {}
 
 
-def _check_network(prepared: Prepared, out: Path, processes: Processes) -> None:
-    """Refuse a network that would fail later: at the first step of several processes, or at the end, at its export."""
-    from tagprism.training.fit import has_batch_norm, make_network, untrained_head
+def _check_export(prepared: Prepared) -> None:
+    """Refuse a custom head or backbone whose export would fail at the end."""
+    from tagprism.training.fit import make_network, untrained_head
 
-    if (
-        prepared.recipe.training.end_to_end
-        and processes.count > 1
-        and not torch.cuda.is_available()
-        and has_batch_norm(prepared.backbone)
-    ):
-        raise InputError(
-            f"{prepared.backbone.name} has batch norm, whose training over several processes needs GPUs.",
-            where="--devices",
-            remedy="Use one process, or a backbone without batch norm, such as a vision transformer or ConvNeXt.",
-        )
-    custom = prepared.custom
-    is_custom = custom is not None and (custom.head is not None or custom.backbone is not None)
-    if processes.is_main and is_custom and not (out / CHECKPOINTS).is_dir():
-        torch.manual_seed(prepared.recipe.seed)
-        network = make_network(prepared, untrained_head(prepared))
-        with tempfile.TemporaryDirectory() as folder:
-            size = (prepared.preprocess.height, prepared.preprocess.width)
-            _network_content(network, None, size)(Path(folder) / MODEL)
+    torch.manual_seed(prepared.recipe.seed)
+    network = make_network(prepared, untrained_head(prepared))
+    with tempfile.TemporaryDirectory() as folder:
+        size = (prepared.preprocess.height, prepared.preprocess.width)
+        _network_content(network, None, size)(Path(folder) / MODEL)
 
 
 def _claim(out: Path, recipe: Recipe, table: ImageTable, split: Split, custom: CustomParts | None) -> None:

@@ -12,7 +12,7 @@ from tagprism.app.options import Data, Limit, Quiet, Sets, Split
 from tagprism.errors import DoneAlreadyError, InputError
 
 if TYPE_CHECKING:
-    from tagprism.training.processes import Processes
+    from tagprism.training.batches import Processes
 
 
 def train(
@@ -34,7 +34,8 @@ def train(
     console.require_extra("train", "torch")
     from tagprism.datasets.registry import open_data
     from tagprism.labels.phrase_list import read_phrases
-    from tagprism.training.processes import LostPeerError, launch, this_process
+    from tagprism.training.batches import this_process
+    from tagprism.training.processes import LostPeerError, launch
     from tagprism.training.recipe import load_recipe, recipe_toml
     from tagprism.training.train import train as train_run
 

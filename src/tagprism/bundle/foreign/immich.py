@@ -24,7 +24,7 @@ from tagprism.bundle.foreign.layout import (
 )
 from tagprism.errors import InputError
 from tagprism.images.preprocess import Preprocess
-from tagprism.labels.encoders.tokenizer_file import open_tokenizer
+from tagprism.labels.encoders.sentence_encoder import open_tokenizer
 
 NAME = "immich"
 _VISUAL, _TEXTUAL, _CONFIG = "visual/model.onnx", "textual/model.onnx", "config.json"

@@ -22,7 +22,7 @@ from tagprism.bundle.record import ClassAffinity, Records, Shape
 from tagprism.bundle.views import some_views, standardised_rows
 from tagprism.errors import InputError
 from tagprism.files import digest_bytes, digest_file, digest_json
-from tagprism.labels.encoders.phrase_cache import CachedEncoder
+from tagprism.labels.encoders.encoder import CachedEncoder
 from tagprism.labels.label_space import LabelSpace
 from tagprism.labels.space_part import SpacePart
 from tagprism.labels.vocabulary import Role, Vocabulary

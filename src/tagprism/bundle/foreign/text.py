@@ -13,7 +13,7 @@ from jaxtyping import Bool, Float32, Int64
 from tagprism.bundle.foreign.graph import Graph, in_threads
 from tagprism.bundle.foreign.layout import AGAIN, Text
 from tagprism.errors import InputError
-from tagprism.labels.encoders.tokenizer_file import encode_texts
+from tagprism.labels.encoders.sentence_encoder import encode_texts
 from tagprism.labels.phrases import spoken_phrase
 
 _BATCH = 8  # phrases a run, where the graph takes more than one: more is no faster on a processor

@@ -9,7 +9,7 @@ from typing import Any
 
 from tagprism.bundle.foreign.layout import Text, not_understood, preprocess_of, read_object, token
 from tagprism.images.preprocess import Preprocess
-from tagprism.labels.encoders.tokenizer_file import open_tokenizer
+from tagprism.labels.encoders.sentence_encoder import open_tokenizer
 
 PREPROCESSOR, TOKENIZER = "preprocessor_config.json", "tokenizer.json"
 TOKENIZER_CONFIG, SPECIAL_TOKENS, CONFIG = "tokenizer_config.json", "special_tokens_map.json", "config.json"

@@ -26,7 +26,8 @@ from tagprism.images.decode import MAX_PIXELS, read_bytes
 from tagprism.images.leave_out import patterns
 from tagprism.images.metadata import Metadata, read_metadata
 from tagprism.images.stream import process_pictures
-from tagprism.images.walk import WalkReport, each_picture, pictures_at
+from tagprism.images.walk import WalkReport, each_picture
+from tagprism.images.walk_places import pictures_at
 from tagprism.progress import Progress, silent
 from tagprism.search.catalog import Catalog, File, as_files
 from tagprism.search.collection import Collection

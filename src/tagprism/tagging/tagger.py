@@ -19,7 +19,7 @@ from tagprism.bundle.open_model import DEFAULT, open_model
 from tagprism.bundle.record import Records, scoring_vectors
 from tagprism.errors import InputError, PictureError
 from tagprism.files import digest_file, digest_json, state_path
-from tagprism.images.memory import MAX_PIXELS
+from tagprism.images.picture_file import MAX_PIXELS
 from tagprism.labels.encoders.encoder import find_encoder
 from tagprism.labels.phrases import SMALL_WORDS, normalise_phrase
 from tagprism.labels.vocabulary import Vocabulary

@@ -25,7 +25,8 @@ from uuid import uuid4
 
 from tagprism.errors import InputError
 from tagprism.exchange import rescue
-from tagprism.files import digest_bytes, locked, machine_errors, state_dir, sync_folder
+from tagprism.files import digest_bytes, locked, machine_errors, state_dir
+from tagprism.rename import sync_folder
 
 LOCK = ".lock"
 _FORMAT = 2

@@ -14,9 +14,10 @@ from typing import NamedTuple
 
 from tagprism.errors import InputError, MachineError, NothingToDoError, PictureError
 from tagprism.exchange import current_digest, exchange, rescue
-from tagprism.files import digest_bytes, disk_is_full, locked, machine_errors, sync_folder
+from tagprism.files import digest_bytes, disk_is_full, locked, machine_errors
 from tagprism.keywords.journal import LOCK, Entry, RecordedRun, journal_folder, journals, now, sweep
 from tagprism.progress import Progress, silent
+from tagprism.rename import sync_folder
 
 
 class Undone(NamedTuple):

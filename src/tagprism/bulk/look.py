@@ -19,7 +19,7 @@ import tagprism
 from tagprism.bulk.actors import Part, results
 from tagprism.bulk.listing import Listing, parts_of
 from tagprism.bulk.shards import Manifest, Shards
-from tagprism.bundle.open_model import lasting_name
+from tagprism.bundle.names import lasting_name
 from tagprism.bundle.record import Records
 from tagprism.errors import InputError, PictureError
 from tagprism.images.decode import MAX_PIXELS

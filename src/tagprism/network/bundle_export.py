@@ -16,11 +16,12 @@ import numpy as np
 from jaxtyping import Float32
 
 from tagprism.bundle.agreement import Agreement, measure_agreement
-from tagprism.bundle.bundle import CONFIG, MODEL, TEXT, VOCABULARY, Bundle
+from tagprism.bundle.bundle import Bundle
 from tagprism.bundle.card import check_inside, read_model_card
+from tagprism.bundle.config import CONFIG, MODEL, TEXT, VOCABULARY
 from tagprism.bundle.onnx_model import RecordNetwork
 from tagprism.bundle.record import Records
-from tagprism.bundle.referring import network_files, open_encoder
+from tagprism.bundle.referring import network_files, on_foreign, open_encoder
 from tagprism.bundle.write import Content, check_new, write_bundle
 from tagprism.counted import counted
 from tagprism.errors import InputError, PictureError
@@ -77,7 +78,7 @@ def export_bundle(
     """Write a model as a bundle of its own and check it on pictures; nothing is left behind when the check fails.
 
     Args:
-        model: folder of a RUN or bundle (`bundle.open_model.find_bundle` gives it by name).
+        model: folder of a RUN or bundle (`bundle.bundle.find_bundle` gives it by name).
         into: folder to write.
         precision: how the weights are stored; fp16 and int8 need the extra `train`.
         text: with text encoders or without; None: as the model has them.
@@ -272,7 +273,9 @@ def _encoder(source: Path, precision: Precision, tagger: Tagger, scratch: Path) 
 
 def _measure(tagger: Tagger, expected: Look, network: Path, vocabulary: Path, pixels: _Pixels) -> Agreement:
     own, names = RecordNetwork(network, tagger.bundle.config.dimension), tagger.vocabulary.names
-    found = tagger.bundle.on_foreign(own) if isinstance(tagger.bundle, Bundle) and tagger.bundle.foreign else own
+    bundle = tagger.bundle
+    foreign = bundle.foreign if isinstance(bundle, Bundle) else None
+    found = on_foreign(bundle, foreign, own) if isinstance(bundle, Bundle) and foreign else own
     queries = tagger.scoring_vectors_of(names, Vocabulary.load(vocabulary).vectors)
     batches = [pixels[start : start + _BATCH] for start in range(0, len(pixels), _BATCH)]
     wanted, got = (Records.joined(map(one, batches)) for one in (expected, found.records))

@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from jaxtyping import Float32
 
+from tagprism.bundle.bundle import find_bundle, split_views
 from tagprism.bundle.hub import HUB
-from tagprism.bundle.open_model import find_bundle, lasting_name, split_views, with_views
+from tagprism.bundle.names import lasting_name, with_views
 from tagprism.counted import counted
 from tagprism.errors import IndexMismatchError, InputError
 from tagprism.files import write_json

@@ -14,8 +14,8 @@ from jaxtyping import Float32, Int64
 from pydantic import ValidationError
 from threadpoolctl import threadpool_limits
 
-from tagprism.bundle.bundle import CALIBRATION, Bundle
-from tagprism.bundle.open_model import DEFAULT, open_model
+from tagprism.bundle.bundle import DEFAULT, Bundle, open_model
+from tagprism.bundle.config import CALIBRATION
 from tagprism.bundle.record import Records, scoring_vectors
 from tagprism.errors import InputError, PictureError
 from tagprism.files import digest_file, digest_json, state_path
@@ -376,7 +376,7 @@ def load(model: _Path = DEFAULT, *, views: int | None = None, progress: Progress
 
     Args:
         model: as text a RUN, a BUNDLE, the name of a packaged bundle, `hf-hub:owner/name` or the folder of a public
-            CLIP or SigLIP (see `bundle.open_model`); as a `Path` always a folder.
+            CLIP or SigLIP (see `bundle.bundle.open_model`); as a `Path` always a folder.
         views: of each picture, the best of which scores a label: 1, 2, 3, 5, 6, 10 or 15 (`images.views.VIEWS`).
         progress: told of what is fetched and computed before a foreign model can be used.
 

@@ -29,8 +29,9 @@ from tagprism.images.stream import Processed, process_pictures
 from tagprism.progress import Progress, silent
 from tagprism.search.contract import Picture
 from tagprism.search.stored import as_json
+from tagprism.tagging.ranker import LabelRanker
 from tagprism.tagging.tagger import Tagger, load
-from tagprism.tagging.tags import LabelRanker, Tag
+from tagprism.tagging.tags import Tag
 
 _TAGS = 10  # kept with each picture, as by `search.upkeep`
 _WAITING = 4  # pictures fetched at once by a process where a server has them

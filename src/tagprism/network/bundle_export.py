@@ -33,6 +33,7 @@ from tagprism.labels.vocabulary import Vocabulary
 from tagprism.progress import Progress, silent
 from tagprism.provenance import made_with
 from tagprism.tagging.tagger import Tagger, load
+from tagprism.tagging.text_encoders import encoder_folders
 
 Precision: TypeAlias = Literal["fp32", "fp16", "int8"]
 Look: TypeAlias = Callable[[np.ndarray], Records]
@@ -240,7 +241,7 @@ def _encoder_sources(tagger: Tagger) -> dict[str, Path]:
     if tagger.bundle.text is None:
         raise InputError("has no label space, so text encoders are of no use to it.", where=str(tagger.bundle.path))
     found = {}
-    for name, source in tagger.encoder_folders.items():
+    for name, source in encoder_folders(tagger.bundle).items():
         if source is None:
             raise InputError(
                 f"the text encoder {name} is neither in the bundle nor on this machine.",
@@ -296,7 +297,7 @@ def _check_bounds(agreement: Agreement, precision: Precision, min_agreement: flo
 
 def _config(tagger: Tagger, precision: Precision, note: Mapping[str, Any]) -> dict[str, Any]:
     config = tagger.bundle.config
-    cards = {name: read_card(at).digest for name, at in tagger.encoder_folders.items() if at is not None}
+    cards = {name: read_card(at).digest for name, at in encoder_folders(tagger.bundle).items() if at is not None}
     return config.model_dump(mode="json") | {
         "precision": precision,
         "encoder_digests": cards | config.encoder_digests,

@@ -36,7 +36,8 @@ from tagprism.search.keyword_table import KeywordTable
 from tagprism.search.roots import lies_in, path_in, reaches_far, without_nested
 from tagprism.search.stored import catalog_file
 from tagprism.search.upkeep_report import Report, is_doubtful
-from tagprism.tagging.tags import LabelRanker, Tag
+from tagprism.tagging.ranker import LabelRanker
+from tagprism.tagging.tags import Tag
 
 _BATCH = 64  # pictures that are kept at once: a second's work
 _TAGS = 10  # kept with each picture

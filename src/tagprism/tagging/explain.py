@@ -21,8 +21,9 @@ from tagprism.bundle.record import Records, score_records
 from tagprism.errors import InputError
 from tagprism.images.decode import MAX_PIXELS, open_picture
 from tagprism.images.views import Box, view_boxes
+from tagprism.tagging.ranker import label_spellings
 from tagprism.tagging.tagger import Tagger
-from tagprism.tagging.tags import Labels, label_spellings
+from tagprism.tagging.tags import Labels
 
 if TYPE_CHECKING:
     from tagprism.bundle.foreign.model import ForeignModel

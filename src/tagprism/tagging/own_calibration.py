@@ -14,7 +14,7 @@ from tagprism.bundle.bundle import Bundle
 from tagprism.errors import InputError
 from tagprism.files import machine_errors, read_tensors
 from tagprism.tagging.calibration import KIND, VERSION, Calibration
-from tagprism.tagging.tagger import own_calibration_file
+from tagprism.tagging.ranker import own_calibration_file
 
 if TYPE_CHECKING:
     from tagprism.bundle.foreign.model import ForeignModel

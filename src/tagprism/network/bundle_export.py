@@ -275,8 +275,7 @@ def _encoder(source: Path, precision: Precision, tagger: Tagger, scratch: Path) 
 def _measure(tagger: Tagger, expected: Look, network: Path, vocabulary: Path, pixels: _Pixels) -> Agreement:
     own, names = RecordNetwork(network, tagger.bundle.config.dimension), tagger.vocabulary.names
     bundle = tagger.bundle
-    foreign = bundle.foreign if isinstance(bundle, Bundle) else None
-    found = on_foreign(bundle, foreign, own) if isinstance(bundle, Bundle) and foreign else own
+    found = on_foreign(bundle, bundle.foreign, own) if isinstance(bundle, Bundle) and bundle.foreign else own
     queries = tagger.scoring_vectors_of(names, Vocabulary.load(vocabulary).vectors)
     batches = [pixels[start : start + _BATCH] for start in range(0, len(pixels), _BATCH)]
     wanted, got = (Records.joined(map(one, batches)) for one in (expected, found.records))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -40,7 +40,6 @@ class LabelModel:
 
     def __init__(self, bundle: Bundle | ForeignModel) -> None:
         self.bundle = bundle
-        self.network: Callable[[np.ndarray], Records] = bundle.records
         self.vocabulary: Vocabulary = bundle.vocabulary
 
     @cached_property

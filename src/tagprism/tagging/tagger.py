@@ -27,7 +27,6 @@ if TYPE_CHECKING:  # and imported where they are needed: for words of the vocabu
     from tagprism.images.preprocess import Preprocess, ViewedPreprocess
     from tagprism.images.stream import Processed
 
-_WORDS = 1000  # phrases embedded at once: some seconds of work
 _Path = str | os.PathLike[str]
 _T = TypeVar("_T")
 
@@ -37,10 +36,12 @@ class Tagger(LabelModel):
 
     Args:
         bundle: an opened bundle or foreign model.
-
-    Attributes:
-        network: pixels (B, 3 V, H, W) of V views -> records of B pictures; the bundle's ONNX model unless replaced.
     """
+
+    @cached_property
+    def network(self) -> Callable[[np.ndarray], Records]:
+        """Pixels (B, 3 V, H, W) of V views -> records of B pictures; the bundle's ONNX model unless replaced."""
+        return self.bundle.records
 
     @property
     def cut(self) -> float | None:

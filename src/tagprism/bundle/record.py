@@ -24,8 +24,6 @@ from safetensors.numpy import load_file
 
 from tagprism.errors import InputError
 
-from tagprism.errors import InputError
-
 SHARPNESS = 5.0
 """The sharpness of bundles that do not state their own."""
 

@@ -46,7 +46,7 @@ from tagprism.images.walk import find_pictures
 from tagprism.search.conditions import searched
 from tagprism.search.contract import Picture
 from tagprism.search.stored import as_json
-from tagprism.tagging.tags import LabelRanker
+from tagprism.tagging.ranker import LabelRanker
 
 _TICKS = os.sysconf("SC_CLK_TCK")
 _IDS = 24  # bytes in memory for the number of a point and its version

@@ -18,7 +18,7 @@ import numpy as np
 
 from tagprism.app import console
 from tagprism.bundle.agreement import measure_agreement
-from tagprism.bundle.bundle import MODEL
+from tagprism.bundle.config import MODEL
 from tagprism.bundle.onnx_model import RecordNetwork
 from tagprism.bundle.record import Records
 from tagprism.datasets.registry import open_data

@@ -35,7 +35,7 @@ from tagprism.search.contract import Picture
 from tagprism.search.create import create_collection, update_lock
 from tagprism.search.stored import catalog_file
 from tagprism.search.upkeep import Upkeep
-from tagprism.tagging.tags import LabelRanker
+from tagprism.tagging.ranker import LabelRanker
 
 SIZES = (1000, 3000, 10_000, 30_000, 100_000, 300_000, 1_000_000)
 IN_FOLDER = 500  # files

@@ -39,22 +39,17 @@ class DeviceWarning(UserWarning):
     """A network runs on another processor than was asked for."""
 
 
-def use_device(name: str | None) -> str | None:
+def use_device(name: str) -> None:
     """Choose where networks that are opened from now on run, in this process and in those that it starts.
 
     Args:
-        name: one of `DEVICES`; None leaves all as it is.
-
-    Returns:
-        The name.
+        name: one of `DEVICES`.
 
     Raises:
         InputError: there is no such device, or this installation of ONNX Runtime does not have it.
     """
-    if name is not None:
-        _checked(name, "--device")
-        os.environ[VARIABLE] = name
-    return name
+    _checked(name, "--device")
+    os.environ[VARIABLE] = name
 
 
 def available_devices() -> list[str]:

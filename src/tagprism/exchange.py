@@ -17,7 +17,8 @@ from contextlib import suppress
 from pathlib import Path
 
 from tagprism.errors import InputError
-from tagprism.files import EXCHANGE, digest_file, machine_errors, place_new, rename_if
+from tagprism.files import digest_file, machine_errors
+from tagprism.rename import EXCHANGE, place_new, rename_if
 
 _PATIENCE = 2.0  # seconds for a program that is just saving
 _PAUSE = 0.01  # seconds
@@ -60,7 +61,7 @@ def exchange(path: Path, new: bytes | None, *, expected: str | None, part: Path,
     """Replace someone's file whole, unless it no longer holds what was expected.
 
     Mode, owner (where that is allowed) and extended attributes stay. The bytes are on disk before they take the file's
-    name; a power cut may still bring the old file back until `files.sync_folder`.
+    name; a power cut may still bring the old file back until `rename.sync_folder`.
 
     Args:
         path: the file.

@@ -1,17 +1,14 @@
-"""Files on disk: whole-or-nothing writes, digests and the cache folder. Knows nothing of what is inside them."""
+"""Files on disk: read strictly, written whole or not at all, their digests, locks and folders. Knows no contents."""
 
 from __future__ import annotations
 
-import ctypes
 import errno
 import hashlib
 import json
 import os
 import shutil
-import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
@@ -19,8 +16,10 @@ from uuid import uuid4
 import platformdirs
 
 from tagprism.errors import InputError, MachineError
+from tagprism.rename import place_new
 
 if TYPE_CHECKING:
+    import numpy as np
     from filelock import FileLock
 
 _GONE = {errno.EIO, errno.ENODEV, errno.ENXIO, errno.ESTALE, errno.ENOTCONN}  # a disk that was pulled out
@@ -29,8 +28,7 @@ REFUSALS = {errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EPERM, errno.EROFS, 
 # A path that cannot be what is asked of it:
 _NO_PLACE = {errno.ENOTDIR, errno.EISDIR, errno.EEXIST, errno.ENOTEMPTY, errno.ENAMETOOLONG}
 _LONGEST = 100  # bytes of a path that a socket can have anywhere
-NO_REPLACE, EXCHANGE, _HERE = 1, 2, -100  # RENAME_NOREPLACE, RENAME_EXCHANGE, AT_FDCWD
-_NOT_KNOWN = {errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP}  # by the system, or by this file system
+TENSOR_KEY = "tagprism"  # of the header; one, so that a file's bytes do not depend on the order of a hash map
 
 
 def cache_dir(*parts: str) -> Path:
@@ -184,69 +182,6 @@ def _let_read(path: Path) -> None:
             file.chmod(0o666 & ~umask)
 
 
-def place_new(part: Path, path: Path) -> bool:
-    """Give a file its name without ever taking the place of another one.
-
-    Args:
-        part: the file, in the same folder.
-        path: its name to be.
-
-    Returns:
-        Whether it was done; False when something has that name, and `part` is still there.
-
-    Raises:
-        OSError: permission and the like.
-    """
-    try:
-        if rename_if(part, path, NO_REPLACE):
-            return True
-        path.hardlink_to(part)
-    except FileExistsError:
-        return False
-    except OSError:  # a file system without hard links, such as that of a memory card
-        if os.path.lexists(path):
-            return False
-        part.replace(path)
-        return True
-    part.unlink()
-    return True
-
-
-def rename_if(source: Path, target: Path, flag: int) -> bool:
-    """Rename in one step with a condition; False where this system, or this file system, cannot.
-
-    With the flag `NO_REPLACE` something at `target` raises FileExistsError; `EXCHANGE` swaps the two.
-    """
-    call = _renameat2()
-    if call is None:
-        return False
-    if call(_HERE, os.fsencode(source), _HERE, os.fsencode(target), flag) == 0:
-        return True
-    number = ctypes.get_errno()
-    if number in _NOT_KNOWN:
-        return False
-    raise OSError(number, os.strerror(number), os.fspath(target))
-
-
-@cache
-def _renameat2() -> Callable[..., int] | None:
-    if sys.platform != "linux":
-        return None
-    found: Callable[..., int] | None = getattr(ctypes.CDLL(None, use_errno=True), "renameat2", None)
-    return found
-
-
-def sync_folder(folder: Path) -> None:
-    """Have a folder's list of names on disk."""
-    if os.name == "nt":  # folders cannot be opened there
-        return
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
-
-
 def write_text(path: Path, text: str, *, replace: bool = True) -> None:
     """Write a UTF-8 text file whole or not at all; `replace` as for `replaced_whole`."""
     with replaced_whole(path, replace=replace) as beside:
@@ -291,6 +226,64 @@ def read_json(path: Path, *, remedy: str) -> Any:
     except json.JSONDecodeError as error:
         place = f"{path}, line {error.lineno}, column {error.colno}"
         raise InputError(f"this is not JSON ({error.msg}).", where=place, remedy=remedy) from error
+
+
+def read_tensors(path: Path, kind: str, version: int) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
+    """Header and arrays, by name, of a tensor file (`labels.tensor_file`).
+
+    Args:
+        path: the file.
+        kind: the format it must have.
+        version: the newest version that can be read.
+
+    Raises:
+        InputError: the file is absent, damaged, of another format or of a newer version.
+    """
+    from safetensors import SafetensorError
+
+    with open_tensors(path) as file:
+        header = read_header(file, path, kind, version)
+        try:
+            return header, {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+        except (SafetensorError, TypeError, AttributeError, ValueError) as error:  # number types that numpy lacks
+            raise InputError(
+                f"its arrays cannot be read ({error}).", where=str(path), remedy="Make it again."
+            ) from error
+
+
+def open_tensors(path: Path) -> Any:
+    """Open a safetensors file, memory-mapped, without reading its arrays.
+
+    Raises:
+        InputError: the file is absent or not a safetensors file.
+    """
+    from safetensors import SafetensorError, safe_open  # here, as `--help` reads no arrays
+
+    if not path.is_file():
+        raise InputError("there is no such file.", where=str(path))
+    try:
+        return safe_open(path, framework="numpy")
+    except SafetensorError as error:
+        raise InputError(
+            f"not a readable safetensors file ({error}).", where=str(path), remedy="Make or copy it again."
+        ) from error
+
+
+def read_header(file: Any, path: Path, kind: str, version: int) -> dict[str, Any]:
+    """The JSON header of an open tensor file, checked as `read_tensors` says."""
+    try:
+        header = json.loads((file.metadata() or {}).get(TENSOR_KEY, "null"))
+    except (ValueError, RecursionError) as error:
+        raise InputError("its header is not JSON.", where=str(path), remedy="Make it again.") from error
+    if not isinstance(header, dict) or header.get("format") != kind:
+        raise InputError(f"not a tagprism {kind} file.", where=str(path))
+    if not isinstance(header.get("version"), int) or header["version"] > version:
+        raise InputError(
+            f"{kind} format {header.get('version')} is newer than this program reads ({version}).",
+            where=str(path),
+            remedy="Update tagprism.",
+        )
+    return header
 
 
 def read_at_most(file: Path, most: int) -> bytes:

@@ -12,8 +12,8 @@ import onnxruntime
 import pytest
 
 from tagprism import device
+from tagprism.bundle.bundle import BUNDLES
 from tagprism.bundle.onnx_model import RecordNetwork
-from tagprism.bundle.open_model import BUNDLES
 from tests.app.conftest import Cli
 from tests.command_line import tagprism as command
 

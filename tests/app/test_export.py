@@ -11,7 +11,8 @@ import numpy as np
 import pytest
 
 import tagprism
-from tagprism.bundle.bundle import MODEL, VOCABULARY, Bundle
+from tagprism.bundle.bundle import Bundle
+from tagprism.bundle.config import MODEL, VOCABULARY
 from tagprism.errors import InputError
 from tests.app.conftest import Cli
 from tests.small_world import World

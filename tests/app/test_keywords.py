@@ -18,8 +18,8 @@ from PIL import Image
 
 import tagprism
 from tagprism.errors import InputError
-from tagprism.keywords.journal import undo
 from tagprism.keywords.sidecar import SidecarChange, read_keywords
+from tagprism.keywords.undo import undo
 from tagprism.keywords.write import Limits, from_model, from_rows, write_keywords
 from tests.app.conftest import Cli
 from tests.command_line import python

@@ -10,8 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tagprism.bundle.bundle import Bundle
-from tagprism.bundle.open_model import BUNDLES, DEFAULT
+from tagprism.bundle.bundle import BUNDLES, DEFAULT, Bundle
 from tagprism.labels.encoders.encoder import PACKAGED, CachedEncoder, LabelEncoder, find_encoder, load_encoder
 from tagprism.labels.encoders.sentence_encoder import SentenceEncoder
 from tests.app.conftest import Cli

@@ -11,8 +11,8 @@ import pytest
 from PIL import Image, ImageDraw
 
 import tagprism
-from tagprism.bundle.bundle import VOCABULARY, Bundle
-from tagprism.bundle.open_model import find_bundle
+from tagprism.bundle.bundle import Bundle, find_bundle
+from tagprism.bundle.config import VOCABULARY
 from tagprism.errors import InputError
 from tagprism.labels.phrase_list import read_phrases
 from tagprism.labels.vocabulary import Vocabulary

@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tagprism.bundle.bundle import CONFIG, MODEL
 from tagprism.bundle.card import CARD
+from tagprism.bundle.config import CONFIG, MODEL
 from tagprism.files import digest_file
 from tagprism.onnx_graph import SECONDS_VARIABLE
 from tests.command_line import tagprism

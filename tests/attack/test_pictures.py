@@ -19,7 +19,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tagprism.images import memory
+from tagprism.images import picture_file
 from tagprism.images.decode import MAX_PIXELS
 from tagprism.images.formats import picture_formats
 from tests.images.made import encoded, smooth
@@ -167,7 +167,7 @@ def test_without_a_smaller_size_in_mind_the_whole_picture_is_counted(tmp_path: P
 
 
 def test_the_gate_lets_in_what_fits_and_what_is_too_large_alone() -> None:
-    gate, inside, most, order = memory.Gate(100), 0, 0, []
+    gate, inside, most, order = picture_file.Gate(100), 0, 0, []
     count = threading.Lock()
 
     def enter(size: int) -> None:
@@ -197,8 +197,8 @@ def test_several_scans_are_recognised_whatever_the_header_calls_them() -> None:
     for options, whole in (({}, False), ({"progressive": True}, True)):
         data = encoded(smooth(), "JPEG", **options)
         with Image.open(io.BytesIO(data)) as image:
-            assert memory.is_kept_whole(image, data) is whole
+            assert picture_file.is_kept_whole(image, data) is whole
     apart = bytearray(encoded(smooth(), "JPEG"))
     apart[apart.index(b"\xff\xda") + 4] = 1
     with Image.open(io.BytesIO(apart)) as image:
-        assert memory.is_kept_whole(image, bytes(apart))
+        assert picture_file.is_kept_whole(image, bytes(apart))

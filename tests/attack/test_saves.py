@@ -15,7 +15,8 @@ import pytest
 from tagprism import exchange as exchanging
 from tagprism.errors import InputError
 from tagprism.exchange import exchange, rescue
-from tagprism.files import digest_bytes, place_new, write_text
+from tagprism.files import digest_bytes, write_text
+from tagprism.rename import place_new
 from tagprism.tagging.tag_file import FORMATS, TagFile
 from tagprism.tagging.tags import ImageTags
 

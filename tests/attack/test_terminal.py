@@ -19,8 +19,8 @@ from pathlib import Path
 import pytest
 from safetensors.numpy import load_file, save_file
 
-from tagprism.bundle.bundle import CONFIG, VOCABULARY
 from tagprism.bundle.card import CARD
+from tagprism.bundle.config import CONFIG, VOCABULARY
 from tagprism.files import digest_file
 from tests.command_line import python, tagprism
 from tests.small_world import World

@@ -16,7 +16,8 @@ from pathlib import Path
 import pytest
 
 from tagprism.files import digest_bytes
-from tagprism.keywords.journal import recorded_runs, undo
+from tagprism.keywords.journal import recorded_runs
+from tagprism.keywords.undo import undo
 from tests.command_line import tagprism
 
 pytestmark = pytest.mark.slow

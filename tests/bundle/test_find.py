@@ -16,9 +16,9 @@ from typing import Any
 import pytest
 
 import tagprism
+from tagprism.bundle import bundle as module
 from tagprism.bundle import hub as hub_module
-from tagprism.bundle import open_model as module
-from tagprism.bundle.open_model import find_bundle
+from tagprism.bundle.bundle import find_bundle
 from tagprism.errors import InputError, MachineError
 from tests.command_line import tagprism as command
 from tests.small_world import World

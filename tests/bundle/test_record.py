@@ -15,7 +15,8 @@ from hypothesis import strategies as st
 from onnx import TensorProto, helper, numpy_helper
 
 import tagprism
-from tagprism.bundle.bundle import CALIBRATION, CONFIG, MODEL, Bundle
+from tagprism.bundle.bundle import Bundle
+from tagprism.bundle.config import CALIBRATION, CONFIG, MODEL
 from tagprism.bundle.onnx_model import RecordNetwork
 from tagprism.bundle.record import Records, score_records
 from tagprism.errors import InputError

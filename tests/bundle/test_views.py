@@ -8,9 +8,10 @@ import numpy as np
 import pytest
 
 import tagprism
-from tagprism.bundle.bundle import digest_of_views
-from tagprism.bundle.open_model import lasting_name, split_views, with_views
+from tagprism.bundle.bundle import split_views
+from tagprism.bundle.names import lasting_name, with_views
 from tagprism.bundle.record import score_records
+from tagprism.bundle.views import digest_of_views
 from tagprism.errors import InputError
 from tagprism.images.decode import open_picture
 from tagprism.images.preprocess import cut

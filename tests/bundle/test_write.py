@@ -10,8 +10,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tagprism.bundle.bundle import CONFIG, Bundle
+from tagprism.bundle.bundle import Bundle
 from tagprism.bundle.card import CARD
+from tagprism.bundle.config import CONFIG
 from tagprism.bundle.write import Content, check_new, trained_on, write_bundle
 from tagprism.errors import InputError
 from tagprism.files import locked

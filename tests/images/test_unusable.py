@@ -14,7 +14,8 @@ from PIL import Image
 
 from tagprism.errors import PictureError
 from tagprism.images import decode
-from tagprism.images.decode import _SIGNATURES, MAX_PIXELS, open_picture, read_bytes
+from tagprism.images.decode import MAX_PIXELS, open_picture, read_bytes
+from tagprism.images.formats import _SIGNATURES
 from tests.hostile_pictures import scan_bomb
 from tests.images.made import bomb, encoded
 from tests.images.test_decode import KINDS, SHRINK, code_of, photo
@@ -148,7 +149,7 @@ def test_lack_of_memory_is_not_damage(monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(*_: object) -> Image.Image:
         raise MemoryError
 
-    monkeypatch.setattr(decode, "in_srgb", refuse)
+    monkeypatch.setattr(decode, "_upright", refuse)
     with pytest.raises(PictureError, match=r"64 x 48 pixels; --max-pixels") as caught:
         open_picture(encoded(photo(), "PNG"))
     assert caught.value.code == "unreadable"

@@ -18,7 +18,8 @@ from tagprism.errors import MachineError, PictureError
 from tagprism.images.metadata import embedded
 from tagprism.keywords import embed
 from tagprism.keywords.embed import plan, read_inside, write
-from tagprism.keywords.journal import Journal, recorded_runs, undo
+from tagprism.keywords.journal import Journal, recorded_runs
+from tagprism.keywords.undo import undo
 from tests.images.test_embedded import iptc_block
 from tests.keywords.sidecars import PLAIN
 

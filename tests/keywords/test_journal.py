@@ -15,7 +15,8 @@ from tagprism import exchange as exchanging
 from tagprism.errors import InputError, MachineError, NothingToDoError
 from tagprism.exchange import exchange
 from tagprism.files import digest_bytes
-from tagprism.keywords.journal import Journal, RecordedRun, recorded_runs, undo
+from tagprism.keywords.journal import Journal, RecordedRun, recorded_runs
+from tagprism.keywords.undo import undo
 
 Files = dict[str, tuple[bytes, int]]
 

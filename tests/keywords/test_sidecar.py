@@ -13,10 +13,11 @@ from PIL import Image
 
 from tagprism.errors import PictureError
 from tagprism.keywords import sidecar
-from tagprism.keywords.journal import Journal, undo
+from tagprism.keywords.journal import Journal
 from tagprism.keywords.merge import Keywords
 from tagprism.keywords.own import own_keywords
 from tagprism.keywords.sidecar import plan, read_keywords, sidecar_path, write
+from tagprism.keywords.undo import undo
 from tests.keywords.sidecars import DARKTABLE, PLAIN, REFUSED, SIDECARS
 
 MODEL = "a" * 64

@@ -11,7 +11,7 @@ import pytest
 import torch
 from PIL import Image
 
-from tagprism.bundle.open_model import open_model
+from tagprism.bundle.bundle import open_model
 from tagprism.bundle.record import max_similarity_numpy, score_records, scoring_vectors
 from tagprism.bundle.referring import network_files, open_encoder, open_foreign, open_reference, text_encoder
 from tagprism.datasets.splits import Split

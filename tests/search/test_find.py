@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 from qdrant_client import QdrantClient
 
-from tagprism.bundle.bundle import CONFIG, VOCABULARY
+from tagprism.bundle.config import CONFIG, VOCABULARY
 from tagprism.bundle.neighbours import nearest_pictures
 from tagprism.bundle.record import Records, score_records
 from tagprism.datasets.registry import open_dataset

@@ -23,8 +23,8 @@ from tagprism.search.create import update_lock
 from tagprism.search.stored import CATALOG, Settings
 from tagprism.search.upkeep import Upkeep
 from tagprism.search.upkeep_report import Report
+from tagprism.tagging.ranker import LabelRanker
 from tagprism.tagging.tagger import Tagger, load
-from tagprism.tagging.tags import LabelRanker
 from tests.search.numpy_index import NumpyIndex
 
 

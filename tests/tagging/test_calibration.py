@@ -13,7 +13,7 @@ from sklearn.linear_model import LogisticRegression
 
 from tagprism.bundle.record import Records, score_records, scoring_vectors
 from tagprism.errors import InputError
-from tagprism.labels.tensor_file import read_tensors
+from tagprism.files import read_tensors
 from tagprism.labels.vocabulary import Role, Vocabulary
 from tagprism.tagging.calibration import (
     Calibration,

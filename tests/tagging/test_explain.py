@@ -20,7 +20,7 @@ from tagprism.files import digest_file
 from tagprism.network.backbones import Backbone
 from tagprism.network.embedding_matrix import EmbeddingMatrix, Network, Standardiser
 from tagprism.network.export import PlacedNetwork, export_onnx
-from tagprism.tagging.explain import Explainer
+from tagprism.tagging.explain import Explainer, placed_records, places_of
 from tagprism.tagging.tagger import Tagger
 from tests.small_world import LABELS, World
 
@@ -72,7 +72,7 @@ def check_sums(tagger: Tagger, picture: Path) -> None:
         assert why.score == pytest.approx(tag.score, rel=1e-4, abs=1e-5)
         assert (why.vector, why.spelling) == (tag.vector, tag.label)
         assert max(why.vectors) == pytest.approx(why.score, rel=1e-5) and np.argmax(why.vectors) == why.vector
-        assert len(why.vectors) == tagger.bundle.config.vectors and why.places.shape == tagger.bundle.places
+        assert len(why.vectors) == tagger.bundle.config.vectors and why.places.shape == places_of(tagger.bundle)
         assert float(why.places.sum()) + why.without_place == pytest.approx(why.score, rel=1e-4, abs=1e-6 * size)
         assert why.without_place == pytest.approx(float(record.shared[0, 0]), rel=1e-4, abs=1e-4 * size)
 
@@ -130,9 +130,9 @@ def test_a_picture_stored_on_its_side_is_explained_upright(tagger: Tagger, tmp_p
 
 def test_several_pictures_at_once_have_their_own_places(tagger: Tagger, world: World) -> None:
     pictures = [tagger.preprocess.apply(Image.open(path)) for path in world.pictures()[:3]]
-    records, places = tagger.bundle.placed_records(np.stack(pictures))
+    records, places = placed_records(tagger.bundle, np.stack(pictures))
     for picture, record, shares in zip(pictures, records, places, strict=True):
-        one, one_shares = tagger.bundle.placed_records(picture[None])
+        one, one_shares = placed_records(tagger.bundle, picture[None])
         np.testing.assert_allclose(record.rows, one.rows, rtol=1e-3, atol=1e-3)
         np.testing.assert_allclose(record.shared, one.shared, rtol=1e-3, atol=1e-3)
         np.testing.assert_allclose(shares, one_shares[0], rtol=1e-3, atol=1e-3)

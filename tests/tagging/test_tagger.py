@@ -19,7 +19,7 @@ from tagprism.errors import InputError
 from tagprism.images.decode import open_picture
 from tagprism.tagging.explain import Explainer
 from tagprism.tagging.tagger import Tagger
-from tagprism.tagging.tags import _best_spellings
+from tagprism.tagging.tags import best_spellings
 from tagprism.tagging.unknown import known_labels
 from tests.odd_pictures import DAMAGED, USABLE, draw_odd_pictures
 from tests.small_world import LABELS, UNSEEN, World
@@ -162,7 +162,7 @@ def test_best_spellings_are_as_counted_by_hand(groups: list[list[float]]) -> Non
     scores = np.array([score for group in groups for score in group], np.float32)
     winners = np.arange(len(scores))
     starts = np.array([sum(map(len, groups[:place])) for place in range(len(groups))])
-    best, won = _best_spellings(scores, winners, starts)
+    best, won = best_spellings(scores, winners, starts)
     assert best.tolist() == [max(group) for group in groups]
     assert won.tolist() == [start + group.index(max(group)) for start, group in zip(starts, groups, strict=True)]
 

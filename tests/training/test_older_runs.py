@@ -12,7 +12,8 @@ import torch
 from safetensors.numpy import save_file as save_arrays
 from safetensors.torch import load_file
 
-from tagprism.bundle.bundle import CLASSES, CONFIG, Bundle
+from tagprism.bundle.bundle import Bundle
+from tagprism.bundle.config import CLASSES, CONFIG
 from tagprism.errors import InputError
 from tagprism.files import digest_file
 from tagprism.network.embedding_matrix import EmbeddingMatrix, Standardiser

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Annotated, Literal, TypeVar
 import typer
 
 from tagprism.app import console
+from tagprism.device import DEVICES, use_device
 from tagprism.device import Device as DeviceName
-from tagprism.device import use_device
 from tagprism.errors import InputError, NothingToDoError
 
 if TYPE_CHECKING:
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from tagprism.tagging.tagger import Tagger
 
 _Format = TypeVar("_Format", bound=str)
-DEFAULT_MODEL = "photos-lite"  # as `bundle.open_model.DEFAULT`, which loads ONNX Runtime
+DEFAULT_MODEL = "photos-lite"  # as `bundle.bundle.DEFAULT`, which loads ONNX Runtime
 DATA_HELP = "openclipart, tagged:DIR, nus-wide:DIR, coco:DIR, open-images:DIR, parquet:GLOB or webdataset:GLOB."
 Data = Annotated[str, typer.Option("--data", help=DATA_HELP)]
 Split = Annotated[str | None, typer.Option("--split", help="FILE or FILE#2; all but tagged:DIR have their own.")]
@@ -33,11 +33,22 @@ Model = Annotated[
         help="RUN, BUNDLE, packaged bundle, hf-hub:owner/name\\[@revision]\\[#form], or a folder of CLIP or SigLIP.",
     ),
 ]
+
+
+def _device(name: str) -> str:
+    """The device of an option, which networks run on from now on."""
+    if name not in DEVICES:
+        raise typer.BadParameter(f"{name!r} is not one of {', '.join(map(repr, DEVICES))}.")
+    use_device(name)
+    return name
+
+
 Device = Annotated[
     DeviceName | None,
     typer.Option(
         "--device",
-        callback=use_device,
+        metavar=f"<{'|'.join(DEVICES)}>",
+        parser=_device,
         help="Where networks run; auto: cuda, directml or openvino where ONNX Runtime has it, else cpu. "
         "\\[default: auto]",
     ),
@@ -76,9 +87,6 @@ def named_path(text: str) -> Path:
     if not text:
         raise typer.BadParameter("a path is empty; write . for the current folder.")
     return Path(text)
-
-
-Photos = Annotated[list[Path] | None, typer.Argument(parser=named_path, help="Pictures and folders.")]
 
 
 def from_command_line(context: typer.Context, *options: str) -> bool:
@@ -143,7 +151,7 @@ def open_measured(data: str, split: str | None, model: str | None, *, quiet: boo
     Raises:
         InputError: as `open_data`, or there is no such model.
     """
-    from tagprism.bundle.open_model import find_bundle
+    from tagprism.bundle.bundle import find_bundle
     from tagprism.datasets.registry import open_data
     from tagprism.datasets.splits import split_of_run
 

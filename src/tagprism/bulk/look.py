@@ -19,7 +19,7 @@ import tagprism
 from tagprism.bulk.actors import Part, results
 from tagprism.bulk.listing import Listing, parts_of
 from tagprism.bulk.shards import Manifest, Shards
-from tagprism.bundle.open_model import lasting_name
+from tagprism.bundle.names import lasting_name
 from tagprism.bundle.record import Records
 from tagprism.errors import InputError, PictureError
 from tagprism.images.decode import MAX_PIXELS
@@ -29,8 +29,9 @@ from tagprism.images.stream import Processed, process_pictures
 from tagprism.progress import Progress, silent
 from tagprism.search.contract import Picture
 from tagprism.search.stored import as_json
+from tagprism.tagging.ranker import LabelRanker
 from tagprism.tagging.tagger import Tagger, load
-from tagprism.tagging.tags import LabelRanker, Tag
+from tagprism.tagging.tags import Tag
 
 _TAGS = 10  # kept with each picture, as by `search.upkeep`
 _WAITING = 4  # pictures fetched at once by a process where a server has them

@@ -22,8 +22,9 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from tagprism.bundle.record import Shape
 from tagprism.errors import InputError
-from tagprism.files import locked, machine_errors, read_json, replaced_whole, sync_folder, write_json
+from tagprism.files import locked, machine_errors, read_json, replaced_whole, write_json
 from tagprism.images.elsewhere import is_url
+from tagprism.rename import sync_folder
 
 MANIFEST = "manifest.json"
 _LOCK = ".lock"

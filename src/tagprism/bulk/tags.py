@@ -19,7 +19,8 @@ from tagprism.bulk.look import KILLED, Bytes, open_same
 from tagprism.errors import PictureError
 from tagprism.images.elsewhere import Item, Reader, path_of_row
 from tagprism.progress import Progress, silent
-from tagprism.tagging.tags import ImageTags, LabelRanker, Tag
+from tagprism.tagging.ranker import LabelRanker
+from tagprism.tagging.tags import ImageTags, Tag
 
 
 @dataclass(frozen=True)

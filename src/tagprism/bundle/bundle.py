@@ -1,111 +1,127 @@
-"""A bundle: the folder that everything needs to use a model, and nothing needs more. Knows its own files only.
+"""A bundle, the folder that everything needs to use a model and nothing needs more; and how any model is opened.
 
-`model.onnx` (pixels -> picture records), `vocabulary.safetensors`, `config.json`, `trained_on.safetensors`
-(digests of the training pictures, for the leak check), `README.md` (model card), `text/` (the label space; its
-encoders may be elsewhere) and optionally `calibration.safetensors` (probabilities) and `classes.safetensors` (the
-affinities of labels to the classes of the class columns). A bundle on top of a foreign model (`referring`) refers to
-its files or has them in `network/`.
+Names of models on a hub (`hf-hub:owner/name[@revision][#form]`), of packaged bundles (a bare word) and paths look
+different. A folder with the name of a packaged bundle is written `./NAME`, so that what lies in the working folder
+never changes what a name means. A model with several views of each picture is written `NAME#views=5`, so that whoever
+keeps a model's name keeps its views too.
 """
 
 from __future__ import annotations
 
 import json
+import os
+import re
 from functools import cached_property
 from pathlib import Path, PurePosixPath, PureWindowsPath
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING
 
 import numpy as np
 from jaxtyping import Float32
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
+from pydantic import ValidationError
 from safetensors import SafetensorError
 from safetensors.numpy import load_file
 
-from tagprism.bundle.record import SHARPNESS, ClassAffinity, Records, Shape
-from tagprism.bundle.views import records_of_views
+from tagprism.bundle.config import CLASSES, CONFIG, FORMAT, MODEL, REFERRING, TEXT, TRAINED_ON, VOCABULARY, BundleConfig
+from tagprism.bundle.record import ClassAffinity, Records, Shape
+from tagprism.bundle.views import digest_of_views, records_of_views
 from tagprism.errors import InputError
-from tagprism.files import digest_file, digest_json
-from tagprism.labels.encoders.encoder import ForeignReference
+from tagprism.files import digest_file
+from tagprism.images.views import check_views
+from tagprism.labels.encoders.encoder import HUB
 from tagprism.labels.vocabulary import Vocabulary
+from tagprism.progress import Progress, silent
 
 if TYPE_CHECKING:
     from tagprism.bundle.foreign.model import ForeignModel
     from tagprism.bundle.onnx_model import RecordNetwork
     from tagprism.bundle.referring import ReferringNetwork
 
-FORMAT = 2  # of format 1 the network's output is another (`onnx_model.RecordNetwork`)
-REFERRING = 3  # the network takes the vectors of a foreign one (`referring`); older versions cannot read it
-MODEL, VOCABULARY, CONFIG, TEXT = "model.onnx", "vocabulary.safetensors", "config.json", "text"
-TRAINED_ON, CALIBRATION, CLASSES = "trained_on.safetensors", "calibration.safetensors", "classes.safetensors"
-_VIEWS = 1  # version of what is made of several views: an index of another one does not fit
+DEFAULT = "photos-lite"
+BUNDLES = Path(__file__).parents[1] / "bundles"  # those that this installation brings
 _LONGEST_CONFIG = 64 << 20  # bytes; a hundred thousand labels need 2 MB
 
 
-def digest_of_views(digest: str, views: int) -> str:
-    """Digest of a model with so many views of each picture; one view is the model itself."""
-    return digest if views == 1 else digest_json([digest, "views", views, _VIEWS])
-
-
-def _stays_inside(name: str) -> str:
-    """Refuse a file name that leads out of the bundle's folder, on any system, or that no disk can hold."""
-    path = PurePosixPath(name)
-    if name != str(path) or path.is_absolute() or ".." in path.parts or "\0" in name:
-        raise ValueError(f"{name!r} is not a path inside the bundle")
-    if PureWindowsPath(name).drive or "\\" in name or max(len(part.encode()) for part in path.parts or [""]) > 255:
-        raise ValueError(f"{name[:300]!r} is not a file name that every system has")
-    return name
-
-
-_File = Annotated[str, Field(min_length=1, max_length=1000), AfterValidator(_stays_inside)]
-_Folder = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", max_length=255)]
-_Digest = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
-
-
-class BundleConfig(BaseModel):
-    """`config.json` of a bundle.
+def open_model(
+    model: str | os.PathLike[str], *, views: int | None = None, renew: bool = False, progress: Progress = silent
+) -> Bundle | ForeignModel:
+    """Open a model.
 
     Args:
-        format: version of the bundle's layout.
-        name: of the recipe.
-        vectors: M.
-        dimension: D, length of a label vector and of a record's rows.
-        class_columns: R + 1 of the shared numbers of a record (`bundle.record`), 0 for none.
-        standardised: whether scores are comparable between images.
-        best_rows: a label's score is the mean of this many of its best products with rows; 1 is the maximum.
-        preprocess: settings of `images.Preprocess`.
-        encoders: encoder name of each part of the label space -> folder below `text/`, which may be absent.
-        encoder_digests: encoder name -> digest of its source, by which an encoder elsewhere is found or refused.
-        label_space: digest of the label space.
-        seen: labels trained on.
-        places: (h, w) of the feature map where the network can say what each place adds, else None.
-        calibration: how the probabilities were fitted; None where there are none.
-        precision: how the network's weights are stored: `fp16` computes in float32, `int8` has int8 convolutions.
-        provenance: recipe, seed, versions, digests of data, split and vocabulary, commit.
-        foreign: the foreign model whose vectors `model.onnx` takes in place of pixels; None where it takes pixels.
-        formerly: digests of earlier copies that give the same numbers; an index made with one still fits.
-        digests: SHA-256 of the bundle's files, checked when it is opened.
+        model: as text `hf-hub:owner/name[@revision][#form]`, the name of a packaged bundle, or the path of a RUN, a
+            BUNDLE or a foreign model, with `#form` after it where that has several, and `#views=5` at the end where
+            pictures are to be looked at in several views; as a path always a folder.
+        views: of each picture, one of `images.views.VIEWS`; None for what the name says, or 1.
+        renew: ask the hub for a newer one.
+        progress: told of what is fetched and computed.
+
+    Raises:
+        InputError: there is none, it is damaged, or holds what is not understood.
+        MachineError: the hub does not answer, or the disk is full.
     """
+    if isinstance(model, str):
+        model, named = split_views(model)
+        views = views if views is not None else named
+    views = 1 if views is None else check_views(views)
+    form, partner, revision = None, None, None
+    if isinstance(model, str) and model.startswith(HUB):
+        from tagprism.bundle.hub import HubName, fetch_model, fetch_partner
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+        name = HubName.parse(model)
+        folder = fetch_model(name, renew=renew, progress=progress)
+        form, partner, revision = name.form, fetch_partner(folder, name, renew, progress), folder.name
+    else:
+        text = os.fspath(model)
+        if "#" in text and not Path(text).exists():
+            text, _, form = text.rpartition("#")
+        folder = find_bundle(text) if isinstance(model, str) else Path(text)
+    if any((folder / file).is_file() for file in (VOCABULARY, f"bundle/{CONFIG}", "recipe.toml")):
+        return Bundle(folder, views=views)
+    from tagprism.bundle.foreign.find import read_layout  # they load Pillow and ONNX Runtime; words need neither
+    from tagprism.bundle.foreign.model import ForeignModel
 
-    format: Literal[1, 2, 3] = 2
-    name: str
-    vectors: Annotated[int, Field(ge=1, le=4096)]
-    dimension: Annotated[int, Field(ge=1, le=1 << 16)]
-    class_columns: Annotated[int, Field(ge=0, le=1 << 16)] = 0
-    standardised: bool
-    best_rows: Annotated[int, Field(ge=1, le=4096)] = 1
-    preprocess: dict[str, Any]
-    encoders: dict[_Folder, _Folder]
-    encoder_digests: dict[_Folder, _Digest] = {}
-    label_space: str
-    seen: tuple[str, ...]
-    places: tuple[int, int] | None = None
-    precision: Literal["fp32", "fp16", "int8"] = "fp32"
-    provenance: dict[str, Any]
-    digests: dict[_File, _Digest]
-    calibration: dict[str, int] | None = None
-    formerly: tuple[_Digest, ...] = ()
-    foreign: ForeignReference | None = None
+    layout = read_layout(folder, form, partner)
+    if layout is None:
+        return Bundle(folder)  # which says what is wrong
+    return ForeignModel(layout, revision=revision, views=views, progress=progress)
+
+
+def find_bundle(name: str) -> Path:
+    """Folder of a model by its name.
+
+    Args:
+        name: `hf-hub:owner/name[@revision]`, the name of a packaged bundle, or the path of a RUN or BUNDLE.
+
+    Returns:
+        A folder for `Bundle`, which says what is wrong with a path.
+
+    Raises:
+        InputError: the hub has no such repository or revision, it holds no bundle, or there is nothing of that name.
+        MachineError: the hub does not answer.
+    """
+    name, _ = split_views(name)
+    if name.startswith(HUB):
+        from tagprism.bundle.hub import HubName, fetch_model
+
+        return fetch_model(HubName.parse(name))
+    if re.fullmatch(r"[\w.-]+", name):
+        packaged = BUNDLES / name
+        if (packaged / CONFIG).is_file():
+            return packaged
+        if not Path(name).exists():
+            from tagprism.bundle.names import no_such_model
+
+            raise no_such_model(name)
+    return Path(name)
+
+
+def split_views(name: str) -> tuple[str, int | None]:
+    """A model's name without its views, and these; None where it does not say.
+
+    Raises:
+        InputError: there are no so many views.
+    """
+    found = re.fullmatch(r"(.+)#views=(\d{1,4})", name)
+    return (found[1], check_views(int(found[2]))) if found else (name, None)
 
 
 class Bundle:
@@ -166,12 +182,11 @@ class Bundle:
         Raises:
             InputError: the file is damaged or does not fit the config.
         """
-        path = self.path / VOCABULARY
-        found = Vocabulary.load(path)
+        found = Vocabulary.load(self.path / VOCABULARY)
         if found.dimension != self.config.dimension:
             raise InputError(
                 f"its label vectors have {found.dimension} numbers, its config says {self.config.dimension}.",
-                where=str(path),
+                where=str(self.path / VOCABULARY),
                 remedy="Copy the bundle again.",
             )
         return found
@@ -192,9 +207,13 @@ class Bundle:
         """
         from tagprism.bundle.onnx_model import RecordNetwork  # it loads ONNX Runtime, which words do not need
 
-        threads = 1  # whoever has many pictures calls it from several threads
-        model = RecordNetwork(self.path / MODEL, self.config.dimension, threads=threads)
-        whole = model if self.foreign is None else self.on_foreign(model)
+        # In one thread, as whoever has many pictures calls it from several.
+        model = RecordNetwork(self.path / MODEL, self.config.dimension, threads=1)
+        whole: RecordNetwork | ReferringNetwork = model
+        if self.foreign is not None:
+            from tagprism.bundle.referring import on_foreign  # which opens bundles, too
+
+            whole = on_foreign(self, self.foreign, model)
         self._check_shapes(whole)
         return whole
 
@@ -205,25 +224,11 @@ class Bundle:
         Raises:
             InputError: it is not on this machine, or its files are others.
         """
+        if self.config.foreign is None:
+            return None
         from tagprism.bundle.referring import open_reference  # which opens bundles, too
 
-        return None if self.config.foreign is None else open_reference(self.config.foreign, self.path)
-
-    def on_foreign(self, own: RecordNetwork) -> ReferringNetwork:
-        """A network that takes the foreign model's vectors, as one that takes pixels.
-
-        Raises:
-            InputError: the vectors do not fit.
-        """
-        from tagprism.bundle.referring import ReferringNetwork
-
-        foreign, size = self.foreign, (self.config.preprocess.get("height"), self.config.preprocess.get("width"))
-        found = next(iter(own.shapes.values()))
-        its = None if foreign is None else foreign.layout.vision.preprocess
-        if foreign is None or its is None or found[1:] != [foreign.config.dimension] or (its.height, its.width) != size:
-            what = f"its network takes {found[1:]} numbers or other pictures than the foreign network gives and takes."
-            raise InputError(what, where=str(self.path / MODEL), remedy="Copy the bundle again.")
-        return ReferringNetwork(foreign.model, own, (its.height, its.width))
+        return open_reference(self.config.foreign, self.path)
 
     def _check_shapes(self, model: RecordNetwork | ReferringNetwork) -> None:
         config = self.config
@@ -242,31 +247,10 @@ class Bundle:
         """Affinities of labels to the classes of the class columns; None where there are no such columns.
 
         Raises:
-            InputError: the file is absent, damaged, of another size, or of the linear form that was given up.
+            InputError: their file cannot be used.
         """
-        if not self.config.class_columns:
-            return None
-        path = self.path / CLASSES
-        try:
-            found = load_file(path)
-            if "vectors" not in found:
-                raise InputError(
-                    "is of the linear ConSE that tagprism no longer has.",
-                    where=str(path),
-                    remedy="Train it again with `tagprism train RECIPE`: the class columns of today are more accurate.",
-                )
-            affinity = ClassAffinity(
-                found["basis"],
-                found["vectors"],
-                float(found["trained"].item()),
-                float(found["sharpness"].item()) if "sharpness" in found else SHARPNESS,
-            )
-        except (OSError, KeyError, ValueError, SafetensorError) as error:
-            raise InputError(f"cannot be read ({error}).", where=str(path), remedy="Copy the bundle again.") from error
-        shapes = (len(affinity.vectors), self.config.class_columns - 1), (len(affinity.basis), self.config.dimension)
-        if (affinity.basis.shape, affinity.vectors.shape) != shapes:
-            raise InputError("does not fit the bundle's config.", where=str(path), remedy="Copy the bundle again.")
-        return affinity
+        its = self.config
+        return ClassAffinity.load(self.path / CLASSES, its.dimension, its.class_columns) if its.class_columns else None
 
     def records(self, pixels: Float32[np.ndarray, "B C H W"]) -> Records:
         """Records of prepared pictures, C = 3 V channels of the V views of each."""
@@ -282,35 +266,6 @@ class Bundle:
         vectors: Float32[np.ndarray, "S D"] = self.vocabulary.vectors[np.array(self.vocabulary.roles) == "seen"]
         return vectors
 
-    @property
-    def places(self) -> tuple[int, int]:
-        """(h, w) places of a picture that a tag can come from.
-
-        Raises:
-            InputError: this bundle's network does not say where anything comes from.
-        """
-        if self.config.places is None or self.config.foreign is not None:
-            raise InputError(
-                "cannot say where in a picture a tag comes from: its backbone's features are not the plain mean of a "
-                "feature map, or an older tagprism made it.",
-                where=str(self.path),
-                remedy="Train with a backbone that averages its last map, such as tf_efficientnet_lite0.",
-            )
-        return self.config.places
-
-    def placed_records(self, pixels: Float32[np.ndarray, "B 3 H W"]) -> tuple[Records, Float32[np.ndarray, "B P M D"]]:
-        """Records, and what each of the h * w places (row by row) adds to their rows.
-
-        Raises:
-            InputError: as `places`.
-        """
-        from tagprism.bundle.onnx_model import RecordNetwork
-
-        _ = self.places
-        network = self.model
-        assert isinstance(network, RecordNetwork), "a bundle on a foreign model has no places"
-        return network.placed(pixels)
-
     @cached_property
     def trained_images(self) -> frozenset[str]:
         """SHA-256 of the pictures it was trained or chosen on, 64 hex digits each."""
@@ -323,17 +278,29 @@ class Bundle:
     @property
     def digest(self) -> str:
         """SHA-256 of `config.json`, which names the digests of all other files; and of the views, where it has some."""
-        return digest_of_views(digest_file(self.path / CONFIG), self.views)
+        return self._of_views(digest_file(self.path / CONFIG))
 
     @property
     def former_digests(self) -> tuple[str, ...]:
         """Digests of earlier copies that give the same numbers."""
-        return tuple(digest_of_views(one, self.views) for one in self.config.formerly)
+        return tuple(map(self._of_views, self.config.formerly))
+
+    def _of_views(self, digest: str) -> str:
+        return digest if self.views == 1 else digest_of_views(digest, self.views)
 
     @property
     def explains(self) -> bool:
         """Whether it says where in a picture a tag comes from."""
         return self.views > 1 or self.config.places is not None
+
+
+def _check_inside(name: str) -> None:
+    """Refuse a file name that leads out of the bundle's folder, on any system, or that no disk can hold."""
+    path = PurePosixPath(name)
+    if name != str(path) or path.is_absolute() or ".." in path.parts or "\0" in name:
+        raise ValueError(f"{name!r} is not a path inside the bundle")
+    if PureWindowsPath(name).drive or "\\" in name or max(len(part.encode()) for part in path.parts or [""]) > 255:
+        raise ValueError(f"{name[:300]!r} is not a file name that every system has")
 
 
 def _read_config(file: Path) -> BundleConfig:
@@ -351,8 +318,13 @@ def _read_config(file: Path) -> BundleConfig:
             remedy="Install the tagprism version that wrote it, or a newer one.",
         )
     try:
-        return BundleConfig.model_validate(values)
+        config = BundleConfig.model_validate(values)
+        for name in config.digests:
+            _check_inside(name)
+        return config
     except ValidationError as error:
         first = error.errors()[0]
         field = ".".join(map(str, first["loc"]))[:100]
         raise InputError(f"is not a bundle's config: {field}: {first['msg']}.", where=str(file)) from error
+    except ValueError as error:
+        raise InputError(f"is not a bundle's config: digests: {error}.", where=str(file)) from error

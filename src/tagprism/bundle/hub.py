@@ -12,8 +12,8 @@ from fnmatch import fnmatch
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tagprism.bundle.bundle import CONFIG, MODEL, TEXT, VOCABULARY
 from tagprism.bundle.card import CARD
+from tagprism.bundle.config import CONFIG, MODEL, TEXT, VOCABULARY
 from tagprism.bundle.hub_file import LARGE, continue_file
 from tagprism.errors import InputError, MachineError, NothingToDoError, TagprismError
 from tagprism.files import REFUSALS, cache_dir, digest_bytes, digest_file, write_json

@@ -1,4 +1,4 @@
-"""The picture record: all that is kept of a picture, and the score of any label on it. Knows only arrays.
+"""The picture record: all that is kept of a picture, and the score of any label on it. Knows no pictures.
 
 The rows are `A_m / sd`, one for each principal vector. The shared numbers c belong to the picture as a whole and stand
 there once: `-mu / sd`, and where a bundle has class columns also the evidence for the backbone's own classes.
@@ -13,11 +13,14 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 from jaxtyping import Bool, Float, Float32, Integer, Shaped
+from safetensors import SafetensorError
+from safetensors.numpy import load_file
 
 from tagprism.errors import InputError
 
@@ -128,6 +131,31 @@ class ClassAffinity:
     vectors: Float[np.ndarray, "K D"]
     trained: float = 0.0
     sharpness: float = SHARPNESS
+
+    @classmethod
+    def load(cls, path: Path, dimension: int, columns: int) -> ClassAffinity:
+        """Read the affinities of a bundle with label vectors of size D and so many class columns.
+
+        Raises:
+            InputError: the file is absent, damaged, of another size, or of the linear form that was given up.
+        """
+        try:
+            found = load_file(path)
+            if "vectors" not in found:
+                raise InputError(
+                    "is of the linear ConSE that tagprism no longer has.",
+                    where=str(path),
+                    remedy="Train it again with `tagprism train RECIPE`: the class columns of today are more accurate.",
+                )
+            trained = float(found["trained"].item())
+            sharpness = float(found["sharpness"].item()) if "sharpness" in found else SHARPNESS
+            affinity = cls(found["basis"], found["vectors"], trained, sharpness)
+        except (OSError, KeyError, ValueError, SafetensorError) as error:
+            raise InputError(f"cannot be read ({error}).", where=str(path), remedy="Copy the bundle again.") from error
+        shapes = (len(affinity.vectors), columns - 1), (len(affinity.basis), dimension)
+        if (affinity.basis.shape, affinity.vectors.shape) != shapes:
+            raise InputError("does not fit the bundle's config.", where=str(path), remedy="Copy the bundle again.")
+        return affinity
 
     @property
     def columns(self) -> int:

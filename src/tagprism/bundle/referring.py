@@ -14,14 +14,16 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Float32
 
+from tagprism.bundle.bundle import Bundle, open_model
+from tagprism.bundle.config import MODEL
 from tagprism.bundle.foreign.find import layout_of, read_layout
 from tagprism.bundle.foreign.graph import Graph
 from tagprism.bundle.foreign.layout import Layout, names_in
 from tagprism.bundle.foreign.model import ForeignModel
 from tagprism.bundle.foreign.text import TextTower
 from tagprism.bundle.hub import HubName, cached_model
+from tagprism.bundle.names import lasting_name
 from tagprism.bundle.onnx_model import RecordNetwork
-from tagprism.bundle.open_model import lasting_name, open_model
 from tagprism.bundle.record import Records, Shape
 from tagprism.bundle.write import Content
 from tagprism.errors import InputError
@@ -53,6 +55,21 @@ class ReferringNetwork:
     def records(self, pixels: Float32[np.ndarray, "B 3 H W"]) -> Records:
         """Records of B prepared pictures."""
         return self._own.records(self._foreign(pixels))
+
+
+def on_foreign(bundle: Bundle, foreign: ForeignModel, own: RecordNetwork) -> ReferringNetwork:
+    """A network that takes the foreign model's vectors, as one that takes pixels.
+
+    Raises:
+        InputError: the vectors do not fit.
+    """
+    size = (bundle.config.preprocess.get("height"), bundle.config.preprocess.get("width"))
+    found = next(iter(own.shapes.values()))
+    its = foreign.layout.vision.preprocess
+    if found[1:] != [foreign.config.dimension] or (its.height, its.width) != size:
+        what = f"its network takes {found[1:]} numbers or other pictures than the foreign network gives and takes."
+        raise InputError(what, where=str(bundle.path / MODEL), remedy="Copy the bundle again.")
+    return ReferringNetwork(foreign.model, own, (its.height, its.width))
 
 
 def open_foreign(name: str, *, progress: Progress = silent) -> tuple[ForeignModel, ForeignReference]:

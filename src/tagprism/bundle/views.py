@@ -1,4 +1,4 @@
-"""One record of the several views of a picture: the rows of all of them. Knows only arrays."""
+"""One record of the several views of a picture: the rows of all of them. Knows no pictures."""
 
 from __future__ import annotations
 
@@ -8,9 +8,16 @@ import numpy as np
 from jaxtyping import Float32
 
 from tagprism.bundle.record import Records, largest_similarity
+from tagprism.files import digest_json
 
 _AT_ONCE = 4  # views a run of a network, as for pictures
+_VERSION = 1  # of what is made of several views: an index of another one does not fit
 _LEAST_DEVIATION = 1e-6  # of raw scores; nothing is divided by zero
+
+
+def digest_of_views(digest: str, views: int) -> str:
+    """Digest of a model with so many views of each picture; one view is the model itself."""
+    return digest if views == 1 else digest_json([digest, "views", views, _VERSION])
 
 
 def some_views(pixels: Float32[np.ndarray, "B C H W"]) -> Iterator[Float32[np.ndarray, "n 3 H W"]]:

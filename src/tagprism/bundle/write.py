@@ -13,8 +13,9 @@ from typing import Any, TypeAlias
 import numpy as np
 from safetensors.numpy import save_file
 
-from tagprism.bundle.bundle import CLASSES, CONFIG, FORMAT, REFERRING, TEXT, TRAINED_ON, Bundle, BundleConfig
+from tagprism.bundle.bundle import Bundle
 from tagprism.bundle.card import CARD
+from tagprism.bundle.config import CLASSES, CONFIG, FORMAT, REFERRING, TEXT, TRAINED_ON, BundleConfig
 from tagprism.bundle.record import ClassAffinity
 from tagprism.errors import InputError
 from tagprism.files import (

@@ -8,9 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tagprism.bundle.bundle import Bundle
+from tagprism.bundle.bundle import Bundle, open_model
 from tagprism.bundle.foreign.model import ForeignModel
-from tagprism.bundle.open_model import open_model
 from tagprism.counted import counted
 from tagprism.datasets.splits import Split
 from tagprism.datasets.table import ImageTable, first_ten

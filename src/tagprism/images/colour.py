@@ -33,8 +33,6 @@ def in_srgb(image: Image.Image, reduction: int = 1) -> Image.Image:
     Returns:
         A picture of mode RGB, of the size of `image` divided by `reduction` and rounded up.
     """
-    if image.mode == "RGB" and reduction == 1 and not changes_colours(image):
-        return image
     return _by_tiles(image, reduction, partial(_to_srgb, range_of_greys=_greys(image)))
 
 
@@ -70,9 +68,9 @@ def _by_tiles(image: Image.Image, reduction: int, convert: Callable[[Image.Image
     return result
 
 
-def changes_colours(image: Image.Image) -> bool:
-    """Whether an RGB picture is another one in sRGB on white paper."""
-    return image.has_transparency_data or _transform_of(image.info, image.mode) is not None
+def has_other_colours(image: Image.Image) -> bool:
+    """Whether the profile of a picture fits it, and is another one than sRGB."""
+    return _transform_of(image.info, image.mode) is not None
 
 
 def _to_srgb(image: Image.Image, range_of_greys: tuple[float, float] | None) -> Image.Image:

@@ -11,12 +11,8 @@ import warnings
 from PIL import ExifTags, Image, UnidentifiedImageError
 
 from tagprism.errors import PictureError
-from tagprism.images.colour import WHITE_IS_ZERO, Colour, as_stored, changes_colours, in_srgb
-from tagprism.images.formats import advice, kind_of, picture_formats
-from tagprism.images.memory import MAX_MEMORY, NESTED, Gate, bytes_to_decode, is_kept_whole, pixels_inside
-from tagprism.images.memory import MAX_PIXELS as MAX_PIXELS
-from tagprism.images.picture_file import MAX_BYTES as MAX_BYTES
-from tagprism.images.picture_file import (
+from tagprism.images.colour import WHITE_IS_ZERO, Colour, as_stored, has_other_colours, in_srgb
+from tagprism.images.damage import (
     PNG,
     WRONG_CHECKSUM,
     empty_share,
@@ -25,6 +21,10 @@ from tagprism.images.picture_file import (
     remark_on_missing,
     with_end,
 )
+from tagprism.images.formats import kind_of, picture_formats, unidentified
+from tagprism.images.picture_file import MAX_BYTES as MAX_BYTES
+from tagprism.images.picture_file import MAX_MEMORY, NESTED, Gate, bytes_to_decode, is_kept_whole, pixels_inside
+from tagprism.images.picture_file import MAX_PIXELS as MAX_PIXELS
 from tagprism.images.picture_file import read_bytes as read_bytes
 from tagprism.images.raw import preview
 
@@ -37,7 +37,6 @@ LARGE = 32_000_000
 REMARK = "remark"
 """Key in `info` of a picture under which stands what is wrong with its file though it could be read."""
 
-_SIGNATURES = (b"\xff\xd8\xff", PNG, b"GIF8", b"II*\0", b"MM\0*", b"RIFF", b"\0\0\0\x0cjP  ")
 _JPEG = ("JPEG", "MPO")
 _UPRIGHT_ALREADY = ("TIFF", "HEIF", "JXL")  # their readers turn them, and say the size that they then have
 _LINE_BY_LINE = ("PNG", "BMP")  # what is there of a picture that ends early is decoded
@@ -95,7 +94,7 @@ def open_picture(
     turn: int | None = None
     if kind_of(data, where) == "camera raw":
         data, turn = preview(data, where)
-    data, broken = mended_png(data)
+    data, broken = mended_png(data) if data.startswith(PNG) else (data, False)
     image = _identify(data, max_pixels, draft_size, where)
     try:
         with image:
@@ -110,7 +109,9 @@ def open_picture(
                 if loaded.width * loaded.height > max_pixels:
                     raise _too_many(loaded.width * loaded.height, max_pixels, where)
                 orientation = _orientation(loaded, turn)  # after load: some formats turn the picture themselves
-                picture = _upright((in_srgb if colour == "srgb" else as_stored)(loaded, reduction), orientation)
+                if reduction > 1 or _changes_colours(loaded):
+                    loaded = (in_srgb if colour == "srgb" else as_stored)(loaded, reduction)
+                picture = _upright(loaded, orientation)
             if said := remark or (WRONG_CHECKSUM if broken else ""):
                 picture.info[REMARK] = said
             return picture
@@ -140,7 +141,7 @@ def _cost(
     Raises:
         PictureError: `too_many_pixels`: it takes too many.
     """
-    made = 4.0 * (image.mode != "RGB" or changes_colours(image)) + 4.0 * (_orientation(image, turn) != 1)
+    made = 4.0 * _changes_colours(image) + 4.0 * (_orientation(image, turn) != 1)
     most = int(MAX_MEMORY * max(1.0, max_pixels / MAX_PIXELS))
     reduction, held = 1, bytes_to_decode(image, data, stored, made)
     if draft_size is not None and (image.width * image.height > LARGE or held > most):
@@ -154,6 +155,12 @@ def _cost(
         )
         raise PictureError("too_many_pixels", f"{message}; --max-pixels raises it.", where=where)
     return reduction, held
+
+
+def _changes_colours(image: Image.Image) -> bool:
+    """Whether a picture is another one in sRGB on white paper."""
+    profiled = "icc_profile" in image.info
+    return image.mode != "RGB" or image.has_transparency_data or (profiled and has_other_colours(image))
 
 
 def _loaded(
@@ -214,7 +221,7 @@ def _identify(data: bytes, max_pixels: int, draft_size: tuple[int, int] | None, 
         pixels = re.findall(r"\d+", str(error))
         raise _too_many(int(pixels[0]) if pixels else 0, max_pixels, where) from error
     except UnidentifiedImageError as error:
-        raise _unidentified(data, where) from error
+        raise unidentified(data, where) from error
     except _TooSlowError as error:
         raise _too_slow(where) from error
     except Exception as error:
@@ -227,15 +234,6 @@ def _identify(data: bytes, max_pixels: int, draft_size: tuple[int, int] | None, 
             raise _too_many(pixels_stored, cap, where)
         raise PictureError("corrupt", "The picture is damaged (it has no pixels).", where=where)
     return image
-
-
-def _unidentified(data: bytes, where: str | None) -> PictureError:
-    kind = kind_of(data)
-    if kind is not None and {"HEIC": "HEIF", "JPEG XL": "JXL"}.get(kind, kind) not in picture_formats():
-        return PictureError("unsupported", advice(kind), where=where)
-    if kind is not None or data.startswith(_SIGNATURES):
-        return PictureError("corrupt", "The picture is damaged (its header cannot be read).", where=where)
-    return PictureError("not_an_image", "The file is not a picture in a format that is read.", where=where)
 
 
 def _too_slow(where: str | None) -> PictureError:

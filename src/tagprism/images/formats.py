@@ -11,6 +11,8 @@ from importlib.util import find_spec
 
 from PIL import Image
 
+from tagprism.errors import PictureError
+
 # An allow-list: Pillow also "opens" PostScript (by running Ghostscript), video and scientific containers.
 _FORMATS = (
     *("JPEG", "PNG", "WEBP", "AVIF", "HEIF", "GIF", "TIFF", "BMP", "DIB", "JPEG2000", "MPO", "PPM", "TGA", "ICO"),
@@ -46,6 +48,7 @@ _RAW = (b"FUJIFILMCCD-RAW", b"IIRO", b"IIRS", b"MMOR", b"IIU\0", b"FOVb", b"\0MR
 _MAKE, _SUB_FILES, _KIND_OF_FILE, _DNG = 271, 330, 254, 50706  # tags of TIFF, of which many raw formats are a kind
 _LOOK = 4096  # bytes
 _STARTS = (b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"GIF8", b"II*\0", b"MM\0*")
+_SIGNATURES = (*_STARTS, b"RIFF", b"\0\0\0\x0cjP  ")
 
 
 _KINDS = {"MPO": "jpeg", "HEIF": "heic", "DIB": "bmp"}
@@ -156,3 +159,13 @@ def _is_raw_tiff(data: bytes, name: str | None) -> bool:
 def advice(kind: str) -> str:
     """What to do about a picture of this kind that nothing installed opens."""
     return _ADVICE[kind]
+
+
+def unidentified(data: bytes, where: str | None) -> PictureError:
+    """Why a file cannot be opened that no reader of Pillow knows."""
+    kind = kind_of(data)
+    if kind is not None and {"HEIC": "HEIF", "JPEG XL": "JXL"}.get(kind, kind) not in picture_formats():
+        return PictureError("unsupported", advice(kind), where=where)
+    if kind is not None or data.startswith(_SIGNATURES):
+        return PictureError("corrupt", "The picture is damaged (its header cannot be read).", where=where)
+    return PictureError("not_an_image", "The file is not a picture in a format that is read.", where=where)

@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 from PIL import ExifTags, Image, IptcImagePlugin
 
 from tagprism.errors import PictureError
+from tagprism.images.damage import PNG, mended_png
 from tagprism.images.decode import exif_of, read_bytes, upright_size
 from tagprism.images.facts import (
     Facts,
@@ -27,7 +28,6 @@ from tagprism.images.facts import (
     xmp_facts,
 )
 from tagprism.images.formats import kind_of, kind_of_format, picture_formats
-from tagprism.images.picture_file import PNG, mended_png
 from tagprism.images.raw import preview
 
 _KEYWORDS, _CHARACTERS = (2, 25), (1, 90)  # IPTC datasets
@@ -168,7 +168,8 @@ def read_metadata(path: str | os.PathLike[str], data: bytes | None = None, *, be
         data = read_bytes(path) if data is None else data
         is_raw = kind_of(data, where) == "camera raw"
         shown, turn = preview(data, where) if is_raw else (data, None)
-        with Image.open(io.BytesIO(mended_png(shown)[0]), formats=picture_formats()) as image:
+        mended = mended_png(shown)[0] if shown.startswith(PNG) else shown
+        with Image.open(io.BytesIO(mended), formats=picture_formats()) as image:
             if image.format == "JXL":
                 image.load()  # its reader finds EXIF and XMP only then
             (width, height), format = upright_size(image, turn), image.format or ""

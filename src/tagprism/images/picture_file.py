@@ -1,32 +1,49 @@
-"""The bytes of one picture, in a file or in a shard, and what is wrong with those that are not quite whole.
+"""The bytes of one picture, in a file or in a shard, and how many it may take: read, and while it is decoded.
 
-Every viewer shows such a picture, so it is mended. Decodes nothing.
+Who finds too little memory free waits for the others. Decodes nothing.
 """
 
 from __future__ import annotations
 
 import os
+import re
 import stat
 import struct
-import zlib
-from collections.abc import Sequence
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
-from typing import TypeAlias
-
-import numpy as np
-from PIL import Image, ImageChops
+from typing import TYPE_CHECKING, TypeAlias
 
 from tagprism.errors import PictureError
+
+if TYPE_CHECKING:
+    from PIL import Image
 
 MAX_BYTES = 2**29
 """Cap on a file's size; a picture is read whole, so that its digest and its pixels come from the same bytes."""
 
-PNG = b"\x89PNG\r\n\x1a\n"
-_NOTES = (b"eXIf", b"iTXt", b"tEXt", b"zTXt", b"tIME")
-_END_OF_JPEG = b"\xff\xd9"
-WRONG_CHECKSUM = "a part of the file that is not the picture is damaged, and was left out"
-_MOST = 0.5  # share of a picture that may be missing
+MAX_PIXELS = 2 * 89_478_485
+"""Default cap on width x height: the one at which Pillow itself refuses (about 179 megapixels). A JPEG that is decoded
+at reduced size costs less and may have twice as many: telephones make photos of 200 megapixels."""
+
+MAX_MEMORY = 600_000_000
+"""Bytes that decoding one picture may take, whatever its format and mode, and that all pictures which are being decoded
+take together: one that finds less free waits."""
+
+NESTED = ("ICO", "ICNS")
+"""Formats of which a picture inside may be larger than their header says."""
+
+# Bytes a pixel that a decoder holds beside the picture it fills, as measured; tests/attack/test_pictures.py holds them:
+# frames in the format's own colours, a second canvas, wide numbers. Formats that are not here go line by line.
+_DECODER = {"WEBP": 12.5, "AVIF": 10.0, "HEIF": 6.0, "JPEG2000": 16.0, "JXL": 16.0, "QOI": 6.0, "DDS": 5.0, "SGI": 3.0}
+_DECODER |= {"PPM": 4.0, "XPM": 4.0, "GIF": 1.0, "ICO": 8.0, "ICNS": 24.0}
+_ONE_BYTE, _TWO_BYTES = ("1", "L", "P"), ("I;16", "I;16L", "I;16B", "I;16N")
+_INSIDE = re.compile(rb"\x89PNG\r\n\x1a\n.{4}IHDR(.{8})|ihdr(.{8})|\xff\x4f\xff\x51.{4}(.{8})", re.DOTALL)
+_PARTS = 48_000_000  # bytes of the parts in which a picture is converted, and of what the allocator keeps of them
+_COEFFICIENT = 2  # bytes
+_TILES, _ROWS, _BITS = (322, 323), 278, 258  # tags of TIFF
 
 
 @dataclass(frozen=True)
@@ -149,62 +166,78 @@ def read_bytes(path: str | os.PathLike[str], most: int = MAX_BYTES) -> bytes:
     return data
 
 
-def mended_png(data: bytes) -> tuple[bytes, bool]:
-    """A PNG as its reader wants it, and whether a side chunk had a wrong checksum, which is then left out.
-
-    Notes that stand behind the pixels come before them, so that reading them does not mean decoding the picture.
-    """
-    if not data.startswith(PNG):
-        return data, False
-    before, pixels = [PNG], list[bytes]()
-    place, broken, moved = len(PNG), False, False
-    while place + 12 <= len(data):
-        (length,) = struct.unpack_from(">I", data, place)
-        kind, end = data[place + 4 : place + 8], place + 12 + length
-        if end > len(data) or not kind.isalpha():  # no more chunks: nothing is looked for in what is left
-            break
-        if kind[0] & 0x20 and zlib.crc32(data[place + 4 : end - 4]) != int.from_bytes(data[end - 4 : end]):
-            broken = True
-        elif pixels and kind not in _NOTES:
-            pixels.append(data[place:end])
-        else:
-            moved |= bool(pixels)
-            (pixels if kind == b"IDAT" else before).append(data[place:end])
-        place = end
-    return (b"".join((*before, *pixels, data[place:])), broken) if broken or moved else (data, False)
-
-
-def with_end(data: bytes) -> bytes | None:
-    """A JPEG with the end mark that it lacks; None where it has one."""
-    return None if data.endswith(_END_OF_JPEG) else data + _END_OF_JPEG
-
-
-def missing_share(decoded: Image.Image, mended: Image.Image) -> float:
-    """How much of a JPEG that ends early is not there, 0 to 1.
-
-    The decoder fills the lines for which it has no data evenly, and without the end mark it leaves them untouched.
+def bytes_to_decode(image: Image.Image, data: bytes, size: tuple[int, int], result: float) -> int:
+    """Bytes that are held at most while a picture is decoded and brought to sRGB.
 
     Args:
-        decoded: without the end mark, black below the last line that is there.
-        mended: with it.
+        image: opened, not loaded; with the size at which its decoder gives it.
+        data: its file.
+        size: (width, height) in the file.
+        result: bytes that are made of each decoded pixel.
     """
-    box = ImageChops.difference(decoded, mended).getbbox()
-    if box is None:
-        return 0.0
-    lines = np.asarray(mended.resize((min(64, mended.width), mended.height), Image.Resampling.NEAREST))
-    filled = (lines == lines[-1, -1]).reshape(mended.height, -1).all(axis=1)[::-1]
-    even = mended.height if filled.all() else int(np.argmin(filled))
-    return min(mended.height - box[1], even) / mended.height
+    pixels = max(image.width * image.height, pixels_inside(data) if image.format in NESTED else 0)
+    stored = 1 if image.mode in _ONE_BYTE else 2 if image.mode in _TWO_BYTES else 4
+    held = min(_PARTS, 16 * pixels) + len(data) + pixels * (stored + _DECODER.get(image.format or "", 0.0) + result)
+    return int(held) + (_coefficients(image, size) if is_kept_whole(image, data) else _strip(image))
 
 
-def remark_on_missing(share: float) -> str | None:
-    """What is said of a picture of which such a share is missing; None where too little is there."""
-    if share > _MOST:
-        return None
-    return "the file ends early" + (f"; {share:.0%} of the picture is blank" if share >= 0.01 else "")
+def _strip(image: Image.Image) -> int:
+    """Bytes of a part of a TIFF that is unpacked at once, which may be all of it."""
+    tags = getattr(image, "tag_v2", None)
+    if tags is None:
+        return 0
+    width, height = (tags.get(tag) for tag in _TILES)
+    if not (isinstance(width, int) and isinstance(height, int)):
+        rows = tags.get(_ROWS)
+        width, height = image.width, min(rows if isinstance(rows, int) else image.height, image.height)
+    bits = tags.get(_BITS, (8,))
+    return 2 * width * height * sum(bits if isinstance(bits, tuple) else (bits,)) // 8
 
 
-def empty_share(image: Image.Image) -> float:
-    """How much of a picture is still as it was before its decoder began, at its first or last lines, 0 to 1."""
-    box = image.getbbox()
-    return 1.0 if box is None else 1 - (box[3] - box[1]) / image.height
+def is_kept_whole(image: Image.Image, data: bytes) -> bool:
+    """Whether a JPEG's decoder holds all of it at full size, whatever the size asked for: several scans make it up."""
+    layers = getattr(image, "layer", None)
+    if not layers:
+        return False
+    if image.info.get("progressive"):
+        return True
+    place = data.find(b"\xff\xda")  # the first scan; one of all components is decoded line by line
+    return place > 0 and data[place + 4 : place + 5] != bytes([len(layers)])
+
+
+def _coefficients(image: Image.Image, size: tuple[int, int]) -> int:
+    layers = image.layer  # type: ignore[attr-defined]
+    across, down = max(layer[1] for layer in layers), max(layer[2] for layer in layers)
+    share = sum(layer[1] * layer[2] for layer in layers) / (across * down)
+    return int(size[0] * size[1] * share * _COEFFICIENT)
+
+
+def pixels_inside(data: bytes) -> int:
+    """Pixels of the largest PNG or JPEG 2000 picture inside an icon, whose own header says nothing of it."""
+    found = [b"".join(sides for sides in match.groups() if sides) for match in _INSIDE.finditer(data)]
+    return max((width * height for width, height in map(struct.Struct(">II").unpack, found)), default=0)
+
+
+class Gate:
+    """Lets pictures in as long as all that are inside take no more than so many bytes; in the order of their coming.
+
+    Args:
+        limit: bytes; a picture that takes more is let in alone.
+    """
+
+    def __init__(self, limit: int) -> None:
+        self.limit, self._held = limit, 0
+        self._first, self._less = threading.Lock(), threading.Condition()
+
+    @contextmanager
+    def holding(self, size: int) -> Iterator[None]:
+        """Wait until so many bytes are free, and hold them in the block."""
+        with self._first, self._less:  # the others queue at the lock, so that a large one comes to its turn
+            self._less.wait_for(lambda: not self._held or self._held + size <= self.limit)
+            self._held += size
+        try:
+            yield
+        finally:
+            with self._less:
+                self._held -= size
+                self._less.notify()

@@ -1,6 +1,6 @@
 """Files and folders -> the picture files in them, in a stable order. Opens no picture."""
 
-# ruff: noqa: PTH112, PTH114, PTH116, PTH118, PTH122, PTH206
+# ruff: noqa: PTH112, PTH114, PTH116, PTH118, PTH122
 # Paths are strings here: a million `Path`s take a gigabyte, and joining them more time than listing the folders.
 
 from __future__ import annotations
@@ -13,12 +13,22 @@ from hashlib import blake2b
 from pathlib import Path
 
 from tagprism.images.formats import RAW_ENDINGS, begins_like_a_picture, not_read, picture_extensions
-from tagprism.images.leave_out import Patterns, patterns, patterns_in, reason_to_leave_out
+from tagprism.images.leave_out import IGNORE_FILE, Patterns, patterns, patterns_in
 
 _BESIDE_RAW = frozenset({".jpg", ".jpeg", ".heic", ".heif", ".hif"})
 """Endings of the picture that a camera or telephone saves together with a raw file or a film, under the same name."""
 
 _WITHOUT_ENDING = "without an ending such as .jpg (add one, or name such files themselves)"
+_KEPT_BY_PROGRAMS = {  # in small letters
+    *("@eadir", "#recycle", "#snapshot"),  # Synology
+    *("@recycle", "@recently-snapshot", ".@__thumb"),  # QNAP
+    *("$recycle.bin", "recycler", "system volume information"),  # Windows
+    *("lost+found", "__macosx"),
+}
+_PACKAGES = (  # folders that macOS shows as one file, and the previews of Lightroom
+    *(".photoslibrary", ".photolibrary", ".migratedphotolibrary", ".aplibrary", ".theater"),
+    *(".app", ".imovielibrary", ".fcpbundle", ".tvlibrary", ".musiclibrary", ".lrdata", ".lrlibrary"),
+)
 _NAMED = 5  # kinds of folders that the sentence of a report names at most
 _MOST_OPENED = 1000  # files of a walk without an ending that turn out to be no pictures
 
@@ -64,33 +74,9 @@ def each_picture(
     Raises:
         InputError: a pattern is none, or a `.tagprismignore` cannot be read.
     """
-    walk = _Walk(exclude, without, report)
+    walk = Walk(exclude, without, report)
     for path in paths:
         yield from walk.below(os.fspath(path))
-
-
-def pictures_at(
-    places: Iterable[tuple[str, str]], *, exclude: Sequence[str] = (), without: Sequence[str] = ()
-) -> Iterator[str]:
-    """What `each_picture` gives of some places, without looking elsewhere.
-
-    Args:
-        places: a folder that would be walked, and a folder or file below it, reached through no link. Of a file that is
-            there or not, all that are named alike but for the ending are given, as cameras save files in pairs.
-        exclude: as for `each_picture`.
-        without: as for `each_picture`.
-    """
-    walk = _Walk(exclude, without)
-    stems: dict[tuple[str, str], set[str]] = {}
-    for root, path in places:
-        if path == root or os.path.isdir(path):
-            yield from walk.at(root, path)
-        else:
-            folder, name = os.path.split(path)
-            stems.setdefault((root, folder), set()).add(stem(name))
-    for (root, folder), some in stems.items():
-        if os.path.isdir(folder):
-            yield from walk.at(root, folder, some)
 
 
 class WalkReport:
@@ -152,7 +138,7 @@ class _Folder:
     rules: tuple[Patterns, ...]
 
 
-class _Walk:
+class Walk:
     """What was met so far: folders entered, and files that no entered folder accounts for."""
 
     def __init__(self, exclude: Sequence[str], without: Sequence[str], report: WalkReport | None = None) -> None:
@@ -171,21 +157,6 @@ class _Walk:
             self._report.pictures["by patterns"] += 1
         elif self._is_new(start):
             yield start
-
-    def at(self, root: str, path: str, stems: Collection[str] = ()) -> Iterator[str]:
-        """What the walk of a root gives of a folder in it; with stems only the files in it that are named so."""
-        if path == root and not stems:
-            yield from self.below(root)
-            return
-        self._excluding = self._excluded(root)
-        rules: tuple[Patterns, ...] = ()
-        folder = root
-        for name in os.path.relpath(path, root).split(os.sep) if path != root else ():
-            rules += patterns_in(folder)
-            if self._reason(folder, name, True, rules):
-                return
-            folder = os.path.join(folder, name)
-        yield from self._folder(path, rules, stems)
 
     def _excluded(self, folder: str) -> tuple[Patterns, ...]:
         return patterns(folder, self._exclude, "--exclude") if self._exclude else ()
@@ -215,7 +186,7 @@ class _Walk:
         if key in self._folders or key in self._files:
             self._report.links += 1
             return
-        rules += patterns_in(path)
+        rules += rules_in(path)
         names: list[str] = []
         special: dict[str, bool] = {}
         others: list[str] = []
@@ -253,7 +224,22 @@ class _Walk:
         waiting.append(_Folder(path, key, names, special, rules))
 
     def _reason(self, folder: str, name: str, is_folder: bool, rules: tuple[Patterns, ...]) -> str | None:
-        return reason_to_leave_out(folder, name, is_folder, (*rules, *self._excluding))
+        """Why an entry (a folder, or a link to one; or a file) is left out: what it is counted as; None where not.
+
+        Of the rules that hold in its folder, what later ones say goes before what earlier ones say.
+        """
+        reason = None
+        if name.startswith("."):
+            reason = name if is_folder else "hidden"
+        elif is_folder and name.casefold() in _KEPT_BY_PROGRAMS:
+            reason = name
+        elif is_folder and name.lower().endswith(_PACKAGES):
+            reason = f"*{os.path.splitext(name)[1].lower()}"
+        for rule in (*rules, *self._excluding):
+            said = rule.leave_out(os.path.join(folder, name) + ("/" if is_folder else ""))
+            if said is not None:
+                reason = "by patterns" if said else None
+        return reason
 
     def _without_ending(self, path: str) -> None:
         """Count a file without an ending that is a picture; after many that are none, no more are opened."""
@@ -283,6 +269,11 @@ class _Walk:
             return False
         self._files.add(key)
         return True
+
+
+def rules_in(folder: str) -> tuple[Patterns, ...]:
+    """What the `.tagprismignore` of a folder says, if there is one; errors as for `patterns_in`."""
+    return patterns_in(folder) if os.path.lexists(os.path.join(folder, IGNORE_FILE)) else ()
 
 
 def identity(path: str) -> bytes:

@@ -16,11 +16,12 @@ import numpy as np
 from jaxtyping import Float32
 
 from tagprism.bundle.agreement import Agreement, measure_agreement
-from tagprism.bundle.bundle import CONFIG, MODEL, TEXT, VOCABULARY, Bundle
+from tagprism.bundle.bundle import Bundle
 from tagprism.bundle.card import check_inside, read_model_card
+from tagprism.bundle.config import CONFIG, MODEL, TEXT, VOCABULARY
 from tagprism.bundle.onnx_model import RecordNetwork
 from tagprism.bundle.record import Records
-from tagprism.bundle.referring import network_files, open_encoder
+from tagprism.bundle.referring import network_files, on_foreign, open_encoder
 from tagprism.bundle.write import Content, check_new, write_bundle
 from tagprism.counted import counted
 from tagprism.errors import InputError, PictureError
@@ -32,6 +33,7 @@ from tagprism.labels.vocabulary import Vocabulary
 from tagprism.progress import Progress, silent
 from tagprism.provenance import made_with
 from tagprism.tagging.tagger import Tagger, load
+from tagprism.tagging.text_encoders import encoder_folders
 
 Precision: TypeAlias = Literal["fp32", "fp16", "int8"]
 Look: TypeAlias = Callable[[np.ndarray], Records]
@@ -77,7 +79,7 @@ def export_bundle(
     """Write a model as a bundle of its own and check it on pictures; nothing is left behind when the check fails.
 
     Args:
-        model: folder of a RUN or bundle (`bundle.open_model.find_bundle` gives it by name).
+        model: folder of a RUN or bundle (`bundle.bundle.find_bundle` gives it by name).
         into: folder to write.
         precision: how the weights are stored; fp16 and int8 need the extra `train`.
         text: with text encoders or without; None: as the model has them.
@@ -239,7 +241,7 @@ def _encoder_sources(tagger: Tagger) -> dict[str, Path]:
     if tagger.bundle.text is None:
         raise InputError("has no label space, so text encoders are of no use to it.", where=str(tagger.bundle.path))
     found = {}
-    for name, source in tagger.encoder_folders.items():
+    for name, source in encoder_folders(tagger.bundle).items():
         if source is None:
             raise InputError(
                 f"the text encoder {name} is neither in the bundle nor on this machine.",
@@ -272,7 +274,8 @@ def _encoder(source: Path, precision: Precision, tagger: Tagger, scratch: Path) 
 
 def _measure(tagger: Tagger, expected: Look, network: Path, vocabulary: Path, pixels: _Pixels) -> Agreement:
     own, names = RecordNetwork(network, tagger.bundle.config.dimension), tagger.vocabulary.names
-    found = tagger.bundle.on_foreign(own) if isinstance(tagger.bundle, Bundle) and tagger.bundle.foreign else own
+    bundle = tagger.bundle
+    found = on_foreign(bundle, bundle.foreign, own) if isinstance(bundle, Bundle) and bundle.foreign else own
     queries = tagger.scoring_vectors_of(names, Vocabulary.load(vocabulary).vectors)
     batches = [pixels[start : start + _BATCH] for start in range(0, len(pixels), _BATCH)]
     wanted, got = (Records.joined(map(one, batches)) for one in (expected, found.records))
@@ -293,7 +296,7 @@ def _check_bounds(agreement: Agreement, precision: Precision, min_agreement: flo
 
 def _config(tagger: Tagger, precision: Precision, note: Mapping[str, Any]) -> dict[str, Any]:
     config = tagger.bundle.config
-    cards = {name: read_card(at).digest for name, at in tagger.encoder_folders.items() if at is not None}
+    cards = {name: read_card(at).digest for name, at in encoder_folders(tagger.bundle).items() if at is not None}
     return config.model_dump(mode="json") | {
         "precision": precision,
         "encoder_digests": cards | config.encoder_digests,

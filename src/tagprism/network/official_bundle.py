@@ -11,7 +11,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from tagprism.bundle.bundle import MODEL, VOCABULARY, Bundle
+from tagprism.bundle.bundle import Bundle
+from tagprism.bundle.config import MODEL, VOCABULARY
 from tagprism.bundle.referring import open_encoder
 from tagprism.bundle.write import Content, text_files, trained_on, write_bundle
 from tagprism.counted import counted

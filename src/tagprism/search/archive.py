@@ -20,7 +20,7 @@ import numpy as np
 from jaxtyping import Float32
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from tagprism.bundle.open_model import lasting_name
+from tagprism.bundle.names import lasting_name
 from tagprism.bundle.record import Records
 from tagprism.errors import InputError
 from tagprism.exchange import refuse_foreign

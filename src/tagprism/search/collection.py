@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from jaxtyping import Float32
 
+from tagprism.bundle.bundle import find_bundle, open_model, split_views
 from tagprism.bundle.hub import HUB
-from tagprism.bundle.open_model import find_bundle, lasting_name, split_views, with_views
+from tagprism.bundle.names import lasting_name, with_views
 from tagprism.counted import counted
 from tagprism.errors import IndexMismatchError, InputError
 from tagprism.files import write_json
@@ -34,7 +35,7 @@ from tagprism.search.stored import (
     unescaped,
 )
 from tagprism.tagging.learned import Learned
-from tagprism.tagging.tagger import Tagger, load
+from tagprism.tagging.tagger import Tagger
 
 if TYPE_CHECKING:
     from tagprism.search.results import Results
@@ -269,7 +270,7 @@ def fitting_tagger(where: str, model: str, made_by: tuple[str, str], *, renewabl
         IndexMismatchError: what stands under its name is another model.
         InputError: there is no such model any more.
     """
-    tagger, (name, digest) = load(model), made_by
+    tagger, (name, digest) = Tagger(open_model(model)), made_by
     own, asked = split_views(name)[1] or 1, tagger.bundle.views
     renew = f"renew the index with `tagprism index --into {where} --rebuild"
     stay = "marks, own words and what was left out stay"

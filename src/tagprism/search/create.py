@@ -9,7 +9,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from tagprism.bundle.open_model import DEFAULT, lasting_name, with_views
+from tagprism.bundle.bundle import DEFAULT
+from tagprism.bundle.names import lasting_name, with_views
 from tagprism.errors import InputError, MachineError
 from tagprism.files import machine_errors, take_lock, write_json
 from tagprism.progress import Progress, silent

@@ -33,7 +33,8 @@ from tagprism.search.similar import Example, likeness
 from tagprism.search.stored import catalog_file
 from tagprism.search.threshold import Search
 from tagprism.search.words import needed, read_words, with_known_vectors
-from tagprism.tagging.tags import LabelRanker, Tag
+from tagprism.tagging.ranker import LabelRanker
+from tagprism.tagging.tags import Tag
 
 _PAGE, _AT_ONCE = 1000, 500  # pictures that are read together; parameters of one statement
 

@@ -17,8 +17,9 @@ import numpy as np
 from jaxtyping import Float32, Int64, UInt8, UInt32
 
 from tagprism.bundle.record import Records
-from tagprism.files import machine_errors, sync_folder, write_json
+from tagprism.files import machine_errors, write_json
 from tagprism.progress import Progress, silent, told
+from tagprism.rename import sync_folder
 from tagprism.search import first_stage
 from tagprism.search.contract import MEASURED
 from tagprism.search.first_stage import FirstStage

@@ -36,7 +36,7 @@ from tagprism.search.marks import Said
 from tagprism.search.match import LIKELY_LOGIT, search_vectors
 from tagprism.search.own_labels import as_written, marked_labels
 from tagprism.tagging.learned import Learned, LearnedLabel
-from tagprism.tagging.tags import LabelRanker
+from tagprism.tagging.ranker import LabelRanker
 
 LEAST_PICTURES = 3  # marked as having a label, to learn its vector
 LEAST_MARKS = 5  # of both kinds, to learn a shift

@@ -24,8 +24,8 @@ from tagprism.search.contract import Index
 from tagprism.search.query import And, Leaf, Not, Or, Query, Weighted, positive_labels
 from tagprism.tagging.calibration import Calibration, MonotoneMap
 from tagprism.tagging.learned import Learned
+from tagprism.tagging.ranker import label_vectors
 from tagprism.tagging.tagger import Tagger
-from tagprism.tagging.tags import label_vectors
 
 LIKELY = 0.4
 """Match of a label from which on a picture likely has it.

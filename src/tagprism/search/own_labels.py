@@ -11,7 +11,7 @@ from tagprism.labels.phrases import bare_phrase
 from tagprism.search.collection import Collection
 from tagprism.search.contract import Picture
 from tagprism.tagging.learned import Learned
-from tagprism.tagging.tags import LabelRanker
+from tagprism.tagging.ranker import LabelRanker
 
 if TYPE_CHECKING:
     from tagprism.search.find import OwnTags

@@ -11,7 +11,8 @@ from typing import Literal, NamedTuple
 from uuid import uuid4
 
 from tagprism.errors import PictureError
-from tagprism.files import digest_file, machine_errors, place_new
+from tagprism.files import digest_file, machine_errors
+from tagprism.rename import place_new
 
 
 class Placed(NamedTuple):

@@ -20,7 +20,8 @@ from jaxtyping import Float, Float32, Int64, UInt8
 from threadpoolctl import ThreadpoolController
 
 from tagprism.bundle.record import Records, Shape, largest_similarity
-from tagprism.files import machine_errors, replaced_whole, sync_folder
+from tagprism.files import machine_errors, replaced_whole
+from tagprism.rename import sync_folder
 
 RECORDS, _PLACES = "records.bin", "places.npy"  # files in the folder of what is kept of the pictures
 _LARGEST = 2**15 - 1

@@ -26,7 +26,8 @@ from tagprism.images.decode import MAX_PIXELS, read_bytes
 from tagprism.images.leave_out import patterns
 from tagprism.images.metadata import Metadata, read_metadata
 from tagprism.images.stream import process_pictures
-from tagprism.images.walk import WalkReport, each_picture, pictures_at
+from tagprism.images.walk import WalkReport, each_picture
+from tagprism.images.walk_places import pictures_at
 from tagprism.progress import Progress, silent
 from tagprism.search.catalog import Catalog, File, as_files
 from tagprism.search.collection import Collection
@@ -35,7 +36,8 @@ from tagprism.search.keyword_table import KeywordTable
 from tagprism.search.roots import lies_in, path_in, reaches_far, without_nested
 from tagprism.search.stored import catalog_file
 from tagprism.search.upkeep_report import Report, is_doubtful
-from tagprism.tagging.tags import LabelRanker, Tag
+from tagprism.tagging.ranker import LabelRanker
+from tagprism.tagging.tags import Tag
 
 _BATCH = 64  # pictures that are kept at once: a second's work
 _TAGS = 10  # kept with each picture

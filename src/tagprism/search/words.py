@@ -17,6 +17,7 @@ from tagprism.search.collection import Collection
 from tagprism.search.parse import MOST_LABELS, labels_of, leaves
 from tagprism.search.query import And, Fact, InPath, Label, Not, Or, Query, Tagged, Weighted, show
 from tagprism.tagging.tagger import Tagger
+from tagprism.tagging.unknown import nearest_known
 
 if TYPE_CHECKING:
     from tagprism.search.find import OwnTags  # which reads words
@@ -322,7 +323,7 @@ def _unknown(labels: Iterable[str], reading: Reading, tagger: Tagger) -> list[st
     unknown = [(word, label) for label in labels for word in tagger.unknown_words(label) if word not in asked_for]
     said = []
     for word, label in unknown[:_NAMED]:
-        near = " or ".join(f"`{one}`" for one in tagger.nearest_known(word))
+        near = " or ".join(f"`{one}`" for one in nearest_known(tagger, word))
         if word in reading.own_words:
             said.append(f"{_in(word, label)} is a tag of your own; write AND between it and others.")
         elif _YEAR.fullmatch(word):

@@ -9,18 +9,24 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from functools import cache, cached_property
+from functools import cached_property
 from pathlib import Path
-from typing import Any, get_args
+from typing import TYPE_CHECKING, Any, get_args
 
 import numpy as np
 from jaxtyping import Bool, Float, Float32, Float64, Int32, Integer
 
 from tagprism.bundle.record import ClassAffinity, Records, score_records, scoring_vectors
 from tagprism.errors import InputError
-from tagprism.labels.phrases import names_within, normalise_phrase, other_names
-from tagprism.labels.tensor_file import read_tensors, write_tensors
+from tagprism.files import read_tensors
+from tagprism.labels.phrases import other_names
+from tagprism.labels.tensor_file import write_tensors
 from tagprism.labels.vocabulary import Role, Vocabulary
+
+if TYPE_CHECKING:
+    from tagprism.tagging.phrase_calibration import PhraseParts
+else:
+    from typing import Any as PhraseParts  # which are made of calibrations
 
 KIND, VERSION = "calibration", 4
 """Version 1 kept the background with the shared numbers in every row, 2 had no words, 3 no weights of the first shared
@@ -195,14 +201,16 @@ class Calibration:
         )
         found = self._of_rows(rows, statistics, roles, reference, vocabulary)
         if self.words is not None and (rows < 0).any():
-            found = replace(found, phrases=self._phrases(labels, rows, vocabulary))
+            from tagprism.tagging.phrase_calibration import phrase_parts  # for phrases alone
+
+            found = replace(found, phrases=phrase_parts(self, labels, rows, vocabulary))
         if tuple(labels[: len(vocabulary.names)]) == vocabulary.names:  # and further ones: each name is there itself
             return found
-        named = [(place, row) for place, label in enumerate(labels) for row in _other_rows(label, vocabulary)]
+        named = [(place, row) for place, label in enumerate(labels) for row in other_rows(label, vocabulary)]
         if not named:
             return found
         columns, others = np.array(named).T
-        queries = self._queries(others, vocabulary)
+        queries = self.queries_of(others, vocabulary)
         of_others = np.array(vocabulary.roles)[others] if vocabulary.seen else np.full(len(others), "unseen")
         its = self._of_rows(others, self.statistics[others], of_others, reference, vocabulary)
         return replace(found, other_names=(columns, queries, its))
@@ -212,43 +220,12 @@ class Calibration:
 
         Untrained ones are left out: the scores of `automobile` say less of a picture than those of `car`.
         """
-        same = [row for row in (vocabulary.find_alike(label), *_other_rows(label, vocabulary)) if row is not None]
+        same = [row for row in (vocabulary.find_alike(label), *other_rows(label, vocabulary)) if row is not None]
         kinds = [] if self.words is None else self.words.kinds[np.isin(self.words.kinds[:, 0], same), 1].tolist()
-        rows = dict.fromkeys((*kinds, *_other_rows(label, vocabulary)))
+        rows = dict.fromkeys((*kinds, *other_rows(label, vocabulary)))
         return tuple(vocabulary.names[row] for row in rows if vocabulary.roles[row] == "seen")
 
-    def _phrases(
-        self, labels: Sequence[str], rows: Integer[np.ndarray, " L"], vocabulary: Vocabulary
-    ) -> (
-        tuple[Integer[np.ndarray, " k"], Integer[np.ndarray, "k n"], Float32[np.ndarray, "W Q"], LabelCalibration]
-        | None
-    ):
-        """As `LabelCalibration` has them: labels that the vocabulary lacks and that are made of names in it."""
-
-        @cache
-        def row_of(text: str) -> int | None:
-            own = vocabulary.find_alike(text)
-            return next(iter(_other_rows(text, vocabulary)), None) if own is None else own
-
-        within = dict[int, tuple[str, ...]]()
-        for place in np.flatnonzero(rows < 0).tolist():
-            spaced = normalise_phrase(labels[place])
-            for phrase in dict.fromkeys((spaced, spaced.replace("-", " "))):
-                names = names_within(phrase, lambda text: row_of(text) is not None)
-                if names and names != (phrase,) and place not in within:  # another name of a thing has its own rule
-                    within[place] = names
-        if not within:
-            return None
-        its_rows = {name: row for names in within.values() for name in names if (row := row_of(name)) is not None}
-        each = np.array(sorted(set(its_rows.values())))
-        longest = max(map(len, within.values()))
-        parts = np.full((len(within), longest), len(each))  # behind the names stands a 1
-        for at, names in enumerate(within.values()):
-            parts[at, : len(names)] = np.searchsorted(each, [its_rows[name] for name in names])
-        of_names = self.of_labels([vocabulary.names[row] for row in each], vocabulary.vectors[each], vocabulary)
-        return np.array([*within]), parts, self._queries(each, vocabulary), replace(of_names, words=None)
-
-    def _queries(self, rows: Integer[np.ndarray, " n"], vocabulary: Vocabulary) -> Float32[np.ndarray, "n Q"]:
+    def queries_of(self, rows: Integer[np.ndarray, " n"], vocabulary: Vocabulary) -> Float32[np.ndarray, "n Q"]:
         """Scoring vectors of labels of the vocabulary."""
         trained = np.array(vocabulary.roles)[rows] == "seen"
         return scoring_vectors(vocabulary.vectors[rows], self.classes, trained)
@@ -273,7 +250,7 @@ class Calibration:
             of_it = known.kinds[known.kinds[:, 0] == label, 1]
             if len(columns := np.flatnonzero(rows == label)):
                 its = np.array(vocabulary.roles)[of_it]
-                queries = self._queries(of_it, vocabulary)
+                queries = self.queries_of(of_it, vocabulary)
                 inner = replace(plain, statistics=self.statistics[of_it], roles=its, offsets=known.offsets[of_it])
                 inner = replace(inner, shared_weights=known.shared_weights[of_it])
                 kinds.append((columns, queries, inner))
@@ -295,11 +272,7 @@ class LabelCalibration:
         kinds: columns of a label, the scoring vectors of its kinds, and their calibration.
         other_names: columns of labels, and for each the scoring vector of another name of the same thing, with the
             calibration of these; a label is at least as probable as its other names. None where there are none.
-        phrases: columns of phrases that the vocabulary lacks, and for each the names in it that it is made of, as
-            columns of their calibration, which the scoring vectors of these names and it follow; what stands behind
-            their last column is certain. A phrase is at least as probable as these names are together, taken for
-            independent, and at most as the root of the least probability, as words like `red` are shy as tags. None
-            where there are none.
+        phrases: those that the vocabulary lacks and that are made of names in it; None where there are none.
         words: gives the familiarity of a picture.
     """
 
@@ -311,10 +284,7 @@ class LabelCalibration:
     offsets: Float32[np.ndarray, " L"] | None = None
     shared_weights: Float32[np.ndarray, " L"] | None = None
     kinds: tuple[tuple[Integer[np.ndarray, " k"], Float32[np.ndarray, "n Q"], LabelCalibration], ...] = ()
-    phrases: (
-        tuple[Integer[np.ndarray, " k"], Integer[np.ndarray, "k n"], Float32[np.ndarray, "W Q"], LabelCalibration]
-        | None
-    ) = None
+    phrases: PhraseParts | None = None
     words: WordKnowledge | None = None
     other_names: tuple[Integer[np.ndarray, " k"], Float32[np.ndarray, "k Q"], LabelCalibration] | None = None
 
@@ -344,15 +314,7 @@ class LabelCalibration:
             one_of_them = (of_kinds.max(axis=1) + 1 - (1 - of_kinds).prod(axis=1)) / 2
             found[:, columns] = np.maximum(found[:, columns], np.minimum(_ABOVE * one_of_them, 1.0)[:, None])
         if self.phrases is not None:
-            columns, parts, queries, its_names = self.phrases
-            its_scores, _ = score_records(records, queries, best_rows=self.best_rows)
-            of_names = np.pad(its_names.probabilities(records, its_scores), ((0, 0), (0, 1)), constant_values=1.0)
-            together, least = np.ones((2, len(scores), len(columns)))
-            for part in parts.T:
-                together *= of_names[:, part]
-                np.minimum(least, of_names[:, part], out=least)
-            single = (parts < of_names.shape[1] - 1).sum(axis=1) == 1  # `a dog` is a dog
-            found[:, columns] = np.clip(found[:, columns], together, np.where(single, least, np.sqrt(least)))
+            self.phrases.bound(found, records, self.best_rows)
         if self.words is not None:
             found *= self.words.familiarity(records)[:, None]
         if self.other_names is not None:
@@ -362,7 +324,7 @@ class LabelCalibration:
         return found
 
 
-def _other_rows(label: str, vocabulary: Vocabulary) -> list[int]:
+def other_rows(label: str, vocabulary: Vocabulary) -> list[int]:
     """Rows of the other names of a thing that the vocabulary has."""
     own = vocabulary.find_alike(label)
     rows = [vocabulary.find_alike(name) for name in other_names(label)]

@@ -10,16 +10,23 @@ import os
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 from jaxtyping import Float32
 from PIL import Image
 
+from tagprism.bundle.bundle import Bundle
 from tagprism.bundle.record import Records, score_records
+from tagprism.errors import InputError
 from tagprism.images.decode import MAX_PIXELS, open_picture
 from tagprism.images.views import Box, view_boxes
+from tagprism.tagging.ranker import label_spellings
 from tagprism.tagging.tagger import Tagger
-from tagprism.tagging.tags import Labels, label_spellings
+from tagprism.tagging.tags import Labels
+
+if TYPE_CHECKING:
+    from tagprism.bundle.foreign.model import ForeignModel
 
 _TENTHS = 10  # places a side of a picture with views: their borders are at tenths
 
@@ -68,6 +75,37 @@ class Explanation:
     tags: tuple[TagExplanation, ...]
 
 
+def places_of(bundle: Bundle | ForeignModel) -> tuple[int, int]:
+    """(h, w) places of a picture that a tag can come from.
+
+    Raises:
+        InputError: this model's network does not say where anything comes from.
+    """
+    if not isinstance(bundle, Bundle):
+        what = "a public CLIP or SigLIP does not say where in a picture a tag comes from."
+        raise InputError(what, where=bundle.layout.name, remedy="Ask for views (--views 5), or use a bundle.")
+    if bundle.config.places is None or bundle.config.foreign is not None:
+        raise InputError(
+            "cannot say where in a picture a tag comes from: its backbone's features are not the plain mean of a "
+            "feature map, or an older tagprism made it.",
+            where=str(bundle.path),
+            remedy="Train with a backbone that averages its last map, such as tf_efficientnet_lite0.",
+        )
+    return bundle.config.places
+
+
+def placed_records(
+    bundle: Bundle | ForeignModel, pixels: Float32[np.ndarray, "B 3 H W"]
+) -> tuple[Records, Float32[np.ndarray, "B P M D"]]:
+    """Records, and what each of the h * w places (row by row) adds to their rows; errors as `places_of`."""
+    from tagprism.bundle.onnx_model import RecordNetwork  # it loads ONNX Runtime
+
+    _ = places_of(bundle)
+    network = bundle.model
+    assert isinstance(network, RecordNetwork), "other networks have no places"
+    return network.placed(pixels)
+
+
 class Explainer:
     """Says why, for the pictures of one model and one list of words.
 
@@ -81,7 +119,7 @@ class Explainer:
 
     def __init__(self, tagger: Tagger, labels: Labels = None) -> None:
         self.tagger = tagger
-        self.grid = tagger.bundle.places if tagger.bundle.views == 1 else (_TENTHS, _TENTHS)
+        self.grid = places_of(tagger.bundle) if tagger.bundle.views == 1 else (_TENTHS, _TENTHS)
         self._spellings = {group[0]: group for group in label_spellings(labels, tagger.vocabulary)}
         words = list(dict.fromkeys(word for group in self._spellings.values() for word in group))
         self._vectors, places = tagger.embed_apart(words)
@@ -118,7 +156,7 @@ class Explainer:
             record, boxes = bundle.records(pixels), view_boxes(bundle.views, *picture.size)
             tags = tuple(self._by_views(name, record, boxes) for name in names)
         else:
-            record, places = bundle.placed_records(pixels)
+            record, places = placed_records(bundle, pixels)
             tags = tuple(self._explain_tag(name, record, places[0]) for name in names)
         return Explanation(Path(path), picture, preprocess.frame(picture), tags)
 

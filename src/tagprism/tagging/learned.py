@@ -15,15 +15,16 @@ import numpy as np
 from jaxtyping import Float32, Float64, Int64
 
 from tagprism.errors import InputError
+from tagprism.files import read_tensors
 from tagprism.labels.phrases import bare_phrase
-from tagprism.labels.tensor_file import read_tensors, write_tensors
+from tagprism.labels.tensor_file import write_tensors
 from tagprism.labels.vocabulary import Vocabulary
 from tagprism.progress import Progress, silent
 
 if TYPE_CHECKING:
-    from tagprism.tagging.tagger import Tagger
+    from tagprism.tagging.ranker import LabelModel
 else:
-    from typing import Any as Tagger  # the tagger makes rankers, which use what was learned
+    from typing import Any as LabelModel  # rankers use what was learned
 
 _KIND, _VERSION = "learned", 1
 _REMEDY = "Learn again with `tagprism learn`, or forget it with `tagprism learn --forget`; marks stay."
@@ -78,7 +79,7 @@ class Learned:
         return self._by_phrase.get(bare_phrase(label))
 
     def vectors_of(
-        self, labels: Sequence[str], tagger: Tagger, progress: Progress = silent
+        self, labels: Sequence[str], tagger: LabelModel, progress: Progress = silent
     ) -> tuple[Float32[np.ndarray, "V D"], Float32[np.ndarray, "V Q"], Int64[np.ndarray, " V"]]:
         """Vectors of labels, several where a label has several; errors as `Tagger.embed`.
 

@@ -12,10 +12,9 @@ from typing import TYPE_CHECKING, Any
 
 from tagprism.bundle.bundle import Bundle
 from tagprism.errors import InputError
-from tagprism.files import machine_errors
-from tagprism.labels.tensor_file import read_tensors
+from tagprism.files import machine_errors, read_tensors
 from tagprism.tagging.calibration import KIND, VERSION, Calibration
-from tagprism.tagging.tagger import own_calibration_file
+from tagprism.tagging.ranker import own_calibration_file
 
 if TYPE_CHECKING:
     from tagprism.bundle.foreign.model import ForeignModel

@@ -20,9 +20,10 @@ from pathlib import Path
 from typing import Any
 
 from tagprism.errors import InputError
-from tagprism.files import locked, machine_errors, place_new, write_text
+from tagprism.files import locked, machine_errors, write_text
 from tagprism.images.elsewhere import path_of_row
 from tagprism.images.stream import BATCH
+from tagprism.rename import place_new
 from tagprism.tagging.csv_cells import csv_lines, csv_name
 from tagprism.tagging.tags import ImageTags, Tag
 

@@ -9,13 +9,13 @@ from tagprism.errors import InputError
 
 if TYPE_CHECKING:
     from tagprism.tagging.learned import Learned
-    from tagprism.tagging.tagger import Tagger
+    from tagprism.tagging.ranker import LabelModel
 
 _NAMED = 10  # words that a remark names at most
 
 
 def known_labels(
-    tagger: Tagger,
+    tagger: LabelModel,
     labels: Mapping[str, Sequence[str]],
     remark: Callable[[str], None],
     learned: Learned | None = None,
@@ -50,18 +50,31 @@ def known_labels(
     return known
 
 
-def _strange(label: str, tagger: Tagger) -> str:
+def _strange(label: str, tagger: LabelModel) -> str:
     """An unknown label by the words that make it so, with the nearest known ones."""
     words = tagger.unknown_words(label)
-    near = {word: ", ".join(tagger.nearest_known(word)) for word in words}
+    near = {word: ", ".join(nearest_known(tagger, word)) for word in words}
     said = " and ".join(f"`{word}`" + (f" (nearest: {its})" if its else "") for word, its in near.items())
     return said + (f" in `{label}`" if words != [label] else "")
 
 
-def no_vectors(tagger: Tagger, phrases: Sequence[str]) -> InputError:
+def nearest_known(tagger: LabelModel, label: str, n: int = 3) -> list[str]:
+    """Words that are spelt most like an unknown one: the encoders', then the vocabulary's; none of a number."""
+    if not any(map(str.isalpha, label)):
+        return []
+    encoders = tagger.label_space.encoders.values() if tagger.label_space is not None else ()
+    near = [word for encoder in encoders for word in encoder.nearest_known(label, n)]
+    letters = set(label.casefold().replace(" ", ""))
+    near += [name for name in tagger.vocabulary.nearest_names(label, n) if letters & set(name.casefold())]
+    return list(dict.fromkeys(near))[:n]
+
+
+def no_vectors(tagger: LabelModel, phrases: Sequence[str]) -> InputError:
     """The error that phrases have no vector, as no text encoder is here; with the nearest known ones, and a remedy."""
     near = {phrase: ", ".join(tagger.vocabulary.nearest_names(phrase, 3)) for phrase in phrases[:10]}
-    missing = [name for name, folder in tagger.encoder_folders.items() if folder is None]
+    from tagprism.tagging.text_encoders import encoder_folders
+
+    missing = [name for name, folder in encoder_folders(tagger.bundle).items() if folder is None]
     remedy = "This bundle has no text encoders: use words of its vocabulary"
     if tagger.bundle.text is not None:
         remedy += (

@@ -17,7 +17,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from safetensors.torch import save_file
 from torch import nn
 
-from tagprism.bundle.bundle import CALIBRATION, MODEL, VOCABULARY
+from tagprism.bundle.config import CALIBRATION, MODEL, VOCABULARY
 from tagprism.bundle.write import Content, class_affinities, text_files, trained_on, write_bundle
 from tagprism.datasets.registry import check_given
 from tagprism.datasets.splits import RUN_SPLIT, Split

@@ -64,8 +64,8 @@ def info(
 
 def _label_rules(encoders: list[str], table: ImageTable, split: Split | None) -> dict[str, Any]:
     """How many labels each encoder knows by which rule, and which it lacks."""
-    from tagprism.bundle.bundle import VOCABULARY
-    from tagprism.bundle.open_model import DEFAULT, find_bundle
+    from tagprism.bundle.bundle import DEFAULT, find_bundle
+    from tagprism.bundle.config import VOCABULARY
     from tagprism.bundle.referring import open_encoder
     from tagprism.labels.check import check_labels, count_rules
     from tagprism.labels.vocabulary import Vocabulary

@@ -91,7 +91,8 @@ def _findings() -> Iterator[tuple[str, str, bool]]:
 
 def _device() -> tuple[str, bool]:
     """Where the packaged network runs, what it was asked to run on, and what else there is; whether it is as asked."""
-    from tagprism.bundle.open_model import DEFAULT, open_model, packaged_bundles
+    from tagprism.bundle.bundle import DEFAULT, open_model
+    from tagprism.bundle.names import packaged_bundles
     from tagprism.device import available_devices, chosen_device, device_in_use
 
     try:

@@ -80,7 +80,7 @@ def evaluate(
 def _use_torch(tagger: Tagger, model: str) -> None:
     """Let the torch network of a RUN compute the records instead of the bundle's ONNX."""
     console.require_extra("train", "torch")
-    from tagprism.bundle.open_model import find_bundle
+    from tagprism.bundle.bundle import find_bundle
     from tagprism.training.torch_engine import torch_records
 
     run = find_bundle(model)

@@ -35,8 +35,8 @@ def export(
     """Write a model as a bundle of its own, smaller if wanted, and check it on real pictures."""
     import importlib.util
 
-    from tagprism.bundle.bundle import VOCABULARY
-    from tagprism.bundle.open_model import find_bundle
+    from tagprism.bundle.bundle import find_bundle
+    from tagprism.bundle.config import VOCABULARY
     from tagprism.labels.vocabulary import Vocabulary
     from tagprism.network.bundle_export import Look, export_bundle
 

@@ -26,7 +26,7 @@ def import_official(
 ) -> int:
     """Turn the authors' released checkpoint into a bundle, without running any code in it."""
     console.require_extra("train", "torch")
-    from tagprism.bundle.bundle import VOCABULARY
+    from tagprism.bundle.config import VOCABULARY
     from tagprism.labels.vocabulary import Vocabulary
     from tagprism.network.official_bundle import import_official as write_official
 

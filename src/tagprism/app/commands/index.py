@@ -72,7 +72,7 @@ def index(
 ) -> int:
     """Make an index of pictures to search in, or bring it up to date: only new and changed files are read."""
     from tagprism.app.index_jobs import as_one_file, check_records, into_shards, load_from_shards
-    from tagprism.bundle.open_model import with_views
+    from tagprism.bundle.names import with_views
     from tagprism.images.decode import MAX_PIXELS
     from tagprism.images.picture_list import expand_pattern
     from tagprism.search.create import exists, open_for_update

@@ -15,7 +15,6 @@ from tagprism.app.options import (
     DEFAULT_MODEL,
     Device,
     Exclude,
-    Photos,
     Quiet,
     Views,
     from_command_line,
@@ -43,7 +42,7 @@ SidecarThere = Annotated[
 @app.command()
 def write(
     context: typer.Context,
-    photos: Photos = None,
+    photos: Annotated[list[str] | None, typer.Argument(help="Pictures and folders.")] = None,
     model: Annotated[str | None, typer.Option("--model", "-m", help=f"As for `tag`; else {DEFAULT_MODEL}.")] = None,
     tags: Annotated[
         Path | None, typer.Option("--from", help="Take the tags from the JSONL of `tagprism tag`; - is stdin.")
@@ -85,6 +84,8 @@ def write(
         source = from_rows(sys.stdin.buffer.read() if str(tags) == "-" else tags, limits, progress=progress)
     elif not photos:
         raise InputError("photos are needed.", remedy="Give PHOTOS, or --from tags.jsonl.")
+    elif "" in photos:
+        raise typer.BadParameter("a path is empty; write . for the current folder.")
     else:
         tagger = load(model or DEFAULT_MODEL, views=views, progress=progress)
         words = read_words(labels, tagger) if labels is not None else None

@@ -79,8 +79,8 @@ def check(
     """Say which words the encoders know and by which rule, before a run; exit code 2 when one is known by none."""
     from rich.table import Table
 
-    from tagprism.bundle.bundle import VOCABULARY
-    from tagprism.bundle.open_model import DEFAULT, find_bundle
+    from tagprism.bundle.bundle import DEFAULT, find_bundle
+    from tagprism.bundle.config import VOCABULARY
     from tagprism.bundle.referring import open_encoder
     from tagprism.labels.check import check_labels, count_rules
     from tagprism.labels.phrase_list import read_phrases, spellings
@@ -121,8 +121,8 @@ def _nearest(words: Sequence[str], vocabulary: Vocabulary) -> list[str]:
 @app.command()
 def show(vocabulary: Annotated[str, typer.Argument(help="A model, as for --model, or vocabulary.safetensors.")]) -> int:
     """List the labels of a vocabulary with their roles."""
-    from tagprism.bundle.bundle import VOCABULARY, Bundle
-    from tagprism.bundle.open_model import find_bundle
+    from tagprism.bundle.bundle import Bundle, find_bundle
+    from tagprism.bundle.config import VOCABULARY
     from tagprism.labels.vocabulary import Vocabulary
 
     file = Path(vocabulary)

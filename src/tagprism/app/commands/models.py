@@ -32,7 +32,7 @@ def list_models(format: Format = "table") -> int:
     from rich.padding import Padding
 
     from tagprism.bundle.foreign.known import known_models
-    from tagprism.bundle.open_model import packaged_bundles
+    from tagprism.bundle.names import packaged_bundles
 
     models = [*map(_packaged, packaged_bundles()), *known_models()]
     if format == "json":
@@ -58,8 +58,8 @@ def list_models(format: Format = "table") -> int:
 
 def _packaged(name: str) -> KnownModel:
     """A model that this installation brings, as the public ones are described."""
+    from tagprism.bundle.bundle import DEFAULT, open_model
     from tagprism.bundle.foreign.known import KnownModel
-    from tagprism.bundle.open_model import DEFAULT, open_model
     from tagprism.labels.encoders.encoder import PACKAGED
 
     model = open_model(name)
@@ -82,7 +82,7 @@ def _packaged(name: str) -> KnownModel:
 @app.command()
 def fetch(name: Name, quiet: Quiet = False) -> int:
     """Fetch a model, or a newer version of it, and embed the common words, so that all else works without a network."""
-    from tagprism.bundle.open_model import open_model
+    from tagprism.bundle.bundle import open_model
 
     model = open_model(name, renew=True, progress=console.progress(quiet))
     words = len(model.vocabulary.names)
@@ -95,7 +95,7 @@ def info(name: Name, format: Format = "table", quiet: Quiet = False) -> int:
     """Say what a model is: layout, files, preparation of pictures and phrases, and what its scores are."""
     from rich.table import Table
 
-    from tagprism.bundle.open_model import open_model
+    from tagprism.bundle.bundle import open_model
 
     model = open_model(name, progress=console.progress(quiet))
     config = model.config
@@ -193,7 +193,7 @@ def calibrate(
 def remove(name: Annotated[str, typer.Argument(help="hf-hub:owner/name")], quiet: Quiet = False) -> int:
     """Delete a fetched model from the hub's cache on this machine."""
     from tagprism.bundle.hub import HUB, HubName, remove_model
-    from tagprism.bundle.open_model import packaged_bundles
+    from tagprism.bundle.names import packaged_bundles
 
     if not name.startswith(HUB) and ("/" not in name or name in packaged_bundles() or Path(name).exists()):
         remedy = "Name one as hf-hub:owner/name. A folder of your own is deleted as any other."

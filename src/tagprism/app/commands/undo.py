@@ -18,7 +18,7 @@ def undo(
     quiet: Quiet = False,
 ) -> int:
     """Take back a run of `keywords write`: every file gets its bytes back, new sidecars are removed."""
-    from tagprism.keywords.journal import undo
+    from tagprism.keywords.undo import undo
 
     if list_runs:
         return _list_runs()

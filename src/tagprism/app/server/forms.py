@@ -13,8 +13,9 @@ from tagprism.labels.phrases import normalise_phrase
 from tagprism.search.contract import Picture
 from tagprism.search.results import Found
 from tagprism.tagging.explain import Explanation
+from tagprism.tagging.ranker import LabelRanker
 from tagprism.tagging.tagger import Tagger
-from tagprism.tagging.tags import LabelRanker, Tag
+from tagprism.tagging.tags import Tag
 
 _FEW = 3  # tags of a picture in a grid
 _ALSO = 12  # further names of a thing

@@ -10,7 +10,9 @@ from typing import Any
 from tagprism.app.server.answers import UndoAnswer
 from tagprism.app.server.forms import shown
 from tagprism.errors import InputError, NothingToDoError, PictureError, TagprismError
-from tagprism.keywords import journal, sidecar
+from tagprism.keywords import sidecar
+from tagprism.keywords.journal import Journal
+from tagprism.keywords.undo import undo
 from tagprism.search.contract import Picture
 from tagprism.search.marks import Marks
 
@@ -54,7 +56,7 @@ class KeywordWriter:
         if not changes:
             return None, errors
         command |= {"changes": [[str(one.path), list(one.new.flat)] for one in changes], "sidecar": self._naming}
-        with self._writing, journal.Journal(command) as kept:
+        with self._writing, Journal(command) as kept:
             for start in range(0, len(changes), _AT_ONCE):
                 outcomes = sidecar.write(changes[start : start + _AT_ONCE], kept)
                 errors += [error for error in outcomes if error is not None]
@@ -69,7 +71,7 @@ class KeywordWriter:
         """
         with self._writing:
             try:
-                done = journal.undo(run)
+                done = undo(run)
             except InputError as error:
                 raise NothingToDoError(error.what, remedy=error.remedy) from error
         left = [f"{shown(path)}: {why}" for path, why in done.left]

@@ -51,7 +51,7 @@ from tagprism.search.similar import Example
 from tagprism.search.stored import SETTINGS, catalog_file, is_address, marks_file, read_settings
 from tagprism.search.words import read_words, remarks
 from tagprism.tagging.explain import Explainer
-from tagprism.tagging.tags import LabelRanker
+from tagprism.tagging.ranker import LabelRanker
 from tagprism.tagging.unknown import known_labels
 
 _TAGS = 12  # of one picture

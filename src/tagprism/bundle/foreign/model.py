@@ -14,12 +14,12 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Float32
 
-from tagprism.bundle.bundle import BundleConfig, digest_of_views
+from tagprism.bundle.config import BundleConfig
 from tagprism.bundle.foreign.graph import Graph
 from tagprism.bundle.foreign.layout import AGAIN, Layout
 from tagprism.bundle.foreign.text import TextTower
 from tagprism.bundle.record import ClassAffinity, Records, Shape
-from tagprism.bundle.views import some_views, standardised_rows
+from tagprism.bundle.views import digest_of_views, some_views, standardised_rows
 from tagprism.errors import InputError
 from tagprism.files import digest_bytes, digest_file, digest_json
 from tagprism.labels.encoders.encoder import CachedEncoder
@@ -172,29 +172,6 @@ class ForeignModel:
     def encoder_folder(self, name: str) -> Path | None:
         """None: its text network is no encoder folder."""
         return None
-
-    @property
-    def places(self) -> tuple[int, int]:
-        """Nothing.
-
-        Raises:
-            InputError: always.
-        """
-        what = "a public CLIP or SigLIP does not say where in a picture a tag comes from."
-        raise InputError(
-            what,
-            where=self.layout.name,
-            remedy="Ask for views (--views 5), or use a bundle.",
-        )
-
-    def placed_records(self, pixels: Float32[np.ndarray, "B 3 H W"]) -> tuple[Records, Float32[np.ndarray, "B P M D"]]:
-        """Nothing.
-
-        Raises:
-            InputError: always.
-        """
-        _ = self.places
-        raise AssertionError
 
 
 def _digest(file: Path) -> str:

@@ -15,9 +15,9 @@ import numpy as np
 from jaxtyping import Float
 
 from tagprism.errors import InputError
+from tagprism.files import open_tensors
 from tagprism.labels.encoders.fasttext_file import MAGIC as FASTTEXT_MAGIC
 from tagprism.labels.encoders.fasttext_file import read_fasttext
-from tagprism.labels.tensor_file import open_tensors
 
 _Found: TypeAlias = tuple[list[str], np.ndarray]  # as the file says: not yet checked to fit together
 _REMEDY = (

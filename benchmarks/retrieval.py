@@ -17,8 +17,7 @@ import numpy as np
 
 from tagprism.datasets.registry import open_data
 from tagprism.evaluation.evaluate import Result, evaluate
-from tagprism.evaluation.metrics import chance_mean_average_precision
-from tagprism.evaluation.ranking import average_precision_of_ranks
+from tagprism.evaluation.ranking import average_precision_of_ranks, expected_average_precision, mean_of_known
 from tagprism.search.collection import Collection
 from tagprism.search.contract import Picture
 from tagprism.search.edge_index import EdgeIndex
@@ -56,7 +55,8 @@ def main() -> None:
             f"| {storage} | {np.nanmean(within):.2f} | {np.nanmean(overall):.2f} | {np.mean(first):.2f} | {off:.2g} |"
         )
     zsl = measured.evaluation.zsl
-    chance = chance_mean_average_precision(measured.targets[:, labels])
+    targets = measured.targets[:, labels]
+    chance = mean_of_known(expected_average_precision((targets >= 0).sum(axis=0), (targets == 1).sum(axis=0)))
     print(f"| the evaluator | {zsl.labelled.mean_ap:.2f} | {zsl.all_images.mean_ap:.2f} | | |")
     best = [100 * min(FIRST, has[:, label].sum()) / FIRST for label in labels]
     base = 100 * has[:, labels].mean()

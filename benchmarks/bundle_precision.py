@@ -23,6 +23,7 @@ from tagprism.bundle.onnx_model import RecordNetwork
 from tagprism.bundle.record import Records
 from tagprism.datasets.registry import open_data
 from tagprism.evaluation.streaming import evaluate_records
+from tagprism.images.picture_file import PictureFile
 from tagprism.images.stream import process_pictures
 from tagprism.labels.encoders.encoder import load_encoder, read_card
 from tagprism.labels.label_space import LabelSpace
@@ -65,7 +66,7 @@ def main() -> None:
             print(f"text {form}: {measure(records['fp32'], own)}")
 
 
-def _pixels(tagger: Tagger, files: list[Path]) -> np.ndarray:
+def _pixels(tagger: Tagger, files: list[PictureFile]) -> np.ndarray:
     pixels = []
     with console.progress(False)("reading pictures", len(files)) as advance:
         for seen in process_pictures(files, tagger.preprocess, np.copy):

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from tagprism.app import console
-from tagprism.app.options import DATA_HELP, Quiet, in_option_names
+from tagprism.app.options import DATA_HELP, Format, Quiet, in_option_names
 from tagprism.counted import counted
 from tagprism.errors import InputError
 
@@ -29,7 +29,7 @@ def info(
     encoder: Annotated[
         list[str] | None, typer.Option("--encoder", help="Say how it knows the split's labels; may be repeated.")
     ] = None,
-    format: Annotated[Literal["table", "json"], typer.Option(help="What to print.")] = "table",
+    format: Format = "table",
 ) -> int:
     """Count pictures, labels and positives, and check a split; exit code 4 when pictures would be skipped."""
     from rich.table import Table

@@ -30,6 +30,7 @@ from tagprism.labels.label_space import LabelSpace
 from tagprism.network.onnx_weights import cosines, write_int8
 from tagprism.network.quantise import quantise_network
 from tagprism.tagging.tagger import Tagger, load
+from tagprism.tagging.text_encoders import encoder_folders
 
 _RANGES, _BATCH, _ROUNDS = 64, 32, 5
 
@@ -112,7 +113,7 @@ def _spaces(tagger: Tagger, folder: Path) -> dict[str, LabelSpace]:
     """The label space with its encoders as they are and, sentence encoders only, in int8."""
     assert tagger.label_space is not None and tagger.bundle.text is not None
     small = dict(tagger.label_space.encoders)
-    for name, source in tagger.encoder_folders.items():
+    for name, source in encoder_folders(tagger.bundle).items():
         assert source is not None
         if read_card(source).kind == "sentence":
             (folder / name).mkdir()

@@ -29,8 +29,9 @@ from scipy.optimize import minimize_scalar
 from sklearn.linear_model import LogisticRegression
 
 from tagprism.app import console
-from tagprism.bundle.bundle import CALIBRATION, Bundle
+from tagprism.bundle.bundle import Bundle
 from tagprism.bundle.card import read_model_card
+from tagprism.bundle.config import CALIBRATION
 from tagprism.bundle.record import Records
 from tagprism.bundle.write import Content, write_bundle
 from tagprism.datasets.registry import open_dataset

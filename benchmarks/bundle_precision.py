@@ -23,12 +23,14 @@ from tagprism.bundle.onnx_model import RecordNetwork
 from tagprism.bundle.record import Records
 from tagprism.datasets.registry import open_data
 from tagprism.evaluation.streaming import evaluate_records
+from tagprism.images.picture_file import PictureFile
 from tagprism.images.stream import process_pictures
 from tagprism.labels.encoders.encoder import load_encoder, read_card
 from tagprism.labels.label_space import LabelSpace
 from tagprism.network.onnx_weights import cosines, write_int8
 from tagprism.network.quantise import quantise_network
 from tagprism.tagging.tagger import Tagger, load
+from tagprism.tagging.text_encoders import encoder_folders
 
 _RANGES, _BATCH, _ROUNDS = 64, 32, 5
 
@@ -65,7 +67,7 @@ def main() -> None:
             print(f"text {form}: {measure(records['fp32'], own)}")
 
 
-def _pixels(tagger: Tagger, files: list[Path]) -> np.ndarray:
+def _pixels(tagger: Tagger, files: list[PictureFile]) -> np.ndarray:
     pixels = []
     with console.progress(False)("reading pictures", len(files)) as advance:
         for seen in process_pictures(files, tagger.preprocess, np.copy):
@@ -111,7 +113,7 @@ def _spaces(tagger: Tagger, folder: Path) -> dict[str, LabelSpace]:
     """The label space with its encoders as they are and, sentence encoders only, in int8."""
     assert tagger.label_space is not None and tagger.bundle.text is not None
     small = dict(tagger.label_space.encoders)
-    for name, source in tagger.encoder_folders.items():
+    for name, source in encoder_folders(tagger.bundle).items():
         assert source is not None
         if read_card(source).kind == "sentence":
             (folder / name).mkdir()

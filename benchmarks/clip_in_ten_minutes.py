@@ -20,6 +20,7 @@ import tempfile
 from pathlib import Path
 
 from tagprism.datasets.registry import open_data
+from tagprism.images.picture_file import PictureFile
 from tagprism.provenance import made_with
 
 RECIPE = Path(__file__).parents[1] / "recipes/on_clip.toml"
@@ -63,7 +64,7 @@ def on_disk(folder: Path) -> int:
     return sum(512 * file.stat().st_blocks for file in folder.rglob("*") if file.is_file())
 
 
-def smaller_split(data: str, split: str, pictures: int, into: Path) -> tuple[Path, list[Path]]:
+def smaller_split(data: str, split: str, pictures: int, into: Path) -> tuple[Path, list[PictureFile]]:
     """A split of the first pictures, the last fifth of them for the test; and their files."""
     table, whole = open_data(data, split)
     test = pictures // 5
@@ -122,6 +123,7 @@ def main() -> None:
     listed = given.scratch / "pictures"
     listed.mkdir(exist_ok=True)
     for number, file in enumerate(files):
+        assert isinstance(file, Path), "data of files, not of shards"
         (listed / f"{number}{file.suffix}").write_bytes(file.read_bytes())
     network, using = given.network.resolve(), given.using
     on, plain = ("--data", given.data, "--split", split), given.scratch / "plain.index"

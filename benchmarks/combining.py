@@ -27,7 +27,7 @@ from tagprism.evaluation.evaluate import evaluate
 from tagprism.evaluation.ranking import average_precision_of_ranks
 from tagprism.search.match import LabelLogits, is_likely, log_match, log_probability, ranks_of
 from tagprism.search.parse import parse
-from tagprism.search.query import Label
+from tagprism.search.query import Label, Leaf
 from tagprism.search.similar import Example, likeness
 from tagprism.tagging.tagger import Tagger, load
 
@@ -143,7 +143,7 @@ def product(a: np.ndarray, b: np.ndarray, kind: str) -> np.ndarray:
 
 def likely_first(a: np.ndarray, b: np.ndarray, kind: str) -> np.ndarray:
     query = parse("a NOT b" if kind == "NOT" else f"a {kind} b")
-    logits = {Label("a"): a, Label("b"): b}
+    logits: dict[Leaf, np.ndarray] = {Label("a"): a, Label("b"): b}
     return ranks_of(log_match(query, logits), is_likely(query, logits))
 
 

@@ -2,7 +2,7 @@
 
 Run: python benchmarks/growth.py PHOTOS [--records FILE.npz] [--most 100000] [--plot growth.svg] [--only WORD]
                                  [--kept FILE.json] [--leave INDEX]
-PHOTOS is a folder of photos; more records are made from theirs as `benchmarks/search.py` says. The files of an index
+PHOTOS is a folder of photos; more records are made from theirs as `made_records` says. The files of an index
 are hard links of a few small pictures, each with a time of change of its own, so that upkeep walks real folders. Each
 figure is the least of a few runs, as other work on the machine only adds to it. The exponent is the slope of a line
 through the logarithms of the upper half of the sizes: there a constant cost weighs less.
@@ -25,7 +25,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from search import real_records, resampled
+from made_records import real_records, resampled
 from tagprism import load, mean_average_precision, precision_recall_f1_at_k
 from tagprism.bundle.record import Records, score_records
 from tagprism.files import digest_bytes, write_json
@@ -201,8 +201,9 @@ def photos(folder: Path, count: int, in_folder: int) -> Iterator[Picture]:
             first, digest = path, digest_bytes(new_photo(path, number))
         else:
             os.link(first, path)
-        status, said = path.stat(), {"taken": time.isoformat(), "taken_from": "file name"}
-        yield Picture(1, str(path), status.st_size, status.st_mtime_ns, digest, 64, 64, **said)
+        status, taken_at = path.stat(), time.isoformat()
+        sizes = status.st_size, status.st_mtime_ns
+        yield Picture(1, str(path), *sizes, digest, 64, 64, taken=taken_at, taken_from="file name")
 
 
 def of_copies(times: Times, folder: Path, shrink: int) -> None:

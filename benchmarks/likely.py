@@ -42,6 +42,7 @@ def main() -> None:
     has, names = has[:, columns], [table.labels[column] for column in columns]
     vectors = tagger.scoring_vectors(names)
     scores, _ = score_records(Records.joined(records), vectors)
+    assert tagger.calibration is not None, "a model without probabilities has no likely pictures"
     logits = LabelLogits(tagger.calibration.background, tagger.bundle.config.standardised)
     matches = np.exp(log_probability(logits.logits(vectors, scores)))
     print(f"{len(kept)} pictures, {len(names)} labels, {has.sum(axis=0).mean():.1f} pictures a label\n")

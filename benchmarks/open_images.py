@@ -22,6 +22,7 @@ import sys
 import tempfile
 import time
 from collections import defaultdict
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -97,27 +98,35 @@ def measure(name: str, folder: str) -> dict[str, float]:
     return {"seconds": seconds, "processor": processor, "peak": peak, "above": peak - before}
 
 
+Reader = Callable[[Path], object]
+
+
 def peak_memory() -> int:
     """Bytes, of this program alone (Linux): what `resource` says begins with the peak of the process that called it."""
     status = Path("/proc/self/status").read_text().splitlines()
     return 1024 * int(next(line.split()[1] for line in status if line.startswith("VmHWM")))
 
 
-def tagprism_reader():
+def tagprism_reader() -> Reader:
+    from unittest.mock import patch
+
     from tagprism.datasets import open_images
+    from tagprism.datasets.open_images_labels import ImageLabels, KnownNames
 
     def read(folder: Path) -> object:
-        numbers = {}
-        find = open_images.ImageLabels.read
+        numbers: dict[str, np.ndarray] = {}
+        find = ImageLabels.read
 
-        def remember(path: Path, known: object) -> object:
+        def remember(path: Path, known: KnownNames) -> ImageLabels:
             said = find(path, known)
             numbers[path.parent.name] = said.images
             return said
 
-        open_images.ImageLabels.read = remember
-        open_images.find_pictures = lambda _, part: (f"{folder}/{part}", numbers[part])
-        table = open_images.open_open_images(folder, {})
+        def pictures(_: Path, part: str) -> tuple[str, np.ndarray]:
+            return f"{folder}/{part}", numbers[part]
+
+        with patch.object(ImageLabels, "read", remember), patch.object(open_images, "find_pictures", pictures):
+            table = open_images.open_open_images(folder, {})
         assert len(table) == sum(len(some) for some in numbers.values())
         some = min(512, len(table))
         assert table.targets(np.arange(some), table.labels).shape == (some, 7586)
@@ -126,7 +135,7 @@ def tagprism_reader():
     return read
 
 
-def pyarrow_reader():
+def pyarrow_reader() -> Reader:
     import pyarrow as pa
     from pyarrow import csv as arrow_csv
 
@@ -136,9 +145,10 @@ def pyarrow_reader():
     return lambda folder: arrow_csv.read_csv(folder / HUMAN.format(part="train"), convert_options=options)
 
 
-def csv_reader():
+def csv_reader() -> Reader:
     def read(folder: Path) -> object:
-        positive, negative = defaultdict(list), defaultdict(list)
+        positive: defaultdict[str, list[str]] = defaultdict(list)
+        negative: defaultdict[str, list[str]] = defaultdict(list)
         with (folder / HUMAN.format(part="train")).open(newline="") as file:
             for row in csv.DictReader(file):
                 (positive if row["Confidence"] == "1" else negative)[row["ImageID"]].append(row["LabelName"])

@@ -58,7 +58,7 @@ def main() -> None:
         [mean_average_precision(scores[:, [at]], has[:, [at]].astype(int)) for at in range(len(chosen))]
         for scores in (joined, phrase)
     ]
-    gain = np.subtract(*each)
+    gain = np.subtract(each[0], each[1])
     print(f"{len(pictures)} pictures, {len(chosen)} of {len(pairs)} pairs")
     print(f"AND {np.mean(each[0]):.1f}, phrase {np.mean(each[1]):.1f}, ", end="")
     print(f"difference {gain.mean():+.1f} +- {gain.std(ddof=1) / np.sqrt(len(gain)):.1f} mAP")

@@ -12,6 +12,7 @@ import statistics
 import tempfile
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -50,9 +51,9 @@ def main() -> None:
         rounds = ROUNDS[batch] * arguments.rounds
         pixels = np.random.default_rng(0).standard_normal((batch, 3, *SIZE), dtype=np.float32)
         ways: dict[str, Callable[[], object]] = {
-            "without": lambda pixels=pixels: models[0].records(pixels),
-            "with, not asked for": lambda pixels=pixels: models[1].records(pixels),
-            "with, asked for": lambda pixels=pixels: models[1].placed(pixels),
+            "without": partial(models[0].records, pixels),
+            "with, not asked for": partial(models[1].records, pixels),
+            "with, asked for": partial(models[1].placed, pixels),
         }
         spent = _interleaved(ways, rounds)
         print(f"batch {batch}, processor time of one thread, median of {rounds} interleaved rounds:")

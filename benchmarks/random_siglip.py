@@ -79,13 +79,12 @@ def main() -> None:
     (folder / "onnx").mkdir(parents=True)
     torch.manual_seed(0)
     layers = {"num_hidden_layers": arguments.layers}
-    config = SiglipConfig(text_config=layers, vision_config=layers)
-    network = SiglipModel(config).eval().requires_grad_(False)
+    network = SiglipModel(SiglipConfig(text_config=layers, vision_config=layers)).eval().requires_grad_(False)
     write_graph(network.vision_model, torch.randn(1, 3, 224, 224), folder / "onnx/vision_model.onnx", "pixel_values")
-    ids = torch.ones(1, config.text_config.max_position_embeddings, dtype=torch.int64)
+    ids = torch.ones(1, network.text_model.config.max_position_embeddings, dtype=torch.int64)
     write_graph(network.text_model, ids, folder / "onnx/text_model.onnx", "input_ids")
     (folder / "config.json").write_text(
-        json.dumps({"model_type": "siglip", "text_config": {"vocab_size": config.text_config.vocab_size}})
+        json.dumps({"model_type": "siglip", "text_config": {"vocab_size": network.text_model.config.vocab_size}})
     )
     (folder / "preprocessor_config.json").write_text(json.dumps(PREPARATION))
     write_tokenizer(folder)

@@ -9,37 +9,22 @@ ranking that comes back is held against the evaluator's of the same records.
 
 from __future__ import annotations
 
-import argparse
-import tempfile
-from pathlib import Path
-
 import numpy as np
 
-from tagprism.datasets.registry import open_data
-from tagprism.evaluation.evaluate import Result, evaluate
-from tagprism.evaluation.metrics import chance_mean_average_precision
-from tagprism.evaluation.ranking import average_precision_of_ranks
-from tagprism.search.collection import Collection
-from tagprism.search.contract import Picture
-from tagprism.search.edge_index import EdgeIndex
+from measured_run import index_of, measured_run
+from tagprism.evaluation.evaluate import Result
+from tagprism.evaluation.ranking import average_precision_of_ranks, expected_average_precision, mean_of_known
 from tagprism.search.find import find
 from tagprism.search.query import Label
-from tagprism.search.stored import Settings
-from tagprism.tagging.tagger import Tagger, load
+from tagprism.search.record_file import StorageName
+from tagprism.tagging.tagger import Tagger
 
 FIRST = 20
-STORAGES = ("float32", "half")
+STORAGES: tuple[StorageName, ...] = ("float32", "half")
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("run")
-    parser.add_argument("data")
-    parser.add_argument("split", nargs="?")
-    arguments = parser.parse_args()
-    tagger = load(arguments.run)
-    table, chosen = open_data(arguments.data, arguments.split)
-    measured = evaluate(tagger, table, chosen)
+    tagger, measured = measured_run(__doc__)
     labels, has = measured.unseen.nonzero()[0], measured.targets == 1
     labelled = has[:, labels].any(axis=1)
     rankings = {storage: ranked(storage, tagger, measured, labels) for storage in STORAGES}
@@ -56,7 +41,8 @@ def main() -> None:
             f"| {storage} | {np.nanmean(within):.2f} | {np.nanmean(overall):.2f} | {np.mean(first):.2f} | {off:.2g} |"
         )
     zsl = measured.evaluation.zsl
-    chance = chance_mean_average_precision(measured.targets[:, labels])
+    targets = measured.targets[:, labels]
+    chance = mean_of_known(expected_average_precision((targets >= 0).sum(axis=0), (targets == 1).sum(axis=0)))
     print(f"| the evaluator | {zsl.labelled.mean_ap:.2f} | {zsl.all_images.mean_ap:.2f} | | |")
     best = [100 * min(FIRST, has[:, label].sum()) / FIRST for label in labels]
     base = 100 * has[:, labels].mean()
@@ -65,23 +51,13 @@ def main() -> None:
     per_label(measured, rankings["half"], has)
 
 
-def ranked(storage: str, tagger: Tagger, measured: Result, labels: np.ndarray) -> dict[int, np.ndarray]:
+def ranked(storage: StorageName, tagger: Tagger, measured: Result, labels: np.ndarray) -> dict[int, np.ndarray]:
     """Rows of all pictures in the order of the index, for each label."""
-    assert measured.records is not None
-    N, shape = len(measured.records), measured.records.shape
-    with tempfile.TemporaryDirectory() as folder:
-        index = EdgeIndex.create(Path(folder), shape, storage)
-        pictures = [Picture(row + 1, str(path), 1, 1, f"{row:064x}", 1, 1) for row, path in enumerate(measured.files)]
-        index.add(pictures, measured.records)
-        index.settle(tagger.scoring_vectors(tagger.vocabulary.seen[:50]))
-        settings = Settings(model=str(tagger.bundle.path), digest=tagger.bundle.digest, **shape._asdict())
-        collection = Collection(folder, settings, index)
-        found = {
-            label: np.array([one.picture.id - 1 for one in find(collection, Label(measured.names[label]), N).found])
-            for label in labels.tolist()
-        }
-        index.close()
-    return found
+    with index_of(measured, tagger, storage) as collection:
+        collection.index.settle(tagger.scoring_vectors(tagger.vocabulary.seen[:50]))
+        every = len(measured.files)
+        found = {label: find(collection, Label(measured.names[label]), every).found for label in labels.tolist()}
+    return {label: np.array([one.picture.id - 1 for one in its]) for label, its in found.items()}
 
 
 def average_precision(hit: np.ndarray) -> float:

@@ -25,6 +25,7 @@ import json
 import time
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -80,7 +81,9 @@ def prepared_data(recipe: Recipe, table: ImageTable, split: Split, kinds: set[st
     train, test = torch.from_numpy(np.array(ready.train.features)), torch.from_numpy(found.vectors)
     with torch.inference_mode():
         prior = make_prior(recipe, ready.backbone.pooling, ready.space)
-        priors = [prior(one) if prior else torch.zeros(len(one), vectors.shape[1]) for one in (train, test)]
+        prior_train, prior_test = (
+            prior(one) if prior else torch.zeros(len(one), vectors.shape[1]) for one in (train, test)
+        )
         classes = make_class_columns(
             recipe.model, ready.backbone, ready.space, ready.seen_vectors, ready.train.features
         )
@@ -92,7 +95,9 @@ def prepared_data(recipe: Recipe, table: ImageTable, split: Split, kinds: set[st
     train, test = (one[:, :channels].float() for one in (train, test))
     wanted = table.targets(table.rows_of(split.test)[found.rows], names) == 1
     targets = torch.from_numpy(ready.train.targets[:].astype(np.int8))
-    made = {"pooled": Data(train, test, *priors, columns, vectors, seen, targets, wanted.astype(np.int8))}
+    made = {
+        "pooled": Data(train, test, prior_train, prior_test, columns, vectors, seen, targets, wanted.astype(np.int8))
+    }
     if kinds - {"pooled"}:
         network = PatchFeatures(
             getattr(ready.backbone, "inner", ready.backbone), (ready.preprocess.height, ready.preprocess.width)
@@ -294,7 +299,8 @@ def main() -> None:
         parser.error("--form: `from` is queries or regions, and needs --full.")
     decays = tuple({said["ema"] for said in saids.values() if "ema" in said})
     for split in splits:
-        data, heads = {}, {}
+        data: dict[tuple[int, int, str], Data] = {}
+        heads: dict[str, Any] = {}
         for form in forms:
             key = split.digest, form, given.epochs, given.full
             if key not in known:

@@ -2,10 +2,9 @@
 
 Run: python benchmarks/search.py PHOTOS [--pictures 100000] [--million [--bare [--leave FOLDER]] [--rivals 12]]
                                  [--plot search_speed.svg] [--check] [--again FOLDER]
-PHOTOS is a folder of photos. Their records (photos-lite: 7 rows of 256 numbers, 402 shared numbers) are real; more
-pictures are made from them: each is a mix of two real ones, the second with a share of at most a half, and noise of a
-fifth of each column's deviation, once for the shared numbers as for each row. Queries are words of the model's
-vocabulary. All ways take turns, query by query, so that what else the machine does hurts all alike; `cpu` is processor
+PHOTOS is a folder of photos, of whose records more are made (`made_records`). Queries are words of the model's
+vocabulary.
+All ways take turns, query by query, so that what else the machine does hurts all alike; `cpu` is processor
 time, which that hurts least. Rivals:
   numpy: float32 product of all rows, maximum over a picture's rows, the product of the shared numbers, the best 100;
   numpy, copies: the same where each row ends in a copy of the shared numbers, as tagprism kept them before;
@@ -16,34 +15,45 @@ time, which that hurts least. Rivals:
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import platform
 import tempfile
-import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 
+from made_records import (
+    ASKED,
+    CHUNK,
+    LIMIT,
+    QUERIES,
+    Bare,
+    best_places,
+    fill,
+    found_in,
+    in_turns,
+    largest_scores,
+    memory,
+    on_disk,
+    real_records,
+    recall,
+    resampled,
+    say,
+)
 from tagprism import load
-from tagprism.bundle.record import Records, Shape
-from tagprism.images.walk import find_pictures
-from tagprism.progress import Progress, silent
+from tagprism.bundle.record import Records
 from tagprism.search import contract
-from tagprism.search.contract import MEASURED, IndexInfo, Picture, candidates
+from tagprism.search.contract import Picture, candidates
 from tagprism.search.edge_index import EdgeIndex
-from tagprism.search.kept_records import KeptRecords
+from tagprism.search.match import LabelLogits
 from tagprism.search.query import And, Label
-from tagprism.search.record_file import RECORDS, Places, RecordFile, StorageName
-from tagprism.search.scoring import LabelLogits
 from tagprism.search.threshold import Search
 from tagprism.tagging.tagger import Tagger
 
-LIMIT, QUERIES, CHUNK = 100, 48, 10_000
-ASKED = MEASURED + 1500  # other words than those asked for are what an index settles by
 HOT = ("candidates.bin", "outlines.bin", "places.npy")  # files that every search reads
 BLOCK = 50_000  # pictures that rivals beside a million hold at once: 1.4 GB
 SIZES = (10_000, 30_000, 100_000, 300_000, 1_000_000)
@@ -79,7 +89,7 @@ def main() -> None:
         if arguments.check:
             check(real, queries, Path(folder))
         if arguments.again:
-            index = Bare(arguments.again, real.shape)
+            index: EdgeIndex = Bare(arguments.again, real.shape)
             say(what="again", **asked(index, queries, arguments.again))
             if arguments.rivals:
                 together(index, tagger, arguments.rivals)
@@ -102,105 +112,7 @@ def main() -> None:
                 draw(rows, arguments.plot)
 
 
-def say(**values: object) -> None:
-    """One result."""
-    print(json.dumps(values), flush=True)
-
-
-def real_records(tagger: Tagger, photos: Path, file: Path | None) -> Records:
-    """Records of the photos that can be read."""
-    if file is not None and file.is_file():
-        kept = np.load(file)
-        return Records(kept["rows"], kept["shared"])
-    found = Records.joined(one for _, one, _ in tagger.records(find_pictures([photos])) if isinstance(one, Records))
-    if file is not None:
-        np.savez(file, rows=found.rows, shared=found.shared)
-    return found
-
-
-def resampled(real: Records, count: int, begin: int = 0) -> Iterator[tuple[list[Picture], Records]]:
-    """Pictures and their records, chunk by chunk; a function of the place alone."""
-    for start in range(begin, count, CHUNK):
-        size = min(CHUNK, count - start)
-        random = np.random.default_rng([7, start])
-        one, other = (random.integers(0, len(real), size) for _ in range(2))
-        share = random.uniform(0, 0.5, size).astype(np.float32)
-        mixed = Records(*(mix(part, one, other, share, random) for part in (real.rows, real.shared)))
-        tags = tuple((f"some word {place}", 0.5) for place in range(10))
-        pictures = [
-            Picture(1 + row, f"/photos/2024/{row // 500}/IMG_{row:07}.jpg", 4_000_000, 10**18 + row, f"{row:064x}",
-                    4000, 3000, "2024-07-31T18:05:09", tags)
-            for row in range(start, start + size)
-        ]  # fmt: skip
-        yield pictures, mixed
-
-
-def mix(
-    part: np.ndarray, one: np.ndarray, other: np.ndarray, share: np.ndarray, random: np.random.Generator
-) -> np.ndarray:
-    """Real numbers of some pictures mixed with those of others, and noise."""
-    share = share.reshape(-1, *(1,) * (part.ndim - 1))
-    noise = random.standard_normal((len(one), *part.shape[1:]), np.float32)
-    noise *= 0.2 * part.std(axis=tuple(range(part.ndim - 1)))
-    mixed: np.ndarray = (1 - share) * part[one] + share * part[other] + noise
-    return mixed
-
-
-class Bare(EdgeIndex):
-    """An index without the engine, which knows what is known of pictures: all that a search without filters needs."""
-
-    def __init__(self, folder: Path, shape: Shape) -> None:
-        self.shape, self._records = shape, RecordFile(folder / RECORDS, shape, "half")
-        self._opening, self._opened = threading.Lock(), KeptRecords(folder, self._records)
-        self._places = Places(np.arange(1, self._records.size + 1))
-
-    @classmethod
-    def create(cls, folder: Path, shape: Shape, storage: StorageName = "half") -> Bare:
-        folder.mkdir()
-        return cls(folder, shape)
-
-    def add(self, pictures: Sequence[Picture], records: Records) -> None:
-        ids = [one.id for one in pictures]
-        places = np.array(ids) - 1
-        self._kept.write(places, ids, records)
-        self._places.move(ids, places, self._records.size)
-
-    def settle(self, scoring_vectors: np.ndarray, progress: Progress = silent) -> None:
-        self._kept.fit(scoring_vectors, len(self._places), progress)
-
-    def info(self) -> IndexInfo:
-        return IndexInfo(len(self._places), *self.shape, storage="half", exact=False, recall=float("nan"))
-
-    def close(self) -> None:
-        pass
-
-
-def fill(
-    index: EdgeIndex,
-    real: Records,
-    count: int,
-    begin: int = 0,
-    seen: Callable[[Records, int], None] = lambda records, first: None,
-) -> dict[str, float]:
-    """Insert, 1,000 at a time; pictures by the clock and by the processor. `seen` gets the records, and their place."""
-    clock = cpu = 0.0
-    for pictures, records in resampled(real, count, begin):
-        seen(records, pictures[0].id - 1)
-        for start in range(0, len(pictures), 1000):
-            began, began_cpu = time.perf_counter(), time.process_time()
-            index.add(pictures[start : start + 1000], records[start : start + 1000])
-            clock, cpu = clock + time.perf_counter() - began, cpu + time.process_time() - began_cpu
-    inserted = count - begin
-    return {"inserted_per_second": round(inserted / clock), "inserted_per_cpu_second": round(inserted / cpu)}
-
-
-def best_places(scores: np.ndarray) -> np.ndarray:
-    """Places of the best pictures, best first."""
-    best = np.argpartition(-scores, LIMIT)[:LIMIT]
-    return best[np.argsort(-scores[best], kind="stable")]
-
-
-def copies_best(flat: np.ndarray, queries: np.ndarray, M: int) -> list[np.ndarray]:
+def copies_best(flat: np.ndarray, M: int, queries: np.ndarray) -> list[np.ndarray]:
     """Places of the best pictures for each query, by rows that end in copies of the shared numbers."""
     products = (flat @ queries.T).reshape(-1, M, len(queries))
     scores = products[:, 0].copy()
@@ -209,15 +121,20 @@ def copies_best(flat: np.ndarray, queries: np.ndarray, M: int) -> list[np.ndarra
     return [best_places(column) for column in scores.T]
 
 
+def scanned(records: Records, queries: np.ndarray) -> list[np.ndarray]:
+    """Places of the best pictures for each query, of all records in float32."""
+    return [best_places(one) for one in largest_scores(records, queries)]
+
+
 def side_by_side(real: Records, queries: np.ndarray, others: np.ndarray, count: int, folder: Path, rounds: int) -> None:
     """One-tag and three-tag queries over the same pictures, all ways in turn."""
     records = Records.joined(chunk for _, chunk in resampled(real, count))
     M = records.shape.vectors
     flat = with_copies(records)
-    wanted = copies_best(flat, queries, M)
+    wanted = copies_best(flat, M, queries)
     ways: dict[str, Callable[[np.ndarray], list[np.ndarray]]] = {
-        "numpy float32, copies": lambda some: copies_best(flat, some, M),
-        "numpy float32": lambda some: [best_places(one) for one in largest_scores(records, some)],
+        "numpy float32, copies": partial(copies_best, flat, M),
+        "numpy float32": partial(scanned, records),
     }
     for storage in ("float32", "half"):
         index = EdgeIndex.create(folder / storage, records.shape, storage)
@@ -227,9 +144,9 @@ def side_by_side(real: Records, queries: np.ndarray, others: np.ndarray, count: 
         settled = round(time.perf_counter() - began, 1)
         size = round(on_disk(folder / storage) / count)
         say(what="inserted", storage=storage, pictures=count, settle_seconds=settled, bytes_each=size, **filled)
-        ways[f"index {storage}, exact"] = lambda some, index=index: found_in(index, some, exact=True)
+        ways[f"index {storage}, exact"] = partial(found_in, index, exact=True)
         if candidates(LIMIT, count) is not None:
-            ways[f"index {storage}"] = lambda some, index=index: found_in(index, some)
+            ways[f"index {storage}"] = partial(found_in, index)
     by_candidates(index, queries)
     ways["faiss flat"] = faiss_way(flat, M)
     for tags in (1, 3):
@@ -269,58 +186,6 @@ def by_candidates(index: EdgeIndex, queries: np.ndarray, limits: Sequence[int] =
     contract._CANDIDATES = usual
 
 
-def largest_scores(records: Records, queries: np.ndarray) -> np.ndarray:
-    """Scores (q, n) in float32."""
-    M, D, _ = records.shape
-    products = (records.rows.reshape(-1, D) @ queries[:, :D].T).reshape(-1, M, len(queries))
-    scores = products[:, 0].copy()
-    for row in range(1, M):
-        np.maximum(scores, products[:, row], out=scores)
-    scores += records.shared @ queries[:, D:].T
-    return scores.T
-
-
-def found_in(index: EdgeIndex, queries: np.ndarray, limit: int = LIMIT, *, exact: bool = False) -> list[np.ndarray]:
-    """Places of the pictures that an index finds."""
-    return [np.array([hit.id - 1 for hit in hits]) for hits in index.search(queries, limit, exact=exact)]
-
-
-def on_disk(folder: Path) -> int:
-    """Bytes of a folder; the engine's files have holes."""
-    return sum(512 * file.stat().st_blocks for file in folder.rglob("*") if file.is_file())
-
-
-def in_turns(
-    ways: dict[str, Callable[[np.ndarray], object]], queries: np.ndarray, tags: int, rounds: int = 3
-) -> dict[str, dict[str, float]]:
-    """Milliseconds of each way."""
-    clock: dict[str, list[float]] = {name: [] for name in ways}
-    cpu: dict[str, list[float]] = {name: [] for name in ways}
-    for turn in range(rounds * QUERIES // tags):
-        some = queries[np.arange(turn * tags, (turn + 1) * tags) % QUERIES]
-        for name, way in ways.items():
-            began, began_cpu = time.perf_counter(), time.process_time()
-            way(some)
-            clock[name].append(1000 * (time.perf_counter() - began))
-            cpu[name].append(1000 * (time.process_time() - began_cpu))
-    return {
-        name: {
-            "p50_ms": round(float(np.median(clock[name])), 1),
-            "p99_ms": round(float(np.percentile(clock[name], 99)), 1),
-            "least_ms": round(min(clock[name]), 1),
-            "cpu_p50_ms": round(float(np.median(cpu[name])), 1),
-        }
-        for name in ways
-    }
-
-
-def recall(wanted: list[np.ndarray], found: list[np.ndarray]) -> dict[str, float]:
-    """Share of the exact best that were found: the mean over the queries, and the worst query."""
-    pairs = zip(wanted, found, strict=True)
-    shares = [len(np.intersect1d(one, other)) / len(one) for one, other in pairs]
-    return {"recall": round(float(np.mean(shares)), 4), "worst": round(min(shares), 4)}
-
-
 def grow(
     index: EdgeIndex, real: Records, queries: np.ndarray, others: np.ndarray, folder: Path, most: int
 ) -> list[dict[str, float]]:
@@ -342,11 +207,12 @@ def grow(
         began = time.process_time()
         index.settle(others)
         settled = round(time.process_time() - began, 1)
-        found = found_in(index, queries)
+        found, stated = found_in(index, queries), index.info().recall
+        assert stated is not None, "settling has measured it"
         row = {
             **recall(list(best), found),
             **asked(index, queries, folder),
-            "recall_stated": round(index.info().recall, 4),
+            "recall_stated": round(stated, 4),
             "settle_cpu_seconds": settled,
             **filled,
         }
@@ -359,11 +225,7 @@ def grow(
 def asked(index: EdgeIndex, queries: np.ndarray, folder: Path) -> dict[str, float]:
     """Time, memory and disk of an index whose files have been read before."""
     found_in(index, queries)
-
-    def search(some: np.ndarray) -> None:
-        found_in(index, some)
-
-    times, of_three = (in_turns({"half": search}, queries, tags, 1)["half"] for tags in (1, 3))
+    times, of_three = (in_turns({"half": partial(found_in, index)}, queries, tags, 1)["half"] for tags in (1, 3))
     return {
         "pictures": index.info().pictures,
         **times,
@@ -384,7 +246,7 @@ def check(real: Records, queries: np.ndarray, folder: Path) -> None:
     for name, records in (("real", real), ("made", made)):
         index = Bare.create(folder / name, records.shape)
         index.add([Picture(1 + row, str(row), 1, 1, "", 1, 1) for row in range(len(records))], records)
-        wanted = [best_places(one) for one in largest_scores(records, queries)]
+        wanted = scanned(records, queries)
         stage, every = index._kept.first, np.arange(len(records))
         stage.make_outlines(queries)
         for share in (25, 12, 6):
@@ -393,6 +255,7 @@ def check(real: Records, queries: np.ndarray, folder: Path) -> None:
             say(what="check", records=name, pictures=len(records), candidates=count, **recall(wanted, list(some)))
         for share in (12, 6, 3):
             count = len(records) // share
+            assert stage._outline is not None, "it was made"
             rough = stage._outline.scores(stage._asked(queries))
             found = [np.argpartition(one, -count)[-count:] for one in rough]
             say(what="check", records=name, pictures=len(records), by_outline=count, **recall(wanted, found))
@@ -410,8 +273,8 @@ def beside_rivals(index: EdgeIndex, queries: np.ndarray, count: int) -> None:
     for start in range(0, total, BLOCK):
         records = index._records.read(np.arange(start, min(start + BLOCK, total)))
         ways: dict[str, Callable[[np.ndarray], list[np.ndarray]]] = {
-            "index half": lambda some: found_in(index, some),
-            "numpy float32": lambda some, records=records: [best_places(one) for one in largest_scores(records, some)],
+            "index half": partial(found_in, index),
+            "numpy float32": partial(scanned, records),
             "faiss flat": faiss_way(with_copies(records), records.shape.vectors),
         }
         for tags in (1, 3):
@@ -460,13 +323,6 @@ def together(index: EdgeIndex, tagger: Tagger, count: int) -> None:
     for limit in wanted:
         its = {"first": limit, **recall(wanted[limit], found[limit])}
         say(what="a AND b AND c", queries=count, cpu_p50_ms=round(float(np.median(spent)), 1), **its)
-
-
-def memory() -> dict[str, float]:
-    """Gigabytes of this process: its own, those of mapped files (the system can take them back), and the most ever."""
-    status = dict(line.split(":") for line in Path("/proc/self/status").read_text().splitlines())
-    names = {"own_gb": "RssAnon", "mapped_gb": "RssFile", "most_gb": "VmHWM"}
-    return {name: round(int(status[field].split()[0]) / 1e6, 2) for name, field in names.items()}
 
 
 def draw(rows: list[dict[str, float]], file: Path) -> None:

@@ -1,7 +1,7 @@
 """What the first stage of a Qdrant collection finds: by the mean of rows, and fitted to words, as floats and in 8 bits.
 
 Run: python benchmarks/server_candidates.py PHOTOS [--pictures 10000] [--records FILE.npz]
-Records are made as `benchmarks/search.py` says. The collection is in the client's local mode, which keeps floats and
+Records are made as `made_records` says. The collection is in the client's local mode, which keeps floats and
 scans all. What a server's 8 bits lose is seen in a shard of Qdrant Edge, which has the server's own engine.
 """
 
@@ -16,7 +16,7 @@ import numpy as np
 import qdrant_edge as edge
 from qdrant_client import QdrantClient
 
-from search import ASKED, LIMIT, QUERIES, best_places, largest_scores, real_records, recall, resampled, say
+from made_records import ASKED, LIMIT, QUERIES, best_places, largest_scores, real_records, recall, resampled, say
 from tagprism import load
 from tagprism.bundle.record import Records
 from tagprism.search import contract

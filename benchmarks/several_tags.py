@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 import json
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +18,7 @@ import numpy as np
 from tagprism.search.collection import Collection, open_index
 from tagprism.search.query import And, Label, Not, Or, Query
 
-FORMS = {
+FORMS: dict[str, Callable[[str, str, str], Query]] = {
     "one tag": lambda a, b, c: Label(a),
     "a AND b": lambda a, b, c: And((Label(a), Label(b))),
     "a AND b AND c": lambda a, b, c: And((Label(a), Label(b), Label(c))),
@@ -57,10 +58,10 @@ def measured(collection: Collection, queries: list[Query]) -> dict[str, float]:
             ids[exact] = [one.picture.id for one in collection.search(query, 100, exact=exact).found]
         for count, its in shares.items():
             its.append(len(set(ids[False][:count]) & set(ids[True][:count])) / max(1, len(ids[True][:count])))
-    found = {"ms": np.median(spent[False]), "ms exact": np.median(spent[True])}
+    found = {"ms": float(np.median(spent[False])), "ms exact": float(np.median(spent[True]))}
     for count, its in shares.items():
-        found |= {f"recall@{count}": np.mean(its), f"worst@{count}": min(its)}
-    return {name: round(float(value), 4) for name, value in found.items()}
+        found |= {f"recall@{count}": float(np.mean(its)), f"worst@{count}": min(its)}
+    return {name: round(value, 4) for name, value in found.items()}
 
 
 if __name__ == "__main__":

@@ -22,6 +22,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -35,6 +36,7 @@ from tagprism.bundle.onnx_model import RecordNetwork
 from tagprism.bundle.record import Records
 from tagprism.evaluation.scores import streamed_scores
 from tagprism.images.decode import open_picture
+from tagprism.images.preprocess import Preprocess
 from tagprism.images.stream import BATCH
 from tagprism.tagging.tagger import Tagger
 from tagprism.training.torch_engine import torch_records
@@ -86,19 +88,17 @@ def throughput(
     title: str,
     files: Sequence[Path],
     taggers: dict[str, Tagger],
-    plain: Callable[[np.ndarray], np.ndarray],
+    plain: Callable[[np.ndarray], Records],
     rounds: int,
 ) -> Table:
     """Medians over the rounds, and medians of the ratios within a round."""
     first = next(iter(taggers.values()))
     methods: dict[str, Callable[[], Costs]] = {"plain": lambda: costs(len(files), plain_way, files, first, plain)}
     for name, tagger in taggers.items():
-        methods[f"bare {name}"] = lambda tagger=tagger: bare(tagger, len(files))
-        methods[f"tag {name}"] = lambda tagger=tagger: costs(len(files), tag, tagger, files, tagger.vocabulary.names)
+        methods[f"bare {name}"] = partial(bare, tagger, len(files))
+        methods[f"tag {name}"] = partial(costs, len(files), tag, tagger, files, tagger.vocabulary.names)
         short = tagger.vocabulary.seen[:FEW]
-        methods[f"tag {name}, {FEW} words"] = lambda tagger=tagger, words=short: costs(
-            len(files), tag, tagger, files, words
-        )
+        methods[f"tag {name}, {FEW} words"] = partial(costs, len(files), tag, tagger, files, short)
     measured: dict[str, list[Costs]] = {name: [] for name in methods}
     for turn in range(rounds + 1):
         for name, method in methods.items():
@@ -138,6 +138,7 @@ def plain_way(files: Sequence[Path], tagger: Tagger, network: Callable[[np.ndarr
 
 def bare(tagger: Tagger, count: int) -> Costs:
     """The network alone, on all cores, in the way to call it that takes the least processor time of some."""
+    assert isinstance(tagger.preprocess, Preprocess), "one view of a picture"
     size = (tagger.preprocess.height, tagger.preprocess.width)
     model = RecordNetwork(tagger.bundle.path / "model.onnx", tagger.bundle.config.dimension)
     ways = []

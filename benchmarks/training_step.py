@@ -12,6 +12,7 @@ import argparse
 import itertools
 import statistics
 import time
+from typing import Any
 
 import torch
 from torch import nn
@@ -61,7 +62,7 @@ def main() -> None:
     print(f"torch {torch.__version__}, {torch.get_num_threads()} threads, B={arguments.batch}, seed 0")
     print(f"{'':<28}{'channels_last':>14}{'compile':>9}{'s a step':>10}{'times':>7}{'first step, s':>15}")
     for name in arguments.backbones:
-        forms = {}
+        forms: dict[tuple[bool, bool], tuple[Any, torch.optim.Adam, float, list[float]]] = {}
         pixels = torch.randn(arguments.batch, 3, *Backbone(name, "random").image_size)
         targets = torch.zeros(arguments.batch, LABELS).long()
         targets[:, :4] = 1

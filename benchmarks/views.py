@@ -22,6 +22,7 @@ from tagprism.evaluation.metrics import mean_average_precision
 from tagprism.evaluation.reliability import reliability
 from tagprism.files import digest_file
 from tagprism.images.decode import open_picture
+from tagprism.images.picture_file import PictureFile
 from tagprism.images.views import VIEWS
 from tagprism.tagging.tagger import Tagger, load
 
@@ -65,14 +66,14 @@ def main() -> None:
 def drawn(table: ImageTable, trained: frozenset[str], count: int) -> list[int]:
     """Rows of pictures that the model was not trained on."""
     order = np.random.default_rng(0).permutation(len(table)).tolist()
-    found = []
+    found: list[int] = []
     for row in order:
         if len(found) < count and digest_file(table.files[row]) not in trained:
             found.append(row)
     return sorted(found)
 
 
-def looked_at(tagger: Tagger, files: list[Path]) -> tuple[Records, float]:
+def looked_at(tagger: Tagger, files: list[PictureFile]) -> tuple[Records, float]:
     """Records, and the processor seconds of a picture."""
     prepare, start, found = tagger.preprocess, time.process_time(), []
     for file in files:

@@ -29,12 +29,14 @@ from scipy.optimize import minimize_scalar
 from sklearn.linear_model import LogisticRegression
 
 from tagprism.app import console
-from tagprism.bundle.bundle import CALIBRATION, Bundle
+from tagprism.bundle.bundle import Bundle
 from tagprism.bundle.card import read_model_card
+from tagprism.bundle.config import CALIBRATION
 from tagprism.bundle.record import Records
 from tagprism.bundle.write import Content, write_bundle
 from tagprism.datasets.registry import open_dataset
 from tagprism.files import replaced_whole
+from tagprism.images.picture_file import PictureFile
 from tagprism.labels.phrases import normalise_phrase, variants
 from tagprism.labels.vocabulary import Role
 from tagprism.tagging.calibration import Calibration, MonotoneMap, WordKnowledge, background_statistics
@@ -277,14 +279,14 @@ def skies(count: int) -> list[Image.Image]:
     return found
 
 
-def look(tagger: Tagger, photos: list[Path], drawings: list[Path], keep: Path) -> tuple[Records, Records]:
+def look(tagger: Tagger, photos: list[PictureFile], drawings: list[PictureFile], keep: Path) -> tuple[Records, Records]:
     """Records of photographs, and of drawings, pages and skies; kept beside the run, whose network stays."""
     if not keep.exists():
         with tempfile.TemporaryDirectory() as folder:
             text = [Path(folder) / f"{number}.png" for number in range(PAGES + SKIES)]
             for path, page in zip(text, [*pages(PAGES), *skies(SKIES)], strict=True):
                 page.save(path)
-            found = {}
+            found: dict[str, np.ndarray] = {}
             for kind, files in (("photos", photos), ("strange", [*drawings, *text])):
                 looked = tagger.records(files, progress=console.progress(quiet=False))
                 records = Records.joined(one for _, one, _ in looked if isinstance(one, Records))

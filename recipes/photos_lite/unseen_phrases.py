@@ -28,7 +28,7 @@ from tagprism.bundle.record import Records, score_records
 from tagprism.evaluation.metrics import mean_average_precision
 from tagprism.labels.phrases import variants
 from tagprism.search.match import LIKELY, LabelLogits, is_likely, log_match, log_probability, ranks_of, search_vectors
-from tagprism.search.query import And, Label, Leaf
+from tagprism.search.query import And, Label, Leaf, Query
 from tagprism.search.words import either
 
 PAIRS, LEAST, COMMONEST, SHOWN = 150, 2, 1500, 0.5
@@ -128,7 +128,7 @@ def side_by_side(tagger: Tagger, records: Records, logits: LabelLogits, pairs: d
             one, other, whole = leaves = [*map(Label, pair), Label(" ".join(pair))]
             known: dict[Leaf, np.ndarray] = {leaf: its[:, column] for leaf, its in zip(leaves, each, strict=True)}
             both = And((one, other))
-            trees = {"both": both, "phrase": whole, "both or phrase": either(both, whole)}
+            trees: dict[str, Query] = {"both": both, "phrase": whole, "both or phrase": either(both, whole)}
             for way, tree in trees.items():
                 matches, likely = log_match(tree, known), is_likely(tree, known)
                 ways.setdefault(way, []).append((ranks_of(matches, likely), likely))

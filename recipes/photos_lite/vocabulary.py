@@ -111,11 +111,11 @@ def read_wordnet(folder: Path) -> WordNet:
             instance_of[offset] = kinds
     uses: dict[str, dict[int, int]] = {}
     for line in (folder / "cntlist.rev").read_text(encoding="ascii").splitlines():
-        key, number, count = line.split()
+        key, number, uses_of_it = line.split()
         word, _, sense = key.partition("%")
         its = uses.setdefault(word, {})
         place = int(number) if sense.startswith("1") else 0
-        its[place] = its.get(place, 0) + int(count)
+        its[place] = its.get(place, 0) + int(uses_of_it)
     return WordNet(senses, parents, instance_of, marks, words, file, uses)
 
 

@@ -145,19 +145,19 @@ def main() -> None:
         keys = [*split.test, *(NOBODY + file.name for file in further)]
         half = measure(recipe, table, split, words, further)
         truth = np.pad(listed(gold, split.test, words), ((0, len(further)), (0, 0)))
-        own, captions = (np.array([key.startswith(its) for key in keys]) for its in (ASKED, CAPTIONS))
+        asked, captions = (np.array([key.startswith(its) for key in keys]) for its in (ASKED, CAPTIONS))
         kept |= {f"{name}_{number}": half[name] for name in ("scores", "trained", "first_shared")}
         kept |= {f"listed_{number}": truth, f"captions_{number}": captions, f"keys_{number}": np.array(keys)}
         for part in ("scores", "SDL alone", "classes alone") if number < len(halves) else ():
-            precision = average_precisions(half[part][own], truth[own].astype(np.int8))
-            for at in np.flatnonzero(truth[own, : len(COCO)].sum(axis=0) >= LEAST_ASKED):
-                row = [precision[at], 100 * truth[own, at].mean()]
+            precision = average_precisions(half[part][asked], truth[asked].astype(np.int8))
+            for at in np.flatnonzero(truth[asked, : len(COCO)].sum(axis=0) >= LEAST_ASKED):
+                row = [precision[at], 100 * truth[asked, at].mean()]
                 trained = "trained on" if half["trained"][at] else "never trained on"
                 for group in (part, f"{part}, {trained}"):
                     found.setdefault(group, []).append(row)
                 names.setdefault(part, []).append(float(precision[at]))
     for group, rows in found.items():
-        print(f"{group}: {len(rows)} names, mAP and chance", *np.round(np.mean(rows, axis=0), 1))
+        print(f"{group}: {len(rows)} names, mAP and chance", *np.array(rows).mean(axis=0).round(1))
     for one in settings:
         if one.startswith("beside="):
             with np.load(one.partition("=")[2]) as other:
@@ -166,7 +166,7 @@ def main() -> None:
             print(f"beside {one.partition('=')[2]}: {gains.mean():+.1f} +- {error:.1f}")
     kept |= {f"AP of {part}": np.array(values) for part, values in names.items()}
     with replaced_whole(Path(out)) as beside, beside.open("wb") as file:
-        np.savez(file, **kept)
+        np.savez(file, **kept)  # type: ignore[arg-type]  # its stub takes any name for `allow_pickle`
 
 
 if __name__ == "__main__":

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +12,8 @@ import typer.main
 
 from tagprism.app import console
 from tagprism.app.cli import app
+from tagprism.search.collection import open_index
+from tests.small_world import World
 
 COMMAND = typer.main.get_command(app)  # made once: making it takes longer than most commands
 
@@ -46,3 +49,22 @@ def cli(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> 
         return Outcome(code, *capsys.readouterr())
 
     return call
+
+
+@pytest.fixture
+def photos(tmp_path: Path, world: World) -> Path:
+    """A folder of six pictures."""
+    folder = tmp_path / "photos"
+    folder.mkdir()
+    for place, picture in enumerate(world.pictures()[:6]):
+        shutil.copy(picture, folder / f"{place}.png")
+    return folder
+
+
+def held(where: Path) -> list[str]:
+    """Names of the files that an index holds."""
+    collection = open_index(str(where))
+    try:
+        return sorted(Path(one.path).name for one in collection.index.pictures())
+    finally:
+        collection.close()

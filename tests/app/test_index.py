@@ -5,14 +5,11 @@ from __future__ import annotations
 import json
 import os
 import shutil
-import signal
 import subprocess
 import sys
-import time
 from contextlib import closing
 from pathlib import Path
 
-import numpy as np
 import pytest
 from qdrant_client import QdrantClient
 
@@ -24,26 +21,9 @@ from tagprism.search.contract import IndexInfo
 from tagprism.search.create import open_for_update
 from tagprism.search.marks import open_marks
 from tagprism.search.stored import MARKS
-from tests.app.conftest import Cli
-from tests.command_line import python, tagprism
-from tests.small_world import World, draw
-
-
-@pytest.fixture
-def photos(tmp_path: Path, world: World) -> Path:
-    folder = tmp_path / "photos"
-    folder.mkdir()
-    for place, picture in enumerate(world.pictures()[:6]):
-        shutil.copy(picture, folder / f"{place}.png")
-    return folder
-
-
-def held(where: Path) -> list[str]:
-    collection = open_index(str(where))
-    try:
-        return sorted(Path(one.path).name for one in collection.index.pictures())
-    finally:
-        collection.close()
+from tests.app.conftest import Cli, held
+from tests.command_line import python
+from tests.small_world import World
 
 
 def test_it_is_made_and_kept_up_to_date(cli: Cli, world: World, photos: Path, tmp_path: Path) -> None:
@@ -352,69 +332,6 @@ def test_no_torch_is_loaded(world: World, photos: Path, tmp_path: Path) -> None:
     )
     done = python(code, "index", photos, "--into", tmp_path / "i", "-m", world.run)
     assert done.returncode == 0, done.stderr
-
-
-def start(*arguments: str | Path) -> subprocess.Popen[bytes]:
-    return subprocess.Popen([sys.executable, "-m", "tagprism", *arguments], stderr=subprocess.PIPE)
-
-
-@pytest.mark.slow
-def test_killed_at_any_moment_it_continues(world: World, tmp_path: Path) -> None:
-    photos, where = tmp_path / "photos", tmp_path / "photos.index"
-    for seed in range(400):
-        draw(photos / f"{seed}.png", "red", "circle", seed)
-    random = np.random.default_rng(0)
-    for _ in range(6):
-        with start("index", photos, "--into", where, "-m", world.run) as process:
-            time.sleep(random.uniform(0.5, 4))
-            process.kill()
-    assert process.stderr is not None
-    done = tagprism("index", photos, "--into", where, "-m", world.run)
-    assert done.returncode == 0, done.stderr
-    assert held(where) == sorted(f"{seed}.png" for seed in range(400))
-    again = tagprism("index", "--into", where)
-    assert again.returncode == 0 and b"400 unchanged; 400 pictures" in again.stderr
-
-
-@pytest.mark.slow
-def test_ctrl_c_says_how_far_it_is(world: World, tmp_path: Path) -> None:
-    photos, where = tmp_path / "photos", tmp_path / "photos.index"
-    for seed in range(300):
-        draw(photos / f"{seed}.png", "red", "circle", seed)
-    with start("index", photos, "--into", where, "-m", world.run, "--watch") as process:
-        until(lambda: (where / "index.json").exists())
-        time.sleep(0.5)
-        process.send_signal(signal.SIGINT)
-        assert process.stderr is not None
-        said = process.stderr.read().decode()
-    assert process.returncode == 130 and "photos.index holds " in said and "Run the same command again" in said
-
-
-@pytest.mark.slow
-def test_watch_follows_the_folder_while_others_search(world: World, photos: Path, tmp_path: Path) -> None:
-    where = tmp_path / "photos.index"
-    with start("index", photos, "--into", where, "-m", world.run, "--watch", "--quiet") as process:
-        try:
-            until(lambda: (where / "index.json").exists() and len(held(where)) == 6)
-            (photos / "0.png").rename(photos / "moved.png")
-            draw(photos / "deep/new.png", "blue", "cross", 99)
-            until(lambda: "moved.png" in held(where) and "new.png" in held(where))
-            second = tagprism("index", "--into", where)
-            assert second.returncode == 6 and b"another `tagprism index` is at work" in second.stderr
-        finally:
-            process.send_signal(signal.SIGINT)
-            assert process.stderr is not None
-            said = process.stderr.read().decode()
-    assert process.returncode == 130 and "interrupted" in said, said
-    assert "0.png" not in held(where)
-
-
-def until(what: object, seconds: float = 60) -> None:
-    assert callable(what)
-    end = time.monotonic() + seconds
-    while not what():
-        assert time.monotonic() < end
-        time.sleep(0.2)
 
 
 def test_what_is_said_of_the_form_of_an_index() -> None:

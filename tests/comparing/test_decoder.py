@@ -11,7 +11,6 @@ from torch import nn
 from torch.nn import functional
 
 from tagprism.comparing.decoder import (
-    DecoderTraining,
     FeatureTokens,
     WordQueryDecoder,
     asymmetric_loss,
@@ -98,8 +97,14 @@ def test_it_finds_labels_it_was_not_trained_on_at_any_place() -> None:
     seen, flat = np.arange(32), maps.reshape(600, -1)
 
     def trained(epochs: int) -> np.ndarray:
-        training = DecoderTraining(epochs=epochs, batch_size=32, learning_rate=3e-3)
-        decoder = train_decoder(lambda places: flat[list(places)], 8, targets[:500, seen], vectors[seen], training)
+        decoder = train_decoder(
+            lambda places: flat[list(places)],
+            8,
+            targets[:500, seen],
+            vectors[seen],
+            epochs=epochs,
+            learning_rate=3e-3,
+        )
         return decoder_scores(decoder, lambda places: flat[500 + np.array(places)], 8, 100, vectors)
 
     scores, marks = trained(8)[:, 32:], targets[500:, 32:]

@@ -18,16 +18,12 @@ from tagprism.errors import InputError
 from tagprism.evaluation import streaming
 from tagprism.evaluation.metrics import (
     average_precisions,
-    ceiling_at_k,
-    chance_mean_average_precision,
-    constant_at_k,
     labelled_images,
     mean_average_precision,
     precision_recall_f1_at_k,
-    weighted_mean_average_precision,
 )
 from tagprism.evaluation.protocols import Evaluation, EvaluationProtocol, Unverified
-from tagprism.evaluation.ranking import expected_average_precision
+from tagprism.evaluation.ranking import expected_average_precision, mean_of_known
 from tagprism.evaluation.scores import streamed_scores
 
 Problem = Any  # of conftest.py
@@ -39,22 +35,24 @@ KS = (3, 5, 20)
 def in_memory(scores: np.ndarray, targets: np.ndarray, unknown: Unverified) -> dict[str, float]:
     """The numbers of one image set, from the plain metrics."""
     marks = np.maximum(targets, 0) if unknown == "negative" else targets
+    known, positives = (marks >= 0).sum(axis=0), (marks == 1).sum(axis=0)
     numbers = {
         "images": len(targets),
         "labels": targets.shape[1],
         "labels_without_positive": int(((targets == 1).sum(axis=0) == 0).sum()),
         "positives_per_image": (targets == 1).sum() / len(targets),
         "mAP": mean_average_precision(scores, marks),
-        "mAP_weighted": weighted_mean_average_precision(scores, marks),
-        "chance_mAP": chance_mean_average_precision(marks),
+        "mAP_weighted": mean_of_known(average_precisions(scores, marks), positives),
+        "chance_mAP": mean_of_known(expected_average_precision(known, positives)),
     }
     marks = np.maximum(targets, 0) if unknown == "lesa" else marks
     for k in KS:
         if k <= targets.shape[1]:
             numbers |= precision_recall_f1_at_k(scores, marks, k, image_set="all")
             numbers |= random_at_k(marks, k)
-            for line, figures in (("constant", constant_at_k), ("ceiling", ceiling_at_k)):
-                numbers |= {f"{line}_{key}": value for key, value in figures(marks, k, image_set="all").items()}
+            for line, best in (("constant", np.broadcast_to(positives, marks.shape)), ("ceiling", marks)):
+                found = precision_recall_f1_at_k(best, marks, k, image_set="all")
+                numbers |= {f"{line}_{key}": value for key, value in found.items()}
     return numbers
 
 

@@ -67,6 +67,7 @@ Unknown = Annotated[
         "open-images, else ignore."
     ),
 ]
+Format = Annotated[Literal["table", "json"], typer.Option(help="What to print.")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress and no talk.")]
 Ray = Annotated[
     str | None,

@@ -183,8 +183,11 @@ def compare(
     skipped = {one.key: one.message for one in table.skipped}
     protocol = EvaluationProtocol(ks=ks, unknown=EvaluationProtocol(unknown=unknown).unknown_for(table.kind))
     for split in parts:
-        trains = any(not isinstance(row, OwnMethod) for row in rows)
-        experiment = _experiment(table, split, protocol, progress) if trains else None
+        experiment: Experiment | None = None
+        if any(not isinstance(row, OwnMethod) for row in rows):
+            from tagprism.comparing.experiment import Experiment
+
+            experiment = Experiment(table, split, protocol.ks, protocol.unknown_for(table.kind), progress)
         for row in sorted(rows, key=lambda row: not isinstance(row, OwnMethod)):  # what is refused at once comes first
             found = []
             for number in range(seeds if not isinstance(row, OwnMethod) or row.seeded else 1):
@@ -271,12 +274,6 @@ def run_method(experiment: Experiment, method: Method, kept_in: Path | None) -> 
     more = {"method": method.name, "skipped": experiment.skipped, "provenance": identity | made_with()}
     write_json(file, evaluation.to_json() | more)
     return evaluation
-
-
-def _experiment(table: ImageTable, split: Split, protocol: EvaluationProtocol, progress: Progress) -> Experiment:
-    from tagprism.comparing.experiment import Experiment
-
-    return Experiment(table, split, protocol.ks, protocol.unknown_for(table.kind), progress)
 
 
 def _known_to_imagenet(labels: Sequence[str]) -> frozenset[str]:

@@ -12,7 +12,6 @@ narrower, so that a CPU trains it on stored feature maps.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -25,6 +24,7 @@ from tagprism.network.backbones import Backbone, FeatureNetwork
 from tagprism.progress import Progress, silent
 from tagprism.training.batches import BatchIndex, InOrder, TrainingOrder
 
+_WEIGHT_DECAY = 1e-4  # not on 1-D parameters
 ReadMaps = Callable[[tuple[int, ...]], Float32[np.ndarray, "B TC"]]
 """Feature maps (B, T*C) of pictures by their rows."""
 
@@ -135,31 +135,17 @@ def asymmetric_loss(
     return -terms.sum() / len(logits)
 
 
-@dataclass(frozen=True)
-class DecoderTraining:
-    """How a decoder is trained; hardly tuned (two settings on pseudo-unseen labels of Corel-5k, no test pictures).
-
-    Args:
-        epochs, batch_size: as usual.
-        learning_rate: peak of the OneCycle schedule.
-        weight_decay: not on 1-D parameters.
-        seed: of weights, order and dropout.
-    """
-
-    epochs: int = 8
-    batch_size: int = 32
-    learning_rate: float = 1e-3
-    weight_decay: float = 1e-4
-    seed: int = 0
-
-
 def train_decoder(
     read: ReadMaps,
     channels: int,
     targets: Int8[np.ndarray, "N L"],
     label_vectors: Float32[np.ndarray, "L D"],
-    training: DecoderTraining,
     progress: Progress = silent,
+    *,
+    epochs: int = 8,
+    batch_size: int = 32,
+    learning_rate: float = 1e-3,
+    seed: int = 0,
 ) -> WordQueryDecoder:
     """Train a decoder on stored feature maps.
 
@@ -168,29 +154,32 @@ def train_decoder(
         channels: C.
         targets: (N, L) over the seen labels; -1 is left out of the loss.
         label_vectors: (L, D) of the seen labels.
-        training: schedule.
         progress: told how many batches are done.
+        epochs, batch_size: as usual.
+        learning_rate: peak of the OneCycle schedule. It is hardly tuned (two settings on pseudo-unseen labels of
+            Corel-5k, no test pictures).
+        seed: of weights, order and dropout.
 
     Returns:
         The decoder in evaluation mode.
     """
-    torch.manual_seed(training.seed)
+    torch.manual_seed(seed)
     device = _device()
     decoder = WordQueryDecoder(channels, label_vectors.shape[1]).to(device).train()
     groups = [
-        {"params": [p for p in decoder.parameters() if p.ndim > 1], "weight_decay": training.weight_decay},
+        {"params": [p for p in decoder.parameters() if p.ndim > 1], "weight_decay": _WEIGHT_DECAY},
         {"params": [p for p in decoder.parameters() if p.ndim <= 1], "weight_decay": 0.0},
     ]
-    order = TrainingOrder(len(targets), training.batch_size, training.epochs, training.seed)
-    optimizer = torch.optim.Adam(groups, lr=training.learning_rate, fused=True)
+    order = TrainingOrder(len(targets), batch_size, epochs, seed)
+    optimizer = torch.optim.Adam(groups, lr=learning_rate, fused=True)
     schedule = torch.optim.lr_scheduler.OneCycleLR(
-        optimizer, training.learning_rate, total_steps=max(2, len(order)), pct_start=0.2
+        optimizer, learning_rate, total_steps=max(2, len(order)), pct_start=0.2
     )
     queries, marks = torch.tensor(label_vectors, device=device), torch.from_numpy(targets)
     with progress("training the decoder", len(order)) as advance:
         for step, place in enumerate(order):
             # Dropout is a function of the seed and the step.
-            torch.manual_seed(int(digest_bytes(f"{training.seed} step {step}".encode())[:15], 16))
+            torch.manual_seed(int(digest_bytes(f"{seed} step {step}".encode())[:15], 16))
             loss = asymmetric_loss(decoder(_tokens(read, place, channels), queries), marks[list(place.rows)].to(device))
             optimizer.zero_grad()
             loss.backward()  # type: ignore[no-untyped-call]

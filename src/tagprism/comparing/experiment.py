@@ -17,7 +17,7 @@ from torch.nn import functional
 from tagprism.bundle.neighbours import nearest_pictures
 from tagprism.bundle.record import ClassAffinity, Records, scoring_vectors
 from tagprism.comparing.baselines import clip_label_vectors, conse, ridge
-from tagprism.comparing.decoder import DecoderTraining, FeatureTokens, decoder_scores, train_decoder
+from tagprism.comparing.decoder import FeatureTokens, decoder_scores, train_decoder
 from tagprism.comparing.methods import (
     NEIGHBOURS,
     WITH_PRIOR,
@@ -182,8 +182,8 @@ class Experiment:
             targets = train.targets[stored.rows].copy()
             if prepared.recipe.loss.unlabelled == "negative":
                 targets[targets < 0] = 0
-            training = DecoderTraining(seed=prepared.recipe.seed)
-            decoder = train_decoder(stored.read, channels, targets, prepared.seen_vectors, training, self.progress)
+            seed, seen_vectors = prepared.recipe.seed, prepared.seen_vectors
+            decoder = train_decoder(stored.read, channels, targets, seen_vectors, self.progress, seed=seed)
         vectors = prepared.vocabulary.select(self.names).vectors
         with maps(self.test_files) as stored:
             self._note(stored.errors)

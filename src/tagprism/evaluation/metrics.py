@@ -17,8 +17,6 @@ from tagprism.errors import InputError
 from tagprism.evaluation.ranking import (
     average_precision_of_ranks,
     best_labels,
-    constant_hits,
-    expected_average_precision,
     hits_at_k,
     images_before,
     mean_of_known,
@@ -90,38 +88,6 @@ def mean_average_precision(
     return mean_of_known(np.nan_to_num(values) if empty == "zero" else values)
 
 
-def weighted_mean_average_precision(scores: Any, targets: Any, *, unknown: UnknownPolicy = "ignore") -> float:
-    """Mean of `average_precisions` weighted by the positives of each label; percent, NaN without any positive.
-
-    Args:
-        scores: (N, L), see `average_precisions`; every image given is ranked.
-        targets: (N, L) of 1, 0 and -1.
-        unknown: what -1 means.
-
-    Raises:
-        InputError: as `average_precisions`.
-    """
-    values = average_precisions(scores, targets, unknown=unknown)
-    return mean_of_known(values, (checked_targets(targets, unknown) == 1).sum(axis=0))
-
-
-def chance_mean_average_precision(targets: Any, *, unknown: UnknownPolicy = "ignore") -> float:
-    """Mean average precision that a random ranking of the images has on average, over the labels with a positive.
-
-    Args:
-        targets: (N, L) of 1, 0 and -1; every image given is ranked.
-        unknown: what -1 means.
-
-    Returns:
-        Percent; NaN without any positive.
-
-    Raises:
-        InputError: a target is something else.
-    """
-    targets = checked_targets(targets, unknown)
-    return mean_of_known(expected_average_precision((targets >= 0).sum(axis=0), (targets == 1).sum(axis=0)))
-
-
 def precision_recall_f1_at_k(
     scores: Any, targets: Any, k: int, *, image_set: ImageSet = "labelled", unknown: UnknownPolicy = "ignore"
 ) -> dict[str, float]:
@@ -159,30 +125,6 @@ def precision_recall_f1_at_k(
         best, _ = best_labels(np.where(targets[some] >= 0, scores[some], -np.inf), k)
         hits += hits_at_k(best, targets[some]).sum()
     return _at_k(k, targets[images], hits)
-
-
-def constant_at_k(
-    targets: Any, k: int, *, image_set: ImageSet = "labelled", unknown: UnknownPolicy = "ignore"
-) -> dict[str, float]:
-    """Score the K most frequent labels of these very targets, the same for every image.
-
-    A yardstick, not a method: it has seen the test labels. Arguments, keys and errors as `precision_recall_f1_at_k`.
-    """
-    targets = checked_targets(targets, unknown)
-    targets = targets[_images_at_k(targets, k, image_set)]
-    return _at_k(k, targets, constant_hits(targets, (targets == 1).sum(axis=0), k).sum())
-
-
-def ceiling_at_k(
-    targets: Any, k: int, *, image_set: ImageSet = "labelled", unknown: UnknownPolicy = "ignore"
-) -> dict[str, float]:
-    """Give the best that `precision_recall_f1_at_k` can be: every image gets its positives first.
-
-    Arguments, keys and errors as `precision_recall_f1_at_k`.
-    """
-    targets = checked_targets(targets, unknown)
-    targets = targets[_images_at_k(targets, k, image_set)]
-    return _at_k(k, targets, np.minimum((targets == 1).sum(axis=1), k).sum())
 
 
 def precision_recall_curve(

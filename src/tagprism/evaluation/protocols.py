@@ -77,6 +77,13 @@ class EvaluationProtocol:
         return self.unknown or ("lesa" if kind == "open-images" else "ignore")
 
 
+_LINES = {"": "at_k", "constant_": "constant", "ceiling_": "ceiling", "chance_": "chance"}
+"""Lines of `Figures` by the prefix of their keys in the result format."""
+_KEYS = {key: key for key in ("image_set", "images", "labels", "labels_without_positive", "positives_per_image")}
+_KEYS |= {"mean_ap": "mAP", "weighted_ap": "mAP_weighted", "chance_ap": "chance_mAP"}
+"""The other numbers of `Figures`, and their keys there."""
+
+
 @dataclass(frozen=True)
 class AtK:
     """Micro-averaged precision, recall and F1 of the K best labels, percent."""
@@ -114,46 +121,22 @@ class Figures:
     ceiling: dict[int, AtK]
     chance: dict[int, AtK] = field(default_factory=dict)
 
-    @property
-    def lines(self) -> dict[str, dict[int, AtK]]:
-        """Precision, recall and F1 by the prefix of their keys in the result format."""
-        return {"": self.at_k, "constant_": self.constant, "ceiling_": self.ceiling, "chance_": self.chance}
-
     def to_json(self) -> dict[str, Any]:
         """Flat JSON object with the keys of the result format; unrounded."""
-        row: dict[str, Any] = {
-            "image_set": self.image_set,
-            "images": self.images,
-            "labels": self.labels,
-            "labels_without_positive": self.labels_without_positive,
-            "positives_per_image": self.positives_per_image,
-            "mAP": self.mean_ap,
-            "mAP_weighted": self.weighted_ap,
-            "chance_mAP": self.chance_ap,
-        }
-        for prefix, line in self.lines.items():
-            for k, at in line.items():
+        row = {key: getattr(self, name) for name, key in _KEYS.items()}
+        for prefix, name in _LINES.items():
+            for k, at in getattr(self, name).items():
                 row |= {f"{prefix}P@{k}": at.precision, f"{prefix}R@{k}": at.recall, f"{prefix}F1@{k}": at.f1}
         return row
 
     @classmethod
     def from_json(cls, row: Mapping[str, Any]) -> Figures:
         """Read back what `to_json` gave."""
-        lines: dict[str, dict[int, AtK]] = {"": {}, "constant_": {}, "ceiling_": {}, "chance_": {}}
-        for prefix, line in lines.items():
-            for k in (int(key.partition("@")[2]) for key in row if key.startswith(f"{prefix}F1@")):
-                line[k] = AtK(*(row[f"{prefix}{name}@{k}"] for name in ("P", "R", "F1")))
-        return cls(
-            row["image_set"],
-            row["images"],
-            row["labels"],
-            row["labels_without_positive"],
-            row["positives_per_image"],
-            row["mAP"],
-            row["mAP_weighted"],
-            row["chance_mAP"],
-            *lines.values(),
-        )
+        values: dict[str, Any] = {name: row[key] for name, key in _KEYS.items()}
+        for prefix, name in _LINES.items():
+            ks = (int(key.partition("@")[2]) for key in row if key.startswith(f"{prefix}F1@"))
+            values[name] = {k: AtK(*(row[f"{prefix}{its}@{k}"] for its in ("P", "R", "F1"))) for k in ks}
+        return cls(**values)
 
 
 @dataclass(frozen=True)

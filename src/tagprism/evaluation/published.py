@@ -115,16 +115,11 @@ def comparable_groups(entries: Iterable[Entry]) -> tuple[ComparableGroup, ...]:
     for task in TASKS:
         spans = []
         for method in dict.fromkeys(entry.method for entry in listed if entry.task == task):
-            values = merged_values(entry for entry in listed if (entry.task, entry.method) == (task, method))
-            if span := _implied(values):
+            its = [entry.values for entry in listed if (entry.task, entry.method) == (task, method)]
+            if span := _implied({metric: value for values in its for metric, value in values.items()}):
                 spans.append((*span, method))
         groups += _grouped(task, sorted(spans))
     return tuple(groups)
-
-
-def merged_values(entries: Iterable[Entry]) -> dict[str, float]:
-    """The values of several entries of one method."""
-    return {metric: value for entry in entries for metric, value in entry.values.items()}
 
 
 def _implied(values: dict[str, float]) -> tuple[float, float] | None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import io
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
@@ -111,16 +111,6 @@ class Report:
     tagged: tuple[TaggedPicture, ...] = ()
     found: tuple[Ranking, ...] = ()
     photos: PhotoTour | None = None
-
-
-@dataclass(frozen=True)
-class Bar:
-    """One label's average precision as a bar, with a mark at its chance level."""
-
-    label: str
-    value: float
-    chance: float
-    positives: int
 
 
 @dataclass(frozen=True)
@@ -240,8 +230,8 @@ def render_report(report: Report) -> str:
         reliability_columns=RELIABILITY_COLUMNS,
         reliability_note=RELIABILITY_NOTE,
         reliability_cells=reliability_cells,
-        unseen_bars=_bars(evaluation, unseen=True, task="zsl"),
-        seen_bars=_bars(evaluation, unseen=False, task="gzsl"),
+        unseen_rows=_rows(evaluation, unseen=True, task="zsl"),
+        seen_rows=_rows(evaluation, unseen=False, task="gzsl"),
         plots=[_plot(curve) for curve in report.showcase.curves],
         plot_size=(PLOT_WIDTH, PLOT_HEIGHT),
         most_bars=MOST_BARS,
@@ -271,15 +261,10 @@ def _embedded(picture: Image.Image) -> str:
     return "data:image/jpeg;base64," + base64.b64encode(data.getvalue()).decode("ascii")
 
 
-def _bars(evaluation: Evaluation | None, *, unseen: bool, task: Task) -> list[Bar]:
+def _rows(evaluation: Evaluation | None, *, unseen: bool, task: Task) -> list[LabelResult]:
     """Labels with a positive, best first."""
-    rows: Sequence[LabelResult] = evaluation.per_label if evaluation else ()
-    bars = [
-        Bar(row.label, row.average_precision[task], row.chance[task], row.positives)
-        for row in rows
-        if row.unseen == unseen and row.positives
-    ]
-    return sorted(bars, key=lambda bar: (-bar.value, bar.label))
+    rows = [row for row in evaluation.per_label if row.unseen == unseen and row.positives] if evaluation else []
+    return sorted(rows, key=lambda row: (-row.average_precision[task], row.label))
 
 
 def _plot(curve: Curve) -> Plot:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from tagprism.app import console
-from tagprism.app.options import DATA_HELP, Quiet, in_option_names
+from tagprism.app.options import DATA_HELP, Format, Quiet, in_option_names
 from tagprism.counted import counted
 from tagprism.errors import InputError
 
@@ -29,7 +29,7 @@ def info(
     encoder: Annotated[
         list[str] | None, typer.Option("--encoder", help="Say how it knows the split's labels; may be repeated.")
     ] = None,
-    format: Annotated[Literal["table", "json"], typer.Option(help="What to print.")] = "table",
+    format: Format = "table",
 ) -> int:
     """Count pictures, labels and positives, and check a split; exit code 4 when pictures would be skipped."""
     from rich.table import Table
@@ -64,16 +64,10 @@ def info(
 
 def _label_rules(encoders: list[str], table: ImageTable, split: Split | None) -> dict[str, Any]:
     """How many labels each encoder knows by which rule, and which it lacks."""
-    from tagprism.bundle.bundle import DEFAULT, find_bundle
-    from tagprism.bundle.config import VOCABULARY
-    from tagprism.bundle.referring import open_encoder
-    from tagprism.labels.check import check_labels, count_rules
-    from tagprism.labels.vocabulary import Vocabulary
-    from tagprism.network.encoder_sources import encoder_folder
+    from tagprism.app.commands.labels import check_known
+    from tagprism.labels.check import count_rules
 
-    names = table.labels if split is None else (*split.seen, *split.unseen)
-    named = Vocabulary.load(find_bundle(DEFAULT) / VOCABULARY).words_of_names
-    checks = check_labels(names, [open_encoder(encoder_folder(name)) for name in encoders], named)
+    checks = check_known(encoders, table.labels if split is None else (*split.seen, *split.unseen))
     found: dict[str, Any] = dict(count_rules(checks))
     for row in checks:
         for finding in row.findings:

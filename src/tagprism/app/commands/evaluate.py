@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from tagprism.app import console
-from tagprism.app.options import Data, Device, Limit, Quiet, Split, Unknown, Views, by_ending, open_measured
+from tagprism.app.options import Data, Device, Format, Limit, Quiet, Split, Unknown, Views, by_ending, open_measured
 from tagprism.errors import InputError
 
 if TYPE_CHECKING:
@@ -19,7 +19,7 @@ def evaluate(
     model: Annotated[str, typer.Argument(help="RUN, BUNDLE, packaged bundle or hf-hub:owner/name\\[@revision].")],
     data: Data,
     split: Split = None,
-    format: Annotated[Literal["table", "json"], typer.Option(help="What to print.")] = "table",
+    format: Format = "table",
     report: Annotated[Path | None, typer.Option(help="Write a self-contained HTML report here.")] = None,
     k: Annotated[list[int] | None, typer.Option(help="Labels per image for P, R, F1; may be repeated.")] = None,
     unknown: Unknown = None,

@@ -1,4 +1,4 @@
-"""`tagprism labels`: make, check, show and fetch label vectors, build text encoders."""
+"""`tagprism labels`: check words, show a vocabulary, fetch word vectors, build text encoders."""
 
 from __future__ import annotations
 
@@ -15,10 +15,11 @@ from tagprism.errors import InputError
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from tagprism.labels.check import LabelCheck
     from tagprism.labels.vocabulary import Vocabulary
     from tagprism.tagging.tagger import Tagger
 
-app = typer.Typer(help="Label vectors: make, check, show, fetch, build-encoder.", no_args_is_help=True)
+app = typer.Typer(help="Label vectors: check, show, fetch, build-encoder.", no_args_is_help=True)
 
 Words = Annotated[Path, typer.Argument(help="Words and phrases, one a line; aliases after a tab.")]
 Encoders = Annotated[
@@ -28,44 +29,12 @@ Encoders = Annotated[
         help="minilm, glove50, glove100, file:PATH, hf:FOLDER, onnx:MODEL or open_clip:MODEL/WEIGHTS; may be repeated.",
     ),
 ]
-Centre = Annotated[bool, typer.Option("--centre", help="Subtract the mean over the list.")]
-
-
-@app.command()
-def make(
-    words: Words,
-    out: Annotated[Path, typer.Option(help="Vocabulary to write, a .safetensors file.")],
-    encoder: Encoders = None,
-    centre: Centre = False,
-) -> int:
-    """Embed a word list and write it as a vocabulary."""
-    from tagprism.bundle.referring import open_encoder
-    from tagprism.exchange import refuse_foreign
-    from tagprism.labels.label_space import LabelSpace
-    from tagprism.labels.phrase_list import read_phrases
-    from tagprism.labels.space_part import SpacePart
-    from tagprism.labels.tensor_file import OWN_TENSORS
-    from tagprism.labels.vocabulary import Role, Vocabulary
-    from tagprism.network.encoder_sources import encoder_folder
-
-    refuse_foreign(out, OWN_TENSORS)
-    aliases = read_phrases(words, console.say)
-    phrases = list(aliases)
-    names = encoder or ["minilm"]
-    encoders = {name: open_encoder(encoder_folder(name)) for name in names}
-    space = LabelSpace.fit([SpacePart(encoder=name, centre=centre) for name in names], encoders, phrases)
-    embedding = space.embed(phrases)
-    roles: list[Role] = ["other"] * len(phrases)
-    others = {name: spellings for name, spellings in aliases.items() if spellings}
-    vocabulary = Vocabulary(tuple(phrases), embedding.vectors, tuple(roles), others)
-    vocabulary.save(out)
-    for phrase, lacking in embedding.missing.items():
-        console.say(f"{', '.join(lacking)} lacks `{phrase}`")
-    console.say(
-        f"{counted(len(phrases), 'label')}, {vocabulary.dimension} numbers each: {out} "
-        f"(digest {vocabulary.digest[:16]})"
-    )
-    return console.OK
+_SOURCES = {
+    "onnx": ("is the text network of a public model", "that model", "onnx:hf-hub:OWNER/NAME"),
+    "clip": ("is the text tower of a CLIP model", "the same weights", "open_clip:MODEL/WEIGHTS"),
+}
+"""What an encoder of a model is, by how its name begins; what must be at hand to make it; by which name."""
+_OF_THEIR_OWN = ("was made from its maker's own file or folder", "that", "file:PATH (or hf:FOLDER)")
 
 
 @app.command()
@@ -79,17 +48,12 @@ def check(
     """Say which words the encoders know and by which rule, before a run; exit code 2 when one is known by none."""
     from rich.table import Table
 
-    from tagprism.bundle.bundle import DEFAULT, find_bundle
-    from tagprism.bundle.config import VOCABULARY
-    from tagprism.bundle.referring import open_encoder
-    from tagprism.labels.check import check_labels, count_rules
+    from tagprism.bundle.bundle import DEFAULT, Bundle, find_bundle
+    from tagprism.labels.check import count_rules
     from tagprism.labels.phrase_list import read_phrases, spellings
-    from tagprism.labels.vocabulary import Vocabulary
-    from tagprism.network.encoder_sources import encoder_folder
 
-    encoders = [open_encoder(encoder_folder(name)) for name in encoder or ["minilm"]]
-    vocabulary = Vocabulary.load(find_bundle(DEFAULT) / VOCABULARY)
-    checks = check_labels(spellings(read_phrases(words, console.say)), encoders, vocabulary.words_of_names)
+    vocabulary = Bundle(find_bundle(DEFAULT)).vocabulary
+    checks = check_known(encoder or ["minilm"], spellings(read_phrases(words, console.say)))
     table = Table()
     for column in ("phrase", "encoder", "status", "rule", "respelled", "missing words", "nearest known"):
         table.add_column(column)
@@ -112,6 +76,17 @@ def check(
     return console.UNUSABLE if unusable else console.OK
 
 
+def check_known(encoders: Sequence[str], phrases: Sequence[str]) -> list[LabelCheck]:
+    """How encoders know phrases; to sentence encoders the words of the model in the box are known besides."""
+    from tagprism.bundle.bundle import DEFAULT, Bundle, find_bundle
+    from tagprism.bundle.referring import open_encoder
+    from tagprism.labels.check import check_labels
+    from tagprism.network.encoder_sources import encoder_folder
+
+    opened = [open_encoder(encoder_folder(name)) for name in encoders]
+    return check_labels(phrases, opened, Bundle(find_bundle(DEFAULT)).vocabulary.words_of_names)
+
+
 def _nearest(words: Sequence[str], vocabulary: Vocabulary) -> list[str]:
     """Names that are spelt like unknown words, as `tag` gives them; none of a number or of letters that no name has."""
     near = ((word, name) for word in words if any(map(str.isalpha, word)) for name in vocabulary.nearest_names(word))
@@ -122,12 +97,10 @@ def _nearest(words: Sequence[str], vocabulary: Vocabulary) -> list[str]:
 def show(vocabulary: Annotated[str, typer.Argument(help="A model, as for --model, or vocabulary.safetensors.")]) -> int:
     """List the labels of a vocabulary with their roles."""
     from tagprism.bundle.bundle import Bundle, find_bundle
-    from tagprism.bundle.config import VOCABULARY
     from tagprism.labels.vocabulary import Vocabulary
 
     file = Path(vocabulary)
-    path = file if file.is_file() else Bundle(find_bundle(vocabulary)).path / VOCABULARY
-    opened = Vocabulary.load(path)
+    opened = Vocabulary.load(file) if file.is_file() else Bundle(find_bundle(vocabulary)).vocabulary
     for name, role in zip(opened.names, opened.roles, strict=True):
         console.write("\t".join(map(console.printable, (name, role, *opened.aliases.get(name, ())))) + "\n")
     console.say(f"{counted(len(opened.names), 'label')}, {opened.dimension} numbers each, digest {opened.digest}")
@@ -189,23 +162,12 @@ def _of_model(tagger: Tagger, precision: Literal["fp32", "int8"]) -> list[Path]:
         if brought is not None:
             console.say(f"{name}: the model brings it")
             continue
-        if name.startswith("onnx-"):
-            raise InputError(
-                f"the model's encoder {name} is the text network of a public model.",
-                where=str(tagger.bundle.path),
-                remedy="With that model at hand: tagprism labels build-encoder --encoder onnx:hf-hub:OWNER/NAME",
-            )
-        if name.startswith("clip-"):
-            raise InputError(
-                f"the model's encoder {name} is the text tower of a CLIP model.",
-                where=str(tagger.bundle.path),
-                remedy="With the same weights at hand: tagprism labels build-encoder --encoder open_clip:MODEL/WEIGHTS",
-            )
         if name not in NAMED:
+            what, at_hand, spec = _SOURCES.get(name.partition("-")[0], _OF_THEIR_OWN)
             raise InputError(
-                f"the model's encoder {name} was made from its maker's own file or folder.",
+                f"the model's encoder {name} {what}.",
                 where=str(tagger.bundle.path),
-                remedy="With that at hand: tagprism labels build-encoder --encoder file:PATH (or hf:FOLDER)",
+                remedy=f"With {at_hand} at hand: tagprism labels build-encoder --encoder {spec}",
             )
         folder = _made(name, precision, tagger)
         open_encoder(folder, source_digest=digest)  # refuses another source

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from tagprism.app import console
-from tagprism.app.options import DATA_HELP, Device, Quiet, Views
+from tagprism.app.options import DATA_HELP, Device, Format, Quiet, Views
 from tagprism.counted import counted
 from tagprism.errors import InputError, NothingToDoError
 
@@ -23,7 +23,6 @@ _NO_SKILL = (
     "These probabilities say no more than how common each word is. Fit them to more photos, or take them away with "
     "`tagprism models calibrate MODEL --remove`."
 )
-Format = Annotated[Literal["table", "json"], typer.Option(help="What to print.")]
 
 
 @app.command("list")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ipaddress
 import os
 import signal
 import socket
@@ -105,25 +104,20 @@ def read_token(file: Path) -> str:
 
 
 def _check(host: str, token: str | None) -> None:
+    from tagprism.app.server.public_url import is_this_machine
+
     if token is not None and (len(token) < _SHORTEST_TOKEN or not token.isascii() or not token.isprintable()):
         raise InputError(
             f"is too short or not plain: use {_SHORTEST_TOKEN} ASCII characters or more.",
             where="the token",
             remedy="Make one: python -c 'import secrets; print(secrets.token_urlsafe())'",
         )
-    if token is None and not _is_this_machine(host):
+    if token is None and not is_this_machine(_name(host)):
         raise InputError(
             f"{host} can be reached from other machines, and everyone there could look at the pictures.",
             where="--host",
             remedy="Give --token (or TAGPRISM_TOKEN) as well, or leave --host away.",
         )
-
-
-def _is_this_machine(host: str) -> bool:
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
 
 
 def _name(host: str) -> str:

@@ -10,7 +10,7 @@ from typing import Annotated, Any
 
 from fastapi import FastAPI, Form, Request
 from fastapi.exceptions import RequestValidationError
-from fastapi.responses import FileResponse, HTMLResponse, JSONResponse, Response
+from fastapi.responses import FileResponse, HTMLResponse, Response
 from fastapi.staticfiles import StaticFiles
 from starlette.exceptions import HTTPException
 
@@ -108,10 +108,7 @@ def _page(app: FastAPI, access: Access) -> None:
 async def _expected(_: Request, error: Exception) -> Response:
     """What the library says is wrong."""
     assert isinstance(error, LibraryError)
-    answer: dict[str, Any] = {"what": error.what, "where": error.where, "remedy": error.remedy}
-    if error.column is not None:
-        answer["column"] = error.column
-    return JSONResponse({"error": answer}, error.status)
+    return refusal(error.status, error.what, error.remedy, where=error.where, column=error.column)
 
 
 async def _unreadable(_: Request, error: Exception) -> Response:

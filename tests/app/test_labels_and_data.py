@@ -21,11 +21,35 @@ def words(tmp_path: Path) -> Path:
     return path
 
 
-def test_aliases_are_checked(cli: Cli, world: World, words: Path) -> None:
+def test_aliases_are_made_and_checked(cli: Cli, world: World, words: Path, tmp_path: Path) -> None:
     words.write_text("# colours\nred\tyellow\torange\nstar\tzzzzz\n")
+    out = tmp_path / "own.safetensors"
+    assert cli("labels", "make", words, "--out", out, "--encoder", f"file:{world.words}").code == 0
+    again = cli("labels", "make", words, "--out", out, "--encoder", f"file:{world.words}")
+    assert again.code == 0  # a vocabulary is replaced, a list of words is not
+    cli("labels", "make", words, "--out", words, "--encoder", f"file:{world.words}").refused(
+        "list.txt: is there already"
+    )
+    vocabulary = Vocabulary.load(out)
+    assert vocabulary.names == ("red", "star")
+    assert vocabulary.aliases == {"red": ("yellow", "orange"), "star": ("zzzzz",)}
     checked = cli("labels", "check", words, "--encoder", f"file:{world.words}")
     assert checked.code == 2
     assert "zzzzz" in checked.out and "5 phrases: 4 fully known, 0 known in part, 1 known by no encoder" in checked.err
+
+
+def test_make_then_show(cli: Cli, world: World, words: Path, tmp_path: Path) -> None:
+    out = tmp_path / "own.safetensors"
+    made = cli("labels", "make", words, "--out", out, "--encoder", f"file:{world.words}", "--centre")
+    assert (made.code, made.out) == (0, "")
+    assert "3 labels, 12 numbers each" in made.err
+    vocabulary = Vocabulary.load(out)
+    assert vocabulary.names == ("red", "yellow star", "star zzzzz")
+    np.testing.assert_allclose(np.linalg.norm(vocabulary.vectors, axis=1), 1, rtol=1e-5)
+    shown = cli("labels", "show", out)
+    assert shown.code == 0
+    assert shown.out.splitlines() == ["red\tother", "yellow star\tother", "star zzzzz\tother"]
+    assert vocabulary.digest in shown.err
 
 
 def test_show_a_vocabulary(cli: Cli, tmp_path: Path) -> None:
@@ -76,9 +100,13 @@ def test_check_says_by_which_rule(cli: Cli, world: World, words: Path) -> None:
     assert "yellow star" in listed and "whole" in listed and "words" in listed
 
 
-def test_check_refuses_what_is_no_encoder(cli: Cli, world: World, words: Path) -> None:
-    cli("labels", "check", words, "--encoder", "nothing").refused("`nothing` is not a label encoder")
-    cli("labels", "check", words, "--encoder", f"file:{world.recipe}").refused("small.toml", "row")
+def test_make_refuses_unknown_words_and_encoders(cli: Cli, world: World, words: Path, tmp_path: Path) -> None:
+    out = tmp_path / "own.safetensors"
+    words.write_text("sqare\n")
+    cli("labels", "make", words, "--out", out, "--encoder", f"file:{world.words}").refused("sqare", "square")
+    cli("labels", "make", words, "--out", out, "--encoder", "nothing").refused("`nothing` is not a label encoder")
+    cli("labels", "make", words, "--out", out, "--encoder", f"file:{world.recipe}").refused("small.toml", "row")
+    assert not out.exists()
 
 
 def test_data_info(cli: Cli, world: World) -> None:

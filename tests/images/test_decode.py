@@ -11,7 +11,7 @@ import pytest
 from PIL import Image, ImageCms
 
 from tagprism.errors import PictureError
-from tagprism.images import decode
+from tagprism.images import decode, formats
 from tagprism.images.decode import open_picture
 from tagprism.images.preprocess import Preprocess
 from tests.images.made import bomb, encoded, profile_bytes
@@ -211,8 +211,9 @@ def test_heic_is_read_and_its_decoder_named_where_it_is_away(monkeypatch: pytest
     data = encoded(photo().transpose(Image.Transpose.ROTATE_90), "HEIF", exif=exif.tobytes(), quality=90)
     assert difference(open_picture(data), photo()) < 8
     assert code_of(data[:200]) == "corrupt"
-    formats = [name for name in decode.picture_formats() if name != "HEIF"]
-    monkeypatch.setattr(decode, "picture_formats", lambda: formats)
+    without = [name for name in decode.picture_formats() if name != "HEIF"]
+    for module in (decode, formats):
+        monkeypatch.setattr(module, "picture_formats", lambda: without)
     with pytest.raises(PictureError, match=r"HEIC.*pip install pi-heif") as caught:
         open_picture(data)
     assert caught.value.code == "unsupported"

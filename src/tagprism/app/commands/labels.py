@@ -1,4 +1,4 @@
-"""`tagprism labels`: check words, show a vocabulary, fetch word vectors, build text encoders."""
+"""`tagprism labels`: make, check, show and fetch label vectors, build text encoders."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from tagprism.labels.vocabulary import Vocabulary
     from tagprism.tagging.tagger import Tagger
 
-app = typer.Typer(help="Label vectors: check, show, fetch, build-encoder.", no_args_is_help=True)
+app = typer.Typer(help="Label vectors: make, check, show, fetch, build-encoder.", no_args_is_help=True)
 
 Words = Annotated[Path, typer.Argument(help="Words and phrases, one a line; aliases after a tab.")]
 Encoders = Annotated[
@@ -29,12 +29,50 @@ Encoders = Annotated[
         help="minilm, glove50, glove100, file:PATH, hf:FOLDER, onnx:MODEL or open_clip:MODEL/WEIGHTS; may be repeated.",
     ),
 ]
+Centre = Annotated[bool, typer.Option("--centre", help="Subtract the mean over the list.")]
 _SOURCES = {
     "onnx": ("is the text network of a public model", "that model", "onnx:hf-hub:OWNER/NAME"),
     "clip": ("is the text tower of a CLIP model", "the same weights", "open_clip:MODEL/WEIGHTS"),
 }
 """What an encoder of a model is, by how its name begins; what must be at hand to make it; by which name."""
 _OF_THEIR_OWN = ("was made from its maker's own file or folder", "that", "file:PATH (or hf:FOLDER)")
+
+
+@app.command()
+def make(
+    words: Words,
+    out: Annotated[Path, typer.Option(help="Vocabulary to write, a .safetensors file.")],
+    encoder: Encoders = None,
+    centre: Centre = False,
+) -> int:
+    """Embed a word list and write it as a vocabulary."""
+    from tagprism.bundle.referring import open_encoder
+    from tagprism.exchange import refuse_foreign
+    from tagprism.labels.label_space import LabelSpace
+    from tagprism.labels.phrase_list import read_phrases
+    from tagprism.labels.space_part import SpacePart
+    from tagprism.labels.tensor_file import OWN_TENSORS
+    from tagprism.labels.vocabulary import Role, Vocabulary
+    from tagprism.network.encoder_sources import encoder_folder
+
+    refuse_foreign(out, OWN_TENSORS)
+    aliases = read_phrases(words, console.say)
+    phrases = list(aliases)
+    names = encoder or ["minilm"]
+    encoders = {name: open_encoder(encoder_folder(name)) for name in names}
+    space = LabelSpace.fit([SpacePart(encoder=name, centre=centre) for name in names], encoders, phrases)
+    embedding = space.embed(phrases)
+    roles: list[Role] = ["other"] * len(phrases)
+    others = {name: spellings for name, spellings in aliases.items() if spellings}
+    vocabulary = Vocabulary(tuple(phrases), embedding.vectors, tuple(roles), others)
+    vocabulary.save(out)
+    for phrase, lacking in embedding.missing.items():
+        console.say(f"{', '.join(lacking)} lacks `{phrase}`")
+    console.say(
+        f"{counted(len(phrases), 'label')}, {vocabulary.dimension} numbers each: {out} "
+        f"(digest {vocabulary.digest[:16]})"
+    )
+    return console.OK
 
 
 @app.command()

@@ -21,7 +21,7 @@ from tagprism.progress import Progress, silent
 from tagprism.search.contract import MEASURED, IndexInfo, Picture
 from tagprism.search.edge_index import EdgeIndex
 from tagprism.search.kept_records import KeptRecords
-from tagprism.search.record_file import RECORDS, Places, RecordFile, StorageName
+from tagprism.search.record_file import RECORDS, RecordFile, Slots, StorageName
 from tagprism.tagging.tagger import Tagger
 
 LIMIT, QUERIES, CHUNK = 100, 48, 10_000
@@ -78,7 +78,7 @@ class Bare(EdgeIndex):
     def __init__(self, folder: Path, shape: Shape) -> None:
         self.shape, self._records = shape, RecordFile(folder / RECORDS, shape, "half")
         self._opening, self._opened = threading.Lock(), KeptRecords(folder, self._records)
-        self._places = Places(np.arange(1, self._records.size + 1))
+        self._slots = Slots(np.arange(1, self._records.size + 1))
 
     @classmethod
     def create(cls, folder: Path, shape: Shape, storage: StorageName = "half") -> Bare:
@@ -89,13 +89,13 @@ class Bare(EdgeIndex):
         ids = [one.id for one in pictures]
         places = np.array(ids) - 1
         self._kept.write(places, ids, records)
-        self._places.move(ids, places, self._records.size)
+        self._slots.move(ids, places, self._records.size)
 
     def settle(self, scoring_vectors: np.ndarray, progress: Progress = silent) -> None:
-        self._kept.fit(scoring_vectors, len(self._places), progress)
+        self._kept.fit(scoring_vectors, len(self._slots), progress)
 
     def info(self) -> IndexInfo:
-        return IndexInfo(len(self._places), *self.shape, storage="half", exact=False, recall=float("nan"))
+        return IndexInfo(len(self._slots), *self.shape, storage="half", exact=False, recall=float("nan"))
 
     def close(self) -> None:
         pass

@@ -26,18 +26,18 @@ _GONE = {errno.EIO, errno.ENODEV, errno.ENXIO, errno.ESTALE, errno.ENOTCONN}  # 
 REFUSALS = {errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EPERM, errno.EROFS, errno.EFBIG} | _GONE
 """Error numbers with which a machine says no, whatever was asked of it."""
 # A path that cannot be what is asked of it:
-_NO_PLACE = {errno.ENOTDIR, errno.EISDIR, errno.EEXIST, errno.ENOTEMPTY, errno.ENAMETOOLONG}
+_NO_PATH = {errno.ENOTDIR, errno.EISDIR, errno.EEXIST, errno.ENOTEMPTY, errno.ENAMETOOLONG}
 _LONGEST = 100  # bytes of a path that a socket can have anywhere
 TENSOR_KEY = "tagprism"  # of the header; one, so that a file's bytes do not depend on the order of a hash map
 
 
 def cache_dir(*parts: str) -> Path:
-    """Folder under the user's cache (`TAGPRISM_CACHE` overrides its place); made when absent."""
+    """Folder under the user's cache (`TAGPRISM_CACHE` overrides its path); made when absent."""
     return _made(Path(os.environ.get("TAGPRISM_CACHE") or platformdirs.user_cache_dir("tagprism"), *parts))
 
 
 def state_dir(*parts: str) -> Path:
-    """Folder for what must not be lost, as a cache may be (`TAGPRISM_STATE` overrides its place); made when absent."""
+    """Folder for what must not be lost, as a cache may be (`TAGPRISM_STATE` overrides its path); made when absent."""
     return _made(state_path(*parts))
 
 
@@ -47,7 +47,7 @@ def state_path(*parts: str) -> Path:
 
 
 def config_file() -> Path:
-    """Where the user's file of defaults is, if there is one (`TAGPRISM_CONFIG` overrides its place)."""
+    """Where the user's file of defaults is, if there is one (`TAGPRISM_CONFIG` overrides its path)."""
     return Path(os.environ.get("TAGPRISM_CONFIG") or platformdirs.user_config_path("tagprism") / "config.toml")
 
 
@@ -64,7 +64,7 @@ def machine_errors(path: Path) -> Iterator[None]:
         yield
     except OSError as error:
         reason = os.strerror(error.errno or 0)
-        if error.errno in _NO_PLACE:
+        if error.errno in _NO_PATH:
             what = "the name is too long." if error.errno == errno.ENAMETOOLONG else f"cannot be written ({reason})."
             raise InputError(what, where=str(path), remedy="Name another path.") from error
         if error.errno not in REFUSALS:
@@ -224,8 +224,8 @@ def read_json(path: Path, *, remedy: str) -> Any:
     except RecursionError as error:
         raise InputError("the JSON is nested too deep.", where=str(path), remedy=remedy) from error
     except json.JSONDecodeError as error:
-        place = f"{path}, line {error.lineno}, column {error.colno}"
-        raise InputError(f"this is not JSON ({error.msg}).", where=place, remedy=remedy) from error
+        where = f"{path}, line {error.lineno}, column {error.colno}"
+        raise InputError(f"this is not JSON ({error.msg}).", where=where, remedy=remedy) from error
 
 
 def read_tensors(path: Path, kind: str, version: int) -> tuple[dict[str, Any], dict[str, np.ndarray]]:

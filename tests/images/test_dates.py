@@ -189,7 +189,7 @@ def test_takeout_is_found_under_all_the_names_that_it_gives(tmp_path: Path, besi
     place = {"latitude": 47.4, "longitude": -8.5}
     (tmp_path / said).write_text(json.dumps({"photoTakenTime": {"timestamp": "1224686924"}, "geoData": place}))
     known = read_metadata(photo)
-    assert (known.taken, known.taken_from, known.place) == ("2008-10-22T14:48:44", "Google Takeout", (47.4, -8.5))
+    assert (known.taken, known.taken_from, known.location) == ("2008-10-22T14:48:44", "Google Takeout", (47.4, -8.5))
 
 
 BROKEN = [
@@ -210,7 +210,7 @@ def test_a_takeout_file_that_is_none_and_a_broken_sidecar_say_nothing(tmp_path: 
     (tmp_path / "a.jpg.supplemental-metadata.json").write_bytes(text)
     (tmp_path / "a.jpg.xmp").write_bytes(text)
     known = read_metadata(tmp_path / "a.jpg")
-    assert (known.taken, known.place, known.rating) == (None, None, None)
+    assert (known.taken, known.location, known.rating) == (None, None, None)
 
 
 def test_entities_of_a_sidecar_are_not_followed(tmp_path: Path) -> None:
@@ -256,16 +256,16 @@ def test_camera_rating_and_place(tmp_path: Path) -> None:
     path.write_bytes(encoded(smooth(), "JPEG", exif=values))
     known = read_metadata(path)
     assert (known.camera, known.rating, known.kind) == ("NIKON D90", 3, "jpeg")
-    assert known.place == pytest.approx((-33.86, 151.2))
+    assert known.location == pytest.approx((-33.86, 151.2))
     sidecar = XMP.format(
         attributes='xmp:Rating="-1" exif:GPSLatitude="47,22.5N" exif:GPSLongitude="8,30.0W"', elements=""
     )
     (tmp_path / "a.jpg.xmp").write_text(sidecar)
     assert read_metadata(path).rating == -1  # what a program wrote beside the photo is newer
     path.write_bytes(encoded(smooth(), "JPEG"))
-    assert read_metadata(path).place == pytest.approx((47.375, -8.5))
+    assert read_metadata(path).location == pytest.approx((47.375, -8.5))
     for numbers in ((0, 0, 0), (91, 0, 0)):
         gps[2] = gps[4] = numbers
         path.write_bytes(encoded(smooth(), "JPEG", exif=values))
         (tmp_path / "a.jpg.xmp").unlink(missing_ok=True)
-        assert read_metadata(path).place is None
+        assert read_metadata(path).location is None

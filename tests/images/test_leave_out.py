@@ -12,7 +12,7 @@ import pytest
 from tagprism.errors import InputError
 from tagprism.images import walk
 from tagprism.images.walk import WalkReport, each_picture, find_pictures
-from tagprism.images.walk_places import pictures_at
+from tagprism.images.walk_paths import pictures_at
 from tests.images.test_walk import below, touch
 
 

@@ -14,9 +14,9 @@ from tagprism.errors import InputError, PictureError
 from tagprism.files import digest_file
 from tagprism.search.album import Album
 from tagprism.search.contract import Picture
+from tagprism.search.copies import copy_or_link
 from tagprism.search.duplicates import duplicates
 from tagprism.search.match import log_probability
-from tagprism.search.place import place
 from tagprism.search.similar import Likeness
 
 PHOTOS = Path(__file__).parents[1] / "photos"
@@ -29,7 +29,7 @@ def test_copies_replace_nothing_and_a_second_run_adds_nothing(tmp_path: Path) ->
         file.write_bytes(data)
     into = tmp_path / "into"
     for is_new in (True, False):
-        rows = list(place([one, other, gone], into, "copy"))
+        rows = list(copy_or_link([one, other, gone], into, "copy"))
         assert [(row.target, row.new) for row in rows[:2]] == [
             (into / "x (2).jpg", is_new),
             (into / "x (3).jpg", is_new),
@@ -47,11 +47,11 @@ def test_links_replace_nothing_and_a_second_run_adds_nothing(tmp_path: Path) -> 
         file.write_bytes(b"same")
     into = tmp_path / "new/into"
     for is_new in (True, False):
-        rows = list(place([one, other], into, "link"))
+        rows = list(copy_or_link([one, other], into, "link"))
         assert [(row.target, row.new) for row in rows] == [(into / "x.jpg", is_new), (into / "x (2).jpg", is_new)]
     assert [(into / name).readlink() for name in ("x.jpg", "x (2).jpg")] == [one, other]
     with pytest.raises(InputError, match="cannot be written"):
-        list(place([one], one, "link"))
+        list(copy_or_link([one], one, "link"))
 
 
 def test_copies_and_near_copies_are_one_group(tmp_path: Path) -> None:

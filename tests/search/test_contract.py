@@ -278,9 +278,9 @@ class TestFilters:
     )
     def test_filter_by_what_the_file_says(self, index: Index, fact: tuple[str, str], expected: set[int]) -> None:
         known = [
-            {"camera": "NIKON D90", "rating": 5, "kind": "jpeg", "place": (47.4, 8.5)},
-            {"camera": "Nikon Z 6", "rating": 0, "kind": "jpeg2000", "place": (-17.0, 179.5)},
-            {"camera": "Apple iPhone 12", "rating": 3, "kind": "raw", "place": (-17.0, -175.0)},
+            {"camera": "NIKON D90", "rating": 5, "kind": "jpeg", "location": (47.4, 8.5)},
+            {"camera": "Nikon Z 6", "rating": 0, "kind": "jpeg2000", "location": (-17.0, 179.5)},
+            {"camera": "Apple iPhone 12", "rating": 3, "kind": "raw", "location": (-17.0, -175.0)},
             {"rating": -1, "kind": "png"},
             {},
         ]

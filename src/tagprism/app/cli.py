@@ -63,7 +63,7 @@ def _options(
 
 
 def _has_config() -> bool:
-    """Whether there is a file of defaults, or something at its place of which `read_config` says why it is none."""
+    """Whether there is a file of defaults, or something in its stead of which `read_config` says why it is none."""
     try:
         config_file().stat()
     except OSError as error:

@@ -107,8 +107,8 @@ def _load(
         for batch in each_batch(folder, manifest, _BATCH):
             values = batch.drop_columns(["rows", "shared"]).to_pylist()
             held = catalog.held_as(true_path(row) for row in values)
-            pictures, places = [], []
-            for place, row in enumerate(values):
+            pictures, positions = [], []
+            for position, row in enumerate(values):
                 path = true_path(row)
                 if row["error"] is not None:
                     done.skipped += 1
@@ -124,9 +124,9 @@ def _load(
                 else:
                     done.changed += 1
                 pictures.append(from_json(number, row))
-                places.append(place)
+                positions.append(position)
             if pictures:
-                records = _records(batch.take(pa.array(places)), manifest)
+                records = _records(batch.take(pa.array(positions)), manifest)
                 with catalog.change([picture.id for picture in pictures]):
                     index.add(pictures, records)
                     catalog.keep(pictures)

@@ -146,7 +146,7 @@ def _row(item: Item, one: Processed[tuple[Records, tuple[Tag, ...]]], data: byte
     best = tuple((tag.label, tag.probability) for tag in tags)
     picture = Picture(
         1, item.name, len(data), modified, one.digest, known.width, known.height, known.taken, best,
-        known.taken_from, known.camera, known.rating, known.kind, known.place,
+        known.taken_from, known.camera, known.rating, known.kind, known.location,
     )  # fmt: skip
     numbers = {"rows": _as_float16(record.rows), "shared": _as_float16(record.shared)}
     return {**as_json(picture), "remark": one.remark, **numbers}

@@ -37,7 +37,7 @@ def check_inside(bundle: Path, file: Path) -> None:
     """
     folder = bundle.resolve()
     inside = [folder, folder.parents[1] / "blobs"] if folder.parent.name == "snapshots" else [folder]
-    if not any(file.resolve().is_relative_to(place) for place in inside):
+    if not any(file.resolve().is_relative_to(folder) for folder in inside):
         raise InputError(
             "is a link that leads out of the bundle, and is not followed.",
             where=str(file),

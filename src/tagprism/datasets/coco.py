@@ -118,7 +118,7 @@ def _table(root: Path, parts: list[_Part], categories: tuple[str, ...], test: st
     keys = [key for part in parts for key in part.keys]
     marks, there = (np.concatenate([getattr(part, name) for part in parts]) for name in ("marks", "there"))
     is_test, official = _test_pictures(parts, test)
-    column = {name: place for place, name in enumerate(categories)}
+    column = {name: position for position, name in enumerate(categories)}
     seen, unseen = (marks[:, [column[name] for name in names]].any(axis=1) for names in (SEEN, UNSEEN))
     in_training_file = np.arange(len(keys)) < len(parts[0].file.ids)
     is_train = in_training_file & seen & ~unseen & ~is_test

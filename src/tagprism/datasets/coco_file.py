@@ -78,7 +78,7 @@ def _checked(
             raise InputError(f"two {kind} have one name.", where=str(path), remedy=_AGAIN)
     annotated = {image for image, _, _ in objects}
     ids = tuple(image for image in images if image in annotated)
-    row, column = ({one: place for place, one in enumerate(some)} for some in (ids, categories))
+    row, column = ({one: position for position, one in enumerate(some)} for some in (ids, categories))
     return CocoFile(
         ids,
         tuple(images[image] for image in ids),
@@ -103,7 +103,7 @@ def _field(entry: Any, name: str, kind: type | tuple[type, ...], where: str) -> 
 
 
 def _entries(path: Path) -> Iterator[tuple[str, int, Any]]:
-    """Entries of all lists of the outermost object, one at a time: (list, place, entry)."""
+    """Entries of all lists of the outermost object, one at a time: (list, position, entry)."""
     try:
         text = path.read_text(encoding="utf-8")
     except OSError as error:
@@ -111,12 +111,12 @@ def _entries(path: Path) -> Iterator[tuple[str, int, Any]]:
     except UnicodeDecodeError as error:
         raise InputError("is not text.", where=str(path), remedy=_AGAIN) from error
     decode = json.JSONDecoder().raw_decode
-    place = "its start"
+    position = "its start"
     try:
         at, mark = _mark(text, 0, "{")
         while mark != "}":
             name, at = decode(text, at)
-            place = f"'{name}'"
+            position = f"'{name}'"
             at, _ = _mark(text, at, ":")
             if text[at] != "[":
                 _, at = decode(text, at)
@@ -124,18 +124,18 @@ def _entries(path: Path) -> Iterator[tuple[str, int, Any]]:
                 at, number = _after_space(text, at + 1), 0
                 at, mark = (at + 1, "]") if text[at] == "]" else (at, ",")
                 while mark == ",":
-                    place = f"{name}[{number}]"
+                    position = f"{name}[{number}]"
                     entry, at = decode(text, at)
                     yield name, number, entry
                     at, mark = _mark(text, at, ",]")
                     number += 1
             at, mark = _mark(text, at, ",}")
     except (json.JSONDecodeError, IndexError, RecursionError) as error:
-        raise InputError(f"it is cut off or damaged at {place}.", where=str(path), remedy=_AGAIN) from error
+        raise InputError(f"it is cut off or damaged at {position}.", where=str(path), remedy=_AGAIN) from error
 
 
 def _mark(text: str, at: int, allowed: str) -> tuple[int, str]:
-    """Pass white space, one of some marks, and white space; the new place and the mark."""
+    """Pass white space, one of some marks, and white space; the new position and the mark."""
     at = _after_space(text, at)
     if text[at] not in allowed:
         raise IndexError

@@ -41,19 +41,19 @@ class ImageIds(Sequence[str]):
         return self._starts[-1]
 
     @overload
-    def __getitem__(self, place: int) -> str: ...
+    def __getitem__(self, position: int) -> str: ...
     @overload
-    def __getitem__(self, place: slice) -> ImageIds: ...
-    def __getitem__(self, place: int | slice) -> str | ImageIds:
-        """Name at one place, or the names of a slice without step."""
-        if isinstance(place, slice):
-            begin, stop, _ = place.indices(len(self))
+    def __getitem__(self, position: slice) -> ImageIds: ...
+    def __getitem__(self, position: int | slice) -> str | ImageIds:
+        """Name at a position, or the names of a slice without step."""
+        if isinstance(position, slice):
+            begin, stop, _ = position.indices(len(self))
             bounds = zip(self.parts, self._starts, strict=False)
             return ImageIds([(name, numbers[max(0, begin - at) : max(0, stop - at)]) for (name, numbers), at in bounds])
-        place = range(len(self))[place]
-        part = bisect_right(self._starts, place) - 1
+        position = range(len(self))[position]
+        part = bisect_right(self._starts, position) - 1
         folder, numbers = self.parts[part]
-        return f"{folder}{int(numbers[place - self._starts[part]]):016x}.jpg"
+        return f"{folder}{int(numbers[position - self._starts[part]]):016x}.jpg"
 
     def __iter__(self) -> Iterator[str]:
         """Yield every name."""
@@ -62,7 +62,7 @@ class ImageIds(Sequence[str]):
                 yield from (f"{folder}{number:016x}.jpg" for number in numbers[begin : begin + 4096].tolist())
 
     def row(self, key: str) -> int | None:
-        """Place of a name, or None."""
+        """Position of a name, or None."""
         found = _KEY.fullmatch(key)
         if found is None:
             return None
@@ -95,15 +95,15 @@ class PackedNames(Sequence[str]):
         return len(self._ends) - 1
 
     @overload
-    def __getitem__(self, place: int) -> str: ...
+    def __getitem__(self, position: int) -> str: ...
     @overload
-    def __getitem__(self, place: slice) -> PackedNames: ...
-    def __getitem__(self, place: int | slice) -> str | PackedNames:
-        """Name at one place, or the names of a slice."""
-        if isinstance(place, slice):
-            return PackedNames([self[one] for one in range(len(self))[place]])
-        place = range(len(self))[place]
-        return self._bytes[self._ends[place] : self._ends[place + 1]].decode("utf-8", "surrogatepass")
+    def __getitem__(self, position: slice) -> PackedNames: ...
+    def __getitem__(self, position: int | slice) -> str | PackedNames:
+        """Name at a position, or the names of a slice."""
+        if isinstance(position, slice):
+            return PackedNames([self[one] for one in range(len(self))[position]])
+        position = range(len(self))[position]
+        return self._bytes[self._ends[position] : self._ends[position + 1]].decode("utf-8", "surrogatepass")
 
     @cached_property
     def _by_number(self) -> tuple[UInt64[np.ndarray, " N"], Int64[np.ndarray, " N"]]:
@@ -113,7 +113,7 @@ class PackedNames(Sequence[str]):
         return numbers[order], order
 
     def row(self, key: str) -> int | None:
-        """Place of a name, or None."""
+        """Position of a name, or None."""
         numbers, order = self._by_number
         at = int(np.searchsorted(numbers, number := _number_of(key)))
         while at < len(numbers) and numbers[at] == number:
@@ -127,7 +127,7 @@ class PackedNames(Sequence[str]):
         return isinstance(key, str) and self.row(key) is not None
 
     def twice(self) -> tuple[int, int] | None:
-        """The places of two equal names, or None."""
+        """The positions of two equal names, or None."""
         numbers, order = self._by_number
         for at in np.flatnonzero(numbers[1:] == numbers[:-1]).tolist():
             first, second = sorted((int(order[at]), int(order[at + 1])))
@@ -159,12 +159,16 @@ class FilesBelow(Sequence[Path]):
         return len(self.keys)
 
     @overload
-    def __getitem__(self, place: int) -> Path: ...
+    def __getitem__(self, position: int) -> Path: ...
     @overload
-    def __getitem__(self, place: slice) -> FilesBelow: ...
-    def __getitem__(self, place: int | slice) -> Path | FilesBelow:
+    def __getitem__(self, position: slice) -> FilesBelow: ...
+    def __getitem__(self, position: int | slice) -> Path | FilesBelow:
         """Path at one place, or the files of a slice."""
-        return FilesBelow(self.root, self.keys[place]) if isinstance(place, slice) else self.root / self.keys[place]
+        return (
+            FilesBelow(self.root, self.keys[position])
+            if isinstance(position, slice)
+            else self.root / self.keys[position]
+        )
 
 
 @dataclass(frozen=True)
@@ -219,7 +223,7 @@ class Picked(Sequence[Item]):
 
     Args:
         items: all of them.
-        rows: (n,) places of those picked.
+        rows: (n,) positions of those picked.
     """
 
     items: Sequence[Item]
@@ -230,13 +234,13 @@ class Picked(Sequence[Item]):
         return len(self.rows)
 
     @overload
-    def __getitem__(self, place: int) -> Item: ...
+    def __getitem__(self, position: int) -> Item: ...
     @overload
-    def __getitem__(self, place: slice) -> Picked[Item]: ...
-    def __getitem__(self, place: int | slice) -> Item | Picked[Item]:
+    def __getitem__(self, position: slice) -> Picked[Item]: ...
+    def __getitem__(self, position: int | slice) -> Item | Picked[Item]:
         """Item at one place, or the items of a slice."""
-        rows = self.rows[place]
-        return Picked(self.items, rows) if isinstance(place, slice) else self.items[int(rows)]
+        rows = self.rows[position]
+        return Picked(self.items, rows) if isinstance(position, slice) else self.items[int(rows)]
 
 
 def as_known(names: list[str], known: Iterable[str]) -> list[str]:

@@ -214,7 +214,7 @@ def _unseen_labels(
     """A share of the usable labels, drawn with all their spellings, of those that have enough positives in test."""
     usable = [label for label in labels if max(counts[label] for counts in positives.values()) >= least]
     wanted = max(1, round(share * len(usable)))
-    number = {label: place for place, label in enumerate(labels)}
+    number = {label: position for position, label in enumerate(labels)}
     pairs = [(number[one], number[other]) for one, other in shared_labels(labels, labels)]
     spellings: defaultdict[int, list[str]] = defaultdict(list)
     for label, first in zip(labels, group(len(labels), same=(), pairs=pairs), strict=True):

@@ -71,7 +71,7 @@ def join_datasets(
             listed = table.unlisted == "unknown" or source in unknown
             for row, key in enumerate(table.keys):
                 entries[f"{source}/{key}"] = _labels_of(table, row, names, listed_only=listed)
-                _place(table.files[row], folder / "images" / source / key)
+                _position(table.files[row], folder / "images" / source / key)
                 advance(1)
         write_json(folder / "labels.json", entries)
         write_json(folder / "dataset.json", {"unlisted": "unknown"})
@@ -106,15 +106,15 @@ def label_names(tables: list[ImageTable]) -> dict[str, str]:
 def _labels_of(
     table: ImageTable, row: int, names: Mapping[str, str], *, listed_only: bool
 ) -> dict[str, list[str]] | list[str]:
-    positive = {names[table.labels[place]] for place in table.positive[row]}
-    negative = {names[table.labels[place]] for place in table.negative[row]}
+    positive = {names[table.labels[position]] for position in table.positive[row]}
+    negative = {names[table.labels[position]] for position in table.negative[row]}
     if not listed_only:
         negative |= {names[label] for label in table.labels}
     negative -= positive
     return {"positive": sorted(positive), "negative": sorted(negative)} if negative else sorted(positive)
 
 
-def _place(source: PictureFile, target: Path) -> None:
+def _position(source: PictureFile, target: Path) -> None:
     with machine_errors(target):
         target.parent.mkdir(parents=True, exist_ok=True)
         if isinstance(source, Path):

@@ -68,10 +68,10 @@ def drawing_name(key: str, authors: Iterable[str]) -> str:
 
 def _without_author(name: str, slugs: Sequence[str]) -> str:
     """Cut the longest ending that is the beginning of an author's name: names of files were cut at 24 letters."""
-    for place in (found.start() for found in re.finditer("_", name)):
-        ending = name[place + 1 :]
+    for position in (found.start() for found in re.finditer("_", name)):
+        ending = name[position + 1 :]
         if len(ending) >= 3 and any(slug.startswith(ending) for slug in slugs):
-            return name[:place]
+            return name[:position]
     return name
 
 
@@ -163,18 +163,18 @@ def group(count: int, *, same: Iterable[Sequence[Hashable]], pairs: Iterable[tup
     Args:
         count: N, number of things.
         same: lists of N marks each; equal marks belong together.
-        pairs: two places that belong together.
+        pairs: two positions that belong together.
 
     Returns:
         N group numbers; a group's number is its first place.
     """
     first = list(range(count))
 
-    def root(place: int) -> int:
-        while first[place] != place:
-            first[place] = first[first[place]]
-            place = first[place]
-        return place
+    def root(position: int) -> int:
+        while first[position] != position:
+            first[position] = first[first[position]]
+            position = first[position]
+        return position
 
     def join(one: int, other: int) -> None:
         low, high = sorted((root(one), root(other)))
@@ -182,8 +182,8 @@ def group(count: int, *, same: Iterable[Sequence[Hashable]], pairs: Iterable[tup
 
     for marks in same:
         met: dict[Hashable, int] = {}
-        for place, mark in enumerate(marks):
-            join(place, met.setdefault(mark, place))
+        for position, mark in enumerate(marks):
+            join(position, met.setdefault(mark, position))
     for one, other in pairs:
         join(one, other)
-    return [root(place) for place in range(count)]
+    return [root(position) for position in range(count)]

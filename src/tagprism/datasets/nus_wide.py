@@ -115,7 +115,7 @@ class _Source:
         tags81 = [["Train_Tags81.txt", "Test_Tags81.txt"], ["AllTags81.txt", "Imagelist.txt"]]
         wanted = [*lists, tags, tags81 if flickr else people]
         found = find_files(folder, wanted, _candidates, source=_SOURCE)
-        train, test = (_image_list(found[place][0]) for place in (0, 1))
+        train, test = (_image_list(found[position][0]) for position in (0, 1))
         both = sorted(set(train) & set(test))
         if both:
             raise InputError(f"'{both[0]}' is a training picture too.", where=str(found[1][0]), remedy=_SOURCE)
@@ -149,19 +149,19 @@ class _Source:
         sizes = [len(order)] if whole else [self.train, len(self.keys) - self.train]
         rows: list[Int64[np.ndarray, " _"]] = [np.zeros(0, np.int64)] * len(self.keys)
         read = (row for path, size in zip(files, sizes, strict=False) for row in read_matrix(path, size, columns))
-        for place, row in zip(order.tolist(), read, strict=True):
-            if place >= 0:
-                rows[place] = row
+        for position, row in zip(order.tolist(), read, strict=True):
+            if position >= 0:
+                rows[position] = row
         return rows
 
     def _order(self, files: Sequence[Path]) -> Int64[np.ndarray, " rows"]:
         """For each row of files, which picture it is; -1 for one that is in no part."""
         if files[-1].name.lower() != "imagelist.txt":
             return np.arange(len(self.keys))
-        place = {key: row for row, key in enumerate(self.keys)}
+        position = {key: row for row, key in enumerate(self.keys)}
         listed = _image_list(files[-1])
-        order = np.asarray([place.get(key, -1) for key in listed])
-        lacking = sorted(place.keys() - set(listed))
+        order = np.asarray([position.get(key, -1) for key in listed])
+        lacking = sorted(position.keys() - set(listed))
         if lacking:
             what = f"lacks {counted(len(lacking), 'picture')} of the training and test lists, such as '{lacking[0]}'."
             raise InputError(what, where=str(files[-1]), remedy=_SOURCE)
@@ -182,7 +182,7 @@ def _image_list(path: Path) -> list[str]:
 def _joined(
     tags: list[Int64[np.ndarray, " _"]], seen: Bool[np.ndarray, " T"], concepts: list[Int64[np.ndarray, " _"]]
 ) -> list[Int32[np.ndarray, " _"]]:
-    """Per picture, the places of its labels: seen tags first, then concepts."""
+    """Per picture, the positions of its labels: seen tags first, then concepts."""
     column = np.where(seen, np.cumsum(seen) - 1, -1)
     count = int(seen.sum())
     return [

@@ -47,7 +47,7 @@ def read_matrix(path: Path, rows: int, columns: int) -> Iterator[Int64[np.ndarra
         columns: how many cells each row must have.
 
     Yields:
-        Places of the ones of each row.
+        Positions of the ones of each row.
 
     Raises:
         InputError: another number of rows or cells, or a cell that is neither 0 nor 1; the row is named.

@@ -161,7 +161,7 @@ def _parsed(text: bytes, path: Path, first: int, names: list[str], known: KnownL
 
 
 def _fields(letters: UInt8[np.ndarray, " all"], begin: Int64[np.ndarray, " R"], width: int) -> UInt8[np.ndarray, "R W"]:
-    """The letters from some places on, in rows of equal width."""
+    """The letters from some positions on, in rows of equal width."""
     return np.asarray(np.lib.stride_tricks.sliding_window_view(letters, width)[begin])
 
 

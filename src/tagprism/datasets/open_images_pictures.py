@@ -54,13 +54,13 @@ class PartFiles(Sequence[Path]):
         return len(self.keys)
 
     @overload
-    def __getitem__(self, place: int) -> Path: ...
+    def __getitem__(self, position: int) -> Path: ...
     @overload
-    def __getitem__(self, place: slice) -> PartFiles: ...
-    def __getitem__(self, place: int | slice) -> Path | PartFiles:
-        if isinstance(place, slice):
-            return PartFiles(self.keys[place], self.folders)
-        part, _, name = self.keys[place].partition("/")
+    def __getitem__(self, position: slice) -> PartFiles: ...
+    def __getitem__(self, position: int | slice) -> Path | PartFiles:
+        if isinstance(position, slice):
+            return PartFiles(self.keys[position], self.folders)
+        part, _, name = self.keys[position].partition("/")
         return Path(self.folders[part].replace("{first}", name[0]), name)
 
 
@@ -75,13 +75,13 @@ class Missing(Sequence[SkippedPicture]):
         return len(self.keys) + len(self.empty)
 
     @overload
-    def __getitem__(self, place: int) -> SkippedPicture: ...
+    def __getitem__(self, position: int) -> SkippedPicture: ...
     @overload
-    def __getitem__(self, place: slice) -> Sequence[SkippedPicture]: ...
-    def __getitem__(self, place: int | slice) -> SkippedPicture | Sequence[SkippedPicture]:
-        if isinstance(place, slice):
-            return [self[one] for one in range(len(self))[place]]
-        place = range(len(self))[place]
-        if place >= len(self.keys):
-            return self.empty[place - len(self.keys)]
-        return SkippedPicture(self.keys[place], "missing", "There is no such file.")
+    def __getitem__(self, position: slice) -> Sequence[SkippedPicture]: ...
+    def __getitem__(self, position: int | slice) -> SkippedPicture | Sequence[SkippedPicture]:
+        if isinstance(position, slice):
+            return [self[one] for one in range(len(self))[position]]
+        position = range(len(self))[position]
+        if position >= len(self.keys):
+            return self.empty[position - len(self.keys)]
+        return SkippedPicture(self.keys[position], "missing", "There is no such file.")

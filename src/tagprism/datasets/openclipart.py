@@ -100,7 +100,7 @@ def openclipart_table(folder: Path) -> tuple[ImageTable, tuple[Drawing, ...]]:
         least=LEAST_DRAWINGS,
     )
     kept = [(drawing, labels) for drawing, labels in zip(drawings, labels_of, strict=True) if labels]
-    column = {name: place for place, name in enumerate(names)}
+    column = {name: position for position, name in enumerate(names)}
     keys = tuple(drawing.key for drawing, _ in kept)
     table = ImageTable(
         kind="openclipart",
@@ -117,8 +117,8 @@ def openclipart_table(folder: Path) -> tuple[ImageTable, tuple[Drawing, ...]]:
 def read_drawings(folder: Path) -> Iterator[Drawing]:
     """Drawings below a folder with `png/` and `svg/`, sorted by key, without those left out."""
     keys = sorted(
-        Path(place, name).relative_to(folder / "png").as_posix()
-        for place, _, names in os.walk(folder / "png")
+        Path(parent, name).relative_to(folder / "png").as_posix()
+        for parent, _, names in os.walk(folder / "png")
         for name in names
         if name.endswith(".png")
     )

@@ -140,10 +140,10 @@ def _contents(file: Any, shard: Path) -> ShardContents:
     sides = [_label_numbers(table, side, labels, where) for side in ("positive", "negative")]
     meta = file.metadata
     groups = [meta.row_group(number) for number in range(meta.num_row_groups)]
-    places = [(number, row) for number, group in enumerate(groups) for row in range(group.num_rows)]
+    positions = [(number, row) for number, group in enumerate(groups) for row in range(group.num_rows)]
     sizes = tuple(_picture_bytes(group) for group in groups)
     return ShardContents(
-        keys, list(labels), sides[0], sides[1], np.asarray(places, np.int64).reshape(-1, 2), blocks=sizes
+        keys, list(labels), sides[0], sides[1], np.asarray(positions, np.int64).reshape(-1, 2), blocks=sizes
     )
 
 

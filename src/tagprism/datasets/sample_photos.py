@@ -91,8 +91,8 @@ def _folder(package: dict[str, Any]) -> Path | None:
     """Where a package's photographs are, or None; a Python package is found without importing it."""
     if "python" in package:
         found = util.find_spec(package["python"])
-        places = list(found.submodule_search_locations or ()) if found else []
+        roots = list(found.submodule_search_locations or ()) if found else []
     else:
-        places = ["/", str(_cached(package["debian"]))]
-    folders = [Path(place) / package["folder"] for place in places]
+        roots = ["/", str(_cached(package["debian"]))]
+    folders = [Path(root) / package["folder"] for root in roots]
     return next((folder for folder in folders if (folder / package["photos"][0]["file"]).is_file()), None)

@@ -40,7 +40,7 @@ class ShardContents(NamedTuple):
         keys: n names of pictures.
         labels: names of the labels that occur in it.
         positive, negative: n rows of numbers in `labels`.
-        places: (n, 2) where each picture is, as the format counts.
+        positions: (n, 2) where each picture is, as the format counts.
         skipped: pictures that cannot be used.
         blocks: bytes of each block whose pictures are read together, by `places[:, 0]`; none where each picture is read
             by itself.
@@ -50,7 +50,7 @@ class ShardContents(NamedTuple):
     labels: list[str]
     positive: Ragged
     negative: Ragged
-    places: Int64[np.ndarray, "n 2"]
+    positions: Int64[np.ndarray, "n 2"]
     skipped: list[SkippedPicture] = []  # noqa: RUF012 (never changed)
     blocks: tuple[int, ...] = ()
 
@@ -64,7 +64,7 @@ class FilesInShards(Sequence[StoredPicture]):
         shards: the files.
         keys: N names.
         owners: (N,) number of each picture's shard.
-        places: (N, 2) where it is in there.
+        positions: (N, 2) where it is in there.
         block_bytes: bytes of each block, of all shards one after the other; empty where pictures are read singly.
         first_block: number of the first block of each shard.
     """
@@ -73,7 +73,7 @@ class FilesInShards(Sequence[StoredPicture]):
     shards: tuple[Path, ...]
     keys: Sequence[str]
     owners: Int32[np.ndarray, " N"]
-    places: Int64[np.ndarray, "N 2"]
+    positions: Int64[np.ndarray, "N 2"]
     block_bytes: Int64[np.ndarray, " K"]
     first_block: Int64[np.ndarray, " _"]
 
@@ -82,15 +82,15 @@ class FilesInShards(Sequence[StoredPicture]):
         return len(self.keys)
 
     @overload
-    def __getitem__(self, place: int) -> StoredPicture: ...
+    def __getitem__(self, position: int) -> StoredPicture: ...
     @overload
-    def __getitem__(self, place: slice) -> list[StoredPicture]: ...
-    def __getitem__(self, place: int | slice) -> StoredPicture | list[StoredPicture]:
+    def __getitem__(self, position: slice) -> list[StoredPicture]: ...
+    def __getitem__(self, position: int | slice) -> StoredPicture | list[StoredPicture]:
         """Picture at one place, or those of a slice."""
-        if isinstance(place, slice):
-            return [self[one] for one in range(len(self))[place]]
-        first, second = self.places[place].tolist()
-        return self.kind(self.shards[self.owners[place]], self.keys[place], first, second)
+        if isinstance(position, slice):
+            return [self[one] for one in range(len(self))[position]]
+        first, second = self.positions[position].tolist()
+        return self.kind(self.shards[self.owners[position]], self.keys[position], first, second)
 
 
 class Blocks(NamedTuple):
@@ -110,7 +110,7 @@ def blocks_of(files: Sequence[PictureFile]) -> Blocks | None:
     if not isinstance(files, Picked) or not isinstance(files.items, FilesInShards) or not len(files.items.block_bytes):
         return None
     all_of, rows = files.items, files.rows
-    return Blocks(all_of.first_block[all_of.owners[rows]] + all_of.places[rows, 0], all_of.block_bytes)
+    return Blocks(all_of.first_block[all_of.owners[rows]] + all_of.positions[rows, 0], all_of.block_bytes)
 
 
 def open_shards(
@@ -147,7 +147,7 @@ def open_shards(
     keys = PackedNames(key for one in contents for key in one.keys)
     owners = np.repeat(np.arange(len(shards), dtype=np.int32), [len(one.keys) for one in contents])
     if (twice := keys.twice()) is not None:
-        first, second = (shards[owners[place]] for place in twice)
+        first, second = (shards[owners[position]] for position in twice)
         also = f"in {first}" if first == second else f"in {first} and in {second}"
         remedy = "Each picture needs a name of its own; do not name a shard's copy."
         raise InputError(f"two pictures are named '{keys[twice[0]]}', {also}.", where=where, remedy=remedy)
@@ -159,14 +159,14 @@ def open_shards(
         first_skipped = f" The first: {skipped[0].key}: {skipped[0].message}" if skipped else ""
         raise InputError(f"none of the pictures can be used.{first_skipped}", where=where, remedy=_FORM)
     kept = keys if listed.all() else PackedNames(keys[int(row)] for row in np.flatnonzero(listed))
-    places = np.concatenate([one.places for one in contents])[listed]
+    positions = np.concatenate([one.positions for one in contents])[listed]
     sizes = [len(one.blocks) for one in contents]
     files = FilesInShards(
         pictures,
         shards,
         kept,
         owners[listed],
-        places,
+        positions,
         np.asarray([size for one in contents for size in one.blocks], np.int64),
         np.concatenate([[0], np.cumsum(sizes)]).astype(np.int64),
     )

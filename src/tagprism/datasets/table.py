@@ -282,9 +282,9 @@ class Targets:
         """Number of pictures n."""
         return len(self._rows)
 
-    def __getitem__(self, places: slice | Integer[np.ndarray, " R"]) -> Int8[np.ndarray, "R C"]:
+    def __getitem__(self, positions: slice | Integer[np.ndarray, " R"]) -> Int8[np.ndarray, "R C"]:
         """(R, C) int8 of some of the n pictures: 1 has it, 0 has it not, -1 unknown."""
-        table, wanted = self._table, self._rows[places]
+        table, wanted = self._table, self._rows[positions]
         found = np.full((len(wanted), self._count), 0 if table.unlisted == "negative" else -1, dtype=np.int8)
         for ragged, value in ((table.negative, 0), (table.positive, 1)):
             owners, values = ragged.gather(wanted)

@@ -2,7 +2,7 @@
 
 A sample is a picture `NAME.jpg` (or another format) and `NAME.json`: a list of labels, or an object with `positive`,
 `negative` and, where the picture's name in the data set is another one, `key`. Tars are not unpacked: what lies where
-is read once and remembered, and a picture is then read from its place like a file. So the order of training is free.
+is read once and remembered, and a picture is then read from its position like a file. So the order of training is free.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ _BLOCK = 512  # bytes: a tar ends with two such blocks of zeros
 
 
 class TarPicture(StoredPicture):
-    """A picture in a tar; `first` is the place of its bytes, `second` their number."""
+    """A picture in a tar; `first` is the position of its bytes, `second` their number."""
 
     def _stored(self, most: int) -> bytes:
         check_size(self.second, most, os.fspath(self))
@@ -81,13 +81,13 @@ def _remembered(cache: ByteCache, shard: Path) -> ShardContents:
 
 
 def _unpacked(raw: dict[str, Any]) -> ShardContents:
-    number = {label: place for place, label in enumerate(raw["labels"])}
+    number = {label: position for position, label in enumerate(raw["labels"])}
     positive, negative = (
         Ragged.from_rows([number[label] for label in own] for own in raw[side]) for side in ("positive", "negative")
     )
-    places = np.asarray(raw["places"], np.int64).reshape(-1, 2)
+    positions = np.asarray(raw["places"], np.int64).reshape(-1, 2)
     return ShardContents(
-        raw["keys"], raw["labels"], positive, negative, places, [SkippedPicture(*one) for one in raw["skipped"]]
+        raw["keys"], raw["labels"], positive, negative, positions, [SkippedPicture(*one) for one in raw["skipped"]]
     )
 
 
@@ -104,15 +104,15 @@ def _read_tar(shard: Path) -> dict[str, Any]:
             if labels is not None:
                 found["skipped"].append((key or name, "missing", "The shard has labels for it and no picture."))
             continue
-        path, *place = pictures[0]
-        row = {"keys": key or path, "positive": positive, "negative": negative, "places": place}
+        path, *position = pictures[0]
+        row = {"keys": key or path, "positive": positive, "negative": negative, "places": position}
         for side, value in row.items():
             found[side].append(value)
     return found | {"labels": sorted({label for own in (*found["positive"], *found["negative"]) for label in own})}
 
 
 def _samples(shard: Path) -> Iterator[tuple[str, dict[str, Any]]]:
-    """The samples of a tar: name, and by ending each member's (path, place, size), of `.json` what it says."""
+    """The samples of a tar: name, and by ending each member's (path, position, size), of `.json` what it says."""
     size = shard.stat().st_size
     name: str | None = None
     members: dict[str, Any] = {}
@@ -145,9 +145,9 @@ def _samples(shard: Path) -> Iterator[tuple[str, dict[str, Any]]]:
         yield name, members
 
 
-def _ends_at(shard: Path, place: int) -> bool:
+def _ends_at(shard: Path, position: int) -> bool:
     with shard.open("rb") as file:
-        file.seek(place)
+        file.seek(position)
         return file.read(_BLOCK) == bytes(_BLOCK)
 
 

@@ -93,7 +93,7 @@ def _claim(out: Path, about: dict[str, Any], table: ImageTable) -> None:
 def _read(table: ImageTable, rows: range, skipped: list[SkippedPicture], advance: Any) -> Iterator[_Row]:
     for row in rows:
         key = table.keys[row]
-        sides = [[table.labels[place] for place in side[row]] for side in (table.positive, table.negative)]
+        sides = [[table.labels[position] for position in side[row]] for side in (table.positive, table.negative)]
         try:
             yield _Row(key, read_bytes(table.files[row]), sides[0], sides[1])
         except PictureError as error:

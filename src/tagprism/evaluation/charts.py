@@ -1,6 +1,6 @@
 """Charts of a report: what a run's log, label space, records and label counts show, as points ready to be drawn.
 
-Knows no HTML; places are in units of the drawing, from its top left corner.
+Knows no HTML; positions are in units of the drawing, from its top left corner.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ _POINTS = 400  # of a curve: a log may have a million steps
 
 @dataclass(frozen=True)
 class Axis:
-    """An axis: its name, and (place, text) of its marks."""
+    """An axis: its name, and (position, text) of its marks."""
 
     name: str
     ticks: tuple[tuple[float, str], ...] = ()
@@ -114,8 +114,8 @@ def _curve(
     """A curve whose axis begins at its least value, or at `least` where that is lower."""
     chosen = np.unique(np.linspace(0, len(steps) - 1, min(len(steps), _POINTS)).astype(int))
     x, y = _Scale(steps.min(), steps.max(), WIDTH), _Scale(min(values.min(), least), values.max(), -HEIGHT)
-    places = [f"{x(steps[at]):.1f},{y(values[at]):.1f}" for at in chosen]
-    line = "M" + "L".join(places)
+    positions = [f"{x(steps[at]):.1f},{y(values[at]):.1f}" for at in chosen]
+    line = "M" + "L".join(positions)
     return Chart(title, note, Axis("step", x.ticks()), Axis("", y.ticks()), line=line, kinds=())
 
 
@@ -165,15 +165,15 @@ def label_map(names: Sequence[str], unseen: Bool[np.ndarray, " L"], vectors: Flo
     _, lengths, directions = np.linalg.svd(centred, full_matrices=False)
     if lengths[0] < 1e-9:
         return None
-    places = centred @ directions[:2].T
-    signs = np.where(np.abs(places).max(0) == places.max(0), 1.0, -1.0)  # the same drawing on every machine
-    places = places * signs
+    positions = centred @ directions[:2].T
+    signs = np.where(np.abs(positions).max(0) == positions.max(0), 1.0, -1.0)  # the same drawing on every machine
+    positions = positions * signs
     share = float((lengths[:2] ** 2).sum() / (lengths**2).sum())
     scales = (
-        _Scale(places[:, 0].min(), places[:, 0].max(), WIDTH),
-        _Scale(places[:, 1].min(), places[:, 1].max(), -HEIGHT),
+        _Scale(positions[:, 0].min(), positions[:, 0].max(), WIDTH),
+        _Scale(positions[:, 1].min(), positions[:, 1].max(), -HEIGHT),
     )
-    drawn = [(scales[0](x), scales[1](y)) for x, y in places.tolist()]
+    drawn = [(scales[0](x), scales[1](y)) for x, y in positions.tolist()]
     named = _with_room(names, drawn)
     dots = tuple(
         Dot(x, y, "unseen" if is_unseen else "seen", name, at in named)
@@ -186,10 +186,10 @@ def label_map(names: Sequence[str], unseen: Bool[np.ndarray, " L"], vectors: Flo
     return Chart("Label space", note, Axis("first direction"), Axis("second direction"), dots=dots)
 
 
-def _with_room(names: Sequence[str], places: Sequence[tuple[float, float]]) -> set[int]:
+def _with_room(names: Sequence[str], positions: Sequence[tuple[float, float]]) -> set[int]:
     """Labels whose names, written beside their dots, cover no other dot or name; tried in an order drawn once."""
     order = np.random.default_rng(0).permutation(len(names)).tolist()
-    x, y = np.asarray(places).T
+    x, y = np.asarray(positions).T
     taken = np.zeros((0, 2, 2))  # boxes of names: left and top, right and bottom
     chosen: set[int] = set()
     for at in order:
@@ -241,13 +241,13 @@ def row_usage(
     width = 0.8 * step / len(shares)
     columns = tuple(
         Column(
-            (m + 0.1) * step + place * width,
+            (m + 0.1) * step + position * width,
             width * 0.94,
             HEIGHT - y(float(share[m])),
             kind,
             f"row {m}: {share[m]:.1f} % of the pairs with {kind} labels",
         )
-        for place, (kind, share) in enumerate(shares.items())
+        for position, (kind, share) in enumerate(shares.items())
         for m in range(M)
     )
     every = max(1, M // 16)
@@ -260,7 +260,7 @@ def row_usage(
 
 
 class _Scale:
-    """From values low..high to places 0..length; a negative length counts from below, as the y of a drawing does."""
+    """From values low..high to positions 0..length; a negative length counts from below, as the y of a drawing does."""
 
     def __init__(self, low: float, high: float, length: float) -> None:
         self.low, self.high = float(low), float(high) if high > low else float(low) + 1.0

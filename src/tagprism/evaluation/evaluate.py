@@ -216,7 +216,7 @@ def _evaluate_model(
     groups = None if len(vectors) == len(names) else groups_of(np.bincount(owners).tolist())
     order = reading_order(files)
     read = tagger.records([files[at] for at in order], progress=progress)
-    outcomes = sorted(((order[place], outcome) for place, outcome, _ in read), key=lambda one: one[0])
+    outcomes = sorted(((order[position], outcome) for position, outcome, _ in read), key=lambda one: one[0])
     skipped = [(keys[at], outcome) for at, outcome in outcomes if isinstance(outcome, PictureError)]
     good = [(at, outcome) for at, outcome in outcomes if not isinstance(outcome, PictureError)]
     usable, records = [at for at, _ in good], [record for _, record in good]

@@ -136,7 +136,7 @@ def _check(targets: Int8[np.ndarray, "N L"], labels: int) -> None:
 def _records(
     tagger: Tagger, table: ImageTable, rows: Sequence[int], progress: Progress
 ) -> tuple[Records, list[int], list[tuple[int, PictureError]]]:
-    """Records of pictures, their places in `rows`, and the pictures that cannot be used.
+    """Records of pictures, their positions in `rows`, and the pictures that cannot be used.
 
     They are kept, some at a time, until all are there.
     """
@@ -146,10 +146,10 @@ def _records(
     with progress("looking at pictures", len(rows)) as advance:
         for start in starts:
             some = rows[start : start + _AT_ONCE]
-            its, places, errors = _some_records(folder / f"{start}.safetensors", tagger, table, some, advance)
+            its, positions, errors = _some_records(folder / f"{start}.safetensors", tagger, table, some, advance)
             parts.append(its)
-            usable += [start + place for place in places]
-            skipped += [(start + place, error) for place, error in errors]
+            usable += [start + position for position in positions]
+            skipped += [(start + position, error) for position, error in errors]
     parts = [part for part in parts if len(part)]
     if not parts:
         raise InputError(
@@ -165,21 +165,21 @@ def _some_records(
     if file.is_file():
         header, tensors = read_tensors(file, _KIND, 1)
         advance(len(rows))
-        errors = [(place, PictureError(code, message)) for place, code, message in header["skipped"]]
+        errors = [(position, PictureError(code, message)) for position, code, message in header["skipped"]]
         return Records(tensors["rows"], tensors["shared"]), tensors["places"].tolist(), errors
     M, D, S = tagger.bundle.shape
-    parts, places, errors = [Records(np.empty((0, M, D), np.float32), np.empty((0, S), np.float32))], [], []
-    for place, outcome, _ in tagger.records([table.files[row] for row in rows]):
+    parts, positions, errors = [Records(np.empty((0, M, D), np.float32), np.empty((0, S), np.float32))], [], []
+    for position, outcome, _ in tagger.records([table.files[row] for row in rows]):
         advance(1)
         if isinstance(outcome, PictureError):
-            errors.append((place, outcome))
+            errors.append((position, outcome))
         else:
-            places.append(place)
+            positions.append(position)
             parts.append(outcome)
     found = Records.joined(parts)
-    tensors = {"rows": found.rows, "shared": found.shared, "places": np.array(places, np.int64)}
-    write_tensors(file, _KIND, 1, {"skipped": [(place, one.code, one.message) for place, one in errors]}, tensors)
-    return found, places, errors
+    tensors = {"rows": found.rows, "shared": found.shared, "places": np.array(positions, np.int64)}
+    write_tensors(file, _KIND, 1, {"skipped": [(position, one.code, one.message) for position, one in errors]}, tensors)
+    return found, positions, errors
 
 
 def _features(

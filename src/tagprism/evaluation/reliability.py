@@ -102,8 +102,8 @@ def reliability(
     said, true = said[known], (marks[known] == 1).astype(np.float64)
     if not len(said):
         raise InputError("no pair of a picture and a label is known.")
-    place = np.minimum((said * bins).astype(np.int64), bins - 1)
-    count, sum_said, sum_true = (np.bincount(place, weights, minlength=bins) for weights in (None, said, true))
+    position = np.minimum((said * bins).astype(np.int64), bins - 1)
+    count, sum_said, sum_true = (np.bincount(position, weights, minlength=bins) for weights in (None, said, true))
     base, given = true.mean(), said >= cut
     spread = base * (1 - base)
     precision, recall, _ = micro_scores(int(true[given].sum()), int(given.sum()), int(true.sum()))

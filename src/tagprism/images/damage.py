@@ -21,21 +21,21 @@ def mended_png(data: bytes) -> tuple[bytes, bool]:
     Notes that stand behind the pixels come before them, so that reading them does not mean decoding the picture.
     """
     before, pixels = [PNG], list[bytes]()
-    place, broken, moved = len(PNG), False, False
-    while place + 12 <= len(data):
-        (length,) = struct.unpack_from(">I", data, place)
-        kind, end = data[place + 4 : place + 8], place + 12 + length
+    position, broken, moved = len(PNG), False, False
+    while position + 12 <= len(data):
+        (length,) = struct.unpack_from(">I", data, position)
+        kind, end = data[position + 4 : position + 8], position + 12 + length
         if end > len(data) or not kind.isalpha():  # no more chunks: nothing is looked for in what is left
             break
-        if kind[0] & 0x20 and zlib.crc32(data[place + 4 : end - 4]) != int.from_bytes(data[end - 4 : end]):
+        if kind[0] & 0x20 and zlib.crc32(data[position + 4 : end - 4]) != int.from_bytes(data[end - 4 : end]):
             broken = True
         elif pixels and kind not in _NOTES:
-            pixels.append(data[place:end])
+            pixels.append(data[position:end])
         else:
             moved |= bool(pixels)
-            (pixels if kind == b"IDAT" else before).append(data[place:end])
-        place = end
-    return (b"".join((*before, *pixels, data[place:])), broken) if broken or moved else (data, False)
+            (pixels if kind == b"IDAT" else before).append(data[position:end])
+        position = end
+    return (b"".join((*before, *pixels, data[position:])), broken) if broken or moved else (data, False)
 
 
 def with_end(data: bytes) -> bytes | None:

@@ -32,7 +32,7 @@ def digest_pictures(
             reading of millions of files then goes on where it stopped.
 
     Returns:
-        Digests (64 hex digits) by place in `files`; and (place, error) of the files that cannot be read.
+        Digests (64 hex digits) by position in `files`; and (position, error) of the files that cannot be read.
 
     Raises:
         MachineError: the file of remembered digests is damaged or cannot be written.
@@ -68,12 +68,12 @@ def _remembered(files: list[PictureFile], cache: ByteCache, pool: ThreadPoolExec
     for key, stamp in zip(keys, stamps, strict=True):
         value = known.get(key, b"")
         found.append(value[16:].hex() if stamp and value[:16] == stamp and len(value) == 48 else None)
-    missing = [place for place, digest in enumerate(found) if digest is None]
+    missing = [position for position, digest in enumerate(found) if digest is None]
     new: dict[bytes, bytes] = {}
-    for place, outcome in zip(missing, pool.map(_digest, [files[place] for place in missing]), strict=True):
-        found[place] = outcome
-        if isinstance(outcome, str) and stamps[place]:
-            new[keys[place]] = stamps[place] + bytes.fromhex(outcome)
+    for position, outcome in zip(missing, pool.map(_digest, [files[position] for position in missing]), strict=True):
+        found[position] = outcome
+        if isinstance(outcome, str) and stamps[position]:
+            new[keys[position]] = stamps[position] + bytes.fromhex(outcome)
     if new:
         cache.put(new)
     return [outcome for outcome in found if outcome is not None]

@@ -1,4 +1,4 @@
-"""What XMP, the files beside a photo and its name say of it: time, camera, rating, place. Knows no pictures."""
+"""What XMP, the files beside a photo and its name say of it: time, camera, rating, location. Knows no pictures."""
 
 # Paths are strings here, as in the walk.
 # ruff: noqa: PTH118, PTH122
@@ -136,13 +136,13 @@ class Facts:
         times: (source, time as in `dates`, or None), in the order of trust.
         camera: maker and model, or ''.
         rating: -1 for rejected, or 0 to 5 stars.
-        place: (latitude, longitude) in degrees.
+        location: (latitude, longitude) in degrees.
     """
 
     times: tuple[tuple[str, str | None], ...] = ()
     camera: str = ""
     rating: int | None = None
-    place: tuple[float, float] | None = None
+    location: tuple[float, float] | None = None
 
 
 def xmp_facts(packet: bytes, source: str) -> Facts:
@@ -164,7 +164,7 @@ def xmp_facts(packet: bytes, source: str) -> Facts:
     times = tuple((source + name, stated_time(said.get(key, ""))) for name, key in _TIMES.items())
     camera = camera_name(said.get(f"{_TIFF}Make", ""), said.get(f"{_TIFF}Model", ""))
     sides = (_angle(said.get(f"{_EXIF}{name}", "")) for name in ("GPSLatitude", "GPSLongitude"))
-    return Facts(times, camera, checked_rating(said.get(f"{_XMP}Rating")), checked_place(*sides))
+    return Facts(times, camera, checked_rating(said.get(f"{_XMP}Rating")), checked_location(*sides))
 
 
 def xmp_beside(path: str) -> Facts:
@@ -192,9 +192,9 @@ def takeout(path: str) -> Facts:
             said = json.loads(_read(name) or b"null")
             if isinstance(said, dict) and "photoTakenTime" in said:
                 time = unix_time(float(said["photoTakenTime"]["timestamp"]))
-                place = said.get("geoData") or {}
-                sides = place.get("latitude"), place.get("longitude")
-                return Facts((("Google Takeout", time),), place=checked_place(*sides))
+                location = said.get("geoData") or {}
+                sides = location.get("latitude"), location.get("longitude")
+                return Facts((("Google Takeout", time),), location=checked_location(*sides))
         except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
             continue  # it is no JSON, or not Takeout's
     return Facts()
@@ -234,8 +234,8 @@ def checked_rating(value: object) -> int | None:
     return int(stars) if -1 <= stars <= 5 else None
 
 
-def checked_place(latitude: object, longitude: object) -> tuple[float, float] | None:
-    """A place on the Earth; None also for 0, 0, which programs write where they know none."""
+def checked_location(latitude: object, longitude: object) -> tuple[float, float] | None:
+    """A location on the Earth; None also for 0, 0, which programs write where they know none."""
     if not isinstance(latitude, int | float) or not isinstance(longitude, int | float):
         return None
     known = math.isfinite(latitude) and math.isfinite(longitude) and (latitude or longitude)

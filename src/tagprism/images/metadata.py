@@ -19,7 +19,7 @@ from tagprism.images.facts import (
     Facts,
     best_time,
     camera_name,
-    checked_place,
+    checked_location,
     checked_rating,
     named_time,
     stated_time,
@@ -54,7 +54,7 @@ class Embedded(NamedTuple):
 
 
 def read_embedded_keywords(path: Path) -> tuple[bytes, tuple[str, ...]]:
-    """Read the places inside a picture file that hold keywords; damage there is no error.
+    """Read the parts of a picture file that hold keywords; damage there is no error.
 
     Args:
         path: a picture file.
@@ -119,11 +119,11 @@ def _late_png_packet(data: bytes) -> bytes:
 
 
 def _png_chunks(data: bytes) -> Iterator[tuple[bytes, bytes]]:
-    place = len(PNG) if data.startswith(PNG) else len(data)
-    while place + 8 <= len(data):
-        end = place + 8 + int.from_bytes(data[place : place + 4])
-        yield data[place + 4 : place + 8], data[place + 8 : end]
-        place = end + 4  # after the checksum
+    offset = len(PNG) if data.startswith(PNG) else len(data)
+    while offset + 8 <= len(data):
+        end = offset + 8 + int.from_bytes(data[offset : offset + 4])
+        yield data[offset + 4 : offset + 8], data[offset + 8 : end]
+        offset = end + 4  # after the checksum
 
 
 @dataclass(frozen=True)
@@ -139,7 +139,7 @@ class Metadata:
         camera: maker and model, or ''.
         rating: stars, 0 to 5, or -1 for rejected; None where nothing says so.
         kind: of the file: `jpeg`, `heic`, `raw` ...
-        place: (latitude, longitude) in degrees, north and east positive, or None.
+        location: (latitude, longitude) in degrees, north and east positive, or None.
     """
 
     width: int
@@ -149,7 +149,7 @@ class Metadata:
     camera: str = ""
     rating: int | None = None
     kind: str = ""
-    place: tuple[float, float] | None = None
+    location: tuple[float, float] | None = None
 
 
 def read_metadata(path: str | os.PathLike[str], data: bytes | None = None, *, beside: bool = True) -> Metadata:
@@ -188,7 +188,7 @@ def read_metadata(path: str | os.PathLike[str], data: bytes | None = None, *, be
         camera=next((one.camera for one in said if one.camera), ""),
         rating=next((one.rating for one in (sidecar, *said) if one.rating is not None), None),
         kind="raw" if is_raw else kind_of_format(format),
-        place=next((one.place for one in said if one.place), None),
+        location=next((one.location for one in said if one.location), None),
     )
 
 
@@ -220,10 +220,10 @@ def _exif_facts(exif: Image.Exif) -> Facts:
     times = [(f"EXIF:{name}", stated_time(str(photo.get(ExifTags.Base[name], "")))) for name in _EXIF_TIMES]
     names = (str(exif.get(tag, "")) for tag in (ExifTags.Base.Make, ExifTags.Base.Model))
     stars = exif.get(ExifTags.Base.Rating)
-    return Facts(tuple(times), camera_name(*names), checked_rating(stars), _place(gps))
+    return Facts(tuple(times), camera_name(*names), checked_rating(stars), _location(gps))
 
 
-def _place(gps: dict[int, Any]) -> tuple[float, float] | None:
+def _location(gps: dict[int, Any]) -> tuple[float, float] | None:
     """(latitude, longitude) of EXIF's degrees, minutes and seconds with a letter each."""
     sides = []
     for letter, angle, negative in ((1, 2, "S"), (3, 4, "W")):
@@ -233,4 +233,4 @@ def _place(gps: dict[int, Any]) -> tuple[float, float] | None:
             return None
         size = degrees + minutes / 60 + seconds / 3600
         sides.append(-size if str(gps.get(letter, "")).strip("\0 ").upper() == negative else size)
-    return checked_place(*sides)
+    return checked_location(*sides)

@@ -123,11 +123,11 @@ PictureFile: TypeAlias = Path | StoredPicture
 
 
 def reading_order(files: Sequence[PictureFile]) -> Sequence[int]:
-    """Places in a list of pictures, in the order in which reading them is cheapest: pictures of one shard together."""
+    """Positions in a list of pictures, in the cheapest order to read them: pictures of one shard together."""
     if not files or isinstance(files[0], Path):
         return range(len(files))
-    places = [(str(one.shard), one.first, one.second) for one in files if isinstance(one, StoredPicture)]
-    return sorted(range(len(files)), key=places.__getitem__)
+    positions = [(str(one.shard), one.first, one.second) for one in files if isinstance(one, StoredPicture)]
+    return sorted(range(len(files)), key=positions.__getitem__)
 
 
 def read_bytes(path: str | os.PathLike[str], most: int = MAX_BYTES) -> bytes:
@@ -201,8 +201,8 @@ def is_kept_whole(image: Image.Image, data: bytes) -> bool:
         return False
     if image.info.get("progressive"):
         return True
-    place = data.find(b"\xff\xda")  # the first scan; one of all components is decoded line by line
-    return place > 0 and data[place + 4 : place + 5] != bytes([len(layers)])
+    position = data.find(b"\xff\xda")  # the first scan; one of all components is decoded line by line
+    return position > 0 and data[position + 4 : position + 5] != bytes([len(layers)])
 
 
 def _coefficients(image: Image.Image, size: tuple[int, int]) -> int:

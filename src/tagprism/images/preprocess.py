@@ -123,7 +123,7 @@ class Preprocess(BaseModel):
         )
 
     def _inside(self, width: int, height: int) -> tuple[int, int, int, int]:
-        """Place and size (left, top, width, height) of a padded picture in the output."""
+        """Position and size (left, top, width, height) of a padded picture in the output."""
         scale = min(self.width / width, self.height / height)
         inner_width, inner_height = max(1, round(width * scale)), max(1, round(height * scale))
         return (self.width - inner_width) // 2, (self.height - inner_height) // 2, inner_width, inner_height
@@ -141,7 +141,7 @@ class Preprocess(BaseModel):
         return left, top, min(left + kept_width, width), min(top + kept_height, height)
 
     def _shortest(self, width: int, height: int) -> tuple[float, float, float, float]:
-        """The box that is kept where the longer side is rounded down, and the place of the crop to a whole pixel."""
+        """The box that is kept where the longer side is rounded down, and the position of the crop to a whole pixel."""
         whole = _SHORTEST[self.resize]
         side, short = round(self.width / self.crop_pct), min(width, height)
         across, down = (side * length // short for length in (width, height))

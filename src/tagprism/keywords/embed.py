@@ -78,7 +78,7 @@ def read_inside(photo: Path) -> Keywords:
     return _read(photo, _bytes(photo))[1]
 
 
-def plan(photo: Path, found: Iterable[str], model: str, places: Mapping[str, str] | None = None) -> EmbedChange:
+def plan(photo: Path, found: Iterable[str], model: str, hierarchy: Mapping[str, str] | None = None) -> EmbedChange:
     """Work out the keywords inside a photo with those that were found.
 
     Keywords of the person that stand in IPTC or in a Windows tag alone go into XMP, too. What the person has in a
@@ -88,7 +88,7 @@ def plan(photo: Path, found: Iterable[str], model: str, places: Mapping[str, str
         photo: a JPEG.
         found: keywords, best first.
         model: digest of the model that found them, or empty.
-        places: the person's hierarchy (`hierarchy.read_hierarchy`).
+        hierarchy: the person's hierarchy (`hierarchy.read_hierarchy`).
 
     Raises:
         PictureError: the photo is no JPEG, is a link or write-protected, or its XMP cannot be changed.
@@ -106,7 +106,7 @@ def plan(photo: Path, found: Iterable[str], model: str, places: Mapping[str, str
     outside = (*beside.yours, *beside.taken_away)
     wanted = [word for word in found if word in there.still_ours or distinct([tidy(word)], outside)]
     old = replace(there, flat=(*there.flat, *flat))
-    new = old.with_found(wanted, model, places)
+    new = old.with_found(wanted, model, hierarchy)
     change = EmbedChange(photo, data, None, status.st_mtime_ns, there, there, status.st_nlink > 1, was=was)
     if not old.changes_to(new):
         return change
@@ -140,8 +140,8 @@ def write(changes: Sequence[EmbedChange], journal: Journal) -> list[TagprismErro
 
 def _by_exiftool(changes: Sequence[EmbedChange]) -> list[bytes | str]:
     """For each photo its bytes to be, or what exiftool said."""
-    with tempfile.TemporaryDirectory(prefix="tagprism-") as place:
-        folder = Path(place)
+    with tempfile.TemporaryDirectory(prefix="tagprism-") as where:
+        folder = Path(where)
         lines: list[str] = []
         for number, change in enumerate(changes):
             (folder / f"{number}.jpg").write_bytes(change.before or b"")
@@ -203,17 +203,17 @@ def _untouched(data: bytes, *, but: bytes = _XMP) -> str | None:
 
     `but` begins a further kind of segment that does not count.
     """
-    digest, place = hashlib.sha256(), 2
-    while data[place : place + 1] == b"\xff" and data[place + 1 : place + 2] != b"\xda":
-        if data[place + 1] == 0xFF:  # a fill byte
-            place += 1
+    digest, position = hashlib.sha256(), 2
+    while data[position : position + 1] == b"\xff" and data[position + 1 : position + 2] != b"\xda":
+        if data[position + 1] == 0xFF:  # a fill byte
+            position += 1
             continue
-        end = place + 2 + int.from_bytes(data[place + 2 : place + 4])
-        if not data.startswith((_XMP, _IPTC, but), place + 4):
-            digest.update(data[place:end])
-        place = end
-    digest.update(data[place:])
-    return digest.hexdigest() if data[place : place + 2] == b"\xff\xda" else None
+        end = position + 2 + int.from_bytes(data[position + 2 : position + 4])
+        if not data.startswith((_XMP, _IPTC, but), position + 4):
+            digest.update(data[position:end])
+        position = end
+    digest.update(data[position:])
+    return digest.hexdigest() if data[position : position + 2] == b"\xff\xda" else None
 
 
 def _has_same_exif(before: bytes, after: bytes) -> bool:

@@ -11,7 +11,7 @@ from tagprism.labels.phrases import normalise_phrase
 
 
 def read_hierarchy(path: Path) -> dict[str, str]:
-    """Read a mapping file: `animals|cat` places the keyword `cat`, `kitty = animals|cat` writes `kitty` as that.
+    """Read a mapping file: `animals|cat` puts the keyword `cat`, `kitty = animals|cat` writes `kitty` as that.
 
     Empty lines, lines that start with `#` and words without a `|`, which have no place, are left out; so a word list
     may be its own mapping file.
@@ -30,7 +30,7 @@ def read_hierarchy(path: Path) -> dict[str, str]:
     except (OSError, UnicodeDecodeError) as error:
         what = f"the hierarchy cannot be read ({error})."
         raise InputError(what, where=str(path), remedy="Give a UTF-8 text with lines such as `animals|cat`.") from error
-    places: dict[str, str] = {}
+    hierarchy: dict[str, str] = {}
     for number, line in enumerate(lines, start=1):
         if line.lstrip().startswith("#") or "|" not in line:
             continue
@@ -42,8 +42,8 @@ def read_hierarchy(path: Path) -> dict[str, str]:
         if not key or not all(levels) or not can_be_written(line):
             remedy = "Write `animals|cat`, or `kitty = animals|cat`."
             raise InputError(f"{line.strip()!r} is no place in a hierarchy.", where=where, remedy=remedy)
-        if places.setdefault(key, "|".join(levels)) != "|".join(levels):
+        if hierarchy.setdefault(key, "|".join(levels)) != "|".join(levels):
             raise InputError(f"`{word}` stands in two places.", where=where, remedy="Keep one of them.")
-    if not places:
+    if not hierarchy:
         raise InputError("there is no place in it.", where=str(path), remedy="Write lines such as `animals|cat`.")
-    return places
+    return hierarchy

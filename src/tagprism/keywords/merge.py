@@ -108,16 +108,16 @@ class Keywords:
     def _our_paths(self) -> dict[str, str]:
         return _paths(self.ours, self.placed)
 
-    def with_found(self, found: Iterable[str], model: str, places: Mapping[str, str] | None = None) -> Keywords:
+    def with_found(self, found: Iterable[str], model: str, hierarchy: Mapping[str, str] | None = None) -> Keywords:
         """The keywords after a model looked at the picture.
 
         Args:
             found: what it found, best first; those that the person has, or has taken away, are left out.
             model: the model's digest, or empty where it is not known.
-            places: the person's hierarchy: a keyword, normalised -> its path, whose last level it becomes.
+            hierarchy: the person's hierarchy: a keyword, normalised -> its path, whose last level it becomes.
         """
-        placed_at = [(places or {}).get(normalise_phrase(word), tidy(word)) for word in found]
-        leaves = [path.rpartition("|")[2] if path in (places or {}).values() else path for path in placed_at]
+        placed_at = [(hierarchy or {}).get(normalise_phrase(word), tidy(word)) for word in found]
+        leaves = [path.rpartition("|")[2] if path in (hierarchy or {}).values() else path for path in placed_at]
         wanted = distinct(leaves, (*self.yours, *self.taken_away))
         placed = _once(path for path, leaf in zip(placed_at, leaves, strict=True) if path != leaf and leaf in wanted)
         old, ours = set(self._our_paths.values()), _once(_paths(wanted, placed).values())
@@ -151,8 +151,8 @@ class Keywords:
         added, forms = _once(filter(None, map(tidy, added))), {form for word in added for form in variants(word)}
         unwanted = {form for word in rejected for form in variants(word)} - forms
         mine = [word for word in self.still_ours if normalise_phrase(word) not in unwanted | forms]
-        places = {normalise_phrase(path.rpartition("|")[2]): path for path in self.placed}
-        left = self.with_found(mine, "".join(self.model), places)
+        hierarchy = {normalise_phrase(path.rpartition("|")[2]): path for path in self.placed}
+        left = self.with_found(mine, "".join(self.model), hierarchy)
         fresh = distinct(added, left.yours)
         paths = (*left.paths, *fresh) if left.paths else ()  # where there are paths, programs read them instead
         tags = _flat_tags(fresh)
@@ -195,8 +195,8 @@ def tidy(word: str) -> str:
 
 def _paths(words: Iterable[str], placed: Iterable[str]) -> dict[str, str]:
     """Where keywords of ours stand; below our root a separator inside one would make a level of its own."""
-    places = {path.rpartition("|")[2]: path for path in placed}
-    return {word: places.get(word) or f"{ROOT}|{tidy(word.replace('|', ' '))}" for word in words}
+    hierarchy = {path.rpartition("|")[2]: path for path in placed}
+    return {word: hierarchy.get(word) or f"{ROOT}|{tidy(word.replace('|', ' '))}" for word in words}
 
 
 def _tag(path: str) -> str:

@@ -88,7 +88,7 @@ def _is_same(photo: Path, other: Path) -> bool:
         return False
 
 
-def sidecar_places(photo: Path) -> Iterator[Path]:
+def sidecar_positions(photo: Path) -> Iterator[Path]:
     """Where programs look for the photo's sidecar, whatever its form; also where another picture shares it."""
     yield named(photo, "photo.jpg.xmp")
     if not _is_longer(photo):
@@ -97,7 +97,7 @@ def sidecar_places(photo: Path) -> Iterator[Path]:
 
 def has_another(photo: Path, path: Path) -> bool:
     """Whether the photo has a sidecar beside this one, of the other form."""
-    return any(other != path and os.path.lexists(other) for other in sidecar_places(photo))
+    return any(other != path and os.path.lexists(other) for other in sidecar_positions(photo))
 
 
 @dataclass(frozen=True)
@@ -144,7 +144,7 @@ def plan(
     naming: Naming | None,
     found: Iterable[str],
     model: str,
-    places: Mapping[str, str] | None = None,
+    hierarchy: Mapping[str, str] | None = None,
 ) -> SidecarChange:
     """Work out a sidecar with the keywords that were found.
 
@@ -156,13 +156,13 @@ def plan(
         naming: as for `sidecar_path`.
         found: keywords, best first.
         model: digest of the model that found them, or empty.
-        places: the person's hierarchy (`hierarchy.read_hierarchy`).
+        hierarchy: the person's hierarchy (`hierarchy.read_hierarchy`).
 
     Raises:
         PictureError: the photo is gone, or its sidecar cannot be read or changed.
     """
     found = list(found)
-    return _planned(photo, naming, found, lambda old: old.with_found(found, model, places))
+    return _planned(photo, naming, found, lambda old: old.with_found(found, model, hierarchy))
 
 
 def plan_marks(photo: Path, naming: Naming | None, added: Sequence[str], rejected: Sequence[str]) -> SidecarChange:
@@ -273,11 +273,11 @@ def _keywords(path: Path, data: bytes) -> tuple[XmpLists, Keywords]:
 
 def _started(photo: Path) -> tuple[XmpLists, Keywords]:
     """A new sidecar: what one of the other form holds, and the person's keywords that are inside the photo."""
-    lists, old, place = XmpLists(NEW), Keywords(), photo
-    for other in sidecar_places(photo):
+    lists, old, position = XmpLists(NEW), Keywords(), photo
+    for other in sidecar_positions(photo):
         data, _ = _read(other)
         if data is not None:
-            place, (lists, old) = other, _keywords(other, data)
+            position, (lists, old) = other, _keywords(other, data)
     packet, words = read_embedded_keywords(photo)
     inside = Keywords()
     if packet:
@@ -290,7 +290,7 @@ def _started(photo: Path) -> tuple[XmpLists, Keywords]:
         DIGIKAM: fresh(inside.own_tags, old.digikam),
     }
     changes = {name: Change(add=words) for name, words in more.items() if words}
-    return _keywords(photo, _changed(place, lists, changes))
+    return _keywords(photo, _changed(position, lists, changes))
 
 
 def fresh(words: Iterable[str], known: Sequence[str]) -> tuple[str, ...]:

@@ -190,7 +190,7 @@ def write_keywords(
     naming: Naming | None = None,
     *,
     inside: bool = False,
-    places: Mapping[str, str] | None = None,
+    hierarchy: Mapping[str, str] | None = None,
     dry_run: bool = False,
     changed: Callable[[SidecarChange], None] | None = None,
 ) -> Written:
@@ -200,7 +200,7 @@ def write_keywords(
         source: where the tags come from.
         naming: names of the sidecars, as for `sidecar_path`; None for the form that a photo has.
         inside: write into the photos instead, with exiftool (`embed`).
-        places: the person's hierarchy (`hierarchy.read_hierarchy`).
+        hierarchy: the person's hierarchy (`hierarchy.read_hierarchy`).
         dry_run: find out what would be written, and write nothing.
         changed: told of every file that was, or would be, written.
 
@@ -214,11 +214,11 @@ def write_keywords(
         undo(done.run)
         ```
     """
-    command = {**source.command, "limits": vars(source.limits), "sidecar": naming, "embed": inside, "places": places}
+    command = {**source.command, "limits": vars(source.limits), "sidecar": naming, "embed": inside, "places": hierarchy}
     if inside:
         embed.check_exiftool()
     with nullcontext() if dry_run else Journal(command) as journal:
-        run = _Run(source, naming, inside, places, journal, changed)
+        run = _Run(source, naming, inside, hierarchy, journal, changed)
         for row in source.rows:
             run.take(row)
         run.write()
@@ -236,11 +236,11 @@ class _Run:
         source: Source,
         naming: Naming | None,
         inside: bool,
-        places: Mapping[str, str] | None,
+        hierarchy: Mapping[str, str] | None,
         journal: Journal | None,
         changed: Callable[[SidecarChange], None] | None,
     ) -> None:
-        self._source, self._naming, self._inside, self._places = source, naming, inside, places
+        self._source, self._naming, self._inside, self._places = source, naming, inside, hierarchy
         self._journal, self._changed = journal, changed
         self._waiting: dict[Path, tuple[Path, SidecarChange]] = {}
         self.done = Written()

@@ -1,4 +1,4 @@
-"""XML -> elements with their places in the bytes, so that a file can be changed in one place and nowhere else.
+"""XML -> elements with their positions in the bytes, so that a file can be changed in one place and nowhere else.
 
 Knows nothing of XMP. Entities cannot be declared, so nothing expands and nothing outside is read.
 """
@@ -33,10 +33,10 @@ class Element:
         uri: its namespace, perhaps empty.
         name: its local name.
         prefix: as written before its name, with the colon; empty for the default namespace.
-        start: place of `<` of the start tag.
-        inner: place after the start tag.
-        close: place of the end tag; `inner` for `<empty/>`.
-        end: place after the end tag.
+        start: position of `<` of the start tag.
+        inner: position after the start tag.
+        close: position of the end tag; `inner` for `<empty/>`.
+        end: position after the end tag.
         attributes: (namespace, name) -> value.
         scope: prefix (empty for the default) -> namespace, as known inside the element.
         children: the elements directly inside.

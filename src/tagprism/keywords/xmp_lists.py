@@ -64,7 +64,7 @@ class _Item:
 
 @dataclass(frozen=True)
 class _Found:
-    """One place where a list stands: an element with a container, an element with text, or an attribute."""
+    """Where a list stands: an element with a container, an element with text, or an attribute."""
 
     owner: Element  # the property, or the Description that has the attribute
     container: Element | None
@@ -124,11 +124,11 @@ class XmpLists:
         return self._encode(_spliced(self._data, splices))
 
     def _find(self, name: ListName) -> list[_Found]:
-        """Every place where the list stands; those that can take more words come last, the first of them foremost."""
+        """Wherever the list stands; those that can take more words come last, the first of them foremost."""
         attributes, elements = [], []
         for node in self._rdf.children:
             if (name.uri, name.name) in node.attributes:
-                start, end = self._attribute_place(node, name)
+                start, end = self._attribute_position(node, name)
                 item = _Item(node.attributes[name.uri, name.name], start, end)
                 attributes.append(_Found(node, None, (item,), is_attribute=True))
             for owner in node.children:
@@ -137,7 +137,7 @@ class XmpLists:
                     elements.append(_Found(owner, container, tuple(_items(owner, container))))
         return attributes + elements
 
-    def _attribute_place(self, node: Element, name: ListName) -> tuple[int, int]:
+    def _attribute_position(self, node: Element, name: ListName) -> tuple[int, int]:
         for found in _ATTRIBUTE.finditer(self._data, node.start, node.inner):
             prefix, _, local = found[1].decode("utf-8").rpartition(":")
             if prefix and local == name.name and node.scope.get(prefix) == name.uri:
@@ -198,8 +198,8 @@ class XmpLists:
         if element.close < element.end:
             space = self._space_before(element.close)
             if space or self._newline not in inside:
-                place = max(element.inner, element.close - len(space))
-                return _Splice(place, place, inside)
+                position = max(element.inner, element.close - len(space))
+                return _Splice(position, position, inside)
         if self._newline in inside:
             inside += self._space_before(element.start)
         if element.close < element.end:
@@ -208,12 +208,12 @@ class XmpLists:
         assert tag is not None
         return _Splice(element.inner - 2, element.inner, b">" + inside + b"</" + tag[1] + b">")
 
-    def _space_before(self, place: int) -> bytes:
-        """White space before a place, from the last line break on where there is one."""
-        start = place
+    def _space_before(self, position: int) -> bytes:
+        """White space before a position, from the last line break on where there is one."""
+        start = position
         while start and self._data[start - 1] in _SPACE:
             start -= 1
-        space = self._data[start:place]
+        space = self._data[start:position]
         return space[max(0, space.rfind(self._newline)) :]
 
 

@@ -38,8 +38,8 @@ def _is_word(word: str) -> bool:
     word = bare_phrase(word)
     if any(map(str.isdigit, word)) or word in _words():
         return True
-    places = range(_SHORTEST_PART, len(word) - _SHORTEST_PART + 1)
-    return any(word[:place] in _words() and word[place:] in _words() for place in places)
+    positions = range(_SHORTEST_PART, len(word) - _SHORTEST_PART + 1)
+    return any(word[:position] in _words() and word[position:] in _words() for position in positions)
 
 
 @lru_cache(maxsize=1)

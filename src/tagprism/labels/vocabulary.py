@@ -164,10 +164,10 @@ class Vocabulary:
             (V, D) vectors, and (L, K) numbers of each label's, as `max_similarity` takes them; None where V = L.
         """
         names = self.names if names is None else names
-        places = {name: row for row, name in enumerate(self.names)}
-        own = [self.several.get(name, self.vectors[places[name]][None]) for name in names]
+        positions = {name: row for row, name in enumerate(self.names)}
+        own = [self.several.get(name, self.vectors[positions[name]][None]) for name in names]
         if max(map(len, own), default=1) == 1:
-            return self.vectors[[places[name] for name in names]], None
+            return self.vectors[[positions[name] for name in names]], None
         return np.concatenate(own), groups_of([*map(len, own)])
 
     def find(self, name: str) -> int | None:

@@ -285,7 +285,7 @@ def _picture(values: dict[str, Any]) -> Picture:
     kinds: dict[str, type] = {"path": str, "digest": str, "taken_from": str, "camera": str, "kind": str}
     kinds |= dict.fromkeys(("id", "size", "modified", "width", "height", "facts"), int)
     _hex(one.digest)
-    known = (one.taken or "", one.rating or 0, *(one.place or ()))
+    known = (one.taken or "", one.rating or 0, *(one.location or ()))
     if any(type(getattr(one, name)) is not kind for name, kind in kinds.items()) or "\0" in one.path:
         raise ValueError("a picture has values of other kinds")
     if not isinstance(known[0], str) or not all(isinstance(number, int | float) for number in known[1:]):

@@ -125,7 +125,7 @@ def fact_conditions(name: str, text: str) -> tuple[Condition, ...]:
 
 def searched(picture: Picture) -> dict[str, Any]:
     """The values that filters look at, beside those of `as_json`; engines keep them."""
-    north, east = picture.place or (None, None)
+    north, east = picture.location or (None, None)
     return {
         "folded": folded(picture.path),
         "moment": moment(picture.taken),

@@ -43,7 +43,7 @@ class Picture:
         camera: maker and model, or ''.
         rating: stars, 0 to 5, or -1 for rejected; None where nothing says so.
         kind: of the file: `jpeg`, `heic`, `raw` ...; or ''.
-        place: (latitude, longitude) in degrees, or None.
+        location: (latitude, longitude) in degrees, or None.
         facts: version of `FACTS` by which all these were read; 0 of an index that knows only `taken`.
     """
 
@@ -60,7 +60,7 @@ class Picture:
     camera: str = ""
     rating: int | None = None
     kind: str = ""
-    place: tuple[float, float] | None = None
+    location: tuple[float, float] | None = None
     facts: int = FACTS
 
 

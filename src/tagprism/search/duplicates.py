@@ -36,11 +36,11 @@ def duplicates(pictures: Sequence[Picture], *, progress: Progress = silent) -> l
         gone is grouped by its bytes alone.
     """
     looks = _looks(pictures, progress)
-    seen = [place for place, picture in enumerate(pictures) if picture.digest in looks]
+    seen = [position for position, picture in enumerate(pictures) if picture.digest in looks]
     pairs = []
     if seen:
-        thumbnails = np.stack([looks[pictures[place].digest] for place in seen])
-        found = look_alikes(thumbnails, [(pictures[place].width, pictures[place].height) for place in seen])
+        thumbnails = np.stack([looks[pictures[position].digest] for position in seen])
+        found = look_alikes(thumbnails, [(pictures[position].width, pictures[position].height) for position in seen])
         pairs = [(seen[one], seen[other]) for one, other in found]
     groups: dict[int, list[Picture]] = {}
     numbers = group(len(pictures), same=[[picture.digest for picture in pictures]], pairs=pairs)

@@ -1,4 +1,4 @@
-"""Filters in the terms of Qdrant Edge, and which points of a shard meet them. Knows no records but by their places."""
+"""Filters in the terms of Qdrant Edge, and which points of a shard meet them. Knows no records but by their slots."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ PLACE, FOLDED, MOMENT = "record", "folded", "moment"  # names in the shard; the 
 _ALL = 1 << 40  # points at most
 
 
-def places_of_all(shard: edge.EdgeShard) -> tuple[Int64[np.ndarray, " n"], Int64[np.ndarray, " n"]]:
-    """Ids of all pictures, and the places of their records."""
+def slots_of_all(shard: edge.EdgeShard) -> tuple[Int64[np.ndarray, " n"], Int64[np.ndarray, " n"]]:
+    """Ids of all pictures, and the slots of their records."""
     points = _scrolled(shard, limit=_ALL, with_payload=edge.PayloadSelector.Include([PLACE]))
-    places = [(point.payload or {})[PLACE] for point in points]
-    return np.array([int(point.id) for point in points], np.int64), np.array(places, np.int64)
+    slots = [(point.payload or {})[PLACE] for point in points]
+    return np.array([int(point.id) for point in points], np.int64), np.array(slots, np.int64)
 
 
 def met_ids(shard: edge.EdgeShard, where: Filter) -> list[int]:

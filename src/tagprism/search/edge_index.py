@@ -1,7 +1,7 @@
 """The embedded form of an index: what changes it. What it is asked for is in `edge_reader`.
 
-A record is written to a place that no point names, and its point after it, so that a change is there whole or not at
-all. A place that was given up is written again only after the index was opened anew: no search that is under way sees
+A record is written to a slot that no point names, and its point after it, so that a change is there whole or not at
+all. A slot that was given up is written again only after the index was opened anew: no search that is under way sees
 another picture there.
 """
 
@@ -26,7 +26,7 @@ from tagprism.search.conditions import searched
 from tagprism.search.contract import MEASURED, Picture, check_added, measured_recalls
 from tagprism.search.edge_filter import FOLDED, MOMENT, PLACE
 from tagprism.search.edge_reader import CONFIG, FORM, PICTURES, SHARD, EdgeReader, check_free, engine_errors
-from tagprism.search.record_file import Places, StorageName
+from tagprism.search.record_file import Slots, StorageName
 from tagprism.search.stored import as_json
 
 _SETTLE = 0.02  # share of the pictures that has changed when it is settled again
@@ -55,10 +55,10 @@ class EdgeIndex(EdgeReader):
         if not pictures:
             return
         with self._changing(len(pictures)):
-            with self._places.vacant(len(pictures)) as places:
-                self._kept.write(places, [one.id for one in pictures], records)
-            self._put(pictures, places)
-            self._hold([one.id for one in pictures], places)
+            with self._slots.vacant(len(pictures)) as slots:
+                self._kept.write(slots, [one.id for one in pictures], records)
+            self._put(pictures, slots)
+            self._hold([one.id for one in pictures], slots)
 
     def remove(self, ids: Sequence[int]) -> None:
         """Take pictures out; an id that is not there is no error."""
@@ -69,18 +69,18 @@ class EdgeIndex(EdgeReader):
                 self._shard.update(edge.UpdateOperation.delete_points(list(ids)))
             self._hold(ids, None)
 
-    def _hold(self, ids: Sequence[int], places: Int64[np.ndarray, " n"] | None) -> None:
+    def _hold(self, ids: Sequence[int], slots: Int64[np.ndarray, " n"] | None) -> None:
         """Note where pictures are now, or that they are nowhere."""
-        self._kept.forget(self._places.of_those_held(ids))
-        self._places.move(ids, places, self._records.size)
+        self._kept.forget(self._slots.of_those_held(ids))
+        self._slots.move(ids, slots, self._records.size)
 
     @contextmanager
     def _changing(self, count: int) -> Iterator[None]:
-        """One change at a time; from the first on, what was noted of the places holds no more."""
+        """One change at a time; from the first on, what was noted of the slots holds no more."""
         check_free(self._folder, _FREE)
         with self._writes:
             with machine_errors(self._folder):
-                Places.forget_noted(self._folder / PICTURES)
+                Slots.forget_noted(self._folder / PICTURES)
             yield
             self._unflushed, self._untidied = self._unflushed + count, self._untidied + count
             self._unsettled += count
@@ -106,11 +106,11 @@ class EdgeIndex(EdgeReader):
                 self._shard.optimize()  # writes whole segments anew; without it filters are as right, but slower
         self._untidied = 0
 
-    def _put(self, pictures: Sequence[Picture], places: Int64[np.ndarray, " n"]) -> None:
-        """Add the points of pictures whose records are at these places, or replace those of the same id."""
+    def _put(self, pictures: Sequence[Picture], slots: Int64[np.ndarray, " n"]) -> None:
+        """Add the points of pictures whose records are at these slots, or replace those of the same id."""
         points = [
-            edge.Point(id=one.id, vector={}, payload={**as_json(one), PLACE: place, **searched(one)})
-            for one, place in zip(pictures, places.tolist(), strict=True)
+            edge.Point(id=one.id, vector={}, payload={**as_json(one), PLACE: slot, **searched(one)})
+            for one, slot in zip(pictures, slots.tolist(), strict=True)
         ]
         with engine_errors(self._folder):
             self._shard.update(edge.UpdateOperation.upsert_points(points))
@@ -122,7 +122,7 @@ class EdgeIndex(EdgeReader):
         other vectors say what is usually asked for, and candidates are found by that.
         """
         check_scoring_vectors(scoring_vectors, self.shape.width)
-        count = len(self._places)
+        count = len(self._slots)
         with self._writes:
             self._kept.fit(scoring_vectors, count, progress)
         kept, scoring_vectors = self._kept.recall, scoring_vectors[:MEASURED]

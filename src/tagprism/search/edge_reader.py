@@ -1,7 +1,7 @@
 """Reading the embedded form of an index: a shard of Qdrant Edge for what is known of each picture, a file for records.
 
 The engine keeps facts safe and sifts by filters. Records are scanned here, as the engine has no maximum over rows with
-a sum behind it (docs/decisions.md). Each point names the place of its record. What changes an index is in `edge_index`.
+a sum behind it (docs/decisions.md). Each point names the slot of its record. What changes an index is in `edge_index`.
 Only one process at a time can open a shard.
 """
 
@@ -25,10 +25,10 @@ from tagprism.progress import Progress, silent
 from tagprism.search import contract
 from tagprism.search.conditions import Filter
 from tagprism.search.contract import Hit, IndexInfo, Match, Picture, Whole, candidates
-from tagprism.search.edge_filter import met_ids, newest, places_of_all
+from tagprism.search.edge_filter import met_ids, newest, slots_of_all
 from tagprism.search.first_stage import MOST
 from tagprism.search.kept_records import KeptRecords
-from tagprism.search.record_file import RECORDS, Places, RecordFile, StorageName
+from tagprism.search.record_file import RECORDS, RecordFile, Slots, StorageName
 from tagprism.search.stored import from_json, index_anew
 
 PICTURES = "pictures"  # folder of all that is kept of the pictures
@@ -66,7 +66,7 @@ class EdgeReader:
         self._records, self._progress = RecordFile(folder / PICTURES / RECORDS, shape, storage), progress
         self._opening = threading.Lock()
         self._opened: KeptRecords | None = None
-        self._places = Places(self._read_ids())
+        self._slots = Slots(self._read_ids())
 
     @property
     def _kept(self) -> KeptRecords:
@@ -87,15 +87,15 @@ class EdgeReader:
             raise InputError(what, where=str(self._folder / "index.json"), remedy=remedy)
 
     def _read_ids(self) -> Int64[np.ndarray, " places"]:
-        """What is in each place: as it was noted when the index was closed, or, after a kill, as the points say."""
-        size, ids = self._records.size, Places.noted(self._folder / PICTURES)
+        """What is in each slot: as it was noted when the index was closed, or, after a kill, as the points say."""
+        size, ids = self._records.size, Slots.noted(self._folder / PICTURES)
         is_whole = ids is None or not ids[size:].any()
         if ids is None:
             with engine_errors(self._folder):
-                of_points, places = places_of_all(self._shard)
-            ids, is_whole = np.zeros(size, np.int64), bool(places.max(initial=-1) < size)
+                of_points, slots = slots_of_all(self._shard)
+            ids, is_whole = np.zeros(size, np.int64), bool(slots.max(initial=-1) < size)
             if is_whole:
-                ids[places] = of_points
+                ids[slots] = of_points
         if not is_whole:
             remedy = index_anew(self._folder)
             raise MachineError("has lost records.", where=str(self._folder / PICTURES), remedy=remedy)
@@ -111,14 +111,14 @@ class EdgeReader:
     ) -> list[list[Hit]]:
         """As `Index.search`."""
         check_scoring_vectors(scoring_vectors, self.shape.width)
-        ids, places = self._asked(where)
-        if limit < 1 or not len(scoring_vectors) or not len(places):
+        ids, slots = self._asked(where)
+        if limit < 1 or not len(scoring_vectors) or not len(slots):
             return [[] for _ in scoring_vectors]
-        first = None if exact else self._candidates(limit, len(places))
+        first = None if exact else self._candidates(limit, len(slots))
         if first is None:
-            return [_hits(ids[places], one, limit) for one in self._scores_at(scoring_vectors, ids, places)]
+            return [_hits(ids[slots], one, limit) for one in self._scores_at(scoring_vectors, ids, slots)]
         found = []
-        likely = self._kept.first.likely(scoring_vectors, places, first)
+        likely = self._kept.first.likely(scoring_vectors, slots, first)
         for vector, chosen in zip(scoring_vectors, map(np.sort, likely), strict=True):
             found.append(_hits(ids[chosen], self._records.scores(vector[None], chosen)[0], limit))
         return found
@@ -128,20 +128,20 @@ class EdgeReader:
         return candidates(limit, pictures) if pictures >= contract.FIRST_STAGE else None
 
     def _scores_at(
-        self, scoring_vectors: Float32[np.ndarray, "q Q"], ids: Int64[np.ndarray, " p"], places: Int64[np.ndarray, " n"]
+        self, scoring_vectors: Float32[np.ndarray, "q Q"], ids: Int64[np.ndarray, " p"], slots: Int64[np.ndarray, " n"]
     ) -> Float32[np.ndarray, "q n"]:
-        """Scores of the records at places that rise; where they are most of all, the others are scored, too."""
-        if len(places) <= MOST * len(ids):
-            return self._records.scores(scoring_vectors, places)
-        return self._records.scores(scoring_vectors)[:, places]
+        """Scores of the records at slots that rise; where they are most of all, the others are scored, too."""
+        if len(slots) <= MOST * len(ids):
+            return self._records.scores(scoring_vectors, slots)
+        return self._records.scores(scoring_vectors)[:, slots]
 
     def _asked(self, where: Filter | None) -> tuple[Int64[np.ndarray, " places"], Int64[np.ndarray, " n"]]:
-        """The id of the picture in each place, and the places of the pictures that meet conditions, rising."""
+        """The id of the picture in each slot, and the slots of the pictures that meet conditions, rising."""
         if where is None:
-            return self._places.held()
+            return self._slots.held()
         with engine_errors(self._folder):
             met = met_ids(self._shard, where)
-        asked, ids = np.sort(self._places.of_those_held(met)), self._places.ids
+        asked, ids = np.sort(self._slots.of_those_held(met)), self._slots.ids
         asked = asked[asked < len(ids)]  # later ones are of later pictures
         return ids, asked[ids[asked] > 0]
 
@@ -150,24 +150,22 @@ class EdgeReader:
     ) -> tuple[Int64[np.ndarray, " n"], Float32[np.ndarray, "q n"]]:
         """As `Whole.all_scores`."""
         check_scoring_vectors(scoring_vectors, self.shape.width)
-        ids, places = self._asked(where)
-        return ids[places], self._scores_at(scoring_vectors, ids, places)
+        ids, slots = self._asked(where)
+        return ids[slots], self._scores_at(scoring_vectors, ids, slots)
 
     def likely_scores(
         self, scoring_vectors: Float32[np.ndarray, "q Q"], limit: int, match: Match, where: Filter | None = None
     ) -> tuple[Int64[np.ndarray, " n"], Float32[np.ndarray, "q n"]]:
         """As `Whole.likely_scores`."""
         check_scoring_vectors(scoring_vectors, self.shape.width)
-        ids, places = self._asked(where)
-        if (count := self._candidates(limit, len(places))) is not None:
+        ids, slots = self._asked(where)
+        if (count := self._candidates(limit, len(slots))) is not None:
 
-            def by_place(
-                scores: Float32[np.ndarray, "q n"], some: Int64[np.ndarray, " n"]
-            ) -> Float64[np.ndarray, " n"]:
+            def by_slot(scores: Float32[np.ndarray, "q n"], some: Int64[np.ndarray, " n"]) -> Float64[np.ndarray, " n"]:
                 return match(scores, ids[some])
 
-            places = np.sort(self._kept.first.best_together(scoring_vectors, places, count, by_place))
-        return ids[places], self._scores_at(scoring_vectors, ids, places)
+            slots = np.sort(self._kept.first.best_together(scoring_vectors, slots, count, by_slot))
+        return ids[slots], self._scores_at(scoring_vectors, ids, slots)
 
     def newest(self, where: Filter | None, limit: int) -> list[Picture]:
         """As `Whole.newest`."""
@@ -181,12 +179,12 @@ class EdgeReader:
         return self._records.scores(scoring_vectors, self._at(ids))
 
     def _at(self, ids: Sequence[int]) -> Int64[np.ndarray, " n"]:
-        """Places of pictures; a `KeyError` for an id not there."""
+        """Slots of pictures; a `KeyError` for an id not there."""
         try:
-            return self._places.of(ids)
+            return self._slots.of(ids)
         except KeyError:
             with self._writes:  # it may just be added
-                return self._places.of(ids)
+                return self._slots.of(ids)
 
     def whole(self) -> Whole:
         """As `Index.whole`."""
@@ -213,7 +211,7 @@ class EdgeReader:
 
     def info(self) -> IndexInfo:
         """Size, form and exactness."""
-        count = len(self._places)
+        count = len(self._slots)
         whole = self._candidates(100, count) is None
         measured = {"recall": 1.0, "worst": 1.0} if whole else self._kept.recall
         recall, worst = measured.get("recall"), measured.get("worst")
@@ -225,7 +223,7 @@ class EdgeReader:
         with self._writes:
             with engine_errors(self._folder):
                 self._shard.close()
-            self._places.note(self._folder / PICTURES)
+            self._slots.note(self._folder / PICTURES)
 
 
 def _hits(ids: Int64[np.ndarray, " n"], scores: Float32[np.ndarray, " n"], limit: int) -> list[Hit]:

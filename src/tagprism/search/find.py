@@ -115,8 +115,8 @@ def find(
     ranking = search.best_smoothed(wanted, neighbours) if neighbours else search.best(wanted, budget)
     if own_path is not None:
         ranking = _without(ranking, index, own_path)
-    places = np.arange(len(ranking.ids))
-    found = tuple(_described(collection, search, ranking.of((places >= offset) & (places < offset + limit))))
+    positions = np.arange(len(ranking.ids))
+    found = tuple(_described(collection, search, ranking.of((positions >= offset) & (positions < offset + limit))))
     lost = needed(rest, reading.unknown) if rest is not None and reading is not None else ()
     strangers = tuple(label for label in labels if label in lost)
     if strangers or like is not None:
@@ -137,9 +137,9 @@ def _without(ranking: Ranking, index: Index, path: str) -> Ranking:
     """A ranking without one file, which is among the first of what is like it."""
     for start in range(0, len(ranking.ids), _PAGE):
         pictures = index.get(ranking.ids[start : start + _PAGE].tolist())
-        for place, picture in enumerate(pictures, start):
+        for position, picture in enumerate(pictures, start):
             if picture is not None and picture.path == path:
-                return ranking.of(np.arange(len(ranking.ids)) != place)
+                return ranking.of(np.arange(len(ranking.ids)) != position)
     return ranking
 
 

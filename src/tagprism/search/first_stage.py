@@ -24,8 +24,8 @@ from tagprism.bundle.record import Records, Shape
 from tagprism.files import machine_errors
 from tagprism.progress import Progress, silent, told
 from tagprism.search.contract import Match
-from tagprism.search.outline import LARGEST, ZERO, Outline, Projection, best_places, nearly_best, whole_columns
-from tagprism.search.record_file import PlacedFile, powers_of_two
+from tagprism.search.outline import LARGEST, ZERO, Outline, Projection, best_slots, nearly_best, whole_columns
+from tagprism.search.record_file import SlotFile, powers_of_two
 from tagprism.search.row_summary import RowSummary
 
 _MATMUL = (
@@ -40,7 +40,7 @@ _RADII = np.exp2((np.arange(256) - 128.0) / 8).astype(np.float32)  # likewise
 _MORE = 3  # bytes beside the numbers: the two exponents, and the radius
 _USUAL = 0.2  # of the radius is what the best row has more than the mean (docs/scale.md)
 _PART, _PICKED = 1 << 14, 1 << 12  # pictures multiplied at once, and fewer where they are gathered first
-MOST = 0.8  # share of all places from which on it is quicker to look at all than to pick
+MOST = 0.8  # share of all slots from which on it is quicker to look at all than to pick
 _OUTLINES, _USUALLY_ASKED = "outlines.bin", "usually_asked.safetensors"  # beside the small vectors
 _FITTED = 20_000  # pictures that the components of outlines are found from
 _WORTH, _SHARE = 4, 20  # times the candidates are read after their outlines, or one in so many if that is more
@@ -51,7 +51,7 @@ OUTLINED = 250_000
 
 
 class FirstStage:
-    """The small vectors of pictures, in a file by their places.
+    """The small vectors of pictures, in a file by their slots.
 
     Args:
         path: of the file; made when absent.
@@ -66,7 +66,7 @@ class FirstStage:
 
     def __init__(self, path: Path, shape: Shape) -> None:
         self._dimension = shape.dimension
-        self.file = PlacedFile(path, shape.width + _MORE)
+        self.file = SlotFile(path, shape.width + _MORE)
         self._lock = threading.Lock()
         self._known = np.empty((3, 0), np.float32)  # what `_tails` gives
         self._outlines, self._usually_asked = path.with_name(_OUTLINES), path.with_name(_USUALLY_ASKED)
@@ -79,7 +79,7 @@ class FirstStage:
 
     @property
     def size(self) -> int:
-        """Number of places up to the last one that was ever written."""
+        """Number of slots up to the last one that was ever written."""
         return len(self.file.items)
 
     @property
@@ -92,8 +92,8 @@ class FirstStage:
         """Whether there are outlines."""
         return self._outline is not None
 
-    def write(self, places: Int64[np.ndarray, " n"], records: Records) -> UInt8[np.ndarray, "n size"]:
-        """Keep what records come down to, as `PlacedFile.write`; the bytes that are kept."""
+    def write(self, slots: Int64[np.ndarray, " n"], records: Records) -> UInt8[np.ndarray, "n size"]:
+        """Keep what records come down to, as `SlotFile.write`; the bytes that are kept."""
         parts, exponents, radius = [], [], None
         if self._summary is None:
             of_rows = records.rows.mean(axis=1)
@@ -111,11 +111,11 @@ class FirstStage:
         numbers = np.concatenate([*parts, np.stack([*exponents, steps], axis=1)], axis=1)
         items: UInt8[np.ndarray, "n size"] = (numbers + ZERO).astype(np.uint8)
         with self._lock:
-            self.file.write(places, items)
-            again = places < self._known.shape[1]
-            self._known[:, places[again]] = _read_tails(items[again])
+            self.file.write(slots, items)
+            again = slots < self._known.shape[1]
+            self._known[:, slots[again]] = _read_tails(items[again])
         if self._outline is not None:
-            self._outline.write(places, self._numbers(items))
+            self._outline.write(slots, self._numbers(items))
         return items
 
     def summarise(self, label_vectors: Float32[np.ndarray, "K D"]) -> None:
@@ -143,46 +143,46 @@ class FirstStage:
         projection = Projection.fitted(some, self._asked(scoring_vectors))
         parts = (np.arange(at, min(at + _PART, len(items))) for at in range(0, len(items), _PART))
         with progress("outlining pictures", len(items)) as advance:
-            small = ((places, self._numbers(items[places])) for places in told(parts, advance))
+            small = ((slots, self._numbers(items[slots])) for slots in told(parts, advance))
             self._outline = Outline.made(self._outlines, projection, small, self._product)
 
     def likely(
-        self, scoring_vectors: Float32[np.ndarray, "q Q"], places: Int64[np.ndarray, " n"], count: int
+        self, scoring_vectors: Float32[np.ndarray, "q Q"], slots: Int64[np.ndarray, " n"], count: int
     ) -> Iterator[Int64[np.ndarray, " count"]]:
-        """For each scoring vector so many places, of some that rise, of the pictures that likely score best."""
-        outline, worth = self._outline, max(_WORTH * count, len(places) // _SHARE)
-        if outline is not None and len(places) >= max(OUTLINED, 4 * worth) and outline.size > places[-1]:
+        """For each scoring vector so many slots, of some that rise, of the pictures that likely score best."""
+        outline, worth = self._outline, max(_WORTH * count, len(slots) // _SHARE)
+        if outline is not None and len(slots) >= max(OUTLINED, 4 * worth) and outline.size > slots[-1]:
             for vector, rough in zip(scoring_vectors, outline.scores(self._asked(scoring_vectors)), strict=True):
-                rough = rough if len(places) == len(rough) else rough[places]
-                some = places[nearly_best(rough, worth)]
-                yield some[best_places(self.scores(vector[None], some)[0], count)]
+                rough = rough if len(slots) == len(rough) else rough[slots]
+                some = slots[nearly_best(rough, worth)]
+                yield some[best_slots(self.scores(vector[None], some)[0], count)]
             return
-        for of_one in self._scores_at(scoring_vectors, places):
-            yield places[best_places(of_one, count)]
+        for of_one in self._scores_at(scoring_vectors, slots):
+            yield slots[best_slots(of_one, count)]
 
     def best_together(
-        self, scoring_vectors: Float32[np.ndarray, "q Q"], places: Int64[np.ndarray, " n"], count: int, match: Match
+        self, scoring_vectors: Float32[np.ndarray, "q Q"], slots: Int64[np.ndarray, " n"], count: int, match: Match
     ) -> Int64[np.ndarray, " count"]:
-        """So many places, of some that rise, of the pictures whose scores for all vectors together likely match best.
+        """So many slots, of some that rise, of the pictures whose scores for all vectors together likely match best.
 
         A list of the best for each vector would have to be long to hold a picture that is only good for each.
         """
-        outline, worth = self._outline, max(_WORTH * count, len(places) // _SHARE)
-        if outline is not None and len(places) >= max(OUTLINED, 4 * worth) and outline.size > places[-1]:
+        outline, worth = self._outline, max(_WORTH * count, len(slots) // _SHARE)
+        if outline is not None and len(slots) >= max(OUTLINED, 4 * worth) and outline.size > slots[-1]:
             rough = outline.estimates(self._asked(scoring_vectors))
-            rough = rough if len(places) == rough.shape[1] else rough[:, places]
-            places = places[nearly_best(match(rough, places), worth)]
+            rough = rough if len(slots) == rough.shape[1] else rough[:, slots]
+            slots = slots[nearly_best(match(rough, slots), worth)]
         best: Int64[np.ndarray, " count"]
-        best = places[best_places(match(self._scores_at(scoring_vectors, places), places), count)]
+        best = slots[best_slots(match(self._scores_at(scoring_vectors, slots), slots), count)]
         return best
 
     def _scores_at(
-        self, scoring_vectors: Float32[np.ndarray, "q Q"], places: Int64[np.ndarray, " n"]
+        self, scoring_vectors: Float32[np.ndarray, "q Q"], slots: Int64[np.ndarray, " n"]
     ) -> Float32[np.ndarray, "q n"]:
-        """As `scores`, of places that rise."""
-        everything = len(places) > MOST * self.size
-        scores = self.scores(scoring_vectors, None if everything else places)
-        return scores[:, places] if everything and len(places) < scores.shape[1] else scores
+        """As `scores`, of slots that rise."""
+        everything = len(slots) > MOST * self.size
+        scores = self.scores(scoring_vectors, None if everything else slots)
+        return scores[:, slots] if everything and len(slots) < scores.shape[1] else scores
 
     def _numbers(self, items: UInt8[np.ndarray, "n size"]) -> Float32[np.ndarray, "n W"]:
         """The small vectors in kept bytes, and behind each its radius."""
@@ -202,20 +202,20 @@ class FirstStage:
         return _USUAL * usual.astype(np.float32)
 
     def scores(
-        self, scoring_vectors: Float32[np.ndarray, "q Q"], places: Int64[np.ndarray, " n"] | None = None
+        self, scoring_vectors: Float32[np.ndarray, "q Q"], slots: Int64[np.ndarray, " n"] | None = None
     ) -> Float32[np.ndarray, "q n"]:
-        """What the pictures at some places, or at all, likely score, as near as the small vectors know it."""
+        """What the pictures at some slots, or at all, likely score, as near as the small vectors know it."""
         items = self.file.items
-        count = len(items) if places is None else len(places)
-        all_tails = self._tails(count) if places is None else None
+        count = len(items) if slots is None else len(slots)
+        all_tails = self._tails(count) if slots is None else None
         columns, steps = _columns(scoring_vectors, self._dimension)
         offsets = ZERO * columns.sum(axis=0, dtype=np.int32)[:, None]
         usual = self._usual(scoring_vectors)
         found = np.empty((len(scoring_vectors), count), np.float32)
-        step = _PART if places is None else _PICKED
+        step = _PART if slots is None else _PICKED
         for start in range(0, count, step):
             part = slice(start, min(start + step, count))
-            kept = items[part] if places is None else items[places[part]]
+            kept = items[part] if slots is None else items[slots[part]]
             tails = _read_tails(kept) if all_tails is None else all_tails[:, part]
             whole = np.ascontiguousarray(self._product(kept, columns).T)  # each pass is then over a whole row
             whole -= offsets

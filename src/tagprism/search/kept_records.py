@@ -1,4 +1,4 @@
-"""What is kept beside the records of pictures, by the same places: what candidates are found by, and sums of both.
+"""What is kept beside the records of pictures, by the same slots: what candidates are found by, and sums of both.
 
 The sums prove them whole. A sum stands beside the record, not in it: what changed a byte of the one has not changed the
 other to fit. Knows no pictures but by their ids, and no engine.
@@ -23,7 +23,7 @@ from tagprism.rename import sync_folder
 from tagprism.search import first_stage
 from tagprism.search.contract import MEASURED
 from tagprism.search.first_stage import FirstStage
-from tagprism.search.record_file import PlacedFile, RecordFile
+from tagprism.search.record_file import RecordFile, SlotFile
 from tagprism.search.row_summary import is_nearer
 
 _FIRST, _SUMS, _RECALL = "candidates.bin", "sums.bin", "recall.json"
@@ -31,14 +31,14 @@ _FORMER = "first.bin"  # candidates without their radius, of an older version
 _SUM = np.dtype([("id", "<i8"), ("record", "<u4"), ("first", "<u4")])
 _UNKNOWN = 0  # sum of what is being written
 _PART = 4096  # records that are read at once
-_Places = Int64[np.ndarray, " n"]
+_Slots = Int64[np.ndarray, " n"]
 
 
 class KeptRecords:
     """The records of an index with all that follows from them, which is written with each.
 
     What candidates are found by is made anew from the records where it is not there. Threads may read while one of them
-    writes to places that none reads.
+    writes to slots that none reads.
 
     Args:
         folder: of the files; they are made when absent.
@@ -54,7 +54,7 @@ class KeptRecords:
 
     def __init__(self, folder: Path, records: RecordFile, progress: Progress = silent) -> None:
         self._folder, self._records = folder, records
-        self._sums = PlacedFile(folder / _SUMS, _SUM.itemsize)
+        self._sums = SlotFile(folder / _SUMS, _SUM.itemsize)
         self.first = FirstStage(folder / _FIRST, records.shape)
         if self.first.size < records.size:
             self._write_candidates(self.first.size, progress)
@@ -62,13 +62,13 @@ class KeptRecords:
 
     @property
     def summed(self) -> int:
-        """Number of places that `check` looks at."""
+        """Number of slots that `check` looks at."""
         return int(np.count_nonzero(self._sums.items.view(_SUM)[:, 0]))
 
-    def write(self, places: _Places, ids: list[int], records: Records) -> None:
-        """Keep records; as `PlacedFile.write`."""
-        first = self.first.write(places, records)
-        self._note(places, ids, self._records.write(places, records), first)
+    def write(self, slots: _Slots, ids: list[int], records: Records) -> None:
+        """Keep records; as `SlotFile.write`."""
+        first = self.first.write(slots, records)
+        self._note(slots, ids, self._records.write(slots, records), first)
 
     def fit(self, scoring_vectors: Float32[np.ndarray, "q Q"], pictures: int, progress: Progress = silent) -> None:
         """Let candidates be found by what is best for scoring vectors, where they are not yet.
@@ -118,54 +118,54 @@ class KeptRecords:
         write_json(self._folder / _RECALL, measured)
 
     def _write_candidates(self, begin: int, progress: Progress) -> None:
-        """Make from the records what candidates are found by, at all places from one on.
+        """Make from the records what candidates are found by, at all slots from one on.
 
         Its sums are put to nought before, and noted after: killed meanwhile, no picture counts as damaged.
         """
         if begin == self._records.size:
             return
         with progress("renewing the index", self._records.size - begin) as advance:
-            for places in told(_parts(begin, self._records.size), advance):
-                self._note_candidates(places, np.zeros(len(places), np.uint32))
+            for slots in told(_parts(begin, self._records.size), advance):
+                self._note_candidates(slots, np.zeros(len(slots), np.uint32))
                 with np.errstate(all="ignore"):  # of damaged records
-                    items = self.first.write(places, self._records.read(places))
-                self._note_candidates(places, np.array([zlib.crc32(item) for item in items], np.uint32))
+                    items = self.first.write(slots, self._records.read(slots))
+                self._note_candidates(slots, np.array([zlib.crc32(item) for item in items], np.uint32))
 
     def _note(
-        self, places: _Places, ids: list[int], records: UInt8[np.ndarray, "n r"], first: UInt8[np.ndarray, "n f"]
+        self, slots: _Slots, ids: list[int], records: UInt8[np.ndarray, "n r"], first: UInt8[np.ndarray, "n f"]
     ) -> None:
-        sums = np.empty(len(places), _SUM)
+        sums = np.empty(len(slots), _SUM)
         sums["id"] = ids
         for name, items in (("record", records), ("first", first)):
             sums[name] = [zlib.crc32(item) for item in items]
-        self._sums.write(places, sums.view(np.uint8).reshape(len(places), -1))
+        self._sums.write(slots, sums.view(np.uint8).reshape(len(slots), -1))
 
-    def _note_candidates(self, places: _Places, first: UInt32[np.ndarray, " n"]) -> None:
+    def _note_candidates(self, slots: _Slots, first: UInt32[np.ndarray, " n"]) -> None:
         """New sums of what candidates are found by; 0 where it is not known to be whole."""
-        noted = places < len(self._sums.items)
-        sums = self._sums.items[places[noted]].view(_SUM)[:, 0]
+        noted = slots < len(self._sums.items)
+        sums = self._sums.items[slots[noted]].view(_SUM)[:, 0]
         sums["first"] = first[noted]
-        kept = sums["id"] != 0  # places without sums, of an older version, get none
-        self._sums.write(places[noted][kept], sums[kept].view(np.uint8).reshape(int(kept.sum()), -1))
+        kept = sums["id"] != 0  # slots without sums, of an older version, get none
+        self._sums.write(slots[noted][kept], sums[kept].view(np.uint8).reshape(int(kept.sum()), -1))
 
-    def forget(self, places: _Places) -> None:
-        """No picture is at these places any more."""
-        if len(places):
-            self._sums.write(places, np.zeros((len(places), _SUM.itemsize), np.uint8))
+    def forget(self, slots: _Slots) -> None:
+        """No picture is at these slots any more."""
+        if len(slots):
+            self._sums.write(slots, np.zeros((len(slots), _SUM.itemsize), np.uint8))
 
     def check(self) -> Iterator[tuple[int, bool]]:
-        """The id of the picture at each place, and whether its bytes are as they were written.
+        """The id of the picture at each slot, and whether its bytes are as they were written.
 
-        Places that hold none are passed over, and those that an older version wrote, which kept no sums.
+        Slots that hold none are passed over, and those that an older version wrote, which kept no sums.
         """
         sums, held = self._sums.items.view(_SUM)[:, 0], min(self._records.size, self.first.size)
-        for place, (one, *kept) in enumerate(sums.tolist()):
+        for slot, (one, *kept) in enumerate(sums.tolist()):
             if one:
-                items = (self._records.file.items, self.first.file.items) if place < held else ()
-                record, first = (zlib.crc32(of_all[place]) for of_all in items) if items else (None, None)
+                items = (self._records.file.items, self.first.file.items) if slot < held else ()
+                record, first = (zlib.crc32(of_all[slot]) for of_all in items) if items else (None, None)
                 yield one, kept[0] == record and kept[1] in (first, _UNKNOWN)
 
 
-def _parts(begin: int, end: int) -> Iterator[_Places]:
+def _parts(begin: int, end: int) -> Iterator[_Slots]:
     for start in range(begin, end, _PART):
         yield np.arange(start, min(start + _PART, end))

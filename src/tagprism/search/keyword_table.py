@@ -75,7 +75,9 @@ class KeywordTable:
         with self._db.transaction():
             self._forget([number for number, _, _ in read])
             for number, stamp, words in read:
-                first = {normalise_phrase(word): (place, word) for place, word in reversed(list(enumerate(words)))}
+                first = {
+                    normalise_phrase(word): (position, word) for position, word in reversed(list(enumerate(words)))
+                }
                 rows = [(phrase, number, *one) for phrase, one in first.items() if phrase]
                 self._db.sql.execute("INSERT INTO keywords_read VALUES (?, ?)", (number, stamp))
                 self._db.sql.executemany("INSERT INTO keyword VALUES (?, ?, ?, ?)", rows)

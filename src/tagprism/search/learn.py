@@ -171,10 +171,11 @@ class _Teacher:
             why = _no_gain("marked pictures are found as well without", len(added), needed if gained else None)
             return Lesson(label, *counts, None, float(honest.mean()), why)
         result = (
-            f"a picture left out is at {_place(before, len(against))} by the model, {_place(after, len(against))} now"
+            f"a picture left out is at {_position(before, len(against))} by the model, "
+            f"{_position(after, len(against))} now"
         )
         if model is None:
-            result = f"a picture left out is at {_place(after, len(against))}; the model does not know the word"
+            result = f"a picture left out is at {_position(after, len(against))}; the model does not know the word"
         learned = self._learned_vector(label, best, model, added, rejected, self._records[others])
         if model is not None and (lost := self._lost(model, learned, self._records[others], usual)):
             return Lesson(label, *counts, None, float(honest.mean()), lost)
@@ -304,7 +305,7 @@ def _no_gain(reason: str, marks: int, needed: int | None) -> str:
     return f"the gain of {marks} marks may be chance: about {needed:,} that gain as much would show it"
 
 
-def _place(shares: Float64[np.ndarray, " n"], others: int) -> str:
+def _position(shares: Float64[np.ndarray, " n"], others: int) -> str:
     return f"place {max(1, round(float(np.median(shares)) * (others + 1))):,} of {others + 1:,}"
 
 

@@ -17,7 +17,7 @@ from safetensors import SafetensorError
 from safetensors.numpy import load_file, save_file
 
 from tagprism.files import machine_errors, replaced_whole
-from tagprism.search.record_file import PlacedFile
+from tagprism.search.record_file import SlotFile
 
 _COMPONENTS = 128
 _SPAN = 4  # deviations of a component that its whole numbers reach
@@ -30,7 +30,7 @@ _SAMPLE = 5  # every how many pictures the best score is looked at, to find how 
 Product = Callable[[UInt8[np.ndarray, "n w"], Int8[np.ndarray, "w q"]], Int32[np.ndarray, "n q"]]
 """The product of whole numbers."""
 Placed = Iterable[tuple[Int64[np.ndarray, " n"], Float32[np.ndarray, "n W"]]]
-"""Places, and the numbers of the small vectors there."""
+"""Slots, and the numbers of the small vectors there."""
 
 
 class Projection(NamedTuple):
@@ -66,7 +66,7 @@ class Projection(NamedTuple):
 
 
 class Outline:
-    """The outlines of pictures, in a file by their places, and beside it how they are made.
+    """The outlines of pictures, in a file by their slots, and beside it how they are made.
 
     Args:
         path: of the file, which `made` has made.
@@ -79,7 +79,7 @@ class Outline:
 
     def __init__(self, path: Path, projection: Projection, product: Product) -> None:
         self._projection, self._product = projection, product
-        self._file = PlacedFile(path, len(projection.offset))
+        self._file = SlotFile(path, len(projection.offset))
 
     @classmethod
     def opened(cls, path: Path, width: int, product: Product) -> Outline | None:
@@ -102,28 +102,28 @@ class Outline:
         with machine_errors(path):
             _projection_of(path).unlink(missing_ok=True)
             path.unlink(missing_ok=True)
-        file = PlacedFile(path, projection.pictures.shape[1])
-        for places, numbers in small:
-            file.write(places, _kept_bytes(numbers, projection))
+        file = SlotFile(path, projection.pictures.shape[1])
+        for slots, numbers in small:
+            file.write(slots, _kept_bytes(numbers, projection))
         with machine_errors(path), replaced_whole(_projection_of(path)) as beside:
             save_file({name: np.ascontiguousarray(one) for name, one in projection._asdict().items()}, beside)
         return cls(path, projection, product)
 
     @property
     def size(self) -> int:
-        """Number of places up to the last one that was ever written."""
+        """Number of slots up to the last one that was ever written."""
         return len(self._file.items)
 
-    def write(self, places: Int64[np.ndarray, " n"], numbers: Float32[np.ndarray, "n W"]) -> None:
-        """Keep the outlines of small vectors, as `PlacedFile.write`."""
-        self._file.write(places, _kept_bytes(numbers, self._projection))
+    def write(self, slots: Int64[np.ndarray, " n"], numbers: Float32[np.ndarray, "n W"]) -> None:
+        """Keep the outlines of small vectors, as `SlotFile.write`."""
+        self._file.write(slots, _kept_bytes(numbers, self._projection))
 
     def scores(self, asked: Float32[np.ndarray, "q W"]) -> Int32[np.ndarray, "q n"]:
-        """Whole numbers that rise with what the pictures at all places likely score, for each scoring vector."""
+        """Whole numbers that rise with what the pictures at all slots likely score, for each scoring vector."""
         return self._products(self._columns(asked)[0])
 
     def estimates(self, asked: Float32[np.ndarray, "q W"]) -> Float32[np.ndarray, "q n"]:
-        """What the pictures at all places likely score, on the scale of the small vectors' scores."""
+        """What the pictures at all slots likely score, on the scale of the small vectors' scores."""
         columns, steps = self._columns(asked)
         found = self._products(columns).astype(np.float32)
         found -= ZERO * columns.sum(axis=0, dtype=np.float32)[:, None]
@@ -164,16 +164,16 @@ def whole_columns(
 
 
 def nearly_best(scores: Real[np.ndarray, " n"], count: int) -> Int64[np.ndarray, " m"]:
-    """Rising places of half to twice so many of the best, by a bar that some of the scores set: quicker than exact."""
+    """Rising slots of half to twice so many of the best, by a bar that some of the scores set: quicker than exact."""
     some = scores[::_SAMPLE]
     last = len(some) - max(1, count // _SAMPLE)
     chosen = np.flatnonzero(scores >= np.partition(some, last)[last])
     if not count / 2 <= len(chosen) <= 2 * count:  # many are equal, or the best lie between those looked at
-        return np.sort(best_places(scores, count))
+        return np.sort(best_slots(scores, count))
     return chosen
 
 
-def best_places(scores: Real[np.ndarray, " n"], count: int) -> Int64[np.ndarray, " count"]:
+def best_slots(scores: Real[np.ndarray, " n"], count: int) -> Int64[np.ndarray, " count"]:
     """Where the best are, in any order."""
     best: Int64[np.ndarray, " count"] = np.argpartition(scores, -count)[-count:]
     return best

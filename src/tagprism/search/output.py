@@ -38,7 +38,7 @@ def found_row(found: Found) -> dict[str, Any]:
         "camera": picture.camera or None,
         "rating": picture.rating,
         "type": picture.kind or None,
-        "gps": picture.place,
+        "gps": picture.location,
         "width": picture.width,
         "height": picture.height,
         "own": list(found.own),

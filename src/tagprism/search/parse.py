@@ -68,8 +68,8 @@ class _Parser:
         self._at += 1
         return self._tokens[self._at - 1]
 
-    def _fail(self, what: str, place: int, remedy: str) -> NoReturn:
-        raise QueryError(what, self._text, place, remedy)
+    def _fail(self, what: str, offset: int, remedy: str) -> NoReturn:
+        raise QueryError(what, self._text, offset, remedy)
 
     def query(self) -> Query:
         """The whole text."""
@@ -77,7 +77,7 @@ class _Parser:
             self._fail("the query is empty.", 0, "Write a tag, such as beach.")
         whole = self._any()
         if self._next.kind == ")":
-            self._fail("this `)` closes nothing.", self._next.place, "Leave it away, or open a group with `(`.")
+            self._fail("this `)` closes nothing.", self._next.offset, "Leave it away, or open a group with `(`.")
         return whole
 
     def _any(self) -> Query:
@@ -100,7 +100,7 @@ class _Parser:
             self._no_part()
         if self._depth == DEEPEST:
             remedy = f"At most {DEEPEST} groups, NOTs and weights may stand inside each other."
-            self._fail("the query is too deep.", self._next.place, remedy)
+            self._fail("the query is too deep.", self._next.offset, remedy)
         self._depth += 1
         token = self._taken()
         if token.kind == "NOT":
@@ -118,20 +118,20 @@ class _Parser:
         """Say what is missing before the next token."""
         token, before = self._next, self._tokens[self._at - 1] if self._at else None
         if token.kind in ("AND", "OR") and (before is None or before.kind == "("):
-            self._fail(f"{token.kind} has nothing before it.", token.place, "Write a tag there, or leave it away.")
+            self._fail(f"{token.kind} has nothing before it.", token.offset, "Write a tag there, or leave it away.")
         if token.kind == ")" and before is not None and before.kind == "(":
-            self._fail("the group is empty.", token.place, "Write a tag between the parentheses.")
+            self._fail("the group is empty.", token.offset, "Write a tag between the parentheses.")
         if token.kind == ")" and before is None:
-            self._fail("this `)` closes nothing.", token.place, "Leave it away, or open a group with `(`.")
+            self._fail("this `)` closes nothing.", token.offset, "Leave it away, or open a group with `(`.")
         if before is not None and before.kind == "(":
-            self._fail("this `(` is not closed.", before.place, "Write a tag and `)`, or leave it away.")
+            self._fail("this `(` is not closed.", before.offset, "Write a tag and `)`, or leave it away.")
         name = before.text if before is not None and before.kind != "weight" else "the weight"
-        self._fail(f"{name} has nothing after it.", token.place, "Write a tag there, or leave it away.")
+        self._fail(f"{name} has nothing after it.", token.offset, "Write a tag there, or leave it away.")
 
     def _group(self, opening: Token) -> Query:
         inside = self._any()
         if self._next.kind != ")":
-            self._fail("this `(` is not closed.", opening.place, "Close the group with `)`.")
+            self._fail("this `(` is not closed.", opening.offset, "Close the group with `)`.")
         self._at += 1
         return inside
 
@@ -139,39 +139,39 @@ class _Parser:
         weight, (least, most) = float(token.text), WEIGHTS
         if not least <= weight <= most:
             remedy = f"Use {least} to {most:g}; to keep something out write NOT."
-            self._fail("the weight is out of range.", token.place, remedy)
+            self._fail("the weight is out of range.", token.offset, remedy)
         if isinstance(part, Weighted):
-            self._fail("what follows has a weight already.", token.place, "Leave one of the two away.")
+            self._fail("what follows has a weight already.", token.offset, "Leave one of the two away.")
         if not labels_of(part):
-            self._fail("a filter has no weight.", token.place, "Leave the number away: a filter is met or not.")
+            self._fail("a filter has no weight.", token.offset, "Leave the number away: a filter is met or not.")
         return Weighted(weight, part)
 
     def _leaf(self, token: Token) -> Query:
         if token.kind == "taken":
-            return time_range(token.text, self._text, token.value_place)
+            return time_range(token.text, self._text, token.value_offset)
         if token.kind in ("path", "tag"):
-            return InPath(token.text) if token.kind == "path" else Tagged(self._phrase(token.text, token.value_place))
+            return InPath(token.text) if token.kind == "path" else Tagged(self._phrase(token.text, token.value_offset))
         if token.kind == "fact":
-            name = self._text[token.place : self._text.index(":", token.place)].lower()
-            return fact(name, token.text, self._text, token.value_place)
+            name = self._text[token.offset : self._text.index(":", token.offset)].lower()
+            return fact(name, token.text, self._text, token.value_offset)
         words = [token.text]
         while token.kind == "word" and self._next.kind == "word":
             words.append(self._taken().text)
-        return self._label(self._phrase(" ".join(words), token.place), token)
+        return self._label(self._phrase(" ".join(words), token.offset), token)
 
-    def _phrase(self, text: str, place: int) -> str:
+    def _phrase(self, text: str, offset: int) -> str:
         text = " ".join(text.split())
         if not normalise_phrase(text):
-            self._fail("there is no word in this phrase.", place, "Write a tag, such as beach.")
+            self._fail("there is no word in this phrase.", offset, "Write a tag, such as beach.")
         if len(text) > LONGEST:
             remedy = f"Use at most {LONGEST}; AND and OR join several tags."
-            self._fail(f"this phrase has {len(text):,} characters.", place, remedy)
+            self._fail(f"this phrase has {len(text):,} characters.", offset, remedy)
         return text
 
     def _label(self, text: str, token: Token) -> Label:
         self._labels.add(text)
         if len(self._labels) > MOST_LABELS:
-            self._fail(f"this is label {MOST_LABELS + 1}.", token.place, f"Use at most {MOST_LABELS} different ones.")
+            self._fail(f"this is label {MOST_LABELS + 1}.", token.offset, f"Use at most {MOST_LABELS} different ones.")
         return Label(text, quoted=token.kind == "phrase")
 
 
@@ -186,14 +186,14 @@ class Token:
     Args:
         kind: what it is; `word` is bare, `phrase` was quoted, `taken`, `path`, `tag` and `fact` are filters.
         text: the word, phrase, value of the filter or number of the weight.
-        place: of its first character, from 0.
-        value_place: of the first character of `text`.
+        offset: of its first character, from 0.
+        value_offset: of the first character of `text`.
     """
 
     kind: Kind
     text: str
-    place: int
-    value_place: int
+    offset: int
+    value_offset: int
 
 
 def _tokens(text: str) -> Iterator[Token]:
@@ -205,58 +205,58 @@ def _tokens(text: str) -> Iterator[Token]:
     if len(text) > LONGEST_QUERY:
         what = f"the query has {len(text):,} characters."
         raise QueryError(what, text, LONGEST_QUERY, f"Use at most {LONGEST_QUERY:,}.")
-    place = 0
-    while place < len(text):
-        if text[place].isspace():
-            place += 1
-        elif text[place] in "()":
-            yield Token("(" if text[place] == "(" else ")", text[place], place, place)
-            place += 1
-        elif text[place] in _OPENING:
-            inside, end = _quoted(text, place)
-            yield Token("phrase", inside, place, place)
-            place = end
-        elif found := _WEIGHT.match(text, place):
-            yield Token("weight", found[1], place, place)
-            place = found.end()
-        elif text[place] == "-" and place + 1 < len(text) and not text[place + 1].isspace():
-            yield Token("NOT", "-", place, place)
-            place += 1
+    offset = 0
+    while offset < len(text):
+        if text[offset].isspace():
+            offset += 1
+        elif text[offset] in "()":
+            yield Token("(" if text[offset] == "(" else ")", text[offset], offset, offset)
+            offset += 1
+        elif text[offset] in _OPENING:
+            inside, end = _quoted(text, offset)
+            yield Token("phrase", inside, offset, offset)
+            offset = end
+        elif found := _WEIGHT.match(text, offset):
+            yield Token("weight", found[1], offset, offset)
+            offset = found.end()
+        elif text[offset] == "-" and offset + 1 < len(text) and not text[offset + 1].isspace():
+            yield Token("NOT", "-", offset, offset)
+            offset += 1
         else:
-            token, place = _word(text, place)
+            token, offset = _word(text, offset)
             yield token
     yield Token("end", "", len(text), len(text))
 
 
-def _word(text: str, place: int) -> tuple[Token, int]:
-    found = _WORD.match(text, place)
+def _word(text: str, offset: int) -> tuple[Token, int]:
+    found = _WORD.match(text, offset)
     assert found is not None  # the caller has seen a character that is none of the others
     word = found[0]
     if word in OPERATORS:
-        return Token(word, word, place, place), found.end()  # type: ignore[arg-type]
+        return Token(word, word, offset, offset), found.end()  # type: ignore[arg-type]
     if named := _NAMED.match(word):
-        return _filter(text, place, named[1], found.end())
+        return _filter(text, offset, named[1], found.end())
     if word in _SYMBOLS:
         remedy = f"Write {_SYMBOLS[word]}; quote the phrase if the {word} belongs to it."
-        raise QueryError(f"`{word}` is no operator.", text, place, remedy)
+        raise QueryError(f"`{word}` is no operator.", text, offset, remedy)
     if word.startswith("!"):
         remedy = "Write NOT before what shall not be there; quote the phrase if the ! belongs to it."
-        raise QueryError("`!` is no operator.", text, place, remedy)
+        raise QueryError("`!` is no operator.", text, offset, remedy)
     if "*" in word:
         remedy = "Write a weight as in 2*dog; words are never cut short. Quote the phrase if the * belongs to it."
-        raise QueryError("`*` stands after a number only.", text, place + word.index("*"), remedy)
+        raise QueryError("`*` stands after a number only.", text, offset + word.index("*"), remedy)
     if joining := re.search("[,;]", word):
         name = "comma" if joining[0] == "," else "semicolon"
         remedy = f"Write AND or OR between tags; quote the phrase if the {name} belongs to it."
-        raise QueryError(f"a {name} joins no tags.", text, place + joining.start(), remedy)
-    return Token("word", word, place, place), found.end()
+        raise QueryError(f"a {name} joins no tags.", text, offset + joining.start(), remedy)
+    return Token("word", word, offset, offset), found.end()
 
 
-def _filter(text: str, place: int, name: str, end: int) -> tuple[Token, int]:
-    kind, start = name.lower(), place + len(name) + 1
+def _filter(text: str, offset: int, name: str, end: int) -> tuple[Token, int]:
+    kind, start = name.lower(), offset + len(name) + 1
     if kind not in FILTERS:
         remedy = f"There are {', '.join(f'{one}:' for one in FILTERS)}. Quote the phrase if the colon belongs to it."
-        raise QueryError("there is no filter of this name.", text, place, remedy)
+        raise QueryError("there is no filter of this name.", text, offset, remedy)
     value = text[start:end]
     if start < len(text) and text[start] in _OPENING:
         value, end = _quoted(text, start)
@@ -264,12 +264,12 @@ def _filter(text: str, place: int, name: str, end: int) -> tuple[Token, int]:
     if not value:
         remedy = f"Write it right after the colon, as in {kind}:{FILTERS[kind]}."
         raise QueryError(f"`{name}:` has no value.", text, min(start, len(text)), remedy)
-    return Token("fact" if kind in FACTS else kind, value, place, start), end  # type: ignore[arg-type]
+    return Token("fact" if kind in FACTS else kind, value, offset, start), end  # type: ignore[arg-type]
 
 
-def _quoted(text: str, place: int) -> tuple[str, int]:
-    """What is quoted from a place on (a doubled quote stands for one), and the place after it."""
-    closing, at, inside = _CLOSING[text[place]], place + 1, []
+def _quoted(text: str, offset: int) -> tuple[str, int]:
+    """What is quoted from an offset on (a doubled quote stands for one), and the offset after it."""
+    closing, at, inside = _CLOSING[text[offset]], offset + 1, []
     while at < len(text):
         if text[at] not in closing:
             inside.append(text[at])
@@ -279,7 +279,7 @@ def _quoted(text: str, place: int) -> tuple[str, int]:
             at += 2
         else:
             return "".join(inside), at + 1
-    raise QueryError("the quote is not closed.", text, place, "Close it with a second quote.")
+    raise QueryError("the quote is not closed.", text, offset, "Close it with a second quote.")
 
 
 def leaves(query: Query) -> Iterator[Leaf]:

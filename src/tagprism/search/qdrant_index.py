@@ -129,7 +129,7 @@ class QdrantIndex:
             self._send(points)
 
     def _send(self, points: list[models.PointStruct]) -> None:
-        """Send pictures, again where a node has just gone or is busy: the same ids take the same places."""
+        """Send pictures, again where a node has just gone or is busy: the same ids take the same positions."""
         for pause in (*_PAUSES, None):
             with self._errors():
                 try:
@@ -296,7 +296,7 @@ def _by_score_then_id(
     scoring_vectors: Float32[np.ndarray, "q Q"],
     limit: int,
 ) -> list[list[Hit]]:
-    """Search, with equal hits by rising id, also where the last place is shared by more than it can hold.
+    """Search, with equal hits by rising id, also where the last position is shared by more than it can hold.
 
     Args:
         search: (scoring vectors, how many) -> hits of each, best first, equal ones in any order.
@@ -306,11 +306,11 @@ def _by_score_then_id(
     if limit < 1:
         return [[] for _ in scoring_vectors]
     answers = search(scoring_vectors, limit + 1)
-    for place, vector in enumerate(scoring_vectors):
+    for position, vector in enumerate(scoring_vectors):
         count = limit + 1
-        while len(answers[place]) >= count and answers[place][-1].score == answers[place][limit - 1].score:
+        while len(answers[position]) >= count and answers[position][-1].score == answers[position][limit - 1].score:
             count *= 2  # the ties reach beyond what was asked for
-            answers[place] = search(vector[None], count)[0]
+            answers[position] = search(vector[None], count)[0]
     return [sorted(hits, key=lambda hit: (-hit.score, hit.id))[:limit] for hits in answers]
 
 

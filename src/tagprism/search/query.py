@@ -2,7 +2,7 @@
 
 `And` and `Or` take their parts as equals; a `Weighted` part counts so many times. A weight never stands below a `Not`
 or another weight: the parser pulls it out (`NOT 2*dog` is `2*NOT dog`) or refuses it. The error of a query that cannot
-be read points at the place where it fails.
+be read points at the offset where it fails.
 """
 
 from __future__ import annotations
@@ -171,25 +171,25 @@ class QueryError(InputError):
     Args:
         what: one sentence saying what is wrong.
         text: the query.
-        place: of the character that it is about, from 0; the length of the text for its end.
+        offset: of the character that it is about, from 0; the length of the text for its end.
         remedy: one sentence saying what to do about it.
 
     Attributes:
-        column: the place as people count it, from 1.
+        column: the offset as people count it, from 1.
     """
 
-    def __init__(self, what: str, text: str, place: int, remedy: str) -> None:
-        self.column = place + 1
-        line, before = _excerpt(text, place)
+    def __init__(self, what: str, text: str, offset: int, remedy: str) -> None:
+        self.column = offset + 1
+        line, before = _excerpt(text, offset)
         super().__init__(f"{what}\n  {line}\n  {before}^\n", where=f"query, column {self.column}", remedy=remedy)
         self.what = what
 
 
-def _excerpt(text: str, place: int) -> tuple[str, str]:
-    """The query around a place in one line, and as much white space as stands before the place."""
-    start = max(0, place - _EXCERPT // 2)
+def _excerpt(text: str, offset: int) -> tuple[str, str]:
+    """The query around an offset in one line, and as much white space as stands before it."""
+    start = max(0, offset - _EXCERPT // 2)
     shown = [char if char.isprintable() else " " for char in text[start : start + _EXCERPT]]
-    before, line = shown[: place - start], "".join(shown)
+    before, line = shown[: offset - start], "".join(shown)
     if start:
         before, line = [*"…", *before], f"…{line}"
     return line + "…" * (start + _EXCERPT < len(text)), " " * sum(_cells(char) for char in before)

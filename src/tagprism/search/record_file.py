@@ -1,4 +1,4 @@
-"""Records of pictures in a file of fixed places: their exact scores, and whose record is where. Knows no engine.
+"""Records of pictures in a file of fixed slots: their exact scores, and whose record is where. Knows no engine.
 
 A record is kept as float32, or as 16-bit whole numbers and two powers of two, for its rows and its shared numbers: as
 many bytes as float16, nearer to the truth, and widened several times faster.
@@ -29,15 +29,15 @@ _BLOCK, _PART = 128, 4096  # records widened at once, so that they stay in the p
 _CLIP = 2.0**100  # no sum of products overflows
 
 
-class PlacedFile:
-    """Items by their places. Threads may read while one of them writes to places that none reads.
+class SlotFile:
+    """Items by their slots. Threads may read while one of them writes to slots that none reads.
 
     Args:
         path: of the file; made when absent.
         size: of an item, in bytes.
 
     Attributes:
-        items: (places, size) all bytes that are there, read-only; another array after every writing.
+        items: (slots, size) all bytes that are there, read-only; another array after every writing.
 
     Raises:
         MachineError: the file cannot be read or written, or the disk is full; by every method.
@@ -53,12 +53,12 @@ class PlacedFile:
         shape = self._path.stat().st_size // self._size, self._size
         return np.memmap(self._path, np.uint8, "r", shape=shape) if shape[0] else np.empty(shape, np.uint8)
 
-    def write(self, places: Int64[np.ndarray, " n"], items: UInt8[np.ndarray, "n size"]) -> None:
-        """Write items to places; they are on the disk when it returns. New places follow the last one."""
+    def write(self, slots: Int64[np.ndarray, " n"], items: UInt8[np.ndarray, "n size"]) -> None:
+        """Write items to slots; they are on the disk when it returns. New slots follow the last one."""
         with machine_errors(self._path), self._path.open("r+b", buffering=0) as file:
-            for run in np.split(np.arange(len(places)), np.flatnonzero(np.diff(places) != 1) + 1):
+            for run in np.split(np.arange(len(slots)), np.flatnonzero(np.diff(slots) != 1) + 1):
                 if len(run):
-                    file.seek(int(places[run[0]]) * self._size)
+                    file.seek(int(slots[run[0]]) * self._size)
                     _write_all(file, items[run[0] : run[-1] + 1].tobytes())
             os.fsync(file.fileno())
             self.items = self._mapped()
@@ -80,7 +80,7 @@ def powers_of_two(numbers: Float[np.ndarray, "n ..."], largest: int) -> Float32[
 
 
 StorageName = Literal["float32", "half"]
-_Places = Int64[np.ndarray, " n"]
+_Slots = Int64[np.ndarray, " n"]
 
 
 class Form:
@@ -123,7 +123,7 @@ class Form:
 
 
 class RecordFile:
-    """Records by their places. Threads may read while one of them writes to places that none reads.
+    """Records by their slots. Threads may read while one of them writes to slots that none reads.
 
     Args:
         path: of the file; made when absent.
@@ -140,29 +140,29 @@ class RecordFile:
 
     def __init__(self, path: Path, shape: Shape, storage: StorageName) -> None:
         self.shape, self._form = shape, Form(shape, storage)
-        self.file = PlacedFile(path, self._form.size)
+        self.file = SlotFile(path, self._form.size)
 
     @property
     def size(self) -> int:
-        """Number of places up to the last one that was ever written."""
+        """Number of slots up to the last one that was ever written."""
         return len(self.file.items)
 
-    def write(self, places: _Places, records: Records) -> UInt8[np.ndarray, "n size"]:
-        """Keep records, as `PlacedFile.write`; the bytes that are kept."""
+    def write(self, slots: _Slots, records: Records) -> UInt8[np.ndarray, "n size"]:
+        """Keep records, as `SlotFile.write`; the bytes that are kept."""
         items = self._form.encoded(records)
-        self.file.write(places, items)
+        self.file.write(slots, items)
         return items
 
-    def read(self, places: _Places) -> Records:
-        """Records by place, as float32."""
-        return self._form.decoded(self.file.items[places])
+    def read(self, slots: _Slots) -> Records:
+        """Records by slot, as float32."""
+        return self._form.decoded(self.file.items[slots])
 
     def scores(
-        self, scoring_vectors: Float32[np.ndarray, "q Q"], places: _Places | None = None
+        self, scoring_vectors: Float32[np.ndarray, "q Q"], slots: _Slots | None = None
     ) -> Float32[np.ndarray, "q n"]:
-        """Scores of the records at some places, or at all, on all processors."""
+        """Scores of the records at some slots, or at all, on all processors."""
         kept, D = self.file.items.view(self._form.dtype)[:, 0], self.shape.dimension
-        count = len(kept) if places is None else len(places)
+        count = len(kept) if slots is None else len(slots)
         found = np.empty((count, len(scoring_vectors)), np.float32)
         labels, others = np.ascontiguousarray(scoring_vectors[:, :D]), np.ascontiguousarray(scoring_vectors[:, D:].T)
 
@@ -170,7 +170,7 @@ class RecordFile:
             end = min(start + _PART, count)
             for at in range(start, end, _BLOCK):
                 block = slice(at, min(at + _BLOCK, end))
-                some = kept[block] if places is None else kept[places[block]]
+                some = kept[block] if slots is None else kept[slots[block]]
                 scores = largest_similarity(some["rows"], labels) * some["scales"][:, 1:]
                 found[block] = scores + (some["shared"].astype(np.float32) @ others) * some["scales"][:, :1]
 
@@ -183,13 +183,13 @@ class RecordFile:
         return found.T
 
 
-class Places:
-    """Which picture's record is at which place; whoever reads keeps the arrays that it has while another thread writes.
+class Slots:
+    """Which picture's record is at which slot; whoever reads keeps the arrays that it has while another thread writes.
 
-    A place that was given up is written again only after the index was opened anew (`vacant`).
+    A slot that was given up is written again only after the index was opened anew (`vacant`).
 
     Args:
-        ids: (places,) id of the picture whose record is there, 0 for none; never changed.
+        ids: (slots,) id of the picture whose record is there, 0 for none; never changed.
 
     Attributes:
         ids: as they are now, another array after every change.
@@ -197,13 +197,13 @@ class Places:
 
     def __init__(self, ids: Int64[np.ndarray, " places"]) -> None:
         self.ids = ids
-        self._place_of = {one: place for place, one in enumerate(ids.tolist()) if one}
+        self._slot_of = {one: slot for slot, one in enumerate(ids.tolist()) if one}
         self._held = ids, np.flatnonzero(ids)  # of the newest ids asked for
         self._free = np.flatnonzero(ids == 0)
 
     def __len__(self) -> int:
         """Number of pictures."""
-        return len(self._place_of)
+        return len(self._slot_of)
 
     @staticmethod
     def noted(folder: Path) -> Int64[np.ndarray, " places"] | None:
@@ -231,42 +231,42 @@ class Places:
             with machine_errors(folder), replaced_whole(file) as beside, beside.open("wb") as stream:
                 np.save(stream, self.ids)
 
-    def held(self) -> tuple[Int64[np.ndarray, " places"], _Places]:
-        """The ids, and the places that hold a picture, rising."""
+    def held(self) -> tuple[Int64[np.ndarray, " places"], _Slots]:
+        """The ids, and the slots that hold a picture, rising."""
         ids = self.ids
-        known, places = self._held
+        known, slots = self._held
         if known is not ids:
-            self._held = ids, (places := np.flatnonzero(ids))
-        return ids, places
+            self._held = ids, (slots := np.flatnonzero(ids))
+        return ids, slots
 
-    def of(self, ids: Sequence[int]) -> _Places:
-        """Places of pictures; a `KeyError` for an id not there."""
-        return np.array([self._place_of[one] for one in ids], np.int64)
+    def of(self, ids: Sequence[int]) -> _Slots:
+        """Slots of pictures; a `KeyError` for an id not there."""
+        return np.array([self._slot_of[one] for one in ids], np.int64)
 
-    def of_those_held(self, ids: Iterable[int]) -> _Places:
-        """Places of those pictures that are there."""
-        found = map(self._place_of.get, ids)
-        return np.array([place for place in found if place is not None], np.int64)
+    def of_those_held(self, ids: Iterable[int]) -> _Slots:
+        """Slots of those pictures that are there."""
+        found = map(self._slot_of.get, ids)
+        return np.array([slot for slot in found if slot is not None], np.int64)
 
     @contextmanager
-    def vacant(self, count: int) -> Iterator[_Places]:
-        """So many places to write to in the block: those that are free, then new ones."""
+    def vacant(self, count: int) -> Iterator[_Slots]:
+        """So many slots to write to in the block: those that are free, then new ones."""
         size, again = len(self.ids), self._free[:count]
         yield np.concatenate([again, np.arange(size, size + count - len(again))])
         self._free = self._free[len(again) :]
 
-    def move(self, ids: Sequence[int], places: _Places | None, size: int) -> None:
-        """Pictures are at other places now, or nowhere; of `size` places."""
+    def move(self, ids: Sequence[int], slots: _Slots | None, size: int) -> None:
+        """Pictures are at other slots now, or nowhere; of `size` slots."""
         held = np.zeros(size, np.int64)
         held[: len(self.ids)] = self.ids
         held[self.of_those_held(ids)] = 0
-        if places is not None:
-            held[places] = ids
-            self._place_of.update(zip(ids, places.tolist(), strict=True))
+        if slots is not None:
+            held[slots] = ids
+            self._slot_of.update(zip(ids, slots.tolist(), strict=True))
         self.ids = held
-        if places is None:
+        if slots is None:
             for one in ids:
-                self._place_of.pop(one, None)
+                self._slot_of.pop(one, None)
 
 
 class _Blas:

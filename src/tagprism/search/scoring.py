@@ -151,8 +151,8 @@ class Scoring(ABC):
 
     @cached_property
     def _vectors_of(self) -> list[list[int]]:
-        """Of each label and then of each column of the likeness, its places in `_columns`."""
-        labels = [[place] for place in range(len(self.labels))] if self.groups is None else self.groups.tolist()
+        """Of each label and then of each column of the likeness, its positions in `_columns`."""
+        labels = [[position] for position in range(len(self.labels))] if self.groups is None else self.groups.tolist()
         first = len(self.scoring_vectors)
         return [*(list(dict.fromkeys(its)) for its in labels), *([at] for at in range(first, len(self._columns)))]
 
@@ -181,11 +181,11 @@ class Scoring(ABC):
         groups = None if self.groups is None else groups_of([*map(len, asked)])
         more = len(self._vectors_of) - len(self.labels)
         phrases = None if self.phrases is None else np.append(self.phrases, np.zeros(more, bool))[columns]
-        places = [place for its in asked for place in its]
+        positions = [position for its in asked for position in its]
         usual = None
         if self.usual is not None:
-            usual = np.append(self.usual, np.zeros(len(self._columns) - len(self.usual), np.float32))[places]
-        logits = self.label_logits.logits(self._columns[places], scores, groups, phrases, usual)
+            usual = np.append(self.usual, np.zeros(len(self._columns) - len(self.usual), np.float32))[positions]
+        logits = self.label_logits.logits(self._columns[positions], scores, groups, phrases, usual)
         if self.shifts is not None:
             logits += np.append(self.shifts, np.zeros(more))[columns]
         return logits
@@ -215,10 +215,10 @@ class Scoring(ABC):
 
     def _marked(self, ids: Int64[np.ndarray, " n"], logits: Float64[np.ndarray, "n C"]) -> Float64[np.ndarray, "n C"]:
         """Logits with what a person has said: certain or impossible."""
-        for place, its in self.marks.items():
+        for position, its in self.marks.items():
             for added in (False, True):
                 rows = np.isin(ids, [one for one, is_added in its.items() if is_added == added])
-                logits[rows, place] = np.inf if added else -np.inf
+                logits[rows, position] = np.inf if added else -np.inf
         return logits
 
     def _matches(
@@ -262,7 +262,7 @@ class Scoring(ABC):
         return bounds
 
     def _of_labels(self, logits: Float64[np.ndarray, "n C"]) -> dict[Leaf, Float64[np.ndarray, " n"]]:
-        return {Label(label): logits[:, place] for place, label in enumerate(self.labels)}
+        return {Label(label): logits[:, position] for position, label in enumerate(self.labels)}
 
     @cached_property
     def _filters(self) -> frozenset[FilterLeaf]:

@@ -133,7 +133,7 @@ def as_json(picture: Picture) -> dict[str, Any]:
         "camera": picture.camera,
         "rating": picture.rating,
         "kind": picture.kind,
-        "place": list(picture.place) if picture.place else None,
+        "place": list(picture.location) if picture.location else None,
         "facts": picture.facts,
     }
     return values if values["path"] == picture.path else {**values, "path_bytes": path.hex()}
@@ -151,7 +151,7 @@ def from_json(number: int, values: dict[str, Any]) -> Picture:
         camera=values.get("camera", ""),
         rating=values.get("rating"),
         kind=values.get("kind", ""),
-        place=tuple(values["place"]) if values.get("place") else None,
+        location=tuple(values["place"]) if values.get("place") else None,
         facts=values.get("facts", 0),
     )
 

@@ -110,7 +110,7 @@ class Search(Scoring):
     def _lists(self, columns: Sequence[int], depth: int) -> Sequence[Sequence[Hit]]:
         """The best pictures of some labels or columns of the likeness; of several vectors each picture's best one."""
         asked = [self._vectors_of[column] for column in columns]
-        vectors = self._columns[[place for its in asked for place in its]]
+        vectors = self._columns[[position for its in asked for position in its]]
         lists = iter(self.index.search(vectors, depth, where=self.where, exact=self.exact))
         return [_merged([next(lists) for _ in its], depth) for its in asked]
 
@@ -118,7 +118,7 @@ class Search(Scoring):
     def _rising(self) -> list[int]:
         """Columns with which the match can rise."""
         rising = set(positive_labels(self.query)) if self.query is not None else set()
-        own = [place for place, label in enumerate(self.labels) if label in rising]
+        own = [position for position, label in enumerate(self.labels) if label in rising]
         return [*own, *range(len(self.labels), len(self._vectors_of))]
 
     def _listed(self, lists: Sequence[Sequence[Hit]]) -> tuple[Int64[np.ndarray, " n"], Float64[np.ndarray, " n1"]]:

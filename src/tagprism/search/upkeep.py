@@ -27,7 +27,7 @@ from tagprism.images.leave_out import patterns
 from tagprism.images.metadata import Metadata, read_metadata
 from tagprism.images.stream import process_pictures
 from tagprism.images.walk import WalkReport, each_picture
-from tagprism.images.walk_places import pictures_at
+from tagprism.images.walk_paths import pictures_at
 from tagprism.progress import Progress, silent
 from tagprism.search.catalog import Catalog, File, as_files
 from tagprism.search.collection import Collection
@@ -42,7 +42,7 @@ from tagprism.tagging.tags import Tag
 _BATCH = 64  # pictures that are kept at once: a second's work
 _TAGS = 10  # kept with each picture
 _REMOVED = 1000  # at once
-_PLACES = 1000  # at which something changed: more of them are no quicker than a look at everything
+_FAR = 1000  # at which something changed: more of them are no quicker than a look at everything
 _Tags = tuple[tuple[str, float | None], ...]
 _PASSING = ("missing", "unreadable")  # errors that say nothing about what the file holds
 
@@ -141,11 +141,11 @@ class Upkeep:
             self._collection.keep_renewed()
         return self._report
 
-    def follow(self, places: SomeOf[str]) -> Report:
-        """Bring the index up to date with what changed at some places, after `update` has been called.
+    def follow(self, paths: SomeOf[str]) -> Report:
+        """Bring the index up to date with what changed at some paths, after `update` has been called.
 
         Args:
-            places: absolute paths of files and folders that are new, changed or gone.
+            paths: absolute paths of files and folders that are new, changed or gone.
 
         Returns:
             What was done; only what was looked at counts as unchanged.
@@ -155,17 +155,17 @@ class Upkeep:
             MachineError: the machine refused; what was done until then is kept.
         """
         folders = self._collection.folders
-        inside = {root: [place for place in places if lies_in(place, root)] for root in folders}
-        if self._links or len(places) > _PLACES or any(map(reaches_far, places)):
+        inside = {root: [path for path in paths if lies_in(path, root)] for root in folders}
+        if self._links or len(paths) > _FAR or any(map(reaches_far, paths)):
             return self.update([root for root in folders if os.path.lexists(root)])
         self._report = Report()
-        pairs = [(root, place) for root, some in inside.items() for place in some]
+        pairs = [(root, path) for root, some in inside.items() for path in some]
         self._bring_in(pictures_at(pairs, exclude=self._collection.settings.exclude, without=self._own))
         for root, some in inside.items():
-            gone = (one for place in some for one in self._catalog.gone_below(place, alike=place != root))
+            gone = (one for path in some for one in self._catalog.gone_below(path, alike=path != root))
             self._remove_gone(root, list(dict.fromkeys(gone)), prune=False)
-        self._catalog.forget_bad(places)
-        self._read_keywords({*places, *chain.from_iterable(map(_without_endings, places))})
+        self._catalog.forget_bad(paths)
+        self._read_keywords({*paths, *chain.from_iterable(map(_without_endings, paths))})
         if self._report.any_change:
             self._collection.settle(self._progress)
         return self._report
@@ -326,10 +326,10 @@ class Upkeep:
                 kept = away
         self._remove([number for number, _ in gone if number not in kept])
 
-    def _read_keywords(self, places: Iterable[str]) -> None:
-        """Take in what people tagged in the pictures below some places, and in their sidecars."""
+    def _read_keywords(self, paths: Iterable[str]) -> None:
+        """Take in what people tagged in the pictures below some paths, and in their sidecars."""
         roots = self._collection.folders
-        held = dict(chain.from_iterable(self._catalog.held_below(one, alike=one not in roots) for one in places))
+        held = dict(chain.from_iterable(self._catalog.held_below(one, alike=one not in roots) for one in paths))
         self._keywords.update(held, self._index, self._progress, self._read_facts)
 
     def _read_facts(self, ids: Sequence[int]) -> None:
@@ -355,7 +355,7 @@ class Upkeep:
 
 def _said(known: Metadata) -> dict[str, Any]:
     """What a file, and those beside it, say of a picture."""
-    return {name: getattr(known, name) for name in ("taken", "taken_from", "camera", "rating", "place")}
+    return {name: getattr(known, name) for name in ("taken", "taken_from", "camera", "rating", "location")}
 
 
 def _without_endings(path: str) -> Iterator[str]:

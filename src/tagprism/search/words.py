@@ -160,9 +160,9 @@ def _known_parts(words: list[str], unknown: Container[str], is_own: Callable[[st
         elif following.lower() in SMALL_WORDS:  # `photo of Santorini in summer`: of nothing else
             while rest and rest[-1].lower() in SMALL_WORDS:
                 rest.pop()
-    for place in (-1, 0):  # `sunset in`, `on grass`
-        while rest and rest[place].lower() in SMALL_WORDS:
-            rest.pop(place)
+    for position in (-1, 0):  # `sunset in`, `on grass`
+        while rest and rest[position].lower() in SMALL_WORDS:
+            rest.pop(position)
     return [" ".join(rest)] if rest else []
 
 

@@ -206,7 +206,7 @@ class Calibration:
             found = replace(found, phrases=phrase_parts(self, labels, rows, vocabulary))
         if tuple(labels[: len(vocabulary.names)]) == vocabulary.names:  # and further ones: each name is there itself
             return found
-        named = [(place, row) for place, label in enumerate(labels) for row in other_rows(label, vocabulary)]
+        named = [(position, row) for position, label in enumerate(labels) for row in other_rows(label, vocabulary)]
         if not named:
             return found
         columns, others = np.array(named).T
@@ -318,9 +318,9 @@ class LabelCalibration:
         if self.words is not None:
             found *= self.words.familiarity(records)[:, None]
         if self.other_names is not None:
-            places, queries, its_names = self.other_names
+            positions, queries, its_names = self.other_names
             its_scores, _ = score_records(records, queries, best_rows=self.best_rows)
-            np.maximum.at(found.T, places, its_names.probabilities(records, its_scores).T)
+            np.maximum.at(found.T, positions, its_names.probabilities(records, its_scores).T)
         return found
 
 

@@ -1,7 +1,7 @@
 """Pictures with their tags as one whole file for other programs: Parquet, COCO, FiftyOne, Label Studio. Knows no model.
 
 A row is what a line of JSONL says: of `tagprism tag` (`path`, `tags` or `error`) or of `tagprism search` (`own` and
-`labels` too). Labels with their confidence become pre-annotations. None of the JSON forms has a place for a picture
+`labels` too). Labels with their confidence become pre-annotations. None of the JSON forms has a position for a picture
 that could not be read: it is left out; Parquet says why.
 """
 

@@ -84,7 +84,7 @@ class Learned:
         """Vectors of labels, several where a label has several; errors as `Tagger.embed`.
 
         Returns:
-            (V, D) the model's vectors, zeros of what was learned; (V, Q) scoring vectors; (V,) the place in `labels` of
+            (V, D) the model's vectors, zeros of what was learned; (V, Q) scoring vectors; (V,) the row in `labels` of
             the label that each is of, rising.
         """
         own = {at: vector for at, label in enumerate(labels) if (vector := self._vector(label)) is not None}
@@ -119,7 +119,7 @@ class Learned:
     def save(self, path: Path, digest: str) -> None:
         """Write it for a model, whole or not at all."""
         header = [[one.label, one.shift, one.tag_shift, one.line] for one in self.labels]
-        tensors = {str(place): one.vector for place, one in enumerate(self.labels) if one.vector is not None}
+        tensors = {str(position): one.vector for position, one in enumerate(self.labels) if one.vector is not None}
         write_tensors(path, _KIND, _VERSION, {"digest": digest, "labels": header}, tensors)
 
     @classmethod
@@ -154,9 +154,9 @@ class Learned:
                     float(shift),
                     float(tag_shift),
                     None if line is None else (float(line[0]), float(line[1])),
-                    tensors.get(str(place)),
+                    tensors.get(str(position)),
                 )
-                for place, (label, shift, tag_shift, line) in enumerate(header["labels"])
+                for position, (label, shift, tag_shift, line) in enumerate(header["labels"])
             )
         except (KeyError, TypeError, ValueError, IndexError) as error:
             raise InputError("what was learned is damaged.", where=str(path), remedy=_REMEDY) from error

@@ -65,12 +65,12 @@ def phrase_parts(
         return next(iter(other_rows(text, vocabulary)), None) if own is None else own
 
     within = dict[int, tuple[str, ...]]()
-    for place in np.flatnonzero(rows < 0).tolist():
-        spaced = normalise_phrase(labels[place])
+    for position in np.flatnonzero(rows < 0).tolist():
+        spaced = normalise_phrase(labels[position])
         for phrase in dict.fromkeys((spaced, spaced.replace("-", " "))):
             names = names_within(phrase, lambda text: row_of(text) is not None)
-            if names and names != (phrase,) and place not in within:  # another name of a thing has its own rule
-                within[place] = names
+            if names and names != (phrase,) and position not in within:  # another name of a thing has its own rule
+                within[position] = names
     if not within:
         return None
     its_rows = {name: row for names in within.values() for name in names if (row := row_of(name)) is not None}

@@ -134,7 +134,7 @@ class LabelModel:
     def embed_apart(
         self, labels: Sequence[str], *, progress: Progress = silent
     ) -> tuple[Float32[np.ndarray, "V D"], Int64[np.ndarray, " V"]]:
-        """Vectors (V, D) of words and phrases, all of those that have several, and the place of each one's label.
+        """Vectors (V, D) of words and phrases, all of those that have several, and the position of each one's label.
 
         Arguments and errors as for `embed`.
         """
@@ -203,7 +203,7 @@ def label_spellings(labels: Labels, vocabulary: Vocabulary) -> list[tuple[str, .
 def label_vectors(
     labels: Sequence[str], tagger: LabelModel, learned: Learned | None, progress: Progress = silent
 ) -> tuple[Float32[np.ndarray, "V D"], Float32[np.ndarray, "V Q"], Int64[np.ndarray, " V"]]:
-    """Vectors (V, D) of labels, scoring vectors (V, Q), and the places (V,) in `labels` of those that they are of.
+    """Vectors (V, D) of labels, scoring vectors (V, Q), and the positions (V,) in `labels` of those that they are of.
 
     A label may have several; those of one stand together. Errors as for `Tagger.embed`.
     """
@@ -247,8 +247,8 @@ class LabelRanker:
         self.names = tuple(group[0] for group in spellings)
         flat = [spelling for group in spellings for spelling in group]
         self.words = tuple(flat)
-        vectors, self._scoring_vectors, places = label_vectors(flat, tagger, learned, progress)
-        flat = [flat[place] for place in places]
+        vectors, self._scoring_vectors, positions = label_vectors(flat, tagger, learned, progress)
+        flat = [flat[position] for position in positions]
         self._learned = [(row, one) for row, word in enumerate(flat) if learned and (one := learned.find(word))]
         self._best_rows = tagger.best_rows
         calibration = tagger.calibration
@@ -257,7 +257,7 @@ class LabelRanker:
         strange = set(tagger.unknown(set(flat).difference(known))) if self._calibrated else ()
         self._strange = [row for row, spelling in enumerate(flat) if spelling in strange]
         of_spelling = np.repeat(np.arange(len(spellings)), [len(group) for group in spellings])
-        sizes = np.bincount(of_spelling[places])
+        sizes = np.bincount(of_spelling[positions])
         self._starts = None if sizes.max() == 1 else np.concatenate([[0], np.cumsum(sizes[:-1])])  # (L,)
         self._things: SameThing | None = None
         large = "other" in tagger.vocabulary.roles
@@ -276,8 +276,8 @@ class LabelRanker:
         chances = None if self._calibrated is None else self._calibrated.probabilities(records, scores)
         if chances is not None:
             chances[:, self._strange] = 0.0  # before the learned ones: those are known by their pictures
-            for place, one in self._learned:
-                chances[:, place] = one.probabilities(scores[:, place], chances[:, place])
+            for position, one in self._learned:
+                chances[:, position] = one.probabilities(scores[:, position], chances[:, position])
         if self._starts is not None:
             pairs = [best_spellings(*of_one, self._starts) for of_one in zip(scores, winners, strict=True)]
             scores, winners = np.stack([one for one, _ in pairs]), np.stack([other for _, other in pairs])
@@ -307,7 +307,7 @@ class LabelRanker:
             at_least = max(at_least, np.partition(ranked, -wanted)[-wanted])
         kept = np.flatnonzero(ranked >= at_least)
         order = kept[np.lexsort((-scores[kept], -ranked[kept]))][:wanted]  # stable: on a tie of both the earlier label
-        groups = [[place] for place in range(len(order))]
+        groups = [[position] for position in range(len(order))]
         if things is not None:
             groups = sorted(things.groups(order, ranked[order].astype(np.float64)), key=lambda group: group[0])
         return tuple(
@@ -316,7 +316,7 @@ class LabelRanker:
                 float(scores[i]),
                 None if chances is None else float(ranked[i]),
                 int(winners[i]),
-                tuple(self.names[order[place]] for place in group[1:]),
+                tuple(self.names[order[position]] for position in group[1:]),
             )
             for group in groups[:top_k]
             for i in order[group[:1]]

@@ -90,10 +90,10 @@ class Tagger(LabelModel):
             progress: told of every picture.
 
         Yields:
-            (place in `paths`, record of the one picture or the reason why there is none, digest).
+            (position in `paths`, record of the one picture or the reason why there is none, digest).
         """
-        for place, one in enumerate(self._process(paths, self.network, total, max_pixels, progress)):
-            yield place, one.output, one.digest
+        for position, one in enumerate(self._process(paths, self.network, total, max_pixels, progress)):
+            yield position, one.output, one.digest
 
     def _process(
         self,

@@ -110,23 +110,26 @@ class SameThing:
             chances: their probabilities, 0..1.
 
         Returns:
-            Groups of places in `labels`, in the order of their likeliest; in each the name to show is first: the one
+            Groups of positions in `labels`, in the order of their likeliest; in each the name to show is first: the one
             that is likely and common.
         """
         same, common = self._same(labels), self.common[labels].tolist()
         groups: list[list[int]] = []
         group_of: dict[int, list[int]] = {}  # by the common name
-        for place in range(len(labels)):
-            its = group_of.get(common[place]) or next((one for one in groups if same[place, one].any()), None)
+        for position in range(len(labels)):
+            its = group_of.get(common[position]) or next((one for one in groups if same[position, one].any()), None)
             if its is None:
                 groups.append(its := [])
-            its.append(place)
-            group_of[common[place]] = its
+            its.append(position)
+            group_of[common[position]] = its
         likely = np.clip(chances, 1e-9, 1 - 1e-9)
         worth = np.log(likely / (1 - likely)) - _RARE * np.where(self.trained[labels], 0.0, np.log1p(labels))
-        shown = [max(group, key=lambda place: float(worth[place])) for group in groups]
-        place_of = {row: place for place, row in enumerate(labels.tolist())}
-        return [_first(group, place_of.get(common[place], place)) for group, place in zip(groups, shown, strict=True)]
+        shown = [max(group, key=lambda position: float(worth[position])) for group in groups]
+        position_of = {row: position for position, row in enumerate(labels.tolist())}
+        return [
+            _first(group, position_of.get(common[position], position))
+            for group, position in zip(groups, shown, strict=True)
+        ]
 
     def _same(self, labels: Integer[np.ndarray, " n"]) -> Bool[np.ndarray, "n n"]:
         rows, D = self.scoring_vectors[labels], self.dimension
@@ -155,7 +158,7 @@ def _cosines(rows: Float[np.ndarray, "n k"]) -> Float[np.ndarray, "n n"]:
 
 
 def _first(group: Sequence[int], shown: int) -> list[int]:
-    return [shown, *(place for place in group if place != shown)]
+    return [shown, *(position for position in group if position != shown)]
 
 
 def best_spellings(
@@ -166,7 +169,7 @@ def best_spellings(
     Args:
         scores: of all S spellings, a label's next to each other.
         winners: their winning vectors.
-        starts: place of each label's first spelling, rising from 0.
+        starts: position of each label's first spelling, rising from 0.
     """
     best = np.maximum.reduceat(scores, starts)
     sizes = np.diff(starts, append=len(scores))

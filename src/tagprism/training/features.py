@@ -163,7 +163,7 @@ def stored_features(
         known = cache.holds(digests.values())
         wanted = {digest: row for row, digest in reversed(digests.items()) if digest not in known}
         lacking = sorted(wanted.values())  # each content once, where it comes first
-        missing = [lacking[place] for place in reading_order([files[row] for row in lacking])]
+        missing = [lacking[position] for position in reading_order([files[row] for row in lacking])]
         failed: dict[str, PictureError] = {}
         if missing:
             run = _engine(network, preprocess, weights)

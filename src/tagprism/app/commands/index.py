@@ -159,8 +159,8 @@ def _follow(collection: Collection, upkeep: Upkeep, report: Report, quiet: bool)
     from tagprism.search.watch import changes
 
     doubtful = report.doubtful
-    for places in changes(collection.folders, os.path.abspath(collection.where), console.say):  # noqa: PTH100 (texts)
-        report = upkeep.update() if places is None else upkeep.follow(places)
+    for paths in changes(collection.folders, os.path.abspath(collection.where), console.say):  # noqa: PTH100 (texts)
+        report = upkeep.update() if paths is None else upkeep.follow(paths)
         if report.any_change or (report.doubtful and report.doubtful != doubtful):
             _say(collection, report, quiet)
         doubtful = report.doubtful

@@ -74,7 +74,7 @@ def write(
 
     if embed and sidecar:
         raise typer.BadParameter("--embed writes no sidecar: leave --sidecar away.")
-    places = read_hierarchy(hierarchy) if hierarchy is not None else None
+    path_of = read_hierarchy(hierarchy) if hierarchy is not None else None
     limits, progress = Limits(min_probability, min_score, top_k), console.progress(quiet)
     if tags is not None:
         if photos or from_command_line(context, "model", "labels", "exclude", "views"):
@@ -97,7 +97,7 @@ def write(
         if left_out := str(report):
             console.say(f"left out: {left_out}", quiet=quiet)
     show = _print_difference if dry_run else None
-    done = write_keywords(source, sidecar, inside=embed, places=places, dry_run=dry_run, changed=show)
+    done = write_keywords(source, sidecar, inside=embed, hierarchy=path_of, dry_run=dry_run, changed=show)
     what = "photo" if embed else "sidecar"
     if done.beside_another:
         other = "photo.jpg.xmp" if sidecar == "photo.xmp" else "photo.xmp"

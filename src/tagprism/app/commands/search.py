@@ -193,10 +193,10 @@ def _place(
     folder = copy_to or link_to
     if folder is None:
         return {}, []
-    from tagprism.search.place import place
+    from tagprism.search.copies import copy_or_link
 
     where, skipped, new = {}, [], 0
-    rows = place((Path(one.picture.path) for one in found), folder, "copy" if copy_to else "link")
+    rows = copy_or_link((Path(one.picture.path) for one in found), folder, "copy" if copy_to else "link")
     with console.progress(quiet)("copying" if copy_to else "linking", len(found)) as advance:
         for one, placed in zip(found, rows, strict=True):
             advance(1)
@@ -280,10 +280,10 @@ def _table(answer: _Answer) -> str:
 
     likely = _likely(answer.found)
     lines = [Text("match  picture", "bold")] if likely or answer.everything else []
-    for place, one in enumerate(answer.found if answer.everything else likely):
-        if place == len(likely):
+    for position, one in enumerate(answer.found if answer.everything else likely):
+        if position == len(likely):
             lines.append(Text(f"── {'less likely' if likely else 'none is likely; nearest first'} ──", "dim"))
-        elif answer.groups and place and answer.groups[place] != answer.groups[place - 1]:
+        elif answer.groups and position and answer.groups[position] != answer.groups[position - 1]:
             lines.append(Text())
         lines.append(_line(one, answer.placed.get(one.picture.id)))
     if len(likely) < len(answer.found) and not answer.everything:

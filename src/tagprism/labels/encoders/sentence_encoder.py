@@ -75,7 +75,9 @@ class SentenceEncoder(FolderEncoder):
         rows = [row for row, text in enumerate(texts) if text]
         tokens = self._tokens([texts[row] for row in rows]) if rows else []
         lengths = [sum(one.attention_mask) for one in tokens]
-        rows = [rows[place] for place in np.argsort(lengths, kind="stable")]  # of like length together: little padding
+        rows = [
+            rows[position] for position in np.argsort(lengths, kind="stable")
+        ]  # of like length together: little padding
         batches = [rows[start : start + _BATCH] for start in range(0, len(rows), _BATCH)]
 
         def run(batch: list[int]) -> Float32[np.ndarray, "B D"]:

@@ -1,4 +1,4 @@
-"""What a walk of folders gives of some places in them, without looking elsewhere. Opens no picture."""
+"""What a walk of folders gives of some paths in them, without looking elsewhere. Opens no picture."""
 
 # ruff: noqa: PTH112, PTH118, PTH206
 # Paths are strings here, as in `walk`.
@@ -13,19 +13,19 @@ from tagprism.images.walk import Walk, rules_in, stem
 
 
 def pictures_at(
-    places: Iterable[tuple[str, str]], *, exclude: Sequence[str] = (), without: Sequence[str] = ()
+    paths: Iterable[tuple[str, str]], *, exclude: Sequence[str] = (), without: Sequence[str] = ()
 ) -> Iterator[str]:
-    """What `each_picture` gives of some places.
+    """What `each_picture` gives of some paths.
 
     Args:
-        places: a folder that would be walked, and a folder or file below it, reached through no link. Of a file that is
+        paths: a folder that would be walked, and a folder or file below it, reached through no link. Of a file that is
             there or not, all that are named alike but for the ending are given, as cameras save files in pairs.
         exclude: as for `each_picture`.
         without: as for `each_picture`.
     """
     walk = _PlacedWalk(exclude, without)
     stems: dict[tuple[str, str], set[str]] = {}
-    for root, path in places:
+    for root, path in paths:
         if path == root or os.path.isdir(path):
             yield from walk.at(root, path)
         else:

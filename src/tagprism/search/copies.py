@@ -15,7 +15,7 @@ from tagprism.files import digest_file, machine_errors
 from tagprism.rename import place_new
 
 
-class Placed(NamedTuple):
+class Copied(NamedTuple):
     """What became of one picture.
 
     Args:
@@ -29,7 +29,7 @@ class Placed(NamedTuple):
     new: bool
 
 
-def place(pictures: Iterable[Path], folder: Path, how: Literal["copy", "link"]) -> Iterator[Placed]:
+def copy_or_link(pictures: Iterable[Path], folder: Path, how: Literal["copy", "link"]) -> Iterator[Copied]:
     """Bring pictures into a folder, one after the other, under their names; a name that is taken gets a number.
 
     Args:
@@ -51,9 +51,9 @@ def place(pictures: Iterable[Path], folder: Path, how: Literal["copy", "link"]) 
             source.open("rb").close()
         except OSError as error:
             reason = f"The file cannot be read ({os.strerror(error.errno or 0)})."
-            yield Placed(source, PictureError("unreadable", reason, where=os.fsdecode(source)), new=False)
+            yield Copied(source, PictureError("unreadable", reason, where=os.fsdecode(source)), new=False)
         else:
-            yield Placed(source, *(_copied(source, folder) if how == "copy" else _linked(source, folder)))
+            yield Copied(source, *(_copied(source, folder) if how == "copy" else _linked(source, folder)))
 
 
 def _copied(source: Path, folder: Path) -> tuple[Path, bool]:

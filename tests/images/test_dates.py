@@ -12,8 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import ExifTags, Image, PngImagePlugin
 
-from tagprism.images.facts import best_time, named_time, stated_time, unix_time
 from tagprism.images.metadata import read_metadata
+from tagprism.images.metadata_beside import best_time, named_time, stated_time, unix_time
 from tests.images.made import dng, encoded, smooth
 
 WHEN = st.datetimes(min_value=datetime(1826, 1, 1), max_value=datetime(9999, 12, 31)).map(

@@ -259,7 +259,7 @@ class TestFilters:
         assert self.found(filled, where) == expected
 
     @pytest.mark.parametrize(
-        ("fact", "expected"),
+        ("field", "expected"),
         [
             (("camera", "nikon"), {1, 2}),
             (("camera", "D90"), {1}),
@@ -276,7 +276,7 @@ class TestFilters:
             (("gps", "-20,175..-10,-179"), {2}),
         ],
     )
-    def test_filter_by_what_the_file_says(self, index: Index, fact: tuple[str, str], expected: set[int]) -> None:
+    def test_filter_by_what_the_file_says(self, index: Index, field: tuple[str, str], expected: set[int]) -> None:
         known = [
             {"camera": "NIKON D90", "rating": 5, "kind": "jpeg", "location": (47.4, 8.5)},
             {"camera": "Nikon Z 6", "rating": 0, "kind": "jpeg2000", "location": (-17.0, 179.5)},
@@ -287,9 +287,12 @@ class TestFilters:
         pictures = [picture(1 + row, path=f"/{row}", **values) for row, values in enumerate(known)]
         index.add(pictures, some_records(3, len(pictures)))
         assert index.get([1, 5]) == [pictures[0], pictures[4]]
-        for where, ids in ((Filter(facts=(fact,)), expected), (Filter(not_facts=(fact,)), {1, 2, 3, 4, 5} - expected)):
+        for where, ids in (
+            (Filter(fields=(field,)), expected),
+            (Filter(not_fields=(field,)), {1, 2, 3, 4, 5} - expected),
+        ):
             assert {hit.id for hit in index.search(whole(1, 1, Q), 9, where=where)[0]} == ids
-        both = Filter(facts=(fact,), not_facts=(("camera", "d90"),))
+        both = Filter(fields=(field,), not_fields=(("camera", "d90"),))
         assert {hit.id for hit in index.search(whole(1, 1, Q), 9, where=both)[0]} == expected - {1}
 
     def test_the_best_that_meet_it_come_first(self, filled: Index) -> None:

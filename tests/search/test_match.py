@@ -168,7 +168,7 @@ def test_filters_of_the_outermost_and_are_sifted_by_the_index() -> None:
     )
     assert divided(parse("dog path:a"))[1] == Label("dog")
     facts = divided(parse("camera:nikon dog NOT rating:1 type:raw"))
-    sifted = Filter(facts=(("camera", "nikon"), ("type", "raw")), not_facts=(("rating", "1"),))
+    sifted = Filter(fields=(("camera", "nikon"), ("type", "raw")), not_fields=(("rating", "1"),))
     assert facts == (sifted, Label("dog"))
     either = parse("dog AND (path:a OR path:b)")
     assert divided(either) == (None, either)

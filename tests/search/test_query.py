@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from tagprism.labels.phrases import normalise_phrase
 from tagprism.search.parse import DEEPEST, MOST_LABELS, labels_of, leaves, parse
-from tagprism.search.query import And, Fact, InPath, Label, Not, Or, Query, QueryError, Tagged, Taken, Weighted, show
+from tagprism.search.query import And, Field, InPath, Label, Not, Or, Query, QueryError, Tagged, Taken, Weighted, show
 
 DOG, CAT, SUN = Label("dog"), Label("cat"), Label("sun")
 
@@ -54,9 +54,9 @@ DOG, CAT, SUN = Label("dog"), Label("cat"), Label("sun")
         (r'path:"C:\My Photos\"', InPath("C:\\My Photos\\")),
         ('tag:Oma NOT TAG:"Rex the  corgi"', And((Tagged("Oma"), Not(Tagged("Rex the corgi"))))),
         ("path:C:/photos NOT path:old", And((InPath("C:/photos"), Not(InPath("old"))))),
-        ("dog camera:nikon Rating:3..", And((DOG, Fact("camera", "nikon"), Fact("rating", "3..")))),
-        ('camera:"canon eos" -type:raw', And((Fact("camera", "canon eos"), Not(Fact("type", "raw"))))),
-        ("gps:47.3,8.4..47.5,8.7", Fact("gps", "47.3,8.4..47.5,8.7")),
+        ("dog camera:nikon Rating:3..", And((DOG, Field("camera", "nikon"), Field("rating", "3..")))),
+        ('camera:"canon eos" -type:raw', And((Field("camera", "canon eos"), Not(Field("type", "raw"))))),
+        ("gps:47.3,8.4..47.5,8.7", Field("gps", "47.3,8.4..47.5,8.7")),
         ("12:30", Label("12:30")),
         ("日本 の 写真", Label("日本 の 写真")),
     ],
@@ -141,7 +141,7 @@ _WORDS = st.text(st.characters(codec="utf-8", exclude_categories=["Cs"]), min_si
 _LABELS = _WORDS.map(lambda text: " ".join(text.split())).filter(normalise_phrase).map(Label)
 _YEARS = st.integers(1, 9999).map(lambda year: f"{year:04}")
 _TAKEN = st.tuples(_YEARS, _YEARS).map(sorted).map(lambda pair: Taken(*pair))
-_FACTS = st.sampled_from([Fact("camera", "canon eos"), Fact("rating", "3.."), Fact("gps", "-1.5,170..2,-170")])
+_FACTS = st.sampled_from([Field("camera", "canon eos"), Field("rating", "3.."), Field("gps", "-1.5,170..2,-170")])
 _LEAVES = _LABELS | _TAKEN | _FACTS | _WORDS.map(InPath) | _LABELS.map(lambda label: Tagged(label.text))
 
 

@@ -190,7 +190,7 @@ class TestClients:
             same(index.records([50, 1]), Records.joined([record(50, 0), record(1, 0)]))
             assert [one.id for one in index.pictures(after=38)] == [39, 40, 50]
         where = Filter(taken=(("2024", "2024-07"),), path=("\udcff",), not_path=("x",), not_taken=(("2023", "2023"),))
-        where = replace(where, not_facts=(("camera", "nikon"),))
+        where = replace(where, not_fields=(("camera", "nikon"),))
         assert client.search(VECTORS, 5, where=where) == server.search(VECTORS, 5, where=where) != [[], [], []]
         assert np.array_equal(client.scores(VECTORS, [50, 2]), server.scores(VECTORS, [50, 2]))
         client.settle(VECTORS)

@@ -385,7 +385,7 @@ def test_an_index_of_an_older_version_learns_what_is_read_today_without_looking_
     library.draw("b.png", 1)
     library.update()
     for one in list(library.index.pictures()):  # as an older version wrote it
-        old = replace(one, camera="", kind="", taken=None, taken_from="", facts=0)
+        old = replace(one, camera="", kind="", taken=None, taken_from="", metadata_version=0)
         library.index.add([old], library.index.records([one.id]))
     library.upkeep._catalog._db.sql.execute("ALTER TABLE picture DROP COLUMN facts")
     library.upkeep.close()

@@ -15,8 +15,9 @@ from PIL import ExifTags, Image, IptcImagePlugin
 from tagprism.errors import PictureError
 from tagprism.images.damage import PNG, mended_png
 from tagprism.images.decode import exif_of, read_bytes, upright_size
-from tagprism.images.facts import (
-    Facts,
+from tagprism.images.formats import kind_of, kind_of_format, picture_formats
+from tagprism.images.metadata_beside import (
+    FoundMetadata,
     best_time,
     camera_name,
     checked_location,
@@ -25,9 +26,8 @@ from tagprism.images.facts import (
     stated_time,
     takeout,
     xmp_beside,
-    xmp_facts,
+    xmp_metadata,
 )
-from tagprism.images.formats import kind_of, kind_of_format, picture_formats
 from tagprism.images.raw import preview
 
 _KEYWORDS, _CHARACTERS = (2, 25), (1, 90)  # IPTC datasets
@@ -173,10 +173,10 @@ def read_metadata(path: str | os.PathLike[str], data: bytes | None = None, *, be
             if image.format == "JXL":
                 image.load()  # its reader finds EXIF and XMP only then
             (width, height), format = upright_size(image, turn), image.format or ""
-            inside = [*(_of_tiff(data) if is_raw else ()), *_facts_inside(image)]
+            inside = [*(_of_tiff(data) if is_raw else ()), *_metadata_inside(image)]
     except Exception as error:  # readers of some twenty formats raise whatever they stumble over
         raise PictureError("unreadable", "The file changed while it was read.", where=where) from error
-    sidecar = xmp_beside(where) if beside else Facts()
+    sidecar = xmp_beside(where) if beside else FoundMetadata()
     said = [*inside, sidecar, *([takeout(where)] if beside else ())]
     times = [time for one in said for time in one.times] + [("file name", named_time(Path(where).name))]
     taken = best_time(times)
@@ -192,7 +192,7 @@ def read_metadata(path: str | os.PathLike[str], data: bytes | None = None, *, be
     )
 
 
-def _of_tiff(data: bytes) -> list[Facts]:
+def _of_tiff(data: bytes) -> list[FoundMetadata]:
     """What a camera raw says itself, where it is of a kind that is built as TIFF: more than its preview."""
     exif = Image.Exif()
     try:
@@ -200,27 +200,27 @@ def _of_tiff(data: bytes) -> list[Facts]:
         packet = exif.get(_XMP, b"")
     except Exception:  # another kind of raw, or damaged
         return []
-    return [_exif_facts(exif), xmp_facts(packet if isinstance(packet, bytes) else b"", "XMP-")]
+    return [_exif_metadata(exif), xmp_metadata(packet if isinstance(packet, bytes) else b"", "XMP-")]
 
 
-def _facts_inside(image: Image.Image) -> list[Facts]:
+def _metadata_inside(image: Image.Image) -> list[FoundMetadata]:
     try:
         exif = exif_of(image)
     except Exception:  # damaged EXIF is no reason to lose the picture
         exif = Image.Exif()
     packet = image.info.get("xmp", b"")
-    return [_exif_facts(exif), xmp_facts(packet if isinstance(packet, bytes) else str(packet).encode(), "XMP-")]
+    return [_exif_metadata(exif), xmp_metadata(packet if isinstance(packet, bytes) else str(packet).encode(), "XMP-")]
 
 
-def _exif_facts(exif: Image.Exif) -> Facts:
+def _exif_metadata(exif: Image.Exif) -> FoundMetadata:
     try:
         photo, gps = exif.get_ifd(ExifTags.IFD.Exif), exif.get_ifd(ExifTags.IFD.GPSInfo)
     except Exception:  # damaged EXIF is no reason to lose the picture
-        return Facts()
+        return FoundMetadata()
     times = [(f"EXIF:{name}", stated_time(str(photo.get(ExifTags.Base[name], "")))) for name in _EXIF_TIMES]
     names = (str(exif.get(tag, "")) for tag in (ExifTags.Base.Make, ExifTags.Base.Model))
     stars = exif.get(ExifTags.Base.Rating)
-    return Facts(tuple(times), camera_name(*names), checked_rating(stars), _location(gps))
+    return FoundMetadata(tuple(times), camera_name(*names), checked_rating(stars), _location(gps))
 
 
 def _location(gps: dict[int, Any]) -> tuple[float, float] | None:

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import get_args
 
 from tagprism.errors import PictureError
-from tagprism.images.facts import names_beside
 from tagprism.images.metadata import read_embedded_keywords
+from tagprism.images.metadata_beside import names_beside
 from tagprism.keywords.merge import Keywords
 from tagprism.keywords.sidecar import Naming, named, read_keywords, sidecar_path
 from tagprism.keywords.xml_tree import XmlError

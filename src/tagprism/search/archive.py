@@ -283,7 +283,7 @@ def _picture(values: dict[str, Any]) -> Picture:
     """A picture as it was written, with values of the kinds that they must have."""
     one = from_json(values.pop("id"), values)
     kinds: dict[str, type] = {"path": str, "digest": str, "taken_from": str, "camera": str, "kind": str}
-    kinds |= dict.fromkeys(("id", "size", "modified", "width", "height", "facts"), int)
+    kinds |= dict.fromkeys(("id", "size", "modified", "width", "height", "metadata_version"), int)
     _hex(one.digest)
     known = (one.taken or "", one.rating or 0, *(one.location or ()))
     if any(type(getattr(one, name)) is not kind for name, kind in kinds.items()) or "\0" in one.path:

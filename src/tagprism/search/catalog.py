@@ -14,7 +14,7 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
-from tagprism.search.contract import FACTS, Index, Picture
+from tagprism.search.contract import METADATA_VERSION, Index, Picture
 from tagprism.sqlite_file import SqliteFile
 
 _TABLES = """
@@ -135,7 +135,7 @@ class Catalog:
         self._db.sql.executemany(
             "INSERT OR REPLACE INTO picture (id, path, size, modified, digest, facts) VALUES (?, ?, ?, ?, ?, ?)",
             (
-                (one.id, os.fsencode(one.path), one.size, one.modified, bytes.fromhex(one.digest), one.facts)
+                (one.id, os.fsencode(one.path), one.size, one.modified, bytes.fromhex(one.digest), one.metadata_version)
                 for one in pictures
             ),
         )
@@ -179,7 +179,8 @@ class Catalog:
         with self._db.errors():
             (seen,) = self._db.sql.execute("SELECT count(*) FROM seen").fetchone()
             (same,) = self._db.sql.execute(
-                "SELECT count(*) FROM seen JOIN picture USING (path, size, modified) WHERE facts >= ?", (FACTS,)
+                "SELECT count(*) FROM seen JOIN picture USING (path, size, modified) WHERE facts >= ?",
+                (METADATA_VERSION,),
             ).fetchone()
         return int(seen), int(seen - same)
 
@@ -196,7 +197,7 @@ class Catalog:
         last = b""
         while True:
             with self._db.errors():
-                rows = self._db.sql.execute(query, (last, FACTS, _PAGE)).fetchall()
+                rows = self._db.sql.execute(query, (last, METADATA_VERSION, _PAGE)).fetchall()
             if not rows:
                 return
             for path, size, modified, number in rows:

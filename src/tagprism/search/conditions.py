@@ -32,16 +32,16 @@ class Filter:
         path: pieces of text that the path must hold, whatever their case.
         not_taken: ranges as for `taken`, none of which it may be in.
         not_path: pieces that the path must not hold.
-        facts: (name, text) of conditions on what the file says, as `fact_conditions` reads them.
-        not_facts: such conditions, none of which it may meet.
+        fields: (name, text) of conditions on what the file says, as `field_conditions` reads them.
+        not_fields: such conditions, none of which it may meet.
     """
 
     taken: tuple[tuple[str, str], ...] = ()
     path: tuple[str, ...] = ()
     not_taken: tuple[tuple[str, str], ...] = ()
     not_path: tuple[str, ...] = ()
-    facts: tuple[tuple[str, str], ...] = ()
-    not_facts: tuple[tuple[str, str], ...] = ()
+    fields: tuple[tuple[str, str], ...] = ()
+    not_fields: tuple[tuple[str, str], ...] = ()
 
 
 def folded(path: str) -> str:
@@ -85,7 +85,7 @@ class Condition(NamedTuple):
     within: tuple[float, float] | None = None
 
 
-def fact_conditions(name: str, text: str) -> tuple[Condition, ...]:
+def field_conditions(name: str, text: str) -> tuple[Condition, ...]:
     """What `camera:`, `type:`, `rating:` and `gps:` ask for.
 
     Args:
@@ -137,7 +137,7 @@ def searched(picture: Picture) -> dict[str, Any]:
     }
 
 
-def _meets_fact(values: dict[str, Any], name: str, text: str) -> bool:
+def _meets_field(values: dict[str, Any], name: str, text: str) -> bool:
     def is_so(condition: Condition) -> bool:
         found = values[condition.field]
         if condition.within is None:
@@ -145,7 +145,7 @@ def _meets_fact(values: dict[str, Any], name: str, text: str) -> bool:
         least, most = condition.within
         return any(least <= one <= most for one in (found if isinstance(found, list) else [found]) if one is not None)
 
-    return all(map(is_so, fact_conditions(name, text)))
+    return all(map(is_so, field_conditions(name, text)))
 
 
 def meets(picture: Picture, where: Filter) -> bool:
@@ -162,6 +162,6 @@ def meets(picture: Picture, where: Filter) -> bool:
         and not any(within(one) for one in where.not_taken)
         and all(folded(piece) in path for piece in where.path)
         and not any(folded(piece) in path for piece in where.not_path)
-        and all(_meets_fact(values, *fact) for fact in where.facts)
-        and not any(_meets_fact(values, *fact) for fact in where.not_facts)
+        and all(_meets_field(values, *field) for field in where.fields)
+        and not any(_meets_field(values, *field) for field in where.not_fields)
     )

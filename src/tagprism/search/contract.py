@@ -15,7 +15,7 @@ from tagprism.progress import Progress, silent
 from tagprism.search.conditions import Filter, moment
 
 MAX_ID = 2**63 - 1
-FACTS = 1
+METADATA_VERSION = 1
 """Raised when more is read from picture files, so that the next update reads it from those that are indexed."""
 
 FIRST_STAGE = 50_000
@@ -44,7 +44,7 @@ class Picture:
         rating: stars, 0 to 5, or -1 for rejected; None where nothing says so.
         kind: of the file: `jpeg`, `heic`, `raw` ...; or ''.
         location: (latitude, longitude) in degrees, or None.
-        facts: version of `FACTS` by which all these were read; 0 of an index that knows only `taken`.
+        metadata_version: `METADATA_VERSION` when all these were read; 0 of an index that knows only `taken`.
     """
 
     id: int
@@ -61,7 +61,7 @@ class Picture:
     rating: int | None = None
     kind: str = ""
     location: tuple[float, float] | None = None
-    facts: int = FACTS
+    metadata_version: int = METADATA_VERSION
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ import numpy as np
 import qdrant_edge as edge
 from jaxtyping import Int64
 
-from tagprism.search.conditions import Condition, Filter, fact_conditions, folded, moments
+from tagprism.search.conditions import Condition, Filter, field_conditions, folded, moments
 
 PLACE, FOLDED, MOMENT = "record", "folded", "moment"  # names in the shard; the first says where the record is
 _ALL = 1 << 40  # points at most
@@ -62,12 +62,12 @@ def conditions(where: Filter) -> edge.Filter:
     def holds(piece: str) -> edge.FieldCondition:
         return edge.FieldCondition(FOLDED, match=edge.MatchSubstring(folded(piece)))
 
-    def says(fact: tuple[str, str]) -> edge.Filter:
-        return edge.Filter(must=[_condition(one) for one in fact_conditions(*fact)])
+    def says(field: tuple[str, str]) -> edge.Filter:
+        return edge.Filter(must=[_condition(one) for one in field_conditions(*field)])
 
     return edge.Filter(
-        must=[*map(within, where.taken), *map(holds, where.path), *map(says, where.facts)],
-        must_not=[*map(within, where.not_taken), *map(holds, where.not_path), *map(says, where.not_facts)],
+        must=[*map(within, where.taken), *map(holds, where.path), *map(says, where.fields)],
+        must_not=[*map(within, where.not_taken), *map(holds, where.not_path), *map(says, where.not_fields)],
     )
 
 

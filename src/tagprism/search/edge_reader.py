@@ -1,8 +1,8 @@
 """Reading the embedded form of an index: a shard of Qdrant Edge for what is known of each picture, a file for records.
 
-The engine keeps facts safe and sifts by filters. Records are scanned here, as the engine has no maximum over rows with
-a sum behind it (docs/decisions.md). Each point names the slot of its record. What changes an index is in `edge_index`.
-Only one process at a time can open a shard.
+The engine keeps what is known of pictures safe and sifts by filters. Records are scanned here, as the engine has no
+maximum over rows with a sum behind it (docs/decisions.md). Each point names the slot of its record. What changes an
+index is in `edge_index`. Only one process at a time can open a shard.
 """
 
 from __future__ import annotations

@@ -12,7 +12,7 @@ from tagprism.search.conditions import Filter, meets
 from tagprism.search.contract import Index, Picture
 from tagprism.search.match import log_match
 from tagprism.search.parse import leaves
-from tagprism.search.query import And, Fact, FilterLeaf, InPath, Label, Leaf, Not, Query, Tagged, Taken, as_filter
+from tagprism.search.query import And, Field, FilterLeaf, InPath, Label, Leaf, Not, Query, Tagged, Taken, as_filter
 
 _PAGE = 1000
 _MORE = 8  # times as many of the newest are looked at where too few meet a filter that people or an OR make
@@ -22,7 +22,7 @@ def divided(query: Query) -> tuple[Filter | None, Query | None]:
     """What an index sifts by, the filters that stand in the outermost AND, and what pictures are ranked by."""
     parts = query.parts if isinstance(query, And) else (query,)
     bare = [part.part if isinstance(part, Not) else part for part in parts]
-    sifting = [isinstance(leaf, Taken | InPath | Fact) for leaf in bare]  # a tag of a person is none of the engine's
+    sifting = [isinstance(leaf, Taken | InPath | Field) for leaf in bare]  # a tag of a person is none of the engine's
     if not any(sifting):
         return None, query
     pairs = [(leaf, isinstance(part, Not)) for leaf, part, sifts in zip(bare, parts, sifting, strict=True) if sifts]
@@ -30,10 +30,10 @@ def divided(query: Query) -> tuple[Filter | None, Query | None]:
     for negated in (False, True):
         so = [leaf for leaf, no in pairs if no == negated]
         times = tuple((leaf.first, leaf.last) for leaf in so if isinstance(leaf, Taken))
-        facts = tuple((leaf.name, leaf.text) for leaf in so if isinstance(leaf, Fact))
-        conditions.append((times, tuple(leaf.text for leaf in so if isinstance(leaf, InPath)), facts))
-    (times, paths, facts), (no_times, no_paths, no_facts) = conditions
-    where = Filter(times, paths, no_times, no_paths, facts, no_facts)
+        fields = tuple((leaf.name, leaf.text) for leaf in so if isinstance(leaf, Field))
+        conditions.append((times, tuple(leaf.text for leaf in so if isinstance(leaf, InPath)), fields))
+    (times, paths, fields), (no_times, no_paths, no_fields) = conditions
+    where = Filter(times, paths, no_times, no_paths, fields, no_fields)
     rest = tuple(part for part, sifts in zip(parts, sifting, strict=True) if not sifts)
     return where, And(rest) if len(rest) > 1 else rest[0] if rest else None
 

@@ -25,7 +25,7 @@ from tagprism.search.marks import Said
 from tagprism.search.match import search_vectors, searched_as
 from tagprism.search.own_labels import relearned
 from tagprism.search.parse import labels_of, leaves, parse
-from tagprism.search.query import And, Fact, InPath, Query, Tagged, Taken
+from tagprism.search.query import And, Field, InPath, Query, Tagged, Taken
 from tagprism.search.record_file import one_blas_thread
 from tagprism.search.results import Found, Results
 from tagprism.search.scoring import Ranking, still_held
@@ -88,7 +88,7 @@ def find(
         return Results((), exact=True, reading=reading)
     if reading is not None:
         tree = with_known_vectors(reading, collection)
-    sifting = tree is not None and any(isinstance(leaf, Taken | InPath | Fact) for leaf in leaves(tree))
+    sifting = tree is not None and any(isinstance(leaf, Taken | InPath | Field) for leaf in leaves(tree))
     where, rest = divided(tree) if tree is not None and sifting else (None, tree)
     labels = labels_of(rest) if rest is not None else ()
     tagged = {leaf: _ids_tagged(leaf, own) for leaf in (leaves(rest) if rest else ()) if isinstance(leaf, Tagged)}

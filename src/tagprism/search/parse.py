@@ -17,12 +17,12 @@ from dataclasses import dataclass
 from typing import Literal, NoReturn
 
 from tagprism.labels.phrases import LONGEST, normalise_phrase
-from tagprism.search.parse_filters import fact, time_range
+from tagprism.search.parse_filters import metadata_field, time_range
 from tagprism.search.query import OPERATORS, And, InPath, Label, Leaf, Not, Or, Query, QueryError, Tagged, Weighted
 
 LONGEST_QUERY = 10_000  # characters
-FACTS = {"camera": "nikon", "rating": "4..", "type": "raw", "gps": "47.3,8.4..47.5,8.7"}  # each with an example
-FILTERS = {"taken": "2024", "path": "holiday", "tag": "Grandma", **FACTS}
+FIELDS = {"camera": "nikon", "rating": "4..", "type": "raw", "gps": "47.3,8.4..47.5,8.7"}  # each with an example
+FILTERS = {"taken": "2024", "path": "holiday", "tag": "Grandma", **FIELDS}
 _WEIGHT = re.compile(r"([0-9]++(?:\.[0-9]++)?+|\.[0-9]++)\s*+\*")  # possessive: time linear in a hostile text
 _OPENING, _CLOSING = '"“”„', {'"': '"', "“": "“”", "”": "“”", "„": "“”"}  # telephones write curly ones
 _WORD = re.compile(rf"[^\s(){_OPENING}]+")
@@ -31,8 +31,8 @@ _SYMBOLS = {"&": "AND", "&&": "AND", "+": "AND", "|": "OR", "||": "OR", "!": "NO
 DEEPEST = 40  # groups, NOTs and weights inside each other
 MOST_LABELS = 32  # each is a search of its own
 WEIGHTS = (0.01, 100.0)
-Kind = Literal["word", "phrase", "taken", "path", "tag", "fact", "weight", "AND", "OR", "NOT", "(", ")", "end"]
-_BEGIN: tuple[Kind, ...] = ("word", "phrase", "taken", "path", "tag", "fact", "weight", "NOT", "(")
+Kind = Literal["word", "phrase", "taken", "path", "tag", "field", "weight", "AND", "OR", "NOT", "(", ")", "end"]
+_BEGIN: tuple[Kind, ...] = ("word", "phrase", "taken", "path", "tag", "field", "weight", "NOT", "(")
 
 
 def parse(text: str) -> Query:
@@ -151,9 +151,9 @@ class _Parser:
             return time_range(token.text, self._text, token.value_offset)
         if token.kind in ("path", "tag"):
             return InPath(token.text) if token.kind == "path" else Tagged(self._phrase(token.text, token.value_offset))
-        if token.kind == "fact":
+        if token.kind == "field":
             name = self._text[token.offset : self._text.index(":", token.offset)].lower()
-            return fact(name, token.text, self._text, token.value_offset)
+            return metadata_field(name, token.text, self._text, token.value_offset)
         words = [token.text]
         while token.kind == "word" and self._next.kind == "word":
             words.append(self._taken().text)
@@ -184,7 +184,7 @@ class Token:
     """One word or sign.
 
     Args:
-        kind: what it is; `word` is bare, `phrase` was quoted, `taken`, `path`, `tag` and `fact` are filters.
+        kind: what it is; `word` is bare, `phrase` was quoted, `taken`, `path`, `tag` and `field` are filters.
         text: the word, phrase, value of the filter or number of the weight.
         offset: of its first character, from 0.
         value_offset: of the first character of `text`.
@@ -264,7 +264,7 @@ def _filter(text: str, offset: int, name: str, end: int) -> tuple[Token, int]:
     if not value:
         remedy = f"Write it right after the colon, as in {kind}:{FILTERS[kind]}."
         raise QueryError(f"`{name}:` has no value.", text, min(start, len(text)), remedy)
-    return Token("fact" if kind in FACTS else kind, value, offset, start), end  # type: ignore[arg-type]
+    return Token("field" if kind in FIELDS else kind, value, offset, start), end  # type: ignore[arg-type]
 
 
 def _quoted(text: str, offset: int) -> tuple[str, int]:

@@ -6,8 +6,8 @@ import re
 from datetime import datetime
 
 from tagprism.errors import InputError
-from tagprism.search.conditions import fact_conditions
-from tagprism.search.query import Fact, QueryError, Taken
+from tagprism.search.conditions import field_conditions
+from tagprism.search.query import Field, QueryError, Taken
 
 _TIME = re.compile(r"\d{4}(-\d\d(-\d\d(T\d\d(:\d\d(:\d\d)?)?)?)?)?", re.ASCII)
 _EARLIEST = "0001-01-01T00:00:00"
@@ -47,14 +47,14 @@ def _check_time(value: str, query: str, offset: int, *, may_be_empty: bool) -> N
         raise QueryError("this is not in the calendar.", query, offset, remedy) from None
 
 
-def fact(name: str, value: str, query: str, offset: int) -> Fact:
+def metadata_field(name: str, value: str, query: str, offset: int) -> Field:
     """What the picture's file shall say; arguments as for `time_range`.
 
     Raises:
         QueryError: it is none that a file can say.
     """
     try:
-        fact_conditions(name, value)
+        field_conditions(name, value)
     except InputError as error:
         raise QueryError(error.what, query, offset, error.remedy or "") from None
-    return Fact(name, value)
+    return Field(name, value)

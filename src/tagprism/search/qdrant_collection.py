@@ -12,7 +12,7 @@ from qdrant_client import QdrantClient, models
 from qdrant_client.http.exceptions import ApiException
 
 from tagprism.errors import InputError, MachineError
-from tagprism.search.conditions import Condition, Filter, fact_conditions, folded, moments
+from tagprism.search.conditions import Condition, Filter, field_conditions, folded, moments
 
 API_KEY = "TAGPRISM_QDRANT_KEY"  # environment variable
 ROWS, WHOLE, MOMENT = "rows", "whole", "moment"  # names in the collection
@@ -161,12 +161,12 @@ def conditions_of(where: Filter) -> models.Filter:
     def holds(piece: str) -> models.FieldCondition:
         return models.FieldCondition(key=_FOLDED, match=models.MatchSubstring(substring=folded(piece)))
 
-    def says(fact: tuple[str, str]) -> models.Filter:
-        return models.Filter(must=[_condition(one) for one in fact_conditions(*fact)])
+    def says(field: tuple[str, str]) -> models.Filter:
+        return models.Filter(must=[_condition(one) for one in field_conditions(*field)])
 
     return models.Filter(
-        must=[*map(within, where.taken), *map(holds, where.path), *map(says, where.facts)],
-        must_not=[*map(within, where.not_taken), *map(holds, where.not_path), *map(says, where.not_facts)],
+        must=[*map(within, where.taken), *map(holds, where.path), *map(says, where.fields)],
+        must_not=[*map(within, where.not_taken), *map(holds, where.not_path), *map(says, where.not_fields)],
     )
 
 

@@ -64,12 +64,12 @@ class Tagged:
 
 
 @dataclass(frozen=True)
-class Fact:
+class Field:
     """What the picture's file shall say.
 
     Args:
         name: `camera`, `rating`, `type` or `gps`.
-        text: as `conditions.fact_conditions` reads it.
+        text: as `conditions.field_conditions` reads it.
     """
 
     name: str
@@ -105,7 +105,7 @@ class Or:
     parts: tuple[Query, ...]
 
 
-FilterLeaf: TypeAlias = Taken | InPath | Tagged | Fact
+FilterLeaf: TypeAlias = Taken | InPath | Tagged | Field
 Leaf: TypeAlias = Label | FilterLeaf
 Query: TypeAlias = Leaf | Not | Weighted | And | Or
 
@@ -131,7 +131,7 @@ def show(query: Query) -> str:
             return f"path:{text if _BARE.fullmatch(text) else quoted(text)}"
         case Tagged(text):
             return f"tag:{text if _BARE.fullmatch(text) else quoted(text)}"
-        case Fact(name, text):
+        case Field(name, text):
             return f"{name}:{text if _PLAIN.fullmatch(text) else quoted(text)}"
 
 
@@ -160,8 +160,8 @@ def positive_labels(query: Query, *, positive: bool = True) -> Iterator[str]:
 
 def as_filter(leaf: FilterLeaf) -> Filter:
     """The filter that a leaf is."""
-    if isinstance(leaf, Fact):
-        return Filter(facts=((leaf.name, leaf.text),))
+    if isinstance(leaf, Field):
+        return Filter(fields=((leaf.name, leaf.text),))
     return Filter(taken=((leaf.first, leaf.last),)) if isinstance(leaf, Taken) else Filter(path=(leaf.text,))
 
 

@@ -31,6 +31,7 @@ from tagprism.search.stored import as_json, from_json
 _PAGE = 1000  # pictures an answer lists at most
 _GREETING = 30.0  # seconds that the server may take to let a client in
 _SECONDS = 600.0  # that the server may take over one request
+_SENT_AS = {"fields": "facts", "not_fields": "not_facts"}  # the process that has the index open may be an older one
 _ERRORS = {"InputError": InputError, "MachineError": MachineError}
 
 
@@ -148,7 +149,7 @@ class RemoteIndex:
         exact: bool = False,
     ) -> list[list[Hit]]:
         """As `Index.search`."""
-        request = {"call": "search", "limit": limit, "where": where and asdict(where), "exact": exact}
+        request = {"call": "search", "limit": limit, "where": where and _filter_values(where), "exact": exact}
         return [[Hit(*pair) for pair in of_one] for of_one in self._call(request, scoring_vectors)[0]["hits"]]
 
     def whole(self) -> None:
@@ -205,12 +206,16 @@ def _picture(values: dict[str, Any]) -> Picture:
     return from_json(values["id"], values)
 
 
+def _filter_values(where: Filter) -> dict[str, Any]:
+    return {_SENT_AS.get(name, name): value for name, value in asdict(where).items()}
+
+
 def _filter(values: dict[str, Any] | None) -> Filter | None:
     if values is None:
         return None
     pairs = {
-        name: tuple((one, other) for one, other in values[name])
-        for name in ("taken", "not_taken", "facts", "not_facts")
+        name: tuple((one, other) for one, other in values[_SENT_AS.get(name, name)])
+        for name in ("taken", "not_taken", "fields", "not_fields")
     }
     return Filter(**pairs, path=tuple(values["path"]), not_path=tuple(values["not_path"]))
 

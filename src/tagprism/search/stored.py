@@ -134,7 +134,7 @@ def as_json(picture: Picture) -> dict[str, Any]:
         "rating": picture.rating,
         "kind": picture.kind,
         "place": list(picture.location) if picture.location else None,
-        "facts": picture.facts,
+        "facts": picture.metadata_version,
     }
     return values if values["path"] == picture.path else {**values, "path_bytes": path.hex()}
 
@@ -152,7 +152,7 @@ def from_json(number: int, values: dict[str, Any]) -> Picture:
         rating=values.get("rating"),
         kind=values.get("kind", ""),
         location=tuple(values["place"]) if values.get("place") else None,
-        facts=values.get("facts", 0),
+        metadata_version=values.get("facts", 0),
     )
 
 

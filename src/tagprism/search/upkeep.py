@@ -330,9 +330,9 @@ class Upkeep:
         """Take in what people tagged in the pictures below some paths, and in their sidecars."""
         roots = self._collection.folders
         held = dict(chain.from_iterable(self._catalog.held_below(one, alike=one not in roots) for one in paths))
-        self._keywords.update(held, self._index, self._progress, self._read_facts)
+        self._keywords.update(held, self._index, self._progress, self._read_metadata)
 
-    def _read_facts(self, ids: Sequence[int]) -> None:
+    def _read_metadata(self, ids: Sequence[int]) -> None:
         """Take in what files beside some pictures say now; of those that are new in this run it has just been read."""
         for picture in self._index.get([one for one in ids if one < self._first_new]):
             if picture is None:

@@ -15,7 +15,7 @@ from tagprism.errors import InputError
 from tagprism.labels.phrases import SMALL_WORDS, names_within, other_names
 from tagprism.search.collection import Collection
 from tagprism.search.parse import MOST_LABELS, labels_of, leaves
-from tagprism.search.query import And, Fact, InPath, Label, Not, Or, Query, Tagged, Weighted, show
+from tagprism.search.query import And, Field, InPath, Label, Not, Or, Query, Tagged, Weighted, show
 from tagprism.tagging.tagger import Tagger
 from tagprism.tagging.unknown import nearest_known
 
@@ -208,7 +208,7 @@ def _cut_short(query: Query, tagger: Tagger, own: OwnTags) -> Iterator[tuple[str
             yield from _cut_short(part, tagger, own)
     for part, following in pairwise(query.parts if isinstance(query, And) else ()):
         asked = part.part if isinstance(part, Not) else part
-        if not isinstance(asked, Tagged | InPath | Fact) or (isinstance(asked, Fact) and asked.name != "camera"):
+        if not isinstance(asked, Tagged | InPath | Field) or (isinstance(asked, Field) and asked.name != "camera"):
             continue  # the text of the other filters has no blanks
         if isinstance(following, Label) and not following.quoted:
             first = following.text.split()[0]  # `erna` of `tag:oma erna dog`

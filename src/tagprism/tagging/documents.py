@@ -152,10 +152,10 @@ def _with_sizes(rows: Iterable[Row]) -> Iterator[tuple[Row, tuple[int, int]]]:
             yield row, (row["width"], row["height"])
             continue
         try:
-            facts = read_metadata(row["path"])
+            metadata = read_metadata(row["path"])
         except PictureError:  # it has gone since it was tagged
             continue
-        yield row, (facts.width, facts.height)
+        yield row, (metadata.width, metadata.height)
 
 
 def _fiftyone(rows: list[Row], _: str) -> dict[str, Any]:

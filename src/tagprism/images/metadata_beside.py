@@ -129,7 +129,7 @@ def _is_in_calendar(year: str, month: str, day: str = "01", *clock: str) -> bool
 
 
 @dataclass(frozen=True)
-class Facts:
+class FoundMetadata:
     """What one source says of a photo.
 
     Args:
@@ -145,7 +145,7 @@ class Facts:
     location: tuple[float, float] | None = None
 
 
-def xmp_facts(packet: bytes, source: str) -> Facts:
+def xmp_metadata(packet: bytes, source: str) -> FoundMetadata:
     """What an XMP packet says; one that is damaged, or has entities, which XMP never has, says nothing.
 
     Args:
@@ -160,19 +160,19 @@ def xmp_facts(packet: bytes, source: str) -> Facts:
                     if value.strip():
                         said.setdefault(name, value.strip())
         except (ET.ParseError, ValueError, LookupError):
-            return Facts()
+            return FoundMetadata()
     times = tuple((source + name, stated_time(said.get(key, ""))) for name, key in _TIMES.items())
     camera = camera_name(said.get(f"{_TIFF}Make", ""), said.get(f"{_TIFF}Model", ""))
     sides = (_angle(said.get(f"{_EXIF}{name}", "")) for name in ("GPSLatitude", "GPSLongitude"))
-    return Facts(times, camera, checked_rating(said.get(f"{_XMP}Rating")), checked_location(*sides))
+    return FoundMetadata(times, camera, checked_rating(said.get(f"{_XMP}Rating")), checked_location(*sides))
 
 
-def xmp_beside(path: str) -> Facts:
+def xmp_beside(path: str) -> FoundMetadata:
     """What the sidecar of a photo says: `photo.jpg.xmp`, or else `photo.xmp`."""
     for name in _xmp_names(path):
         if data := _read(name):
-            return xmp_facts(data, "sidecar XMP-")
-    return Facts()
+            return xmp_metadata(data, "sidecar XMP-")
+    return FoundMetadata()
 
 
 def _xmp_names(path: str) -> Iterator[str]:
@@ -185,7 +185,7 @@ def names_beside(path: str) -> Iterator[str]:
     yield from _takeout_names(*os.path.split(path))
 
 
-def takeout(path: str) -> Facts:
+def takeout(path: str) -> FoundMetadata:
     """What the JSON says that Google Takeout puts beside a photo; its time is in UTC."""
     for name in _takeout_names(*os.path.split(path)):
         try:
@@ -194,10 +194,10 @@ def takeout(path: str) -> Facts:
                 time = unix_time(float(said["photoTakenTime"]["timestamp"]))
                 location = said.get("geoData") or {}
                 sides = location.get("latitude"), location.get("longitude")
-                return Facts((("Google Takeout", time),), location=checked_location(*sides))
+                return FoundMetadata((("Google Takeout", time),), location=checked_location(*sides))
         except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
             continue  # it is no JSON, or not Takeout's
-    return Facts()
+    return FoundMetadata()
 
 
 def _takeout_names(folder: str, name: str) -> Iterator[str]:

@@ -10,20 +10,18 @@ import pytest
 
 import tagprism
 from tagprism.search.collection import Collection
-from tagprism.search.find import OwnTags
 from tagprism.search.parse import MOST_LABELS, parse
 from tagprism.search.query import show
-from tagprism.search.words import Reading, needed, read_words, remarks
+from tagprism.search.results import Reading
+from tagprism.search.words import needed, read_words, remarks
 from tagprism.tagging.learned import Learned, LearnedLabel
 
 DOGS_BEACH = 'dogs AND beach OR 0.1*"dogs beach"'
 
 
-class _Given:
-    """What people gave pictures: `old Rex`, `oma erna` and a `Hund`, and nothing else."""
-
-    def of_label(self, label: str) -> dict[int, bool]:
-        return {1: True} if label in ("old Rex", "oma erna", "Hund", "Trip 2019") else {2: False}
+def is_given(label: str) -> bool:
+    """People gave pictures `old Rex`, `oma erna`, a `Hund` and `Trip 2019`, and nothing else."""
+    return label in ("old Rex", "oma erna", "Hund", "Trip 2019")
 
 
 @pytest.fixture(scope="module")
@@ -34,7 +32,7 @@ def tagger() -> Any:
 def read(tagger: Any, query: str) -> Reading:
     learned = Learned((LearnedLabel("Bello", 0.0, line=(1.0, 0.0), vector=np.ones(4, np.float32)),))
     collection = SimpleNamespace(tagger=tagger, has_learned=learned.is_known)
-    return read_words(parse(query), cast(Collection, collection), cast(OwnTags, _Given()))
+    return read_words(parse(query), cast(Collection, collection), is_given)
 
 
 @pytest.mark.parametrize(

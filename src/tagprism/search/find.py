@@ -23,7 +23,6 @@ from tagprism.search.contract import Index, Picture
 from tagprism.search.filtered import divided, newest
 from tagprism.search.marks import Said
 from tagprism.search.match import search_vectors, searched_as
-from tagprism.search.own_labels import relearned
 from tagprism.search.parse import labels_of, leaves, parse
 from tagprism.search.query import And, Field, InPath, Query, Tagged, Taken
 from tagprism.search.record_file import one_blas_thread
@@ -33,6 +32,7 @@ from tagprism.search.similar import Example, likeness
 from tagprism.search.stored import catalog_file
 from tagprism.search.threshold import Search
 from tagprism.search.words import needed, read_words, with_known_vectors
+from tagprism.tagging.learned import Learned, Stored
 from tagprism.tagging.ranker import LabelRanker
 from tagprism.tagging.tags import Tag
 
@@ -83,7 +83,7 @@ def find(
     index, own = collection.index, OwnTags(collection, marks or {})
     reading = None
     if tree is not None:
-        reading = read_words(tree, collection, own)
+        reading = read_words(tree, collection, own.is_given)
     if not index.info().pictures:
         return Results((), exact=True, reading=reading)
     if reading is not None:
@@ -220,6 +220,10 @@ class OwnTags:
             self._of_label[label] = self._said_of(label)
         return self._of_label[label]
 
+    def is_given(self, label: str) -> bool:
+        """Whether someone said of any picture that it has a label."""
+        return any(self.of_label(label).values())
+
     @cached_property
     def _marked(self) -> dict[str, dict[str, bool]]:
         """Normalised label -> digest -> whether the pictures have it."""
@@ -265,11 +269,19 @@ class OwnTags:
             ranker = LabelRanker(self._collection.tagger, [one.label for one in learned.labels], learned=learned)
             for start in range(0, len(pictures), _AT_ONCE):
                 some = slice(start, start + _AT_ONCE)
-                tags[some] = relearned(self._collection, pictures[some], ranker, learned)
+                tags[some] = self._relearned(pictures[some], ranker, learned)
         return [
             tuple(tag for tag in its if not self.rejects(picture, tag[0]))
             for picture, its in zip(pictures, tags, strict=True)
         ]
+
+    def _relearned(self, pictures: Sequence[Picture], ranker: LabelRanker, learned: Learned) -> list[Stored]:
+        try:
+            records = self._collection.index.records([picture.id for picture in pictures])
+        except KeyError:  # one was removed meanwhile: its stored tags will do
+            return [picture.tags for picture in pictures]
+        ranked = ranker.best(records, None, None)
+        return [learned.renewed(picture.tags, its) for picture, its in zip(pictures, ranked, strict=True)]
 
     def rejects(self, picture: Picture, label: str) -> bool:
         """Whether a person said that a picture has not a label."""

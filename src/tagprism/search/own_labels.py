@@ -1,20 +1,12 @@
-"""The labels that people gave pictures of an index, and what was learned of them, in a search and in `learn`."""
+"""The labels that people gave pictures of an index, from which `learn` learns."""
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
 from itertools import chain
-from typing import TYPE_CHECKING
 
 from tagprism.labels.phrases import bare_phrase
-from tagprism.search.collection import Collection
-from tagprism.search.contract import Picture
-from tagprism.tagging.learned import Learned
-from tagprism.tagging.ranker import LabelRanker
-
-if TYPE_CHECKING:
-    from tagprism.search.find import OwnTags
+from tagprism.search.find import OwnTags
 
 
 def marked_labels(own: OwnTags, least: int) -> list[str]:
@@ -39,20 +31,3 @@ def as_written(own: OwnTags, phrase: str) -> str:
     marked = (its[phrase][0] for its in own.marks.values() if phrase in its)
     words = (word for (word,) in own.rows("SELECT word FROM keyword WHERE phrase IN ({}) LIMIT 1", [phrase]))
     return next(chain(marked, words), phrase)
-
-
-def relearned(
-    collection: Collection, pictures: Sequence[Picture], ranker: LabelRanker, learned: Learned
-) -> list[tuple[tuple[str, float | None], ...]]:
-    """Stored tags with the learned labels' probabilities of today, as many as are stored."""
-    try:
-        records = collection.index.records([picture.id for picture in pictures])
-    except KeyError:  # one was removed meanwhile: its stored tags will do
-        return [picture.tags for picture in pictures]
-    found = []
-    for picture, better in zip(pictures, ranker.best(records, None, None), strict=True):
-        kept = [(label, its) for label, its in picture.tags if learned.find(label) is None]
-        now = [*kept, *((tag.label, tag.probability) for tag in better if tag.probability is not None)]
-        best = sorted(now, key=lambda tag: -(tag[1] or 0.0))[: len(picture.tags)]
-        found.append(tuple(best) if better and better[0].probability is not None else picture.tags)
-    return found

@@ -1,12 +1,37 @@
-"""What a search gives. Knows not how it is found."""
+"""What a search gives, and how its words were read. Knows not how it is found."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 from tagprism.search.contract import Picture
-from tagprism.search.words import Reading
+from tagprism.search.query import Query
 from tagprism.tagging.tags import Tag
+
+
+@dataclass(frozen=True)
+class Reading:
+    """A query as it is searched for.
+
+    Args:
+        query: with AND between tags that were written as one phrase, or that phrase.
+        apart: those phrases, each with its tags; as a whole it is a label of the query too where that suffices.
+        without: phrases of which unknown words were left out, each with the phrases and tags of people that are left.
+        given: labels that the vocabulary lacks and the index has not learned, but people gave a picture.
+        unknown: those of the others that the model does not know.
+        own_words: words of these phrases that are tags of people by themselves.
+        cut_short: filters that may go on after a blank (`tag:oma erna`), each as it then has to be written, and whether
+            that is likely: as the word is unknown, or people have such a tag.
+    """
+
+    query: Query
+    apart: Mapping[str, tuple[str, ...]]
+    without: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    given: frozenset[str] = frozenset()
+    unknown: frozenset[str] = frozenset()
+    own_words: frozenset[str] = frozenset()
+    cut_short: Mapping[str, bool] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

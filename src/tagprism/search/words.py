@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Container, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Container, Iterable, Iterator
+from dataclasses import replace
 from functools import partial
 from itertools import pairwise
 from typing import TYPE_CHECKING
@@ -16,11 +16,11 @@ from tagprism.labels.phrases import SMALL_WORDS, names_within, other_names
 from tagprism.search.collection import Collection
 from tagprism.search.parse import MOST_LABELS, labels_of, leaves
 from tagprism.search.query import And, Field, InPath, Label, Not, Or, Query, Tagged, Weighted, show
+from tagprism.search.results import Reading
 from tagprism.tagging.tagger import Tagger
 from tagprism.tagging.unknown import nearest_known
 
 if TYPE_CHECKING:
-    from tagprism.search.find import OwnTags  # which reads words
     from tagprism.search.results import Results
 
 _LONGEST = 8  # words of a phrase in which tags of people are looked for
@@ -31,31 +31,7 @@ _NAMED = 5  # unknown words that are answered with the nearest known ones
 _YEAR = re.compile("(?:19|20)[0-9]{2}")
 
 
-@dataclass(frozen=True)
-class Reading:
-    """A query as it is searched for.
-
-    Args:
-        query: with AND between tags that were written as one phrase, or that phrase.
-        apart: those phrases, each with its tags; as a whole it is a label of the query too where that suffices.
-        without: phrases of which unknown words were left out, each with the phrases and tags of people that are left.
-        given: labels that the vocabulary lacks and the index has not learned, but people gave a picture.
-        unknown: those of the others that the model does not know.
-        own_words: words of these phrases that are tags of people by themselves.
-        cut_short: filters that may go on after a blank (`tag:oma erna`), each as it then has to be written, and whether
-            that is likely: as the word is unknown, or people have such a tag.
-    """
-
-    query: Query
-    apart: Mapping[str, tuple[str, ...]]
-    without: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
-    given: frozenset[str] = frozenset()
-    unknown: frozenset[str] = frozenset()
-    own_words: frozenset[str] = frozenset()
-    cut_short: Mapping[str, bool] = field(default_factory=dict)
-
-
-def read_words(query: Query, collection: Collection, own: OwnTags) -> Reading:
+def read_words(query: Query, collection: Collection, is_given: Callable[[str], bool]) -> Reading:
     """Take bare words apart that are no tag together, but each by itself.
 
     `dogs beach` becomes `dogs AND beach`, as the vocabulary has both and not the two; `polar bear on the snow` becomes
@@ -68,21 +44,21 @@ def read_words(query: Query, collection: Collection, own: OwnTags) -> Reading:
     Args:
         query: as it was parsed.
         collection: its model's vocabulary holds tags.
-        own: what people gave its pictures are tags, too.
+        is_given: whether people gave any picture a label, which is a tag, too.
     """
     found, apart, without = query, dict[str, tuple[str, ...]](), dict[str, tuple[str, ...]]()
     if isinstance(collection.tagger.bundle, Bundle):
-        known, without = _without_unknown(query, collection, own)
-        found, apart = _taken_apart(known, collection, own)
+        known, without = _without_unknown(query, collection, is_given)
+        found, apart = _taken_apart(known, collection, is_given)
     if len(labels_of(found)) > MOST_LABELS:
         found, apart, without = query, {}, {}
     find = collection.tagger.vocabulary.find_alike
     new = [label for label in labels_of(found) if find(label) is None and not collection.has_learned(label)]
-    given = frozenset(label for label in new if any(own.of_label(label).values()))
+    given = frozenset(label for label in new if is_given(label))
     unknown = frozenset(collection.tagger.unknown(new)) - given
     words = {word for label in unknown for word in collection.tagger.unknown_words(label)}
-    own_words = frozenset(word for word in words if _is_own(collection, own, word))
-    cut_short = dict(_cut_short(query, collection.tagger, own))
+    own_words = frozenset(word for word in words if _is_own(collection, is_given, word))
+    cut_short = dict(_cut_short(query, collection.tagger, is_given))
     return Reading(found, apart, without, given, unknown, own_words, cut_short)
 
 
@@ -107,19 +83,21 @@ def _replaced(query: Query, read: Callable[[Label], Query], *, below_not: bool) 
     return inner(query)
 
 
-def _is_own(collection: Collection, own: OwnTags, phrase: str) -> bool:
-    return collection.has_learned(phrase) or any(own.of_label(phrase).values())
+def _is_own(collection: Collection, is_given: Callable[[str], bool], phrase: str) -> bool:
+    return collection.has_learned(phrase) or is_given(phrase)
 
 
-def _is_tag(collection: Collection, own: OwnTags, phrase: str) -> bool:
+def _is_tag(collection: Collection, is_given: Callable[[str], bool], phrase: str) -> bool:
     vocabulary = collection.tagger.vocabulary
-    if vocabulary.find_alike(phrase) is not None or any(own.of_label(phrase).values()):
+    if vocabulary.find_alike(phrase) is not None or is_given(phrase):
         return True
     named = any(vocabulary.find_alike(name) is not None for name in other_names(phrase))
     return named and collection.tagger.label_space is not None  # `rubbish bin` is a tag as `trash can` is
 
 
-def _without_unknown(query: Query, collection: Collection, own: OwnTags) -> tuple[Query, dict[str, tuple[str, ...]]]:
+def _without_unknown(
+    query: Query, collection: Collection, is_given: Callable[[str], bool]
+) -> tuple[Query, dict[str, tuple[str, ...]]]:
     """The query with phrases cut down to the words that are known, and those phrases with what is left of them.
 
     Tags of people within a phrase that holds an unknown word are asked for by themselves: `Oma Erna on a beach` is
@@ -127,7 +105,7 @@ def _without_unknown(query: Query, collection: Collection, own: OwnTags) -> tupl
     or mean something else (`dog not Santorini`).
     """
     tagger, without = collection.tagger, dict[str, tuple[str, ...]]()
-    is_own, is_tag = partial(_is_own, collection, own), partial(_is_tag, collection, own)
+    is_own, is_tag = partial(_is_own, collection, is_given), partial(_is_tag, collection, is_given)
 
     def read(label: Label) -> Query:
         words, unknown = label.text.split(), set(tagger.unknown_words(label.text))
@@ -166,9 +144,11 @@ def _known_parts(words: list[str], unknown: Container[str], is_own: Callable[[st
     return [" ".join(rest)] if rest else []
 
 
-def _taken_apart(query: Query, collection: Collection, own: OwnTags) -> tuple[Query, dict[str, tuple[str, ...]]]:
+def _taken_apart(
+    query: Query, collection: Collection, is_given: Callable[[str], bool]
+) -> tuple[Query, dict[str, tuple[str, ...]]]:
     """The query with AND between tags that were written as one phrase, or it, and those phrases with their tags."""
-    apart, is_tag = dict[str, tuple[str, ...]](), partial(_is_tag, collection, own)
+    apart, is_tag = dict[str, tuple[str, ...]](), partial(_is_tag, collection, is_given)
 
     def read(label: Label) -> Query:
         tags = () if label.quoted else tuple(dict.fromkeys(names_within(label.text, is_tag)))
@@ -198,14 +178,14 @@ def _joined(part: Query, read: Query) -> tuple[Query, ...]:
     return read.parts if isinstance(part, Label) and isinstance(read, And) else (read,)
 
 
-def _cut_short(query: Query, tagger: Tagger, own: OwnTags) -> Iterator[tuple[str, bool]]:
+def _cut_short(query: Query, tagger: Tagger, is_given: Callable[[str], bool]) -> Iterator[tuple[str, bool]]:
     """Filters that a word follows, each written with it, and whether that is likely what was meant."""
     match query:
         case And(parts) | Or(parts):
             for part in parts:
-                yield from _cut_short(part, tagger, own)
+                yield from _cut_short(part, tagger, is_given)
         case Not(part) | Weighted(part=part):
-            yield from _cut_short(part, tagger, own)
+            yield from _cut_short(part, tagger, is_given)
     for part, following in pairwise(query.parts if isinstance(query, And) else ()):
         asked = part.part if isinstance(part, Not) else part
         if not isinstance(asked, Tagged | InPath | Field) or (isinstance(asked, Field) and asked.name != "camera"):
@@ -215,7 +195,7 @@ def _cut_short(query: Query, tagger: Tagger, own: OwnTags) -> Iterator[tuple[str
             if first.lower() in SMALL_WORDS:  # `tag:Rex on the beach`
                 continue
             whole = replace(asked, text=f"{asked.text} {first}")
-            given = isinstance(whole, Tagged) and any(own.of_label(whole.text).values())
+            given = isinstance(whole, Tagged) and is_given(whole.text)
             yield show(whole), given or first in tagger.unknown_words(first)
 
 

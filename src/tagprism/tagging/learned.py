@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
 from jaxtyping import Float32, Float64, Int64
@@ -20,6 +20,7 @@ from tagprism.labels.phrases import bare_phrase
 from tagprism.labels.tensor_file import write_tensors
 from tagprism.labels.vocabulary import Vocabulary
 from tagprism.progress import Progress, silent
+from tagprism.tagging.tags import Tag
 
 if TYPE_CHECKING:
     from tagprism.tagging.ranker import LabelModel
@@ -29,6 +30,10 @@ else:
 _KIND, _VERSION = "learned", 1
 _REMEDY = "Learn again with `tagprism learn`, or forget it with `tagprism learn --forget`; marks stay."
 _LEAST = 1e-6  # a probability is that far from 0 and 1, so that its logit is finite
+
+
+Stored: TypeAlias = tuple[tuple[str, float | None], ...]
+"""Tags of a picture as an index stores them: (label, probability), best first."""
 
 
 @dataclass(frozen=True)
@@ -107,6 +112,19 @@ class Learned:
     def shifts(self, labels: Sequence[str]) -> Float64[np.ndarray, " L"]:
         """What is added to the logits of labels in a search."""
         return np.array([one.shift if (one := self.find(label)) else 0.0 for label in labels])
+
+    def renewed(self, stored: Stored, ranked: Sequence[Tag]) -> Stored:
+        """Stored tags of a picture with the probabilities that learned labels have today, as many as are stored.
+
+        Args:
+            stored: (label, probability), best first.
+            ranked: the learned labels as tags of the picture.
+        """
+        if not ranked or ranked[0].probability is None:
+            return stored
+        kept = [(label, its) for label, its in stored if self.find(label) is None]
+        now = [*kept, *((tag.label, tag.probability) for tag in ranked)]
+        return tuple(sorted(now, key=lambda tag: -(tag[1] or 0.0))[: len(stored)])
 
     def own_labels(self, vocabulary: Vocabulary) -> list[str]:
         """Labels with a learned vector that a vocabulary does not have."""

@@ -138,7 +138,8 @@ class Library:
             hits, more = [hit_of(one, matched=tree is not None) for one in every], offset + limit < len(ids)
         else:
             marks = self.marks.said()
-            reading = read_words(tree, self.collection, OwnTags(self.collection, marks)) if tree is not None else None
+            is_given = OwnTags(self.collection, marks).is_given
+            reading = read_words(tree, self.collection, is_given) if tree is not None else None
             tree = reading.query if reading is not None else None
             check_cost(tree, info.pictures)
             example = Example(self.record(own.id), own.path, own.digest) if own is not None else None

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from tagprism.images import digests as module
-from tagprism.images.digests import digest_pictures
+from tagprism.images.stream import digest_pictures
 
 
 @pytest.fixture

@@ -22,7 +22,7 @@ from tagprism.bundle.config import CONFIG, MODEL, TEXT, VOCABULARY
 from tagprism.bundle.onnx_model import RecordNetwork
 from tagprism.bundle.record import Records
 from tagprism.bundle.referring import network_files, on_foreign, open_encoder
-from tagprism.bundle.write import Content, check_new, write_bundle
+from tagprism.bundle.write import Content, check_new, made_with, write_bundle
 from tagprism.counted import counted
 from tagprism.errors import InputError, PictureError
 from tagprism.files import digest_file
@@ -31,7 +31,6 @@ from tagprism.images.walk import find_pictures
 from tagprism.labels.encoders.encoder import read_card
 from tagprism.labels.vocabulary import Vocabulary
 from tagprism.progress import Progress, silent
-from tagprism.provenance import made_with
 from tagprism.tagging.tagger import Tagger, load
 from tagprism.tagging.text_encoders import encoder_folders
 

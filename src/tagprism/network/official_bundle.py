@@ -14,7 +14,7 @@ import torch
 from tagprism.bundle.bundle import Bundle
 from tagprism.bundle.config import MODEL, VOCABULARY
 from tagprism.bundle.referring import open_encoder
-from tagprism.bundle.write import Content, text_files, trained_on, write_bundle
+from tagprism.bundle.write import Content, made_with, text_files, trained_on, write_bundle
 from tagprism.counted import counted
 from tagprism.errors import InputError
 from tagprism.files import digest_file
@@ -29,7 +29,6 @@ from tagprism.network.embedding_matrix import Network, Standardiser
 from tagprism.network.encoder_sources import encoder_folder
 from tagprism.network.export import export_onnx
 from tagprism.network.official_checkpoint import OfficialCheckpoint, read_official_checkpoint
-from tagprism.provenance import made_with
 
 _STEM = 4  # pixels a side that the network's first layer takes together
 _ALIKE = 0.9  # median cosine from which on an encoder counts as the one that made the label vectors

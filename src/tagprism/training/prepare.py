@@ -20,9 +20,9 @@ from tagprism.datasets.compact import Picked
 from tagprism.datasets.splits import Split, hold_out_validation
 from tagprism.datasets.table import ImageTable, Targets
 from tagprism.errors import InputError, PictureError
-from tagprism.images.digests import digest_pictures
 from tagprism.images.picture_file import PictureFile
 from tagprism.images.preprocess import Preprocess
+from tagprism.images.stream import digest_pictures
 from tagprism.labels.descriptions import Descriptions, read_descriptions
 from tagprism.labels.encoders.encoder import CachedEncoder, LabelEncoder
 from tagprism.labels.label_space import LabelSpace

@@ -62,9 +62,9 @@ def doctor(
 
 
 def _findings() -> Iterator[tuple[str, str, bool]]:
+    from tagprism.bundle.write import made_with
     from tagprism.datasets.openclipart import find_openclipart
     from tagprism.files import cache_dir
-    from tagprism.provenance import made_with
 
     made = made_with()
     for name, version in made["versions"].items():

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tagprism.images import digests as module
+from tagprism.images import stream as module
 from tagprism.images.stream import digest_pictures
 
 

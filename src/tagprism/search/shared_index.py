@@ -27,12 +27,12 @@ from filelock import FileLock
 
 from tagprism.bundle.record import Shape
 from tagprism.errors import MachineError
-from tagprism.files import machine_errors, short_path, take_lock
+from tagprism.files import machine_errors, take_lock
 from tagprism.progress import Progress, silent
 from tagprism.search.contract import Index, Picture
 from tagprism.search.edge_index import EdgeIndex, ReadOnlyIndex
 from tagprism.search.edge_reader import PICTURES
-from tagprism.search.index_server import HOST, SOCKET, IndexServer
+from tagprism.search.index_server import HOST, SOCKET, IndexServer, short_path
 from tagprism.search.record_file import StorageName
 from tagprism.search.remote_index import RemoteIndex, answer
 

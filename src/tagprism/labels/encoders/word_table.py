@@ -16,10 +16,9 @@ from rapidfuzz import process
 from rapidfuzz.distance import OSA
 
 from tagprism.errors import InputError
-from tagprism.files import open_tensors, read_header
+from tagprism.files import open_tensors, read_header, write_tensors
 from tagprism.labels.encoders.encoder import EncoderCard, FolderEncoder, unit_rows
 from tagprism.labels.phrases import SMALL_WORDS, normalise_phrase, spoken_phrase, word_parts, word_spellings
-from tagprism.labels.tensor_file import write_tensors
 
 WORDS_FILE = "words.safetensors"
 _KIND, _VERSION = "words", 1

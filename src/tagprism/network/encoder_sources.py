@@ -43,7 +43,7 @@ def encoder_folder(spec: str) -> Path:
             not.
 
     Returns:
-        A folder for `bundle.referring.open_encoder`.
+        A folder for `load_encoder`.
 
     Raises:
         InputError: the encoder is unknown, a package or file is absent, or a file cannot be read.

@@ -25,8 +25,8 @@ from tagprism.evaluation.reliability import Reliability, reliability, reliabilit
 from tagprism.evaluation.scores import streamed_scores
 from tagprism.evaluation.streaming import evaluate_records, evaluate_scores
 from tagprism.evaluation.table import as_html, as_text, comparison_table, lay_out
-from tagprism.images.picture_file import PictureFile, reading_order
-from tagprism.images.stream import digest_pictures
+from tagprism.images.picture_file import PictureFile
+from tagprism.images.stream import digest_pictures, reading_order
 from tagprism.labels.vocabulary import groups_of
 from tagprism.progress import Progress, silent
 from tagprism.tagging.tagger import Tagger, load

@@ -21,7 +21,6 @@ from tagprism.images.damage import (
     remark_on_missing,
     with_end,
 )
-from tagprism.images.formats import unidentified
 from tagprism.images.picture_file import (
     MAX_MEMORY,
     Gate,
@@ -33,7 +32,6 @@ from tagprism.images.picture_file import (
 )
 from tagprism.images.picture_file import MAX_PIXELS as MAX_PIXELS
 from tagprism.images.picture_file import read_bytes as read_bytes
-from tagprism.images.raw import preview
 
 MAX_SECONDS = 60.0
 """Cap on the processor time of one picture: a JPEG of ten thousand scans and its like decode for hours."""
@@ -100,6 +98,8 @@ def open_picture(
         data = read_bytes(source)
     turn: int | None = None
     if kind_of(data, where) == "camera raw":
+        from tagprism.images.raw import preview  # here, as few pictures are of this kind
+
         data, turn = preview(data, where)
     data, broken = mended_png(data) if data.startswith(PNG) else (data, False)
     image = _identify(data, max_pixels, draft_size, where)
@@ -228,6 +228,8 @@ def _identify(data: bytes, max_pixels: int, draft_size: tuple[int, int] | None, 
         said = re.findall(r"\d+", str(error))
         raise _too_many(int(said[0]) if said else 0, max_pixels, where) from error
     except UnidentifiedImageError as error:
+        from tagprism.images.formats import unidentified
+
         raise unidentified(data, where) from error
     except _TooSlowError as error:
         raise _too_slow(where) from error

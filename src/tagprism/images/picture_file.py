@@ -272,7 +272,7 @@ def pixels_stored(image: Image.Image, data: bytes) -> int:
     if image.format not in _NESTED:
         return own
     found = [b"".join(sides for sides in match.groups() if sides) for match in _INSIDE.finditer(data)]
-    return max(own, *(width * height for width, height in map(struct.Struct(">II").unpack, found)), 0)
+    return max([own, *(int(width * height) for width, height in map(struct.Struct(">II").unpack, found))])
 
 
 class Gate:

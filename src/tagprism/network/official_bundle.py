@@ -20,7 +20,7 @@ from tagprism.errors import InputError
 from tagprism.files import digest_file
 from tagprism.images.preprocess import Preprocess
 from tagprism.labels.encoders.encoder import load_encoder
-from tagprism.labels.encoders.word_files import read_word_file
+from tagprism.labels.encoders.word_table import read_word_file
 from tagprism.labels.label_space import LabelSpace
 from tagprism.labels.phrase_list import read_phrases
 from tagprism.labels.phrases import normalise_phrase

@@ -46,12 +46,13 @@ def make(
     centre: Centre = False,
 ) -> int:
     """Embed a word list and write it as a vocabulary."""
-    from tagprism.bundle.referring import open_encoder
+    from tagprism.bundle.referring import foreign_encoder
     from tagprism.exchange import refuse_foreign
+    from tagprism.files import OWN_TENSORS
+    from tagprism.labels.encoders.encoder import load_encoder
     from tagprism.labels.label_space import LabelSpace
     from tagprism.labels.phrase_list import read_phrases
     from tagprism.labels.space_part import SpacePart
-    from tagprism.labels.tensor_file import OWN_TENSORS
     from tagprism.labels.vocabulary import Role, Vocabulary
     from tagprism.network.encoder_sources import encoder_folder
 
@@ -59,7 +60,7 @@ def make(
     aliases = read_phrases(words, console.say)
     phrases = list(aliases)
     names = encoder or ["minilm"]
-    encoders = {name: open_encoder(encoder_folder(name)) for name in names}
+    encoders = {name: load_encoder(encoder_folder(name), foreign=foreign_encoder) for name in names}
     space = LabelSpace.fit([SpacePart(encoder=name, centre=centre) for name in names], encoders, phrases)
     embedding = space.embed(phrases)
     roles: list[Role] = ["other"] * len(phrases)

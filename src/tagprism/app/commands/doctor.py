@@ -93,7 +93,8 @@ def _device() -> tuple[str, bool]:
     """Where the packaged network runs, what it was asked to run on, and what else there is; whether it is as asked."""
     from tagprism.bundle.bundle import DEFAULT, open_model
     from tagprism.bundle.names import packaged_bundles
-    from tagprism.device import available_devices, chosen_device, device_in_use
+    from tagprism.device import device_in_use
+    from tagprism.onnx_graph import available_devices, chosen_device
 
     try:
         asked, here = chosen_device(), f"ONNX Runtime has {', '.join(available_devices())}"

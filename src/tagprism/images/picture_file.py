@@ -39,7 +39,7 @@ FORMATS = (
     *("ICNS", "PCX", "DDS", "PSD", "QOI", "SGI", "XBM", "XPM", "JXL"),
 )
 RAW_NAMES = "3fr arw cr2 cr3 crw dcr dng erf iiq kdc mef mos mrw nef nrw orf pef raf rw2 rwl sr2 srf srw x3f"
-RAW_ENDINGS = frozenset(f".{name}" for name in RAW_NAMES.split())
+RAW_ENDINGS = frozenset(f".{RAW_NAMES}".replace(" ", " .").split())
 _SVG = re.compile(rb"\s*(?:<\?xml[^>]*>|<!--.*?-->|\s)*(?:<svg|<!DOCTYPE\s+svg|<[\w-]+:svg)", re.DOTALL)
 _BOMS = (b"\xef\xbb\xbf", b"\xff\xfe", b"\xfe\xff")
 _HEIC = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"hevm", b"hevs", b"mif1", b"msf1")

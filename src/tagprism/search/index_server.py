@@ -7,40 +7,24 @@ line stands in `remote_index`, where it is listened for in `shared_index`.
 from __future__ import annotations
 
 import hmac
-import os
 import secrets
 import selectors
 import socket
 import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable
+from contextlib import suppress
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
 SOCKET, HOST = "server.sock", "127.0.0.1"
 _NONCE = 32  # bytes
-_LONGEST = 100  # bytes of a path that a socket can have anywhere
 GREETING = 5.0
 """Seconds in which a client must have shown that it knows the key."""
 
 GUESTS, CLIENTS = 64, 256
 """Clients that may be about to show the key (the oldest goes for one more), and that may have a thread of their own."""
-
-
-@contextmanager
-def short_path(folder: Path, name: str) -> Iterator[str]:
-    """A path of a socket that is short enough for one: a folder's own path may be longer than sockets allow."""
-    path = str(folder / name)
-    if len(os.fsencode(path)) <= _LONGEST:
-        yield path
-        return
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        yield f"/proc/self/fd/{handle}/{name}"
-    finally:
-        os.close(handle)
 
 
 def connect(folder: Path, about: dict[str, Any], key: bytes, seconds: float) -> Connection:
@@ -59,6 +43,8 @@ def connect(folder: Path, about: dict[str, Any], key: bytes, seconds: float) -> 
     try:
         line.settimeout(seconds)
         if "socket" in about:
+            from tagprism.search.shared_index import short_path  # which is built on this module
+
             with short_path(folder, SOCKET) as short:
                 line.connect(short)
         else:

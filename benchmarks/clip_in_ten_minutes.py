@@ -19,9 +19,9 @@ import sys
 import tempfile
 from pathlib import Path
 
+from tagprism.bundle.write import made_with
 from tagprism.datasets.registry import open_data
 from tagprism.images.picture_file import PictureFile
-from tagprism.provenance import made_with
 
 RECIPE = Path(__file__).parents[1] / "recipes/on_clip.toml"
 

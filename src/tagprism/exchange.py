@@ -1,4 +1,4 @@
-"""Other people's files: one is replaced only while it holds what was expected, and what another program saves stays.
+"""Other people's files: read up to a size, and replaced only while they hold what was expected; what is saved stays.
 
 A look before a rename leaves a moment in which another program can save. Where the system can exchange two names in one
 step (Linux), what comes out is looked at once no program has it open for writing any more; anything unexpected goes
@@ -192,3 +192,19 @@ def _write_synced(part: Path, data: bytes, *, like: Path | None, mtime_ns: int |
         if mtime_ns is not None:
             os.utime(part, ns=(mtime_ns, mtime_ns))
         os.fsync(file.fileno())
+
+
+def read_at_most(file: Path, most: int) -> bytes:
+    """The bytes of a file that a person named; `/dev/zero` has no end.
+
+    Raises:
+        InputError: it has more than `most` bytes.
+    """
+    data = bytearray()
+    with file.open("rb") as opened:
+        while len(data) <= most and (part := opened.read(1 << 20)):
+            data += part
+    if len(data) > most:
+        remedy = "Give the file that was meant, or a part of it."
+        raise InputError(f"has more than {most >> 20:,} MiB, or no end.", where=str(file), remedy=remedy)
+    return bytes(data)

@@ -7,7 +7,7 @@ import hashlib
 import json
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -27,8 +27,9 @@ REFUSALS = {errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EPERM, errno.EROFS, 
 """Error numbers with which a machine says no, whatever was asked of it."""
 # A path that cannot be what is asked of it:
 _NO_PATH = {errno.ENOTDIR, errno.EISDIR, errno.EEXIST, errno.ENOTEMPTY, errno.ENAMETOOLONG}
-_LONGEST = 100  # bytes of a path that a socket can have anywhere
-TENSOR_KEY = "tagprism"  # of the header; one, so that a file's bytes do not depend on the order of a hash map
+_TENSOR_KEY = "tagprism"  # of the header; one, so that a file's bytes do not depend on the order of a hash map
+OWN_TENSORS = rb'\A.{8}\{"__metadata__":\{"tagprism":"'
+"""Mark of tensor files, for `exchange.refuse_foreign`."""
 
 
 def cache_dir(*parts: str) -> Path:
@@ -97,20 +98,6 @@ def take_lock(path: Path) -> FileLock | None:
     except Timeout:
         return None
     return lock
-
-
-@contextmanager
-def short_path(folder: Path, name: str) -> Iterator[str]:
-    """A path of a socket that is short enough for one: a folder's own path may be longer than sockets allow."""
-    path = str(folder / name)
-    if len(os.fsencode(path)) <= _LONGEST:
-        yield path
-        return
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        yield f"/proc/self/fd/{handle}/{name}"
-    finally:
-        os.close(handle)
 
 
 @contextmanager
@@ -228,8 +215,33 @@ def read_json(path: Path, *, remedy: str) -> Any:
         raise InputError(f"this is not JSON ({error.msg}).", where=where, remedy=remedy) from error
 
 
+def tensor_bytes(kind: str, version: int, header: Mapping[str, Any], tensors: Mapping[str, np.ndarray]) -> bytes:
+    """The bytes of a safetensors file whose JSON header names its format; equal contents give equal bytes.
+
+    Args:
+        kind: what the file holds, for example `vocabulary`.
+        version: version of that format.
+        header: JSON values.
+        tensors: arrays by name.
+    """
+    import numpy as np
+    from safetensors.numpy import save
+
+    text = json.dumps({"format": kind, "version": version, **header}, sort_keys=True, separators=(",", ":"))
+    return save({name: np.ascontiguousarray(array) for name, array in tensors.items()}, {_TENSOR_KEY: text})
+
+
+def write_tensors(
+    path: Path, kind: str, version: int, header: Mapping[str, Any], tensors: Mapping[str, np.ndarray]
+) -> None:
+    """Write a tensor file whole or not at all; arguments as `tensor_bytes`."""
+    data = tensor_bytes(kind, version, header, tensors)
+    with replaced_whole(path) as beside:
+        beside.write_bytes(data)
+
+
 def read_tensors(path: Path, kind: str, version: int) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
-    """Header and arrays, by name, of a tensor file (`labels.tensor_file`).
+    """Header and arrays, by name, of a tensor file (`tensor_bytes`).
 
     Args:
         path: the file.
@@ -272,7 +284,7 @@ def open_tensors(path: Path) -> Any:
 def read_header(file: Any, path: Path, kind: str, version: int) -> dict[str, Any]:
     """The JSON header of an open tensor file, checked as `read_tensors` says."""
     try:
-        header = json.loads((file.metadata() or {}).get(TENSOR_KEY, "null"))
+        header = json.loads((file.metadata() or {}).get(_TENSOR_KEY, "null"))
     except (ValueError, RecursionError) as error:
         raise InputError("its header is not JSON.", where=str(path), remedy="Make it again.") from error
     if not isinstance(header, dict) or header.get("format") != kind:
@@ -284,22 +296,6 @@ def read_header(file: Any, path: Path, kind: str, version: int) -> dict[str, Any
             remedy="Update tagprism.",
         )
     return header
-
-
-def read_at_most(file: Path, most: int) -> bytes:
-    """The bytes of a file that a person named; `/dev/zero` has no end.
-
-    Raises:
-        InputError: it has more than `most` bytes.
-    """
-    data = bytearray()
-    with file.open("rb") as opened:
-        while len(data) <= most and (part := opened.read(1 << 20)):
-            data += part
-    if len(data) > most:
-        remedy = "Give the file that was meant, or a part of it."
-        raise InputError(f"has more than {most >> 20:,} MiB, or no end.", where=str(file), remedy=remedy)
-    return bytes(data)
 
 
 def digest_bytes(data: bytes) -> str:

@@ -1,10 +1,11 @@
-"""The one place where ONNX Runtime is called: a graph that a stranger may have made, run within limits."""
+"""The one place where ONNX Runtime is called: a graph that a stranger may have made, run within limits, and on what."""
 
 from __future__ import annotations
 
 import os
 import threading
 import time
+import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from functools import cache, partial
@@ -14,7 +15,7 @@ from typing import Any
 import numpy as np
 import onnxruntime
 
-from tagprism.device import chosen_device, note_device, providers
+from tagprism.device import DEVICES, VARIABLE, DeviceWarning, in_use
 from tagprism.errors import InputError
 
 SECONDS, SECONDS_VARIABLE = 60.0, "TAGPRISM_NETWORK_SECONDS"
@@ -25,10 +26,30 @@ _MEMORY = 8 << 30  # bytes that all graphs of a process may hold together
 _MEMORY_OF_A_CORE = 256 << 20  # and this for each processor, as each may have a batch under way
 _FATAL = 4  # what ONNX Runtime itself writes to stderr, names of a stranger's nodes among it; errors are raised anyway
 _TERMINATED, _NO_MEMORY = "terminate flag", ("llocate memory", "Available memory", "bad_alloc", "bad allocation")
+_PROVIDERS = {
+    "cuda": "CUDAExecutionProvider",
+    "directml": "DmlExecutionProvider",
+    "openvino": "OpenVINOExecutionProvider",
+    "coreml": "CoreMLExecutionProvider",
+    "cpu": "CPUExecutionProvider",
+}
+_AUTO = ("cuda", "directml", "openvino")
+"""What `auto` takes before the CPU, the first that is there: each is in a package that somebody installed for its sake.
+
+CoreML is in every ONNX Runtime for macOS and was not tested, so it must be asked for by name.
+"""
+_INSTALL = {
+    "cuda": "Install it in place of onnxruntime: pip uninstall onnxruntime, then pip install onnxruntime-gpu",
+    "directml": "It is for Windows: pip uninstall onnxruntime, then pip install onnxruntime-directml",
+    "openvino": "Install it in place of onnxruntime: pip uninstall onnxruntime, then pip install onnxruntime-openvino",
+    "coreml": "It is part of onnxruntime for macOS, and of no other",
+}
+_told: set[str] = set()
+_lock = threading.Lock()
 
 
 class OnnxGraph:
-    """A loaded ONNX file, run where `tagprism.device` says.
+    """A loaded ONNX file, run where `chosen_device` says.
 
     Args:
         path: the `.onnx` file.
@@ -196,3 +217,76 @@ def _share_memory() -> None:
     limit = {"max_mem": _most_memory()}  # all else as ONNX Runtime has it
     with suppress(Exception):  # another thread, or another user of ONNX Runtime in this process, has given one already
         onnxruntime.create_and_register_allocator(where, onnxruntime.OrtArenaCfg(limit))
+
+
+def use_device(name: str) -> None:
+    """Choose where networks that are opened from now on run, in this process and in those that it starts.
+
+    Args:
+        name: one of `DEVICES`.
+
+    Raises:
+        InputError: there is no such device, or this installation of ONNX Runtime does not have it.
+    """
+    _checked(name, "--device")
+    os.environ[VARIABLE] = name
+
+
+def available_devices() -> list[str]:
+    """The devices that this installation of ONNX Runtime has."""
+    found = onnxruntime.get_available_providers()
+    return [name for name, provider in _PROVIDERS.items() if provider in found]
+
+
+def chosen_device() -> str:
+    """Where a network that is opened now should run; never `auto`.
+
+    Raises:
+        InputError: the environment variable names what is not there.
+    """
+    return _checked(os.environ.get(VARIABLE) or "auto", VARIABLE)
+
+
+def _checked(name: str, where: str) -> str:
+    if name not in DEVICES:
+        what = f"there is no device `{name}`; there are {', '.join(DEVICES)}."
+        raise InputError(what, where=where, remedy="Name one of them, or leave it away.")
+    here = available_devices()
+    if name == "auto":
+        return next((one for one in _AUTO if one in here), "cpu")
+    if name not in here:
+        what = f"this installation of ONNX Runtime does not have `{name}`; it has {', '.join(here)}."
+        raise InputError(what, where=where, remedy=f"{_INSTALL[name]}. Or leave {where} away.")
+    return name
+
+
+def providers(device: str) -> list[str]:
+    """ONNX Runtime's names for a device, with the CPU for what it cannot compute."""
+    return list(dict.fromkeys([_PROVIDERS[device], _PROVIDERS["cpu"]]))
+
+
+def note_device(asked: str, found: list[str], reason: str = "") -> str:
+    """Note where a network that was just opened runs; a warning, once, where that is not where it should.
+
+    Args:
+        asked: as `chosen_device` gave it.
+        found: the providers that the network has.
+        reason: why it is another one, where that is known.
+
+    Returns:
+        The device.
+    """
+    used = next((name for name, provider in _PROVIDERS.items() if provider in found[:1]), found[0] if found else "cpu")
+    with _lock:
+        in_use.add(used)
+        new = used != asked and asked not in _told
+        if new:
+            _told.add(asked)
+    if new:
+        why = f" ({reason})" if reason else ""
+        warnings.warn(
+            f"ONNX Runtime could not use {asked}{why}: networks run on {used}. `tagprism doctor` says what is there.",
+            DeviceWarning,
+            stacklevel=2,
+        )
+    return used

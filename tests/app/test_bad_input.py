@@ -13,8 +13,7 @@ import numpy as np
 import pytest
 from safetensors.numpy import save
 
-from tagprism.files import digest_file
-from tagprism.labels.tensor_file import write_tensors
+from tagprism.files import digest_file, write_tensors
 from tests.app.conftest import Cli
 from tests.small_world import World
 

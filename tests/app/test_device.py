@@ -11,7 +11,7 @@ from typing import Any
 import onnxruntime
 import pytest
 
-from tagprism import device
+from tagprism import device, onnx_graph
 from tagprism.bundle.bundle import BUNDLES
 from tagprism.bundle.onnx_model import RecordNetwork
 from tests.app.conftest import Cli
@@ -25,8 +25,14 @@ NETWORK = BUNDLES / "photos-lite/model.onnx"
 def fresh(monkeypatch: pytest.MonkeyPatch) -> None:
     """Nothing asked, nothing in use."""
     monkeypatch.setenv(device.VARIABLE, "")
-    monkeypatch.setattr(device, "_in_use", set())
-    monkeypatch.setattr(device, "_told", set())
+    none_in_use(monkeypatch)
+    monkeypatch.setattr(onnx_graph, "_told", set())
+
+
+def none_in_use(monkeypatch: pytest.MonkeyPatch) -> None:
+    used: set[str] = set()
+    for module in (device, onnx_graph):
+        monkeypatch.setattr(module, "in_use", used)
 
 
 def has(monkeypatch: pytest.MonkeyPatch, *providers: str) -> None:
@@ -41,14 +47,14 @@ def test_what_is_not_there_is_refused_with_what_to_install(cli: Cli) -> None:
 
 
 def test_auto_takes_what_somebody_installed_and_never_what_comes_along(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert device.chosen_device() == "cpu"
+    assert onnx_graph.chosen_device() == "cpu"
     has(monkeypatch, "CoreMLExecutionProvider", "AzureExecutionProvider")
-    assert device.chosen_device() == "cpu" and device.available_devices() == ["coreml", "cpu"]
+    assert onnx_graph.chosen_device() == "cpu" and onnx_graph.available_devices() == ["coreml", "cpu"]
     has(monkeypatch, "OpenVINOExecutionProvider", "CUDAExecutionProvider")
-    assert device.chosen_device() == "cuda"
+    assert onnx_graph.chosen_device() == "cuda"
     monkeypatch.setenv(device.VARIABLE, "openvino")
-    assert device.chosen_device() == "openvino"
-    assert device.providers("openvino") == ["OpenVINOExecutionProvider", "CPUExecutionProvider"]
+    assert onnx_graph.chosen_device() == "openvino"
+    assert onnx_graph.providers("openvino") == ["OpenVINOExecutionProvider", "CPUExecutionProvider"]
 
 
 def test_falling_back_is_said_once_and_prints_nothing(
@@ -75,7 +81,7 @@ def test_falling_back_is_said_once_and_prints_nothing(
 
 
 def test_the_choice_reaches_processes_that_are_started(monkeypatch: pytest.MonkeyPatch) -> None:
-    device.use_device("cpu")
+    onnx_graph.use_device("cpu")
     assert os.environ[device.VARIABLE] == "cpu"
 
 
@@ -88,7 +94,7 @@ def test_where_it_ran_is_said_and_kept_with_the_results(
     assert json.loads(rows.out)["info"]["device"] == "cpu" and "Networks ran on" not in rows.err
     assert cli("index", PHOTO, "--into", index).code == 0
     assert json.loads((index / "index.json").read_text())["devices"] == ["cpu"]
-    monkeypatch.setattr(device, "_in_use", set())
+    none_in_use(monkeypatch)
     monkeypatch.setattr(session, "get_providers", lambda _: ["OpenVINOExecutionProvider", "CPUExecutionProvider"])
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", device.DeviceWarning)  # nobody asked for it here

@@ -16,7 +16,7 @@ from tagprism.app import console
 from tagprism.app.cli import app
 from tagprism.bundle.bundle import Bundle
 from tagprism.bundle.record import Records
-from tagprism.labels.encoders.word_files import read_word_file
+from tagprism.labels.encoders.word_table import read_word_file
 from tagprism.tagging.tagger import load
 from tests.app.conftest import Cli
 from tests.network.official_network import OfficialNetwork

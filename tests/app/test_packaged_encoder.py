@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tagprism.bundle.bundle import BUNDLES, DEFAULT, Bundle
-from tagprism.labels.encoders.encoder import PACKAGED, CachedEncoder, LabelEncoder, find_encoder, load_encoder
+from tagprism.labels.encoders.encoder import PACKAGED, LabelEncoder, find_encoder, load_encoder
 from tagprism.labels.encoders.sentence_encoder import SentenceEncoder
 from tests.app.conftest import Cli
 
@@ -47,26 +47,26 @@ def test_no_file_of_the_package_says_where_it_was_made() -> None:
 def test_a_phrase_goes_through_the_network_once(empty_cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     phrases = ["a red square", "", "A red  square", "ein Hund"]
     expected = load_encoder(MINILM).encode(phrases)
-    first = CachedEncoder.of_folder(MINILM).encode(phrases)
+    first = load_encoder(MINILM, cached=True).encode(phrases)
     assert np.abs(first - expected).max() < 1e-5 and not first[1].any()
 
     def fail(*_: object) -> None:
         raise AssertionError("the network was asked again")
 
     monkeypatch.setattr(SentenceEncoder, "encode", fail)
-    assert np.array_equal(CachedEncoder.of_folder(MINILM).encode(phrases[::-1]), first[::-1])
+    assert np.array_equal(load_encoder(MINILM, cached=True).encode(phrases[::-1]), first[::-1])
     (kept,) = (empty_cache / "phrases").glob("*.sqlite")
     assert b"square" not in kept.read_bytes()  # what a person searched for is not to be read there
 
 
 @pytest.fixture(scope="module")
-def cached_and_not() -> tuple[CachedEncoder, LabelEncoder]:
-    return CachedEncoder.of_folder(MINILM), load_encoder(MINILM)
+def cached_and_not() -> tuple[LabelEncoder, LabelEncoder]:
+    return load_encoder(MINILM, cached=True), load_encoder(MINILM)
 
 
 @given(phrases=st.lists(st.text(max_size=5), max_size=8))
 def test_cached_or_not_it_is_the_encoders_vector(
-    cached_and_not: tuple[CachedEncoder, LabelEncoder], phrases: list[str]
+    cached_and_not: tuple[LabelEncoder, LabelEncoder], phrases: list[str]
 ) -> None:
     cached, encoder = cached_and_not
     assert np.abs(cached.encode(phrases) - encoder.encode(phrases)).max(initial=0) < 1e-5

@@ -21,7 +21,7 @@ from PIL import Image
 
 from tagprism.images import picture_file
 from tagprism.images.decode import MAX_PIXELS
-from tagprism.images.formats import picture_formats
+from tagprism.images.picture_file import picture_formats
 from tests.images.made import encoded, smooth
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="there is no getrusage")

@@ -20,8 +20,7 @@ from tagprism.datasets.table import ImageTable
 from tagprism.datasets.write_shards import write_shards
 from tagprism.errors import InputError, NothingToDoError, PictureError
 from tagprism.images.decode import read_bytes
-from tagprism.images.digests import digest_pictures
-from tagprism.images.picture_file import reading_order
+from tagprism.images.stream import digest_pictures, reading_order
 from tests.command_line import tagprism
 
 pa = pytest.importorskip("pyarrow")

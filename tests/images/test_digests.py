@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from tagprism.images import digests as module
-from tagprism.images.digests import digest_pictures
+from tagprism.images import stream as module
+from tagprism.images.stream import digest_pictures
 
 
 @pytest.fixture

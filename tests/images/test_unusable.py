@@ -149,7 +149,7 @@ def test_lack_of_memory_is_not_damage(monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(*_: object) -> Image.Image:
         raise MemoryError
 
-    monkeypatch.setattr(decode, "_upright", refuse)
+    monkeypatch.setattr(decode, "_loaded", refuse)
     with pytest.raises(PictureError, match=r"64 x 48 pixels; --max-pixels") as caught:
         open_picture(encoded(photo(), "PNG"))
     assert caught.value.code == "unreadable"

@@ -12,11 +12,10 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from tagprism.errors import InputError
-from tagprism.files import read_tensors
+from tagprism.files import read_tensors, write_tensors
 from tagprism.labels.encoders.word_table import WordTable
 from tagprism.labels.label_space import LabelSpace, UnknownPhrasesError
 from tagprism.labels.space_part import SpacePart
-from tagprism.labels.tensor_file import write_tensors
 
 MakeTable = Callable[..., WordTable]
 

@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from safetensors.numpy import save_file
 
 from tagprism.errors import InputError
+from tagprism.files import write_tensors
 from tagprism.labels.phrases import normalise_phrase
-from tagprism.labels.tensor_file import write_tensors
 from tagprism.labels.vocabulary import Vocabulary
 
 

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from safetensors.numpy import save_file
 
 from tagprism.errors import InputError
-from tagprism.labels.encoders.word_files import read_word_file
+from tagprism.labels.encoders.word_table import read_word_file
 from tagprism.labels.vocabulary import Vocabulary
 
 DATA = Path(__file__).parent / "data"

@@ -13,7 +13,7 @@ from PIL import Image
 
 from tagprism.bundle.bundle import open_model
 from tagprism.bundle.record import max_similarity_numpy, score_records, scoring_vectors
-from tagprism.bundle.referring import network_files, open_encoder, open_foreign, open_reference, text_encoder
+from tagprism.bundle.referring import foreign_encoder, network_files, open_foreign, open_reference, text_encoder
 from tagprism.datasets.splits import Split
 from tagprism.datasets.table import ImageTable
 from tagprism.errors import InputError
@@ -103,16 +103,16 @@ def test_its_text_network_is_a_label_encoder(siglip: bool, clip: Foreign, tmp_pa
     assert [file.name for file in folder.iterdir()] == ["encoder.json"] and card.kind == "foreign"
     assert find_encoder(card.id, card.digest) == folder
     phrases = ("a polar bear", "two people", "new york at night")
-    found = open_encoder(folder, source_digest=card.digest).encode(phrases)
+    found = load_encoder(folder, source_digest=card.digest, foreign=foreign_encoder).encode(phrases)
     assert (found * made.phrases(phrases)).sum(axis=1).min() > 0.9999
     with pytest.raises(InputError, match="another model"):
-        open_encoder(folder, source_digest="0" * 64)
-    with pytest.raises(InputError, match="open_encoder"):
+        load_encoder(folder, source_digest="0" * 64, foreign=foreign_encoder)
+    with pytest.raises(InputError, match="foreign_encoder"):
         load_encoder(folder)
     tokenizer = made.folder / "textual/tokenizer.json"
     tokenizer.write_text(tokenizer.read_text() + " ")
     with pytest.raises(InputError, match=r"is not the network.*textual/tokenizer\.json") as refused:
-        open_encoder(folder)
+        load_encoder(folder, foreign=foreign_encoder)
     assert "--with-network" in str(refused.value)
 
 

@@ -13,7 +13,8 @@ from tagprism.app.commands.search import Format as SearchFormat
 from tagprism.app.commands.tag import Format as TagFormat
 from tagprism.device import Device
 from tagprism.errors import InputError
-from tagprism.files import config_file, read_at_most
+from tagprism.exchange import read_at_most
+from tagprism.files import config_file
 
 _LARGEST = 1 << 20  # bytes
 _REMEDY = "Mend it, or delete it; docs/tag.md lists what may be in it."

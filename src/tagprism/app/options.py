@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Literal, TypeVar
 import typer
 
 from tagprism.app import console
-from tagprism.device import DEVICES, use_device
+from tagprism.device import DEVICES
 from tagprism.device import Device as DeviceName
 from tagprism.errors import InputError, NothingToDoError
 
@@ -39,6 +39,8 @@ def _device(name: str) -> str:
     """The device of an option, which networks run on from now on."""
     if name not in DEVICES:
         raise typer.BadParameter(f"{name!r} is not one of {', '.join(map(repr, DEVICES))}.")
+    from tagprism.onnx_graph import use_device  # it loads ONNX Runtime
+
     use_device(name)
     return name
 

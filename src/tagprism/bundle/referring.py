@@ -27,7 +27,7 @@ from tagprism.bundle.onnx_model import RecordNetwork
 from tagprism.bundle.record import Records, Shape
 from tagprism.bundle.write import Content
 from tagprism.errors import InputError
-from tagprism.labels.encoders.encoder import CachedEncoder, ForeignReference, LabelEncoder, load_encoder, read_card
+from tagprism.labels.encoders.encoder import CachedEncoder, ForeignReference, read_card
 from tagprism.progress import Progress, silent
 
 NETWORK = "network"
@@ -159,27 +159,23 @@ def text_encoder(model: ForeignModel, encoder_id: str) -> CachedEncoder:
     return CachedEncoder(tower, model.phrase_file)
 
 
-def open_encoder(
-    folder: Path, *, source_digest: str | None = None, foreign: ForeignModel | None = None, cached: bool = False
-) -> LabelEncoder:
-    """Open an encoder folder of any kind.
+def foreign_encoder(
+    folder: Path, source_digest: str | None = None, at_hand: ForeignModel | None = None
+) -> CachedEncoder:
+    """Open the folder of an encoder that is the text network of a foreign model; for `load_encoder`.
 
     Args:
         folder: the encoder's.
         source_digest: digest that its card must name; None takes any.
-        foreign: a foreign model at hand, which is taken where it is the one meant.
-        cached: keep the vectors of phrases on disk; those of a foreign model always are.
+        at_hand: a foreign model, which is taken where it is the one meant.
 
     Raises:
-        InputError: as `load_encoder`, or the foreign model is not here.
+        InputError: the encoder is of another model, or the foreign model is not here.
     """
     card = read_card(folder)
-    if card.kind != "foreign" or card.foreign is None:
-        open_folder = CachedEncoder.of_folder if cached else load_encoder
-        return open_folder(folder, source_digest=source_digest)
-    if (source_digest is not None and card.digest != source_digest) or card.foreign.digest != card.digest:
+    its = card.foreign
+    if its is None or (source_digest is not None and card.digest != source_digest) or its.digest != card.digest:
         what = f"this encoder {card.id} belongs to another model than the one that was trained with it."
         raise InputError(what, where=str(folder), remedy="Copy the bundle again.")
-    here = foreign is not None and foreign.config.digests == card.foreign.files
-    model = foreign if here and foreign is not None else open_reference(card.foreign)
-    return text_encoder(model, card.id)
+    here = at_hand is not None and at_hand.config.digests == its.files
+    return text_encoder(at_hand if here and at_hand is not None else open_reference(its), card.id)

@@ -1,18 +1,26 @@
-"""The one writer of bundles. Knows files and their names; what fills them is given."""
+"""The one writer of bundles, and what they and other results were made with.
+
+Knows files and their names; what fills them is given.
+"""
 
 from __future__ import annotations
 
+import os
+import platform
 import re
 import shutil
+import subprocess
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from functools import partial
+from functools import cache, partial
+from importlib import metadata
 from pathlib import Path
 from typing import Any, TypeAlias
 
 import numpy as np
 from safetensors.numpy import save_file
 
+import tagprism
 from tagprism.bundle.bundle import Bundle
 from tagprism.bundle.card import CARD
 from tagprism.bundle.config import CLASSES, CONFIG, FORMAT, REFERRING, TEXT, TRAINED_ON, BundleConfig
@@ -30,6 +38,7 @@ from tagprism.files import (
 
 Content: TypeAlias = Callable[[Path], object]
 """Writes a file or folder of a bundle, given its path."""
+_PACKAGES = ("numpy", "pillow", "onnxruntime", "tokenizers", "torch", "timm", "lightning", "transformers")
 
 
 def write_bundle(
@@ -146,3 +155,32 @@ def _link(source: Path, target: Path) -> None:
     target.mkdir()
     for file in source.iterdir():
         link_or_copy(file, target / file.name)
+
+
+@cache
+def made_with() -> dict[str, Any]:
+    """Versions of what computes, the commit of a source checkout (None for an installed package), and the cores."""
+    versions = {"tagprism": tagprism.__version__, "python": platform.python_version()}
+    for name in _PACKAGES:
+        try:
+            versions[name] = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            continue
+    return {"versions": versions, "commit": _commit(), "platform": platform.platform(), "cores": os.cpu_count()}
+
+
+def _commit() -> str | None:
+    """Commit of the checkout that this package runs from, with `+changes` where files differ from it."""
+    package = Path(tagprism.__file__).resolve().parent
+    if package.parent.name != "src":
+        return None
+    try:
+        commit = _git(package, "rev-parse", "HEAD")
+        return commit + ("+changes" if _git(package, "status", "--porcelain", "--", ".") else "")
+    except (OSError, subprocess.CalledProcessError):
+        return None
+
+
+def _git(folder: Path, *arguments: str) -> str:
+    done = subprocess.run(["git", "-C", str(folder), *arguments], capture_output=True, text=True, check=True)
+    return done.stdout.strip()

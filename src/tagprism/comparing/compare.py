@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 from rich.table import Table
 
+from tagprism.bundle.write import made_with
 from tagprism.comparing.rows import OwnMethod, check_protocol, rows_given
 from tagprism.counted import counted
 from tagprism.datasets.draw_split import pseudo_unseen
@@ -27,7 +28,6 @@ from tagprism.evaluation.published import Entry, comparable_groups, published_fo
 from tagprism.evaluation.table import Layout, as_html, as_text, comparison_markdown, comparison_table, lay_out
 from tagprism.files import digest_json, write_json
 from tagprism.progress import Progress, silent
-from tagprism.provenance import made_with
 from tagprism.training.recipe import Recipe
 
 if TYPE_CHECKING:  # these need torch, and a comparison of finished models does not

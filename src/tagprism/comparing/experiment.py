@@ -32,9 +32,9 @@ from tagprism.errors import PictureError
 from tagprism.evaluation.protocols import Evaluation, Unverified
 from tagprism.evaluation.streaming import evaluate_records, evaluate_scores
 from tagprism.files import digest_json
-from tagprism.images.digests import digest_pictures
 from tagprism.images.picture_file import PictureFile
 from tagprism.images.preprocess import Preprocess
+from tagprism.images.stream import digest_pictures
 from tagprism.labels.vocabulary import Groups, owners_of
 from tagprism.network.backbones import FeatureNetwork
 from tagprism.network.embedding_matrix import Standardiser

@@ -24,9 +24,9 @@ from tagprism.datasets.shards import ShardContents, open_shards
 from tagprism.datasets.table import ImageTable, SkippedPicture
 from tagprism.errors import InputError, PictureError
 from tagprism.files import cache_dir, machine_errors
-from tagprism.images.digests import file_stamp
 from tagprism.images.formats import picture_extensions
 from tagprism.images.picture_file import StoredPicture, check_size
+from tagprism.images.stream import file_stamp
 from tagprism.progress import Progress, silent
 from tagprism.sqlite_file import ByteCache
 

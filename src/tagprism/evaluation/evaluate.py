@@ -13,6 +13,7 @@ from jaxtyping import Bool, Float32, Int8, Int64
 
 from tagprism.bundle.neighbours import nearest_pictures
 from tagprism.bundle.record import Records
+from tagprism.bundle.write import made_with
 from tagprism.datasets.registry import check_given
 from tagprism.datasets.splits import Split
 from tagprism.datasets.table import ImageTable
@@ -24,11 +25,10 @@ from tagprism.evaluation.reliability import Reliability, reliability, reliabilit
 from tagprism.evaluation.scores import streamed_scores
 from tagprism.evaluation.streaming import evaluate_records, evaluate_scores
 from tagprism.evaluation.table import as_html, as_text, comparison_table, lay_out
-from tagprism.images.digests import digest_pictures
-from tagprism.images.picture_file import PictureFile, reading_order
+from tagprism.images.picture_file import PictureFile
+from tagprism.images.stream import digest_pictures, reading_order
 from tagprism.labels.vocabulary import groups_of
 from tagprism.progress import Progress, silent
-from tagprism.provenance import made_with
 from tagprism.tagging.tagger import Tagger, load
 
 

@@ -22,8 +22,7 @@ from tagprism.datasets.table import ImageTable
 from tagprism.device import device_in_use
 from tagprism.errors import InputError, PictureError
 from tagprism.evaluation.reliability import Reliability, reliability
-from tagprism.files import cache_dir, digest_json, read_tensors
-from tagprism.labels.tensor_file import write_tensors
+from tagprism.files import cache_dir, digest_json, read_tensors, write_tensors
 from tagprism.labels.vocabulary import Role
 from tagprism.progress import Advance, Progress, silent
 from tagprism.tagging.calibration import (

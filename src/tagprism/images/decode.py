@@ -21,12 +21,17 @@ from tagprism.images.damage import (
     remark_on_missing,
     with_end,
 )
-from tagprism.images.formats import kind_of, picture_formats, unidentified
-from tagprism.images.picture_file import MAX_BYTES as MAX_BYTES
-from tagprism.images.picture_file import MAX_MEMORY, NESTED, Gate, bytes_to_decode, is_kept_whole, pixels_inside
+from tagprism.images.picture_file import (
+    MAX_MEMORY,
+    Gate,
+    bytes_to_decode,
+    is_kept_whole,
+    kind_of,
+    picture_formats,
+    pixels_stored,
+)
 from tagprism.images.picture_file import MAX_PIXELS as MAX_PIXELS
 from tagprism.images.picture_file import read_bytes as read_bytes
-from tagprism.images.raw import preview
 
 MAX_SECONDS = 60.0
 """Cap on the processor time of one picture: a JPEG of ten thousand scans and its like decode for hours."""
@@ -93,6 +98,8 @@ def open_picture(
         data = read_bytes(source)
     turn: int | None = None
     if kind_of(data, where) == "camera raw":
+        from tagprism.images.raw import preview  # here, as few pictures are of this kind
+
         data, turn = preview(data, where)
     data, broken = mended_png(data) if data.startswith(PNG) else (data, False)
     image = _identify(data, max_pixels, draft_size, where)
@@ -111,7 +118,7 @@ def open_picture(
                 orientation = _orientation(loaded, turn)  # after load: some formats turn the picture themselves
                 if reduction > 1 or _changes_colours(loaded):
                     loaded = (in_srgb if colour == "srgb" else as_stored)(loaded, reduction)
-                picture = _upright(loaded, orientation)
+                picture = loaded.transpose(_UPRIGHT[orientation]) if orientation in _UPRIGHT else loaded
             if said := remark or (WRONG_CHECKSUM if broken else ""):
                 picture.info[REMARK] = said
             return picture
@@ -218,20 +225,22 @@ def _identify(data: bytes, max_pixels: int, draft_size: tuple[int, int] | None, 
     try:
         image = Image.open(_TimedBytes(data), formats=picture_formats())
     except Image.DecompressionBombError as error:
-        pixels = re.findall(r"\d+", str(error))
-        raise _too_many(int(pixels[0]) if pixels else 0, max_pixels, where) from error
+        said = re.findall(r"\d+", str(error))
+        raise _too_many(int(said[0]) if said else 0, max_pixels, where) from error
     except UnidentifiedImageError as error:
+        from tagprism.images.formats import unidentified
+
         raise unidentified(data, where) from error
     except _TooSlowError as error:
         raise _too_slow(where) from error
     except Exception as error:
         raise PictureError("corrupt", f"The picture is damaged ({_reason(error)}).", where=where) from error
-    pixels_stored = max(image.width * image.height, pixels_inside(data) if image.format in NESTED else 0)
+    pixels = pixels_stored(image, data)
     cap = 2 * max_pixels if image.format in _JPEG and draft_size else max_pixels
-    if not 0 < pixels_stored <= cap:
+    if not 0 < pixels <= cap:
         image.close()
-        if pixels_stored:
-            raise _too_many(pixels_stored, cap, where)
+        if pixels:
+            raise _too_many(pixels, cap, where)
         raise PictureError("corrupt", "The picture is damaged (it has no pixels).", where=where)
     return image
 
@@ -288,7 +297,3 @@ def exif_of(image: Image.Image) -> Image.Exif:
 def upright_size(image: Image.Image, known: int | None = None) -> tuple[int, int]:
     """(width, height) of an opened picture when it is turned as it says, or as is known."""
     return (image.height, image.width) if _orientation(image, known) in _TURNED else image.size
-
-
-def _upright(image: Image.Image, orientation: int) -> Image.Image:
-    return image.transpose(_UPRIGHT[orientation]) if orientation in _UPRIGHT else image

@@ -15,7 +15,7 @@ from PIL import ExifTags, Image, IptcImagePlugin
 from tagprism.errors import PictureError
 from tagprism.images.damage import PNG, mended_png
 from tagprism.images.decode import exif_of, read_bytes, upright_size
-from tagprism.images.formats import kind_of, kind_of_format, picture_formats
+from tagprism.images.formats import kind_of_format
 from tagprism.images.metadata_beside import (
     FoundMetadata,
     best_time,
@@ -28,6 +28,7 @@ from tagprism.images.metadata_beside import (
     xmp_beside,
     xmp_metadata,
 )
+from tagprism.images.picture_file import kind_of, picture_formats
 from tagprism.images.raw import preview
 
 _KEYWORDS, _CHARACTERS = (2, 25), (1, 90)  # IPTC datasets

@@ -1,4 +1,4 @@
-"""The bytes of one picture, in a file or in a shard, and how many it may take: read, and while it is decoded.
+"""The bytes of one picture, in a file or in a shard: read, told what they are, and how many more decoding them takes.
 
 Who finds too little memory free waits for the others. Decodes nothing.
 """
@@ -10,9 +10,10 @@ import re
 import stat
 import struct
 import threading
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, TypeAlias
 
@@ -32,14 +33,25 @@ MAX_MEMORY = 600_000_000
 """Bytes that decoding one picture may take, whatever its format and mode, and that all pictures which are being decoded
 take together: one that finds less free waits."""
 
-NESTED = ("ICO", "ICNS")
-"""Formats of which a picture inside may be larger than their header says."""
-
+# An allow-list: Pillow also "opens" PostScript (by running Ghostscript), video and scientific containers.
+FORMATS = (
+    *("JPEG", "PNG", "WEBP", "AVIF", "HEIF", "GIF", "TIFF", "BMP", "DIB", "JPEG2000", "MPO", "PPM", "TGA", "ICO"),
+    *("ICNS", "PCX", "DDS", "PSD", "QOI", "SGI", "XBM", "XPM", "JXL"),
+)
+RAW_NAMES = "3fr arw cr2 cr3 crw dcr dng erf iiq kdc mef mos mrw nef nrw orf pef raf rw2 rwl sr2 srf srw x3f"
+RAW_ENDINGS = frozenset(f".{RAW_NAMES}".replace(" ", " .").split())
+_SVG = re.compile(rb"\s*(?:<\?xml[^>]*>|<!--.*?-->|\s)*(?:<svg|<!DOCTYPE\s+svg|<[\w-]+:svg)", re.DOTALL)
+_BOMS = (b"\xef\xbb\xbf", b"\xff\xfe", b"\xfe\xff")
+_HEIC = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"hevm", b"hevs", b"mif1", b"msf1")
+_BRANDS = dict.fromkeys(_HEIC, "HEIC") | {b"avif": "AVIF", b"avis": "AVIF", b"crx ": "camera raw"}
+_RAW = (b"FUJIFILMCCD-RAW", b"IIRO", b"IIRS", b"MMOR", b"IIU\0", b"FOVb", b"\0MRM", b"II\x1a\0\0\0HEAPCCDR")
+_MAKE, _SUB_FILES, _KIND_OF_FILE, _DNG = 271, 330, 254, 50706  # tags of TIFF, of which many raw formats are a kind
 # Bytes a pixel that a decoder holds beside the picture it fills, as measured; tests/attack/test_pictures.py holds them:
 # frames in the format's own colours, a second canvas, wide numbers. Formats that are not here go line by line.
 _DECODER = {"WEBP": 12.5, "AVIF": 10.0, "HEIF": 6.0, "JPEG2000": 16.0, "JXL": 16.0, "QOI": 6.0, "DDS": 5.0, "SGI": 3.0}
 _DECODER |= {"PPM": 4.0, "XPM": 4.0, "GIF": 1.0, "ICO": 8.0, "ICNS": 24.0}
 _ONE_BYTE, _TWO_BYTES = ("1", "L", "P"), ("I;16", "I;16L", "I;16B", "I;16N")
+_NESTED = ("ICO", "ICNS")  # a picture inside may be larger than their header says
 _INSIDE = re.compile(rb"\x89PNG\r\n\x1a\n.{4}IHDR(.{8})|ihdr(.{8})|\xff\x4f\xff\x51.{4}(.{8})", re.DOTALL)
 _PARTS = 48_000_000  # bytes of the parts in which a picture is converted, and of what the allocator keeps of them
 _COEFFICIENT = 2  # bytes
@@ -122,14 +134,6 @@ PictureFile: TypeAlias = Path | StoredPicture
 """What a data set lists: a picture file, or a picture in a shard."""
 
 
-def reading_order(files: Sequence[PictureFile]) -> Sequence[int]:
-    """Positions in a list of pictures, in the cheapest order to read them: pictures of one shard together."""
-    if not files or isinstance(files[0], Path):
-        return range(len(files))
-    positions = [(str(one.shard), one.first, one.second) for one in files if isinstance(one, StoredPicture)]
-    return sorted(range(len(files)), key=positions.__getitem__)
-
-
 def read_bytes(path: str | os.PathLike[str], most: int = MAX_BYTES) -> bytes:
     """Read a picture file whole, never waiting on a pipe.
 
@@ -166,6 +170,56 @@ def read_bytes(path: str | os.PathLike[str], most: int = MAX_BYTES) -> bytes:
     return data
 
 
+@lru_cache(maxsize=1)
+def picture_formats() -> tuple[str, ...]:
+    """Names of the picture formats that are read, as Pillow calls them."""
+    from PIL import Image  # here, as a data set is listed without it
+
+    Image.init()
+    # pillow-heif is pi-heif with an encoder, and the one of the two that still gets new versions.
+    for name in ("pillow_heif", "pi_heif"):
+        with suppress(ImportError):
+            __import__(name, fromlist=["register_heif_opener"]).register_heif_opener()
+            break
+    with suppress(ImportError):  # the extra `jxl` is not installed
+        import pylibjxl
+
+        pylibjxl.register_pillow()
+    return tuple(name for name in FORMATS if name in Image.OPEN)
+
+
+def kind_of(data: bytes, name: str | None = None) -> str | None:
+    """The kind that a file is of: `HEIC`, `AVIF`, `JPEG XL`, `SVG` or `camera raw`; None for any other.
+
+    Args:
+        data: its bytes, or the first of them.
+        name: of the file, where it is known: some raw formats are told from TIFF by nothing else.
+    """
+    start = data[:4096]
+    if start[4:8] == b"ftyp":
+        return _BRANDS.get(start[8:12])
+    if start.startswith((b"\xff\x0a", b"\0\0\0\x0cJXL ")):
+        return "JPEG XL"
+    if start.startswith(_RAW) or (start[:4] in (b"II*\0", b"MM\0*") and _is_raw_tiff(data, name)):
+        return "camera raw"
+    for bom in _BOMS:
+        start = start.removeprefix(bom)
+    return "SVG" if _SVG.match(start.replace(b"\0", b"")) else None  # UTF-16 has a zero in every letter
+
+
+def _is_raw_tiff(data: bytes, name: str | None) -> bool:
+    if name is not None and os.path.splitext(name)[1].lower() in RAW_ENDINGS:  # noqa: PTH122
+        return True
+    order = "<" if data[:2] == b"II" else ">"
+    try:
+        (first,) = struct.unpack_from(f"{order}I", data, 4)
+        (count,) = struct.unpack_from(f"{order}H", data, first)
+        tags = {struct.unpack_from(f"{order}H", data, first + 2 + 12 * one)[0] for one in range(count)}
+    except struct.error:
+        return False
+    return data[8:10] == b"CR" or _DNG in tags or {_MAKE, _SUB_FILES, _KIND_OF_FILE} <= tags
+
+
 def bytes_to_decode(image: Image.Image, data: bytes, size: tuple[int, int], result: float) -> int:
     """Bytes that are held at most while a picture is decoded and brought to sRGB.
 
@@ -175,7 +229,7 @@ def bytes_to_decode(image: Image.Image, data: bytes, size: tuple[int, int], resu
         size: (width, height) in the file.
         result: bytes that are made of each decoded pixel.
     """
-    pixels = max(image.width * image.height, pixels_inside(data) if image.format in NESTED else 0)
+    pixels = pixels_stored(image, data)
     stored = 1 if image.mode in _ONE_BYTE else 2 if image.mode in _TWO_BYTES else 4
     held = min(_PARTS, 16 * pixels) + len(data) + pixels * (stored + _DECODER.get(image.format or "", 0.0) + result)
     return int(held) + (_coefficients(image, size) if is_kept_whole(image, data) else _strip(image))
@@ -212,10 +266,13 @@ def _coefficients(image: Image.Image, size: tuple[int, int]) -> int:
     return int(size[0] * size[1] * share * _COEFFICIENT)
 
 
-def pixels_inside(data: bytes) -> int:
-    """Pixels of the largest PNG or JPEG 2000 picture inside an icon, whose own header says nothing of it."""
+def pixels_stored(image: Image.Image, data: bytes) -> int:
+    """Pixels of an opened picture; of an icon those of the largest PNG or JPEG 2000 in it, if they are more."""
+    own: int = image.width * image.height
+    if image.format not in _NESTED:
+        return own
     found = [b"".join(sides for sides in match.groups() if sides) for match in _INSIDE.finditer(data)]
-    return max((width * height for width, height in map(struct.Struct(">II").unpack, found)), default=0)
+    return max([own, *(int(width * height) for width, height in map(struct.Struct(">II").unpack, found))])
 
 
 class Gate:

@@ -12,8 +12,9 @@ from dataclasses import dataclass
 from hashlib import blake2b
 from pathlib import Path
 
-from tagprism.images.formats import RAW_ENDINGS, begins_like_a_picture, not_read, picture_extensions
+from tagprism.images.formats import begins_like_a_picture, not_read, picture_extensions
 from tagprism.images.leave_out import IGNORE_FILE, Patterns, patterns, patterns_in
+from tagprism.images.picture_file import RAW_ENDINGS
 
 _BESIDE_RAW = frozenset({".jpg", ".jpeg", ".heic", ".heif", ".hif"})
 """Endings of the picture that a camera or telephone saves together with a raw file or a film, under the same name."""

@@ -13,8 +13,9 @@ from typing import Literal, TypeAlias
 from tagprism.errors import MachineError, PictureError, TagprismError
 from tagprism.exchange import exchange
 from tagprism.files import digest_bytes, disk_is_full
-from tagprism.images.formats import RAW_ENDINGS, picture_extensions
+from tagprism.images.formats import picture_extensions
 from tagprism.images.metadata import read_embedded_keywords
+from tagprism.images.picture_file import RAW_ENDINGS
 from tagprism.keywords.journal import Journal
 from tagprism.keywords.merge import DIGIKAM, FLAT, PATHS, Keywords
 from tagprism.keywords.xml_tree import XmlError, can_be_written

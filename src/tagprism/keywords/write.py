@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from tagprism.errors import InputError, MachineError, NothingToDoError, PictureError, TagprismError
-from tagprism.files import digest_bytes, read_at_most
+from tagprism.exchange import read_at_most
+from tagprism.files import digest_bytes
 from tagprism.images.decode import MAX_PIXELS
 from tagprism.images.picture_list import refuse_absent, why_none
 from tagprism.images.walk import WalkReport, find_pictures

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TypeAlias
 
 from tagprism.errors import InputError
-from tagprism.files import read_at_most
+from tagprism.exchange import read_at_most
 from tagprism.labels.phrases import normalise_phrase, spoken_phrase
 
 Descriptions: TypeAlias = Mapping[str, Sequence[str]]

@@ -16,7 +16,7 @@ from pydantic import ValidationError
 
 from tagprism.counted import counted
 from tagprism.errors import InputError
-from tagprism.files import digest_bytes, read_tensors
+from tagprism.files import digest_bytes, read_tensors, tensor_bytes, write_tensors
 from tagprism.labels.descriptions import Descriptions
 from tagprism.labels.encoders.encoder import LabelEncoder, unit_rows
 from tagprism.labels.phrases import listed, normalise_phrase
@@ -31,7 +31,6 @@ from tagprism.labels.space_part import (
     seen_mean,
     stored_part,
 )
-from tagprism.labels.tensor_file import tensor_bytes, write_tensors
 
 SPACE_FILE = "label_space.safetensors"
 _KIND, _VERSION = "label space", 1

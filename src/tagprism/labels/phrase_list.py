@@ -9,7 +9,7 @@ from pathlib import Path
 
 from tagprism.counted import counted
 from tagprism.errors import InputError
-from tagprism.files import read_at_most
+from tagprism.exchange import read_at_most
 from tagprism.labels.phrases import LONGEST, bare_phrase, normalise_phrase, without_punctuation
 
 _SHOWN = 40  # of them in a remark

@@ -12,7 +12,7 @@ import numpy as np
 from jaxtyping import Float32, Int64
 
 from tagprism.errors import InputError
-from tagprism.files import digest_bytes, read_tensors
+from tagprism.files import digest_bytes, read_tensors, tensor_bytes, write_tensors
 from tagprism.labels.phrases import (
     joined_variants,
     listed,
@@ -21,7 +21,6 @@ from tagprism.labels.phrases import (
     without_accents,
     without_punctuation,
 )
-from tagprism.labels.tensor_file import tensor_bytes, write_tensors
 
 Role: TypeAlias = Literal["seen", "unseen", "other"]
 Groups: TypeAlias = Int64[np.ndarray, "L K"]

@@ -21,17 +21,16 @@ from tagprism.bundle.card import check_inside, read_model_card
 from tagprism.bundle.config import CONFIG, MODEL, TEXT, VOCABULARY
 from tagprism.bundle.onnx_model import RecordNetwork
 from tagprism.bundle.record import Records
-from tagprism.bundle.referring import network_files, on_foreign, open_encoder
-from tagprism.bundle.write import Content, check_new, write_bundle
+from tagprism.bundle.referring import foreign_encoder, network_files, on_foreign
+from tagprism.bundle.write import Content, check_new, made_with, write_bundle
 from tagprism.counted import counted
 from tagprism.errors import InputError, PictureError
 from tagprism.files import digest_file
 from tagprism.images.stream import process_pictures
 from tagprism.images.walk import find_pictures
-from tagprism.labels.encoders.encoder import read_card
+from tagprism.labels.encoders.encoder import load_encoder, read_card
 from tagprism.labels.vocabulary import Vocabulary
 from tagprism.progress import Progress, silent
-from tagprism.provenance import made_with
 from tagprism.tagging.tagger import Tagger, load
 from tagprism.tagging.text_encoders import encoder_folders
 
@@ -249,7 +248,7 @@ def _encoder_sources(tagger: Tagger) -> dict[str, Path]:
                 remedy=f"Make it first: tagprism labels build-encoder --for {tagger.bundle.path}",
             )
         digest = tagger.bundle.config.encoder_digests.get(name)
-        open_encoder(source, source_digest=digest, foreign=tagger.bundle.foreign)
+        load_encoder(source, source_digest=digest, foreign=partial(foreign_encoder, at_hand=tagger.bundle.foreign))
         if source.is_relative_to(tagger.bundle.path):  # else it is of this machine, where links are the user's own
             for file in source.rglob("*"):
                 check_inside(tagger.bundle.path, file)

@@ -18,8 +18,7 @@ from tagprism.errors import InputError
 from tagprism.files import cache_dir, digest_file, digest_json, machine_errors
 from tagprism.labels.encoders.encoder import CARD_FILE, EncoderCard, read_card
 from tagprism.labels.encoders.glove_from_npm import PACKAGE, build_from_npm
-from tagprism.labels.encoders.word_files import read_word_file
-from tagprism.labels.encoders.word_table import write_word_table
+from tagprism.labels.encoders.word_table import read_word_file, write_word_table
 from tagprism.network.onnx_models import ONNX, onnx_label
 from tagprism.network.open_clip_models import PREFIX, clip_digest, clip_label
 
@@ -37,13 +36,13 @@ def encoder_folder(spec: str) -> Path:
 
     Args:
         spec: `minilm`, `glove50`, `glove100` (the file that `TAGPRISM_GLOVE100` names, else what `fetch_glove100`
-            stored), `file:PATH` (see `word_files`), `hf:FOLDER`, a sentence encoder of transformers, or a text tower:
+            stored), `file:PATH` (see `word_table`), `hf:FOLDER`, a sentence encoder of transformers, or a text tower:
             `open_clip:...` (see `open_clip_models`) or `onnx:...` (see `onnx_models`), whose folder refers to the
             files. `?pooling=mean`, `cls` or `last` after an `hf:` folder says how it pools where the folder itself does
             not.
 
     Returns:
-        A folder for `bundle.referring.open_encoder`.
+        A folder for `load_encoder`.
 
     Raises:
         InputError: the encoder is unknown, a package or file is absent, or a file cannot be read.

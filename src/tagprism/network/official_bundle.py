@@ -13,13 +13,14 @@ import torch
 
 from tagprism.bundle.bundle import Bundle
 from tagprism.bundle.config import MODEL, VOCABULARY
-from tagprism.bundle.referring import open_encoder
-from tagprism.bundle.write import Content, text_files, trained_on, write_bundle
+from tagprism.bundle.referring import foreign_encoder
+from tagprism.bundle.write import Content, made_with, text_files, trained_on, write_bundle
 from tagprism.counted import counted
 from tagprism.errors import InputError
 from tagprism.files import digest_file
 from tagprism.images.preprocess import Preprocess
-from tagprism.labels.encoders.word_files import read_word_file
+from tagprism.labels.encoders.encoder import load_encoder
+from tagprism.labels.encoders.word_table import read_word_file
 from tagprism.labels.label_space import LabelSpace
 from tagprism.labels.phrase_list import read_phrases
 from tagprism.labels.phrases import normalise_phrase
@@ -29,7 +30,6 @@ from tagprism.network.embedding_matrix import Network, Standardiser
 from tagprism.network.encoder_sources import encoder_folder
 from tagprism.network.export import export_onnx
 from tagprism.network.official_checkpoint import OfficialCheckpoint, read_official_checkpoint
-from tagprism.provenance import made_with
 
 _STEM = 4  # pixels a side that the network's first layer takes together
 _ALIKE = 0.9  # median cosine from which on an encoder counts as the one that made the label vectors
@@ -217,7 +217,7 @@ def _read_lists(path: Path, side: str, say: Callable[[str], None]) -> tuple[list
 
 def _label_space(encoder: str, vocabulary: Vocabulary) -> LabelSpace:
     """A label space for new words, refused when its encoder is not the one that made the label vectors."""
-    loaded = open_encoder(encoder_folder(encoder))
+    loaded = load_encoder(encoder_folder(encoder), foreign=foreign_encoder)
     theirs = loaded.encode(vocabulary.names)
     remedy = "Name the word vectors that the label vectors were taken from, or leave --encoder away."
     if theirs.shape[1] != vocabulary.dimension:

@@ -100,7 +100,8 @@ def field_conditions(name: str, text: str) -> tuple[Condition, ...]:
     remedy = _FACT_REMEDIES.get(name)
     try:
         if name == "type":
-            from tagprism.images.formats import KINDS, RAW_ENDINGS  # it imports Pillow
+            from tagprism.images.formats import KINDS  # it imports Pillow
+            from tagprism.images.picture_file import RAW_ENDINGS
 
             remedy = f"There are {', '.join(sorted(KINDS))}."
             ending = text.lower().removeprefix(".")

@@ -18,8 +18,6 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
-from tagprism.files import short_path
-
 SOCKET, HOST = "server.sock", "127.0.0.1"
 _NONCE = 32  # bytes
 GREETING = 5.0
@@ -45,6 +43,8 @@ def connect(folder: Path, about: dict[str, Any], key: bytes, seconds: float) -> 
     try:
         line.settimeout(seconds)
         if "socket" in about:
+            from tagprism.search.shared_index import short_path  # which is built on this module
+
             with short_path(folder, SOCKET) as short:
                 line.connect(short)
         else:

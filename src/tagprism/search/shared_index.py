@@ -17,7 +17,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from functools import partial, update_wrapper
 from itertools import islice
 from pathlib import Path
@@ -27,7 +27,7 @@ from filelock import FileLock
 
 from tagprism.bundle.record import Shape
 from tagprism.errors import MachineError
-from tagprism.files import machine_errors, short_path, take_lock
+from tagprism.files import machine_errors, take_lock
 from tagprism.progress import Progress, silent
 from tagprism.search.contract import Index, Picture
 from tagprism.search.edge_index import EdgeIndex, ReadOnlyIndex
@@ -39,6 +39,7 @@ from tagprism.search.remote_index import RemoteIndex, answer
 LOCK, SERVER = "lock", "server.json"  # files in the folder of the index
 _PATIENCE = 30.0  # seconds to wait for a process that is just opening or closing the index
 _PAUSE = 0.05
+_LONGEST = 100  # bytes of a path that a socket can have anywhere
 _PAGE = 1000
 _T = TypeVar("_T")
 _P = ParamSpec("_P")
@@ -259,3 +260,17 @@ def _is_read_only(folder: Path) -> bool:
     """Whether some file of an index cannot be written, or none be made beside it."""
     paths = (folder, folder / PICTURES, *(folder / PICTURES).rglob("*"))
     return any(not os.access(path, os.W_OK) for path in paths if path.exists())
+
+
+@contextmanager
+def short_path(folder: Path, name: str) -> Iterator[str]:
+    """A path of a socket that is short enough for one: a folder's own path may be longer than sockets allow."""
+    path = str(folder / name)
+    if len(os.fsencode(path)) <= _LONGEST:
+        yield path
+        return
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        yield f"/proc/self/fd/{handle}/{name}"
+    finally:
+        os.close(handle)

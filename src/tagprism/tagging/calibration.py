@@ -18,9 +18,8 @@ from jaxtyping import Bool, Float, Float32, Float64, Int32, Integer
 
 from tagprism.bundle.record import ClassAffinity, Records, score_records, scoring_vectors
 from tagprism.errors import InputError
-from tagprism.files import read_tensors
+from tagprism.files import read_tensors, write_tensors
 from tagprism.labels.phrases import other_names
-from tagprism.labels.tensor_file import write_tensors
 from tagprism.labels.vocabulary import Role, Vocabulary
 
 if TYPE_CHECKING:

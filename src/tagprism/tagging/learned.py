@@ -15,9 +15,8 @@ import numpy as np
 from jaxtyping import Float32, Float64, Int64
 
 from tagprism.errors import InputError
-from tagprism.files import read_tensors
+from tagprism.files import read_tensors, write_tensors
 from tagprism.labels.phrases import bare_phrase
-from tagprism.labels.tensor_file import write_tensors
 from tagprism.labels.vocabulary import Vocabulary
 from tagprism.progress import Progress, silent
 from tagprism.tagging.tags import Tag

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tagprism.bundle.bundle import Bundle
-from tagprism.bundle.referring import open_encoder
-from tagprism.labels.encoders.encoder import find_encoder
+from tagprism.bundle.referring import foreign_encoder
+from tagprism.labels.encoders.encoder import find_encoder, load_encoder
 from tagprism.labels.label_space import LabelSpace
 
 if TYPE_CHECKING:
@@ -29,9 +30,9 @@ def open_label_space(bundle: Bundle) -> LabelSpace | None:
     folders = {name: folder for name, folder in all_folders.items() if folder is not None}
     if bundle.text is None or len(folders) < len(all_folders):
         return None
-    digests, foreign = bundle.config.encoder_digests, bundle.foreign
+    digests, foreign = bundle.config.encoder_digests, partial(foreign_encoder, at_hand=bundle.foreign)
     encoders = {
-        name: open_encoder(at, source_digest=digests.get(name), foreign=foreign, cached=True)
+        name: load_encoder(at, source_digest=digests.get(name), cached=True, foreign=foreign)
         for name, at in folders.items()
     }
     return LabelSpace.load(bundle.text, encoders)

@@ -20,10 +20,9 @@ from tagprism.bundle.onnx_model import OnnxNetwork
 from tagprism.counted import counted
 from tagprism.errors import InputError, PictureError
 from tagprism.files import cache_dir, replaced_whole
-from tagprism.images.digests import digest_pictures
-from tagprism.images.picture_file import PictureFile, reading_order
+from tagprism.images.picture_file import PictureFile
 from tagprism.images.preprocess import Preprocess
-from tagprism.images.stream import BATCH, process_pictures
+from tagprism.images.stream import BATCH, digest_pictures, process_pictures, reading_order
 from tagprism.network.backbone_union import BackboneUnion
 from tagprism.network.backbones import FeatureNetwork
 from tagprism.network.export import export_onnx

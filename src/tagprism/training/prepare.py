@@ -14,17 +14,17 @@ from jaxtyping import Float32, Int64
 from torch import Tensor
 
 from tagprism.bundle.hub import HUB
-from tagprism.bundle.referring import open_encoder, open_foreign
+from tagprism.bundle.referring import foreign_encoder, open_foreign
 from tagprism.counted import counted
 from tagprism.datasets.compact import Picked
 from tagprism.datasets.splits import Split, hold_out_validation
 from tagprism.datasets.table import ImageTable, Targets
 from tagprism.errors import InputError, PictureError
-from tagprism.images.digests import digest_pictures
 from tagprism.images.picture_file import PictureFile
 from tagprism.images.preprocess import Preprocess
+from tagprism.images.stream import digest_pictures
 from tagprism.labels.descriptions import Descriptions, read_descriptions
-from tagprism.labels.encoders.encoder import CachedEncoder, LabelEncoder
+from tagprism.labels.encoders.encoder import CachedEncoder, LabelEncoder, load_encoder
 from tagprism.labels.label_space import LabelSpace
 from tagprism.labels.space_part import SpacePart
 from tagprism.labels.vocabulary import Role, Vocabulary
@@ -242,7 +242,7 @@ def _read_words(part: SpacePart, encoder: LabelEncoder, names: Sequence[str], pr
             advance(len(space.embed(names[start : start + _WORDS_AT_ONCE]).vectors))
 
 
-_open_encoder = cache(partial(open_encoder, cached=True))  # once for all parts and folds
+_open_encoder = cache(partial(load_encoder, cached=True, foreign=foreign_encoder))  # once for all parts and folds
 
 
 def make_preprocess(recipe: Recipe, backbone: Backbone) -> Preprocess:

@@ -18,7 +18,7 @@ from safetensors.torch import save_file
 from torch import nn
 
 from tagprism.bundle.config import CALIBRATION, MODEL, VOCABULARY
-from tagprism.bundle.write import Content, class_affinities, text_files, trained_on, write_bundle
+from tagprism.bundle.write import Content, class_affinities, made_with, text_files, trained_on, write_bundle
 from tagprism.datasets.registry import check_given
 from tagprism.datasets.splits import RUN_SPLIT, Split
 from tagprism.datasets.table import ImageTable
@@ -29,7 +29,6 @@ from tagprism.network.embedding_matrix import EmbeddingMatrix, Network
 from tagprism.network.export import PlacedNetwork, export_head, export_onnx, find_places
 from tagprism.network.onnx_backbone import OnnxBackbone
 from tagprism.progress import Progress, silent
-from tagprism.provenance import made_with
 from tagprism.tagging.calibration import Calibration
 from tagprism.training.batches import ALONE, Processes
 from tagprism.training.calibrate import calibrate

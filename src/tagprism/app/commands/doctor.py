@@ -62,9 +62,9 @@ def doctor(
 
 
 def _findings() -> Iterator[tuple[str, str, bool]]:
+    from tagprism.bundle.write import made_with
     from tagprism.datasets.openclipart import find_openclipart
     from tagprism.files import cache_dir
-    from tagprism.provenance import made_with
 
     made = made_with()
     for name, version in made["versions"].items():
@@ -93,7 +93,8 @@ def _device() -> tuple[str, bool]:
     """Where the packaged network runs, what it was asked to run on, and what else there is; whether it is as asked."""
     from tagprism.bundle.bundle import DEFAULT, open_model
     from tagprism.bundle.names import packaged_bundles
-    from tagprism.device import available_devices, chosen_device, device_in_use
+    from tagprism.device import device_in_use
+    from tagprism.onnx_graph import available_devices, chosen_device
 
     try:
         asked, here = chosen_device(), f"ONNX Runtime has {', '.join(available_devices())}"

@@ -46,12 +46,13 @@ def make(
     centre: Centre = False,
 ) -> int:
     """Embed a word list and write it as a vocabulary."""
-    from tagprism.bundle.referring import open_encoder
+    from tagprism.bundle.referring import foreign_encoder
     from tagprism.exchange import refuse_foreign
+    from tagprism.files import OWN_TENSORS
+    from tagprism.labels.encoders.encoder import load_encoder
     from tagprism.labels.label_space import LabelSpace
     from tagprism.labels.phrase_list import read_phrases
     from tagprism.labels.space_part import SpacePart
-    from tagprism.labels.tensor_file import OWN_TENSORS
     from tagprism.labels.vocabulary import Role, Vocabulary
     from tagprism.network.encoder_sources import encoder_folder
 
@@ -59,7 +60,7 @@ def make(
     aliases = read_phrases(words, console.say)
     phrases = list(aliases)
     names = encoder or ["minilm"]
-    encoders = {name: open_encoder(encoder_folder(name)) for name in names}
+    encoders = {name: load_encoder(encoder_folder(name), foreign=foreign_encoder) for name in names}
     space = LabelSpace.fit([SpacePart(encoder=name, centre=centre) for name in names], encoders, phrases)
     embedding = space.embed(phrases)
     roles: list[Role] = ["other"] * len(phrases)
@@ -117,11 +118,12 @@ def check(
 def check_known(encoders: Sequence[str], phrases: Sequence[str]) -> list[LabelCheck]:
     """How encoders know phrases; to sentence encoders the words of the model in the box are known besides."""
     from tagprism.bundle.bundle import DEFAULT, Bundle, find_bundle
-    from tagprism.bundle.referring import open_encoder
+    from tagprism.bundle.referring import foreign_encoder
     from tagprism.labels.check import check_labels
+    from tagprism.labels.encoders.encoder import load_encoder
     from tagprism.network.encoder_sources import encoder_folder
 
-    opened = [open_encoder(encoder_folder(name)) for name in encoders]
+    opened = [load_encoder(encoder_folder(name), foreign=foreign_encoder) for name in encoders]
     return check_labels(phrases, opened, Bundle(find_bundle(DEFAULT)).vocabulary.words_of_names)
 
 
@@ -191,7 +193,7 @@ def build_encoder(
 
 
 def _of_model(tagger: Tagger, precision: Literal["fp32", "int8"]) -> list[Path]:
-    from tagprism.bundle.referring import open_encoder
+    from tagprism.labels.encoders.encoder import load_encoder
     from tagprism.network.encoder_sources import NAMED
 
     folders = []
@@ -208,7 +210,7 @@ def _of_model(tagger: Tagger, precision: Literal["fp32", "int8"]) -> list[Path]:
                 remedy=f"With {at_hand} at hand: tagprism labels build-encoder --encoder {spec}",
             )
         folder = _made(name, precision, tagger)
-        open_encoder(folder, source_digest=digest)  # refuses another source
+        load_encoder(folder, source_digest=digest)  # refuses another source
         folders.append(folder)
     return folders
 

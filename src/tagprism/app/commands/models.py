@@ -153,7 +153,7 @@ def calibrate(
 ) -> int:
     """Fit probabilities to photos with labels, for a model that has none, or for your own kind of photos."""
     from tagprism.exchange import refuse_foreign
-    from tagprism.labels.tensor_file import OWN_TENSORS
+    from tagprism.files import OWN_TENSORS
     from tagprism.tagging.own_calibration import read_own, remove_own, write_own
     from tagprism.tagging.tagger import load
 

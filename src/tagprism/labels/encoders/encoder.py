@@ -9,7 +9,7 @@ this package. The vectors of a text network's phrases are kept beside it, in the
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from functools import cached_property
 from pathlib import Path, PureWindowsPath
@@ -163,12 +163,20 @@ def unit_rows(vectors: Float32[np.ndarray, "L D"]) -> Float32[np.ndarray, "L D"]
     return (vectors / np.where(lengths > 0, lengths, 1)).astype(np.float32)
 
 
-def load_encoder(folder: Path, *, source_digest: str | None = None) -> LabelEncoder:
+def load_encoder(
+    folder: Path,
+    *,
+    source_digest: str | None = None,
+    cached: bool = False,
+    foreign: Callable[[Path, str | None], LabelEncoder] | None = None,
+) -> LabelEncoder:
     """Open an encoder folder; its weights are read when they are first needed.
 
     Args:
         folder: a folder made by `encoder_sources.encoder_folder`, or a copy of one.
         source_digest: digest that its card must name; None takes any.
+        cached: keep the vectors of phrases on disk.
+        foreign: opens the folder of a foreign model, given the digest: `bundle.referring.foreign_encoder`.
 
     Returns:
         The encoder.
@@ -180,6 +188,8 @@ def load_encoder(folder: Path, *, source_digest: str | None = None) -> LabelEnco
     from tagprism.labels.encoders.word_table import WORDS_FILE, WordTable  # are built on this module
 
     card = read_card(folder)
+    if card.kind == "foreign" and foreign is not None:
+        return foreign(folder, source_digest)
     if source_digest is not None and card.digest != source_digest:
         raise InputError(
             f"this encoder {card.id} was made from another source than the one the model was trained with.",
@@ -188,11 +198,12 @@ def load_encoder(folder: Path, *, source_digest: str | None = None) -> LabelEnco
         )
     if card.kind == "foreign":
         what = f"the encoder {card.id} is the text network of another model, which is not opened here."
-        raise InputError(what, where=str(folder), remedy="Open it with `bundle.referring.open_encoder`.")
+        raise InputError(what, where=str(folder), remedy="Give `foreign=bundle.referring.foreign_encoder`.")
     for name in (WORDS_FILE,) if card.kind == "words" else (MODEL_FILE, TOKENIZER_FILE):
         if not (folder / name).is_file():
             raise InputError(f"the encoder lacks its file {name}.", where=str(folder), remedy="Copy it whole.")
-    return WordTable(folder, card) if card.kind == "words" else SentenceEncoder(folder, card)
+    encoder = WordTable(folder, card) if card.kind == "words" else SentenceEncoder(folder, card)
+    return CachedEncoder(encoder, f"{card.id}-{card.precision}-{card.digest[:16]}") if cached else encoder
 
 
 class CachedEncoder:
@@ -210,12 +221,6 @@ class CachedEncoder:
 
     def __init__(self, encoder: LabelEncoder, file: str) -> None:
         self._encoder, self._file = encoder, file
-
-    @classmethod
-    def of_folder(cls, folder: Path, *, source_digest: str | None = None) -> CachedEncoder:
-        """Open an encoder folder; arguments and errors as for `load_encoder`."""
-        encoder, card = load_encoder(folder, source_digest=source_digest), read_card(folder)
-        return cls(encoder, f"{card.id}-{card.precision}-{card.digest[:16]}")
 
     @property
     def id(self) -> str:

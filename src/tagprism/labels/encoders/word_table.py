@@ -1,14 +1,20 @@
-"""An encoder that looks words up in a table of word vectors. Knows no sentences and no label space."""
+"""An encoder that looks words up in a table of word vectors, and how a file becomes one.
+
+Knows no sentences and no label space.
+"""
 
 from __future__ import annotations
 
+import mmap
 import re
+import zipfile
+import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import chain, zip_longest
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 from jaxtyping import Float, Float32
@@ -16,15 +22,19 @@ from rapidfuzz import process
 from rapidfuzz.distance import OSA
 
 from tagprism.errors import InputError
-from tagprism.files import open_tensors, read_header
+from tagprism.files import open_tensors, read_header, write_tensors
 from tagprism.labels.encoders.encoder import EncoderCard, FolderEncoder, unit_rows
 from tagprism.labels.phrases import SMALL_WORDS, normalise_phrase, spoken_phrase, word_parts, word_spellings
-from tagprism.labels.tensor_file import write_tensors
 
 WORDS_FILE = "words.safetensors"
 _KIND, _VERSION = "words", 1
 _FREQUENT = 100_000  # nearest words are looked for among the first (the most frequent) ones: rarer ones are often typos
 _ALIKE = 0.6  # below this similarity a word is no help to who mistyped another
+Found: TypeAlias = tuple[list[str], np.ndarray]  # as the file says: not yet checked to fit together
+REMEDY = (
+    "Give GloVe or word2vec text, word2vec or fastText binary, or npz or safetensors with `labels` and `vectors`; "
+    "unpack .gz and .zip files first."
+)
 
 
 @dataclass(frozen=True)
@@ -189,3 +199,70 @@ def write_word_table(folder: Path, card: EncoderCard, words: Sequence[str], vect
     }
     write_tensors(folder / WORDS_FILE, _KIND, _VERSION, {}, tensors)
     card.write(folder)
+
+
+def read_word_file(path: Path) -> tuple[list[str], Float[np.ndarray, "W D"]]:
+    """Read word vectors; the format is told by the content.
+
+    - GloVe text: `word number number ...` per line; a word, but for the first one, may hold spaces.
+    - word2vec and fastText text (`.vec`): the same after a line with the count and the size.
+    - word2vec binary: that line, then per word its name, a space and float32 numbers.
+    - fastText binary (`.bin`): the vectors that fastText itself gives its words, subwords included.
+    - npz: arrays `labels` (or `names`, `words`) and `vectors`.
+    - safetensors: an array `vectors`; the names as a JSON list in the metadata `labels` (or `names`, `words`), or a
+      vocabulary of this program.
+
+    Args:
+        path: the file.
+
+    Returns:
+        W words in file order and their vectors (W, D).
+
+    Raises:
+        InputError: the file is absent, empty, of no known format, or damaged; the file and the row are named.
+    """
+    if not path.is_file():
+        raise InputError("there is no such file of word vectors.", where=str(path))
+    if path.stat().st_size == 0:
+        raise InputError("the file is empty.", where=str(path), remedy=REMEDY)
+    with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
+        start = data[:65536]
+        if start.startswith(b"PK\x03\x04"):
+            words, vectors = _read_npz(path)
+        else:
+            from tagprism.labels.encoders.word_files import reader_of  # built on this module
+
+            words, vectors = reader_of(path, start)(path, data)
+    if vectors.ndim != 2 or vectors.shape[1] == 0 or len(words) != len(vectors) or not words:
+        shape = f"{len(words)} words and an array of shape {vectors.shape}"
+        raise InputError(f"{shape} do not fit together.", where=str(path), remedy=REMEDY)
+    return words, vectors
+
+
+def _read_npz(path: Path) -> Found:
+    try:
+        with path.open("rb") as opened, np.load(opened, allow_pickle=False) as file:
+            names = next((name for name in ("labels", "names", "words") if name in file.files), None)
+            if names is None or "vectors" not in file.files:
+                raise InputError(
+                    f"it holds {', '.join(file.files) or 'nothing'}; wanted are `labels` and `vectors`.",
+                    where=str(path),
+                    remedy=REMEDY,
+                )
+            return text_list(path, file[names].tolist()), numbers(path, file["vectors"])
+    except (ValueError, EOFError, zipfile.BadZipFile, zlib.error) as error:
+        raise InputError(f"not a readable npz file ({error}).", where=str(path), remedy=REMEDY) from error
+
+
+def text_list(path: Path, names: Any) -> list[str]:
+    """Words that a file gives, refused where they are no list of texts."""
+    if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+        raise InputError("its names are not a list of texts.", where=str(path), remedy=REMEDY)
+    return names
+
+
+def numbers(path: Path, vectors: Any) -> np.ndarray:
+    """Vectors that a file gives, refused where they are no floating-point numbers."""
+    if not isinstance(vectors, np.ndarray) or vectors.dtype.kind != "f":
+        raise InputError("its vectors are not floating-point numbers.", where=str(path), remedy=REMEDY)
+    return vectors

@@ -5,7 +5,10 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import pytest
+
 from tests.command_line import python, tagprism
+from tests.small_world import World
 
 COUNT = """
 import inspect, json, sys, threading
@@ -53,3 +56,8 @@ def test_tagging_is_followed_through_23_files(photos: Path) -> None:
 def test_writing_keywords_is_followed_through_some_thirty_files(photos: Path) -> None:
     assert len(files := files_run("keywords", "write", photos, "--quiet", "--dry-run")) <= 29, files
     assert len(files := files_run("keywords", "write", photos, "--quiet")) <= 32, files
+
+
+@pytest.mark.slow
+def test_a_training_is_followed_through_some_forty_files(world: World, tmp_path: Path) -> None:
+    assert len(files := files_run(*world.train_arguments(tmp_path / "RUN"), "--quiet")) <= 40, files

@@ -64,10 +64,11 @@ def info(
 
 def _label_rules(encoders: list[str], table: ImageTable, split: Split | None) -> dict[str, Any]:
     """How many labels each encoder knows by which rule, and which it lacks."""
-    from tagprism.app.commands.labels import check_known
+    from tagprism.app.commands.labels import check_known, packaged_vocabulary
     from tagprism.labels.check import count_rules
 
-    checks = check_known(encoders, table.labels if split is None else (*split.seen, *split.unseen))
+    labels = table.labels if split is None else (*split.seen, *split.unseen)
+    checks = check_known(encoders, labels, packaged_vocabulary())
     found: dict[str, Any] = dict(count_rules(checks))
     for row in checks:
         for finding in row.findings:

@@ -87,12 +87,11 @@ def check(
     """Say which words the encoders know and by which rule, before a run; exit code 2 when one is known by none."""
     from rich.table import Table
 
-    from tagprism.bundle.bundle import DEFAULT, Bundle, find_bundle
     from tagprism.labels.check import count_rules
     from tagprism.labels.phrase_list import read_phrases, spellings
 
-    vocabulary = Bundle(find_bundle(DEFAULT)).vocabulary
-    checks = check_known(encoder or ["minilm"], spellings(read_phrases(words, console.say)))
+    vocabulary = packaged_vocabulary()
+    checks = check_known(encoder or ["minilm"], spellings(read_phrases(words, console.say)), vocabulary)
     table = Table()
     for column in ("phrase", "encoder", "status", "rule", "respelled", "missing words", "nearest known"):
         table.add_column(column)
@@ -115,16 +114,22 @@ def check(
     return console.UNUSABLE if unusable else console.OK
 
 
-def check_known(encoders: Sequence[str], phrases: Sequence[str]) -> list[LabelCheck]:
-    """How encoders know phrases; to sentence encoders the words of the model in the box are known besides."""
+def packaged_vocabulary() -> Vocabulary:
+    """The vocabulary of the model in the box."""
     from tagprism.bundle.bundle import DEFAULT, Bundle, find_bundle
+
+    return Bundle(find_bundle(DEFAULT)).vocabulary
+
+
+def check_known(encoders: Sequence[str], phrases: Sequence[str], vocabulary: Vocabulary) -> list[LabelCheck]:
+    """How encoders know phrases; to sentence encoders the words of a vocabulary are known besides."""
     from tagprism.bundle.referring import foreign_encoder
     from tagprism.labels.check import check_labels
     from tagprism.labels.encoders.encoder import load_encoder
     from tagprism.network.encoder_sources import encoder_folder
 
     opened = [load_encoder(encoder_folder(name), foreign=foreign_encoder) for name in encoders]
-    return check_labels(phrases, opened, Bundle(find_bundle(DEFAULT)).vocabulary.words_of_names)
+    return check_labels(phrases, opened, vocabulary.words_of_names)
 
 
 def _nearest(words: Sequence[str], vocabulary: Vocabulary) -> list[str]:

@@ -111,12 +111,12 @@ def _entries(path: Path) -> Iterator[tuple[str, int, Any]]:
     except UnicodeDecodeError as error:
         raise InputError("is not text.", where=str(path), remedy=_AGAIN) from error
     decode = json.JSONDecoder().raw_decode
-    position = "its start"
+    reached = "its start"
     try:
         at, mark = _mark(text, 0, "{")
         while mark != "}":
             name, at = decode(text, at)
-            position = f"'{name}'"
+            reached = f"'{name}'"
             at, _ = _mark(text, at, ":")
             if text[at] != "[":
                 _, at = decode(text, at)
@@ -124,14 +124,14 @@ def _entries(path: Path) -> Iterator[tuple[str, int, Any]]:
                 at, number = _after_space(text, at + 1), 0
                 at, mark = (at + 1, "]") if text[at] == "]" else (at, ",")
                 while mark == ",":
-                    position = f"{name}[{number}]"
+                    reached = f"{name}[{number}]"
                     entry, at = decode(text, at)
                     yield name, number, entry
                     at, mark = _mark(text, at, ",]")
                     number += 1
             at, mark = _mark(text, at, ",}")
     except (json.JSONDecodeError, IndexError, RecursionError) as error:
-        raise InputError(f"it is cut off or damaged at {position}.", where=str(path), remedy=_AGAIN) from error
+        raise InputError(f"it is cut off or damaged at {reached}.", where=str(path), remedy=_AGAIN) from error
 
 
 def _mark(text: str, at: int, allowed: str) -> tuple[int, str]:

@@ -71,7 +71,7 @@ def join_datasets(
             listed = table.unlisted == "unknown" or source in unknown
             for row, key in enumerate(table.keys):
                 entries[f"{source}/{key}"] = _labels_of(table, row, names, listed_only=listed)
-                _position(table.files[row], folder / "images" / source / key)
+                _put(table.files[row], folder / "images" / source / key)
                 advance(1)
         write_json(folder / "labels.json", entries)
         write_json(folder / "dataset.json", {"unlisted": "unknown"})
@@ -114,7 +114,7 @@ def _labels_of(
     return {"positive": sorted(positive), "negative": sorted(negative)} if negative else sorted(positive)
 
 
-def _position(source: PictureFile, target: Path) -> None:
+def _put(source: PictureFile, target: Path) -> None:
     with machine_errors(target):
         target.parent.mkdir(parents=True, exist_ok=True)
         if isinstance(source, Path):

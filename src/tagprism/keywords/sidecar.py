@@ -274,11 +274,11 @@ def _keywords(path: Path, data: bytes) -> tuple[XmpLists, Keywords]:
 
 def _started(photo: Path) -> tuple[XmpLists, Keywords]:
     """A new sidecar: what one of the other form holds, and the person's keywords that are inside the photo."""
-    lists, old, position = XmpLists(NEW), Keywords(), photo
+    lists, old, path = XmpLists(NEW), Keywords(), photo
     for other in sidecar_positions(photo):
         data, _ = _read(other)
         if data is not None:
-            position, (lists, old) = other, _keywords(other, data)
+            path, (lists, old) = other, _keywords(other, data)
     packet, words = read_embedded_keywords(photo)
     inside = Keywords()
     if packet:
@@ -291,7 +291,7 @@ def _started(photo: Path) -> tuple[XmpLists, Keywords]:
         DIGIKAM: fresh(inside.own_tags, old.digikam),
     }
     changes = {name: Change(add=words) for name, words in more.items() if words}
-    return _keywords(photo, _changed(position, lists, changes))
+    return _keywords(photo, _changed(path, lists, changes))
 
 
 def fresh(words: Iterable[str], known: Sequence[str]) -> tuple[str, ...]:

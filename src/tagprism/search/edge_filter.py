@@ -10,14 +10,14 @@ from jaxtyping import Int64
 
 from tagprism.search.conditions import Condition, Filter, field_conditions, folded, moments
 
-PLACE, FOLDED, MOMENT = "record", "folded", "moment"  # names in the shard; the first says where the record is
+SLOT, FOLDED, MOMENT = "record", "folded", "moment"  # names in the shard; the first says where the record is
 _ALL = 1 << 40  # points at most
 
 
 def slots_of_all(shard: edge.EdgeShard) -> tuple[Int64[np.ndarray, " n"], Int64[np.ndarray, " n"]]:
     """Ids of all pictures, and the slots of their records."""
-    points = _scrolled(shard, limit=_ALL, with_payload=edge.PayloadSelector.Include([PLACE]))
-    slots = [(point.payload or {})[PLACE] for point in points]
+    points = _scrolled(shard, limit=_ALL, with_payload=edge.PayloadSelector.Include([SLOT]))
+    slots = [(point.payload or {})[SLOT] for point in points]
     return np.array([int(point.id) for point in points], np.int64), np.array(slots, np.int64)
 
 

@@ -24,7 +24,7 @@ from tagprism.files import machine_errors, write_json
 from tagprism.progress import Progress, silent
 from tagprism.search.conditions import searched
 from tagprism.search.contract import MEASURED, Picture, check_added, measured_recalls
-from tagprism.search.edge_filter import FOLDED, MOMENT, PLACE
+from tagprism.search.edge_filter import FOLDED, MOMENT, SLOT
 from tagprism.search.edge_reader import CONFIG, FORM, PICTURES, SHARD, EdgeReader, check_free, engine_errors
 from tagprism.search.record_file import Slots, StorageName
 from tagprism.search.stored import as_json
@@ -109,7 +109,7 @@ class EdgeIndex(EdgeReader):
     def _put(self, pictures: Sequence[Picture], slots: Int64[np.ndarray, " n"]) -> None:
         """Add the points of pictures whose records are at these slots, or replace those of the same id."""
         points = [
-            edge.Point(id=one.id, vector={}, payload={**as_json(one), PLACE: slot, **searched(one)})
+            edge.Point(id=one.id, vector={}, payload={**as_json(one), SLOT: slot, **searched(one)})
             for one, slot in zip(pictures, slots.tolist(), strict=True)
         ]
         with engine_errors(self._folder):

@@ -1,7 +1,7 @@
-"""The line between the process that has an index open and others that use it: both ends, and the greeting.
+"""The line between the process that has an index open and others that use it: the greeting of both ends, and answers.
 
 The greeting proves that both sides know the key; who has not shown it has no thread and little time. What is said on a
-line stands in `remote_index`, where it is listened for in `shared_index`.
+line stands in `remote_index`; `shared_index.Listener` waits for the first who knocks.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ def connect(folder: Path, about: dict[str, Any], key: bytes, seconds: float) -> 
 
     Args:
         folder: of the index.
-        about: address, as `listen` has given it.
+        about: address, as `shared_index.Listener` has it.
         key: of that process.
         seconds: that the greeting may take.
 

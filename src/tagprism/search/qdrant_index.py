@@ -129,7 +129,7 @@ class QdrantIndex:
             self._send(points)
 
     def _send(self, points: list[models.PointStruct]) -> None:
-        """Send pictures, again where a node has just gone or is busy: the same ids take the same positions."""
+        """Send pictures, again where a node has just gone or is busy: points of the same ids are replaced."""
         for pause in (*_PAUSES, None):
             with self._errors():
                 try:

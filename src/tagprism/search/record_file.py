@@ -23,7 +23,7 @@ from tagprism.bundle.record import Records, Shape, largest_similarity
 from tagprism.files import machine_errors, replaced_whole
 from tagprism.rename import sync_folder
 
-RECORDS, _PLACES = "records.bin", "places.npy"  # files in the folder of what is kept of the pictures
+RECORDS, _SLOTS = "records.bin", "places.npy"  # files in the folder of what is kept of the pictures
 _LARGEST = 2**15 - 1
 _BLOCK, _PART = 128, 4096  # records widened at once, so that they stay in the processor's cache; those a thread takes
 _CLIP = 2.0**100  # no sum of products overflows
@@ -209,7 +209,7 @@ class Slots:
     def noted(folder: Path) -> Int64[np.ndarray, " places"] | None:
         """The ids that were noted in a folder; None where there are none, or they are damaged."""
         try:
-            ids = np.asarray(np.load(folder / _PLACES, allow_pickle=False), np.int64)
+            ids = np.asarray(np.load(folder / _SLOTS, allow_pickle=False), np.int64)
         except (OSError, ValueError, EOFError):
             return None
         return ids if ids.ndim == 1 else None
@@ -217,7 +217,7 @@ class Slots:
     @staticmethod
     def forget_noted(folder: Path) -> None:
         """What was noted in a folder holds no more, also after a power cut."""
-        if (noted := folder / _PLACES).exists():
+        if (noted := folder / _SLOTS).exists():
             noted.unlink()
             sync_folder(folder)
 
@@ -227,7 +227,7 @@ class Slots:
         Raises:
             MachineError: they cannot be written.
         """
-        if not (file := folder / _PLACES).exists():
+        if not (file := folder / _SLOTS).exists():
             with machine_errors(folder), replaced_whole(file) as beside, beside.open("wb") as stream:
                 np.save(stream, self.ids)
 

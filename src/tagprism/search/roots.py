@@ -17,9 +17,9 @@ def lies_in(path: str, root: str) -> bool:
     return path == root or path.startswith(os.path.join(root, ""))
 
 
-def reaches_far(position: str) -> bool:
-    """Whether a change at a position says something of other positions."""
-    return os.path.islink(position) or os.path.basename(position) == IGNORE_FILE
+def reaches_far(path: str) -> bool:
+    """Whether a change of this file says something of other files."""
+    return os.path.islink(path) or os.path.basename(path) == IGNORE_FILE
 
 
 def without_nested(roots: Sequence[str]) -> tuple[str, ...]:

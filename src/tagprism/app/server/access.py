@@ -105,7 +105,7 @@ class Access:
         return answer
 
     def _address(self, scope: Scope) -> str:
-        """Of who asks; a proxy says it in the last position of its list."""
+        """Of who asks; a proxy says it in the last entry of its list."""
         if self.public:
             said = Headers(scope=scope).get("x-forwarded-for", "")
             return said.rpartition(",")[2].strip()[:64]

@@ -3,7 +3,8 @@
 Whoever comes first holds the lock of the folder, opens the index, listens for the others (`Listener`) and answers them
 (`index_server`); its address and key stand in a file beside the lock. When it ends, also by `kill -9`, the next to ask
 takes its place. So `tagprism index` works beside a running `tagprism serve`, and `tagprism search` beside both, and a
-process that is killed harms no other. A server need do nothing for that but open the collection and close it at its end.
+process that is killed harms no other. A server need do nothing for that but open the collection, and close it at its
+end.
 """
 
 from __future__ import annotations
